@@ -1,0 +1,3 @@
+//! The `lorascope` command: a thin command line over the library.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Instruction-tuning data in one canonical table: opening, reporting, converting.

@@ -1,0 +1,228 @@
+//! One opaque error for the whole crate.
+//!
+//! A notebook cell ends in `?` and prints the error's `Display`, so the message is part of the
+//! interface: it says where (file, line, layer, step), what was wrong with the values, and what to
+//! do about it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, where, and what to do about it.
+///
+/// # Examples
+/// ```
+/// use lorascope::error::Error;
+///
+/// let error = Error::format("no closing brace").path("rows.jsonl").line(7).help("repair the line");
+/// assert!(error.is_format());
+/// assert_eq!(error.to_string(), "rows.jsonl, line 7: no closing brace; repair the line");
+/// ```
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    message: String,
+    help: Option<String>,
+    path: Option<PathBuf>,
+    line: Option<u64>,
+    layer: Option<String>,
+    step: Option<u64>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Input,
+    NotFound,
+    Format,
+    State,
+    Io,
+    Compute,
+}
+
+impl Error {
+    fn new(kind: Kind, message: impl fmt::Display) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            message: message.to_string(),
+            help: None,
+            path: None,
+            line: None,
+            layer: None,
+            step: None,
+            source: None,
+        }))
+    }
+
+    /// A value that the caller passed cannot be used: a rank of 0, an unknown target module.
+    pub fn input(message: impl fmt::Display) -> Self {
+        Self::new(Kind::Input, message)
+    }
+
+    /// A file, a run or a named thing does not exist.
+    pub fn not_found(message: impl fmt::Display) -> Self {
+        Self::new(Kind::NotFound, message)
+    }
+
+    /// The content of a file or of a string is not what it should be.
+    pub fn format(message: impl fmt::Display) -> Self {
+        Self::new(Kind::Format, message)
+    }
+
+    /// The call does not fit the state that the thing is in: pausing a run that does not train.
+    pub fn state(message: impl fmt::Display) -> Self {
+        Self::new(Kind::State, message)
+    }
+
+    /// A tensor or a table operation failed.
+    pub fn compute(message: impl fmt::Display) -> Self {
+        Self::new(Kind::Compute, message)
+    }
+
+    /// The operating system refused to read or write `path`.
+    pub fn io(path: impl AsRef<Path>, error: std::io::Error) -> Self {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound => Kind::NotFound,
+            _ => Kind::Io,
+        };
+        let message = match error.kind() {
+            std::io::ErrorKind::NotFound => "no such file or folder".to_string(),
+            _ => error.to_string(),
+        };
+        let mut new = Self::new(kind, message).path(path);
+        new.0.source = Some(Box::new(error));
+        new
+    }
+
+    /// Says which file it was. The innermost path, set first, is kept.
+    #[must_use]
+    pub fn path(mut self, path: impl AsRef<Path>) -> Self {
+        self.0.path.get_or_insert_with(|| path.as_ref().to_path_buf());
+        self
+    }
+
+    /// Says which line of the file it was, counted from 1.
+    #[must_use]
+    pub fn line(mut self, line: u64) -> Self {
+        self.0.line.get_or_insert(line);
+        self
+    }
+
+    /// Says which layer of the model it was, by its path in the weights.
+    #[must_use]
+    pub fn layer(mut self, layer: impl fmt::Display) -> Self {
+        self.0.layer.get_or_insert_with(|| layer.to_string());
+        self
+    }
+
+    /// Says which optimiser step it was, counted from 1.
+    #[must_use]
+    pub fn step(mut self, step: u64) -> Self {
+        self.0.step.get_or_insert(step);
+        self
+    }
+
+    /// Says what to do about it, in the imperative.
+    #[must_use]
+    pub fn help(mut self, help: impl fmt::Display) -> Self {
+        self.0.help.get_or_insert_with(|| help.to_string());
+        self
+    }
+
+    /// Whether a value that the caller passed was wrong.
+    pub fn is_input(&self) -> bool {
+        self.0.kind == Kind::Input
+    }
+
+    /// Whether something that was named does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.0.kind == Kind::NotFound
+    }
+
+    /// Whether a file's or a string's content was wrong.
+    pub fn is_format(&self) -> bool {
+        self.0.kind == Kind::Format
+    }
+
+    /// Whether the call did not fit the state of the thing it was made on.
+    pub fn is_state(&self) -> bool {
+        self.0.kind == Kind::State
+    }
+
+    /// Whether the operating system refused to read or to write.
+    pub fn is_io(&self) -> bool {
+        self.0.kind == Kind::Io
+    }
+
+    /// Whether a tensor or a table operation failed.
+    pub fn is_compute(&self) -> bool {
+        self.0.kind == Kind::Compute
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &self.0;
+        let mut places = Vec::new();
+        if let Some(path) = &inner.path {
+            places.push(path.display().to_string());
+        }
+        if let Some(line) = inner.line {
+            places.push(format!("line {line}"));
+        }
+        if let Some(layer) = &inner.layer {
+            places.push(format!("layer {layer}"));
+        }
+        if let Some(step) = inner.step {
+            places.push(format!("step {step}"));
+        }
+        let mut text = places.join(", ");
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&inner.message);
+        if let Some(help) = &inner.help {
+            text.push_str("; ");
+            text.push_str(help);
+        }
+        // Messages quote files and datasets, and evcxr reads what a cell prints line by line.
+        f.write_str(&crate::display::neutral(&text))
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|e| e as &(dyn std::error::Error + 'static))
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    /// candle appends a backtrace where RUST_BACKTRACE is set, as evcxr does; the cause is enough.
+    fn from(error: candle_core::Error) -> Self {
+        fn cause(error: &candle_core::Error) -> String {
+            use candle_core::Error as E;
+            match error {
+                E::WithBacktrace { inner, .. } => cause(inner),
+                E::Context { inner, context } => format!("{context}: {}", cause(inner)),
+                E::WithPath { inner, path } => format!("{}: {}", path.display(), cause(inner)),
+                other => other.to_string(),
+            }
+        }
+        let mut new = Self::new(Kind::Compute, cause(&error));
+        new.0.source = Some(Box::new(error));
+        new
+    }
+}
+
+impl From<polars::error::PolarsError> for Error {
+    fn from(error: polars::error::PolarsError) -> Self {
+        let mut new = Self::new(Kind::Compute, &error);
+        new.0.source = Some(Box::new(error));
+        new
+    }
+}

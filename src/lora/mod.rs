@@ -1,0 +1,1 @@
+//! LoRA: configuration, adapters, PEFT files.

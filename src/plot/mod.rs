@@ -1,0 +1,1 @@
+//! Charts of plain numbers: each function takes vectors and gives a `Figure`.

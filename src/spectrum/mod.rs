@@ -1,0 +1,1 @@
+//! Singular value spectra of B·A, computed without forming B·A.

@@ -1,0 +1,1 @@
+//! Tokenizer, chat template, which tokens are trained on, packing.

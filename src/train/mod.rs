@@ -1,0 +1,1 @@
+//! Optimiser, the step, run state on disk, the run handle.
