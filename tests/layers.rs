@@ -39,13 +39,12 @@ fn distance(x: &Tensor, y: &Tensor) -> f64 {
 fn check_gradient(name: &str, x: &Tensor, gradient: &Tensor, f: impl Fn(&Tensor) -> f64) {
     for trial in 0..3 {
         let direction = random(x.dims(), 1000 + trial);
-        let h = 2e-3;
+        let h = 3e-3;
         let moved = |sign: f64| f(&(x + (&direction * (sign * h)).unwrap()).unwrap());
         let slope = (moved(1.0) - moved(-1.0)) / (2.0 * h);
         let expected = inner(gradient, &direction);
-        // f32 leaves an error of a few 1e-7 of the values summed, divided by h.
-        let scale = (inner(gradient, gradient) * x.elem_count() as f64).sqrt().max(1.0);
-        assert!((slope - expected).abs() < 2e-3 * scale.max(expected.abs()), "{name}: slope {slope}, gradient {expected}");
+        let size = inner(gradient, gradient).sqrt().max(1.0);
+        assert!((slope - expected).abs() < 4e-3 * size, "{name}: slope {slope}, gradient {expected} of {size}");
     }
 }
 
