@@ -188,14 +188,13 @@ make_golden(
     lengths=[11, 5, 17], seed=10)
 
 # What the first has not: tied embeddings, biases, as many key-value heads as heads, heads wider than the model, another
-# theta and eps, rank-stabilised scaling, ranks that differ between modules, and modules without an adapter.
+# theta and eps, rank-stabilised scaling, modules without an adapter, and a row of one token.
 make_golden(
     "tied",
     dict(vocab_size=53, hidden_size=15, intermediate_size=37, num_hidden_layers=3, num_attention_heads=3, num_key_value_heads=3,
          head_dim=6, max_position_embeddings=32, rms_norm_eps=1e-6, rope_parameters={"rope_type": "default", "rope_theta": 500.0},
          tie_word_embeddings=True, attention_bias=True),
-    dict(r=3, lora_alpha=7, lora_dropout=0.0, target_modules=["q_proj", "o_proj", "down_proj"], use_rslora=True,
-         rank_pattern={"down_proj": 5}, alpha_pattern={"down_proj": 4}),
+    dict(r=3, lora_alpha=7, lora_dropout=0.0, target_modules=["q_proj", "o_proj", "down_proj"], use_rslora=True),
     lengths=[7, 13, 1, 3], seed=20)
 
 # Older files, and most on the hub, have theta beside the other numbers.
