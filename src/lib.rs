@@ -6,6 +6,7 @@ pub mod display;
 pub mod error;
 pub mod lora;
 pub mod model;
+pub mod ops;
 pub mod plot;
 pub mod spectrum;
 pub mod text;
