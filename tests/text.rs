@@ -98,7 +98,6 @@ fn golden_conversations_have_the_ids_and_the_mask_of_hugging_face() {
         assert_eq!(t.render(&messages, None, GenerationPrompt::Omit).unwrap(), chat["text"]);
         let example = t.example(&messages, None).unwrap();
         let trained: Vec<u32> = example.trained.iter().map(|&trained| trained.into()).collect();
-        // An answer that starts with a line break is cut there, which Hugging Face's ids are not.
         assert_eq!(example.ids, ids(&chat["ids"]), "{messages:?}");
         assert_eq!(trained, ids(&chat["trained"]), "{messages:?}");
         assert_eq!(t.prompt(&messages, None).unwrap(), ids(&chat["prompt"]));
@@ -274,8 +273,9 @@ fn a_tokenizer_that_prefixes_a_space_is_not_cut_at_answers() {
 
 #[test]
 fn errors_say_what_to_do() {
+    let whole = metadata();
     let fails = |key: &str, value: Option<Value>| {
-        let mut metadata = metadata();
+        let mut metadata = whole.clone();
         match value {
             Some(value) => metadata.insert(format!("tokenizer.ggml.{key}"), value),
             None => metadata.remove(&format!("tokenizer.ggml.{key}")),
@@ -323,7 +323,7 @@ fn errors_say_what_to_do() {
     assert!(error.to_string().starts_with("message 2: tool_calls is not JSON"), "{error}");
     let error = tokenizer().with_template("a\n{{ b").unwrap_err();
     assert!(error.to_string().starts_with("chat template, line 2:"), "{error}");
-    let mut bare = metadata();
+    let mut bare = whole.clone();
     bare.remove("tokenizer.chat_template");
     let error = Tokenizer::from_gguf(&bare).unwrap().prompt(&messages, None).unwrap_err();
     assert!(error.is_state() && error.to_string().contains("Tokenizer::with_template"));
