@@ -194,6 +194,18 @@ fn templates_that_rewrite_earlier_turns() {
     assert!(error.is_input());
     assert!(error.to_string().starts_with("message 2: the chat template writes"), "{error}");
 
+    // The generation prompt opens a reasoning block; the first turn has none.
+    let open = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}";
+    let t = tokenizer().with_template(open).unwrap();
+    let mixed =
+        [turns[0].clone(), Message::assistant("one"), turns[2].clone(), Message::assistant("<think>\n2")];
+    assert_eq!(said(&t, &t.example(&mixed, None).unwrap()), "one<|im_end|>2<|im_end|>");
+
+    // A stop, and another special token after the last turn.
+    let closing = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|im_end|>\n{% endfor %}{{ '<file_sep>' if not add_generation_prompt else 'assistant: ' }}";
+    let t = tokenizer().with_template(closing).unwrap();
+    assert_eq!(said(&t, &t.example(&turns[2..], None).unwrap()), "<think>2</think>two<|im_end|>");
+
     // No special tokens at all: the whole turn is what the assistant says.
     let plain = "{% for m in messages %}### {{ m.role }}\n{{ m.content }}\n\n{% endfor %}{% if add_generation_prompt %}### assistant\n{% endif %}";
     let t = tokenizer().with_template(plain).unwrap();
@@ -357,6 +369,8 @@ fn packs_are_full_and_rows_whole() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_text_comes_back(text in any::<String>()) {
         let t = tokenizer();
