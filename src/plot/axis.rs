@@ -102,6 +102,7 @@ impl Axis {
     fn log_ticks(&self, room: f64) -> Vec<(f64, String)> {
         let (low, high) = (self.low.log10(), self.high.log10());
         let (first, last) = ((low - 1e-9).ceil() as i32, (high + 1e-9).floor() as i32);
+        let plain = first >= -3 && last <= 3;
         let every = ((f64::from(last - first + 1) / room).ceil() as i32).max(1);
         // Below two decades, 2 and 5 as well, when there is room.
         let multiples: &[f64] =
@@ -110,7 +111,7 @@ impl Axis {
             .filter(|exponent| exponent.rem_euclid(every) == 0)
             .flat_map(|exponent| multiples.iter().map(move |m| (*m, exponent)))
             .filter(|(m, exponent)| (low - 1e-9..=high + 1e-9).contains(&(m.log10() + f64::from(*exponent))))
-            .map(|(m, exponent)| (m * 10f64.powi(exponent), power(m, exponent)))
+            .map(|(m, exponent)| (m * 10f64.powi(exponent), power(m, exponent, plain)))
             .collect()
     }
 
@@ -132,10 +133,11 @@ impl Axis {
         Ok(())
     }
 
-    /// Draws this axis horizontally at the height `y`, with labels below it.
-    pub(super) fn draw_below(&self, canvas: &mut Canvas<'_>, y: f64, labels: bool) -> Result<()> {
+    /// Draws this axis horizontally at the height `y`, with labels at least `gap` pixels apart
+    /// below it.
+    pub(super) fn draw_below(&self, canvas: &mut Canvas<'_>, y: f64, gap: f64, labels: bool) -> Result<()> {
         canvas.line((self.from, y), (self.to, y), Ink::text(0.55), 1.0)?;
-        for (value, label) in self.ticks(64.0) {
+        for (value, label) in self.ticks(gap) {
             let Some(x) = self.at(value) else { continue };
             canvas.line((x, y), (x, y + 4.0), Ink::text(0.55), 1.0)?;
             if labels {
@@ -162,7 +164,10 @@ pub(super) fn nice(step: f64) -> f64 {
 /// A tick label with the decimals that `step` needs.
 fn number(value: f64, step: f64) -> String {
     let size = value.abs();
-    if value != 0.0 && (size >= 1e7 || size < 1e-4) {
+    if value == 0.0 {
+        return "0".to_string();
+    }
+    if size >= 1e7 || size < 1e-4 {
         return format!("{:.1$e}", value, if size / step >= 10.0 { 1 } else { 0 });
     }
     let decimals = (-step.log10().floor()).clamp(0.0, 8.0) as usize;
@@ -172,9 +177,9 @@ fn number(value: f64, step: f64) -> String {
     format!("{}{}", if value < 0.0 { "−" } else { "" }, thousands(size.round() as u64))
 }
 
-/// m·10^exponent: plain near one, with a superscript elsewhere.
-fn power(m: f64, exponent: i32) -> String {
-    if (-3..=3).contains(&exponent) {
+/// m·10^exponent, plain or with a superscript.
+fn power(m: f64, exponent: i32, plain: bool) -> String {
+    if plain || exponent == 0 {
         return short(m * 10f64.powi(exponent));
     }
     let superscript = |c: char| match c {

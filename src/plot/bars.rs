@@ -13,7 +13,7 @@ use crate::error::Result;
 const WIDTH: f64 = 720.0;
 
 /// Draws how often values occur: bins of a round width, about as many as Freedman and Diaconis
-/// (1981) advise, 8 to 60. A tail beyond twice the 99th percentile is left out and said so.
+/// (1981) advise, 8 to 60 of them. A tail beyond twice the 99th percentile is left out and said so.
 ///
 /// # Errors
 /// When no value is finite.
@@ -39,7 +39,7 @@ pub fn histogram(title: &str, x_label: &str, y_label: &str, values: &[f64]) -> R
     let kept = &sorted[..sorted.partition_point(|&value| value <= high)];
     let whole = kept.iter().all(|value| value.fract() == 0.0);
     let spread = 2.0 * (quantile(0.75) - quantile(0.25)) / (kept.len() as f64).cbrt();
-    let mut width = nice(spread.clamp((high - low) / 60.0, (high - low) / 8.0).max(f64::MIN_POSITIVE));
+    let mut width = nice(spread.clamp((high - low) / 60.0, (high - low) / 20.0).max(f64::MIN_POSITIVE));
     if whole {
         width = width.max(1.0);
     }
@@ -74,7 +74,7 @@ pub fn histogram(title: &str, x_label: &str, y_label: &str, values: &[f64]) -> R
             let top = y.at(count).unwrap_or(y.to);
             canvas.rect((at(index) + 0.5, top), (at(index + 1) - 0.5, y.from), palette::series(0))?;
         }
-        x.draw_below(canvas, y.from, true)?;
+        x.draw_below(canvas, y.from, 64.0, true)?;
         let middle = (x.from + x.to) / 2.0;
         canvas.text(x_label, (middle, y.from + 26.0), AXIS.at(HPos::Center, VPos::Top))
     })?;
@@ -109,7 +109,8 @@ pub fn bars(title: &str, x_label: &str, amounts: &[(String, f64)]) -> Result<Fig
         return Err(nothing(title, "no bar has a finite amount"));
     };
     let widest = amounts.iter().map(|(name, _)| Label::SMALL.width(name)).fold(0.0, f64::max).min(NAMES);
-    let left = 12.0 + widest + 8.0;
+    // Room for the first tick label, which is centred on the axis.
+    let left = 12.0 + widest.max(20.0) + 8.0;
     let size = (WIDTH, 44.0 + ROW * amounts.len() as f64 + 46.0);
     let bottom = size.1 - 46.0;
     let x = Axis::new((low.min(0.0), high.max(0.0)), Scale::Linear).over(left, WIDTH - 80.0);
@@ -122,10 +123,10 @@ pub fn bars(title: &str, x_label: &str, amounts: &[(String, f64)]) -> Result<Fig
             canvas.text(&label.fit(name, NAMES), (left - 7.0, y), label)?;
             let Some(end) = x.at(*amount) else { continue };
             canvas.rect((zero.min(end), y - 8.0), (zero.max(end), y + 8.0), palette::series(0))?;
-            canvas.text(&short(*amount), (zero.max(end) + 6.0, y), Label::SMALL)?;
+            canvas.text(&short(*amount).replace('-', "−"), (zero.max(end) + 6.0, y), Label::SMALL)?;
         }
         canvas.line((zero, 44.0), (zero, bottom), Ink::text(0.55), 1.0)?;
-        x.draw_below(canvas, bottom, true)?;
+        x.draw_below(canvas, bottom, 64.0, true)?;
         canvas.text(x_label, ((x.from + x.to) / 2.0, bottom + 26.0), AXIS.at(HPos::Center, VPos::Top))
     })?;
     let text =

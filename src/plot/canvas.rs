@@ -4,7 +4,7 @@ use plotters::backend::{DrawingBackend as _, SVGBackend};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontDesc, FontFamily, FontStyle, FontTransform, RGBAColor, ShapeStyle, TextStyle};
 
-use crate::display::{cut, width};
+use crate::display::{cut, neutral, width};
 use crate::error::{Error, Result};
 
 /// Backend units in one pixel: the backend takes whole numbers, curves want tenths.
@@ -93,7 +93,7 @@ impl Label {
     }
 }
 
-/// Text without line breaks and without the characters that XML forbids.
+/// Text without line breaks, without the characters that XML forbids and without evcxr's markers.
 pub(super) fn one_line(text: &str) -> String {
     let replace = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
@@ -101,7 +101,7 @@ pub(super) fn one_line(text: &str) -> String {
         c if c.is_control() => '\u{fffd}',
         c => c,
     };
-    text.chars().map(replace).collect()
+    neutral(&text.chars().map(replace).collect::<String>())
 }
 
 pub(super) struct Canvas<'a>(SVGBackend<'a>);

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use super::canvas::{Label, UNIT, one_line};
 use crate::display::{Bundle, Show, escape, neutral};
 use crate::error::{Error, Result};
 
@@ -62,21 +63,20 @@ impl Figure {
         let mut height = self.height;
         let mut footer = String::new();
         if let Some(text) = &self.footer {
-            let (x, y) = (12.0 * super::canvas::UNIT, (height + 8.0) * super::canvas::UNIT);
-            let size = 11.0 * super::canvas::UNIT;
+            let (x, y, size) = (12.0 * UNIT, (height + 8.0) * UNIT, Label::SMALL.size * UNIT);
+            let text = escape(&Label::SMALL.fit(text, self.width - 24.0));
             footer = format!(
-                "<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\" fill=\"currentColor\" opacity=\"0.65\">{}</text>\n",
-                escape(&super::canvas::one_line(text))
+                "<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\" opacity=\"0.65\" fill=\"currentColor\">{text}</text>\n"
             );
             height += FOOTER;
         }
-        let (wide, high) = (self.width * super::canvas::UNIT, height * super::canvas::UNIT);
+        let (wide, high) = (self.width * UNIT, height * UNIT);
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" aria-label=\"{}\" width=\"{}\" height=\"{height}\" \
              viewBox=\"0 0 {wide} {high}\" font-family=\"system-ui, 'Noto Sans', 'Noto Sans CJK SC', sans-serif\" \
              stroke-linejoin=\"round\" stroke-linecap=\"round\" style=\"max-width:100%;height:auto\">\n\
              {style}{}{footer}</svg>\n",
-            escape(&super::canvas::one_line(&self.title)),
+            escape(&one_line(&self.title)),
             self.width,
             self.body,
         )

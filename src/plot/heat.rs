@@ -50,7 +50,9 @@ pub fn heat_map(
         return Err(nothing(title, "no cell has a finite number"));
     };
     let layout = Layout::new(title, rows, columns);
-    let numbers = numbers_fit(values, &layout);
+    let number = |value: f64| cell_text(value, low.abs().max(high.abs()));
+    let widest = values.iter().flatten().flatten().map(|v| CELL.width(&number(*v))).fold(0.0, f64::max);
+    let numbers = layout.cell.1 >= 13.0 && widest + 4.0 <= layout.cell.0;
     let body = Canvas::draw(layout.size(), |canvas| {
         heading(canvas, title, layout.size().0)?;
         layout.names(canvas, rows, columns)?;
@@ -66,7 +68,7 @@ pub fn heat_map(
                 canvas.rect(from, to, ink)?;
                 if numbers {
                     let middle = ((from.0 + to.0) / 2.0, (from.1 + to.1) / 2.0);
-                    canvas.text(&short(value), middle, Label { ink: palette::on(ink), ..CELL })?;
+                    canvas.text(&number(value), middle, Label { ink: palette::on(ink), ..CELL })?;
                 }
             }
         }
@@ -100,7 +102,7 @@ impl Layout {
         let top = 48.0 + if upright { widest(columns) + 6.0 } else { 20.0 };
         let cells = left + width * columns.len() as f64;
         // A short map is not a reason to cut a title.
-        let total = (cells + Self::KEY).max((24.0 + Label::TITLE.width(title)).min(720.0));
+        let total = (cells + Self::KEY).max((24.0 + Label::TITLE.width(title)).clamp(320.0, 720.0));
         Self { left, top, cell: (width, height), count: (rows.len(), columns.len()), upright, width: total }
     }
 
@@ -109,7 +111,7 @@ impl Layout {
     }
 
     fn size(&self) -> (f64, f64) {
-        (self.width, self.bottom().max(self.top + 130.0) + 18.0)
+        (self.width, self.bottom().max(self.top + 136.0) + 18.0)
     }
 
     /// The corners of a cell, half a pixel inside, so that the page shines through as a grid.
@@ -142,7 +144,7 @@ impl Layout {
     fn key(&self, canvas: &mut Canvas<'_>, range: (f64, f64), unit: &str) -> Result<()> {
         const STRIPS: usize = 60;
         let left = self.left + self.cell.0 * self.count.1 as f64 + 22.0;
-        let (top, bottom) = (self.top, self.bottom().clamp(self.top + 110.0, self.top + 260.0));
+        let (top, bottom) = (self.top, self.bottom().clamp(self.top + 130.0, self.top + 260.0));
         let height = (bottom - top) / STRIPS as f64;
         for strip in 0..STRIPS {
             let y = bottom - (strip + 1) as f64 * height;
@@ -162,9 +164,14 @@ impl Layout {
     }
 }
 
-fn numbers_fit(values: &[Vec<Option<f64>>], layout: &Layout) -> bool {
-    let widest = values.iter().flatten().flatten().map(|v| CELL.width(&short(*v))).fold(0.0, f64::max);
-    layout.cell.1 >= 13.0 && widest + 4.0 <= layout.cell.0
+/// A number with the same decimals in all cells of a map whose largest magnitude is `peak`.
+fn cell_text(value: f64, peak: f64) -> String {
+    match peak {
+        100.0..1e6 => format!("{value:.0}"),
+        10.0..100.0 => format!("{value:.1}"),
+        0.05..10.0 => format!("{value:.2}"),
+        _ => short(value),
+    }
 }
 
 fn summary(columns: &[String], values: &[Vec<Option<f64>>], unit: &str) -> String {

@@ -113,7 +113,7 @@ pub fn lines(title: &str, x_label: &str, y_label: &str, series: &[Series], scale
         legend.draw(canvas, 12.0, 36.0)?;
         canvas.text(y_label, (12.0, top - 14.0), AXIS)?;
         y.draw_left(canvas, left, x.to, true)?;
-        x.draw_below(canvas, bottom, true)?;
+        x.draw_below(canvas, bottom, 64.0, true)?;
         let middle = (x.from + x.to) / 2.0;
         canvas.text(x_label, (middle, bottom + 26.0), AXIS.at(HPos::Center, VPos::Top))?;
         for (index, series) in series.iter().enumerate() {

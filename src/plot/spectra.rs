@@ -149,7 +149,7 @@ impl Layout {
         canvas.text(&name.fit(&panel.name, width), (left, top - 11.0), name)?;
         y.draw_left(canvas, left, left + width, column == 0)?;
         // Labels where no panel stands below.
-        x.draw_below(canvas, top + height, index + self.columns >= self.count)?;
+        x.draw_below(canvas, top + height, 34.0, index + self.columns >= self.count)?;
         let mut drawn = false;
         for line in &panel.curves {
             let t = (line.depth - depths.0) / (depths.1 - depths.0);

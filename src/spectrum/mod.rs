@@ -156,7 +156,9 @@ impl Spectrum {
         if self.spectral_norm() == 0.0 {
             return Ok(0);
         }
-        Ok(1 + self.cumulative_energy().take_while(|&energy| energy < share).count())
+        // σ = (3, 1) keeps exactly 0.9 in one direction; rounding must not make it two.
+        let enough = share - 1e-12;
+        Ok(1 + self.cumulative_energy().take_while(|&energy| energy < enough).count())
     }
 
     /// Σ_{i≤k} σᵢ² / Σ σᵢ² for k = 1, 2, …, exactly 1 at the end.
