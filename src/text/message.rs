@@ -1,39 +1,98 @@
-//! One turn of a conversation.
+//! One message of a conversation.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Who speaks in a turn.
+/// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Instructions that hold for the whole conversation.
+    /// Instructions that stand above the conversation.
     System,
     /// The person.
     User,
-    /// The model; its tokens are trained on.
+    /// The model; only what it says is trained on.
     Assistant,
-    /// What a tool answered.
+    /// The result of a tool that the assistant called.
     Tool,
 }
 
-/// One turn of a conversation.
+impl Role {
+    /// The role's name in files and in chat templates.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+            Role::Tool => "tool",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What one side says in a conversation.
+///
+/// # Examples
+/// ```
+/// use lorascope::text::Message;
+///
+/// let messages = [Message::user("3 + 5?"), Message::assistant("8")];
+/// assert_eq!(serde_json::to_string(&messages[1])?, r#"{"role":"assistant","content":"8"}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// What is said.
+    /// The text; empty where an assistant only calls tools.
+    #[serde(default)]
     pub content: String,
-    /// The speaker's name, where one is given.
+    /// The name of the speaker or of the tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The calls of tools, as JSON.
+    /// The tools that the assistant calls: a JSON array, given to the chat template as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_calls: Option<String>,
-    /// How much the turn counts in the loss; `None` is 1.
+    /// 0 for an assistant's message that is context only and not trained on; anything else trains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f32>,
 }
 
 impl Message {
-    /// A turn with nothing but a role and a content.
+    /// A message that has a role and a text, and nothing else.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
         Self { role, content: content.into(), name: None, tool_calls: None, weight: None }
+    }
+
+    /// Instructions that stand above the conversation.
+    pub fn system(content: impl Into<String>) -> Self {
+        Self::new(Role::System, content)
+    }
+
+    /// What the person says.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self::new(Role::User, content)
+    }
+
+    /// What the model says.
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self::new(Role::Assistant, content)
+    }
+
+    /// What a tool answers.
+    pub fn tool(content: impl Into<String>) -> Self {
+        Self::new(Role::Tool, content)
+    }
+
+    /// Whether its tokens are trained on: an assistant's message whose weight is not 0.
+    pub fn is_trained(&self) -> bool {
+        self.role == Role::Assistant && self.weight != Some(0.0)
     }
 }
