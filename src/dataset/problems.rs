@@ -33,6 +33,8 @@ pub enum ProblemKind {
     DuplicateRow,
     /// A turn begins with line breaks. Kept as it is.
     LeadingBreaks,
+    /// The model's chat template refuses the turns. Kept; found by a report with a tokenizer.
+    TemplateRefuses,
 }
 
 impl ProblemKind {
@@ -50,12 +52,13 @@ impl ProblemKind {
             Self::DuplicateId => "duplicate id",
             Self::DuplicateRow => "duplicate row",
             Self::LeadingBreaks => "leading line breaks",
+            Self::TemplateRefuses => "refused by the chat template",
         }
     }
 
     /// Whether rows of this kind are left out of the dataset.
     pub fn rejects(self) -> bool {
-        !matches!(self, Self::DuplicateId | Self::DuplicateRow | Self::LeadingBreaks)
+        !matches!(self, Self::DuplicateId | Self::DuplicateRow | Self::LeadingBreaks | Self::TemplateRefuses)
     }
 
     /// What to do about it.
@@ -72,6 +75,7 @@ impl ProblemKind {
             Self::DuplicateId => "give each row its own id",
             Self::DuplicateRow => "delete the later row",
             Self::LeadingBreaks => "trim the turn",
+            Self::TemplateRefuses => "filter the row out, or give the tokenizer another template",
         }
     }
 }

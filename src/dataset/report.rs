@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::problems::ProblemKind;
 use super::{Dataset, characters};
-use crate::display::{Align, Bundle, Show, Table, Text, escape, thousands};
+use crate::display::{Align, Bundle, Progress, Show, Table, Text, escape, thousands};
 use crate::error::Result;
+use crate::text::Tokenizer;
 
 /// What [`Dataset::report`] found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,12 +124,51 @@ impl Dataset {
         self.report_on(None)
     }
 
-    /// The report, with the lengths in tokens given for each row.
-    fn report_on(&self, tokens: Option<Vec<u64>>) -> Result<Report> {
+    /// The report, with lengths in tokens: those of whole conversations under the chat template.
+    ///
+    /// Rows that the template refuses are counted as a problem and have no length.
+    ///
+    /// # Errors
+    /// If the tokenizer has no chat template, or if it refuses every row.
+    pub fn report_with(&self, tokenizer: &Tokenizer) -> Result<Report> {
+        /// Rows between two words on the progress.
+        const BATCH: usize = 4096;
+        let mut progress = Progress::new("counting tokens", self.len() as u64);
+        let mut counted = Vec::with_capacity(self.len());
+        for start in (0..self.len()).step_by(BATCH) {
+            let batch = start..self.len().min(start + BATCH);
+            counted.par_extend(batch.clone().into_par_iter().map(|i| {
+                let example = tokenizer.example(&self.conversation(i)?, self.tools(i)?.as_deref())?;
+                Ok(example.len() as u64)
+            }));
+            progress.advance(batch.len() as u64, "");
+        }
+        if counted.iter().all(Result::is_err)
+            && let Some(Err(error)) = counted.pop()
+        {
+            return Err(error);
+        }
+        self.report_on(Some(counted.into_iter().map(Result::ok).collect()))
+    }
+
+    /// The report; `tokens` are the lengths of the rows, `None` for a row that was refused.
+    fn report_on(&self, tokens: Option<Vec<Option<u64>>>) -> Result<Report> {
         let rows = self.rows()?;
         let all = 0..rows.len();
-        let turns = all.clone().map(|i| rows.turns(i).len() as u64).collect();
         let chars: Vec<u64> = all.clone().into_par_iter().map(|i| characters(rows, i) as u64).collect();
+        let turns = all.clone().map(|i| rows.turns(i).len() as u64).collect();
+        let characters = Lengths::of(chars.clone());
+        let mut problems = self.problem_counts();
+        let (tokens, histogram) = match tokens {
+            None => (None, Histogram::of("characters", &chars, &characters)),
+            Some(tokens) => {
+                let refused = all.clone().filter(|&i| tokens[i].is_none()).map(|i| rows.line(i));
+                problems.extend(ProblemCount::of(ProblemKind::TemplateRefuses, refused));
+                let known: Vec<u64> = tokens.into_iter().flatten().collect();
+                let lengths = Lengths::of(known.clone());
+                (Some(lengths), Histogram::of("tokens", &known, &lengths))
+            }
+        };
         let mut roles: BTreeMap<String, u64> = BTreeMap::new();
         let mut sources: BTreeMap<String, u64> = BTreeMap::new();
         for i in all {
@@ -138,13 +178,6 @@ impl Dataset {
             }
             count(&mut sources, rows.source(i));
         }
-        let characters = Lengths::of(chars.clone());
-        let lengths = tokens.clone().map(Lengths::of);
-        let histogram = match (&tokens, &lengths) {
-            (Some(tokens), Some(lengths)) => Histogram::of("tokens", tokens, lengths),
-            _ => Histogram::of("characters", &chars, &characters),
-        };
-        let problems = self.problem_counts();
         let number = |of: &dyn Fn(ProblemKind) -> bool| {
             problems.iter().filter(|p| of(p.kind)).map(|p| p.count).sum::<u64>()
         };
@@ -152,7 +185,7 @@ impl Dataset {
             rows: rows.len() as u64,
             turns: Lengths::of(turns),
             characters,
-            tokens: lengths,
+            tokens,
             histogram,
             roles,
             sources,
@@ -162,19 +195,25 @@ impl Dataset {
         })
     }
 
+    /// The faults by kind: those that reject rows first, then the most frequent.
     fn problem_counts(&self) -> Vec<ProblemCount> {
-        let mut counts: BTreeMap<ProblemKind, ProblemCount> = BTreeMap::new();
+        let mut lines: BTreeMap<ProblemKind, Vec<u32>> = BTreeMap::new();
         for problem in &self.0.problems {
-            let kind = problem.kind;
-            let entry = counts.entry(kind).or_insert(ProblemCount { kind, count: 0, lines: Vec::new() });
-            entry.count += 1;
-            if entry.lines.len() < 5 {
-                entry.lines.push(problem.line);
-            }
+            lines.entry(problem.kind).or_default().push(problem.line);
         }
-        let mut counts: Vec<ProblemCount> = counts.into_values().collect();
+        let counts = lines.into_iter().filter_map(|(kind, lines)| ProblemCount::of(kind, lines.into_iter()));
+        let mut counts: Vec<ProblemCount> = counts.collect();
         counts.sort_by_key(|p| (!p.kind.rejects(), std::cmp::Reverse(p.count)));
         counts
+    }
+}
+
+impl ProblemCount {
+    /// `None` where no line has the fault.
+    fn of(kind: ProblemKind, mut lines: impl Iterator<Item = u32>) -> Option<Self> {
+        let first: Vec<u32> = lines.by_ref().take(5).collect();
+        let count = (first.len() + lines.count()) as u64;
+        (count > 0).then_some(Self { kind, count, lines: first })
     }
 }
 

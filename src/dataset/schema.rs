@@ -228,11 +228,34 @@ fn spoken<'a>(
                 continue;
             }
             Speaker::Role(role) => turn.role = role,
-            Speaker::Call => turn.tool_calls = Some(std::mem::take(&mut turn.content).into_owned()),
+            Speaker::Call => {
+                let call = std::mem::take(&mut turn.content);
+                turn.tool_calls = Some(call_to_json(&call).ok_or_else(|| {
+                    (ProblemKind::WrongType, format!("{list}[{i}] calls a tool, but not as JSON").into())
+                })?);
+            }
         }
         row.turns.push(turn);
     }
     Ok(())
+}
+
+/// What stands around the text of a `function_call` turn to make it the list that OpenAI's rows and
+/// chat templates have; the text inside is kept to the byte, so that it can be written again.
+const CALL: (&str, &str) = ("[{\"type\": \"function\", \"function\": ", "}]");
+
+/// A `function_call` turn's text as a list of calls; `None` where it is neither call nor list.
+fn call_to_json(text: &str) -> Option<String> {
+    match serde_json::from_str(text).ok()? {
+        Value::Object(_) => Some(format!("{}{text}{}", CALL.0, CALL.1)),
+        Value::Array(_) => Some(text.to_string()),
+        _ => None,
+    }
+}
+
+/// The text of the `function_call` turn that makes these calls.
+pub(super) fn call_to_text(calls: &str) -> &str {
+    calls.strip_prefix(CALL.0).and_then(|rest| rest.strip_suffix(CALL.1)).unwrap_or(calls)
 }
 
 enum Speaker {
@@ -268,24 +291,14 @@ fn check(turns: &[Turn<'_>]) -> Result<(), Fault> {
         return Err((ProblemKind::EmptyTurn, what.into()));
     }
     if first.role != Role::User {
-        let what = format!("the first turn is of the role {}", role_name(first.role));
+        let what = format!("the first turn is of the role {}", first.role);
         return Err((ProblemKind::StartsWrong, what.into()));
     }
     if last.role != Role::Assistant {
-        let what = format!("the last turn is of the role {}", role_name(last.role));
+        let what = format!("the last turn is of the role {}", last.role);
         return Err((ProblemKind::EndsWrong, what.into()));
     }
     Ok(())
-}
-
-/// A role as the canonical table and OpenAI's rows write it.
-pub(super) fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-        Role::Tool => "tool",
-    }
 }
 
 /// The role of a name in the canonical table.

@@ -6,7 +6,7 @@ use polars_arrow::array::{
 };
 use polars_arrow::offset::{Offsets, OffsetsBuffer};
 
-use super::schema::{Row, role_name};
+use super::schema::Row;
 use crate::error::{Error, Result};
 use crate::text::Message;
 
@@ -40,7 +40,7 @@ impl Builder {
         self.system.push(row.system.as_deref());
         self.ends.try_push(row.turns.len())?;
         for turn in &row.turns {
-            self.role.push_value(role_name(turn.role));
+            self.role.push_value(turn.role.as_str());
             self.content.push_value(&turn.content);
             self.name.push(turn.name.as_deref());
             self.tool_calls.push(turn.tool_calls.as_deref());

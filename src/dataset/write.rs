@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Dataset;
 use super::output::{Existing, Output};
-use super::schema::RowSchema;
+use super::schema::{RowSchema, call_to_text};
 use super::table::{Rows, Spoken, is_made_up};
 use crate::display::{Bundle, Show, Text, bytes, neutral, thousands};
 use crate::error::{Error, Result};
@@ -156,7 +156,9 @@ impl Piece {
                 self.raw(",");
             }
             let (from, value, calls) = match (turn.role, turn.tool_calls) {
-                ("assistant", Some(calls)) if turn.content.is_empty() => ("function_call", calls, None),
+                ("assistant", Some(calls)) if turn.content.is_empty() => {
+                    ("function_call", call_to_text(calls), None)
+                }
                 ("assistant", calls) => (assistant, turn.content, calls),
                 ("user", calls) => ("human", turn.content, calls),
                 ("tool", calls) => ("observation", turn.content, calls),

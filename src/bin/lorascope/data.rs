@@ -1,11 +1,14 @@
 //! `lorascope data`: report, convert, generate.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
+use lorascope::candle_core::quantized::gguf_file::Content;
 use lorascope::dataset::generate::{Faults, Generate, Kinds, Shape};
 use lorascope::dataset::{Dataset, RowSchema};
-use lorascope::error::Result;
+use lorascope::error::{Error, Result};
+use lorascope::text::Tokenizer;
 
 use super::print;
 
@@ -15,6 +18,9 @@ pub enum Command {
     Report {
         /// JSON lines or a JSON array; the schema is found by looking
         file: PathBuf,
+        /// Count tokens too: a .gguf file, or a Hugging Face folder with tokenizer.json
+        #[arg(long)]
+        model: Option<PathBuf>,
     },
     /// Write the rows in another schema, in the container that the new name says
     Convert {
@@ -62,7 +68,13 @@ pub enum KindsArgument {
 
 pub fn run(command: Command) -> Result<()> {
     match command {
-        Command::Report { file } => print(Dataset::open(file)?.report()?),
+        Command::Report { file, model } => {
+            let data = Dataset::open(file)?;
+            print(match model {
+                Some(model) => data.report_with(&tokenizer(&model)?)?,
+                None => data.report()?,
+            });
+        }
         Command::Convert { file, out, to, overwrite } => {
             let data = Dataset::open(file)?;
             let written = if overwrite { data.overwrite(out, to)? } else { data.write(out, to)? };
@@ -87,4 +99,13 @@ pub fn run(command: Command) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn tokenizer(model: &Path) -> Result<Tokenizer> {
+    if model.is_dir() {
+        return Tokenizer::from_folder(model);
+    }
+    let mut file = File::open(model).map_err(|e| Error::io(model, e))?;
+    let content = Content::read(&mut file).map_err(|e| Error::from(e).path(model))?;
+    Tokenizer::from_gguf(&content.metadata).map_err(|e| e.path(model))
 }

@@ -73,8 +73,8 @@ pub(super) const KINDS: [Kind; 12] = [
         )
     }),
     Kind("zh-brine", |d| {
-        let (r, k) = (d.int(1, 8) * 5, d.int(1, 10));
-        let (all, salt) = (k * 100, r * k);
+        let (r, k) = (d.int(1, 8) * 5, d.int(3, 90));
+        let (all, salt) = (k * 20, r * k / 5);
         draft(
             format!("{all}克盐水的浓度是{r}%，里面有水多少克？"),
             [format!("盐：{all} × {r} ÷ 100 = {salt}"), format!("水：{all} - {salt} = {}", all - salt)],
@@ -114,7 +114,7 @@ pub(super) const KINDS: [Kind; 12] = [
         )
     }),
     Kind("en-consecutive", |d| {
-        let mid = d.int(5, 120);
+        let mid = d.int(5, 900);
         draft(
             format!("The sum of three consecutive numbers is {}. What is the largest?", 3 * mid),
             [
@@ -141,7 +141,7 @@ pub(super) const KINDS: [Kind; 12] = [
         )
     }),
     Kind("en-round-table", |d| {
-        let (gap, n) = (d.int(2, 9), d.int(5, 40));
+        let (gap, n) = (d.int(2, 15), d.int(5, 90));
         draft(
             format!(
                 "Lamps stand {gap} m apart around a round lake with a shore of {} m. How many lamps are there?",
