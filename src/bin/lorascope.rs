@@ -2,37 +2,53 @@
 
 #[path = "lorascope/bench.rs"]
 mod bench;
+#[path = "lorascope/data.rs"]
+mod data;
 
-use clap::{Parser, Subcommand};
+use std::io::Write as _;
 use std::process::ExitCode;
 
-/// LoRA fine-tuning: look at the data, train a little, look inside, decide, go on
+use clap::{Parser, Subcommand};
+use lorascope::error::Result;
+
+/// Look at the data, train a little, look inside, decide, go on.
 #[derive(Parser)]
-#[command(version)]
-struct Cli {
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
+    /// Look at datasets, convert them, make one
+    #[command(subcommand)]
+    Data(data::Command),
     /// Figures to hold against other tools
     #[command(subcommand)]
-    Bench(bench::Bench),
+    Bench(bench::Command),
 }
 
 fn main() -> ExitCode {
-    let answer = match &Cli::parse().command {
-        Command::Bench(bench) => bench::run(bench),
-    };
-    match answer {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
+    // Wrong usage ends in clap with code 2, and its message.
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lorascope: {error}");
+            let _ = writeln!(std::io::stderr().lock(), "lorascope: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Data(command) => data::run(command),
+        Command::Bench(command) => bench::run(command),
+    }
+}
+
+/// Prints an answer. A reader that went away, as in `lorascope … | head`, is no failure.
+fn print(answer: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{answer}");
 }

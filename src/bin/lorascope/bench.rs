@@ -7,12 +7,13 @@ use lorascope::lora::{Adapters, LoraConfig};
 use lorascope::model::Llama;
 use lorascope::ops::random::{Random, Stream};
 use lorascope::text::Pack;
-use lorascope::train::{AdamW, AdamWConfig, Learned, step};
+use lorascope::train::step::step as one_step;
+use lorascope::train::{AdamW, AdamWConfig, Learned};
 use std::path::PathBuf;
 use std::time::Instant;
 
 #[derive(Subcommand)]
-pub enum Bench {
+pub enum Command {
     /// One LoRA step on random tokens, all of them trained, on all linear layers, in f32
     Step(Step),
 }
@@ -38,13 +39,14 @@ pub struct Step {
     json: bool,
 }
 
-pub fn run(bench: &Bench) -> Result<String> {
-    match bench {
-        Bench::Step(args) => bench_step(args),
+pub fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Step(args) => crate::print(step(&args)?),
     }
+    Ok(())
 }
 
-fn bench_step(args: &Step) -> Result<String> {
+fn step(args: &Step) -> Result<String> {
     if args.batch == 0 || args.tokens < 2 || args.steps == 0 {
         return Err(Error::input("a batch needs a row of at least two tokens and a step"));
     }
@@ -56,7 +58,7 @@ fn bench_step(args: &Step) -> Result<String> {
     let (mut seconds, mut loss) = (Vec::new(), 0.0);
     for i in 0..=args.steps {
         let begun = Instant::now();
-        let (next, numbers) = step::step(&model, &learned, &packs, 2e-4, Some(1.0), &AdamWConfig::default(), &|| true)?;
+        let (next, numbers) = one_step(&model, &learned, &packs, 2e-4, Some(1.0), &AdamWConfig::default(), &|| true)?;
         (learned, loss) = (next, numbers.loss);
         if i > 0 {
             seconds.push(begun.elapsed().as_secs_f64());
