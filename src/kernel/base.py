@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -92,15 +93,21 @@ def profile(manifest: Path) -> str:
     return "\n".join(lines[begin:end]) + "\n"
 
 
+def write(path: Path, text: str) -> None:
+    """Leaves a file alone that holds the text already: cargo looks at its age."""
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
 def build(repo: Path, cache: Path, features: list[str]) -> None:
     """Builds lorascope as the cells will use it: `:dep lorascope = { path = ".." }`."""
     base = cache / "base"
     for name in ("ctx", "pin"):
         manifest = MEMBER.format(name=name, path=json.dumps(str(repo)), features=json.dumps(features))
-        (base / name / "src").mkdir(parents=True, exist_ok=True)
-        (base / name / "Cargo.toml").write_text(manifest)
-        (base / name / "src" / "lib.rs").write_text("pub use lorascope;\n")
-    (base / "Cargo.toml").write_text(WORKSPACE + profile(repo / "Cargo.toml"))
+        write(base / name / "Cargo.toml", manifest)
+        write(base / name / "src" / "lib.rs", "pub use lorascope;\n")
+    write(base / "Cargo.toml", WORKSPACE + profile(repo / "Cargo.toml"))
     shutil.copy(repo / "Cargo.lock", base / "Cargo.lock")
     link_target(cache / "target", base / "ctx" / "target", ours=False)
 
@@ -112,11 +119,10 @@ def build(repo: Path, cache: Path, features: list[str]) -> None:
         if line.startswith("host: ")
     )
     environment = os.environ | {"CARGO_TARGET_DIR": "target", "RUSTFLAGS": "-Cprefer-dynamic"}
-    cargo = [*mold, "cargo"]
-    here = {"cwd": base / "ctx", "env": environment, "check": True}
-    subprocess.run([*cargo, "build", "--target", triple], **here)
+    cargo = functools.partial(subprocess.run, cwd=base / "ctx", env=environment, check=True)
+    cargo([*mold, "cargo", "build", "--target", triple])
     # `:dep` asks for the metadata of all packages, those of other systems too: download them now.
-    subprocess.run([*cargo, "metadata", "--format-version=1"], stdout=subprocess.DEVNULL, **here)
+    cargo(["cargo", "metadata", "--quiet", "--format-version=1"], stdout=subprocess.DEVNULL)
 
 
 def register(cache: Path, venv: Path) -> None:

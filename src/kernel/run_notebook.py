@@ -16,6 +16,7 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from jupyter_client.blocking.client import BlockingKernelClient
@@ -91,7 +92,7 @@ class Session:
         parent = message["parent_header"].get("msg_id")
         kind, content = message["msg_type"], message["content"]
         if kind == "status":
-            return parent == identity and content["execution_state"] == "idle"
+            return bool(parent == identity and content["execution_state"] == "idle")
         if kind in ("stream", "display_data", "execute_result", "error"):
             collect(self.cells.get(parent, self.cells[identity]), message)
         return False
@@ -101,10 +102,10 @@ class Session:
             reply = self.client.get_shell_msg(timeout=0)
         except queue.Empty:
             return False
-        return reply["parent_header"].get("msg_id") == identity
+        return bool(reply["parent_header"].get("msg_id") == identity)
 
 
-def collect(cell: NotebookNode, message: dict) -> None:
+def collect(cell: NotebookNode, message: dict[str, Any]) -> None:
     """Appends an output; neighbouring lines of one stream become one output."""
     output = nbformat.v4.output_from_msg(message)
     last = cell.outputs[-1] if cell.outputs else None
@@ -145,11 +146,11 @@ def run(notebook: NotebookNode, folder: Path, environment: dict[str, str], timeo
                 raise Rejected(f"cell {number}: {why}\n{fault(cell) or ''}") from None
             cell.execution_count = number
             print(f"{title:<70} {time.monotonic() - start:6.1f} s", flush=True)
-            if why := fault(cell):
-                raise Rejected(f"cell {number}: {why}")
+            if wrong := fault(cell):
+                raise Rejected(f"cell {number}: {wrong}")
         for number, cell in enumerate(code, 1):
-            if why := fault(cell):  # it came after the cell's end
-                raise Rejected(f"cell {number}: {why}")
+            if wrong := fault(cell):  # it came after the cell's end
+                raise Rejected(f"cell {number}: {wrong}")
     finally:
         session.close()
     print(f"{len(code)} cells, {time.monotonic() - begun:.1f} s with the kernel's start", flush=True)
