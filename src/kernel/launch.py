@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from base import link_target, locked
@@ -48,23 +49,34 @@ def clone_base(cache: Path, clone: Path) -> None:
         (config / "init.evcxr").write_text(":linker system\n")
 
 
-def wait(kernel: subprocess.Popen[bytes]) -> int:
-    """Waits for the kernel, and ends it when this process is told to end or Jupyter is gone."""
-    jupyter = os.getppid()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stop button is a message to evcxr
-    signal.signal(signal.SIGTERM, lambda *_: kernel.terminate())
-    while True:
+def wait(kernel: subprocess.Popen[bytes], stop: threading.Event, jupyter: int) -> int:
+    """Waits for the kernel to end, for a signal to end it, or for Jupyter to be gone."""
+    while os.getppid() == jupyter and not stop.is_set():
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return kernel.wait(timeout=1)
-        if os.getppid() != jupyter:
-            kernel.terminate()
+            return kernel.wait(timeout=0.2)
+    return 1
+
+
+def end(kernel: subprocess.Popen[bytes], clone: Path) -> None:
+    """Ends the kernel and a cell that still runs, and removes the clone."""
+    kernel.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        kernel.wait(timeout=2)
+    kernel.kill()
+    shutil.rmtree(clone, ignore_errors=True)
+    if os.getpgrp() == os.getpid():  # Jupyter gives each kernel a process group
+        os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def main(cache: Path, connection: str) -> int:
+    jupyter = os.getppid()
     evcxr = cache / "evcxr" / "bin" / "evcxr_jupyter"
     if not (evcxr.exists() and (cache / "base" / "Cargo.lock").exists()):
         print(f"no kernel in {cache}: run `make kernel`", file=sys.stderr)
         return 1
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stop button is a message to evcxr
     kernels = cache / "kernels"
     kernels.mkdir(exist_ok=True)
     with locked(cache, alone=True):  # no clone is half made
@@ -78,19 +90,16 @@ def main(cache: Path, connection: str) -> int:
         "EVCXR_TMPDIR": str(clone / "ctx"),
         "EVCXR_CONFIG_DIR": str(clone / "config"),
     }
-    try:
-        # The kernel inherits the lock: its clone is in use even if this process is killed.
-        kernel = subprocess.Popen(
-            [evcxr, "--control_file", connection],
-            env=environment,
-            pass_fds=[in_use.fileno()],
-            stdout=subprocess.DEVNULL,  # remarks on its configuration; what cells print is a message
-        )
-        return wait(kernel)
-    finally:
-        shutil.rmtree(clone, ignore_errors=True)
-        if os.getpgrp() == os.getpid():
-            os.killpg(os.getpgrp(), signal.SIGKILL)  # a cell may still be running
+    # The kernel inherits the lock: its clone is in use even if this process is killed.
+    kernel = subprocess.Popen(
+        [evcxr, "--control_file", connection],
+        env=environment,
+        pass_fds=[in_use.fileno()],
+        stdout=subprocess.DEVNULL,  # remarks on its configuration; what cells print is a message
+    )
+    status = wait(kernel, stop, jupyter)
+    end(kernel, clone)
+    return status
 
 
 if __name__ == "__main__":
