@@ -4,6 +4,7 @@
 pub mod dataset;
 pub mod display;
 pub mod error;
+pub mod image;
 pub mod lora;
 pub mod model;
 pub mod ops;
