@@ -9,6 +9,7 @@ pub mod lora;
 pub mod model;
 pub mod ops;
 pub mod plot;
+pub mod prelude;
 pub mod spectrum;
 pub mod text;
 pub mod train;

@@ -100,7 +100,10 @@ impl Llama {
             Ok(Linear::new(path, weight, bias))
         };
         let norm = |path: &str| {
-            Ok::<_, Error>(RmsNorm::new(source.vector(&format!("{path}.weight"), d, device)?, config.rms_epsilon))
+            Ok::<_, Error>(RmsNorm::new(
+                source.vector(&format!("{path}.weight"), d, device)?,
+                config.rms_epsilon,
+            ))
         };
         let mut blocks = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
@@ -150,6 +153,23 @@ impl Llama {
         blocks + self.embedding.bytes() + head
     }
 
+    /// How many frozen numbers the matrices hold.
+    pub fn parameters(&self) -> usize {
+        let count = |weight: &Weight| weight.shape().iter().product::<usize>();
+        let blocks: usize = self.linears().map(|l| count(l.weight())).sum();
+        let head = if self.embedding.same_storage(&self.head) { 0 } else { count(&self.head) };
+        blocks + count(&self.embedding) + head
+    }
+
+    /// The types that the matrices are stored in, such as `Q4_1, Q8_0`.
+    pub fn weight_types(&self) -> String {
+        let mut types: Vec<String> = self.linears().map(|l| l.weight().type_name()).collect();
+        types.push(self.embedding.type_name());
+        types.sort();
+        types.dedup();
+        types.join(", ")
+    }
+
     /// The linear layers that can be adapted, in the order of the forward pass.
     pub fn targets(&self) -> Vec<Target> {
         self.linears().map(|l| Target { path: l.path().to_string(), shape: l.weight().shape() }).collect()
@@ -165,7 +185,12 @@ impl Llama {
     /// # Errors
     /// When a token is outside the vocabulary, when a row is longer than the model's context, and
     /// an interrupted error when `go_on` says no.
-    pub fn forward(&self, tokens: Tokens, adapters: &Adapters, go_on: &dyn Fn() -> bool) -> Result<(Tensor, Saved)> {
+    pub fn forward(
+        &self,
+        tokens: Tokens,
+        adapters: &Adapters,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(Tensor, Saved)> {
         let mut saved = Vec::with_capacity(self.blocks.len());
         let (last, rotary) = self.through(tokens, adapters, go_on, |block| saved.push(block))?;
         let hidden = self.norm.forward(&last, self.kernels)?;
@@ -199,7 +224,8 @@ impl Llama {
             if !go_on() {
                 return Err(Error::interrupted());
             }
-            let (y, saved) = block.forward(x, &rotary, tokens.borders, &self.config, adapters, self.kernels)?;
+            let (y, saved) =
+                block.forward(x, &rotary, tokens.borders, &self.config, adapters, self.kernels)?;
             keep(saved);
             x = y;
         }

@@ -1,7 +1,22 @@
 //! Optimiser, the step, run state on disk, the run handle.
 
+mod batches;
+mod config;
+mod folder;
+mod history;
 pub mod optimizer;
+mod registry;
+mod run;
+mod schedule;
+mod status;
 pub mod step;
+mod worker;
 
+pub use batches::LeftOut;
+pub use config::{Existing, RunConfig};
+pub use history::{History, StepReport};
 pub use optimizer::{AdamW, AdamWConfig};
+pub use run::{Evaluation, Run, runs};
+pub use schedule::Schedule;
+pub use status::{State, Status};
 pub use step::{Learned, StepNumbers};

@@ -1,0 +1,198 @@
+//! A model with its tokenizer, opened once.
+
+use super::config::LlamaConfig;
+use super::generate::{GenerateConfig, generate};
+use super::llama::Llama;
+use super::source::Source;
+use crate::display::{self, Align, Bundle, Show, Table, Text};
+use crate::error::{Error, Result};
+use crate::image;
+use crate::lora::Adapters;
+use crate::text::{Message, Tokenizer};
+use candle_core::{Device, DeviceLocation};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::SystemTime;
+
+/// A language model: frozen weights, tokenizer and chat template.
+///
+/// Cheap to clone; opening a file that is open already gives the loaded model. Nothing changes it:
+/// what is trained lives in [`Adapters`].
+#[derive(Clone)]
+pub struct Model(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    stamp: Stamp,
+    llama: Llama,
+    tokenizer: Tokenizer,
+    fingerprint: OnceLock<String>,
+}
+
+/// What tells one version of a file from another without reading it.
+type Stamp = (u64, Option<SystemTime>, DeviceLocation);
+
+static OPEN: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
+
+impl Model {
+    /// Opens a `.gguf` file or a Hugging Face folder on the CPU.
+    ///
+    /// # Errors
+    /// When it is missing, damaged, of an unknown architecture, or without a tokenizer.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_on(path, &Device::Cpu)
+    }
+
+    /// Opens it with its weights on a device.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when the device has no room.
+    pub fn open_on(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        image::check()?;
+        let source = Source::open(path.as_ref())?;
+        let path = std::fs::canonicalize(path.as_ref()).map_err(|e| Error::io(path.as_ref(), e))?;
+        let metadata = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
+        let stamp = (metadata.len(), metadata.modified().ok(), device.location());
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|model| model.strong_count() > 0);
+        let loaded = open.iter().filter_map(Weak::upgrade).find(|m| m.path == path && m.stamp == stamp);
+        if let Some(inner) = loaded {
+            return Ok(Self(inner));
+        }
+        let tokenizer = match source.metadata() {
+            Some(metadata) => Tokenizer::from_gguf(metadata).map_err(|e| e.path(&path))?,
+            None => Tokenizer::from_folder(&path)?,
+        };
+        let llama = Llama::load(&source, device)?;
+        if tokenizer.vocabulary_size() > llama.config().vocabulary {
+            return Err(Error::format(format!(
+                "the tokenizer has {} tokens, the model {}",
+                tokenizer.vocabulary_size(),
+                llama.config().vocabulary
+            ))
+            .path(&path)
+            .help("take the tokenizer that belongs to these weights"));
+        }
+        let inner = Arc::new(Inner { path, stamp, llama, tokenizer, fingerprint: OnceLock::new() });
+        open.push(Arc::downgrade(&inner));
+        Ok(Self(inner))
+    }
+
+    /// The file's or the folder's name.
+    pub fn name(&self) -> String {
+        self.0.path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+
+    /// Where it was opened, as an absolute path.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Its sizes.
+    pub fn config(&self) -> &LlamaConfig {
+        self.0.llama.config()
+    }
+
+    /// Its weights and layers.
+    pub fn llama(&self) -> &Llama {
+        &self.0.llama
+    }
+
+    /// Its tokenizer and chat template.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.0.tokenizer
+    }
+
+    /// XXH3 of the weights on disk, 128 bits in hexadecimal: says whether a saved run still has the
+    /// model that it was trained on. Reads the files once.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn fingerprint(&self) -> Result<String> {
+        if let Some(known) = self.0.fingerprint.get() {
+            return Ok(known.clone());
+        }
+        let new = Source::open(&self.0.path)?.fingerprint();
+        Ok(self.0.fingerprint.get_or_init(|| new).clone())
+    }
+
+    /// What the model answers to one question, by its chat template, taking the most likely token
+    /// each time.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub fn ask(&self, question: &str) -> Result<Text> {
+        self.chat(&[Message::user(question)], &GenerateConfig::default())
+    }
+
+    /// What the model answers to a conversation.
+    ///
+    /// # Errors
+    /// When the template refuses the messages, the config cannot be used, or the conversation is
+    /// longer than the model's context.
+    pub fn chat(&self, messages: &[Message], config: &GenerateConfig) -> Result<Text> {
+        self.chat_with(&Adapters::default(), messages, config)
+    }
+
+    /// What the model with these adapters answers to a conversation.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub fn chat_with(
+        &self,
+        adapters: &Adapters,
+        messages: &[Message],
+        config: &GenerateConfig,
+    ) -> Result<Text> {
+        let tokenizer = self.tokenizer();
+        let ids = tokenizer.prompt(messages, None)?;
+        let new = generate(self.llama(), adapters, &ids, tokenizer.stop_ids(), config)?;
+        Ok(Text::new(tokenizer.decode(&new)?))
+    }
+
+    /// How the model continues a text, without a chat template.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub fn complete(&self, text: &str, config: &GenerateConfig) -> Result<Text> {
+        let tokenizer = self.tokenizer();
+        let ids = tokenizer.encode(text)?;
+        let new = generate(self.llama(), &Adapters::default(), &ids, tokenizer.stop_ids(), config)?;
+        Ok(Text::new(tokenizer.decode(&new)?))
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Model({})", self.0.path.display())
+    }
+}
+
+impl Show for Model {
+    fn show(&self) -> Bundle {
+        let c = self.config();
+        let weights: usize = self.llama().parameters();
+        let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption(self.name());
+        table.row(["parameters".to_string(), format!("{:.1} million", weights as f64 / 1e6)]);
+        table.row([
+            "in memory".to_string(),
+            format!(
+                "{}, as stored: {}",
+                display::bytes(self.llama().bytes() as u64),
+                self.llama().weight_types()
+            ),
+        ]);
+        table.row([
+            "blocks".to_string(),
+            format!("{} of width {}, feed-forward {}", c.layers, c.width, c.intermediate),
+        ]);
+        table.row([
+            "attention".to_string(),
+            format!("{} heads of {}, {} for keys and values", c.heads, c.head_width, c.kv_heads),
+        ]);
+        table.row(["vocabulary".to_string(), display::thousands(c.vocabulary as u64)]);
+        table.row(["context".to_string(), format!("{} tokens", display::thousands(c.context as u64))]);
+        table.row(["file".to_string(), self.0.path.display().to_string()]);
+        table.show()
+    }
+}

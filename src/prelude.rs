@@ -1,0 +1,12 @@
+//! What a notebook's first cell brings in: `use lorascope::prelude::*;`
+//!
+//! No name of it stands for a `Result`, an `Error` or a schema, so polars' prelude fits beside it.
+
+pub use crate::dataset::{Dataset, RowSchema};
+pub use crate::display::{EvcxrDisplay, Table, Text};
+pub use crate::lora::{Adapters, LoraConfig};
+pub use crate::model::{GenerateConfig, Model};
+pub use crate::plot::Figure;
+pub use crate::spectrum::{Spectra, Spectrum};
+pub use crate::text::{Message, Tokenizer};
+pub use crate::train::{Evaluation, History, Run, RunConfig, Status, StepReport, runs};

@@ -1,0 +1,142 @@
+//! From rows of a dataset to packed batches, as a pure function of the position.
+
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::ops::random::permutation;
+use crate::text::{Example, Pack, pack};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Where a run is in its data. The next batch follows from it, the seed and the rows alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// Times that all rows were seen.
+    pub epoch: u64,
+    /// Rows of this epoch that were seen.
+    pub consumed: usize,
+}
+
+/// The tokens of a dataset's rows, those that can be trained on.
+#[derive(Debug)]
+pub struct Batches {
+    examples: Vec<Example>,
+    context: usize,
+    left_out: LeftOut,
+}
+
+/// Rows that are not trained on, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LeftOut {
+    /// Longer than the context.
+    pub too_long: usize,
+    /// Without a token to train on.
+    pub untrained: usize,
+}
+
+/// Tokens that a row has at most when nobody says otherwise.
+const CONTEXT: usize = 2048;
+
+impl Batches {
+    /// Tokenises all rows. `context` as in [`RunConfig`](super::RunConfig).
+    ///
+    /// # Errors
+    /// When the context is longer than the model's, a row does not fit the chat template, or no row
+    /// is left.
+    pub fn new(data: &Dataset, model: &Model, context: Option<usize>) -> Result<Self> {
+        let most = model.config().context;
+        if let Some(context) = context.filter(|context| *context > most) {
+            return Err(Error::input(format!("a context of {context} tokens"))
+                .help(format!("{} was made for at most {most}", model.name())));
+        }
+        let all = tokenised(data, model)?;
+        let context = context.unwrap_or_else(|| usual_context(&all).min(most));
+        let mut left_out = LeftOut::default();
+        let mut examples = Vec::with_capacity(all.len());
+        for example in all {
+            if example.trained_tokens() == 0 {
+                left_out.untrained += 1;
+            } else if example.len() > context {
+                left_out.too_long += 1;
+            } else {
+                examples.push(example);
+            }
+        }
+        if examples.is_empty() {
+            return Err(Error::input(format!(
+                "no row can be trained on: of {}, {} are longer than {context} tokens and {} have no answer",
+                data.len(),
+                left_out.too_long,
+                left_out.untrained
+            ))
+            .path(data.path())
+            .help("raise the context, or look at data.report()"));
+        }
+        Ok(Self { examples, context, left_out })
+    }
+
+    /// Rows that are trained on, at least one.
+    pub fn rows(&self) -> usize {
+        self.examples.len()
+    }
+
+    /// Tokens of a micro-batch at most.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Rows that are not trained on.
+    pub fn left_out(&self) -> LeftOut {
+        self.left_out
+    }
+
+    /// The batch of `rows` rows at a position, packed, and the position after it. A batch at the end
+    /// of an epoch goes on into the next one.
+    ///
+    /// # Errors
+    /// Never for the rows that [`new`](Self::new) let through.
+    pub fn at(&self, position: Position, rows: usize, seed: u64) -> Result<(Vec<Pack>, Position)> {
+        let Position { mut epoch, mut consumed } = position;
+        let mut order = permutation(self.rows(), seed, epoch);
+        let mut batch = Vec::with_capacity(rows);
+        for _ in 0..rows {
+            if consumed >= order.len() {
+                (epoch, consumed) = (epoch + 1, 0);
+                order = permutation(self.rows(), seed, epoch);
+            }
+            batch.push(&self.examples[order[consumed]]);
+            consumed += 1;
+        }
+        Ok((pack(&batch, self.context)?, Position { epoch, consumed }))
+    }
+
+    /// The first `rows` rows in the order of the file, packed, for evaluation.
+    ///
+    /// # Errors
+    /// Never for the rows that [`new`](Self::new) let through.
+    pub fn first(&self, rows: usize) -> Result<Vec<Pack>> {
+        let batch: Vec<&Example> = self.examples.iter().take(rows).collect();
+        pack(&batch, self.context)
+    }
+}
+
+fn tokenised(data: &Dataset, model: &Model) -> Result<Vec<Example>> {
+    let tokenizer = model.tokenizer();
+    (0..data.len())
+        .into_par_iter()
+        .map(|row| {
+            tokenizer
+                .example(&data.conversation(row)?, data.tools(row)?.as_deref())
+                .map_err(|e| e.path(data.path()).help(format!("look at row {row}")))
+        })
+        .collect()
+}
+
+/// The 99th percentile of the rows' lengths, at most [`CONTEXT`].
+fn usual_context(examples: &[Example]) -> usize {
+    let mut lengths: Vec<usize> = examples.iter().map(Example::len).collect();
+    lengths.sort_unstable();
+    let at = (lengths.len() * 99).div_ceil(100).saturating_sub(1);
+    lengths.get(at).copied().unwrap_or(CONTEXT).clamp(2, CONTEXT)
+}

@@ -1,0 +1,196 @@
+//! The settings of a run.
+
+use super::optimizer::AdamWConfig;
+use super::schedule::Schedule;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use crate::lora::{LoraConfig, TargetModules};
+use serde::{Deserialize, Serialize};
+
+/// What to do when a run of the same name exists already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// Refuse, and say how to get at it.
+    #[default]
+    Keep,
+    /// Replace it, once the new run is ready.
+    Overwrite,
+}
+
+/// The settings of a run, with defaults that suit a first try.
+///
+/// # Examples
+/// ```
+/// use lorascope::train::RunConfig;
+///
+/// let config = RunConfig::default().rank(8).lr(1e-4);
+/// assert_eq!((config.lora.rank, config.lora.alpha), (8, 16.0)); // alpha stays twice the rank
+/// assert_eq!(config.check().unwrap(), ());
+/// assert!(RunConfig::default().rank(0).check().is_err());
+/// ```
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunConfig {
+    /// Rank, alpha and target modules.
+    pub lora: LoraConfig,
+    /// The learning rate at its height.
+    pub lr: f64,
+    /// How the learning rate goes with the steps.
+    pub schedule: Schedule,
+    /// Rows of one optimiser step.
+    pub batch: usize,
+    /// Tokens of a micro-batch, and of a row at most; `None` takes the 99th percentile of the rows'
+    /// lengths, at most 2,048. Longer rows are left out and reported, never cut.
+    pub context: Option<usize>,
+    /// The optimiser's constants.
+    pub optimizer: AdamWConfig,
+    /// The largest gradient norm; `None` does not clip.
+    pub clip: Option<f64>,
+    /// The seed of the adapters' first values and of the order of the rows.
+    pub seed: u64,
+    /// Steps between two evaluations while training; `None` evaluates only when asked.
+    pub eval_every: Option<u64>,
+    /// Rows to evaluate on; the first 200 of them are used.
+    #[serde(skip)]
+    pub eval: Option<Dataset>,
+    /// What to do when a run of the same name exists.
+    #[serde(skip)]
+    pub existing: Existing,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            lora: LoraConfig::default(),
+            lr: 2e-4,
+            schedule: Schedule::default(),
+            batch: 16,
+            context: None,
+            optimizer: AdamWConfig::default(),
+            clip: Some(1.0),
+            seed: 42,
+            eval_every: None,
+            eval: None,
+            existing: Existing::Keep,
+        }
+    }
+}
+
+impl RunConfig {
+    /// Sets the rank, and alpha to keep the scale alpha / rank.
+    #[must_use]
+    pub fn rank(mut self, rank: usize) -> Self {
+        let ratio = self.lora.alpha / self.lora.rank.max(1) as f64;
+        self.lora.alpha = if rank == 0 { self.lora.alpha } else { ratio * rank as f64 };
+        self.lora.rank = rank;
+        self
+    }
+
+    /// Sets alpha.
+    #[must_use]
+    pub fn alpha(mut self, alpha: f64) -> Self {
+        self.lora.alpha = alpha;
+        self
+    }
+
+    /// Adapts the layers whose path ends in one of these names: `q_proj`, `down_proj`.
+    #[must_use]
+    pub fn targets<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.lora.target_modules = TargetModules::Named(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Sets the learning rate at its height.
+    #[must_use]
+    pub fn lr(mut self, lr: f64) -> Self {
+        self.lr = lr;
+        self
+    }
+
+    /// Sets the rows of one step.
+    #[must_use]
+    pub fn batch(mut self, rows: usize) -> Self {
+        self.batch = rows;
+        self
+    }
+
+    /// Sets the longest row, in tokens.
+    #[must_use]
+    pub fn context(mut self, tokens: usize) -> Self {
+        self.context = Some(tokens);
+        self
+    }
+
+    /// Sets the steps in which the learning rate rises.
+    #[must_use]
+    pub fn warmup(mut self, steps: u64) -> Self {
+        self.schedule.warmup = steps;
+        self
+    }
+
+    /// Lets the learning rate fall along a cosine to a tenth at this step.
+    #[must_use]
+    pub fn total(mut self, steps: u64) -> Self {
+        self.schedule.total = Some(steps);
+        self
+    }
+
+    /// Sets the seed.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Evaluates on these rows.
+    #[must_use]
+    pub fn eval(mut self, data: &Dataset) -> Self {
+        self.eval = Some(data.clone());
+        self
+    }
+
+    /// Evaluates each time this many steps are done.
+    #[must_use]
+    pub fn eval_every(mut self, steps: u64) -> Self {
+        self.eval_every = Some(steps);
+        self
+    }
+
+    /// Replaces a run of the same name.
+    #[must_use]
+    pub fn overwrite(mut self) -> Self {
+        self.existing = Existing::Overwrite;
+        self
+    }
+
+    /// Says what cannot be used.
+    ///
+    /// # Errors
+    /// When a value makes no sense; the error names it.
+    pub fn check(&self) -> Result<()> {
+        self.lora.scaling()?;
+        if !(self.lr.is_finite() && self.lr > 0.0) {
+            return Err(Error::input(format!("the learning rate is {}", self.lr))
+                .help("give a positive number such as 2e-4"));
+        }
+        if self.batch == 0 {
+            return Err(Error::input("a batch of 0 rows").help("give at least 1"));
+        }
+        if self.context.is_some_and(|context| context < 2) {
+            return Err(Error::input("a context below 2 tokens leaves nothing to learn"));
+        }
+        if self.clip.is_some_and(|clip| !(clip.is_finite() && clip > 0.0)) {
+            return Err(Error::input("the largest gradient norm must be positive").help("None does not clip"));
+        }
+        if self.eval_every == Some(0) {
+            return Err(Error::input("evaluating every 0 steps").help("give at least 1, or None"));
+        }
+        let o = &self.optimizer;
+        let decays = [o.beta1, o.beta2].iter().all(|b| (0.0..1.0).contains(b));
+        if !(decays && o.epsilon > 0.0 && o.weight_decay >= 0.0) {
+            return Err(Error::input(format!("{o:?}"))
+                .help("betas lie in [0, 1), epsilon above 0, weight decay is not negative"));
+        }
+        Ok(())
+    }
+}

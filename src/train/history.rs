@@ -1,0 +1,168 @@
+//! What a run measured, step by step.
+
+use crate::display::{self, Align, Bundle, Show, Table, Text};
+use crate::error::Result;
+use crate::plot::{Figure, Scale, Series, lines};
+use polars::prelude::{DataFrame, IntoColumn, NamedFrom, Series as Values};
+use serde::{Deserialize, Serialize};
+
+/// The numbers of one optimiser step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepReport {
+    /// Which step, from 1.
+    pub step: u64,
+    /// Times the data was seen, as a fraction.
+    pub epoch: f64,
+    /// Mean cross-entropy over the trained tokens of the batch before the update, in nats.
+    pub loss: f64,
+    /// √Σg² over all adapters, before clipping.
+    pub gradient_norm: f64,
+    /// The learning rate of this step.
+    pub lr: f64,
+    /// Tokens that went through the model.
+    pub tokens: usize,
+    /// Tokens whose loss counted.
+    pub trained_tokens: usize,
+    /// How long it took.
+    pub seconds: f64,
+    /// Memory of this process after it, in bytes.
+    pub memory: Option<u64>,
+    /// Loss on the rows for evaluation after this step, where it was asked for.
+    #[serde(default)]
+    pub eval_loss: Option<f64>,
+}
+
+impl StepReport {
+    /// Tokens through the model per second.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.tokens as f64 / self.seconds.max(1e-9)
+    }
+
+    fn cells(&self) -> [String; 8] {
+        [
+            self.step.to_string(),
+            format!("{:.2}", self.epoch),
+            format!("{:.4}", self.loss),
+            self.eval_loss.map_or(String::new(), |loss| format!("{loss:.4}")),
+            format!("{:.3}", self.gradient_norm),
+            format!("{:.2e}", self.lr),
+            format!("{:.0}", self.tokens_per_second()),
+            self.memory.map_or(String::new(), display::bytes),
+        ]
+    }
+}
+
+const COLUMNS: [(&str, Align); 8] = [
+    ("step", Align::Right),
+    ("epoch", Align::Right),
+    ("loss", Align::Right),
+    ("eval loss", Align::Right),
+    ("gradient norm", Align::Right),
+    ("lr", Align::Right),
+    ("tokens/s", Align::Right),
+    ("memory", Align::Right),
+];
+
+impl Show for StepReport {
+    fn show(&self) -> Bundle {
+        let mut table = Table::new(COLUMNS);
+        table.row(self.cells());
+        table.show()
+    }
+}
+
+/// Steps of a run, in order.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    steps: Vec<StepReport>,
+    footer: String,
+}
+
+impl History {
+    /// Steps with a line to stand under their pictures.
+    pub fn new(steps: Vec<StepReport>, footer: impl Into<String>) -> Self {
+        Self { steps, footer: footer.into() }
+    }
+
+    /// The steps.
+    pub fn steps(&self) -> &[StepReport] {
+        &self.steps
+    }
+
+    /// The number of steps.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// One row for each step.
+    ///
+    /// # Errors
+    /// When polars fails.
+    pub fn frame(&self) -> Result<DataFrame> {
+        let s = &self.steps;
+        let f = |value: fn(&StepReport) -> f64| s.iter().map(value).collect::<Vec<f64>>();
+        let u = |value: fn(&StepReport) -> u64| s.iter().map(value).collect::<Vec<u64>>();
+        Ok(DataFrame::new(
+            s.len(),
+            vec![
+                Values::new("step".into(), u(|s| s.step)).into_column(),
+                Values::new("epoch".into(), f(|s| s.epoch)).into_column(),
+                Values::new("loss".into(), f(|s| s.loss)).into_column(),
+                Values::new("eval_loss".into(), s.iter().map(|s| s.eval_loss).collect::<Vec<_>>())
+                    .into_column(),
+                Values::new("gradient_norm".into(), f(|s| s.gradient_norm)).into_column(),
+                Values::new("lr".into(), f(|s| s.lr)).into_column(),
+                Values::new("tokens".into(), u(|s| s.tokens as u64)).into_column(),
+                Values::new("trained_tokens".into(), u(|s| s.trained_tokens as u64)).into_column(),
+                Values::new("seconds".into(), f(|s| s.seconds)).into_column(),
+                Values::new("tokens_per_second".into(), f(StepReport::tokens_per_second)).into_column(),
+                Values::new("memory".into(), s.iter().map(|s| s.memory).collect::<Vec<_>>()).into_column(),
+            ],
+        )?)
+    }
+
+    /// The loss curve: each step, a smoothed line, and the evaluations.
+    ///
+    /// # Errors
+    /// When there is no step yet.
+    pub fn plot(&self) -> Result<Figure> {
+        let points = |value: fn(&StepReport) -> Option<f64>| {
+            self.steps.iter().filter_map(move |s| Some((s.step as f64, value(s)?))).collect::<Vec<_>>()
+        };
+        let mut series = vec![Series::smoothed("training", points(|s| Some(s.loss)), 8.0)];
+        let eval = points(|s| s.eval_loss);
+        if !eval.is_empty() {
+            series.push(Series::marks("evaluation", eval));
+        }
+        let figure = lines("Loss", "step", "cross-entropy (nats per token)", &series, Scale::Linear)?;
+        Ok(figure.with_footer(&self.footer))
+    }
+}
+
+impl Show for History {
+    fn show(&self) -> Bundle {
+        if self.steps.is_empty() {
+            return Text::new("no step yet: run.step() or run.start(n)").show();
+        }
+        const SHOWN: usize = 4;
+        let mut table = Table::new(COLUMNS).caption(format!("{} steps", self.steps.len()));
+        let cut = self.steps.len() > 2 * SHOWN + 1;
+        for (i, step) in self.steps.iter().enumerate() {
+            if !cut || i < SHOWN || i + SHOWN >= self.steps.len() {
+                table.row(step.cells());
+            } else if i == SHOWN {
+                table.row(COLUMNS.map(|_| "…"));
+            }
+        }
+        match self.plot() {
+            Ok(figure) if self.steps.len() > 1 => (figure, table).show(),
+            _ => table.show(),
+        }
+    }
+}
