@@ -299,7 +299,7 @@ fn errors_say_what_to_do() {
     assert!(fails("model", string("llama")).contains("\"llama\" is not supported; only byte-level BPE"));
     assert!(
         fails("pre", string("tekken"))
-            .contains("\"tekken\" is not known; known are gpt-2, gpt2, smollm, llama-bpe")
+            .contains("\"tekken\" is not known; known are gpt-2, gpt2, mpt, smollm")
     );
     assert!(fails("pre", None).contains("convert the model anew"));
     assert!(

@@ -42,8 +42,8 @@ impl Tokenizer {
     ///
     /// The ids are those of Hugging Face's `apply_chat_template`, with two exceptions. A special
     /// token's name inside a message (a person who writes `<|im_end|>`) stays text. And a token
-    /// never spans the border between header and answer, as it cannot when the model answers: an
-    /// answer that begins with a line break begins with a token of its own.
+    /// never spans a border of an answer, as it cannot when the model answers: an answer that begins
+    /// with a line break begins with a token of its own.
     ///
     /// An assistant's turn is found by rendering: it begins where the messages before it and a
     /// generation prompt end (without the reasoning block that some templates open there, if the

@@ -37,8 +37,14 @@ enum Words {
 }
 
 const CUTS: [Cut; 4] = [
-    Cut { names: &["gpt-2", "gpt2"], words: Words::Gpt2, nfc: false, whole_words: false, bos: false },
-    Cut { names: &["smollm"], words: Words::DigitsThenGpt2, nfc: false, whole_words: false, bos: false },
+    Cut { names: &["gpt-2", "gpt2", "mpt"], words: Words::Gpt2, nfc: false, whole_words: false, bos: false },
+    Cut {
+        names: &["smollm", "starcoder", "refact", "command-r"],
+        words: Words::DigitsThenGpt2,
+        nfc: false,
+        whole_words: false,
+        bos: false,
+    },
     Cut {
         names: &["llama-bpe", "llama3", "llama-v3"],
         words: Words::Regex(
