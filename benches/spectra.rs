@@ -1,5 +1,6 @@
 //! Spectra of the 224 adapters of an 8B Llama at rank 16, and of one 4096×4096 module:
-//! `cargo bench --bench spectra`. The other side is benches/peers/torch_spectra.py.
+//! `cargo bench --profile dev --bench spectra` (the profile in which everything is compiled already).
+//! The other side is benches/peers/torch_spectra.py.
 
 use std::time::{Duration, Instant};
 

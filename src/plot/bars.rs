@@ -37,14 +37,17 @@ pub fn histogram(title: &str, x_label: &str, y_label: &str, values: &[f64]) -> R
     let limit = low + 2.0 * (quantile(0.99) - low);
     let high = if limit > low { largest.min(limit) } else { largest };
     let kept = &sorted[..sorted.partition_point(|&value| value <= high)];
-    let whole = kept.iter().all(|value| value.fract() == 0.0);
+    let size = low.abs().max(high.abs());
+    let whole = size < 1e12 && kept.iter().all(|value| value.fract() == 0.0);
     let spread = 2.0 * (quantile(0.75) - quantile(0.25)) / (kept.len() as f64).cbrt();
-    let mut width = nice(spread.clamp((high - low) / 60.0, (high - low) / 20.0).max(f64::MIN_POSITIVE));
+    // Never so narrow that the edges of a bin are the same number.
+    let finest = (size * 1e-12).max(f64::MIN_POSITIVE);
+    let mut width = nice(spread.clamp((high - low) / 60.0, (high - low) / 20.0).max(finest));
     if whole {
         width = width.max(1.0);
     }
     if high == low {
-        width = if whole { 1.0 } else { nice(low.abs() / 100.0) };
+        width = if whole { 1.0 } else { nice(size / 100.0) };
     }
     let begin = (low / width).floor();
     let bin = |value: f64| ((value / width).floor() - begin).max(0.0) as usize;

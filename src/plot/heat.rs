@@ -149,7 +149,7 @@ impl Layout {
         for strip in 0..STRIPS {
             let y = bottom - (strip + 1) as f64 * height;
             let ink = palette::heat(strip as f64 / (STRIPS - 1) as f64);
-            canvas.rect((left, y), (left + 12.0, y + height + 0.2), ink)?;
+            canvas.rect((left, y), (left + 12.0, y + height + 0.6), ink)?;
         }
         let axis = Axis::new(range, Scale::Linear).over(bottom, top);
         for (value, label) in axis.ticks(30.0) {

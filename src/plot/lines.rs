@@ -146,7 +146,7 @@ fn draw(canvas: &mut Canvas<'_>, series: &Series, ink: Ink, x: &Axis, y: &Axis) 
             Ok(())
         }
         Style::Smoothed { span } => {
-            curve(canvas, &series.points, ink.faded(0.4), 1.0, x, y)?;
+            curve(canvas, &series.points, ink.faded(0.55), 1.0, x, y)?;
             curve(canvas, &series.mean(span), ink, 2.4, x, y)
         }
     }

@@ -182,7 +182,7 @@ fn depth_key(
     for strip in 0..STRIPS {
         let y = begin + strip as f64 * height;
         let ink = palette::depth(strip as f64 / (STRIPS - 1) as f64);
-        canvas.rect((left, y), (left + 12.0, y + height + 0.2), ink)?;
+        canvas.rect((left, y), (left + 12.0, y + height + 0.6), ink)?;
     }
     let axis = Axis::new(depths, Scale::Linear).whole(true).over(begin + 4.0, bottom - 4.0);
     for (value, label) in axis.ticks(26.0) {
