@@ -152,7 +152,7 @@ fn faults_are_listed_and_not_fatal() {
     assert_eq!(data.len(), 3);
     let expected = [
         (2, "wrong type", "rejected", "`output`: invalid type: integer `42`, expected a string"),
-        (3, "broken JSON", "rejected", "EOF while parsing a value, at column 31"),
+        (3, "broken JSON", "rejected", "EOF while parsing a value, at column 30"),
         (4, "wrong type", "rejected", "`output` is missing or null"),
         (5, "empty turn", "rejected", "the conversation has no turns"),
         (6, "empty turn", "rejected", "turn 2 of 2 says nothing"),

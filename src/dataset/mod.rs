@@ -181,6 +181,11 @@ impl Dataset {
         problems::frame(&self.0.recipe.path.display().to_string(), &self.0.problems)
     }
 
+    /// How many records of the file became no row; [`problems`](Self::problems) lists them.
+    pub fn rejected(&self) -> usize {
+        self.0.problems.iter().filter(|p| p.kind.rejects()).count()
+    }
+
     /// The first `n` rows.
     pub fn head(&self, n: usize) -> Self {
         self.slice(0, n)
