@@ -4,8 +4,10 @@
 pub mod dataset;
 pub mod display;
 pub mod error;
+pub mod image;
 pub mod lora;
 pub mod model;
+pub mod ops;
 pub mod plot;
 pub mod spectrum;
 pub mod text;

@@ -98,7 +98,6 @@ fn golden_conversations_have_the_ids_and_the_mask_of_hugging_face() {
         assert_eq!(t.render(&messages, None, GenerationPrompt::Omit).unwrap(), chat["text"]);
         let example = t.example(&messages, None).unwrap();
         let trained: Vec<u32> = example.trained.iter().map(|&trained| trained.into()).collect();
-        // An answer that starts with a line break is cut there, which Hugging Face's ids are not.
         assert_eq!(example.ids, ids(&chat["ids"]), "{messages:?}");
         assert_eq!(trained, ids(&chat["trained"]), "{messages:?}");
         assert_eq!(t.prompt(&messages, None).unwrap(), ids(&chat["prompt"]));
@@ -195,6 +194,18 @@ fn templates_that_rewrite_earlier_turns() {
     assert!(error.is_input());
     assert!(error.to_string().starts_with("message 2: the chat template writes"), "{error}");
 
+    // The generation prompt opens a reasoning block; the first turn has none.
+    let open = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}";
+    let t = tokenizer().with_template(open).unwrap();
+    let mixed =
+        [turns[0].clone(), Message::assistant("one"), turns[2].clone(), Message::assistant("<think>\n2")];
+    assert_eq!(said(&t, &t.example(&mixed, None).unwrap()), "one<|im_end|>2<|im_end|>");
+
+    // A stop, and another special token after the last turn.
+    let closing = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|im_end|>\n{% endfor %}{{ '<file_sep>' if not add_generation_prompt else 'assistant: ' }}";
+    let t = tokenizer().with_template(closing).unwrap();
+    assert_eq!(said(&t, &t.example(&turns[2..], None).unwrap()), "<think>2</think>two<|im_end|>");
+
     // No special tokens at all: the whole turn is what the assistant says.
     let plain = "{% for m in messages %}### {{ m.role }}\n{{ m.content }}\n\n{% endfor %}{% if add_generation_prompt %}### assistant\n{% endif %}";
     let t = tokenizer().with_template(plain).unwrap();
@@ -274,8 +285,9 @@ fn a_tokenizer_that_prefixes_a_space_is_not_cut_at_answers() {
 
 #[test]
 fn errors_say_what_to_do() {
+    let whole = metadata();
     let fails = |key: &str, value: Option<Value>| {
-        let mut metadata = metadata();
+        let mut metadata = whole.clone();
         match value {
             Some(value) => metadata.insert(format!("tokenizer.ggml.{key}"), value),
             None => metadata.remove(&format!("tokenizer.ggml.{key}")),
@@ -323,7 +335,7 @@ fn errors_say_what_to_do() {
     assert!(error.to_string().starts_with("message 2: tool_calls is not JSON"), "{error}");
     let error = tokenizer().with_template("a\n{{ b").unwrap_err();
     assert!(error.to_string().starts_with("chat template, line 2:"), "{error}");
-    let mut bare = metadata();
+    let mut bare = whole.clone();
     bare.remove("tokenizer.chat_template");
     let error = Tokenizer::from_gguf(&bare).unwrap().prompt(&messages, None).unwrap_err();
     assert!(error.is_state() && error.to_string().contains("Tokenizer::with_template"));
@@ -357,6 +369,8 @@ fn packs_are_full_and_rows_whole() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_text_comes_back(text in any::<String>()) {
         let t = tokenizer();

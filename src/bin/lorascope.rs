@@ -1,5 +1,7 @@
 //! The `lorascope` command: a thin command line over the library.
 
+#[path = "lorascope/bench.rs"]
+mod bench;
 #[path = "lorascope/data.rs"]
 mod data;
 
@@ -22,6 +24,9 @@ enum Command {
     /// Look at datasets, convert them, make one
     #[command(subcommand)]
     Data(data::Command),
+    /// Figures to hold against other tools
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +44,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Data(command) => data::run(command),
+        Command::Bench(command) => bench::run(command),
     }
 }
 

@@ -46,7 +46,8 @@ impl Tokenizer {
     /// answer that begins with a line break begins with a token of its own.
     ///
     /// An assistant's turn is found by rendering: it begins where the messages before it and a
-    /// generation prompt end, and ends where the messages up to it end.
+    /// generation prompt end (without the reasoning block that some templates open there, if the
+    /// turn has none), and ends where the messages up to it end.
     ///
     /// # Errors
     /// Those of [`render`](Self::render); a template that does not begin with the same text when
@@ -123,42 +124,61 @@ impl<'a> Rendering<'a> {
     fn spans(&self, messages: &[Message], text: &str) -> Result<Vec<Range<usize>>> {
         let mut spans = Vec::new();
         for n in (0..messages.len()).filter(|&n| messages[n].is_trained()) {
-            let header = self.upto(n, GenerationPrompt::Add)?;
-            if !text.starts_with(&header) {
-                return Err(rewrites(n));
-            }
-            spans.push(header.len()..self.turn_end(text, header.len(), n)?);
+            let start = self.turn_start(text, n)?;
+            spans.push(start..self.turn_end(text, start, n)?);
         }
         Ok(spans)
+    }
+
+    /// Where message `n` begins to say something: after the header of its turn.
+    fn turn_start(&self, text: &str, n: usize) -> Result<usize> {
+        let header = self.upto(n, GenerationPrompt::Add)?;
+        if text.starts_with(&header) {
+            return Ok(header.len());
+        }
+        let before = self.upto(n, GenerationPrompt::Omit)?;
+        if !text.starts_with(&before) {
+            return Err(rewrites(n));
+        }
+        // The generation prompt also opens a reasoning block, which this turn does not have: the
+        // turn begins where the tokens of both part.
+        let (header, text) = (self.tokens(&header, &[])?, self.tokens(text, &[])?);
+        let shared =
+            header.iter().zip(&text).take_while(|(a, b)| a == b).map(|(token, _)| token.range.end).last();
+        shared.filter(|&end| end > before.len()).ok_or_else(|| rewrites(n))
     }
 
     /// Where the turn of message `n` ends, which says something from `start` on.
     fn turn_end(&self, text: &str, start: usize, n: usize) -> Result<usize> {
         let core = &self.tokenizer.core;
+        let stops = |id: Option<u32>| id.is_some_and(|id| core.stops.contains(&id));
         let whole = self.upto(n + 1, GenerationPrompt::Omit)?;
         if whole.len() < start || !text.starts_with(&whole) {
             // Templates that drop the reasoning of earlier turns: up to the first end of a turn.
             let mut pieces = core.pieces(&text[start..]).into_iter();
-            let end = pieces.find(|(_, id)| id.is_some_and(|id| core.stops.contains(&id)));
+            let end = pieces.find(|(_, id)| stops(*id));
             return end.map(|(range, _)| start + range.end).ok_or_else(|| rewrites(n));
         }
+        // Special tokens and white space at the end: the turn ends with the first token there at
+        // which the model stops, or else with the last special one.
         let turn = &text[start..whole.len()];
         let pieces = core.pieces(turn);
-        let last = pieces.iter().rfind(|(_, id)| id.is_some_and(|id| core.is_special(id)));
-        // Only white space after the last special token: that token ends the turn.
-        Ok(start
-            + last
-                .map(|(range, _)| range.end)
-                .filter(|&end| turn[end..].trim().is_empty())
-                .unwrap_or(turn.len()))
+        let special = |id: &Option<u32>| id.is_some_and(|id| core.is_special(id));
+        let ending = pieces
+            .iter()
+            .rev()
+            .take_while(|(range, id)| special(id) || turn[range.clone()].trim().is_empty());
+        let ending: Vec<_> = ending.filter(|(_, id)| special(id)).collect();
+        let end = ending.iter().rfind(|(_, id)| stops(*id)).or(ending.first());
+        Ok(start + end.map_or(turn.len(), |(range, _)| range.end))
     }
 
-    /// The tokens of `text`, none of which spans the beginning of a span.
+    /// The tokens of `text`, none of which spans a border of a span.
     fn tokens(&self, text: &str, spans: &[Range<usize>]) -> Result<Vec<Token>> {
         let core = &self.tokenizer.core;
         let tokens = marked_tokens(core, text, self.mark)?;
         let spanned = |at: &usize| tokens.iter().any(|t| t.range.start < *at && *at < t.range.end);
-        let cuts: Vec<usize> = spans.iter().map(|span| span.start).filter(spanned).collect();
+        let cuts: Vec<usize> = spans.iter().flat_map(|span| [span.start, span.end]).filter(spanned).collect();
         if cuts.is_empty() {
             return Ok(tokens);
         }

@@ -12,6 +12,8 @@ pub(super) fn install(env: &mut Environment<'static>) {
     env.set_formatter(print);
     env.set_unknown_method_callback(method);
     env.add_filter("tojson", to_json);
+    // None cannot be iterated in Python, and templates ask so before they count their tools.
+    env.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     env.add_function("raise_exception", |message: String| {
         Err::<Value, Error>(Error::new(ErrorKind::InvalidOperation, message))
     });
@@ -85,6 +87,7 @@ fn string_method(state: &mut State, text: &str, name: &str, args: &[Value]) -> R
             let rest = if name == "removeprefix" { text.strip_prefix(part) } else { text.strip_suffix(part) };
             Value::from(rest.unwrap_or(text))
         }
+        "format" => format(text, args)?,
         "find" => {
             let (part,): (&str,) = from_args(args)?;
             Value::from(text.find(part).map_or(-1, |at| text[..at].chars().count() as i64))
@@ -105,6 +108,21 @@ fn string_method(state: &mut State, text: &str, name: &str, args: &[Value]) -> R
     })
 }
 
+/// `"{} of {}".format(a, b)`, with empty braces only.
+fn format(text: &str, args: &[Value]) -> Result<Value, Error> {
+    let mut parts = text.split("{}");
+    let mut out = parts.next().unwrap_or_default().to_string();
+    let mut args = args.iter();
+    for part in parts {
+        let value = args.next().ok_or_else(|| Error::new(ErrorKind::MissingArgument, "format()"))?;
+        out = out + &value.to_string() + part;
+    }
+    if text.replace("{}", "").contains(['{', '}']) {
+        return Err(Error::new(ErrorKind::InvalidOperation, "format() with more than {} in it"));
+    }
+    Ok(Value::from(out))
+}
+
 fn dict_method(state: &mut State, dict: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     match name {
         "items" => state.apply_filter("items", std::slice::from_ref(dict)),
@@ -119,16 +137,23 @@ fn dict_method(state: &mut State, dict: &Value, name: &str, args: &[Value]) -> R
     }
 }
 
-/// `json.dumps(value, ensure_ascii=False, indent=indent)`: unlike Jinja's own filter it escapes no
+/// `json.dumps(value, ensure_ascii=False, indent=None)` and its options: unlike Jinja's own filter it escapes no
 /// HTML, which would put `\u003c` into the model's tokens.
 fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
-    options.get::<Option<bool>>("ensure_ascii")?;
+    let ascii: Option<bool> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
-    match indent {
-        Some(n) => write_json(value, PrettyFormatter::with_indent(" ".repeat(n).as_bytes())),
-        None => write_json(value, PythonFormatter),
-    }
+    let text = match indent {
+        Some(n) => write_json(value, PrettyFormatter::with_indent(" ".repeat(n).as_bytes()))?,
+        None => write_json(value, PythonFormatter)?,
+    };
+    Ok(if ascii == Some(true) { escape_unicode(&text) } else { text })
+}
+
+/// In JSON, what is not ASCII stands in strings only, and may be written as UTF-16 in hexadecimal.
+fn escape_unicode(json: &str) -> String {
+    let escaped = |c: char| c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect();
+    json.chars().map(|c| if c.is_ascii() { c.to_string() } else { escaped(c) }).collect()
 }
 
 fn write_json(value: &Value, formatter: impl Formatter) -> Result<String, Error> {

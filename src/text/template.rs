@@ -92,8 +92,9 @@ pub(super) struct Conversation {
 
 impl Conversation {
     pub fn new(messages: &[Message], tools: Option<&str>) -> Result<Self> {
-        let messages =
-            messages.iter().enumerate().map(|(n, message)| json(n, message)).collect::<Result<_>>()?;
+        let messages = messages.iter().enumerate().map(|(n, message)| json(n, message));
+        let mut messages = messages.collect::<Result<Vec<_>>>()?;
+        name_answered_calls(&mut messages);
         let tools = match tools {
             None => Json::Null,
             Some(text) => match serde_json::from_str(text) {
@@ -119,6 +120,21 @@ impl Conversation {
     /// Replaces every string, keys of objects included.
     pub fn change_strings(&mut self, change: &dyn Fn(&str) -> String) {
         self.messages.iter_mut().chain([&mut self.tools]).for_each(|json| change_strings(json, change));
+    }
+}
+
+/// Gives each tool's message the id of the call that it answers (`tool_call_id`), where the calls
+/// before it have ids: the first answer that of the first call, and so on. Some templates insist.
+fn name_answered_calls(messages: &mut [Json]) {
+    let mut open: Vec<Json> = Vec::new();
+    for message in messages {
+        if let Some(calls) = message["tool_calls"].as_array() {
+            open = calls.iter().rev().filter_map(|call| call.get("id").cloned()).collect();
+        } else if message["role"] == "tool"
+            && let Some(id) = open.pop()
+        {
+            message["tool_call_id"] = id;
+        }
     }
 }
 
@@ -198,6 +214,16 @@ mod tests {
     }
 
     #[test]
+    fn answers_carry_the_ids_of_their_calls() {
+        let calls = Some(r#"[{"id": "x1"}, {"id": "x2"}]"#.to_string());
+        let call = Message { tool_calls: calls, ..Message::assistant("") };
+        let messages = [call, Message::tool("1"), Message::tool("2"), Message::tool("3")];
+        let conversation = Conversation::new(&messages, None).unwrap();
+        let ids: Vec<&Json> = conversation.messages.iter().map(|message| &message["tool_call_id"]).collect();
+        assert_eq!(ids, [&Json::Null, &"x1".into(), &"x2".into(), &Json::Null]);
+    }
+
+    #[test]
     fn python_is_close_enough() {
         let cases = [
             ("{{ messages[0].content.strip() }}", "a <b>"),
@@ -212,6 +238,9 @@ mod tests {
             ),
             ("{{ messages[0] | tojson }}", r#"{"role": "user", "content": " a <b> "}"#),
             ("{{ [1, 'é'] | tojson(indent=1) }}", "[\n 1,\n \"é\"\n]"),
+            ("{{ ['é👋'] | tojson(ensure_ascii=true) }}", r#"["\u00e9\ud83d\udc4b"]"#),
+            ("{{ '{} of {}'.format(1, 'b') }}", "1 of b"),
+            ("{{ tools is iterable }} {{ messages is iterable }}", "False True"),
             (
                 "{% for m in messages %}{% if loop.index0 == 1 %}{% break %}{% endif %}{{ m.role }}{% endfor %}",
                 "user",

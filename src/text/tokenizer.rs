@@ -284,7 +284,7 @@ impl Core {
         if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
             pre_tokenizer.pre_tokenize(&mut words).map_err(broken)?;
         }
-        words.tokenize(|word| self.inner.get_model().tokenize(word.get())).map_err(broken)?;
+        self.inner.get_model().tokenize_in_pretokenized(&mut words, None).map_err(broken)?;
         let encoding = words.into_encoding(None, 0, OffsetType::Byte).map_err(broken)?;
         let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
         Ok(tokens.map(|(&id, &(start, end))| Token { id, range: start..end }).collect())

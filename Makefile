@@ -1,0 +1,131 @@
+# Everything that is downloaded or built lies in $(CACHE); remove that folder to start afresh.
+# CI keeps it between its fresh clones.
+CACHE ?= $(if $(CI),$(HOME)/.cache/lorascope,.kernel)
+override CACHE := $(abspath $(CACHE))
+VENV := $(CACHE)/venv
+PYTHON ?= python3
+EVCXR := 0.22.0
+FEATURES := --features cli
+# Features of the lorascope that cells use: `cuda`.
+KERNEL_FEATURES ?=
+
+# One target folder for the library, its tests and the command line (.cargo/config.toml and
+# [profile.dev] make the flags those of a notebook's cells), and hard links from it for the kernel.
+export CARGO_TARGET_DIR := $(CACHE)/target
+export LORASCOPE_VENV := $(VENV)
+CARGO := $(if $(shell command -v mold),mold -run )cargo
+NEXTEST := $(shell command -v cargo-nextest)
+
+MODEL := models/smollm2-135m.gguf
+RUN_NOTEBOOK := $(VENV)/bin/python src/kernel/run_notebook.py
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+## help            this list
+.PHONY: help
+help:
+	@echo "make TARGET, where TARGET is one of"
+	@sed -n 's/^## /  /p' $(firstword $(MAKEFILE_LIST))
+
+## demo            set everything up and run the main job: data, LoRA, spectra, in one notebook
+.PHONY: demo
+demo: kernel model
+	@$(RUN_NOTEBOOK) notebooks/quickstart.ipynb out/quickstart.ipynb
+	@echo "executed notebook: $(abspath out/quickstart.ipynb)"
+	@echo "as a page:         $(abspath out/quickstart.html)"
+
+## lab             open the notebooks in JupyterLab
+.PHONY: lab
+lab: kernel model
+	$(VENV)/bin/jupyter lab --notebook-dir=. notebooks/quickstart.ipynb
+
+## test            every test, that of the notebooks included
+.PHONY: test
+test: kernel model
+	$(CARGO) $(if $(NEXTEST),nextest run,test --lib --bins --tests) --locked $(FEATURES)
+	$(CARGO) test --locked $(FEATURES) --doc
+
+## check           formatting, clippy and the documentation, without a warning
+.PHONY: check
+check: tools
+	cargo fmt --check
+	cargo clippy --locked --all-targets $(FEATURES) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps $(FEATURES)
+
+## check-cuda      compile the feature cuda; needs no GPU
+.PHONY: check-cuda
+check-cuda: $(CACHE)/cuda/installed
+	CUDA_HOME=$$(echo $(CUDA)) PATH=$$(echo $(CUDA))/bin:$$PATH CUDA_COMPUTE_CAP=90 \
+	CARGO_TARGET_DIR=$(CACHE)/target-cuda cargo check --locked --features cuda
+
+## bench           our speed beside that of the peers
+.PHONY: bench
+bench: model tools
+	benches/run
+
+## golden          make the reference numbers of the tests again, with PyTorch and PEFT
+.PHONY: golden
+golden: model $(CACHE)/golden-venv/installed
+	set -e; for script in $(wildcard tests/golden/*.py); do $(CACHE)/golden-venv/bin/python $$script; done
+
+## model           fetch SmolLM2-135M-Instruct (98 MB) and check its hash
+.PHONY: model
+model: $(MODEL)
+
+## kernel          build the notebook kernel; once, 15 minutes on 2 cores
+.PHONY: kernel
+kernel: tools venv $(CACHE)/evcxr/bin/evcxr_jupyter
+	@echo "building lorascope for the tests and the command line"
+	@$(CARGO) build --locked $(FEATURES)
+	@echo "building lorascope for notebooks"
+	@$(VENV)/bin/python src/kernel/base.py . $(CACHE) $(VENV) --features=$(KERNEL_FEATURES)
+
+## venv            install the Python environment of the notebooks
+.PHONY: venv
+venv: $(VENV)/requirements.txt
+
+## clean           remove what was built and executed; keeps what was downloaded
+.PHONY: clean
+clean:
+	rm -rf out target $(addprefix $(CACHE)/,base kernels target target-cuda)
+
+# --- what the targets above stand on ---
+
+.PHONY: tools
+tools:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.95 or newer with rustup"; exit 1; }
+	@command -v cc >/dev/null || { echo "a C compiler is missing: apt-get install gcc"; exit 1; }
+	@$(PYTHON) -c "import venv, ensurepip" 2>/dev/null || { echo "Python's venv is missing: apt-get install python3-venv"; exit 1; }
+
+# The stamp of a virtual environment lies inside it and is written last.
+$(VENV)/requirements.txt: src/kernel/requirements.txt | tools
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	cp $< $@
+
+# --locked: without it today's versions of the dependencies do not compile together.
+$(CACHE)/evcxr/bin/evcxr_jupyter: | tools
+	CARGO_TARGET_DIR=$(CACHE)/evcxr-build cargo install --locked --root $(CACHE)/evcxr evcxr_jupyter@$(EVCXR)
+	rm -rf $(CACHE)/evcxr-build
+
+$(CACHE)/models/smollm2-135m.gguf: | tools
+	$(PYTHON) src/kernel/fetch_model.py $@
+
+$(MODEL): $(CACHE)/models/smollm2-135m.gguf
+	@mkdir -p $(@D)
+	ln -sf $< $@
+
+# nvcc as Python packages: compiles for any GPU, needs none.
+CUDA := $(CACHE)/cuda/lib/python3*/site-packages/nvidia/cu13
+$(CACHE)/cuda/installed: | tools
+	$(PYTHON) -m venv --clear $(CACHE)/cuda
+	$(CACHE)/cuda/bin/pip install --quiet --disable-pip-version-check \
+	    $(addsuffix ==13.0.*,nvidia-cuda-nvcc nvidia-cuda-crt nvidia-cuda-cccl nvidia-cuda-runtime nvidia-nvvm)
+	cd $(CUDA)/lib && ln -sf libcudart.so.13 libcudart.so
+	touch $@
+
+$(CACHE)/golden-venv/installed: tests/golden/requirements.txt | tools
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
