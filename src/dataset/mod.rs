@@ -26,7 +26,7 @@ use polars::prelude::*;
 
 pub use problems::ProblemKind;
 pub use recipe::{Part, Recipe, Step};
-pub use report::{Histogram, Lengths, ProblemCount, Report};
+pub use report::{Lengths, ProblemCount, Report};
 pub use schema::RowSchema;
 pub use write::Written;
 
