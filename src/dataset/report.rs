@@ -146,9 +146,9 @@ impl Dataset {
         for i in all {
             let system = rows.system(i).map(|_| "system");
             for role in system.into_iter().chain(rows.turns(i).map(|turn| turn.role)) {
-                count(&mut roles, role);
+                *roles.entry(role.to_string()).or_default() += 1;
             }
-            count(&mut sources, rows.source(i));
+            *sources.entry(rows.source(i).to_string()).or_default() += 1;
         }
         let number = |of: &dyn Fn(ProblemKind) -> bool| {
             problems.iter().filter(|p| of(p.kind)).map(|p| p.count).sum::<u64>()
@@ -195,13 +195,6 @@ fn histogram(unit: &str, lengths: &[u64]) -> Result<Option<Figure>> {
     }
     let lengths: Vec<f64> = lengths.iter().map(|&length| length as f64).collect();
     plot::histogram("Length of a conversation", unit, "rows", &lengths).map(Some)
-}
-
-fn count(counts: &mut BTreeMap<String, u64>, key: &str) {
-    match counts.get_mut(key) {
-        Some(count) => *count += 1,
-        None => drop(counts.insert(key.to_string(), 1)),
-    }
 }
 
 impl Report {
