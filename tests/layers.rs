@@ -44,10 +44,7 @@ fn check_gradient(name: &str, x: &Tensor, gradient: &Tensor, f: impl Fn(&Tensor)
         let slope = (moved(1.0) - moved(-1.0)) / (2.0 * h);
         let expected = inner(gradient, &direction);
         let size = inner(gradient, gradient).sqrt().max(1.0);
-        assert!(
-            (slope - expected).abs() < 4e-3 * size,
-            "{name}: slope {slope}, gradient {expected} of {size}"
-        );
+        assert!((slope - expected).abs() < 4e-3 * size, "{name}: slope {slope}, gradient {expected} of {size}");
     }
 }
 
@@ -135,8 +132,7 @@ fn linear_with_adapter() -> Result<()> {
     let (inner_width, out, rank) = (13, 17, 3);
     let x = random(&[19, inner_width], 1);
     let dy = random(&[19, out], 2);
-    let layer =
-        Linear::new("some.q_proj", Weight::dense(random(&[out, inner_width], 3))?, Some(random(&[out], 4)));
+    let layer = Linear::new("some.q_proj", Weight::dense(random(&[out, inner_width], 3))?, Some(random(&[out], 4)));
     let (a, b) = (random(&[rank, inner_width], 5), random(&[out, rank], 6));
     let config = LoraConfig { rank, alpha: 7.0, ..Default::default() };
     let with = |a: &Tensor, b: &Tensor| {
@@ -171,17 +167,13 @@ fn loss_over_the_vocabulary() -> Result<()> {
     let head = Weight::dense(random(&[vocabulary, width], 2))?;
     let targets: Vec<u32> = (0..rows as u32).map(|i| i * 11 % 101).collect();
     let scale = 1.0 / 9.0;
-    let [(a, da), (b, db)] =
-        BOTH.map(|k| loss::forward_backward(&hidden, &targets, &head, scale, k).unwrap());
+    let [(a, da), (b, db)] = BOTH.map(|k| loss::forward_backward(&hidden, &targets, &head, scale, k).unwrap());
     assert!((a - b).abs() < 1e-5 * b && distance(&da, &db) < 1e-6);
     assert_eq!(loss::forward(&hidden, &targets, &head, Kernels::Fused)?, b);
-    check_gradient("hidden", &hidden, &db, |h| {
-        loss::forward(h, &targets, &head, Kernels::Fused).unwrap() * scale
-    });
+    check_gradient("hidden", &hidden, &db, |h| loss::forward(h, &targets, &head, Kernels::Fused).unwrap() * scale);
     let outside = loss::forward(&hidden, &[101; 9], &head, Kernels::Fused).unwrap_err();
     assert_eq!(outside.to_string(), "token 101 is not in a vocabulary of 101");
-    let (nothing, gradient) =
-        loss::forward_backward(&random(&[0, width], 1), &[], &head, 1.0, Kernels::Fused)?;
+    let (nothing, gradient) = loss::forward_backward(&random(&[0, width], 1), &[], &head, 1.0, Kernels::Fused)?;
     assert_eq!((nothing, gradient.dims()), (0.0, &[0, width][..]));
     Ok(())
 }

@@ -92,12 +92,7 @@ impl Adapter {
     ///
     /// # Errors
     /// When the shapes do not fit.
-    pub fn backward(
-        &self,
-        x: &Tensor,
-        dy: &Tensor,
-        dx: Option<Tensor>,
-    ) -> Result<(AdapterGradient, Option<Tensor>)> {
+    pub fn backward(&self, x: &Tensor, dy: &Tensor, dx: Option<Tensor>) -> Result<(AdapterGradient, Option<Tensor>)> {
         let u = (matmul(x, &self.a, Form::RightTransposed)? * self.scale)?; // [T, r]
         let v = (matmul(dy, &self.b, Form::Plain)? * self.scale)?; // [T, r]
         let a = matmul(&v, x, Form::LeftTransposed)?;

@@ -47,12 +47,9 @@ impl Adapters {
             }
             let [out, inner] = target.shape;
             if config.rank > out.min(inner) {
-                return Err(Error::input(format!(
-                    "rank {} is more than B·A of {out}×{inner} can have",
-                    config.rank
-                ))
-                .layer(&target.path)
-                .help(format!("take a rank of at most {}", out.min(inner))));
+                return Err(Error::input(format!("rank {} is more than B·A of {out}×{inner} can have", config.rank))
+                    .layer(&target.path)
+                    .help(format!("take a rank of at most {}", out.min(inner))));
             }
             let bound = 1.0 / (inner as f64).sqrt();
             let mut random = Random::at(seed, Stream::Init, 0, index as u64);
@@ -155,9 +152,7 @@ impl Gradients {
 
     /// The gradient tensors under the names of [`Adapters::tensors`], in the same order.
     pub fn tensors(&self) -> impl Iterator<Item = (String, &Tensor)> {
-        self.0
-            .iter()
-            .flat_map(|(path, g)| [(format!("{path}.lora_A"), &g.a), (format!("{path}.lora_B"), &g.b)])
+        self.0.iter().flat_map(|(path, g)| [(format!("{path}.lora_A"), &g.a), (format!("{path}.lora_B"), &g.b)])
     }
 
     /// How many adapters have a gradient.

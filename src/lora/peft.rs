@@ -132,8 +132,9 @@ impl Adapters {
     pub fn open(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let folder = folder.as_ref();
         let path = folder.join(CONFIG);
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| Error::io(&path, e).help("give the folder that holds adapter_config.json"))?;
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            Error::io(&path, e).help("give the folder that holds adapter_config.json")
+        })?;
         let peft: PeftConfig =
             serde_json::from_str(&text).map_err(|e| Error::format(&e).path(&path).line(e.line() as u64))?;
         check(&peft).map_err(|e| e.path(&path))?;
@@ -142,9 +143,9 @@ impl Adapters {
             alpha: peft.lora_alpha,
             rank_stabilised: peft.use_rslora,
             target_modules: match peft.target_modules {
-                Some(Value::Array(names)) => TargetModules::Named(
-                    names.iter().filter_map(|n| n.as_str().map(str::to_string)).collect(),
-                ),
+                Some(Value::Array(names)) => {
+                    TargetModules::Named(names.iter().filter_map(|n| n.as_str().map(str::to_string)).collect())
+                }
                 _ => TargetModules::AllLinear,
             },
         };
@@ -158,26 +159,23 @@ impl Adapters {
             .collect();
         let mut pairs = BTreeMap::new();
         while let Some((name, a)) = tensors.pop_first() {
-            let layer = name.strip_prefix(PREFIX).and_then(|n| n.strip_suffix(".lora_A.weight")).ok_or_else(
-                || {
-                    Error::format(format!("unexpected tensor {name:?}"))
-                        .path(&path)
-                        .help("expected pairs named base_model.model.<path>.lora_A.weight and .lora_B.weight")
-                },
-            )?;
-            let b = tensors
-                .remove(&format!("{PREFIX}{layer}.lora_B.weight"))
-                .ok_or_else(|| Error::format("lora_A has no lora_B beside it").path(&path).layer(layer))?;
+            let layer = name
+                .strip_prefix(PREFIX)
+                .and_then(|n| n.strip_suffix(".lora_A.weight"))
+                .ok_or_else(|| {
+                    Error::format(format!("unexpected tensor {name:?}")).path(&path).help(
+                        "expected pairs named base_model.model.<path>.lora_A.weight and .lora_B.weight",
+                    )
+                })?;
+            let b = tensors.remove(&format!("{PREFIX}{layer}.lora_B.weight")).ok_or_else(|| {
+                Error::format("lora_A has no lora_B beside it").path(&path).layer(layer)
+            })?;
             let pair = Adapter::new(a.to_dtype(DType::F32)?, b.to_dtype(DType::F32)?, scale)
                 .map_err(|e| e.path(&path).layer(layer))?;
             if pair.rank() != config.rank {
-                return Err(Error::format(format!(
-                    "rank {} where the config says {}",
-                    pair.rank(),
-                    config.rank
-                ))
-                .path(&path)
-                .layer(layer));
+                return Err(Error::format(format!("rank {} where the config says {}", pair.rank(), config.rank))
+                    .path(&path)
+                    .layer(layer));
             }
             pairs.insert(layer.to_string(), pair);
         }

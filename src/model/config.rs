@@ -49,8 +49,7 @@ impl LlamaConfig {
             Some(other) => other.to_u64().ok().map(|v| v as f64),
             None => None,
         };
-        let need =
-            |key: &str| number(key).ok_or_else(|| Error::format(format!("{key} is missing or no number")));
+        let need = |key: &str| number(key).ok_or_else(|| Error::format(format!("{key} is missing or no number")));
         let heads = need("llama.attention.head_count")? as usize;
         let width = need("llama.embedding_length")? as usize;
         let vocabulary = match (number("llama.vocab_size"), metadata.get("tokenizer.ggml.tokens")) {

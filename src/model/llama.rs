@@ -100,10 +100,7 @@ impl Llama {
             Ok(Linear::new(path, weight, bias))
         };
         let norm = |path: &str| {
-            Ok::<_, Error>(RmsNorm::new(
-                source.vector(&format!("{path}.weight"), d, device)?,
-                config.rms_epsilon,
-            ))
+            Ok::<_, Error>(RmsNorm::new(source.vector(&format!("{path}.weight"), d, device)?, config.rms_epsilon))
         };
         let mut blocks = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
@@ -168,12 +165,7 @@ impl Llama {
     /// # Errors
     /// When a token is outside the vocabulary, when a row is longer than the model's context, and
     /// an interrupted error when `go_on` says no.
-    pub fn forward(
-        &self,
-        tokens: Tokens,
-        adapters: &Adapters,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<(Tensor, Saved)> {
+    pub fn forward(&self, tokens: Tokens, adapters: &Adapters, go_on: &dyn Fn() -> bool) -> Result<(Tensor, Saved)> {
         let mut saved = Vec::with_capacity(self.blocks.len());
         let (last, rotary) = self.through(tokens, adapters, go_on, |block| saved.push(block))?;
         let hidden = self.norm.forward(&last, self.kernels)?;
@@ -207,8 +199,7 @@ impl Llama {
             if !go_on() {
                 return Err(Error::interrupted());
             }
-            let (y, saved) =
-                block.forward(x, &rotary, tokens.borders, &self.config, adapters, self.kernels)?;
+            let (y, saved) = block.forward(x, &rotary, tokens.borders, &self.config, adapters, self.kernels)?;
             keep(saved);
             x = y;
         }

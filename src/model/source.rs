@@ -39,30 +39,22 @@ impl Source {
                 .help("give a .gguf file or a Hugging Face folder"));
             }
         }
-        let content = Content::read(&mut std::io::Cursor::new(&file[..])).map_err(|e| {
-            Error::format(Error::from(e)).path(path).help("the file is damaged: fetch it again")
-        })?;
+        let content = Content::read(&mut std::io::Cursor::new(&file[..]))
+            .map_err(|e| Error::format(Error::from(e)).path(path).help("the file is damaged: fetch it again"))?;
         let end = content
             .tensor_infos
             .values()
             .map(|info| {
                 let blocks = info.shape.elem_count() / info.ggml_dtype.block_size();
-                content
-                    .tensor_data_offset
-                    .saturating_add(info.offset)
+                content.tensor_data_offset.saturating_add(info.offset)
                     .saturating_add((blocks * info.ggml_dtype.type_size()) as u64)
             })
             .max()
             .unwrap_or(0);
-        if let Some((name, _)) = content
-            .tensor_infos
-            .iter()
-            .find(|(_, info)| !info.offset.is_multiple_of(4))
+        if let Some((name, _)) = content.tensor_infos.iter().find(|(_, info)| !info.offset.is_multiple_of(4))
             .filter(|_| content.tensor_data_offset.is_multiple_of(4))
         {
-            return Err(Error::format("a tensor does not begin at a multiple of 4 bytes")
-                .path(path)
-                .layer(name));
+            return Err(Error::format("a tensor does not begin at a multiple of 4 bytes").path(path).layer(name));
         }
         if end > file.len() as u64 {
             return Err(Error::format(format!(
@@ -93,8 +85,8 @@ impl Source {
         let (mut files, mut names) = (Vec::new(), BTreeMap::new());
         for file_path in found {
             let file = map(&file_path)?;
-            let tensors = safetensors::SafeTensors::deserialize(&file)
-                .map_err(|e| Error::format(e).path(&file_path))?;
+            let tensors =
+                safetensors::SafeTensors::deserialize(&file).map_err(|e| Error::format(e).path(&file_path))?;
             for name in tensors.names() {
                 names.insert(name.to_string(), files.len());
             }
@@ -160,8 +152,7 @@ impl Source {
                     Some(heads) => Cow::Owned(halves_apart(bytes, rows, heads)),
                     None => Cow::Borrowed(bytes),
                 };
-                let storage =
-                    QStorage::from_data(bytes, device, info.ggml_dtype).map_err(|e| context(e.into()))?;
+                let storage = QStorage::from_data(bytes, device, info.ggml_dtype).map_err(|e| context(e.into()))?;
                 Weight::quantized(QTensor::new(storage, (rows, inner))?)
             }
             Self::Folder { .. } => Weight::dense(self.dense(name, device).map_err(context)?),

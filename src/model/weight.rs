@@ -310,25 +310,14 @@ mod tests {
     /// Our decoders against candle's, on blocks that candle made.
     #[test]
     fn decoders_agree_with_candle() {
-        let values: Vec<f32> =
-            (0..64 * 96).map(|i| (i as f32 * 0.731).sin() * (1.0 + (i % 7) as f32)).collect();
+        let values: Vec<f32> = (0..64 * 96).map(|i| (i as f32 * 0.731).sin() * (1.0 + (i % 7) as f32)).collect();
         let dense = Tensor::from_vec(values, (64, 96), &Device::Cpu).unwrap();
-        for dtype in [
-            GgmlDType::Q4_1,
-            GgmlDType::Q8_0,
-            GgmlDType::Q4_0,
-            GgmlDType::Q5_1,
-            GgmlDType::F16,
-            GgmlDType::BF16,
-        ] {
+        for dtype in [GgmlDType::Q4_1, GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q5_1, GgmlDType::F16, GgmlDType::BF16] {
             let q = QTensor::quantize(&dense, dtype).unwrap();
             let truth = q.dequantize(&Device::Cpu).unwrap().to_vec2::<f32>().unwrap();
             let weight = Weight::quantized(q).unwrap();
             assert_eq!(weight.expand().unwrap().to_vec2::<f32>().unwrap(), truth, "{dtype:?}");
-            assert_eq!(
-                weight.rows(&[5, 63]).unwrap().to_vec2::<f32>().unwrap(),
-                [truth[5].clone(), truth[63].clone()]
-            );
+            assert_eq!(weight.rows(&[5, 63]).unwrap().to_vec2::<f32>().unwrap(), [truth[5].clone(), truth[63].clone()]);
         }
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod vector;
 use crate::error::{Error, Result};
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Storage, StorageRef, Tensor};
 
+
 /// Which code a layer runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kernels {
@@ -85,13 +86,7 @@ impl InplaceOp2 for Add {
         "add"
     }
 
-    fn cpu_fwd(
-        &self,
-        y: &mut CpuStorage,
-        ly: &Layout,
-        x: &CpuStorage,
-        lx: &Layout,
-    ) -> candle_core::Result<()> {
+    fn cpu_fwd(&self, y: &mut CpuStorage, ly: &Layout, x: &CpuStorage, lx: &Layout) -> candle_core::Result<()> {
         if ly.shape() != lx.shape() {
             candle_core::bail!("cannot add {:?} to {:?}", lx.shape(), ly.shape());
         }

@@ -32,19 +32,13 @@ const LANES: usize = 32;
 
 /// Folds in `LANES` independent lanes, then over the lanes in order.
 #[inline(always)]
-fn fold<const N: usize>(
-    xs: [&[f32]; N],
-    start: f32,
-    f: impl Fn(f32, [f32; N]) -> f32,
-    join: impl Fn(f32, f32) -> f32,
-) -> f32 {
+fn fold<const N: usize>(xs: [&[f32]; N], start: f32, f: impl Fn(f32, [f32; N]) -> f32, join: impl Fn(f32, f32) -> f32) -> f32 {
     let length = xs[0].len();
     let mut lanes = [start; LANES];
     let whole = length - length % LANES;
     let mut i = 0;
     while i < whole {
-        let rows: [&[f32; LANES]; N] =
-            std::array::from_fn(|n| xs[n][i..i + LANES].as_array().unwrap_or(&[0.0; LANES]));
+        let rows: [&[f32; LANES]; N] = std::array::from_fn(|n| xs[n][i..i + LANES].as_array().unwrap_or(&[0.0; LANES]));
         for (lane, acc) in lanes.iter_mut().enumerate() {
             *acc = f(*acc, std::array::from_fn(|n| rows[n][lane]));
         }

@@ -51,9 +51,7 @@ pub fn step(
 ) -> Result<(Learned, StepNumbers)> {
     let trained_tokens: usize = batch.iter().map(Pack::trained_tokens).sum();
     if trained_tokens == 0 {
-        return Err(
-            Error::input("no token of this batch is trained on").help("check that the rows have an answer")
-        );
+        return Err(Error::input("no token of this batch is trained on").help("check that the rows have an answer"));
     }
     let scale = 1.0 / trained_tokens as f64;
     let (mut sum, mut gradients) = (0f64, Gradients::new());

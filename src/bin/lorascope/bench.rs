@@ -58,8 +58,7 @@ fn step(args: &Step) -> Result<String> {
     let (mut seconds, mut loss) = (Vec::new(), 0.0);
     for i in 0..=args.steps {
         let begun = Instant::now();
-        let (next, numbers) =
-            one_step(&model, &learned, &packs, 2e-4, Some(1.0), &AdamWConfig::default(), &|| true)?;
+        let (next, numbers) = one_step(&model, &learned, &packs, 2e-4, Some(1.0), &AdamWConfig::default(), &|| true)?;
         (learned, loss) = (next, numbers.loss);
         if i > 0 {
             seconds.push(begun.elapsed().as_secs_f64());
@@ -74,10 +73,7 @@ fn step(args: &Step) -> Result<String> {
             "{{\"tool\": \"lorascope\", \"dtype\": \"float32\", \"tokens_per_second\": {rate:.1}, \"step_seconds\": {median:.3}, \"peak_mb\": {peak}, \"loss\": {loss:.4}}}"
         )
     } else {
-        format!(
-            "{rate:.1} tokens/s, {median:.3} s a step (median of {}), peak {peak} MB, loss {loss:.4}",
-            args.steps
-        )
+        format!("{rate:.1} tokens/s, {median:.3} s a step (median of {}), peak {peak} MB, loss {loss:.4}", args.steps)
     })
 }
 

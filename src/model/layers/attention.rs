@@ -23,13 +23,7 @@ pub struct Saved {
 ///
 /// # Errors
 /// When the shapes do not fit or `borders` is not a rising list from 0 to T.
-pub fn forward(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    borders: &[usize],
-    kernels: Kernels,
-) -> Result<(Tensor, Saved)> {
+pub fn forward(q: &Tensor, k: &Tensor, v: &Tensor, borders: &[usize], kernels: Kernels) -> Result<(Tensor, Saved)> {
     let sizes = Sizes::of(q, k, borders)?;
     if kernels == Kernels::Candle {
         let (k, v) = (sizes.repeat(k)?, sizes.repeat(v)?);
@@ -135,16 +129,9 @@ pub fn backward(
                 p.resize(rows * seen, 0.0);
                 ds.resize(rows * seen, 0.0);
                 sizes.scores(&block, &q[queries.clone()], &k[keys.clone()], &mut p);
-                multiply(
-                    &mut ds,
-                    Accum::Replace,
-                    (&dy[queries.clone()], rows, width),
-                    (&v[keys.clone()], width),
-                    Form::RightTransposed,
-                );
+                multiply(&mut ds, Accum::Replace, (&dy[queries.clone()], rows, width), (&v[keys.clone()], width), Form::RightTransposed);
                 vector::simd(|| {
-                    let outputs =
-                        y[queries.clone()].chunks_exact(width).zip(dy[queries.clone()].chunks_exact(width));
+                    let outputs = y[queries.clone()].chunks_exact(width).zip(dy[queries.clone()].chunks_exact(width));
                     let matrices = p.chunks_exact_mut(seen).zip(ds.chunks_exact_mut(seen));
                     for (i, ((p, ds), (y, dy))) in matrices.zip(outputs).enumerate() {
                         let log_sum = log_sum[head * tokens + block.from + i];
@@ -160,21 +147,9 @@ pub fn backward(
                 });
                 let local = (block.from - start) * width..(block.to - start) * width;
                 let below = ..(block.to - start) * width;
-                multiply(
-                    &mut dv[below],
-                    Accum::Add,
-                    (&p, rows, seen),
-                    (&dy[queries.clone()], width),
-                    Form::LeftTransposed,
-                );
+                multiply(&mut dv[below], Accum::Add, (&p, rows, seen), (&dy[queries.clone()], width), Form::LeftTransposed);
                 multiply(&mut dq[local], Accum::Replace, (&ds, rows, seen), (&k[keys], width), Form::Plain);
-                multiply(
-                    &mut dk[below],
-                    Accum::Add,
-                    (&ds, rows, seen),
-                    (&q[queries], width),
-                    Form::LeftTransposed,
-                );
+                multiply(&mut dk[below], Accum::Add, (&ds, rows, seen), (&q[queries], width), Form::LeftTransposed);
             }
         }
     });
@@ -275,7 +250,9 @@ impl<'a> Sizes<'a> {
 
     /// (head, start, end) of each row of the pack, for `heads` heads.
     fn rows_of(&self, heads: usize) -> impl Iterator<Item = (usize, usize, usize)> + Clone {
-        (0..heads).flat_map(move |h| self.borders.windows(2).map(move |row| (h, row[0], row[1])))
+        (0..heads).flat_map(move |h| {
+            self.borders.windows(2).map(move |row| (h, row[0], row[1]))
+        })
     }
 
     /// (key-value head, start, end), in the order in which `[G, T, W]` lies in memory.
@@ -342,12 +319,6 @@ fn split<'a>(
 
 /// c (+)= the product of a `[rows, columns]` and b, whose rows are `width` wide, on one thread: the
 /// tasks around it run in parallel.
-fn multiply(
-    c: &mut [f32],
-    accum: Accum,
-    (a, rows, columns): (&[f32], usize, usize),
-    (b, width): (&[f32], usize),
-    form: Form,
-) {
+fn multiply(c: &mut [f32], accum: Accum, (a, rows, columns): (&[f32], usize, usize), (b, width): (&[f32], usize), form: Form) {
     product(c, accum, (a, (rows, columns)), (b, (b.len() / width, width)), form, 1.0, Par::Seq);
 }

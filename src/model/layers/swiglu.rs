@@ -70,7 +70,10 @@ pub fn backward(gate: &Tensor, up: &Tensor, dy: &Tensor, kernels: Kernels) -> Re
             }
         });
     });
-    Ok((Tensor::from_vec(dgate, shape, &Device::Cpu)?, Tensor::from_vec(dup, shape, &Device::Cpu)?))
+    Ok((
+        Tensor::from_vec(dgate, shape, &Device::Cpu)?,
+        Tensor::from_vec(dup, shape, &Device::Cpu)?,
+    ))
 }
 
 #[inline(always)]
