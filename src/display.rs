@@ -131,6 +131,8 @@ pub struct Table {
 
 /// Characters of one cell that a table shows; the rest is an ellipsis.
 const CELL: usize = 240;
+/// Characters of a cell that is never broken into lines.
+const WORD: usize = 20;
 /// Characters of one cell in the plain twin.
 const PLAIN_CELL: usize = 40;
 
@@ -179,7 +181,9 @@ impl Table {
                 escape(&self.caption)
             );
         }
-        let style = |align: Align| match align {
+        // A short word stays in one piece; only long texts are broken to fit the page.
+        let style = |align: Align, text: &str| match align {
+            Align::Left if text.chars().count() <= WORD => "text-align:left;white-space:pre",
             Align::Left => "text-align:left;white-space:pre-wrap;overflow-wrap:anywhere",
             Align::Right => "text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums",
         };
@@ -187,14 +191,18 @@ impl Table {
             "padding:0.25em 0.7em;vertical-align:top;border-bottom:1px solid rgba(128,128,128,0.35)";
         out.push_str("<thead><tr>");
         for (name, align) in &self.columns {
-            let _ = write!(out, "<th style=\"{RULE};{}\">{}</th>", style(*align), escape(name));
+            let _ = write!(out, "<th style=\"{RULE};{}\">{}</th>", style(*align, name), escape(name));
         }
         out.push_str("</tr></thead><tbody>");
         for row in &self.rows {
             out.push_str("<tr>");
             for (cell, (_, align)) in row.iter().zip(&self.columns) {
-                let _ =
-                    write!(out, "<td style=\"{RULE};{}\">{}</td>", style(*align), escape(&cut(cell, CELL)));
+                let _ = write!(
+                    out,
+                    "<td style=\"{RULE};{}\">{}</td>",
+                    style(*align, cell),
+                    escape(&cut(cell, CELL))
+                );
             }
             out.push_str("</tr>");
         }

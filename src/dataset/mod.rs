@@ -26,7 +26,7 @@ use polars::prelude::*;
 
 pub use problems::ProblemKind;
 pub use recipe::{Part, Recipe, Step};
-pub use report::{Histogram, Lengths, ProblemCount, Report};
+pub use report::{Lengths, ProblemCount, Report};
 pub use schema::RowSchema;
 pub use write::Written;
 
@@ -179,6 +179,11 @@ impl Dataset {
     /// Only if polars cannot build the table.
     pub fn problems(&self) -> Result<DataFrame> {
         problems::frame(&self.0.recipe.path.display().to_string(), &self.0.problems)
+    }
+
+    /// How many records of the file became no row; [`problems`](Self::problems) lists them.
+    pub fn rejected(&self) -> usize {
+        self.0.problems.iter().filter(|p| p.kind.rejects()).count()
     }
 
     /// The first `n` rows.

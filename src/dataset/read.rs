@@ -1,10 +1,9 @@
 //! Opening a file: blocks of records, parsed in parallel, into the canonical table.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::path::Path;
 
-use polars::prelude::DataFrame;
+use polars::prelude::{DataFrame, InitHashMaps, PlHashMap};
 use rayon::prelude::*;
 use serde::de::IgnoredAny;
 
@@ -82,7 +81,8 @@ fn parse(block: &Block) -> Result<Parsed> {
                 continue;
             }
         };
-        match row(text, place) {
+        // Without its line break a broken record ends on its own line.
+        match row(text.trim_ascii_end(), place) {
             Ok(row) => {
                 note_breaks(&row, place, &mut problems);
                 builder.push(&row, place.line, place.number)?;
@@ -136,8 +136,8 @@ fn note_breaks(row: &Row<'_>, place: &Place, problems: &mut Vec<Problem>) {
 /// Notes the rows that say what an earlier one says, and those that have an earlier one's id.
 fn doubles(rows: Rows<'_>, problems: &mut Vec<Problem>) {
     let hashes: Vec<u64> = (0..rows.len()).into_par_iter().map(|i| rows.hash(i)).collect();
-    let mut said: HashMap<u64, usize> = HashMap::with_capacity(rows.len());
-    let mut named: HashMap<&str, usize> = HashMap::with_capacity(rows.len());
+    let mut said: PlHashMap<u64, usize> = PlHashMap::with_capacity(rows.len());
+    let mut named: PlHashMap<&str, usize> = PlHashMap::with_capacity(rows.len());
     for (i, hash) in hashes.into_iter().enumerate() {
         let mut note = |kind, what: String| {
             let (line, id) = (rows.line(i), Some(rows.id(i).to_string()));

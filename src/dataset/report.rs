@@ -1,15 +1,15 @@
 //! A first look at a dataset in numbers: lengths, turns, roles, duplicates, faults.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::problems::ProblemKind;
 use super::{Dataset, characters};
-use crate::display::{Align, Bundle, Progress, Show, Table, Text, escape, thousands};
+use crate::display::{Align, Bundle, Progress, Show, Table, Text, thousands};
 use crate::error::Result;
+use crate::plot::{self, Figure};
 use crate::text::Tokenizer;
 
 /// What [`Dataset::report`] found.
@@ -23,8 +23,9 @@ pub struct Report {
     pub characters: Lengths,
     /// Tokens of a conversation under the chat template, where a tokenizer was given.
     pub tokens: Option<Lengths>,
-    /// How the lengths spread: in tokens where they are known, else in characters.
-    pub histogram: Histogram,
+    /// How the lengths spread: in tokens where they are known, else in characters. `None` without
+    /// rows.
+    pub histogram: Option<Figure>,
     /// Turns by role; `system` counts system texts.
     pub roles: BTreeMap<String, u64>,
     /// Rows by the schema that they were read from.
@@ -52,19 +53,6 @@ pub struct Lengths {
     pub p99: u64,
     /// The greatest.
     pub max: u64,
-}
-
-/// Counts over equally wide intervals.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Histogram {
-    /// What is counted: `characters` or `tokens`.
-    pub unit: String,
-    /// Where the first interval begins.
-    pub start: u64,
-    /// The width of an interval; the last one also takes all that is greater.
-    pub width: u64,
-    /// Rows whose length lies in `[start + i * width, start + (i + 1) * width)`.
-    pub counts: Vec<u64>,
 }
 
 /// How often a kind of fault occurs.
@@ -96,22 +84,6 @@ impl Lengths {
         let total = values.iter().sum();
         let mean = total as f64 / values.len() as f64;
         Self { total, mean, p50: rank(50), p90: rank(90), p99: rank(99), max }
-    }
-}
-
-impl Histogram {
-    /// At most twenty intervals up to the 99th percentile, so that one long row does not flatten it.
-    fn of(unit: &str, values: &[u64], lengths: &Lengths) -> Self {
-        const INTERVALS: u64 = 20;
-        let least = values.iter().min().copied().unwrap_or(0);
-        let width = (lengths.p99 - least) / INTERVALS + 1;
-        let start = least / width * width;
-        let mut counts = vec![0; ((lengths.p99 - start) / width + 1) as usize];
-        let last = counts.len() - 1;
-        for value in values {
-            counts[(((value - start) / width) as usize).min(last)] += 1;
-        }
-        Self { unit: unit.to_string(), start, width, counts }
     }
 }
 
@@ -160,13 +132,13 @@ impl Dataset {
         let characters = Lengths::of(chars.clone());
         let mut problems = self.problem_counts();
         let (tokens, histogram) = match tokens {
-            None => (None, Histogram::of("characters", &chars, &characters)),
+            None => (None, histogram("characters", &chars)?),
             Some(tokens) => {
                 let refused = all.clone().filter(|&i| tokens[i].is_none()).map(|i| rows.line(i));
                 problems.extend(ProblemCount::of(ProblemKind::TemplateRefuses, refused));
                 let known: Vec<u64> = tokens.into_iter().flatten().collect();
                 let lengths = Lengths::of(known.clone());
-                (Some(lengths), Histogram::of("tokens", &known, &lengths))
+                (Some(lengths), histogram("tokens", &known)?)
             }
         };
         let mut roles: BTreeMap<String, u64> = BTreeMap::new();
@@ -174,9 +146,9 @@ impl Dataset {
         for i in all {
             let system = rows.system(i).map(|_| "system");
             for role in system.into_iter().chain(rows.turns(i).map(|turn| turn.role)) {
-                count(&mut roles, role);
+                *roles.entry(role.to_string()).or_default() += 1;
             }
-            count(&mut sources, rows.source(i));
+            *sources.entry(rows.source(i).to_string()).or_default() += 1;
         }
         let number = |of: &dyn Fn(ProblemKind) -> bool| {
             problems.iter().filter(|p| of(p.kind)).map(|p| p.count).sum::<u64>()
@@ -217,11 +189,12 @@ impl ProblemCount {
     }
 }
 
-fn count(counts: &mut BTreeMap<String, u64>, key: &str) {
-    match counts.get_mut(key) {
-        Some(count) => *count += 1,
-        None => drop(counts.insert(key.to_string(), 1)),
+fn histogram(unit: &str, lengths: &[u64]) -> Result<Option<Figure>> {
+    if lengths.is_empty() {
+        return Ok(None);
     }
+    let lengths: Vec<f64> = lengths.iter().map(|&length| length as f64).collect();
+    plot::histogram("Length of a conversation", unit, "rows", &lengths).map(Some)
 }
 
 impl Report {
@@ -287,60 +260,18 @@ impl Report {
     }
 }
 
-impl Histogram {
-    /// The label of interval `i`: its bounds, both inclusive.
-    fn label(&self, i: usize) -> String {
-        let from = self.start + i as u64 * self.width;
-        if i + 1 == self.counts.len() {
-            format!("{} and more", thousands(from))
-        } else {
-            format!("{}–{}", thousands(from), thousands(from + self.width - 1))
-        }
-    }
-
-    fn share(&self, i: usize) -> f64 {
-        let most = self.counts.iter().max().copied().unwrap_or(0).max(1);
-        self.counts[i] as f64 / most as f64
-    }
-}
-
-impl Show for Histogram {
-    fn show(&self) -> Bundle {
-        let unit = escape(&self.unit);
-        let mut html = format!(
-            "<table style=\"border-collapse:collapse;font-size:90%\"><caption style=\"caption-side:top;\
-             text-align:left;padding:0.3em 0;opacity:0.8\">{unit} of a row</caption><tbody>"
-        );
-        let mut text = format!("{} of a row\n", self.unit);
-        let widest = (0..self.counts.len()).map(|i| self.label(i).chars().count()).max().unwrap_or(0);
-        for (i, &count) in self.counts.iter().enumerate() {
-            let (label, count) = (self.label(i), thousands(count));
-            let _ = write!(
-                html,
-                "<tr><td style=\"text-align:right;padding:0 0.7em;white-space:nowrap\">{label}</td>\
-                 <td style=\"width:16em\"><div style=\"height:0.8em;width:{:.1}%;background:currentColor;\
-                 opacity:0.45\"></div></td><td style=\"text-align:right;padding:0 0.7em\">{count}</td></tr>",
-                100.0 * self.share(i),
-            );
-            let pad = " ".repeat(widest - label.chars().count());
-            let bar = "█".repeat((24.0 * self.share(i)).round() as usize);
-            let _ = writeln!(text, "{pad}{label}  {bar} {count}");
-        }
-        html.push_str("</tbody></table>");
-        Bundle { html, text }
-    }
-}
-
 impl Show for Report {
     fn show(&self) -> Bundle {
         let faults = match self.problems.is_empty() {
             true => Text::new("no problems").show(),
             false => self.faults().show(),
         };
-        let parts = [self.lengths().show(), self.kinds().show(), self.histogram.show(), faults];
+        let mut parts = vec![self.lengths().show(), self.kinds().show()];
+        parts.extend(self.histogram.as_ref().map(Show::show));
+        parts.push(faults);
         Bundle {
             html: parts.iter().map(|part| format!("<div>{}</div>", part.html)).collect(),
-            text: parts.map(|part| part.text).join("\n"),
+            text: parts.into_iter().map(|part| part.text).collect::<Vec<_>>().join("\n"),
         }
     }
 }

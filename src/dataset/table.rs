@@ -147,16 +147,16 @@ impl<'a> Rows<'a> {
         let [role, content, name, tool_calls, weight] = turns.values() else {
             return Err(Error::compute("the column messages has not the five fields of a turn"));
         };
-        let strings = |array: &'a Box<dyn Array>| downcast::<Utf8ViewArray>(array.as_ref(), "messages");
+        let strings = |array: &'a dyn Array| downcast::<Utf8ViewArray>(array, "messages");
         Ok(Self {
             id: array(frame, "id")?,
             line: array(frame, "line")?,
             system: array(frame, "system")?,
             offsets: list.offsets(),
-            role: strings(role)?,
-            content: strings(content)?,
-            name: strings(name)?,
-            tool_calls: strings(tool_calls)?,
+            role: strings(role.as_ref())?,
+            content: strings(content.as_ref())?,
+            name: strings(name.as_ref())?,
+            tool_calls: strings(tool_calls.as_ref())?,
             weight: downcast(weight.as_ref(), "messages")?,
             tools: array(frame, "tools")?,
             source: array(frame, "source")?,

@@ -79,9 +79,8 @@ pub fn run(command: Command) -> Result<()> {
             let data = Dataset::open(file)?;
             let written = if overwrite { data.overwrite(out, to)? } else { data.write(out, to)? };
             print(written);
-            let rejected = data.report()?.rejected;
-            if rejected > 0 {
-                print(format_args!("left out: {rejected} rejected records; see lorascope data report"));
+            if data.rejected() > 0 {
+                print(format_args!("left out: {} rejected records; see data report", data.rejected()));
             }
         }
         Command::Generate { out, rows, seed, kinds, conversations, faults, overwrite } => {
