@@ -432,7 +432,7 @@ pub fn duration(span: Duration) -> String {
 }
 
 /// Columns that a text takes in a fixed-width font: two for the wide scripts of East Asia.
-fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     text.chars().map(char_width).sum()
 }
 

@@ -43,6 +43,7 @@ enum Kind {
     State,
     Io,
     Compute,
+    Interrupted,
 }
 
 impl Error {
@@ -82,6 +83,11 @@ impl Error {
     /// A tensor or a table operation failed.
     pub fn compute(message: impl fmt::Display) -> Self {
         Self::new(Kind::Compute, message)
+    }
+
+    /// Work was broken off because somebody asked for it.
+    pub fn interrupted() -> Self {
+        Self::new(Kind::Interrupted, "interrupted")
     }
 
     /// The operating system refused to read or write `path`.
@@ -157,6 +163,11 @@ impl Error {
     /// Whether the operating system refused to read or to write.
     pub fn is_io(&self) -> bool {
         self.0.kind == Kind::Io
+    }
+
+    /// Whether the work was broken off on request.
+    pub fn is_interrupted(&self) -> bool {
+        self.0.kind == Kind::Interrupted
     }
 
     /// Whether a tensor or a table operation failed.

@@ -7,6 +7,7 @@ pub mod error;
 pub mod image;
 pub mod lora;
 pub mod model;
+pub mod ops;
 pub mod plot;
 pub mod spectrum;
 pub mod text;

@@ -1,3 +1,54 @@
 //! The `lorascope` command: a thin command line over the library.
 
-fn main() {}
+#[path = "lorascope/bench.rs"]
+mod bench;
+#[path = "lorascope/data.rs"]
+mod data;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lorascope::error::Result;
+
+/// Look at the data, train a little, look inside, decide, go on.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Look at datasets, convert them, make one
+    #[command(subcommand)]
+    Data(data::Command),
+    /// Figures to hold against other tools
+    #[command(subcommand)]
+    Bench(bench::Command),
+}
+
+fn main() -> ExitCode {
+    // Wrong usage ends in clap with code 2, and its message.
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr().lock(), "lorascope: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Data(command) => data::run(command),
+        Command::Bench(command) => bench::run(command),
+    }
+}
+
+/// Prints an answer. A reader that went away, as in `lorascope … | head`, is no failure.
+fn print(answer: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{answer}");
+}

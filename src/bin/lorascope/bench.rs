@@ -1,0 +1,99 @@
+//! `lorascope bench`: figures to hold against other tools.
+
+use clap::{Args, Subcommand};
+use lorascope::candle_core::Device;
+use lorascope::error::{Error, Result};
+use lorascope::lora::{Adapters, LoraConfig};
+use lorascope::model::Llama;
+use lorascope::ops::random::{Random, Stream};
+use lorascope::text::Pack;
+use lorascope::train::step::step as one_step;
+use lorascope::train::{AdamW, AdamWConfig, Learned};
+use std::path::PathBuf;
+use std::time::Instant;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// One LoRA step on random tokens, all of them trained, on all linear layers, in f32
+    Step(Step),
+}
+
+#[derive(Args)]
+pub struct Step {
+    /// A .gguf file or a Hugging Face folder
+    #[arg(long)]
+    model: PathBuf,
+    /// Rows of a batch
+    #[arg(long, default_value_t = 4)]
+    batch: usize,
+    /// Tokens of a row
+    #[arg(long, default_value_t = 256)]
+    tokens: usize,
+    #[arg(long, default_value_t = 8)]
+    rank: usize,
+    /// Steps that count; one more comes before them
+    #[arg(long, default_value_t = 4)]
+    steps: usize,
+    /// One line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Step(args) => crate::print(step(&args)?),
+    }
+    Ok(())
+}
+
+fn step(args: &Step) -> Result<String> {
+    if args.batch == 0 || args.tokens < 2 || args.steps == 0 {
+        return Err(Error::input("a batch needs a row of at least two tokens and a step"));
+    }
+    let model = Llama::open(&args.model, &Device::Cpu)?;
+    let config = LoraConfig { rank: args.rank, alpha: 2.0 * args.rank as f64, ..Default::default() };
+    let adapters = Adapters::new(&config, &model.targets(), 0, model.device())?;
+    let mut learned = Learned { adapters, optimizer: AdamW::new() };
+    let packs = [random_pack(args.batch, args.tokens, model.config().vocabulary)];
+    let (mut seconds, mut loss) = (Vec::new(), 0.0);
+    for i in 0..=args.steps {
+        let begun = Instant::now();
+        let (next, numbers) = one_step(&model, &learned, &packs, 2e-4, Some(1.0), &AdamWConfig::default(), &|| true)?;
+        (learned, loss) = (next, numbers.loss);
+        if i > 0 {
+            seconds.push(begun.elapsed().as_secs_f64());
+        }
+    }
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds[seconds.len() / 2];
+    let rate = (args.batch * args.tokens) as f64 / median;
+    let peak = peak_mb().map_or("null".to_string(), |mb| mb.to_string());
+    Ok(if args.json {
+        format!(
+            "{{\"tool\": \"lorascope\", \"dtype\": \"float32\", \"tokens_per_second\": {rate:.1}, \"step_seconds\": {median:.3}, \"peak_mb\": {peak}, \"loss\": {loss:.4}}}"
+        )
+    } else {
+        format!("{rate:.1} tokens/s, {median:.3} s a step (median of {}), peak {peak} MB, loss {loss:.4}", args.steps)
+    })
+}
+
+fn random_pack(rows: usize, tokens: usize, vocabulary: usize) -> Pack {
+    let mut random = Random::at(0, Stream::Order, 0, 0);
+    let mut pack = Pack { borders: vec![0], ..Default::default() };
+    for row in 0..rows {
+        let ids: Vec<u32> = (0..tokens).map(|_| random.below(vocabulary as u64) as u32).collect();
+        pack.positions.extend(0..tokens as u32);
+        pack.targets.extend(ids[1..].iter().map(|id| Some(*id)).chain([None]));
+        pack.ids.extend(ids);
+        pack.borders.push(pack.ids.len());
+        pack.examples.push(row);
+    }
+    pack
+}
+
+/// The largest resident memory of this process so far, in MiB as getrusage counts it.
+fn peak_mb() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
+}

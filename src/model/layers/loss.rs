@@ -1,0 +1,125 @@
+//! The head and the cross-entropy over trained tokens.
+
+use crate::error::{Error, Result};
+use crate::model::weight::Weight;
+use crate::ops::matmul::{Form, parallel, product};
+use crate::ops::{Kernels, values, vector};
+use candle_core::{D, DType, Device, Tensor};
+use faer::Accum;
+use rayon::prelude::*;
+
+/// Bytes of logits that are held at a time. The matrix of all tokens and the whole vocabulary, for
+/// a thousand tokens 200 MB and as much again for its gradient, is never built.
+const LOGITS: usize = 32 << 20;
+
+/// Σ −ln softmax(E h)[target] over the rows of h, E the head.
+///
+/// Only rows with a target are passed: the logits of others are never computed.
+///
+/// # Shapes
+/// `hidden` `[n, D]`, after the last norm; n targets; `head` `[V, D]`.
+///
+/// # Errors
+/// When the numbers of rows and targets differ, or a target is outside the vocabulary.
+pub fn forward(hidden: &Tensor, targets: &[u32], head: &Weight, kernels: Kernels) -> Result<f64> {
+    Ok(run(hidden, targets, head, None, kernels)?.0)
+}
+
+/// The same sum, and ∂(scale·sum)/∂h. With p = softmax(E h): scale·Eᵀ(p − onehot(target)). The scale
+/// is one over the number of trained tokens of the whole batch.
+///
+/// # Errors
+/// As [`forward`].
+pub fn forward_backward(
+    hidden: &Tensor,
+    targets: &[u32],
+    head: &Weight,
+    scale: f64,
+    kernels: Kernels,
+) -> Result<(f64, Tensor)> {
+    let (sum, gradient) = run(hidden, targets, head, Some(scale), kernels)?;
+    Ok((sum, gradient.ok_or_else(|| Error::compute("no gradient"))?))
+}
+
+fn run(
+    hidden: &Tensor,
+    targets: &[u32],
+    head: &Weight,
+    scale: Option<f64>,
+    kernels: Kernels,
+) -> Result<(f64, Option<Tensor>)> {
+    let (rows, width) = hidden.dims2()?;
+    let [vocabulary, _] = head.shape();
+    if rows != targets.len() {
+        return Err(Error::compute(format!("{rows} rows and {} targets", targets.len())));
+    }
+    if let Some(target) = targets.iter().find(|t| **t as usize >= vocabulary) {
+        return Err(Error::input(format!("token {target} is not in a vocabulary of {vocabulary}")));
+    }
+    let head = head.expand()?;
+    let piece = (LOGITS / 4 / vocabulary).clamp(1, rows.max(1));
+    if kernels == Kernels::Candle {
+        let (mut sum, mut gradients) = (0f64, Vec::new());
+        for start in (0..rows).step_by(piece) {
+            let count = piece.min(rows - start);
+            let h = hidden.narrow(0, start, count)?.to_dtype(DType::F32)?;
+            let logits = h.matmul(&head.t()?)?; // [n, V]
+            let log_sum = logits.log_sum_exp(D::Minus1)?.unsqueeze(1)?;
+            let ids = Tensor::new(&targets[start..start + count], h.device())?.unsqueeze(1)?;
+            let losses = (&log_sum - logits.gather(&ids, 1)?)?;
+            sum += losses.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
+            if let Some(scale) = scale {
+                let p = logits.broadcast_sub(&log_sum)?.exp()?;
+                let minus = Tensor::full(-1f32, (count, 1), h.device())?;
+                let d = (p.scatter_add(&ids, &minus, 1)? * scale)?;
+                gradients.push(d.matmul(&head)?);
+            }
+        }
+        let gradient = match scale {
+            Some(_) if rows == 0 => Some(hidden.zeros_like()?),
+            Some(_) => Some(Tensor::cat(&gradients, 0)?.to_dtype(hidden.dtype())?),
+            None => None,
+        };
+        return Ok((sum, gradient));
+    }
+
+    let (hidden, head) = (values(hidden)?, values(&head)?);
+    let (hidden, head): (&[f32], &[f32]) = (&hidden, &head);
+    let mut sum = 0f64;
+    let mut logits = vec![0f32; piece * vocabulary];
+    let mut gradient = scale.map(|_| vec![0f32; rows * width]);
+    for start in (0..rows).step_by(piece) {
+        let count = piece.min(rows - start);
+        let h = &hidden[start * width..(start + count) * width];
+        let logits = &mut logits[..count * vocabulary];
+        let par = parallel(count * width * vocabulary);
+        let e = (head, (vocabulary, width));
+        product(logits, Accum::Replace, (h, (count, width)), e, Form::RightTransposed, 1.0, par);
+        let losses: Vec<f64> = logits
+            .par_chunks_exact_mut(vocabulary)
+            .zip(&targets[start..start + count])
+            .map(|(logits, target)| {
+                vector::simd(|| {
+                    let at_target = logits[*target as usize];
+                    let largest = vector::max(logits);
+                    let total = vector::exp_sum(logits, largest);
+                    if let Some(scale) = scale {
+                        let factor = scale as f32 / total;
+                        for p in logits.iter_mut() {
+                            *p *= factor;
+                        }
+                        logits[*target as usize] -= scale as f32;
+                    }
+                    (total as f64).ln() + largest as f64 - at_target as f64
+                })
+            })
+            .collect();
+        sum += losses.iter().sum::<f64>();
+        if let Some(gradient) = &mut gradient {
+            let d = &mut gradient[start * width..(start + count) * width];
+            product(d, Accum::Replace, (logits, (count, vocabulary)), e, Form::Plain, 1.0, par);
+        }
+    }
+    let gradient = gradient.map(|g| Tensor::from_vec(g, (rows, width), &Device::Cpu)).transpose()?;
+    Ok((sum, gradient))
+}

@@ -1,0 +1,258 @@
+//! Weights on disk: a GGUF file or a Hugging Face folder, behind one way to ask for a tensor.
+
+use super::config::LlamaConfig;
+use super::weight::Weight;
+use crate::error::{Error, Result};
+use candle_core::quantized::gguf_file::{Content, Value};
+use candle_core::quantized::{QStorage, QTensor};
+use candle_core::{DType, Device, Tensor};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Named tensors of a model, called as Hugging Face calls them.
+pub(crate) enum Source {
+    Gguf { path: PathBuf, file: memmap2::Mmap, content: Content },
+    Folder { path: PathBuf, files: Vec<memmap2::Mmap>, names: BTreeMap<String, usize> },
+}
+
+impl Source {
+    /// Opens a `.gguf` file, or a folder with `config.json` and safetensors.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let metadata = std::fs::metadata(path).map_err(|e| {
+            Error::io(path, e).help("give a .gguf file or a Hugging Face folder; `make model` fetches one")
+        })?;
+        if metadata.is_dir() { Self::open_folder(path) } else { Self::open_gguf(path) }
+    }
+
+    fn open_gguf(path: &Path) -> Result<Self> {
+        let file = map(path)?;
+        match file.get(..4) {
+            Some(b"GGUF") => {}
+            found => {
+                return Err(Error::format(format!(
+                    "not a GGUF file: it begins with {:?} instead of \"GGUF\"",
+                    String::from_utf8_lossy(found.unwrap_or(&file))
+                ))
+                .path(path)
+                .help("give a .gguf file or a Hugging Face folder"));
+            }
+        }
+        let content = Content::read(&mut std::io::Cursor::new(&file[..]))
+            .map_err(|e| Error::format(Error::from(e)).path(path).help("the file is damaged: fetch it again"))?;
+        let end = content
+            .tensor_infos
+            .values()
+            .map(|info| {
+                let blocks = info.shape.elem_count() / info.ggml_dtype.block_size();
+                content.tensor_data_offset.saturating_add(info.offset)
+                    .saturating_add((blocks * info.ggml_dtype.type_size()) as u64)
+            })
+            .max()
+            .unwrap_or(0);
+        if let Some((name, _)) = content.tensor_infos.iter().find(|(_, info)| !info.offset.is_multiple_of(4))
+            .filter(|_| content.tensor_data_offset.is_multiple_of(4))
+        {
+            return Err(Error::format("a tensor does not begin at a multiple of 4 bytes").path(path).layer(name));
+        }
+        if end > file.len() as u64 {
+            return Err(Error::format(format!(
+                "the file ends early: its tensors need {end} bytes, it has {}",
+                file.len()
+            ))
+            .path(path)
+            .help("the download was cut off: fetch it again"));
+        }
+        Ok(Self::Gguf { path: path.to_path_buf(), file, content })
+    }
+
+    fn open_folder(path: &Path) -> Result<Self> {
+        let mut found: Vec<PathBuf> = std::fs::read_dir(path)
+            .map_err(|e| Error::io(path, e))?
+            .filter_map(|entry| entry.ok().map(|e| e.path()))
+            .filter(|p| {
+                p.extension().is_some_and(|e| e == "safetensors")
+                    && p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("model"))
+            })
+            .collect();
+        found.sort();
+        if found.is_empty() {
+            return Err(Error::not_found("no model*.safetensors inside")
+                .path(path)
+                .help("give a .gguf file or a Hugging Face folder with config.json and model.safetensors"));
+        }
+        let (mut files, mut names) = (Vec::new(), BTreeMap::new());
+        for file_path in found {
+            let file = map(&file_path)?;
+            let tensors =
+                safetensors::SafeTensors::deserialize(&file).map_err(|e| Error::format(e).path(&file_path))?;
+            for name in tensors.names() {
+                names.insert(name.to_string(), files.len());
+            }
+            files.push(file);
+        }
+        Ok(Self::Folder { path: path.to_path_buf(), files, names })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Gguf { path, .. } | Self::Folder { path, .. } => path,
+        }
+    }
+
+    /// A GGUF file's metadata.
+    pub(crate) fn metadata(&self) -> Option<&HashMap<String, Value>> {
+        match self {
+            Self::Gguf { content, .. } => Some(&content.metadata),
+            Self::Folder { .. } => None,
+        }
+    }
+
+    pub(crate) fn config(&self) -> Result<LlamaConfig> {
+        match self {
+            Self::Gguf { path, content, .. } => {
+                LlamaConfig::from_gguf(&content.metadata).map_err(|e| e.path(path))
+            }
+            Self::Folder { path, .. } => {
+                let path = path.join("config.json");
+                let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+                LlamaConfig::from_json(&text).map_err(|e| e.path(&path))
+            }
+        }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Gguf { content, .. } => content.tensor_infos.contains_key(&gguf_name(name)),
+            Self::Folder { names, .. } => names.contains_key(name),
+        }
+    }
+
+    /// A matrix `[out, in]`. `rotary_heads` is the number of heads when its rows are rotated pairs,
+    /// which GGUF interleaves: (2j, 2j + 1) there is (j, j + d/2) here.
+    pub(crate) fn weight(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        rotary_heads: Option<usize>,
+        device: &Device,
+    ) -> Result<Weight> {
+        let context = |e: Error| e.path(self.path()).layer(name);
+        let weight = match self {
+            Self::Gguf { file, content, .. } => {
+                let info = content.tensor_infos.get(&gguf_name(name)).ok_or_else(|| context(missing()))?;
+                let bytes = tensor_bytes(file, content, info);
+                let [rows, inner] = shape;
+                let fits = info.shape.dims() == shape && inner.is_multiple_of(info.ggml_dtype.block_size());
+                if !fits {
+                    return Err(context(wrong_shape(info.shape.dims(), &shape)));
+                }
+                let bytes = match rotary_heads {
+                    Some(heads) => Cow::Owned(halves_apart(bytes, rows, heads)),
+                    None => Cow::Borrowed(bytes),
+                };
+                let storage = QStorage::from_data(bytes, device, info.ggml_dtype).map_err(|e| context(e.into()))?;
+                Weight::quantized(QTensor::new(storage, (rows, inner))?)
+            }
+            Self::Folder { .. } => Weight::dense(self.dense(name, device).map_err(context)?),
+        }
+        .map_err(context)?;
+        if weight.shape() != shape {
+            return Err(context(wrong_shape(&weight.shape(), &shape)));
+        }
+        Ok(weight)
+    }
+
+    /// A vector in f32.
+    pub(crate) fn vector(&self, name: &str, length: usize, device: &Device) -> Result<Tensor> {
+        let context = |e: Error| e.path(self.path()).layer(name);
+        let vector = match self {
+            Self::Gguf { file, content, .. } => {
+                let info = content.tensor_infos.get(&gguf_name(name)).ok_or_else(|| context(missing()))?;
+                let bytes = tensor_bytes(file, content, info);
+                let storage = QStorage::from_data(Cow::Borrowed(bytes), device, info.ggml_dtype)?;
+                QTensor::new(storage, info.shape.clone())?.dequantize(device)?
+            }
+            Self::Folder { .. } => self.dense(name, device).map_err(context)?.to_dtype(DType::F32)?,
+        };
+        if vector.dims() != [length] {
+            return Err(context(wrong_shape(vector.dims(), &[length])));
+        }
+        Ok(vector)
+    }
+
+    fn dense(&self, name: &str, device: &Device) -> Result<Tensor> {
+        use candle_core::safetensors::Load;
+        let Self::Folder { files, names, .. } = self else { return Err(missing()) };
+        let file = names.get(name).and_then(|i| files.get(*i)).ok_or_else(missing)?;
+        let tensors = safetensors::SafeTensors::deserialize(file).map_err(Error::format)?;
+        Ok(tensors.tensor(name).map_err(Error::format)?.load(device)?)
+    }
+}
+
+fn map(path: &Path) -> Result<memmap2::Mmap> {
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    if file.metadata().map_err(|e| Error::io(path, e))?.len() == 0 {
+        return Err(Error::format("the file is empty").path(path).help("fetch it again"));
+    }
+    // SAFETY: the mapping is read while the model loads and its tensors are copied out; a program
+    // that cuts the file in those moments kills this one, as it would with any mapped file.
+    unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))
+}
+
+fn tensor_bytes<'a>(
+    file: &'a memmap2::Mmap,
+    content: &Content,
+    info: &candle_core::quantized::gguf_file::TensorInfo,
+) -> &'a [u8] {
+    let start = (content.tensor_data_offset + info.offset) as usize;
+    let blocks = info.shape.elem_count() / info.ggml_dtype.block_size();
+    &file[start..start + blocks * info.ggml_dtype.type_size()] // `open_gguf` checked the end
+}
+
+/// Puts the rows of rotated heads from GGUF's order into Hugging Face's: row j of the first half of
+/// a head is row 2j there, row j of the second half is row 2j + 1.
+fn halves_apart(bytes: &[u8], rows: usize, heads: usize) -> Vec<u8> {
+    let row = bytes.len() / rows;
+    let half = rows / heads / 2;
+    let mut out = Vec::with_capacity(bytes.len());
+    for head in bytes.chunks_exact(2 * half * row) {
+        for part in 0..2 {
+            for j in 0..half {
+                let at = (2 * j + part) * row;
+                out.extend_from_slice(&head[at..at + row]);
+            }
+        }
+    }
+    out
+}
+
+/// GGUF's name for a tensor that Hugging Face calls `name`.
+fn gguf_name(name: &str) -> String {
+    const PARTS: [(&str, &str); 14] = [
+        ("model.layers.", "blk."),
+        ("model.embed_tokens", "token_embd"),
+        ("model.norm", "output_norm"),
+        ("lm_head", "output"),
+        ("self_attn.q_proj", "attn_q"),
+        ("self_attn.k_proj", "attn_k"),
+        ("self_attn.v_proj", "attn_v"),
+        ("self_attn.o_proj", "attn_output"),
+        ("mlp.gate_proj", "ffn_gate"),
+        ("mlp.up_proj", "ffn_up"),
+        ("mlp.down_proj", "ffn_down"),
+        ("post_attention_layernorm", "ffn_norm"),
+        ("input_layernorm", "attn_norm"),
+        ("rotary_emb.inv_freq", "rope_freqs"),
+    ];
+    PARTS.iter().fold(name.to_string(), |name, (ours, theirs)| name.replace(ours, theirs))
+}
+
+fn missing() -> Error {
+    Error::format("this tensor is missing").help("the file does not hold a whole model: fetch it again")
+}
+
+fn wrong_shape(found: &[usize], expected: &[usize]) -> Error {
+    Error::format(format!("shape {found:?} where the model's config says {expected:?}"))
+}

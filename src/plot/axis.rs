@@ -1,0 +1,213 @@
+//! From values to pixels: ranges, ticks and their labels.
+
+use super::canvas::{Canvas, Ink, Label};
+use crate::display::thousands;
+use crate::error::Result;
+use plotters::style::text_anchor::{HPos, VPos};
+
+/// How an axis spreads its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub enum Scale {
+    /// Equal distances are equal differences.
+    #[default]
+    Linear,
+    /// Equal distances are equal ratios; values of zero and below are gaps.
+    Log,
+}
+
+/// One axis: values from `low` to `high` on the pixels from `from` to `to`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Axis {
+    low: f64,
+    high: f64,
+    scale: Scale,
+    whole: bool,
+    pub from: f64,
+    pub to: f64,
+}
+
+impl Axis {
+    /// An axis that holds `range` tightly; a range of one value is widened.
+    pub(super) fn new((low, high): (f64, f64), scale: Scale) -> Self {
+        let (low, high) = match scale {
+            Scale::Linear if low == high => {
+                let margin = if low == 0.0 { 1.0 } else { low.abs() * 0.1 };
+                (low - margin, high + margin)
+            }
+            Scale::Log if low == high => (low / 2.0, high * 2.0),
+            _ => (low, high),
+        };
+        Self { low, high, scale, whole: false, from: 0.0, to: 1.0 }
+    }
+
+    /// The same with a margin of `share` of its length at both ends.
+    pub(super) fn padded(mut self, share: f64) -> Self {
+        match self.scale {
+            Scale::Linear => {
+                let margin = (self.high - self.low) * share;
+                // A loss or a count that touches zero keeps zero as its end.
+                let floor = if self.low >= 0.0 { 0.0 } else { f64::NEG_INFINITY };
+                self.low = (self.low - margin).max(floor);
+                self.high += margin;
+            }
+            Scale::Log => {
+                let margin = (self.high / self.low).powf(share);
+                self.low /= margin;
+                self.high *= margin;
+            }
+        }
+        self
+    }
+
+    /// Ticks at whole numbers only: steps, indices, counts.
+    pub(super) fn whole(self, whole: bool) -> Self {
+        Self { whole, ..self }
+    }
+
+    pub(super) fn over(self, from: f64, to: f64) -> Self {
+        Self { from, to, ..self }
+    }
+
+    /// The pixel of a value; None for one that the axis does not hold.
+    pub(super) fn at(&self, value: f64) -> Option<f64> {
+        let position = match self.scale {
+            Scale::Linear => (value - self.low) / (self.high - self.low),
+            Scale::Log => (value / self.low).ln() / (self.high / self.low).ln(),
+        };
+        (-1e-9..=1.0 + 1e-9).contains(&position).then(|| self.from + position * (self.to - self.from))
+    }
+
+    /// Values and labels, at least `gap` pixels apart.
+    pub(super) fn ticks(&self, gap: f64) -> Vec<(f64, String)> {
+        let room = ((self.to - self.from).abs() / gap).max(1.0);
+        match self.scale {
+            Scale::Log if self.high / self.low >= 8.0 => self.log_ticks(room),
+            _ => self.linear_ticks(room),
+        }
+    }
+
+    fn linear_ticks(&self, room: f64) -> Vec<(f64, String)> {
+        let mut step = nice((self.high - self.low) / room);
+        if self.whole {
+            step = step.max(1.0);
+        }
+        let first = (self.low / step - 1e-9).ceil();
+        let count = ((self.high / step + 1e-9).floor() - first).clamp(-1.0, 200.0) as i64 + 1;
+        (0..count.max(0))
+            .map(|i| (first + i as f64) * step)
+            .map(|value| (value, number(value, step)))
+            .collect()
+    }
+
+    fn log_ticks(&self, room: f64) -> Vec<(f64, String)> {
+        let (low, high) = (self.low.log10(), self.high.log10());
+        let (first, last) = ((low - 1e-9).ceil() as i32, (high + 1e-9).floor() as i32);
+        let plain = first >= -3 && last <= 3;
+        let every = ((f64::from(last - first + 1) / room).ceil() as i32).max(1);
+        // Below two decades, 2 and 5 as well, when there is room.
+        let multiples: &[f64] =
+            if every == 1 && (high - low) * 3.0 <= room { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        (first - 1..=last)
+            .filter(|exponent| exponent.rem_euclid(every) == 0)
+            .flat_map(|exponent| multiples.iter().map(move |m| (*m, exponent)))
+            .filter(|(m, exponent)| (low - 1e-9..=high + 1e-9).contains(&(m.log10() + f64::from(*exponent))))
+            .map(|(m, exponent)| (m * 10f64.powi(exponent), power(m, exponent, plain)))
+            .collect()
+    }
+
+    /// Draws this axis vertically: grid lines to `right`, and labels left of the axis.
+    pub(super) fn draw_left(
+        &self,
+        canvas: &mut Canvas<'_>,
+        left: f64,
+        right: f64,
+        labels: bool,
+    ) -> Result<()> {
+        for (value, label) in self.ticks(34.0) {
+            let Some(y) = self.at(value) else { continue };
+            canvas.line((left, y), (right, y), Ink::text(0.13), 1.0)?;
+            if labels {
+                canvas.text(&label, (left - 7.0, y), Label::SMALL.at(HPos::Right, VPos::Center))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Draws this axis horizontally at the height `y`, with labels at least `gap` pixels apart
+    /// below it.
+    pub(super) fn draw_below(&self, canvas: &mut Canvas<'_>, y: f64, gap: f64, labels: bool) -> Result<()> {
+        canvas.line((self.from, y), (self.to, y), Ink::text(0.55), 1.0)?;
+        for (value, label) in self.ticks(gap) {
+            let Some(x) = self.at(value) else { continue };
+            canvas.line((x, y), (x, y + 4.0), Ink::text(0.55), 1.0)?;
+            if labels {
+                canvas.text(&label, (x, y + 7.0), Label::SMALL.at(HPos::Center, VPos::Top))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pixels that the longest label takes.
+    pub(super) fn label_width(&self, gap: f64) -> f64 {
+        self.ticks(gap).iter().map(|(_, label)| Label::SMALL.width(label)).fold(0.0, f64::max)
+    }
+}
+
+/// The smallest of 1, 2, 5 times a power of ten that is not below `step`.
+pub(super) fn nice(step: f64) -> f64 {
+    let power = 10f64.powf(step.log10().floor());
+    let nice =
+        [1.0, 2.0, 5.0, 10.0].into_iter().find(|m| m * power >= step * (1.0 - 1e-9)).unwrap_or(10.0) * power;
+    if nice.is_normal() { nice } else { f64::MIN_POSITIVE }
+}
+
+/// A tick label with the decimals that `step` needs.
+fn number(value: f64, step: f64) -> String {
+    let size = value.abs();
+    if value == 0.0 {
+        return "0".to_string();
+    }
+    if size >= 1e7 || size < 1e-4 {
+        return format!("{:.1$e}", value, if size / step >= 10.0 { 1 } else { 0 });
+    }
+    let decimals = (-step.log10().floor()).clamp(0.0, 8.0) as usize;
+    if decimals > 0 {
+        return format!("{value:.decimals$}").replace('-', "−");
+    }
+    format!("{}{}", if value < 0.0 { "−" } else { "" }, thousands(size.round() as u64))
+}
+
+/// m·10^exponent, plain or with a superscript.
+fn power(m: f64, exponent: i32, plain: bool) -> String {
+    if plain || exponent == 0 {
+        return short(m * 10f64.powi(exponent));
+    }
+    let superscript = |c: char| match c {
+        '-' => '⁻',
+        '1' => '¹',
+        '2' => '²',
+        '3' => '³',
+        c => char::from_u32(c as u32 - '0' as u32 + '⁰' as u32).unwrap_or(c),
+    };
+    let ten = format!("10{}", exponent.to_string().chars().map(superscript).collect::<String>());
+    if m == 1.0 { ten } else { format!("{m}·{ten}") }
+}
+
+/// A number in about three digits, for cells and plain text.
+pub(super) fn short(value: f64) -> String {
+    let size = value.abs();
+    let text = match size {
+        _ if !value.is_finite() => return value.to_string(),
+        0.0 => return "0".to_string(),
+        1e6.. => return format!("{value:.1e}"),
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        1.0.. => format!("{value:.2}"),
+        1e-3.. => format!("{value:.3}"),
+        _ => return format!("{value:.1e}"),
+    };
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text,
+    }
+}

@@ -1,0 +1,185 @@
+//! A table of numbers as colours.
+
+use plotters::style::text_anchor::{HPos, VPos};
+
+use super::axis::{Axis, Scale, short};
+use super::canvas::{Canvas, Ink, Label};
+use super::figure::Figure;
+use super::lines::heading;
+use super::{drawable, nothing, palette, range};
+use crate::error::{Error, Result};
+
+/// Text in a cell.
+const CELL: Label = Label { size: 10.0, across: HPos::Center, ..Label::SMALL };
+
+/// Draws `values[row][column]` as colours with a key, and as numbers where they fit. None, NaN and
+/// infinity are empty cells. The first row is at the top.
+///
+/// # Errors
+/// When the sizes of names and values differ, or there is no finite value.
+///
+/// # Examples
+/// ```
+/// use lorascope::plot::heat_map;
+///
+/// let rows = ["0".to_string(), "1".to_string()];
+/// let columns = ["q_proj".to_string()];
+/// let figure = heat_map("Effective rank", &rows, &columns, &[vec![Some(7.25)], vec![None]], "rank")?;
+/// assert!(figure.svg().contains("7.25"));
+/// # Ok::<(), lorascope::error::Error>(())
+/// ```
+pub fn heat_map(
+    title: &str,
+    rows: &[String],
+    columns: &[String],
+    values: &[Vec<Option<f64>>],
+    unit: &str,
+) -> Result<Figure> {
+    if values.len() != rows.len() || values.iter().any(|row| row.len() != columns.len()) {
+        let widths: Vec<usize> = values.iter().map(Vec::len).collect();
+        return Err(Error::input(format!(
+            "{title:?} has {} row names and {} column names, but {} rows of {widths:?} values",
+            rows.len(),
+            columns.len(),
+            values.len(),
+        ))
+        .help("give one row of values for each row name and one value for each column name"));
+    }
+    let value = |row: usize, column: usize| values[row][column].filter(|value| drawable(*value));
+    let Some((low, high)) = range(values.iter().flatten().flatten().copied()) else {
+        return Err(nothing(title, "no cell has a finite number"));
+    };
+    let layout = Layout::new(title, rows, columns);
+    let number = |value: f64| cell_text(value, low.abs().max(high.abs()));
+    let widest = values.iter().flatten().flatten().map(|v| CELL.width(&number(*v))).fold(0.0, f64::max);
+    let numbers = layout.cell.1 >= 13.0 && widest + 4.0 <= layout.cell.0;
+    let body = Canvas::draw(layout.size(), |canvas| {
+        heading(canvas, title, layout.size().0)?;
+        layout.names(canvas, rows, columns)?;
+        for row in 0..rows.len() {
+            for column in 0..columns.len() {
+                let (from, to) = layout.cell(row, column);
+                let Some(value) = value(row, column) else {
+                    canvas.rect(from, to, Ink::text(0.07))?;
+                    continue;
+                };
+                let t = if high > low { (value - low) / (high - low) } else { 0.5 };
+                let ink = palette::heat(t);
+                canvas.rect(from, to, ink)?;
+                if numbers {
+                    let middle = ((from.0 + to.0) / 2.0, (from.1 + to.1) / 2.0);
+                    canvas.text(&number(value), middle, Label { ink: palette::on(ink), ..CELL })?;
+                }
+            }
+        }
+        layout.key(canvas, (low, high), unit)
+    })?;
+    Ok(Figure::new(title, layout.size(), body, summary(columns, values, unit)))
+}
+
+/// Where names, cells and key stand.
+struct Layout {
+    left: f64,
+    top: f64,
+    cell: (f64, f64),
+    count: (usize, usize),
+    upright: bool,
+    width: f64,
+}
+
+impl Layout {
+    const KEY: f64 = 96.0;
+    const NAMES: f64 = 180.0;
+
+    fn new(title: &str, rows: &[String], columns: &[String]) -> Self {
+        let widest = |names: &[String]| {
+            names.iter().map(|name| Label::SMALL.width(name)).fold(0.0, f64::max).min(Self::NAMES)
+        };
+        let left = 12.0 + widest(rows) + 8.0;
+        let width = (560.0 / columns.len() as f64).clamp(16.0, 76.0);
+        let height = (560.0 / rows.len() as f64).clamp(7.0, 24.0);
+        let upright = widest(columns) + 6.0 > width;
+        let top = 48.0 + if upright { widest(columns) + 6.0 } else { 20.0 };
+        let cells = left + width * columns.len() as f64;
+        // A short map is not a reason to cut a title.
+        let total = (cells + Self::KEY).max((24.0 + Label::TITLE.width(title)).clamp(320.0, 720.0));
+        Self { left, top, cell: (width, height), count: (rows.len(), columns.len()), upright, width: total }
+    }
+
+    fn bottom(&self) -> f64 {
+        self.top + self.cell.1 * self.count.0 as f64
+    }
+
+    fn size(&self) -> (f64, f64) {
+        (self.width, self.bottom().max(self.top + 136.0) + 18.0)
+    }
+
+    /// The corners of a cell, half a pixel inside, so that the page shines through as a grid.
+    fn cell(&self, row: usize, column: usize) -> ((f64, f64), (f64, f64)) {
+        let (x, y) = (self.left + column as f64 * self.cell.0, self.top + row as f64 * self.cell.1);
+        ((x + 0.5, y + 0.5), (x + self.cell.0 - 0.5, y + self.cell.1 - 0.5))
+    }
+
+    fn names(&self, canvas: &mut Canvas<'_>, rows: &[String], columns: &[String]) -> Result<()> {
+        let every = (12.0 / self.cell.1).ceil().max(1.0) as usize;
+        for (row, name) in rows.iter().enumerate().step_by(every) {
+            let y = self.top + (row as f64 + 0.5) * self.cell.1;
+            let label = Label::SMALL.at(HPos::Right, VPos::Center);
+            canvas.text(&label.fit(name, Self::NAMES), (self.left - 7.0, y), label)?;
+        }
+        for (column, name) in columns.iter().enumerate() {
+            let x = self.left + (column as f64 + 0.5) * self.cell.0;
+            let label = if self.upright {
+                Label { upright: true, ..Label::SMALL }
+            } else {
+                Label::SMALL.at(HPos::Center, VPos::Center)
+            };
+            let y = self.top - if self.upright { 5.0 } else { 11.0 };
+            canvas.text(&label.fit(name, Self::NAMES), (x, y), label)?;
+        }
+        Ok(())
+    }
+
+    /// The strip that says which colour is which value.
+    fn key(&self, canvas: &mut Canvas<'_>, range: (f64, f64), unit: &str) -> Result<()> {
+        const STRIPS: usize = 60;
+        let left = self.left + self.cell.0 * self.count.1 as f64 + 22.0;
+        let (top, bottom) = (self.top, self.bottom().clamp(self.top + 130.0, self.top + 260.0));
+        let height = (bottom - top) / STRIPS as f64;
+        for strip in 0..STRIPS {
+            let y = bottom - (strip + 1) as f64 * height;
+            let ink = palette::heat(strip as f64 / (STRIPS - 1) as f64);
+            canvas.rect((left, y), (left + 12.0, y + height + 0.2), ink)?;
+        }
+        let axis = Axis::new(range, Scale::Linear).over(bottom, top);
+        for (value, label) in axis.ticks(30.0) {
+            let Some(y) = axis.at(value) else { continue };
+            canvas.line((left + 12.0, y), (left + 15.0, y), Ink::text(0.55), 1.0)?;
+            canvas.text(&label, (left + 18.0, y), Label::SMALL)?;
+        }
+        let room = bottom - top;
+        let name = Label { upright: true, ..Label::SMALL.at(HPos::Center, VPos::Center) };
+        let x = left + 24.0 + axis.label_width(30.0) + 6.0;
+        canvas.text(&name.fit(unit, room), (x, (top + bottom) / 2.0), name)
+    }
+}
+
+/// A number with the same decimals in all cells of a map whose largest magnitude is `peak`.
+fn cell_text(value: f64, peak: f64) -> String {
+    match peak {
+        100.0..1e6 => format!("{value:.0}"),
+        10.0..100.0 => format!("{value:.1}"),
+        0.05..10.0 => format!("{value:.2}"),
+        _ => short(value),
+    }
+}
+
+fn summary(columns: &[String], values: &[Vec<Option<f64>>], unit: &str) -> String {
+    let line = |(column, name): (usize, &String)| {
+        let all = || values.iter().filter_map(move |row| row[column]).filter(|value| drawable(*value));
+        let Some((low, high)) = range(all()) else { return format!("{name}: no finite number\n") };
+        let mean = all().sum::<f64>() / all().count() as f64;
+        format!("{name}: {unit} {} to {}, mean {}\n", short(low), short(high), short(mean))
+    };
+    columns.iter().enumerate().map(line).collect()
+}

@@ -1,0 +1,72 @@
+//! Where an adapter sits in the model, read from its module path.
+
+use std::collections::HashSet;
+
+/// The layer and the module that a module path names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Place {
+    /// The layer's number, when the path has one: 3 in `model.layers.3.self_attn.q_proj`.
+    pub layer: Option<usize>,
+    /// The module inside the layer: `q_proj`.
+    pub module: String,
+}
+
+impl Place {
+    /// Reads a module path. The first number is the layer; the module is the last part, or begins
+    /// before a second number (`experts.5.w1`).
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::spectrum::Place;
+    ///
+    /// let place = Place::of("base_model.model.model.layers.3.self_attn.q_proj");
+    /// assert_eq!((place.layer, place.module.as_str()), (Some(3), "q_proj"));
+    /// assert_eq!(Place::of("model.layers.3.mlp.experts.5.w1").module, "experts.5.w1");
+    /// assert_eq!(Place::of("lm_head"), Place { layer: None, module: "lm_head".into() });
+    /// ```
+    pub fn of(path: &str) -> Self {
+        let parts: Vec<&str> = path.split('.').collect();
+        let mut numbers =
+            parts.iter().enumerate().filter_map(|(at, part)| Some((at, part.parse::<usize>().ok()?)));
+        let layer = numbers.next();
+        let last = parts.len() - 1;
+        let begin = match numbers.next() {
+            Some((second, _)) => second - 1,
+            None => last,
+        };
+        // A path that ends in its layer number is named by all that stands before it.
+        let module = match layer {
+            Some((at, _)) if at == last => parts[..last].join("."),
+            Some((at, _)) => parts[begin.max(at + 1)..].join("."),
+            None => parts[begin..].join("."),
+        };
+        Self { layer: layer.map(|(_, number)| number), module }
+    }
+
+    /// The places of all paths of one model. Where short module names do not tell two adapters
+    /// apart (an encoder's and a decoder's `q_proj`), the whole path without the layer number does.
+    pub(super) fn of_all<'a>(paths: impl Iterator<Item = &'a str> + Clone) -> Vec<Self> {
+        let mut seen = HashSet::new();
+        let distinct = paths.clone().all(|path| seen.insert(Self::of(path)));
+        if distinct {
+            return paths.map(Self::of).collect();
+        }
+        let long = |path: &str| {
+            let layer = Self::of(path).layer;
+            let mut parts: Vec<&str> = path.split('.').collect();
+            if let Some(at) = parts.iter().position(|part| part.parse::<usize>().is_ok()) {
+                parts.remove(at);
+            }
+            Self { layer, module: parts.join(".") }
+        };
+        paths.map(long).collect()
+    }
+}
+
+/// Whether `path` has the dotted parts of `part` in a row: `layers.3` in `model.layers.3.mlp`, but
+/// not in `model.layers.31.mlp`.
+pub(super) fn contains(path: &str, part: &str) -> bool {
+    let path: Vec<&str> = path.split('.').collect();
+    let part: Vec<&str> = part.split('.').collect();
+    path.windows(part.len()).any(|window| window == part)
+}

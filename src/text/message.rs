@@ -1,0 +1,98 @@
+//! One message of a conversation.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Instructions that stand above the conversation.
+    System,
+    /// The person.
+    User,
+    /// The model; only what it says is trained on.
+    Assistant,
+    /// The result of a tool that the assistant called.
+    Tool,
+}
+
+impl Role {
+    /// The role's name in files and in chat templates.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+            Role::Tool => "tool",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What one side says in a conversation.
+///
+/// # Examples
+/// ```
+/// use lorascope::text::Message;
+///
+/// let messages = [Message::user("3 + 5?"), Message::assistant("8")];
+/// assert_eq!(serde_json::to_string(&messages[1])?, r#"{"role":"assistant","content":"8"}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// The text; empty where an assistant only calls tools.
+    #[serde(default)]
+    pub content: String,
+    /// The name of the speaker or of the tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The tools that the assistant calls: a JSON array, given to the chat template as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<String>,
+    /// 0 for an assistant's message that is context only and not trained on; anything else trains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f32>,
+}
+
+impl Message {
+    /// A message that has a role and a text, and nothing else.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into(), name: None, tool_calls: None, weight: None }
+    }
+
+    /// Instructions that stand above the conversation.
+    pub fn system(content: impl Into<String>) -> Self {
+        Self::new(Role::System, content)
+    }
+
+    /// What the person says.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self::new(Role::User, content)
+    }
+
+    /// What the model says.
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self::new(Role::Assistant, content)
+    }
+
+    /// What a tool answers.
+    pub fn tool(content: impl Into<String>) -> Self {
+        Self::new(Role::Tool, content)
+    }
+
+    /// Whether its tokens are trained on: an assistant's message whose weight is not 0.
+    pub fn is_trained(&self) -> bool {
+        self.role == Role::Assistant && self.weight != Some(0.0)
+    }
+}

@@ -1,0 +1,119 @@
+//! Laying the rows of a batch one after the other, without padding.
+
+use std::ops::Range;
+
+use super::Example;
+use crate::error::{Error, Result};
+
+/// Rows laid one after the other in one sequence of T tokens.
+///
+/// Attention stays inside a row: token t of row i sees the tokens `borders[i]..=t`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pack {
+    /// The tokens, `[T]`.
+    pub ids: Vec<u32>,
+    /// The place of each token in its row, from 0, `[T]`.
+    pub positions: Vec<u32>,
+    /// What the model has to say after each token: the next one of the same row, where that is
+    /// trained on; `[T]`. None at the last token of every row.
+    pub targets: Vec<Option<u32>>,
+    /// Where the rows begin, and last the number of tokens: `[rows + 1]` (FlashAttention's
+    /// `cu_seqlens`).
+    pub borders: Vec<usize>,
+    /// Which example each row is, `[rows]`.
+    pub examples: Vec<usize>,
+}
+
+impl Pack {
+    /// The number of tokens T.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is no token at all.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The tokens of each row.
+    pub fn rows(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        self.borders.windows(2).map(|border| border[0]..border[1])
+    }
+
+    /// The number of targets.
+    pub fn trained_tokens(&self) -> usize {
+        self.targets.iter().flatten().count()
+    }
+
+    fn push(&mut self, index: usize, example: &Example) {
+        let next = example.ids.iter().zip(&example.trained).skip(1);
+        self.targets.extend(next.map(|(&id, &trained)| trained.then_some(id)).chain([None]));
+        self.positions.extend(0..example.ids.len() as u32);
+        self.ids.extend(&example.ids);
+        if self.borders.is_empty() {
+            self.borders.push(0);
+        }
+        self.borders.push(self.ids.len());
+        self.examples.push(index);
+    }
+}
+
+/// Packs examples into as few sequences of at most `context` tokens as first-fit decreasing finds.
+///
+/// Longest first, each row goes into the first sequence that has room, which needs at most 11/9 of
+/// the least number of sequences, plus one (Johnson 1973). Order inside a batch has no meaning (the
+/// loss is a sum over the batch), so fewer sequences are worth more than the order of the rows;
+/// ties are broken by place, so the same examples always give the same packs. Within a pack the
+/// rows stand in the order of the examples, and packs in the order of their first row. Examples
+/// without tokens are left out.
+///
+/// # Errors
+/// A row longer than `context`: rows are never cut, as a cut row loses the token that ends it.
+///
+/// # Examples
+/// ```
+/// use lorascope::text::{Example, pack};
+///
+/// let row = |ids: &[u32]| Example { ids: ids.to_vec(), trained: vec![true; ids.len()] };
+/// let rows = [row(&[5, 6, 7]), row(&[8, 9])];
+/// let packs = pack(&[&rows[0], &rows[1]], 8)?;
+/// assert_eq!(packs[0].ids, [5, 6, 7, 8, 9]);
+/// assert_eq!(packs[0].positions, [0, 1, 2, 0, 1]);
+/// assert_eq!(packs[0].targets, [Some(6), Some(7), None, Some(9), None]);
+/// assert_eq!(packs[0].borders, [0, 3, 5]);
+/// # Ok::<(), lorascope::error::Error>(())
+/// ```
+pub fn pack(examples: &[&Example], context: usize) -> Result<Vec<Pack>> {
+    if let Some((n, example)) = examples.iter().enumerate().find(|(_, example)| example.len() > context) {
+        return Err(Error::input(format!(
+            "row {} of the batch has {} tokens, more than the context of {context}",
+            n + 1,
+            example.len()
+        ))
+        .help("raise the context, or leave out rows that are longer"));
+    }
+    let mut longest_first: Vec<usize> = (0..examples.len()).filter(|&n| !examples[n].is_empty()).collect();
+    longest_first.sort_by_key(|&n| std::cmp::Reverse(examples[n].len()));
+
+    let mut bins: Vec<(usize, Vec<usize>)> = Vec::new();
+    for n in longest_first {
+        let length = examples[n].len();
+        match bins.iter_mut().find(|(used, _)| used + length <= context) {
+            Some((used, rows)) => {
+                *used += length;
+                rows.push(n);
+            }
+            None => bins.push((length, vec![n])),
+        }
+    }
+    let mut bins: Vec<Vec<usize>> = bins.into_iter().map(|(_, rows)| rows).collect();
+    bins.iter_mut().for_each(|rows| rows.sort_unstable());
+    bins.sort_unstable();
+
+    let packed = bins.into_iter().map(|rows| {
+        let mut pack = Pack::default();
+        rows.into_iter().for_each(|n| pack.push(n, examples[n]));
+        pack
+    });
+    Ok(packed.collect())
+}

@@ -1,0 +1,257 @@
+//! The chat template: from messages to one string, as Hugging Face renders it.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Serde, Value};
+use minijinja::{AutoEscape, Environment};
+use serde_json::Value as Json;
+
+use super::{Message, python};
+use crate::error::{Error, Result};
+
+/// Whether the rendered text ends with the header of an assistant's turn, for the model to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GenerationPrompt {
+    /// Ends with the header.
+    Add,
+    /// Ends where the last message ends.
+    Omit,
+}
+
+/// A chat template in Jinja, ready to render.
+#[derive(Debug)]
+pub(super) struct Template {
+    env: Environment<'static>,
+    tokens: Vec<(String, String)>,
+}
+
+const NAME: &str = "chat template";
+
+impl Template {
+    /// Compiles `source`; `tokens` are what it may name, such as `bos_token` → `<s>`.
+    pub fn new(source: &str, tokens: Vec<(String, String)>) -> Result<Self> {
+        let mut env = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        env.set_syntax(syntax.map_err(failed)?);
+        env.set_auto_escape_callback(|_| AutoEscape::None);
+        python::install(&mut env);
+        env.add_template_owned(NAME, without_generation_tags(source)).map_err(failed)?;
+        Ok(Self { env, tokens })
+    }
+
+    /// The text of `messages`.
+    pub fn render(&self, messages: &[Value], tools: &Value, prompt: GenerationPrompt) -> Result<String> {
+        let tokens = self.tokens.iter().map(|(name, token)| (name.as_str(), Value::from(token)));
+        let context = [
+            ("messages", Value::from(messages)),
+            ("tools", tools.clone()),
+            ("documents", Value::from(())),
+            ("add_generation_prompt", Value::from(prompt == GenerationPrompt::Add)),
+        ];
+        let context = Value::from_pairs(tokens.chain(context));
+        self.env.get_template(NAME).and_then(|template| template.render(context)).map_err(failed)
+    }
+}
+
+/// The line stands in the message: the error's own place is for the dataset's file and line.
+fn failed(error: minijinja::Error) -> Error {
+    let line = error.line().map(|line| format!(", line {line}")).unwrap_or_default();
+    let what = match error.detail() {
+        Some(detail) => detail.to_string(),
+        None => error.kind().to_string(),
+    };
+    Error::format(format!("{NAME}{line}: {what}"))
+}
+
+/// Writes `{% generation %}` … `{% endgeneration %}` as an `if` that always holds.
+///
+/// Some templates mark the assistant's tokens so, for Hugging Face's own masks; Jinja itself does
+/// not know the tag. Lines and white space stay as they are.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{%") {
+        let Some(length) = rest[start..].find("%}") else { break };
+        let (before, tag) = (&rest[..start], &rest[start..start + length]);
+        out.push_str(before);
+        match tag[2..].trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+') {
+            "generation" => out.push_str(&tag.replace("generation", "if true")),
+            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endif")),
+            _ => out.push_str(tag),
+        }
+        rest = &rest[start + length..];
+    }
+    out + rest
+}
+
+/// Messages and tools as JSON, in the form that templates expect.
+#[derive(Debug, Clone)]
+pub(super) struct Conversation {
+    pub messages: Vec<Json>,
+    pub tools: Json,
+}
+
+impl Conversation {
+    pub fn new(messages: &[Message], tools: Option<&str>) -> Result<Self> {
+        let messages = messages.iter().enumerate().map(|(n, message)| json(n, message));
+        let mut messages = messages.collect::<Result<Vec<_>>>()?;
+        name_answered_calls(&mut messages);
+        let tools = match tools {
+            None => Json::Null,
+            Some(text) => match serde_json::from_str(text) {
+                Ok(tools @ Json::Array(_)) => tools,
+                Ok(_) => return Err(Error::format("tools is JSON, but not an array of tools")),
+                Err(error) => return Err(Error::format(format!("tools is not JSON: {error}"))),
+            },
+        };
+        Ok(Self { messages, tools })
+    }
+
+    /// The same as values of the template engine, which are cheap to clone.
+    pub fn values(&self) -> (Vec<Value>, Value) {
+        let messages = self.messages.iter().map(|message| Value::from(Serde(message))).collect();
+        (messages, Value::from(Serde(&self.tools)))
+    }
+
+    /// Whether any string passes the test, keys of objects included.
+    pub fn any_string(&self, test: &dyn Fn(&str) -> bool) -> bool {
+        self.messages.iter().chain([&self.tools]).any(|json| any_string(json, test))
+    }
+
+    /// Replaces every string, keys of objects included.
+    pub fn change_strings(&mut self, change: &dyn Fn(&str) -> String) {
+        self.messages.iter_mut().chain([&mut self.tools]).for_each(|json| change_strings(json, change));
+    }
+}
+
+/// Gives each tool's message the id of the call that it answers (`tool_call_id`), where the calls
+/// before it have ids: the first answer that of the first call, and so on. Some templates insist.
+fn name_answered_calls(messages: &mut [Json]) {
+    let mut open: Vec<Json> = Vec::new();
+    for message in messages {
+        if let Some(calls) = message["tool_calls"].as_array() {
+            open = calls.iter().rev().filter_map(|call| call.get("id").cloned()).collect();
+        } else if message["role"] == "tool"
+            && let Some(id) = open.pop()
+        {
+            message["tool_call_id"] = id;
+        }
+    }
+}
+
+fn any_string(json: &Json, test: &dyn Fn(&str) -> bool) -> bool {
+    match json {
+        Json::String(text) => test(text),
+        Json::Array(values) => values.iter().any(|value| any_string(value, test)),
+        Json::Object(map) => map.iter().any(|(key, value)| test(key) || any_string(value, test)),
+        _ => false,
+    }
+}
+
+fn change_strings(json: &mut Json, change: &dyn Fn(&str) -> String) {
+    match json {
+        Json::String(text) => *text = change(text),
+        Json::Array(values) => values.iter_mut().for_each(|value| change_strings(value, change)),
+        Json::Object(map) => {
+            for (key, mut value) in std::mem::take(map) {
+                change_strings(&mut value, change);
+                map.insert(change(&key), value);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn json(n: usize, message: &Message) -> Result<Json> {
+    let mut map = serde_json::Map::new();
+    map.insert("role".into(), message.role.as_str().into());
+    map.insert("content".into(), message.content.as_str().into());
+    if let Some(name) = &message.name {
+        map.insert("name".into(), name.as_str().into());
+    }
+    if let Some(calls) = &message.tool_calls {
+        let calls = serde_json::from_str(calls).map_err(|error| {
+            Error::format(format!("message {}: tool_calls is not JSON: {error}", n + 1))
+                .help("write the calls as a JSON array")
+        })?;
+        map.insert("tool_calls".into(), calls);
+    }
+    Ok(map.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(source: &str) -> Result<String> {
+        let conversation = Conversation::new(&[Message::user(" a <b> "), Message::assistant("c")], None)?;
+        let (messages, tools) = conversation.values();
+        Template::new(source, vec![("bos_token".into(), "<s>".into())])?.render(
+            &messages,
+            &tools,
+            GenerationPrompt::Omit,
+        )
+    }
+
+    #[test]
+    fn blocks_take_their_line_with_them() {
+        let source = "{{ bos_token }}\n{% for m in messages %}\n  {% if true %}\n{{ m.role }};\n  {% endif %}\n{% endfor %}\n";
+        assert_eq!(render(source).unwrap(), "<s>\nuser;\nassistant;\n");
+    }
+
+    #[test]
+    fn generation_tags_keep_their_white_space_control() {
+        let source =
+            "{% for m in messages %}{%- generation -%}\n {{ m.content }} \n{%- endgeneration %}{% endfor %}";
+        assert_eq!(render(source).unwrap(), " a <b> c");
+    }
+
+    #[test]
+    fn errors_name_the_line() {
+        let error = render("a\nb\n{{ raise_exception('roles must alternate') }}").unwrap_err();
+        assert_eq!(error.to_string(), "chat template, line 3: roles must alternate");
+        let error = render("a\n{% for %}").unwrap_err();
+        assert!(error.to_string().starts_with("chat template, line 2: "), "{error}");
+    }
+
+    #[test]
+    fn answers_carry_the_ids_of_their_calls() {
+        let calls = Some(r#"[{"id": "x1"}, {"id": "x2"}]"#.to_string());
+        let call = Message { tool_calls: calls, ..Message::assistant("") };
+        let messages = [call, Message::tool("1"), Message::tool("2"), Message::tool("3")];
+        let conversation = Conversation::new(&messages, None).unwrap();
+        let ids: Vec<&Json> = conversation.messages.iter().map(|message| &message["tool_call_id"]).collect();
+        assert_eq!(ids, [&Json::Null, &"x1".into(), &"x2".into(), &Json::Null]);
+    }
+
+    #[test]
+    fn python_is_close_enough() {
+        let cases = [
+            ("{{ messages[0].content.strip() }}", "a <b>"),
+            ("{{ messages[0].content.lstrip() + '|' }}", "a <b> |"),
+            ("{{ 'x--'.rstrip('-') }}", "x"),
+            ("{{ 'a,b,c'.split(',', 1)[-1] }} {{ 'a b'.split() | length }}", "b,c 2"),
+            ("{{ 'abc'.startswith(('x', 'ab')) }} {{ 'abc'.endswith('x') }} {{ none }}", "True False None"),
+            ("{{ messages[0].get('name', 'nobody') }} {{ messages[0].get('name') is none }}", "nobody True"),
+            (
+                "{% for k, v in messages[1].items() %}{{ k }}={{ v }} {% endfor %}",
+                "role=assistant content=c ",
+            ),
+            ("{{ messages[0] | tojson }}", r#"{"role": "user", "content": " a <b> "}"#),
+            ("{{ [1, 'é'] | tojson(indent=1) }}", "[\n 1,\n \"é\"\n]"),
+            ("{{ ['é👋'] | tojson(ensure_ascii=true) }}", r#"["\u00e9\ud83d\udc4b"]"#),
+            ("{{ '{} of {}'.format(1, 'b') }}", "1 of b"),
+            ("{{ tools is iterable }} {{ messages is iterable }}", "False True"),
+            (
+                "{% for m in messages %}{% if loop.index0 == 1 %}{% break %}{% endif %}{{ m.role }}{% endfor %}",
+                "user",
+            ),
+            (
+                "{% set ns = namespace(n=0) %}{% for m in messages[::-1] %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
+                "2",
+            ),
+        ];
+        for (source, expected) in cases {
+            assert_eq!(render(source).unwrap(), expected, "{source}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Every layer's backward against finite differences, and the fused kernels against candle's
+//! operations. Non-zero inputs, odd sizes, rows of different lengths in one pack.
+
+use candle_core::{Device, Tensor};
+use lorascope::candle_core;
+use lorascope::error::Result;
+use lorascope::lora::{Adapter, AdapterGradient, Adapters, Gradients, LoraConfig};
+use lorascope::model::layers::linear::Wanted;
+use lorascope::model::layers::{Linear, RmsNorm, Rotary, attention, loss, rotary, swiglu};
+use lorascope::model::{Tokens, Weight};
+use lorascope::ops::Kernels;
+use lorascope::ops::random::{Random, Stream};
+use std::collections::BTreeMap;
+
+const BOTH: [Kernels; 2] = [Kernels::Candle, Kernels::Fused];
+
+fn random(shape: &[usize], index: u64) -> Tensor {
+    let mut random = Random::at(7, Stream::Init, 1, index);
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.normal() as f32).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn values(x: &Tensor) -> Vec<f64> {
+    x.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect()
+}
+
+fn inner(x: &Tensor, y: &Tensor) -> f64 {
+    values(x).iter().zip(values(y)).map(|(x, y)| x * y).sum()
+}
+
+/// |x − y| / |y|
+fn distance(x: &Tensor, y: &Tensor) -> f64 {
+    assert_eq!(x.dims(), y.dims());
+    let difference: f64 = values(x).iter().zip(values(y)).map(|(x, y)| (x - y).powi(2)).sum();
+    (difference / inner(y, y)).sqrt()
+}
+
+/// The slope of `f` at x along a random direction, by central differences, against the gradient.
+fn check_gradient(name: &str, x: &Tensor, gradient: &Tensor, f: impl Fn(&Tensor) -> f64) {
+    for trial in 0..3 {
+        let direction = random(x.dims(), 1000 + trial);
+        let h = 3e-3;
+        let moved = |sign: f64| f(&(x + (&direction * (sign * h)).unwrap()).unwrap());
+        let slope = (moved(1.0) - moved(-1.0)) / (2.0 * h);
+        let expected = inner(gradient, &direction);
+        let size = inner(gradient, gradient).sqrt().max(1.0);
+        assert!((slope - expected).abs() < 4e-3 * size, "{name}: slope {slope}, gradient {expected} of {size}");
+    }
+}
+
+#[test]
+fn rms_norm() -> Result<()> {
+    let (x, dy, w) = (random(&[5, 37], 1), random(&[5, 37], 2), random(&[37], 3));
+    let norm = RmsNorm::new(w, 1e-5);
+    let [a, b] = BOTH.map(|k| norm.forward(&x, k).unwrap());
+    assert!(distance(&a, &b) < 1e-6);
+    let [a, b] = BOTH.map(|k| norm.backward(&x, &dy, k).unwrap());
+    assert!(distance(&a, &b) < 1e-6);
+    check_gradient("norm", &x, &b, |x| inner(&norm.forward(x, Kernels::Fused).unwrap(), &dy));
+    Ok(())
+}
+
+#[test]
+fn swiglu_pair() -> Result<()> {
+    let (gate, up, dy) = (random(&[3, 41], 1), random(&[3, 41], 2), random(&[3, 41], 3));
+    let [a, b] = BOTH.map(|k| swiglu::forward(&gate, &up, k).unwrap());
+    assert!(distance(&a, &b) < 1e-6);
+    let [(a_gate, a_up), (b_gate, b_up)] = BOTH.map(|k| swiglu::backward(&gate, &up, &dy, k).unwrap());
+    assert!(distance(&a_gate, &b_gate) < 1e-6 && distance(&a_up, &b_up) < 1e-6);
+    let f = |gate: &Tensor, up: &Tensor| inner(&swiglu::forward(gate, up, Kernels::Fused).unwrap(), &dy);
+    check_gradient("gate", &gate, &b_gate, |gate| f(gate, &up));
+    check_gradient("up", &up, &b_up, |up| f(&gate, up));
+    Ok(())
+}
+
+#[test]
+fn rotary_turns_and_turns_back() -> Result<()> {
+    let (heads, width) = (3, 10);
+    let positions: Vec<u32> = (0..4).chain(0..7).collect();
+    let rotary = Rotary::new(&positions, width, 100.0, &Device::Cpu)?;
+    let (x, dy) = (random(&[11, heads * width], 1), random(&[heads, 11, width], 2));
+    let [a, b] = BOTH.map(|k| rotary.forward(&x, heads, k).unwrap());
+    assert!(distance(&a, &b) < 1e-6);
+    let [a, back] = BOTH.map(|k| rotary.backward(&dy, k).unwrap());
+    assert!(distance(&a, &back) < 1e-6);
+    assert!(distance(&rotary.backward(&b, Kernels::Fused)?, &x) < 1e-6, "a rotation undoes itself");
+    check_gradient("rotary", &x, &back, |x| inner(&rotary.forward(x, heads, Kernels::Fused).unwrap(), &dy));
+    for k in BOTH {
+        let split = rotary::split_heads(&x, heads, k)?;
+        assert_eq!(values(&rotary::merge_heads(&split, k)?), values(&x));
+    }
+    Ok(())
+}
+
+#[test]
+fn attention_stays_inside_rows() -> Result<()> {
+    // 3 rows of 1, 70 and 18 tokens: one of them longer than a block of queries.
+    let (heads, groups, tokens, width, borders) = (6, 2, 89, 8, [0, 1, 71, 89]);
+    let q = random(&[heads, tokens, width], 1);
+    let (k, v) = (random(&[groups, tokens, width], 2), random(&[groups, tokens, width], 3));
+    let dy = random(&[heads, tokens, width], 4);
+    let [a, b] = BOTH.map(|kernels| {
+        let (y, saved) = attention::forward(&q, &k, &v, &borders, kernels).unwrap();
+        let (dq, dk, dv) = attention::backward(&q, &k, &v, &y, &saved, &dy, &borders, kernels).unwrap();
+        [y, dq, dk, dv]
+    });
+    for (a, b) in a.iter().zip(&b) {
+        assert!(distance(a, b) < 2e-6, "{}", distance(a, b));
+    }
+    let f = |q: &Tensor, k: &Tensor, v: &Tensor| {
+        inner(&attention::forward(q, k, v, &borders, Kernels::Fused).unwrap().0, &dy)
+    };
+    check_gradient("q", &q, &b[1], |q| f(q, &k, &v));
+    check_gradient("k", &k, &b[2], |k| f(&q, k, &v));
+    check_gradient("v", &v, &b[3], |v| f(&q, &k, v));
+
+    // The second row alone gives the same as the second row in the pack.
+    let cut = |x: &Tensor| x.narrow(1, 1, 70).unwrap().contiguous().unwrap();
+    let (alone, _) = attention::forward(&cut(&q), &cut(&k), &cut(&v), &[0, 70], Kernels::Fused)?;
+    assert!(distance(&alone, &cut(&b[0])) < 1e-6);
+    // And token by token through the cache's path.
+    let last = attention::decode(&cut(&q).narrow(1, 67, 3)?.contiguous()?, &cut(&k), &cut(&v))?;
+    assert!(distance(&last, &alone.narrow(1, 67, 3)?) < 1e-6);
+    for wrong in [&[0, 5][..], &[1, 89], &[0, 7, 7, 89], &[]] {
+        assert!(attention::forward(&q, &k, &v, wrong, Kernels::Fused).is_err(), "{wrong:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn linear_with_adapter() -> Result<()> {
+    let (inner_width, out, rank) = (13, 17, 3);
+    let x = random(&[19, inner_width], 1);
+    let dy = random(&[19, out], 2);
+    let layer = Linear::new("some.q_proj", Weight::dense(random(&[out, inner_width], 3))?, Some(random(&[out], 4)));
+    let (a, b) = (random(&[rank, inner_width], 5), random(&[out, rank], 6));
+    let config = LoraConfig { rank, alpha: 7.0, ..Default::default() };
+    let with = |a: &Tensor, b: &Tensor| {
+        let pair = Adapter::new(a.clone(), b.clone(), config.scaling().unwrap()).unwrap();
+        Adapters::from_pairs(config.clone(), BTreeMap::from([("some.q_proj".to_string(), pair)]))
+    };
+    let f = |x: &Tensor, a: &Tensor, b: &Tensor| inner(&layer.forward(x, &with(a, b)).unwrap(), &dy);
+
+    // y = x (W + scale·B·A)ᵀ + bias, formed whole.
+    let merged = (layer.weight().expand()? + (b.matmul(&a)? * (7.0 / 3.0))?)?;
+    let truth = x.matmul(&merged.t()?)?.broadcast_add(&random(&[out], 4))?;
+    assert!(distance(&layer.forward(&x, &with(&a, &b))?, &truth) < 1e-6);
+
+    let mut gradients = Gradients::new();
+    let dx = layer.backward(&x, &dy, &with(&a, &b), &mut gradients, Wanted::Input)?.unwrap();
+    let gradient = gradients.get("some.q_proj").unwrap();
+    let gradient = AdapterGradient { a: gradient.a.copy()?, b: gradient.b.copy()? };
+    check_gradient("x", &x, &dx, |x| f(x, &a, &b));
+    check_gradient("A", &a, &gradient.a, |a| f(&x, a, &b));
+    check_gradient("B", &b, &gradient.b, |b| f(&x, &a, b));
+
+    // A second pass adds up; without a wanted input there is none.
+    assert!(layer.backward(&x, &dy, &with(&a, &b), &mut gradients, Wanted::AdaptersOnly)?.is_none());
+    assert!(distance(&gradients.get("some.q_proj").unwrap().a, &(gradient.a * 2.0)?) < 1e-6);
+    Ok(())
+}
+
+#[test]
+fn loss_over_the_vocabulary() -> Result<()> {
+    let (rows, width, vocabulary) = (9, 11, 101);
+    let hidden = random(&[rows, width], 1);
+    let head = Weight::dense(random(&[vocabulary, width], 2))?;
+    let targets: Vec<u32> = (0..rows as u32).map(|i| i * 11 % 101).collect();
+    let scale = 1.0 / 9.0;
+    let [(a, da), (b, db)] = BOTH.map(|k| loss::forward_backward(&hidden, &targets, &head, scale, k).unwrap());
+    assert!((a - b).abs() < 1e-5 * b && distance(&da, &db) < 1e-6);
+    assert_eq!(loss::forward(&hidden, &targets, &head, Kernels::Fused)?, b);
+    check_gradient("hidden", &hidden, &db, |h| loss::forward(h, &targets, &head, Kernels::Fused).unwrap() * scale);
+    let outside = loss::forward(&hidden, &[101; 9], &head, Kernels::Fused).unwrap_err();
+    assert_eq!(outside.to_string(), "token 101 is not in a vocabulary of 101");
+    let (nothing, gradient) = loss::forward_backward(&random(&[0, width], 1), &[], &head, 1.0, Kernels::Fused)?;
+    assert_eq!((nothing, gradient.dims()), (0.0, &[0, width][..]));
+    Ok(())
+}
+
+#[test]
+fn positions_start_anew_in_every_row() {
+    let tokens = Tokens { ids: &[9; 6], borders: &[0, 2, 6] };
+    assert_eq!(tokens.positions(), [0, 1, 0, 1, 2, 3]);
+}
