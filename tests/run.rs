@@ -50,12 +50,14 @@ fn resume_is_exact_to_the_bit() -> Result<()> {
     broken.resume()?;
     broken.wait()?;
     assert_eq!(bits(&broken.adapters()), bits(&straight.adapters()));
-    let losses = |run: &Run| run.history().steps().iter().map(|s| (s.step, s.loss.to_bits())).collect::<Vec<_>>();
+    let losses =
+        |run: &Run| run.history().steps().iter().map(|s| (s.step, s.loss.to_bits())).collect::<Vec<_>>();
     assert_eq!(losses(&broken), losses(&straight));
     assert_eq!(losses(&broken).len(), 4);
 
     // Gone on from disk, as after a restart: a copy of the folder, so that no state is shared.
-    let copied = std::process::Command::new("cp").args(["-r", "runs/broken", "runs/copied"]).status().unwrap();
+    let copied =
+        std::process::Command::new("cp").args(["-r", "runs/broken", "runs/copied"]).status().unwrap();
     assert!(copied.success());
     let copied = Run::open("runs/copied")?;
     assert_eq!(copied.status().step, 4);
@@ -103,9 +105,15 @@ fn wrong_settings_say_what_to_do() -> Result<()> {
     let (model, data) = start(&folder)?;
     let told = |config: RunConfig| Run::new("wrong", &model, &data, config).unwrap_err().to_string();
     assert_eq!(told(config().rank(0)), "rank is 0; give LoRA a rank of at least 1");
-    assert_eq!(told(config().context(10_000)), "a context of 10000 tokens; SmolLM2-135M-Instruct was made for at most 8192".replace("SmolLM2-135M-Instruct", &model.name()));
+    assert_eq!(
+        told(config().context(10_000)),
+        "a context of 10000 tokens; SmolLM2-135M-Instruct was made for at most 8192"
+            .replace("SmolLM2-135M-Instruct", &model.name())
+    );
     assert_eq!(told(config().lr(-1.0)), "the learning rate is -1; give a positive number such as 2e-4");
-    assert!(told(config().context(5)).contains("no row can be trained on: of 40, 40 are longer than 5 tokens"));
+    assert!(
+        told(config().context(5)).contains("no row can be trained on: of 40, 40 are longer than 5 tokens")
+    );
     assert!(told(config().rank(600)).contains("rank 600 is more than"));
     for name in ["", "..", "../up", "a/b", ".hidden", "new\nline"] {
         assert!(Run::new(name, &model, &data, config()).unwrap_err().is_input(), "{name:?}");

@@ -35,6 +35,11 @@ pub struct LeftOut {
     pub untrained: usize,
 }
 
+/// Tokens of a micro-batch, unless a single row is longer: enough to spread the cost of expanding the
+/// weights, which each micro-batch pays once, few enough to keep its activations below a gigabyte in
+/// a small model.
+const MICRO_BATCH: usize = 1024;
+
 /// Tokens that a row has at most when nobody says otherwise.
 const CONTEXT: usize = 2048;
 
@@ -81,7 +86,7 @@ impl Batches {
         self.examples.len()
     }
 
-    /// Tokens of a micro-batch at most.
+    /// Tokens of a row at most.
     pub fn context(&self) -> usize {
         self.context
     }
@@ -108,7 +113,7 @@ impl Batches {
             batch.push(&self.examples[order[consumed]]);
             consumed += 1;
         }
-        Ok((pack(&batch, self.context)?, Position { epoch, consumed }))
+        Ok((pack(&batch, self.context.max(MICRO_BATCH))?, Position { epoch, consumed }))
     }
 
     /// The first `rows` rows in the order of the file, packed, for evaluation.
@@ -117,7 +122,7 @@ impl Batches {
     /// Never for the rows that [`new`](Self::new) let through.
     pub fn first(&self, rows: usize) -> Result<Vec<Pack>> {
         let batch: Vec<&Example> = self.examples.iter().take(rows).collect();
-        pack(&batch, self.context)
+        pack(&batch, self.context.max(MICRO_BATCH))
     }
 }
 

@@ -39,8 +39,8 @@ pub struct RunConfig {
     pub schedule: Schedule,
     /// Rows of one optimiser step.
     pub batch: usize,
-    /// Tokens of a micro-batch, and of a row at most; `None` takes the 99th percentile of the rows'
-    /// lengths, at most 2,048. Longer rows are left out and reported, never cut.
+    /// Tokens of a row at most; `None` takes the 99th percentile of the rows' lengths, at most
+    /// 2,048. Longer rows are left out and reported, never cut.
     pub context: Option<usize>,
     /// The optimiser's constants.
     pub optimizer: AdamWConfig,
