@@ -65,9 +65,48 @@ impl Adapters {
         Ok(Self { config: config.clone(), pairs })
     }
 
-    /// Adapters from given pairs; they must belong to the config.
+    /// Adapters from given pairs, by the paths of their layers. They must be those that the config
+    /// selects: what [`save`](Self::save) tells PEFT is taken from there.
     pub fn from_pairs(config: LoraConfig, pairs: BTreeMap<String, Adapter>) -> Self {
         Self { config, pairs }
+    }
+
+    /// Whether each adapter has its layer among these, the [targets](crate::model::Llama::targets)
+    /// of a model. One that has none would do nothing, without a word, so whoever brings a model
+    /// and adapters together asks once.
+    ///
+    /// # Errors
+    /// When an adapter stands beside no layer, or beside one of another shape.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::candle_core::Device;
+    /// use lorascope::lora::{Adapters, LoraConfig, Target};
+    ///
+    /// let layer = |out| [Target { path: "model.layers.0.mlp.up_proj".to_string(), shape: [out, 16] }];
+    /// let adapters = Adapters::new(&LoraConfig::default(), &layer(32), 0, &Device::Cpu)?;
+    /// adapters.check(&layer(32))?;
+    /// assert_eq!(
+    ///     adapters.check(&layer(48)).unwrap_err().to_string(),
+    ///     "layer model.layers.0.mlp.up_proj: an adapter of 32×16 beside a weight of 48×16; \
+    ///      these adapters belong to another model"
+    /// );
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn check(&self, targets: &[Target]) -> Result<()> {
+        let shapes: BTreeMap<&str, [usize; 2]> = targets.iter().map(|t| (t.path.as_str(), t.shape)).collect();
+        for (path, pair) in self.iter() {
+            let [out, inner] = pair.shape();
+            let error = match shapes.get(path) {
+                Some(shape) if *shape == pair.shape() => continue,
+                Some([rows, columns]) => {
+                    format!("an adapter of {out}×{inner} beside a weight of {rows}×{columns}")
+                }
+                None => "an adapter beside no linear layer of this model".to_string(),
+            };
+            return Err(Error::input(error).layer(path).help("these adapters belong to another model"));
+        }
+        Ok(())
     }
 
     /// The config they were made with.

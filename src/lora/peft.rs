@@ -32,17 +32,32 @@ struct PeftConfig {
     bias: String,
     #[serde(default)]
     inference_mode: bool,
-    target_modules: Option<Value>,
+    target_modules: Option<Modules>,
+    #[serde(default = "yes")]
+    init_lora_weights: Value,
     #[serde(flatten)]
     rest: Map<String, Value>,
+}
+
+/// A name fits every module whose path ends in it, at a dot; a string is `all-linear` or a regular
+/// expression.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Modules {
+    Names(Vec<String>),
+    Expression(String),
 }
 
 fn none() -> String {
     "none".to_string()
 }
 
+fn yes() -> Value {
+    Value::Bool(true)
+}
+
 /// Fields that change what an adapter computes and that are not supported yet.
-const UNSUPPORTED: [&str; 10] = [
+const UNSUPPORTED: [&str; 15] = [
     "use_dora",
     "modules_to_save",
     "rank_pattern",
@@ -53,7 +68,16 @@ const UNSUPPORTED: [&str; 10] = [
     "use_qalora",
     "target_parameters",
     "alora_invocation_tokens",
+    "use_bdlora",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "lora_bias",
 ];
+
+/// Ways to begin that leave the base as it is. The others (`pissa`, `olora`, `corda`, `loftq`,
+/// `lora_ga`) take a part of each weight away, and the adapter is right beside what is left only.
+const INITIALISATIONS: [&str; 4] = ["gaussian", "orthogonal", "eva", "mica"];
 
 impl Adapters {
     /// Writes a folder that PEFT's `PeftModel.from_pretrained` loads. `base` is the model's name or
@@ -98,7 +122,8 @@ impl Adapters {
             fan_in_fan_out: false,
             bias: none(),
             inference_mode: true,
-            target_modules: Some(Value::Array(self.module_names().into_iter().map(Value::String).collect())),
+            target_modules: Some(Modules::Names(self.module_names())),
+            init_lora_weights: yes(),
             rest: Map::new(),
         };
         let path = folder.join(CONFIG);
@@ -115,11 +140,18 @@ impl Adapters {
             .map_err(|e| Error::format(e).path(&path))
     }
 
-    /// The shortest names that select exactly the adapted layers in PEFT: the last part of each
-    /// path.
+    /// Names that select exactly the adapted layers in PEFT, which compares the ends of paths as we
+    /// do: those of the config; the last part of each path where all linear layers are adapted; and
+    /// whole paths if the config has been used for something else.
     fn module_names(&self) -> Vec<String> {
-        let mut names: Vec<String> =
-            self.iter().filter_map(|(path, _)| path.rsplit('.').next()).map(str::to_string).collect();
+        let paths: Vec<&str> = self.iter().map(|(path, _)| path).collect();
+        let mut names: Vec<String> = match (&self.config().target_modules, self.config().select(&paths)) {
+            (TargetModules::Named(names), Ok(selected)) if selected == paths => names.clone(),
+            (TargetModules::Named(_), _) => paths.iter().map(|path| path.to_string()).collect(),
+            (TargetModules::AllLinear, _) => {
+                paths.iter().filter_map(|path| path.rsplit('.').next()).map(str::to_string).collect()
+            }
+        };
         names.sort();
         names.dedup();
         names
@@ -137,21 +169,17 @@ impl Adapters {
         let peft: PeftConfig =
             serde_json::from_str(&text).map_err(|e| Error::format(&e).path(&path).line(e.line() as u64))?;
         check(&peft).map_err(|e| e.path(&path))?;
-        let config = LoraConfig {
+        let mut config = LoraConfig {
             rank: peft.r,
             alpha: peft.lora_alpha,
             rank_stabilised: peft.use_rslora,
-            target_modules: match peft.target_modules {
-                Some(Value::Array(names)) => TargetModules::Named(
-                    names.iter().filter_map(|n| n.as_str().map(str::to_string)).collect(),
-                ),
-                _ => TargetModules::AllLinear,
-            },
+            target_modules: TargetModules::AllLinear,
         };
         let scale = config.scaling().map_err(|e| e.path(&path))?;
 
         let path = folder.join(WEIGHTS);
-        let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+        let bytes = std::fs::read(&path)
+            .map_err(|e| Error::io(&path, e).help("PEFT writes it beside adapter_config.json"))?;
         let mut tensors: BTreeMap<String, Tensor> = candle_core::safetensors::load_buffer(&bytes, device)
             .map_err(|e| Error::format(Error::from(e)).path(&path))?
             .into_iter()
@@ -165,27 +193,45 @@ impl Adapters {
                         .help("expected pairs named base_model.model.<path>.lora_A.weight and .lora_B.weight")
                 },
             )?;
+            let place = |e: Error| e.path(&path).layer(layer);
             let b = tensors
                 .remove(&format!("{PREFIX}{layer}.lora_B.weight"))
-                .ok_or_else(|| Error::format("lora_A has no lora_B beside it").path(&path).layer(layer))?;
-            let pair = Adapter::new(a.to_dtype(DType::F32)?, b.to_dtype(DType::F32)?, scale)
-                .map_err(|e| e.path(&path).layer(layer))?;
+                .ok_or_else(|| place(Error::format("lora_A has no lora_B beside it")))?;
+            let float = |tensor: Tensor| tensor.to_dtype(DType::F32).map_err(|e| place(e.into()));
+            let pair = Adapter::new(float(a)?, float(b)?, scale).map_err(place)?;
             if pair.rank() != config.rank {
-                return Err(Error::format(format!(
-                    "rank {} where the config says {}",
-                    pair.rank(),
-                    config.rank
-                ))
-                .path(&path)
-                .layer(layer));
+                let ranks = format!("rank {} where the config says {}", pair.rank(), config.rank);
+                return Err(place(Error::format(ranks)));
             }
             pairs.insert(layer.to_string(), pair);
         }
         if pairs.is_empty() {
             return Err(Error::format("no adapter inside").path(&path));
         }
+        config.target_modules = match peft.target_modules {
+            Some(Modules::Names(names)) if !narrowed(&peft.rest) => TargetModules::Named(names),
+            Some(Modules::Expression(all)) if all == "all-linear" && !narrowed(&peft.rest) => {
+                TargetModules::AllLinear
+            }
+            _ => TargetModules::Named(pairs.keys().cloned().collect()),
+        };
         Ok(Self::from_pairs(config, pairs))
     }
+}
+
+/// Whether a field of PEFT's config says something else than "not used".
+fn is_set(field: Option<&Value>) -> bool {
+    match field {
+        None | Some(Value::Null) | Some(Value::Bool(false)) => false,
+        Some(Value::Object(map)) => !map.is_empty(),
+        Some(Value::Array(list)) => !list.is_empty(),
+        Some(_) => true,
+    }
+}
+
+/// Whether further fields take layers away from those that `target_modules` selects.
+fn narrowed(rest: &Map<String, Value>) -> bool {
+    ["layers_to_transform", "exclude_modules"].iter().any(|field| is_set(rest.get(*field)))
 }
 
 fn check(peft: &PeftConfig) -> Result<()> {
@@ -195,16 +241,17 @@ fn check(peft: &PeftConfig) -> Result<()> {
     if peft.bias != "none" || peft.fan_in_fan_out {
         return Err(Error::format("trained biases and fan_in_fan_out are not supported yet"));
     }
-    for field in UNSUPPORTED {
-        let set = match peft.rest.get(field) {
-            None | Some(Value::Null) | Some(Value::Bool(false)) => false,
-            Some(Value::Object(map)) => !map.is_empty(),
-            Some(Value::Array(list)) => !list.is_empty(),
-            Some(_) => true,
-        };
-        if set {
-            return Err(Error::format(format!("{field} is set, which is not supported yet")));
-        }
+    if let Some(field) = UNSUPPORTED.iter().find(|field| is_set(peft.rest.get(**field))) {
+        return Err(Error::format(format!("{field} is set, which is not supported yet")));
     }
-    Ok(())
+    match &peft.init_lora_weights {
+        Value::Null | Value::Bool(_) => Ok(()),
+        Value::String(name) if INITIALISATIONS.contains(&name.to_lowercase().as_str()) => Ok(()),
+        other => Err(Error::format(format!(
+            "init_lora_weights is {other}, which changes the weights of the model"
+        ))
+        .help(
+            "save the adapter with PEFT's path_initial_model_for_weight_conversion, for the model as it was",
+        )),
+    }
 }

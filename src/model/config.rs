@@ -28,6 +28,12 @@ pub struct LlamaConfig {
     pub rms_epsilon: f64,
     /// Tokens the model was made for.
     pub context: usize,
+    /// Whether the head is the embedding, which then has no tensor of its own.
+    pub tied_embeddings: bool,
+    /// Whether q, k, v and o have biases.
+    pub attention_bias: bool,
+    /// Whether gate, up and down have biases.
+    pub mlp_bias: bool,
 }
 
 impl LlamaConfig {
@@ -75,6 +81,9 @@ impl LlamaConfig {
             rope_theta: number("llama.rope.freq_base").unwrap_or(10_000.0),
             rms_epsilon: need("llama.attention.layer_norm_rms_epsilon")?,
             context: need("llama.context_length")? as usize,
+            tied_embeddings: false, // the metadata does not say; the tensors do
+            attention_bias: false,
+            mlp_bias: false,
         }
         .checked()
     }
@@ -113,6 +122,9 @@ impl LlamaConfig {
             rope_theta: config.rope_theta.or(theta).unwrap_or(10_000.0),
             rms_epsilon: config.rms_norm_eps,
             context: config.max_position_embeddings,
+            tied_embeddings: config.tie_word_embeddings,
+            attention_bias: config.attention_bias,
+            mlp_bias: config.mlp_bias,
         }
         .checked()
     }
@@ -142,8 +154,11 @@ impl LlamaConfig {
         if !self.head_width.is_multiple_of(2) {
             return Err(Error::format(format!("a head width of {} is odd", self.head_width)));
         }
-        if !(self.rms_epsilon > 0.0 && self.rope_theta > 0.0) {
-            return Err(Error::format("the norm's epsilon and the rotary base must be positive"));
+        if ![self.rms_epsilon, self.rope_theta].iter().all(|x| x.is_finite() && *x > 0.0) {
+            return Err(Error::format(format!(
+                "the norm's epsilon is {} and the rotary base {}: both must be positive",
+                self.rms_epsilon, self.rope_theta
+            )));
         }
         Ok(self)
     }
@@ -170,4 +185,10 @@ struct HuggingFace {
     rms_norm_eps: f64,
     max_position_embeddings: usize,
     hidden_act: Option<String>,
+    #[serde(default)]
+    tie_word_embeddings: bool,
+    #[serde(default)]
+    attention_bias: bool,
+    #[serde(default)]
+    mlp_bias: bool,
 }

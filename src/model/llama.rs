@@ -93,10 +93,16 @@ impl Llama {
         let linear = |path: String, out: usize, inner: usize, rotary: Option<usize>| {
             let weight = source.weight(&format!("{path}.weight"), [out, inner], rotary, device)?;
             let bias = format!("{path}.bias");
-            let bias = source.has(&bias).then(|| source.vector(&bias, out, device)).transpose()?;
-            if bias.is_some() && source.metadata().is_some() {
-                return Err(Error::format("a bias in a GGUF file is not supported yet").layer(path));
+            let biased = if path.contains("self_attn") { config.attention_bias } else { config.mlp_bias };
+            if !biased && source.has(&bias) {
+                let help = match source.metadata() {
+                    Some(_) => "a GGUF file with biases is not supported yet; take the Hugging Face folder",
+                    None => "set attention_bias or mlp_bias in config.json if it belongs to the model",
+                };
+                let error = Error::format("a bias that the model's config does not announce");
+                return Err(error.path(source.path()).layer(bias).help(help));
             }
+            let bias = biased.then(|| source.vector(&bias, out, device)).transpose()?;
             Ok(Linear::new(path, weight, bias))
         };
         let norm = |path: &str| {
@@ -105,7 +111,7 @@ impl Llama {
                 config.rms_epsilon,
             ))
         };
-        let mut blocks = Vec::with_capacity(config.layers);
+        let mut blocks = Vec::new(); // no room in advance: the file may lie about its layers
         for layer in 0..config.layers {
             let at = |name: &str| format!("model.layers.{layer}.{name}");
             blocks.push(Block {
@@ -121,9 +127,9 @@ impl Llama {
             });
         }
         let embedding = source.weight("model.embed_tokens.weight", [config.vocabulary, d], None, device)?;
-        let head = match source.has("lm_head.weight") {
-            true => source.weight("lm_head.weight", [config.vocabulary, d], None, device)?,
-            false => embedding.clone(),
+        let head = match config.tied_embeddings && !source.has("lm_head.weight") {
+            true => embedding.clone(),
+            false => source.weight("lm_head.weight", [config.vocabulary, d], None, device)?,
         };
         let kernels = if device.is_cpu() { Kernels::Fused } else { Kernels::Candle };
         let norm = norm("model.norm")?;

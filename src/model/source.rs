@@ -3,12 +3,13 @@
 use super::config::LlamaConfig;
 use super::weight::Weight;
 use crate::error::{Error, Result};
-use candle_core::quantized::gguf_file::{Content, Value};
+use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Named tensors of a model, called as Hugging Face calls them.
@@ -39,32 +40,22 @@ impl Source {
                 .help("give a .gguf file or a Hugging Face folder"));
             }
         }
-        let content = Content::read(&mut std::io::Cursor::new(&file[..])).map_err(|e| {
-            Error::format(Error::from(e)).path(path).help("the file is damaged: fetch it again")
-        })?;
-        let end = content
-            .tensor_infos
-            .values()
-            .map(|info| {
-                let blocks = info.shape.elem_count() / info.ggml_dtype.block_size();
-                content
-                    .tensor_data_offset
-                    .saturating_add(info.offset)
-                    .saturating_add((blocks * info.ggml_dtype.type_size()) as u64)
-            })
-            .max()
-            .unwrap_or(0);
-        if let Some((name, _)) = content
-            .tensor_infos
-            .iter()
-            .find(|(_, info)| !info.offset.is_multiple_of(4))
-            .filter(|_| content.tensor_data_offset.is_multiple_of(4))
-        {
-            return Err(Error::format("a tensor does not begin at a multiple of 4 bytes")
-                .path(path)
-                .layer(name));
+        let damaged = |e: Error| e.path(path).help("the file is damaged: fetch it again");
+        check_alignment(&file).map_err(damaged)?;
+        let content = Content::read(&mut std::io::Cursor::new(&file[..]))
+            .map_err(|e| damaged(Error::format(Error::from(e))))?;
+        let mut end = 0;
+        for (name, info) in &content.tensor_infos {
+            let range = range(&content, info).map_err(|e| damaged(e.layer(name)))?;
+            if !range.start.is_multiple_of(4) {
+                let at = range.start;
+                let error =
+                    Error::format(format!("the tensor begins at byte {at}, which is no multiple of 4"));
+                return Err(damaged(error.layer(name)));
+            }
+            end = end.max(range.end);
         }
-        if end > file.len() as u64 {
+        if end > file.len() {
             return Err(Error::format(format!(
                 "the file ends early: its tensors need {end} bytes, it has {}",
                 file.len()
@@ -76,25 +67,12 @@ impl Source {
     }
 
     fn open_folder(path: &Path) -> Result<Self> {
-        let mut found: Vec<PathBuf> = std::fs::read_dir(path)
-            .map_err(|e| Error::io(path, e))?
-            .filter_map(|entry| entry.ok().map(|e| e.path()))
-            .filter(|p| {
-                p.extension().is_some_and(|e| e == "safetensors")
-                    && p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("model"))
-            })
-            .collect();
-        found.sort();
-        if found.is_empty() {
-            return Err(Error::not_found("no model*.safetensors inside")
-                .path(path)
-                .help("give a .gguf file or a Hugging Face folder with config.json and model.safetensors"));
-        }
         let (mut files, mut names) = (Vec::new(), BTreeMap::new());
-        for file_path in found {
+        for file_path in weight_files(path)? {
             let file = map(&file_path)?;
-            let tensors = safetensors::SafeTensors::deserialize(&file)
-                .map_err(|e| Error::format(e).path(&file_path))?;
+            let tensors = safetensors::SafeTensors::deserialize(&file).map_err(|e| {
+                Error::format(e).path(&file_path).help("the file is damaged or cut off: fetch it again")
+            })?;
             for name in tensors.names() {
                 names.insert(name.to_string(), files.len());
             }
@@ -130,11 +108,21 @@ impl Source {
     pub(crate) fn config(&self) -> Result<LlamaConfig> {
         match self {
             Self::Gguf { path, content, .. } => {
-                LlamaConfig::from_gguf(&content.metadata).map_err(|e| e.path(path))
+                let config = LlamaConfig::from_gguf(&content.metadata).map_err(|e| e.path(path))?;
+                if content.tensor_infos.contains_key("rope_freqs.weight") {
+                    return Err(Error::format(
+                        "scaled rotary frequencies (rope_freqs.weight) are not supported yet",
+                    )
+                    .path(path)
+                    .help("Llama 3.1 and later have them; take a model without"));
+                }
+                Ok(LlamaConfig { tied_embeddings: !self.has("lm_head.weight"), ..config })
             }
             Self::Folder { path, .. } => {
                 let path = path.join("config.json");
-                let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+                let text = std::fs::read_to_string(&path).map_err(|e| {
+                    Error::io(&path, e).help("a Hugging Face folder has it beside the weights")
+                })?;
                 LlamaConfig::from_json(&text).map_err(|e| e.path(&path))
             }
         }
@@ -160,12 +148,12 @@ impl Source {
         let weight = match self {
             Self::Gguf { file, content, .. } => {
                 let info = content.tensor_infos.get(&gguf_name(name)).ok_or_else(|| context(missing()))?;
-                let bytes = tensor_bytes(file, content, info);
                 let [rows, inner] = shape;
                 let fits = info.shape.dims() == shape && inner.is_multiple_of(info.ggml_dtype.block_size());
                 if !fits {
                     return Err(context(wrong_shape(info.shape.dims(), &shape)));
                 }
+                let bytes = tensor_bytes(file, content, info).map_err(context)?;
                 let bytes = match rotary_heads {
                     Some(heads) => Cow::Owned(halves_apart(bytes, rows, heads)),
                     None => Cow::Borrowed(bytes),
@@ -189,12 +177,13 @@ impl Source {
         let vector = match self {
             Self::Gguf { file, content, .. } => {
                 let info = content.tensor_infos.get(&gguf_name(name)).ok_or_else(|| context(missing()))?;
-                let bytes = tensor_bytes(file, content, info);
-                let storage = QStorage::from_data(Cow::Borrowed(bytes), device, info.ggml_dtype)?;
-                QTensor::new(storage, info.shape.clone())?.dequantize(device)?
+                let bytes = tensor_bytes(file, content, info).map_err(context)?;
+                QStorage::from_data(Cow::Borrowed(bytes), device, info.ggml_dtype)
+                    .and_then(|storage| QTensor::new(storage, info.shape.clone())?.dequantize(device))
             }
-            Self::Folder { .. } => self.dense(name, device).map_err(context)?.to_dtype(DType::F32)?,
-        };
+            Self::Folder { .. } => self.dense(name, device).map_err(context)?.to_dtype(DType::F32),
+        }
+        .map_err(|e| context(e.into()))?;
         if vector.dims() != [length] {
             return Err(context(wrong_shape(vector.dims(), &[length])));
         }
@@ -220,14 +209,67 @@ fn map(path: &Path) -> Result<memmap2::Mmap> {
     unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))
 }
 
-fn tensor_bytes<'a>(
-    file: &'a memmap2::Mmap,
-    content: &Content,
-    info: &candle_core::quantized::gguf_file::TensorInfo,
-) -> &'a [u8] {
-    let start = (content.tensor_data_offset + info.offset) as usize;
-    let blocks = info.shape.elem_count() / info.ggml_dtype.block_size();
-    &file[start..start + blocks * info.ggml_dtype.type_size()] // `open_gguf` checked the end
+/// The files that hold the weights of a Hugging Face folder: one, or those that an index names.
+fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    const ONE: &str = "model.safetensors";
+    let index = folder.join("model.safetensors.index.json");
+    if folder.join(ONE).exists() {
+        return Ok(vec![folder.join(ONE)]);
+    }
+    if !index.exists() {
+        return Err(Error::not_found(format!("no {ONE} inside"))
+            .path(folder)
+            .help("give a .gguf file or a Hugging Face folder with config.json and model.safetensors"));
+    }
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let text = std::fs::read_to_string(&index).map_err(|e| Error::io(&index, e))?;
+    let Index { weight_map } =
+        serde_json::from_str(&text).map_err(|e| Error::format(&e).path(&index).line(e.line() as u64))?;
+    let files: BTreeSet<PathBuf> = weight_map.values().map(|name| folder.join(name)).collect();
+    match files.iter().find(|file| !file.exists()) {
+        None => Ok(files.into_iter().collect()),
+        Some(file) => Err(Error::not_found("this part of the model is missing")
+            .path(file)
+            .help("model.safetensors.index.json names it: fetch it too")),
+    }
+}
+
+/// candle divides by `general.alignment` as soon as it has read it, so a damaged one is found
+/// before: as the format has it, a 32-bit number (type 4) and a power of two.
+fn check_alignment(file: &[u8]) -> Result<()> {
+    const KEY: &[u8] = b"general.alignment";
+    let fits = |at: usize| match file[at + KEY.len()..] {
+        [4, 0, 0, 0, a, b, c, d, ..] => u32::from_le_bytes([a, b, c, d]).is_power_of_two(),
+        _ => false,
+    };
+    match memchr::memmem::find_iter(file, KEY).all(fits) {
+        true => Ok(()),
+        false => Err(Error::format("general.alignment is not a power of two in 32 bits")),
+    }
+}
+
+/// Where a tensor lies in its file.
+fn range(content: &Content, info: &TensorInfo) -> Result<Range<usize>> {
+    let checked = || {
+        let elements = info.shape.dims().iter().try_fold(1usize, |all, size| all.checked_mul(*size))?;
+        let bytes = (elements / info.ggml_dtype.block_size()).checked_mul(info.ggml_dtype.type_size())?;
+        let start = usize::try_from(content.tensor_data_offset.checked_add(info.offset)?).ok()?;
+        Some(start..start.checked_add(bytes)?)
+    };
+    checked().ok_or_else(|| {
+        Error::format(format!(
+            "a tensor of shape {:?} at {} fits into no file",
+            info.shape.dims(),
+            info.offset
+        ))
+    })
+}
+
+fn tensor_bytes<'a>(file: &'a [u8], content: &Content, info: &TensorInfo) -> Result<&'a [u8]> {
+    file.get(range(content, info)?).ok_or_else(|| Error::format("the file ends before this tensor does"))
 }
 
 /// Puts the rows of rotated heads from GGUF's order into Hugging Face's: row j of the first half of
@@ -249,7 +291,7 @@ fn halves_apart(bytes: &[u8], rows: usize, heads: usize) -> Vec<u8> {
 
 /// GGUF's name for a tensor that Hugging Face calls `name`.
 fn gguf_name(name: &str) -> String {
-    const PARTS: [(&str, &str); 14] = [
+    const PARTS: [(&str, &str); 13] = [
         ("model.layers.", "blk."),
         ("model.embed_tokens", "token_embd"),
         ("model.norm", "output_norm"),
@@ -263,7 +305,6 @@ fn gguf_name(name: &str) -> String {
         ("mlp.down_proj", "ffn_down"),
         ("post_attention_layernorm", "ffn_norm"),
         ("input_layernorm", "attn_norm"),
-        ("rotary_emb.inv_freq", "rope_freqs"),
     ];
     PARTS.iter().fold(name.to_string(), |name, (ours, theirs)| name.replace(ours, theirs))
 }
@@ -274,4 +315,5 @@ fn missing() -> Error {
 
 fn wrong_shape(found: &[usize], expected: &[usize]) -> Error {
     Error::format(format!("shape {found:?} where the model's config says {expected:?}"))
+        .help("the weights and the config belong to two models, or the file is damaged: fetch both again")
 }
