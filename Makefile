@@ -105,10 +105,8 @@ $(VENV)/requirements.txt: src/kernel/requirements.txt | tools
 	cp $< $@
 
 # --locked: without it today's versions of the dependencies do not compile together.
-# It waits for rustc all the time: a light optimisation halves the build and is not noticed.
 $(CACHE)/evcxr/bin/evcxr_jupyter: | tools
-	CARGO_TARGET_DIR=$(CACHE)/evcxr-build CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
-	cargo install --locked --root $(CACHE)/evcxr evcxr_jupyter@$(EVCXR)
+	CARGO_TARGET_DIR=$(CACHE)/evcxr-build cargo install --locked --root $(CACHE)/evcxr evcxr_jupyter@$(EVCXR)
 	-rm -rf $(CACHE)/evcxr-build
 
 $(CACHE)/models/smollm2-135m.gguf: | tools

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+const LOCK: &str = "[[package]]\nname = \"lorascope\"\n";
+
 /// A cache folder as `make kernel` leaves it. The script writes what it was given and stays.
 fn cache() -> tempfile::TempDir {
     let cache = tempfile::tempdir().unwrap();
@@ -14,9 +16,8 @@ fn cache() -> tempfile::TempDir {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     };
-    for path in ["Cargo.toml", "Cargo.lock", "pin/Cargo.toml"] {
-        write(&format!("base/{path}"), "");
-    }
+    write("base/Cargo.toml", "");
+    write("base/Cargo.lock", LOCK);
     let target = "base/ctx/target/triple/debug";
     write(&format!("{target}/deps/libpolars-1.rlib"), "polars");
     write(&format!("{target}/deps/liblorascope.so"), "lorascope");
@@ -87,6 +88,12 @@ fn two_kernels_have_a_clone_each_and_remove_it() {
         assert_ne!(inode(clone, fingerprint), inode(&base, fingerprint), "cargo writes it in place");
         assert!(!clone.join(debug).join("deps/libctx.so").exists(), "a cell of another kernel");
     }
+
+    // What cargo does for a cell without dependencies.
+    fs::write(one.join("Cargo.lock"), "[[package]]\nname = \"ctx\"\n").unwrap();
+    eventually("the lock is put back", || {
+        (fs::read_to_string(one.join("Cargo.lock")).unwrap() == LOCK).then_some(())
+    });
 
     signal("-TERM", &first.id().to_string());
     first.wait().unwrap();

@@ -7,9 +7,9 @@ made of hard links (launch.py). Three properties of cargo shape the layout:
 - A path dependency that is a dylib has no hash in its file name: the `liblorascope.so` of the
   tests and that of the cells would overwrite each other, and cargo takes both for fresh. So tests
   and cells have a target folder each, in which the crates from the registry are hard links.
-- evcxr's first build has no dependencies, and cargo then drops every package from Cargo.lock.
-  So `ctx` is a member of a workspace whose other member, `pin`, always depends on lorascope.
-- The profile of a workspace is the one in its root: the cells get ours, not evcxr's.
+- The profile of a workspace is the one in its root. So `ctx` is the member of a workspace, and the
+  cells get our profile and not evcxr's; Cargo.lock lies in the root as well.
+- cargo drops from Cargo.lock what is not needed at the moment; the launcher puts it back.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from pathlib import Path
 
 WORKSPACE = """\
 [workspace]
-members = ["ctx", "pin"]
+members = ["ctx"]
 resolver = "3"
 
 """
 MEMBER = """\
 [package]
-name = "{name}"
+name = "ctx"
 version = "1.0.0"
 edition = "2024"
 
@@ -103,10 +103,9 @@ def write(path: Path, text: str) -> None:
 def build(repo: Path, cache: Path, features: list[str]) -> None:
     """Builds lorascope as the cells will use it: `:dep lorascope = { path = ".." }`."""
     base = cache / "base"
-    for name in ("ctx", "pin"):
-        manifest = MEMBER.format(name=name, path=json.dumps(str(repo)), features=json.dumps(features))
-        write(base / name / "Cargo.toml", manifest)
-        write(base / name / "src" / "lib.rs", "pub use lorascope;\n")
+    manifest = MEMBER.format(path=json.dumps(str(repo)), features=json.dumps(features))
+    write(base / "ctx" / "Cargo.toml", manifest)
+    write(base / "ctx" / "src" / "lib.rs", "pub use lorascope;\n")
     write(base / "Cargo.toml", WORKSPACE + profile(repo / "Cargo.toml"))
     shutil.copy(repo / "Cargo.lock", base / "Cargo.lock")
     link_target(cache / "target", base / "ctx" / "target", ours=False)

@@ -39,7 +39,6 @@ def clone_base(cache: Path, clone: Path) -> None:
     base = cache / "base"
     for name in ("Cargo.toml", "Cargo.lock"):
         shutil.copy(base / name, clone / name)
-    shutil.copytree(base / "pin", clone / "pin")
     (clone / "ctx").mkdir()
     link_target(base / "ctx" / "target", clone / "ctx" / "target", ours=True)
     # evcxr would link with lld where it finds no mold, by a flag that recompiles everything.
@@ -49,9 +48,30 @@ def clone_base(cache: Path, clone: Path) -> None:
         (config / "init.evcxr").write_text(":linker system\n")
 
 
-def wait(kernel: subprocess.Popen[bytes], stop: threading.Event, jupyter: int) -> int:
+def library_path(clone: Path) -> str:
+    """Where a cell finds liblorascope.so and Rust's own; their run paths hold for the base only."""
+    rust = subprocess.check_output(["rustc", "--print", "target-libdir"], text=True).strip()
+    ours = [str(path) for path in (clone / "ctx" / "target").glob("*/debug/deps")]
+    return ":".join([*ours, rust, os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(":")
+
+
+def keep_lock(base: Path, clone: Path) -> None:
+    """Puts back what cargo drops from Cargo.lock when a cell has no `:dep`.
+
+    evcxr evaluates `42` when it starts. Without this, the `:dep` of the first cell would resolve
+    all versions anew: slower, and the newest ones are not those that are built.
+    """
+    lock = clone / "Cargo.lock"
+    if 'name = "lorascope"' not in lock.read_text():
+        shutil.copy(base / "Cargo.lock", clone / "Cargo.lock.full")
+        os.replace(clone / "Cargo.lock.full", lock)
+
+
+def wait(kernel: subprocess.Popen[bytes], base: Path, clone: Path, stop: threading.Event) -> int:
     """Waits for the kernel to end, for a signal to end it, or for Jupyter to be gone."""
+    jupyter = os.getppid()
     while os.getppid() == jupyter and not stop.is_set():
+        keep_lock(base, clone)
         with contextlib.suppress(subprocess.TimeoutExpired):
             return kernel.wait(timeout=0.2)
     return 1
@@ -59,17 +79,14 @@ def wait(kernel: subprocess.Popen[bytes], stop: threading.Event, jupyter: int) -
 
 def end(kernel: subprocess.Popen[bytes], clone: Path) -> None:
     """Ends the kernel and a cell that still runs, and removes the clone."""
-    kernel.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        kernel.wait(timeout=2)
-    kernel.kill()
+    kernel.kill()  # it has nothing to save, and Jupyter waits for two seconds only
+    kernel.wait()
     shutil.rmtree(clone, ignore_errors=True)
     if os.getpgrp() == os.getpid():  # Jupyter gives each kernel a process group
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def main(cache: Path, connection: str) -> int:
-    jupyter = os.getppid()
     evcxr = cache / "evcxr" / "bin" / "evcxr_jupyter"
     if not (evcxr.exists() and (cache / "base" / "Cargo.lock").exists()):
         print(f"no kernel in {cache}: run `make kernel`", file=sys.stderr)
@@ -89,6 +106,7 @@ def main(cache: Path, connection: str) -> int:
     environment = os.environ | {
         "EVCXR_TMPDIR": str(clone / "ctx"),
         "EVCXR_CONFIG_DIR": str(clone / "config"),
+        "LD_LIBRARY_PATH": library_path(clone),
     }
     # The kernel inherits the lock: its clone is in use even if this process is killed.
     kernel = subprocess.Popen(
@@ -97,7 +115,7 @@ def main(cache: Path, connection: str) -> int:
         pass_fds=[in_use.fileno()],
         stdout=subprocess.DEVNULL,  # remarks on its configuration; what cells print is a message
     )
-    status = wait(kernel, stop, jupyter)
+    status = wait(kernel, cache / "base", clone, stop)
     end(kernel, clone)
     return status
 
