@@ -68,7 +68,7 @@ check-cuda: $(CACHE)/cuda/installed
 ## bench           our speed beside that of the peers
 .PHONY: bench
 bench: model $(CACHE)/golden-venv/installed
-	$(CARGO) bench --locked $(FEATURES)
+	$(CARGO) bench --locked $(FEATURES) --profile dev
 	$(GOLDEN)/python benches/peers/torch_spectra.py
 
 ## golden          make the reference numbers of the tests again, with PyTorch and PEFT
