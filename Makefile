@@ -17,6 +17,7 @@ CARGO := $(if $(shell command -v mold),mold -run )cargo
 NEXTEST := $(shell command -v cargo-nextest)
 
 MODEL := models/smollm2-135m.gguf
+GOLDEN := $(CACHE)/golden-venv/bin
 RUN_NOTEBOOK := $(VENV)/bin/python src/kernel/run_notebook.py
 
 .DEFAULT_GOAL := help
@@ -43,7 +44,12 @@ lab: kernel model
 ## test            every test, that of the notebooks included
 .PHONY: test
 test: kernel model
-	$(CARGO) $(if $(NEXTEST),nextest run,test --lib --bins --tests) --locked $(FEATURES)
+ifdef NEXTEST
+	$(CARGO) nextest run --locked $(FEATURES) -E 'not binary(notebooks)'
+	$(CARGO) nextest run --locked $(FEATURES) -E 'binary(notebooks)'
+else
+	$(CARGO) test --locked $(FEATURES) --lib --bins --tests
+endif
 	$(CARGO) test --locked $(FEATURES) --doc
 
 ## check           formatting, clippy and the documentation, without a warning
@@ -61,13 +67,17 @@ check-cuda: $(CACHE)/cuda/installed
 
 ## bench           our speed beside that of the peers
 .PHONY: bench
-bench: model tools
-	benches/run
+bench: model $(CACHE)/golden-venv/installed
+	$(CARGO) bench --locked $(FEATURES) --profile dev
+	$(GOLDEN)/python benches/peers/torch_spectra.py
 
 ## golden          make the reference numbers of the tests again, with PyTorch and PEFT
 .PHONY: golden
 golden: model $(CACHE)/golden-venv/installed
-	set -e; for script in $(wildcard tests/golden/*.py); do $(CACHE)/golden-venv/bin/python $$script; done
+	cd tests/golden && $(GOLDEN)/python layers.py && $(GOLDEN)/python tiny.py && $(GOLDEN)/python spectrum.py
+	$(GOLDEN)/python benches/peers/smollm2_to_hf.py $(MODEL) $(CACHE)/models/smollm2-hf
+	$(GOLDEN)/python tests/golden/logits.py $(CACHE)/models/smollm2-hf
+	$(GOLDEN)/python tests/golden/text.py $(MODEL) > $(CACHE)/text.json && mv $(CACHE)/text.json tests/golden/
 
 ## model           fetch SmolLM2-135M-Instruct (98 MB) and check its hash
 .PHONY: model
