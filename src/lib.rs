@@ -1,4 +1,46 @@
 //! LoRA fine-tuning in a notebook: look at the data, train a little, look inside, decide, go on.
+//!
+//! Made for Jupyter on the evcxr kernel. In one notebook a person explores an instruction-tuning
+//! dataset, fine-tunes a language model with LoRA one step at a time, sees the singular values of
+//! B·A of every layer at every step, and decides which rank the task needs.
+//!
+//! # The types, in the order that data flows
+//! - [`dataset::Dataset`]: a file of rows in one canonical polars table, whatever its format; its
+//!   report, its problems, conversions that lose nothing.
+//! - [`model::Model`]: frozen weights (GGUF or a Hugging Face folder), [`text::Tokenizer`] and chat
+//!   template. Weights stay in memory as they are stored.
+//! - [`lora::LoraConfig`], [`lora::Adapters`]: what is trained, ΔW = (alpha / r)·B·A, in files that
+//!   PEFT reads and writes.
+//! - [`train::Run`]: trains in a thread of its own and saves itself; paused, looked into, sampled,
+//!   resumed, opened again from its folder. Resuming is exact to the bit.
+//! - [`train::History`]: the numbers of every step, as a data frame and as a picture.
+//! - [`spectrum::Spectra`]: singular values, effective rank and energy of every adapter, computed
+//!   from the factors without forming B·A.
+//! - [`plot::Figure`]: a picture that a notebook shows on light and dark pages.
+//!
+//! ```no_run
+//! use lorascope::prelude::*;
+//!
+//! let data = Dataset::open("datasets/school_math.jsonl")?;
+//! let model = Model::open("models/smollm2-135m.gguf")?;
+//! let (train, test) = data.split(0.98, 42)?;
+//! let run = Run::new("school-math", &model, &train, RunConfig::default().eval(&test).rank(8))?;
+//! run.steps(20)?;
+//! run.spectra()?.plot()?.save("spectra.svg")?;
+//! run.save_adapter("adapter")?;
+//! # Ok::<(), lorascope::error::Error>(())
+//! ```
+//!
+//! # In a notebook
+//! The first cell holds `:dep lorascope = { path = ".." }` and `use lorascope::prelude::*;`. Use
+//! candle and polars as `lorascope::candle_core` and `lorascope::polars`: a `:dep` of your own would
+//! be a second copy, whose tensors ours cannot tell apart ([`image`] says more).
+//!
+//! # What is not supported yet
+//! Architectures other than llama (SmolLM2, TinyLlama and others of that shape); frequency factors of
+//! Llama 3.1 and later; dropout; adapters on embedding and head; training on more than one device;
+//! file formats other than JSON lines and JSON arrays of the schemas that [`dataset::RowSchema`]
+//! names.
 #![deny(missing_docs)]
 
 pub mod dataset;

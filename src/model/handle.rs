@@ -59,10 +59,7 @@ impl Model {
         if let Some(inner) = loaded {
             return Ok(Self(inner));
         }
-        let tokenizer = match source.metadata() {
-            Some(metadata) => Tokenizer::from_gguf(metadata).map_err(|e| e.path(&path))?,
-            None => Tokenizer::from_folder(&path)?,
-        };
+        let tokenizer = source_tokenizer(&source)?;
         let llama = Llama::load(&source, device)?;
         if tokenizer.vocabulary_size() > llama.config().vocabulary {
             return Err(Error::format(format!(
@@ -144,6 +141,7 @@ impl Model {
         messages: &[Message],
         config: &GenerateConfig,
     ) -> Result<Text> {
+        adapters.check(&self.llama().targets())?;
         let tokenizer = self.tokenizer();
         let ids = tokenizer.prompt(messages, None)?;
         let new = generate(self.llama(), adapters, &ids, tokenizer.stop_ids(), config)?;
@@ -159,6 +157,22 @@ impl Model {
         let ids = tokenizer.encode(text)?;
         let new = generate(self.llama(), &Adapters::default(), &ids, tokenizer.stop_ids(), config)?;
         Ok(Text::new(tokenizer.decode(&new)?))
+    }
+}
+
+/// The tokenizer of a `.gguf` file or a Hugging Face folder, without its weights.
+///
+/// # Errors
+/// When there is none, or it is damaged or of an unknown kind.
+pub fn tokenizer_of(path: impl AsRef<Path>) -> Result<Tokenizer> {
+    let path = path.as_ref();
+    if path.is_dir() { Tokenizer::from_folder(path) } else { source_tokenizer(&Source::open(path)?) }
+}
+
+fn source_tokenizer(source: &Source) -> Result<Tokenizer> {
+    match source.metadata() {
+        Some(metadata) => Tokenizer::from_gguf(metadata).map_err(|e| e.path(source.path())),
+        None => Tokenizer::from_folder(source.path()),
     }
 }
 

@@ -10,6 +10,6 @@ pub mod weight;
 
 pub use config::LlamaConfig;
 pub use generate::GenerateConfig;
-pub use handle::Model;
+pub use handle::{Model, tokenizer_of};
 pub use llama::{Cache, Llama, Saved, Tokens};
 pub use weight::Weight;

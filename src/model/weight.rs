@@ -144,13 +144,16 @@ impl Weight {
             let count = y.len() / rows;
             let mut piece = vec![0f32; count * inner];
             source.decode(i * PIECE * inner, &mut piece);
-            vector::simd(|| {
-                for (y, w) in y.chunks_exact_mut(rows).zip(piece.chunks_exact(inner)) {
-                    for (y, x) in y.iter_mut().zip(x.chunks_exact(inner)) {
-                        *y = vector::dot(w, x);
+            vector::simd(
+                #[inline(always)]
+                || {
+                    for (y, w) in y.chunks_exact_mut(rows).zip(piece.chunks_exact(inner)) {
+                        for (y, x) in y.iter_mut().zip(x.chunks_exact(inner)) {
+                            *y = vector::dot(w, x);
+                        }
                     }
-                }
-            });
+                },
+            );
         });
         Ok(Tensor::from_vec(columns, (self.out, rows), &Device::Cpu)?.t()?.contiguous()?)
     }
@@ -246,20 +249,23 @@ fn halves(tensor: &Tensor, start: usize, out: &mut [f32]) {
     let (storage, layout) = tensor.storage_and_layout();
     let from = layout.start_offset() + start;
     let candle_core::Storage::Cpu(storage) = &*storage else { return };
-    vector::simd(|| match storage {
-        S::F32(all) => out.copy_from_slice(&all[from..from + out.len()]),
-        S::BF16(all) => {
-            for (out, x) in out.iter_mut().zip(&all[from..]) {
-                *out = f32::from_bits((x.to_bits() as u32) << 16);
+    vector::simd(
+        #[inline(always)]
+        || match storage {
+            S::F32(all) => out.copy_from_slice(&all[from..from + out.len()]),
+            S::BF16(all) => {
+                for (out, x) in out.iter_mut().zip(&all[from..]) {
+                    *out = f32::from_bits((x.to_bits() as u32) << 16);
+                }
             }
-        }
-        S::F16(all) => {
-            for (out, x) in out.iter_mut().zip(&all[from..]) {
-                *out = x.to_f32();
+            S::F16(all) => {
+                for (out, x) in out.iter_mut().zip(&all[from..]) {
+                    *out = x.to_f32();
+                }
             }
-        }
-        _ => {}
-    });
+            _ => {}
+        },
+    );
 }
 
 /// candle's decoder for blocks of type `B`.
@@ -279,28 +285,34 @@ fn half_at(bytes: &[u8], at: usize) -> f32 {
 /// GGUF `Q4_1`: 32 values in 20 bytes, scale d and minimum m in f16, then a nibble each: d·q + m;
 /// the low nibbles are the first 16 values.
 fn q4_1(bytes: &[u8], out: &mut [f32]) {
-    vector::simd(|| {
-        for (block, out) in bytes.chunks_exact(20).zip(out.chunks_exact_mut(32)) {
-            let (d, m) = (half_at(block, 0), half_at(block, 2));
-            let (low, high) = out.split_at_mut(16);
-            for ((low, high), q) in low.iter_mut().zip(high).zip(&block[4..20]) {
-                *low = (q & 15) as f32 * d + m;
-                *high = (q >> 4) as f32 * d + m;
+    vector::simd(
+        #[inline(always)]
+        || {
+            for (block, out) in bytes.chunks_exact(20).zip(out.chunks_exact_mut(32)) {
+                let (d, m) = (half_at(block, 0), half_at(block, 2));
+                let (low, high) = out.split_at_mut(16);
+                for ((low, high), q) in low.iter_mut().zip(high).zip(&block[4..20]) {
+                    *low = (q & 15) as f32 * d + m;
+                    *high = (q >> 4) as f32 * d + m;
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// GGUF `Q8_0`: 32 values in 34 bytes, scale d in f16, then a signed byte each: d·q.
 fn q8_0(bytes: &[u8], out: &mut [f32]) {
-    vector::simd(|| {
-        for (block, out) in bytes.chunks_exact(34).zip(out.chunks_exact_mut(32)) {
-            let d = half_at(block, 0);
-            for (out, q) in out.iter_mut().zip(&block[2..34]) {
-                *out = *q as i8 as f32 * d;
+    vector::simd(
+        #[inline(always)]
+        || {
+            for (block, out) in bytes.chunks_exact(34).zip(out.chunks_exact_mut(32)) {
+                let d = half_at(block, 0);
+                for (out, q) in out.iter_mut().zip(&block[2..34]) {
+                    *out = *q as i8 as f32 * d;
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 #[cfg(test)]

@@ -96,11 +96,17 @@ impl InplaceOp2 for Add {
             candle_core::bail!("cannot add {:?} to {:?}", lx.shape(), ly.shape());
         }
         let y = slice_mut(y, ly)?;
-        vector::for_rows2(y, slice(x, lx)?, 4096, |y, x| {
-            for (y, x) in y.iter_mut().zip(x) {
-                *y += x;
-            }
-        });
+        vector::for_rows2(
+            y,
+            slice(x, lx)?,
+            4096,
+            #[inline(always)]
+            |y, x| {
+                for (y, x) in y.iter_mut().zip(x) {
+                    *y += x;
+                }
+            },
+        );
         Ok(())
     }
 }

@@ -1,7 +1,9 @@
 //! Loops over f32 slices that the compiler turns into vector instructions.
 //!
-//! [`simd`] compiles a closure for the widest instruction set and picks it at run time. Sums run in
-//! a fixed number of lanes, so the result does not depend on the instruction set or on threads.
+//! [`simd`] compiles a closure for the widest instruction set and picks it at run time; that reaches
+//! only what is inlined into it, so such closures say `#[inline(always)]` (measured: without it each
+//! `mul_add` was a call of libm). Sums run in a fixed number of lanes, so the result does not depend
+//! on the instruction set or on threads.
 
 use rayon::prelude::*;
 
@@ -19,13 +21,23 @@ const TASK: usize = 16 * 1024;
 pub(crate) fn for_rows(y: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = (TASK / width.max(1)).max(1);
     let piece = rows * width.max(1);
-    y.par_chunks_mut(piece).enumerate().for_each(|(i, y)| simd(|| work(i * rows, y)));
+    y.par_chunks_mut(piece).enumerate().for_each(|(i, y)| {
+        simd(
+            #[inline(always)]
+            || work(i * rows, y),
+        )
+    });
 }
 
 /// The same over two slices of equal length.
 pub(crate) fn for_rows2(y: &mut [f32], x: &[f32], width: usize, work: impl Fn(&mut [f32], &[f32]) + Sync) {
     let piece = (TASK / width.max(1)).max(1) * width.max(1);
-    y.par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(y, x)| simd(|| work(y, x)));
+    y.par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(y, x)| {
+        simd(
+            #[inline(always)]
+            || work(y, x),
+        )
+    });
 }
 
 const LANES: usize = 32;
@@ -67,21 +79,45 @@ fn fold<const N: usize>(
 #[inline(always)]
 pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
     let y = &y[..x.len()];
-    fold([x, y], 0.0, |acc, [x, y]| x.mul_add(y, acc), |a, b| a + b)
+    fold(
+        [x, y],
+        0.0,
+        #[inline(always)]
+        |acc, [x, y]| x.mul_add(y, acc),
+        #[inline(always)]
+        |a, b| a + b,
+    )
 }
 
 /// Σ x·y·z
 #[inline(always)]
 pub(crate) fn dot3(x: &[f32], y: &[f32], z: &[f32]) -> f32 {
     let (y, z) = (&y[..x.len()], &z[..x.len()]);
-    fold([x, y, z], 0.0, |acc, [x, y, z]| (x * y).mul_add(z, acc), |a, b| a + b)
+    fold(
+        [x, y, z],
+        0.0,
+        #[inline(always)]
+        |acc, [x, y, z]| (x * y).mul_add(z, acc),
+        #[inline(always)]
+        |a, b| a + b,
+    )
 }
 
 /// The largest value; NaN when there is one.
 #[inline(always)]
 pub(crate) fn max(x: &[f32]) -> f32 {
-    let larger = |a: f32, b: f32| if b > a || b.is_nan() { b } else { a };
-    fold([x], f32::NEG_INFINITY, |acc, [x]| larger(acc, x), larger)
+    fold(
+        [x],
+        f32::NEG_INFINITY,
+        #[inline(always)]
+        |acc, [x]| larger(acc, x),
+        larger,
+    )
+}
+
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if b > a || b.is_nan() { b } else { a }
 }
 
 /// x ← exp(x − shift); gives the sum.
@@ -90,7 +126,14 @@ pub(crate) fn exp_sum(x: &mut [f32], shift: f32) -> f32 {
     for x in x.iter_mut() {
         *x = exp(*x - shift);
     }
-    fold([x], 0.0, |acc, [x]| acc + x, |a, b| a + b)
+    fold(
+        [x],
+        0.0,
+        #[inline(always)]
+        |acc, [x]| acc + x,
+        #[inline(always)]
+        |a, b| a + b,
+    )
 }
 
 /// e^x to within 2 units in the last place, without branches so that it vectorises; 0 below −87.3

@@ -1,14 +1,12 @@
 //! `lorascope data`: report, convert, generate.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
-use lorascope::candle_core::quantized::gguf_file::Content;
 use lorascope::dataset::generate::{Faults, Generate, Kinds, Shape};
 use lorascope::dataset::{Dataset, RowSchema};
-use lorascope::error::{Error, Result};
-use lorascope::text::Tokenizer;
+use lorascope::error::Result;
+use lorascope::model::tokenizer_of;
 
 use super::print;
 
@@ -71,7 +69,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Report { file, model } => {
             let data = Dataset::open(file)?;
             print(match model {
-                Some(model) => data.report_with(&tokenizer(&model)?)?,
+                Some(model) => data.report_with(&tokenizer_of(&model)?)?,
                 None => data.report()?,
             });
         }
@@ -98,13 +96,4 @@ pub fn run(command: Command) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn tokenizer(model: &Path) -> Result<Tokenizer> {
-    if model.is_dir() {
-        return Tokenizer::from_folder(model);
-    }
-    let mut file = File::open(model).map_err(|e| Error::io(model, e))?;
-    let content = Content::read(&mut file).map_err(|e| Error::from(e).path(model))?;
-    Tokenizer::from_gguf(&content.metadata).map_err(|e| e.path(model))
 }

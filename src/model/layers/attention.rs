@@ -52,18 +52,22 @@ pub fn forward(
         let keys = sizes.rows(sizes.group(block.head), block.start, block.to);
         let mut p = vec![0f32; block.len() * block.keys()];
         sizes.scores(&block, &q[sizes.rows(block.head, block.from, block.to)], &k[keys.clone()], &mut p);
-        vector::simd(|| {
-            for (i, (p, log_sum)) in p.chunks_exact_mut(block.keys()).zip(log_sum.iter_mut()).enumerate() {
-                let (seen, unseen) = p.split_at_mut(block.seen(i));
-                let largest = vector::max(seen);
-                let sum = vector::exp_sum(seen, largest);
-                *log_sum = largest + sum.ln();
-                for p in seen {
-                    *p /= sum;
+        vector::simd(
+            #[inline(always)]
+            || {
+                for (i, (p, log_sum)) in p.chunks_exact_mut(block.keys()).zip(log_sum.iter_mut()).enumerate()
+                {
+                    let (seen, unseen) = p.split_at_mut(block.seen(i));
+                    let largest = vector::max(seen);
+                    let sum = vector::exp_sum(seen, largest);
+                    *log_sum = largest + sum.ln();
+                    for p in seen {
+                        *p /= sum;
+                    }
+                    unseen.fill(0.0);
                 }
-                unseen.fill(0.0);
-            }
-        });
+            },
+        );
         multiply(out, Accum::Replace, (&p, block.len(), block.keys()), (&v[keys], width), Form::Plain);
     });
     Ok((
@@ -142,22 +146,26 @@ pub fn backward(
                     (&v[keys.clone()], width),
                     Form::RightTransposed,
                 );
-                vector::simd(|| {
-                    let outputs =
-                        y[queries.clone()].chunks_exact(width).zip(dy[queries.clone()].chunks_exact(width));
-                    let matrices = p.chunks_exact_mut(seen).zip(ds.chunks_exact_mut(seen));
-                    for (i, ((p, ds), (y, dy))) in matrices.zip(outputs).enumerate() {
-                        let log_sum = log_sum[head * tokens + block.from + i];
-                        let delta = vector::dot(y, dy);
-                        let visible = block.seen(i);
-                        for (p, ds) in p[..visible].iter_mut().zip(&mut ds[..visible]) {
-                            *p = vector::exp(*p - log_sum);
-                            *ds = *p * (*ds - delta) * scale;
+                vector::simd(
+                    #[inline(always)]
+                    || {
+                        let outputs = y[queries.clone()]
+                            .chunks_exact(width)
+                            .zip(dy[queries.clone()].chunks_exact(width));
+                        let matrices = p.chunks_exact_mut(seen).zip(ds.chunks_exact_mut(seen));
+                        for (i, ((p, ds), (y, dy))) in matrices.zip(outputs).enumerate() {
+                            let log_sum = log_sum[head * tokens + block.from + i];
+                            let delta = vector::dot(y, dy);
+                            let visible = block.seen(i);
+                            for (p, ds) in p[..visible].iter_mut().zip(&mut ds[..visible]) {
+                                *p = vector::exp(*p - log_sum);
+                                *ds = *p * (*ds - delta) * scale;
+                            }
+                            p[visible..].fill(0.0);
+                            ds[visible..].fill(0.0);
                         }
-                        p[visible..].fill(0.0);
-                        ds[visible..].fill(0.0);
-                    }
-                });
+                    },
+                );
                 let local = (block.from - start) * width..(block.to - start) * width;
                 let below = ..(block.to - start) * width;
                 multiply(

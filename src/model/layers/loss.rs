@@ -99,19 +99,22 @@ fn run(
             .par_chunks_exact_mut(vocabulary)
             .zip(&targets[start..start + count])
             .map(|(logits, target)| {
-                vector::simd(|| {
-                    let at_target = logits[*target as usize];
-                    let largest = vector::max(logits);
-                    let total = vector::exp_sum(logits, largest);
-                    if let Some(scale) = scale {
-                        let factor = scale as f32 / total;
-                        for p in logits.iter_mut() {
-                            *p *= factor;
+                vector::simd(
+                    #[inline(always)]
+                    || {
+                        let at_target = logits[*target as usize];
+                        let largest = vector::max(logits);
+                        let total = vector::exp_sum(logits, largest);
+                        if let Some(scale) = scale {
+                            let factor = scale as f32 / total;
+                            for p in logits.iter_mut() {
+                                *p *= factor;
+                            }
+                            logits[*target as usize] -= scale as f32;
                         }
-                        logits[*target as usize] -= scale as f32;
-                    }
-                    (total as f64).ln() + largest as f64 - at_target as f64
-                })
+                        (total as f64).ln() + largest as f64 - at_target as f64
+                    },
+                )
             })
             .collect();
         sum += losses.iter().sum::<f64>();

@@ -47,14 +47,20 @@ impl RmsNorm {
         let (x, w) = (values(x)?, values(&self.weight)?);
         let (x, w): (&[f32], &[f32]) = (&x, &w);
         let mut y = vec![0f32; rows * width];
-        vector::for_rows2(&mut y, x, width, |y, x| {
-            for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                let scale = self.scale(x);
-                for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
-                    *y = x * scale * w;
+        vector::for_rows2(
+            &mut y,
+            x,
+            width,
+            #[inline(always)]
+            |y, x| {
+                for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                    let scale = self.scale(x);
+                    for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
+                        *y = x * scale * w;
+                    }
                 }
-            }
-        });
+            },
+        );
         Ok(Tensor::from_vec(y, (rows, width), &Device::Cpu)?)
     }
 
@@ -77,15 +83,21 @@ impl RmsNorm {
         let (x, dy, w) = (values(x)?, values(dy)?, values(&self.weight)?);
         let (x, dy, w): (&[f32], &[f32], &[f32]) = (&x, &dy, &w);
         let mut dx = dy.to_vec();
-        vector::for_rows2(&mut dx, x, width, |dx, x| {
-            for (dx, x) in dx.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                let s = self.scale(x);
-                let along = s * s * s * vector::dot3(dx, x, w) / width as f32;
-                for ((dx, x), w) in dx.iter_mut().zip(x).zip(w) {
-                    *dx = *dx * w * s - x * along;
+        vector::for_rows2(
+            &mut dx,
+            x,
+            width,
+            #[inline(always)]
+            |dx, x| {
+                for (dx, x) in dx.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                    let s = self.scale(x);
+                    let along = s * s * s * vector::dot3(dx, x, w) / width as f32;
+                    for ((dx, x), w) in dx.iter_mut().zip(x).zip(w) {
+                        *dx = *dx * w * s - x * along;
+                    }
                 }
-            }
-        });
+            },
+        );
         Ok(Tensor::from_vec(dx, (rows, width), &Device::Cpu)?)
     }
 

@@ -54,17 +54,23 @@ impl Rotary {
             return self.rotate(&split_heads(x, heads, kernels)?, 1.0);
         }
         self.check(x.dims()[0], x.dims()[1] / heads)?;
-        rearrange(x, heads, Some(self), |x, y, rotation| {
-            let half = y.len() / 2;
-            if let Some((cos, sin)) = rotation {
-                let (x1, x2) = x.split_at(half);
-                let (y1, y2) = y.split_at_mut(half);
-                for j in 0..half {
-                    y1[j] = x1[j] * cos[j] - x2[j] * sin[j];
-                    y2[j] = x2[j] * cos[j] + x1[j] * sin[j];
+        rearrange(
+            x,
+            heads,
+            Some(self),
+            #[inline(always)]
+            |x, y, rotation| {
+                let half = y.len() / 2;
+                if let Some((cos, sin)) = rotation {
+                    let (x1, x2) = x.split_at(half);
+                    let (y1, y2) = y.split_at_mut(half);
+                    for j in 0..half {
+                        y1[j] = x1[j] * cos[j] - x2[j] * sin[j];
+                        y2[j] = x2[j] * cos[j] + x1[j] * sin[j];
+                    }
                 }
-            }
-        })
+            },
+        )
     }
 
     /// dy `[H, T, W]` to dx `[T, H·W]`: the rotation by the opposite angles.
@@ -77,17 +83,22 @@ impl Rotary {
         }
         let (_, tokens, width) = dy.dims3()?;
         self.check(tokens, width)?;
-        rearrange_back(dy, Some(self), |dy, dx, rotation| {
-            let half = dx.len() / 2;
-            if let Some((cos, sin)) = rotation {
-                let (dy1, dy2) = dy.split_at(half);
-                let (dx1, dx2) = dx.split_at_mut(half);
-                for j in 0..half {
-                    dx1[j] = dy1[j] * cos[j] + dy2[j] * sin[j];
-                    dx2[j] = dy2[j] * cos[j] - dy1[j] * sin[j];
+        rearrange_back(
+            dy,
+            Some(self),
+            #[inline(always)]
+            |dy, dx, rotation| {
+                let half = dx.len() / 2;
+                if let Some((cos, sin)) = rotation {
+                    let (dy1, dy2) = dy.split_at(half);
+                    let (dx1, dx2) = dx.split_at_mut(half);
+                    for j in 0..half {
+                        dx1[j] = dy1[j] * cos[j] + dy2[j] * sin[j];
+                        dx2[j] = dy2[j] * cos[j] - dy1[j] * sin[j];
+                    }
                 }
-            }
-        })
+            },
+        )
     }
 
     /// Rotates `[H, T, W]` in candle's operations; a sign of −1 turns the other way.
@@ -156,12 +167,15 @@ fn rearrange(
     let angles = angles.as_ref().map(|(cos, sin)| (&**cos, &**sin));
     let mut y = vec![0f32; tokens * all];
     y.par_chunks_mut(tokens * width).enumerate().for_each(|(h, y)| {
-        vector::simd(|| {
-            for (t, y) in y.chunks_exact_mut(width).enumerate() {
-                let from = t * all + h * width;
-                copy(&x[from..from + width], y, at(angles, t, width / 2));
-            }
-        });
+        vector::simd(
+            #[inline(always)]
+            || {
+                for (t, y) in y.chunks_exact_mut(width).enumerate() {
+                    let from = t * all + h * width;
+                    copy(&x[from..from + width], y, at(angles, t, width / 2));
+                }
+            },
+        );
     });
     Ok(Tensor::from_vec(y, (heads, tokens, width), &Device::Cpu)?)
 }
@@ -179,14 +193,19 @@ fn rearrange_back(
     let angles = rotary.map(|r| Ok::<_, Error>((values(&r.cos)?, values(&r.sin)?))).transpose()?;
     let angles = angles.as_ref().map(|(cos, sin)| (&**cos, &**sin));
     let mut y = vec![0f32; tokens * all];
-    vector::for_rows(&mut y, all, |first, y| {
-        for (t, y) in (first..).zip(y.chunks_exact_mut(all)) {
-            for (h, y) in y.chunks_exact_mut(width).enumerate() {
-                let from = (h * tokens + t) * width;
-                copy(&x[from..from + width], y, at(angles, t, width / 2));
+    vector::for_rows(
+        &mut y,
+        all,
+        #[inline(always)]
+        |first, y| {
+            for (t, y) in (first..).zip(y.chunks_exact_mut(all)) {
+                for (h, y) in y.chunks_exact_mut(width).enumerate() {
+                    let from = (h * tokens + t) * width;
+                    copy(&x[from..from + width], y, at(angles, t, width / 2));
+                }
             }
-        }
-    });
+        },
+    );
     Ok(Tensor::from_vec(y, (tokens, all), &Device::Cpu)?)
 }
 

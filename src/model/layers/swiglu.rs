@@ -33,11 +33,17 @@ pub fn forward(gate: &Tensor, up: &Tensor, kernels: Kernels) -> Result<Tensor> {
     let (gate, up) = (values(gate)?, values(up)?);
     let (gate, up): (&[f32], &[f32]) = (&gate, &up);
     let mut y = up.to_vec();
-    vector::for_rows2(&mut y, gate, 1, |y, gate| {
-        for (y, z) in y.iter_mut().zip(gate) {
-            *y *= z * sigmoid(*z);
-        }
-    });
+    vector::for_rows2(
+        &mut y,
+        gate,
+        1,
+        #[inline(always)]
+        |y, gate| {
+            for (y, z) in y.iter_mut().zip(gate) {
+                *y *= z * sigmoid(*z);
+            }
+        },
+    );
     Ok(Tensor::from_vec(y, shape, &Device::Cpu)?)
 }
 
@@ -61,14 +67,17 @@ pub fn backward(gate: &Tensor, up: &Tensor, dy: &Tensor, kernels: Kernels) -> Re
     let inputs = gate.par_chunks(PIECE).zip(up.par_chunks(PIECE)).zip(dy.par_chunks(PIECE));
     let outputs = dgate.par_chunks_mut(PIECE).zip(dup.par_chunks_mut(PIECE));
     inputs.zip(outputs).for_each(|(((gate, up), dy), (dgate, dup))| {
-        vector::simd(|| {
-            let inputs = gate.iter().zip(up).zip(dy);
-            for (((z, up), dy), (dgate, dup)) in inputs.zip(dgate.iter_mut().zip(dup.iter_mut())) {
-                let s = sigmoid(*z);
-                *dup = dy * z * s;
-                *dgate = dy * up * s * (1.0 + z * (1.0 - s));
-            }
-        });
+        vector::simd(
+            #[inline(always)]
+            || {
+                let inputs = gate.iter().zip(up).zip(dy);
+                for (((z, up), dy), (dgate, dup)) in inputs.zip(dgate.iter_mut().zip(dup.iter_mut())) {
+                    let s = sigmoid(*z);
+                    *dup = dy * z * s;
+                    *dgate = dy * up * s * (1.0 + z * (1.0 - s));
+                }
+            },
+        );
     });
     Ok((Tensor::from_vec(dgate, shape, &Device::Cpu)?, Tensor::from_vec(dup, shape, &Device::Cpu)?))
 }
