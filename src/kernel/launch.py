@@ -5,7 +5,6 @@ Jupyter runs this as `launch.py CACHE CONNECTION_FILE` (see the kernelspec that 
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import shutil
@@ -67,16 +66,6 @@ def keep_lock(base: Path, clone: Path) -> None:
         os.replace(clone / "Cargo.lock.full", lock)
 
 
-def wait(kernel: subprocess.Popen[bytes], base: Path, clone: Path, stop: threading.Event) -> int:
-    """Waits for the kernel to end, for a signal to end it, or for Jupyter to be gone."""
-    jupyter = os.getppid()
-    while os.getppid() == jupyter and not stop.is_set():
-        keep_lock(base, clone)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return kernel.wait(timeout=0.2)
-    return 1
-
-
 def end(kernel: subprocess.Popen[bytes], clone: Path) -> None:
     """Ends the kernel and a cell that still runs, and removes the clone."""
     kernel.kill()  # it has nothing to save, and Jupyter waits for two seconds only
@@ -87,6 +76,9 @@ def end(kernel: subprocess.Popen[bytes], clone: Path) -> None:
 
 
 def main(cache: Path, connection: str) -> int:
+    jupyter = os.getppid()
+    if jupyter == 1 and os.environ.get("JPY_PARENT_PID", "1") != "1":
+        return 1  # Jupyter was gone before this line
     evcxr = cache / "evcxr" / "bin" / "evcxr_jupyter"
     if not (evcxr.exists() and (cache / "base" / "Cargo.lock").exists()):
         print(f"no kernel in {cache}: run `make kernel`", file=sys.stderr)
@@ -115,9 +107,13 @@ def main(cache: Path, connection: str) -> int:
         pass_fds=[in_use.fileno()],
         stdout=subprocess.DEVNULL,  # remarks on its configuration; what cells print is a message
     )
-    status = wait(kernel, cache / "base", clone, stop)
+    # Until the kernel ends, a signal says so, or Jupyter is gone.
+    while kernel.poll() is None and not stop.is_set() and os.getppid() == jupyter:
+        keep_lock(cache / "base", clone)
+        stop.wait(0.2)
+    status = kernel.poll()
     end(kernel, clone)
-    return status
+    return 1 if status is None else status
 
 
 if __name__ == "__main__":
