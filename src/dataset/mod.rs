@@ -31,6 +31,7 @@ pub use schema::RowSchema;
 pub use write::Written;
 
 use crate::error::{Error, Result};
+use crate::image;
 use crate::text::{Message, Role};
 use problems::Problem;
 use table::Rows;
@@ -76,6 +77,7 @@ impl Dataset {
     /// If the file is missing, a folder, empty, not JSON, or if none of its records is a row of a
     /// known schema; the message then shows the keys that were seen.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        image::check()?;
         let path = path.as_ref();
         let read = read::read(path)?;
         let recipe = Recipe {

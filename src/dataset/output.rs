@@ -50,6 +50,9 @@ impl Output {
         if existing == Existing::Refuse && path.exists() {
             return Err(taken(path));
         }
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        }
         let file = std::io::BufWriter::with_capacity(1 << 20, beside(path)?);
         let mut new = Self {
             path: path.to_path_buf(),
