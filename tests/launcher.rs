@@ -97,7 +97,7 @@ fn two_kernels_have_a_clone_each_and_remove_it() {
 
     signal("-TERM", &first.id().to_string());
     first.wait().unwrap();
-    assert_eq!(clones(cache.path()), [two.clone()]);
+    assert_eq!(clones(cache.path()), std::slice::from_ref(&two));
     signal("-TERM", &second.id().to_string());
     second.wait().unwrap();
     assert!(clones(cache.path()).is_empty());

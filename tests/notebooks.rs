@@ -102,7 +102,25 @@ fn every_notebook_runs() {
     for notebook in found {
         let executed = execute(&notebook);
         assert!(executed.accepted, "{}", executed.log);
+        if notebook.ends_with("quickstart.ipynb") {
+            the_run_was_worth_it(&executed);
+        }
     }
+}
+
+/// The loss on kinds of problems that were not trained on fell by at least 15 %.
+fn the_run_was_worth_it(executed: &Executed) {
+    let cells = executed.notebook["cells"].as_array().unwrap();
+    let shown: Vec<String> = cells
+        .iter()
+        .filter_map(|cell| {
+            cell["outputs"].as_array()?.iter().find_map(|o| Some(text(o["data"].get("text/plain")?)))
+        })
+        .collect();
+    let lower =
+        shown.iter().find_map(|shown| shown.split_once(" % lower")?.0.rsplit(char::is_whitespace).next());
+    let lower: f64 = lower.unwrap_or_else(|| panic!("{shown:?}")).parse().unwrap();
+    assert!(lower >= 15.0, "{lower} % lower");
 }
 
 #[test]
@@ -112,7 +130,9 @@ fn cells_share_one_library_and_show_text_as_text() {
     assert!(executed.shown(1, "text/html").contains("应用题"));
     assert_eq!(executed.outputs(1).len(), 1, "more than cells was compiled: {:?}", executed.outputs(1));
     let first_table = seconds(&executed.log, "kernel ready after ") + seconds(&executed.log, "[1/7] table");
-    assert!(first_table < 35.0, "{}", executed.log);
+    // 35 s on a machine of our own; CI's is shared, and other tests run beside this one.
+    let limit = if std::env::var_os("CI").is_some() { 90.0 } else { 35.0 };
+    assert!(first_table < limit, "{}", executed.log);
 
     // Trap 1: with a library of its own each cell would begin to count tensors from 1.
     let (first, second) = (executed.printed(2), executed.printed(3));
@@ -141,6 +161,15 @@ fn a_cell_that_ends_at_a_question_mark_is_rejected() {
     assert!(executed.log.contains("No such file or directory"), "{}", executed.log);
     assert_eq!(executed.printed(1), "before\n");
     assert!(executed.outputs(3).is_empty(), "the third cell was run");
+}
+
+#[test]
+fn a_run_outlives_the_cell_that_failed() {
+    let executed = fixture("rerun");
+    assert!(executed.accepted, "{}", executed.log);
+    let failed: String = executed.outputs(3).iter().map(|output| text(&output["text"])).collect();
+    assert!(failed.contains("the run \"kept\" exists") && failed.contains("Run::get"), "{failed}");
+    assert_eq!(executed.printed(4), "2 steps, 1 open\n");
 }
 
 #[test]

@@ -4,6 +4,10 @@
 mod bench;
 #[path = "lorascope/data.rs"]
 mod data;
+#[path = "lorascope/spectrum.rs"]
+mod spectrum;
+#[path = "lorascope/train.rs"]
+mod train;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -24,6 +28,10 @@ enum Command {
     /// Look at datasets, convert them, make one
     #[command(subcommand)]
     Data(data::Command),
+    /// Train a run in the folder runs
+    Train(train::Arguments),
+    /// Singular values of an adapter's B·A
+    Spectrum(spectrum::Arguments),
     /// Figures to hold against other tools
     #[command(subcommand)]
     Bench(bench::Command),
@@ -44,6 +52,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Data(command) => data::run(command),
+        Command::Train(arguments) => train::run(&arguments),
+        Command::Spectrum(arguments) => spectrum::run(&arguments),
         Command::Bench(command) => bench::run(command),
     }
 }

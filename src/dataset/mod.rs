@@ -81,7 +81,7 @@ impl Dataset {
         let path = path.as_ref();
         let read = read::read(path)?;
         let recipe = Recipe {
-            path: std::path::absolute(path).map_err(|e| Error::io(path, e))?,
+            path: std::fs::canonicalize(path).map_err(|e| Error::io(path, e))?,
             size: read.size,
             fingerprint: read.fingerprint,
             steps: Vec::new(),

@@ -1,7 +1,8 @@
 """Executes a notebook in our kernel, writes it as .ipynb and .html, and rejects what went wrong.
 
 evcxr answers "ok" to a cell that ended at a `?` or in a panic, and says so on stderr alone. So a
-cell passes only when its stderr holds nothing but the progress of a build. Messages are read here
+cell passes only when its stderr holds nothing but the progress of a build; one with Jupyter's tag
+`raises-exception` passes only when it fails, and the notebook goes on. Messages are read here
 and not through nbclient, which drops the output that arrives after the cell's end.
 
     run_notebook.py NOTEBOOK OUT.ipynb [--short] [--timeout SECONDS]
@@ -127,6 +128,15 @@ def fault(cell: NotebookNode) -> str | None:
     return None
 
 
+def check(number: int, cell: NotebookNode) -> None:
+    wrong = fault(cell)
+    if "raises-exception" in cell.metadata.get("tags", []):
+        if not wrong:
+            raise Rejected(f"cell {number}: it was to fail and did not")
+    elif wrong:
+        raise Rejected(f"cell {number}: {wrong}")
+
+
 def run(notebook: NotebookNode, folder: Path, environment: dict[str, str], timeout: float) -> None:
     """Executes all cells in order and stops at the first that is rejected."""
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
@@ -146,11 +156,9 @@ def run(notebook: NotebookNode, folder: Path, environment: dict[str, str], timeo
                 raise Rejected(f"cell {number}: {why}\n{fault(cell) or ''}") from None
             cell.execution_count = number
             print(f"{title:<70} {time.monotonic() - start:6.1f} s", flush=True)
-            if wrong := fault(cell):
-                raise Rejected(f"cell {number}: {wrong}")
-        for number, cell in enumerate(code, 1):
-            if wrong := fault(cell):  # it came after the cell's end
-                raise Rejected(f"cell {number}: {wrong}")
+            check(number, cell)
+        for number, cell in enumerate(code, 1):  # what came after the cell's end
+            check(number, cell)
     finally:
         session.close()
     print(f"{len(code)} cells, {time.monotonic() - begun:.1f} s with the kernel's start", flush=True)

@@ -145,7 +145,7 @@ impl Model {
         let tokenizer = self.tokenizer();
         let ids = tokenizer.prompt(messages, None)?;
         let new = generate(self.llama(), adapters, &ids, tokenizer.stop_ids(), config)?;
-        Ok(Text::new(tokenizer.decode(&new)?))
+        Ok(Text::new(whole(&tokenizer.decode(&new)?)))
     }
 
     /// How the model continues a text, without a chat template.
@@ -156,8 +156,13 @@ impl Model {
         let tokenizer = self.tokenizer();
         let ids = tokenizer.encode(text)?;
         let new = generate(self.llama(), &Adapters::default(), &ids, tokenizer.stop_ids(), config)?;
-        Ok(Text::new(tokenizer.decode(&new)?))
+        Ok(Text::new(whole(&tokenizer.decode(&new)?)))
     }
+}
+
+/// A text without the character that the limit cut in half: a Chinese one takes several tokens.
+fn whole(text: &str) -> &str {
+    text.trim_end_matches(char::REPLACEMENT_CHARACTER)
 }
 
 /// The tokenizer of a `.gguf` file or a Hugging Face folder, without its weights.

@@ -74,7 +74,7 @@ impl Axis {
             Scale::Linear => (value - self.low) / (self.high - self.low),
             Scale::Log => (value / self.low).ln() / (self.high / self.low).ln(),
         };
-        (-1e-9..=1.0 + 1e-9).contains(&position).then(|| self.from + position * (self.to - self.from))
+        (-1e-9..=1.0 + 1e-9).contains(&position).then_some(self.from + position * (self.to - self.from))
     }
 
     /// Values and labels, at least `gap` pixels apart.
@@ -167,7 +167,7 @@ fn number(value: f64, step: f64) -> String {
     if value == 0.0 {
         return "0".to_string();
     }
-    if size >= 1e7 || size < 1e-4 {
+    if !(1e-4..1e7).contains(&size) {
         return format!("{:.1$e}", value, if size / step >= 10.0 { 1 } else { 0 });
     }
     let decimals = (-step.log10().floor()).clamp(0.0, 8.0) as usize;

@@ -75,7 +75,7 @@ impl Spectrum {
     /// When a length is no multiple of the rank, or a number is NaN or infinite.
     pub fn from_slices(name: &str, a: &[f64], b: &[f64], rank: usize, scale: f64) -> Result<Self> {
         let compute = || {
-            if rank == 0 || a.len() % rank != 0 || b.len() % rank != 0 {
+            if rank == 0 || !a.len().is_multiple_of(rank) || !b.len().is_multiple_of(rank) {
                 return Err(Error::input(format!(
                     "A has {} numbers and B has {}, no multiples of the rank {rank}",
                     a.len(),

@@ -63,6 +63,14 @@ impl Place {
     }
 }
 
+/// Where a module stands in a block: attention before feed-forward, in the order that data flows;
+/// modules of other names come after those.
+pub(super) fn order(module: &str) -> usize {
+    const FLOW: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+    let last = module.rsplit('.').next().unwrap_or(module);
+    FLOW.iter().position(|name| *name == last).unwrap_or(FLOW.len())
+}
+
 /// Whether `path` has the dotted parts of `part` in a row: `layers.3` in `model.layers.3.mlp`, but
 /// not in `model.layers.31.mlp`.
 pub(super) fn contains(path: &str, part: &str) -> bool {

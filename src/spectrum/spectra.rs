@@ -8,7 +8,7 @@ use polars::prelude::{DataFrame, df};
 use rayon::prelude::*;
 
 use super::Spectrum;
-use super::place::{Place, contains};
+use super::place::{self, Place, contains};
 use crate::display::{Align, Bundle, Show, Table, thousands};
 use crate::error::{Error, Result};
 use crate::plot::{self, Curve, Figure, Panel};
@@ -103,10 +103,12 @@ impl Spectra {
         if self.is_empty() { error } else { error.help(format!("ask for {known}")) }
     }
 
-    /// Module names in the order of their first appearance.
+    /// Module names in the order that data flows.
     fn modules(&self) -> Vec<&str> {
-        let mut seen = BTreeSet::new();
-        self.places.iter().map(|place| place.module.as_str()).filter(|module| seen.insert(*module)).collect()
+        let mut modules: Vec<&str> = self.places.iter().map(|place| place.module.as_str()).collect();
+        modules.sort_by_key(|module| (place::order(module), *module));
+        modules.dedup();
+        modules
     }
 
     /// Layers in ascending order, None (modules outside the layers) first.

@@ -38,37 +38,43 @@ impl StepReport {
     pub fn tokens_per_second(&self) -> f64 {
         self.tokens as f64 / self.seconds.max(1e-9)
     }
-
-    fn cells(&self) -> [String; 8] {
-        [
-            self.step.to_string(),
-            format!("{:.2}", self.epoch),
-            format!("{:.4}", self.loss),
-            self.eval_loss.map_or(String::new(), |loss| format!("{loss:.4}")),
-            format!("{:.3}", self.gradient_norm),
-            format!("{:.2e}", self.lr),
-            format!("{:.0}", self.tokens_per_second()),
-            self.memory.map_or(String::new(), display::bytes),
-        ]
-    }
 }
 
-const COLUMNS: [(&str, Align); 8] = [
-    ("step", Align::Right),
-    ("epoch", Align::Right),
-    ("loss", Align::Right),
-    ("eval loss", Align::Right),
-    ("gradient norm", Align::Right),
-    ("lr", Align::Right),
-    ("tokens/s", Align::Right),
-    ("memory", Align::Right),
+/// What a table of steps shows: each column's name and how a step fills it.
+type Column = (&'static str, fn(&StepReport) -> String);
+
+const COLUMNS: [Column; 8] = [
+    ("step", |s| s.step.to_string()),
+    ("epoch", |s| format!("{:.2}", s.epoch)),
+    ("loss", |s| format!("{:.4}", s.loss)),
+    ("evaluation", |s| s.eval_loss.map_or(String::new(), |loss| format!("{loss:.4}"))),
+    ("gradient norm", |s| format!("{:.3}", s.gradient_norm)),
+    ("lr", |s| format!("{:.2e}", s.lr)),
+    ("tokens/s", |s| format!("{:.0}", s.tokens_per_second())),
+    ("memory", |s| s.memory.map_or(String::new(), display::bytes)),
 ];
+
+/// A table of steps, of which the middle is left out when there are many. The column of evaluations
+/// is there when there are some.
+fn table(steps: &[StepReport]) -> Table {
+    const SHOWN: usize = 4;
+    let evaluated = steps.iter().any(|step| step.eval_loss.is_some());
+    let columns = || COLUMNS.iter().filter(move |(name, _)| evaluated || *name != "evaluation");
+    let mut table = Table::new(columns().map(|(name, _)| (*name, Align::Right)));
+    let cut = steps.len() > 2 * SHOWN + 1;
+    for (i, step) in steps.iter().enumerate() {
+        if !cut || i < SHOWN || i + SHOWN >= steps.len() {
+            table.row(columns().map(|(_, cell)| cell(step)));
+        } else if i == SHOWN {
+            table.row(columns().map(|_| "…"));
+        }
+    }
+    table
+}
 
 impl Show for StepReport {
     fn show(&self) -> Bundle {
-        let mut table = Table::new(COLUMNS);
-        table.row(self.cells());
-        table.show()
+        table(std::slice::from_ref(self)).show()
     }
 }
 
@@ -150,16 +156,7 @@ impl Show for History {
         if self.steps.is_empty() {
             return Text::new("no step yet: run.step() or run.start(n)").show();
         }
-        const SHOWN: usize = 4;
-        let mut table = Table::new(COLUMNS).caption(format!("{} steps", self.steps.len()));
-        let cut = self.steps.len() > 2 * SHOWN + 1;
-        for (i, step) in self.steps.iter().enumerate() {
-            if !cut || i < SHOWN || i + SHOWN >= self.steps.len() {
-                table.row(step.cells());
-            } else if i == SHOWN {
-                table.row(COLUMNS.map(|_| "…"));
-            }
-        }
+        let table = table(&self.steps).caption(format!("{} steps", self.steps.len()));
         match self.plot() {
             Ok(figure) if self.steps.len() > 1 => (figure, table).show(),
             _ => table.show(),

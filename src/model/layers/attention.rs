@@ -106,7 +106,7 @@ pub fn backward(
         return Ok((dq, sizes.sum_groups(&dk)?, sizes.sum_groups(&dv)?));
     }
     let (q, k, v, y, dy) = (values(q)?, values(k)?, values(v)?, values(y)?, values(dy)?);
-    let (q, k, v, y, dy): (&[f32], &[f32], &[f32], &[f32], &[f32]) = (&q, &k, &v, &y, &dy);
+    let [q, k, v, y, dy]: [&[f32]; 5] = [&q, &k, &v, &y, &dy];
     let log_sum = values(&saved.log_sum)?;
     let log_sum: &[f32] = &log_sum;
     let Sizes { heads, groups, tokens, width, .. } = sizes;
@@ -337,10 +337,10 @@ impl<'a> Sizes<'a> {
 }
 
 /// Cuts a slice into consecutive pieces of these lengths.
-fn split<'a>(
-    mut rest: &'a mut [f32],
+fn split(
+    mut rest: &mut [f32],
     lengths: impl Iterator<Item = usize>,
-) -> impl Iterator<Item = &'a mut [f32]> {
+) -> impl Iterator<Item = &mut [f32]> {
     lengths.map(move |length| {
         let (piece, tail) = std::mem::take(&mut rest).split_at_mut(length);
         rest = tail;

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 /// a thousand tokens 200 MB and as much again for its gradient, is never built.
 const LOGITS: usize = 32 << 20;
 
-/// Σ −ln softmax(E h)[target] over the rows of h, E the head.
+/// Σ −ln softmax(E h)ₜ over the rows h and their targets t, E the head.
 ///
 /// Only rows with a target are passed: the logits of others are never computed.
 ///

@@ -1,0 +1,142 @@
+//! Everything that a notebook sees: HTML tables, escaping, the mime bundle, progress.
+//!
+//! These are the only files of the library that print. evcxr reads a cell's standard output line by
+//! line and takes a line that holds `EVCXR_BEGIN_CONTENT` for the start of rich output, so text
+//! that comes from data or from a model goes through [`neutral`] or [`escape`] first.
+
+mod progress;
+mod table;
+mod words;
+
+pub use progress::Progress;
+pub use table::{Align, Table};
+pub(crate) use words::width;
+pub use words::{bytes, cut, duration, escape, neutral, thousands};
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+const BEGIN: &str = "EVCXR_BEGIN_CONTENT";
+const END: &str = "EVCXR_END_CONTENT";
+
+/// What a value looks like in a notebook: HTML, and the same as plain text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// A fragment of HTML in which everything that comes from outside is escaped.
+    pub html: String,
+    /// The plain twin, for terminals and for notebooks read as text.
+    pub text: String,
+}
+
+impl Bundle {
+    /// One block for each mime type, as evcxr's protocol wants it.
+    fn print(&self) {
+        let mut out = String::new();
+        for (mime, body) in [("text/html", &self.html), ("text/plain", &self.text)] {
+            let _ = write!(out, "{BEGIN} {mime}\n{}\n{END}\n", neutral(body));
+        }
+        let mut stdout = std::io::stdout().lock();
+        // A notebook that went away is no reason to fail a computation.
+        let _ = stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush());
+    }
+}
+
+/// Something that a notebook can show.
+pub trait Show {
+    /// HTML and text of this value.
+    fn show(&self) -> Bundle;
+}
+
+/// Gives every [`Show`] the method that evcxr calls on the last expression of a cell.
+///
+/// In the prelude; not meant to be called by hand.
+pub trait EvcxrDisplay {
+    /// Prints the value as evcxr's mime bundle.
+    fn evcxr_display(&self);
+}
+
+impl<T: Show + ?Sized> EvcxrDisplay for T {
+    fn evcxr_display(&self) {
+        self.show().print();
+    }
+}
+
+/// An answer in words: a model's output, a status line. Shows as text, not as a quoted string.
+///
+/// # Examples
+/// ```
+/// use lorascope::display::{Show, Text};
+///
+/// let text = Text::new("3 < 5");
+/// assert_eq!(text.as_str(), "3 < 5");
+/// assert!(text.show().html.contains("3 &lt; 5"));
+/// ```
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Text(String);
+
+impl Text {
+    /// Wraps a string.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, as it came.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Show for Text {
+    fn show(&self) -> Bundle {
+        Bundle {
+            html: format!("<div style=\"white-space:pre-wrap;max-width:60em\">{}</div>", escape(&self.0)),
+            text: neutral(&self.0),
+        }
+    }
+}
+
+impl<T: Show> Show for Vec<T> {
+    fn show(&self) -> Bundle {
+        side_by_side(self.iter().map(Show::show))
+    }
+}
+
+macro_rules! show_tuple {
+    ($($name:ident)+) => {
+        impl<$($name: Show),+> Show for ($($name,)+) {
+            #[allow(non_snake_case)]
+            fn show(&self) -> Bundle {
+                let ($($name,)+) = self;
+                side_by_side([$($name.show()),+])
+            }
+        }
+    };
+}
+show_tuple!(A B);
+show_tuple!(A B C);
+show_tuple!(A B C D);
+
+fn side_by_side(bundles: impl IntoIterator<Item = Bundle>) -> Bundle {
+    let mut html =
+        String::from("<div style=\"display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start\">");
+    let mut texts = Vec::new();
+    for bundle in bundles {
+        let _ = write!(html, "<div>{}</div>", bundle.html);
+        texts.push(bundle.text);
+    }
+    html.push_str("</div>");
+    Bundle { html, text: texts.join("\n") }
+}

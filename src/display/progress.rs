@@ -1,0 +1,94 @@
+//! Progress of long work.
+
+use super::{cut, duration, neutral, thousands};
+use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+/// Progress of long work: a bar in a terminal, a line every few seconds elsewhere (the stock
+/// kernel passes whole lines only). Shows nothing for work that ends within a second.
+///
+/// # Examples
+/// ```
+/// let mut progress = lorascope::display::Progress::new("reading", 2);
+/// progress.advance(1, "row 1");
+/// progress.advance(1, "row 2");
+/// assert_eq!(progress.done(), 2);
+/// ```
+#[derive(Debug)]
+pub struct Progress {
+    label: String,
+    total: u64,
+    done: u64,
+    begun: Instant,
+    last: Instant,
+    terminal: bool,
+    shown: Option<u64>,
+}
+
+impl Progress {
+    /// Begins work of `total` units.
+    pub fn new(label: impl Into<String>, total: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            label: label.into(),
+            total,
+            done: 0,
+            begun: now,
+            last: now,
+            terminal: std::io::stderr().is_terminal(),
+            shown: None,
+        }
+    }
+
+    /// Units done so far.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// Reports `units` more as done, with a word on the latest.
+    pub fn advance(&mut self, units: u64, note: &str) {
+        self.done += units;
+        let every = if self.terminal { Duration::from_millis(100) } else { Duration::from_secs(3) };
+        let news = self.terminal || self.shown != Some(self.done);
+        if news && self.begun.elapsed() > Duration::from_secs(1) && self.last.elapsed() >= every {
+            self.print(note);
+        }
+    }
+
+    fn print(&mut self, note: &str) {
+        self.last = Instant::now();
+        self.shown = Some(self.done);
+        let spent = self.begun.elapsed();
+        let left = match self.done {
+            0 => String::new(),
+            done => {
+                let rest = spent.mul_f64(self.total.saturating_sub(done) as f64 / done as f64);
+                format!(", {} left", duration(rest))
+            }
+        };
+        let line = format!(
+            "{} {}/{} {}{left}",
+            self.label,
+            thousands(self.done),
+            thousands(self.total),
+            neutral(&cut(&note.replace(['\n', '\r'], " "), 80)),
+        );
+        if self.terminal {
+            const WIDTH: usize = 24;
+            let filled =
+                (WIDTH as u64 * self.done).checked_div(self.total).unwrap_or(0).min(WIDTH as u64) as usize;
+            let bar = format!("{}{}", "█".repeat(filled), "░".repeat(WIDTH - filled));
+            let _ = write!(std::io::stderr().lock(), "\r\x1b[2K{bar} {line}");
+        } else {
+            let _ = writeln!(std::io::stdout().lock(), "{line}");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.terminal && self.shown.is_some() {
+            let _ = write!(std::io::stderr().lock(), "\r\x1b[2K");
+        }
+    }
+}

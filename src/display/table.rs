@@ -1,0 +1,210 @@
+//! Tables, and how data frames look in a notebook.
+
+use super::{Bundle, Show, Text, cut, escape, neutral, thousands, width};
+use std::fmt::Write as _;
+
+/// How the cells of a [`Table`]'s column are set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// A table: a caption, columns, rows of text that is escaped and cut when it is shown.
+///
+/// # Examples
+/// ```
+/// use lorascope::display::{Align, Show, Table};
+///
+/// let mut table = Table::new([("kind", Align::Left), ("rows", Align::Right)]).caption("faults");
+/// table.row(["<broken>", "3"]);
+/// let shown = table.show();
+/// assert!(shown.html.contains("&lt;broken&gt;"));
+/// assert!(shown.text.contains("<broken>"));
+/// assert_eq!(table.len(), 1);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Table {
+    caption: String,
+    columns: Vec<(String, Align)>,
+    rows: Vec<Vec<String>>,
+}
+
+/// Characters of one cell that a table shows; the rest is an ellipsis.
+const CELL: usize = 240;
+/// Characters of a cell that is never broken into lines.
+const WORD: usize = 20;
+/// Characters of one cell in the plain twin.
+const PLAIN_CELL: usize = 40;
+
+impl Table {
+    /// An empty table with these columns.
+    pub fn new<'a>(columns: impl IntoIterator<Item = (&'a str, Align)>) -> Self {
+        Self {
+            caption: String::new(),
+            columns: columns.into_iter().map(|(name, align)| (name.to_string(), align)).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Sets the line above the table.
+    #[must_use]
+    pub fn caption(mut self, caption: impl Into<String>) -> Self {
+        self.caption = caption.into();
+        self
+    }
+
+    /// Appends one row; missing cells stay empty, cells beyond the columns are dropped.
+    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+        let mut row: Vec<String> = cells.into_iter().map(Into::into).collect();
+        row.resize(self.columns.len(), String::new());
+        self.rows.push(row);
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    fn html(&self) -> String {
+        let mut out = String::from(
+            "<div style=\"overflow-x:auto\"><table style=\"border-collapse:collapse;font-size:90%\">",
+        );
+        if !self.caption.is_empty() {
+            let _ = write!(
+                out,
+                "<caption style=\"caption-side:top;text-align:left;padding:0.3em 0;opacity:0.8\">{}</caption>",
+                escape(&self.caption)
+            );
+        }
+        // A short word stays in one piece; only long texts are broken to fit the page.
+        let style = |align: Align, text: &str| match align {
+            Align::Left if text.chars().count() <= WORD => "text-align:left;white-space:pre",
+            Align::Left => "text-align:left;white-space:pre-wrap;overflow-wrap:anywhere",
+            Align::Right => "text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums",
+        };
+        const RULE: &str =
+            "padding:0.25em 0.7em;vertical-align:top;border-bottom:1px solid rgba(128,128,128,0.35)";
+        out.push_str("<thead><tr>");
+        for (name, align) in &self.columns {
+            let _ = write!(out, "<th style=\"{RULE};{}\">{}</th>", style(*align, name), escape(name));
+        }
+        out.push_str("</tr></thead><tbody>");
+        for row in &self.rows {
+            out.push_str("<tr>");
+            for (cell, (_, align)) in row.iter().zip(&self.columns) {
+                let _ = write!(
+                    out,
+                    "<td style=\"{RULE};{}\">{}</td>",
+                    style(*align, cell),
+                    escape(&cut(cell, CELL))
+                );
+            }
+            out.push_str("</tr>");
+        }
+        out.push_str("</tbody></table></div>");
+        out
+    }
+
+    fn text(&self) -> String {
+        let plain = |cell: &str| neutral(&cut(&cell.replace(['\n', '\r'], "⏎"), PLAIN_CELL));
+        let mut widths: Vec<usize> = self.columns.iter().map(|(name, _)| width(name)).collect();
+        let rows: Vec<Vec<String>> =
+            self.rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
+        for row in &rows {
+            for (w, cell) in widths.iter_mut().zip(row) {
+                *w = (*w).max(width(cell));
+            }
+        }
+        let line = |cells: Vec<&str>| {
+            let mut out = String::new();
+            for ((cell, w), (_, align)) in cells.iter().zip(&widths).zip(&self.columns) {
+                let pad = " ".repeat(w - width(cell));
+                match align {
+                    Align::Left => out += &format!("{cell}{pad}  "),
+                    Align::Right => out += &format!("{pad}{cell}  "),
+                }
+            }
+            out.trim_end().to_string() + "\n"
+        };
+        let mut out = String::new();
+        if !self.caption.is_empty() {
+            out += &neutral(&self.caption);
+            out.push('\n');
+        }
+        out += &line(self.columns.iter().map(|(name, _)| name.as_str()).collect());
+        for row in &rows {
+            out += &line(row.iter().map(String::as_str).collect());
+        }
+        out
+    }
+}
+
+impl Show for Table {
+    fn show(&self) -> Bundle {
+        Bundle { html: self.html(), text: self.text() }
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+/// Rows of a data frame that are shown from its head, and as many from its tail.
+const HEAD: usize = 5;
+
+impl Show for polars::frame::DataFrame {
+    fn show(&self) -> Bundle {
+        use polars::prelude::DataType;
+        let columns = self.columns();
+        let named: Vec<(String, Align)> = columns
+            .iter()
+            .map(|column| {
+                let align = if column.dtype().is_primitive_numeric() { Align::Right } else { Align::Left };
+                (format!("{}\n{}", column.name(), column.dtype()), align)
+            })
+            .collect();
+        let height = self.height();
+        let mut table = Table::new(named.iter().map(|(name, align)| (name.as_str(), *align)))
+            .caption(format!("{} rows × {} columns", thousands(height as u64), columns.len()));
+        let all = height <= 2 * HEAD;
+        let head = if all { height } else { HEAD };
+        let cell = |row: usize| {
+            columns.iter().map(move |column| match column.get(row) {
+                Ok(value) if matches!(column.dtype(), DataType::String) => {
+                    value.get_str().map_or_else(|| "null".to_string(), str::to_string)
+                }
+                Ok(value) => value.to_string(),
+                Err(_) => String::new(),
+            })
+        };
+        for row in 0..head {
+            table.row(cell(row));
+        }
+        if !all {
+            table.row(columns.iter().map(|_| "…"));
+            for row in height - HEAD..height {
+                table.row(cell(row));
+            }
+        }
+        table.show()
+    }
+}
+
+impl Show for polars::prelude::LazyFrame {
+    fn show(&self) -> Bundle {
+        match self.clone().collect() {
+            Ok(frame) => frame.show(),
+            Err(error) => Text::new(crate::error::Error::from(error).to_string()).show(),
+        }
+    }
+}

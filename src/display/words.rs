@@ -1,0 +1,124 @@
+//! Strings made fit to be shown: escaping, cutting, numbers with their units.
+
+use std::time::Duration;
+
+/// Escapes a string for HTML text and for attribute values in double or single quotes.
+///
+/// ```
+/// assert_eq!(lorascope::display::escape("<b a='1'>&\""), "&lt;b a=&#39;1&#39;&gt;&amp;&quot;");
+/// ```
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\r' => out.push('\n'),
+            c if c.is_control() && c != '\n' && c != '\t' => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    neutral(&out)
+}
+
+/// Breaks evcxr's output markers in a text with a zero-width joiner: it looks the same, and a
+/// notebook no longer takes it for the begin or the end of rich output.
+///
+/// ```
+/// let text = lorascope::display::neutral("EVCXR_END_CONTENT");
+/// assert!(!text.contains("EVCXR_END_CONTENT"));
+/// assert_eq!(text.replace('\u{2060}', ""), "EVCXR_END_CONTENT");
+/// ```
+pub fn neutral(text: &str) -> String {
+    if text.contains("EVCXR_") { text.replace("EVCXR_", "EVCXR\u{2060}_") } else { text.to_string() }
+}
+
+/// The first `limit` characters, and an ellipsis when there are more.
+///
+/// ```
+/// assert_eq!(lorascope::display::cut("一二三四", 3), "一二三…");
+/// assert_eq!(lorascope::display::cut("一二三", 3), "一二三");
+/// ```
+pub fn cut(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_string(),
+    }
+}
+
+/// A whole number with a comma every three digits.
+///
+/// ```
+/// assert_eq!(lorascope::display::thousands(1234567), "1,234,567");
+/// ```
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A number of bytes in the decimal unit that fits.
+///
+/// ```
+/// assert_eq!(lorascope::display::bytes(98_362_432), "98.4 MB");
+/// ```
+pub fn bytes(number: u64) -> String {
+    let mut value = number as f64;
+    let mut units = ["B", "kB", "MB", "GB", "TB"].iter();
+    let mut unit = units.next();
+    while value >= 1000.0
+        && let Some(next) = units.next()
+    {
+        value /= 1000.0;
+        unit = Some(next);
+    }
+    let unit = unit.copied().unwrap_or("B");
+    if unit == "B" { format!("{number} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// A time span as a person says it.
+///
+/// ```
+/// use std::time::Duration;
+/// assert_eq!(lorascope::display::duration(Duration::from_millis(340)), "340 ms");
+/// assert_eq!(lorascope::display::duration(Duration::from_secs(75)), "1 min 15 s");
+/// ```
+pub fn duration(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0 => format!("{} ms", span.as_millis()),
+        1..60 => format!("{:.1} s", span.as_secs_f64()),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// Columns that a text takes in a fixed-width font: two for the wide scripts of East Asia.
+pub(crate) fn width(text: &str) -> usize {
+    text.chars().map(char_width).sum()
+}
+
+fn char_width(c: char) -> usize {
+    match c as u32 {
+        0x2060 | 0x200b..=0x200d | 0x0300..=0x036f => 0,
+        0x1100..=0x115f
+        | 0x2e80..=0xa4cf
+        | 0xac00..=0xd7a3
+        | 0xf900..=0xfaff
+        | 0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0xffe0..=0xffe6
+        | 0x1f300..=0x1faff
+        | 0x20000..=0x3fffd => 2,
+        _ => 1,
+    }
+}
