@@ -70,7 +70,10 @@ fn wrong_usage_ends_with_2_and_failures_with_1() {
     assert_eq!(err(&missing), "lorascope: none.jsonl: no such file or folder\n");
     std::fs::write(folder.path().join("a.jsonl"), "{\"instruction\": \"q\", \"output\": \"a\"}").unwrap();
     let model = run(&["report", "a.jsonl", "--model", "none.gguf"]);
-    assert_eq!(err(&model), "lorascope: none.gguf: no such file or folder\n");
+    assert_eq!(
+        err(&model),
+        "lorascope: none.gguf: no such file or folder; give a .gguf file or a Hugging Face folder; `make model` fetches one\n"
+    );
     std::fs::write(folder.path().join("wrong.gguf"), "GGUX, not a model").unwrap();
     let model = run(&["report", "a.jsonl", "--model", "wrong.gguf"]);
     assert_eq!(model.status.code(), Some(1));

@@ -60,7 +60,8 @@ fn writing_every_schema() {
     );
     assert_eq!(read("belle.jsonl"), text, "refused before anything was written");
     assert_eq!(data.overwrite(files.path("belle.jsonl"), RowSchema::OpenAi).unwrap().rows, 6);
-    assert!(data.write(files.path("no/where.jsonl"), RowSchema::OpenAi).unwrap_err().is_not_found());
+    data.write(files.path("new/folder/rows.jsonl"), RowSchema::OpenAi).unwrap();
+    assert_eq!(read("new/folder/rows.jsonl"), read("belle.jsonl"));
     let mut left: Vec<String> = std::fs::read_dir(files.0.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -68,7 +69,7 @@ fn writing_every_schema() {
     left.sort();
     assert_eq!(
         left,
-        ["alpaca.json", "belle.jsonl", "mixed.jsonl", "openai.jsonl"],
+        ["alpaca.json", "belle.jsonl", "mixed.jsonl", "new", "openai.jsonl"],
         "no temporary file stays"
     );
     data.slice(0, 0).write(files.path("none.json"), RowSchema::OpenAi).unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// A module imports from its own level and from those above it. `error` and `display` share one:
 /// errors quote data and need `neutral`, tables show errors.
-const LEVELS: [&[&str]; 10] = [
+const LEVELS: [&[&str]; 11] = [
     &["error", "display"],
     &["image"],
     &["ops"],
@@ -16,6 +16,7 @@ const LEVELS: [&[&str]; 10] = [
     &["lora"],
     &["model"],
     &["train"],
+    &["prelude"],
 ];
 const PRINTS: [&str; 5] = ["print!(", "println!(", "dbg!(", "stdout()", "stderr()"];
 const PANICS: [&str; 5] = [".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!("];

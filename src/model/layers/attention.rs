@@ -337,10 +337,7 @@ impl<'a> Sizes<'a> {
 }
 
 /// Cuts a slice into consecutive pieces of these lengths.
-fn split(
-    mut rest: &mut [f32],
-    lengths: impl Iterator<Item = usize>,
-) -> impl Iterator<Item = &mut [f32]> {
+fn split(mut rest: &mut [f32], lengths: impl Iterator<Item = usize>) -> impl Iterator<Item = &mut [f32]> {
     lengths.map(move |length| {
         let (piece, tail) = std::mem::take(&mut rest).split_at_mut(length);
         rest = tail;
