@@ -2,6 +2,9 @@
 # CI keeps it between its fresh clones.
 CACHE ?= $(if $(CI),$(HOME)/.cache/lorascope,.kernel)
 override CACHE := $(abspath $(CACHE))
+ifneq ($(words $(CACHE)),1)
+$(error "$(CACHE)" has a space in it, which make cannot handle: say make CACHE=FOLDER)
+endif
 VENV := $(CACHE)/venv
 PYTHON ?= python3
 EVCXR := 0.22.0
@@ -12,6 +15,9 @@ KERNEL_FEATURES ?=
 # One target folder for the library, its tests and the command line (.cargo/config.toml and
 # [profile.dev] make the flags those of a notebook's cells), and hard links from it for the kernel.
 export CARGO_TARGET_DIR := $(CACHE)/target
+export CARGO_BUILD_BUILD_DIR := $(CARGO_TARGET_DIR)
+# As in .cargo/config.toml; said here too, it wins over what the user's own config says.
+export RUSTFLAGS := -Cprefer-dynamic
 export LORASCOPE_VENV := $(VENV)
 CARGO := $(if $(shell command -v mold),mold -run )cargo
 NEXTEST := $(shell command -v cargo-nextest)
@@ -39,7 +45,7 @@ demo: kernel model
 ## lab             open the notebooks in JupyterLab
 .PHONY: lab
 lab: kernel model
-	$(VENV)/bin/jupyter lab --notebook-dir=. notebooks/quickstart.ipynb
+	$(VENV)/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir=. notebooks/quickstart.ipynb
 
 ## test            every test, that of the notebooks included
 .PHONY: test
@@ -48,7 +54,7 @@ ifdef NEXTEST
 	$(CARGO) nextest run --locked $(FEATURES) -E 'not binary(notebooks)'
 	$(CARGO) nextest run --locked $(FEATURES) -E 'binary(notebooks)'
 else
-	$(CARGO) test --locked $(FEATURES) --lib --bins --tests
+	$(CARGO) test --locked $(FEATURES) --lib --bins --tests --no-fail-fast
 endif
 	$(CARGO) test --locked $(FEATURES) --doc
 
@@ -81,9 +87,11 @@ golden: model $(CACHE)/golden-venv/installed
 
 ## model           fetch SmolLM2-135M-Instruct (98 MB) and check its hash
 .PHONY: model
-model: $(MODEL)
+model: venv
+	@$(VENV)/bin/python src/kernel/fetch_model.py $(CACHE)/models/smollm2-135m.gguf
+	@mkdir -p $(dir $(MODEL)) && ln -sf $(CACHE)/models/smollm2-135m.gguf $(MODEL)
 
-## kernel          build the notebook kernel; once, 15 minutes on 2 cores
+## kernel          build the notebook kernel; once, half an hour on 2 cores
 .PHONY: kernel
 kernel: tools venv $(CACHE)/evcxr/bin/evcxr_jupyter
 	@echo "building lorascope for the tests and the command line"
@@ -105,26 +113,21 @@ clean:
 .PHONY: tools
 tools:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.95 or newer with rustup"; exit 1; }
+	@cargo --version | awk '{split($$2, v, "."); exit !(v[1] > 1 || v[2] >= 95)}' || { echo "cargo is older than 1.95: rustup update"; exit 1; }
 	@command -v cc >/dev/null || { echo "a C compiler is missing: apt-get install gcc"; exit 1; }
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" || { echo "Python 3.10 or newer is needed: make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c "import venv, ensurepip" 2>/dev/null || { echo "Python's venv is missing: apt-get install python3-venv"; exit 1; }
 
 # The stamp of a virtual environment lies inside it and is written last.
-$(VENV)/requirements.txt: src/kernel/requirements.txt | tools
+$(VENV)/requirements.txt: src/kernel/requirements.txt src/kernel/constraints.txt | tools
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $< -c src/kernel/constraints.txt
 	cp $< $@
 
 # --locked: without it today's versions of the dependencies do not compile together.
 $(CACHE)/evcxr/bin/evcxr_jupyter: | tools
-	CARGO_TARGET_DIR=$(CACHE)/evcxr-build cargo install --locked --root $(CACHE)/evcxr evcxr_jupyter@$(EVCXR)
+	env -u RUSTFLAGS CARGO_TARGET_DIR=$(CACHE)/evcxr-build CARGO_BUILD_BUILD_DIR=$(CACHE)/evcxr-build cargo install --locked --root $(CACHE)/evcxr evcxr_jupyter@$(EVCXR)
 	-rm -rf $(CACHE)/evcxr-build
-
-$(CACHE)/models/smollm2-135m.gguf: | tools
-	$(PYTHON) src/kernel/fetch_model.py $@
-
-$(MODEL): $(CACHE)/models/smollm2-135m.gguf
-	@mkdir -p $(@D)
-	ln -sf $< $@
 
 # nvcc as Python packages: compiles for any GPU, needs none.
 CUDA := $(CACHE)/cuda/lib/python3*/site-packages/nvidia/cu13

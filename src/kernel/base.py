@@ -117,7 +117,11 @@ def build(repo: Path, cache: Path, features: list[str]) -> None:
         for line in subprocess.check_output(["rustc", "-vV"], text=True).splitlines()
         if line.startswith("host: ")
     )
-    environment = os.environ | {"CARGO_TARGET_DIR": "target", "RUSTFLAGS": "-Cprefer-dynamic"}
+    environment = os.environ | {
+        "CARGO_TARGET_DIR": "target",
+        "CARGO_BUILD_BUILD_DIR": "target",
+        "RUSTFLAGS": "-Cprefer-dynamic",
+    }
     cargo = functools.partial(subprocess.run, cwd=base / "ctx", env=environment, check=True)
     cargo([*mold, "cargo", "build", "--target", triple])
     # `:dep` asks for the metadata of all packages, those of other systems too: download them now.

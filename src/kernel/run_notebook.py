@@ -31,7 +31,7 @@ PROGRESS = re.compile(
     r"|Blocking waiting for file lock.*)?"
 )
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-LATE = 0.05  # seconds that the last lines of stderr may take after a cell's end
+LATE = 0.3  # seconds that the last lines of stderr may take after a cell's end
 START = 120  # seconds for the kernel to answer
 
 DARK = Path(sys.prefix) / "share/jupyter/nbconvert/templates/lab/static/theme-dark.css"
