@@ -71,17 +71,23 @@ check-cuda: $(CACHE)/cuda/installed
 	CUDA_HOME=$$(echo $(CUDA)) PATH=$$(echo $(CUDA))/bin:$$PATH CUDA_COMPUTE_CAP=90 \
 	CARGO_TARGET_DIR=$(CACHE)/target-cuda cargo check --locked --features cuda
 
-## bench           our speed beside that of the peers
+## bench           our speed and memory beside that of the peers (PyTorch, PEFT, Python)
 .PHONY: bench
-bench: model $(CACHE)/golden-venv/installed
+bench: model $(CACHE)/models/smollm2-hf/config.json
+	$(CARGO) build --locked $(FEATURES)
+	LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug \
+	$(GOLDEN)/python benches/compare.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug/lorascope \
+	    $(MODEL) $(CACHE)/models/smollm2-hf
 	$(CARGO) bench --locked $(FEATURES) --profile dev
 	$(GOLDEN)/python benches/peers/torch_spectra.py
 
+$(CACHE)/models/smollm2-hf/config.json: $(CACHE)/golden-venv/installed | model
+	$(GOLDEN)/python benches/peers/smollm2_to_hf.py $(MODEL) $(@D)
+
 ## golden          make the reference numbers of the tests again, with PyTorch and PEFT
 .PHONY: golden
-golden: model $(CACHE)/golden-venv/installed
+golden: $(CACHE)/models/smollm2-hf/config.json
 	cd tests/golden && $(GOLDEN)/python layers.py && $(GOLDEN)/python tiny.py && $(GOLDEN)/python spectrum.py
-	$(GOLDEN)/python benches/peers/smollm2_to_hf.py $(MODEL) $(CACHE)/models/smollm2-hf
 	$(GOLDEN)/python tests/golden/logits.py $(CACHE)/models/smollm2-hf
 	$(GOLDEN)/python tests/golden/text.py $(MODEL) > $(CACHE)/text.json && mv $(CACHE)/text.json tests/golden/
 

@@ -1,0 +1,41 @@
+//! The prelude beside polars' prelude: no name of ours is ambiguous, and a cell's types are shown.
+
+use lorascope::polars::prelude::*;
+use lorascope::prelude::*;
+
+/// Every name of our prelude, used where both are in scope: an ambiguous one would not compile.
+#[test]
+fn fits_beside_polars() {
+    fn owned<T: Send + 'static>() -> usize {
+        size_of::<T>()
+    }
+    let sizes = [
+        owned::<Dataset>(),
+        owned::<RowSchema>(),
+        owned::<Table>(),
+        owned::<Text>(),
+        owned::<Adapters>(),
+        owned::<LoraConfig>(),
+        owned::<GenerateConfig>(),
+        owned::<Model>(),
+        owned::<Figure>(),
+        owned::<Spectra>(),
+        owned::<Spectrum>(),
+        owned::<Message>(),
+        owned::<Tokenizer>(),
+        owned::<Evaluation>(),
+        owned::<History>(),
+        owned::<Run>(),
+        owned::<RunConfig>(),
+        owned::<Status>(),
+        owned::<StepReport>(),
+    ];
+    assert!(sizes.iter().all(|size| *size > 0));
+    assert!(runs().is_empty());
+
+    // `?` on polars' results and a frame as the last expression of a cell.
+    let frame = df!("rank" => [1, 2], "loss" => [2.5, 1.5]).unwrap();
+    let low = frame.lazy().filter(col("loss").lt(lit(2.0))).collect().unwrap();
+    assert_eq!(low.height(), 1);
+    low.evcxr_display();
+}
