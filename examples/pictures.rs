@@ -128,11 +128,11 @@ fn gallery(spectra: &Spectra) -> Result<Vec<(&'static str, Figure)>> {
 fn main() -> Result<()> {
     let spectra = adapters()?;
     let Some(folder) = std::env::args().nth(1) else {
-        return spectra.plot()?.with_footer("made-up adapters, seed 42").save_over("docs/spectrum.svg");
+        return spectra.plot()?.with_footer("made-up adapters, seed 42").overwrite("docs/spectrum.svg");
     };
     std::fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, error))?;
     for (name, figure) in gallery(&spectra)? {
-        figure.save_over(format!("{folder}/{name}.svg"))?;
+        figure.overwrite(format!("{folder}/{name}.svg"))?;
         let page = |style: &str| {
             format!("<!doctype html><meta charset=utf-8><body style='margin:8px;{style}'>{}", figure.svg())
         };
