@@ -127,9 +127,9 @@ fn json_with_line_breaks_stays_one_row() {
 #[test]
 fn ids_of_the_file_are_written() {
     let files = Files::new();
-    let row =
-        |id: &str| format!("{{{id}\"instruction\": \"q{id:?}\", \"output\": \"a\"}}").replace("\\\"", "");
-    let rows = [row(""), row("\"id\": \"row-7\", "), row("\"id\": \"row-3\", ")].join("\n");
+    let rows = r#"{"instruction": "a", "output": "b"}
+{"id": "row-7", "instruction": "c", "output": "d"}
+{"id": "row-3", "instruction": "e", "output": "f"}"#;
     let data = Dataset::open(files.put("rows.jsonl", rows)).unwrap();
     data.write(files.path("out.jsonl"), RowSchema::OpenAi).unwrap();
     let again = Dataset::open(files.path("out.jsonl")).unwrap();
