@@ -107,7 +107,7 @@ fn many_rows_are_written_in_order() {
 fn json_with_line_breaks_stays_one_row() {
     let files = Files::new();
     let [tools, calls] =
-        ["[\n  {\"name\": \"t\"}\r\n]", "[\n{\"id\": \"a\\nb\"}]"].map(|text| serde_json::Value::from(text));
+        ["[\n  {\"name\": \"t\"}\r\n]", "[\n{\"id\": \"a\\nb\"}]"].map(serde_json::Value::from);
     let row = serde_json::json!({"tools": tools, "messages": [
         {"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "tool_calls": calls}]});
     let data = Dataset::open(files.put("rows.jsonl", row.to_string())).unwrap();

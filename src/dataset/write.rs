@@ -54,9 +54,8 @@ impl Show for Written {
 impl Dataset {
     /// Writes all rows in `schema`, to JSON lines (`.jsonl`, `.ndjson`) or to an array (`.json`).
     ///
-    /// The file appears whole or not at all, in folders that are made where they are missing. What the
-    /// schema has no place for is counted in
-    /// [`Written::lost`].
+    /// The file appears whole or not at all, in folders that are made where they are missing. What
+    /// the schema has no place for is counted in [`Written::lost`].
     ///
     /// # Errors
     /// If the file exists ([`overwrite`](Self::overwrite) replaces it), if its name says no

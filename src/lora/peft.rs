@@ -116,8 +116,9 @@ impl Adapters {
         let old = folder_beside(folder)?;
         let aside = old.path().join("old");
         std::fs::rename(folder, &aside).map_err(|e| Error::io(folder, e))?;
-        settle(new, folder).inspect_err(|_| {
-            let _ = std::fs::rename(&aside, folder);
+        settle(new, folder).map_err(|error| match std::fs::rename(&aside, folder) {
+            Ok(()) => error,
+            Err(_) => error.help(format!("the old adapter lies in {}", old.keep().join("old").display())),
         })
     }
 
