@@ -6,7 +6,8 @@
 //!
 //! # The types, in the order that data flows
 //! - [`dataset::Dataset`]: a file of rows in one canonical polars table, whatever its format; its
-//!   report, its problems, conversions that lose nothing.
+//!   report, its problems, its conversion to another schema; what that has no place for is counted
+//!   and said.
 //! - [`model::Model`]: frozen weights (GGUF or a Hugging Face folder), [`text::Tokenizer`] and chat
 //!   template. Weights stay in memory as they are stored.
 //! - [`lora::LoraConfig`], [`lora::Adapters`]: what is trained, ΔW = (alpha / r)·B·A, in files that
@@ -46,6 +47,7 @@
 pub mod dataset;
 pub mod display;
 pub mod error;
+mod files;
 pub mod image;
 pub mod lora;
 pub mod model;

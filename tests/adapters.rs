@@ -153,3 +153,38 @@ fn target_modules_are_exact() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn an_adapter_is_replaced_only_by_name() -> Result<()> {
+    let folder = TempDir::new().map_err(|e| Error::io("a temporary folder", e))?;
+    let path = folder.path().join("new/adapter");
+    let (read, fresh) = (adapter(&[])?, |seed| {
+        let config = LoraConfig { rank: 2, ..Default::default() };
+        Adapters::new(&config, &model("tiny").targets(), seed, &Device::Cpu)
+    });
+    read.save(&path, "tiny")?;
+    let error = read.save(&path, "tiny").unwrap_err().to_string();
+    assert!(error.ends_with("the folder exists already; choose another name, or say overwrite"), "{error}");
+    fresh(1)?.overwrite(&path, "tiny")?;
+    assert_eq!(Adapters::open(&path, &Device::Cpu)?.config().rank, 2);
+    read.overwrite(folder.path().join("other"), "tiny")?;
+
+    let files = |path: &Path| path.read_dir().unwrap().map(|entry| entry.unwrap()).collect::<Vec<_>>();
+    assert_eq!(files(&folder.path().join("new")).len(), 1, "the old one is gone, and nothing stays beside");
+    #[cfg(unix)]
+    {
+        // As any other new file under the same umask, not private as temporary ones.
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: PathBuf| path.metadata().unwrap().permissions().mode() & 0o777;
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        std::fs::create_dir(folder.path().join("folder")).unwrap();
+        assert_eq!(mode(path.clone()), mode(folder.path().join("folder")));
+        for file in files(&path) {
+            assert_eq!(mode(file.path()), mode(folder.path().join("file")));
+        }
+    }
+    let error = read.overwrite(folder.path(), "tiny").unwrap_err().to_string();
+    assert!(error.contains("this holds no adapter_config.json"), "{error}");
+    assert!(path.exists());
+    Ok(())
+}

@@ -258,3 +258,25 @@ fn files_that_cannot_be_opened_say_why() {
          expected a string; write the value as the schema wants it"
     );
 }
+
+/// What would be lost or changed without a word is a problem instead.
+#[test]
+fn rows_that_cannot_be_kept_whole_are_rejected() {
+    let files = Files::new();
+    let turns = r#"[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]"#;
+    let heavy = |weight: &str| turns.replace("\"b\"", &format!("\"b\", \"weight\": {weight}"));
+    let rows = [
+        format!("{{\"messages\": {turns}, \"conversations\": null}}"),
+        format!("{{\"messages\": {turns}, \"conversations\": {turns}}}"),
+        format!("{{\"messages\": {}}}", heavy("1e39")),
+        format!("{{\"messages\": {}}}", heavy(&"9".repeat(40))),
+    ];
+    let data = Dataset::open(files.put("rows.jsonl", rows.join("\n"))).unwrap();
+    let rejected = |line| (line, "wrong type".to_string(), "rejected".to_string());
+    assert_eq!(problems(&data), [2, 3, 4].map(rejected));
+    let both = "the row has both `conversations` and `messages`: keep the one that is meant";
+    let large = "`messages`: `weight`: number out of range";
+    assert_eq!(whats(&data), [both, large, large]);
+    let error = Dataset::open("/dev/null").unwrap_err().to_string();
+    assert_eq!(error, "/dev/null: this is not a file; write the rows to a file first");
+}

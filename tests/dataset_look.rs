@@ -6,7 +6,7 @@ mod files;
 use files::{Files, HOSTILE, message, schools};
 use lorascope::dataset::generate::Generate;
 use lorascope::dataset::{Dataset, Lengths, Recipe};
-use lorascope::display::Show;
+use lorascope::display::{Align, Show, Table};
 use lorascope::polars::prelude::*;
 use lorascope::text::Tokenizer;
 
@@ -242,4 +242,19 @@ fn tokens_are_counted_under_the_chat_template() {
     assert_eq!(report.rejected, 0);
     let error = data.slice(100, 1).report_with(&words(&files)).unwrap_err();
     assert!(error.to_string().contains("no!"), "{error}");
+}
+
+/// What a terminal and a notebook read as text: markers are broken there too, columns stand straight.
+#[test]
+fn the_plain_twin_of_a_table() {
+    let mut table = Table::new([("EVCXR_BEGIN_CONTENT", Align::Right), ("fix", Align::Left)]);
+    table.row(["1", &"long ".repeat(20)]);
+    let text = table.to_string();
+    assert!(!text.contains("EVCXR_BEGIN"), "{text}");
+    assert!(text.contains(&"long ".repeat(20).trim_end().to_string()), "the last column is whole: {text}");
+
+    let frame = df!("name" => ["三", "b"], "number" => [1u32, 22]).unwrap();
+    let text = frame.show().text;
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[1..], ["name str  number u32", "三                 1", "b                 22"]);
 }

@@ -102,6 +102,52 @@ fn many_rows_are_written_in_order() {
     assert!(values("rows.jsonl") == values("c.json"));
 }
 
+/// The JSON inside a row may be laid out over several lines; the row may not.
+#[test]
+fn json_with_line_breaks_stays_one_row() {
+    let files = Files::new();
+    let [tools, calls] =
+        ["[\n  {\"name\": \"t\"}\r\n]", "[\n{\"id\": \"a\\nb\"}]"].map(serde_json::Value::from);
+    let row = serde_json::json!({"tools": tools, "messages": [
+        {"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "tool_calls": calls}]});
+    let data = Dataset::open(files.put("rows.jsonl", row.to_string())).unwrap();
+    for schema in [RowSchema::OpenAi, RowSchema::ShareGpt] {
+        let path = files.path(&format!("{schema}.jsonl"));
+        data.write(&path, schema).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+        let again = Dataset::open(&path).unwrap();
+        let json = |text: Option<String>| serde_json::from_str::<serde_json::Value>(&text.unwrap()).unwrap();
+        assert_eq!(json(again.tools(0).unwrap()), json(data.tools(0).unwrap()));
+        let calls = |data: &Dataset| json(data.conversation(0).unwrap()[1].tool_calls.clone());
+        assert_eq!(calls(&again), calls(&data));
+    }
+}
+
+/// Only an id that the row would be given again is left out.
+#[test]
+fn ids_of_the_file_are_written() {
+    let files = Files::new();
+    let rows = r#"{"instruction": "a", "output": "b"}
+{"id": "row-7", "instruction": "c", "output": "d"}
+{"id": "row-3", "instruction": "e", "output": "f"}"#;
+    let data = Dataset::open(files.put("rows.jsonl", rows)).unwrap();
+    data.write(files.path("out.jsonl"), RowSchema::OpenAi).unwrap();
+    let again = Dataset::open(files.path("out.jsonl")).unwrap();
+    let ids = |data: &Dataset| {
+        data.frame()
+            .column("id")
+            .unwrap()
+            .str()
+            .unwrap()
+            .iter()
+            .flatten()
+            .map(str::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&again), ["row-1", "row-7", "row-3"]);
+    assert!(!std::fs::read_to_string(files.path("out.jsonl")).unwrap().contains("row-1"));
+}
+
 /// Any text that says something: hostile pieces between random ones.
 fn saying() -> impl Strategy<Value = String> {
     let piece = prop_oneof![

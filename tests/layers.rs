@@ -160,7 +160,9 @@ fn linear_with_adapter() -> Result<()> {
 
     // A second pass adds up; without a wanted input there is none.
     assert!(layer.backward(&x, &dy, &with(&a, &b), &mut gradients, Wanted::AdaptersOnly)?.is_none());
-    assert!(distance(&gradients.get("some.q_proj").unwrap().a, &(gradient.a * 2.0)?) < 1e-6);
+    let twice = gradients.get("some.q_proj").unwrap();
+    assert!(distance(&twice.a, &(gradient.a * 2.0)?) < 1e-6);
+    assert!(distance(&twice.b, &(gradient.b * 2.0)?) < 1e-6);
     Ok(())
 }
 
@@ -183,6 +185,74 @@ fn loss_over_the_vocabulary() -> Result<()> {
     let (nothing, gradient) =
         loss::forward_backward(&random(&[0, width], 1), &[], &head, 1.0, Kernels::Fused)?;
     assert_eq!((nothing, gradient.dims()), (0.0, &[0, width][..]));
+    Ok(())
+}
+
+/// No wrong shape goes through, in either code, and none makes a loop run beyond its slice.
+#[test]
+fn wrong_shapes_are_errors() -> Result<()> {
+    let (x, short) = (random(&[5, 12], 1), random(&[5, 11], 2));
+    let weight = Weight::dense(random(&[7, 12], 3))?;
+    let qkv = |shape: [usize; 3]| random(&shape, 4);
+    let (q, k, narrow) = (qkv([4, 5, 6]), qkv([2, 5, 6]), qkv([2, 5, 4]));
+    for kernels in BOTH {
+        let norm = RmsNorm::new(random(&[12], 5), 1e-5);
+        assert!(RmsNorm::new(random(&[11], 5), 1e-5).forward(&x, kernels).is_err());
+        assert!(RmsNorm::new(random(&[1], 5), 1e-5).backward(&x, &x, kernels).is_err());
+        let error = norm.backward(&x, &short, kernels).unwrap_err().to_string();
+        assert_eq!(error, "dy has the shape [5, 11], expected [5, 12]");
+
+        assert!(swiglu::forward(&x, &short, kernels).is_err());
+        assert!(swiglu::backward(&x, &x, &short, kernels).is_err());
+        assert!(loss::forward(&short, &[0; 5], &weight, kernels).is_err());
+
+        let rotary = Rotary::new(&[0, 1, 2, 3, 4], 6, 100.0, &Device::Cpu)?;
+        assert!(rotary.forward(&random(&[12], 1), 2, kernels).is_err());
+        let error = rotary.forward(&x, 0, kernels).unwrap_err().to_string();
+        assert_eq!(error, "a width of 12 cannot be split into 0 heads");
+        assert!(rotary.forward(&random(&[5, 14], 1), 2, kernels).is_err(), "heads of 7 have no pairs");
+        assert!(rotary::split_heads(&x, 0, kernels).is_err());
+
+        let borders = [0, 2, 5];
+        let forward = |q: &Tensor, k: &Tensor, v: &Tensor| attention::forward(q, k, v, &borders, kernels);
+        let (y, saved) = forward(&q, &k, &k)?;
+        assert!(forward(&q, &k, &narrow).is_err() && forward(&q, &qkv([2, 4, 6]), &k).is_err());
+        assert!(forward(&q, &qkv([3, 5, 6]), &qkv([3, 5, 6])).is_err());
+        let backward = |v: &Tensor, y: &Tensor, dy: &Tensor| {
+            attention::backward(&q, &k, v, y, &saved, dy, &borders, kernels)
+        };
+        assert!(backward(&k, &y, &y).is_ok());
+        assert!(backward(&narrow, &y, &y).is_err());
+        assert!(backward(&k, &k, &y).is_err() && backward(&k, &y, &k).is_err());
+    }
+    assert!(attention::decode(&q, &k, &narrow).is_err());
+    assert!(attention::decode(&qkv([0, 5, 6]), &qkv([0, 5, 6]), &qkv([0, 5, 6])).is_err());
+    assert!(weight.forward(&short).is_err() && weight.backward(&x).is_err());
+    assert!(Weight::dense(random(&[3, 0], 1)).is_err());
+    Ok(())
+}
+
+/// Nothing comes out of no tokens, in the shape that was promised.
+#[test]
+fn no_tokens_are_no_error() -> Result<()> {
+    let none = random(&[0, 12], 1);
+    let weight = Weight::dense(random(&[7, 12], 3))?;
+    assert_eq!(weight.forward(&none)?.dims(), [0, 7]);
+    assert_eq!(weight.backward(&random(&[0, 7], 1))?.dims(), [0, 12]);
+    for kernels in BOTH {
+        let norm = RmsNorm::new(random(&[12], 5), 1e-5);
+        assert_eq!(norm.forward(&none, kernels)?.dims(), [0, 12]);
+        assert_eq!(norm.backward(&none, &none, kernels)?.dims(), [0, 12]);
+        assert_eq!(swiglu::backward(&none, &none, &none, kernels)?.1.dims(), [0, 12]);
+        let rotary = Rotary::new(&[], 6, 100.0, &Device::Cpu)?;
+        let q = rotary.forward(&none, 2, kernels)?;
+        assert_eq!(q.dims(), [2, 0, 6]);
+        assert_eq!(rotary.backward(&q, kernels)?.dims(), [0, 12]);
+        let (y, saved) = attention::forward(&q, &q, &q, &[0], kernels)?;
+        assert_eq!(y.dims(), [2, 0, 6]);
+        let (dq, ..) = attention::backward(&q, &q, &q, &y, &saved, &y, &[0], kernels)?;
+        assert_eq!(dq.dims(), [2, 0, 6]);
+    }
     Ok(())
 }
 

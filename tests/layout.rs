@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-/// A module imports from its own level and from those above it. `error` and `display` share one:
-/// errors quote data and need `neutral`, tables show errors.
+/// A module imports from its own level and from those above it. `error`, `display` and
+/// `files` share one: errors quote data and need `neutral`, tables show errors.
 const LEVELS: [&[&str]; 11] = [
-    &["error", "display"],
+    &["error", "display", "files"],
     &["image"],
     &["ops"],
     &["plot"],

@@ -7,9 +7,9 @@ use candle_core::{Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, LoraConfig};
-use lorascope::model::{Llama, Tokens};
+use lorascope::model::{Llama, Model, Tokens};
 use small::{gguf, random};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -280,11 +280,55 @@ fn a_folder_in_parts() -> Result<()> {
         folder.refused("model-00002-of-00002.safetensors"),
         ": this part of the model is missing; model.safetensors.index.json names it: fetch it too"
     );
+    for outside in ["../model.safetensors", "/etc/passwd", "..", "a/b.safetensors", ""] {
+        std::fs::write(&index, serde_json::json!({ "weight_map": { "a": outside } }).to_string()).unwrap();
+        assert_eq!(
+            folder.refused("model.safetensors.index.json"),
+            format!(
+                ": weight_map names {outside:?}, which is not a plain file name; \
+                 fetch the model again, from a source that you trust"
+            )
+        );
+    }
     std::fs::write(&index, "{\n}").unwrap();
     assert_eq!(
         folder.refused("model.safetensors.index.json"),
         ", line 2: missing field `weight_map` at line 2 column 1"
     );
+    Ok(())
+}
+
+/// The fingerprint is that of all files that were opened, and a change in one makes another model.
+#[test]
+fn a_folder_that_changes_is_another_model() -> Result<()> {
+    let folder = Folder::copy("tiny");
+    let tokenizer = r#"{"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
+        "post_processor": null, "decoder": null,
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}}"#;
+    std::fs::write(folder.file("tokenizer.json"), tokenizer).unwrap();
+    let path = folder.folder.path();
+    let first = Model::open(path)?;
+    assert_eq!(Model::open(path)?.fingerprint()?, first.fingerprint()?);
+    let shared = |a: &Model, b: &Model| std::ptr::eq(a.tokenizer(), b.tokenizer());
+    assert!(shared(&Model::open(path)?, &first));
+
+    let mut seen = vec![first.fingerprint()?];
+    for (name, text) in [
+        ("tokenizer_config.json", r#"{"eos_token": "b"}"#),
+        ("chat_template.jinja", "{{ 1 }}"),
+        ("chat_template.jinja", "{{ 2 }}{# longer #}"),
+        ("generation_config.json", r#"{"eos_token_id": 0}"#),
+    ] {
+        std::fs::write(folder.file(name), text).unwrap();
+        let next = Model::open(path)?;
+        assert!(!shared(&next, &first), "{name}");
+        seen.push(next.fingerprint()?);
+    }
+    folder.config("comment", "the same model, but not the same file".into());
+    seen.push(Model::open(path)?.fingerprint()?);
+    let different: BTreeSet<&String> = seen.iter().collect();
+    assert_eq!(different.len(), 6, "{seen:?}");
+    assert_eq!(first.fingerprint()?, seen[0], "of what was loaded, whatever lies there now");
     Ok(())
 }
 

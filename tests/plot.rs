@@ -228,14 +228,15 @@ fn saving_never_overwrites_unasked() {
     let path = folder.path().join("a.svg");
     figure.save(&path).unwrap();
     let error = figure.save(&path).unwrap_err().to_string();
-    assert!(error.contains("a.svg") && error.contains("save_over"), "{error}");
-    figure.with_footer("seed 7").save_over(&path).unwrap();
+    assert!(error.contains("a.svg") && error.contains("overwrite"), "{error}");
+    figure.with_footer("seed 7").overwrite(&path).unwrap();
     let saved = std::fs::read_to_string(&path).unwrap();
     assert!(
         Document::parse(&saved).is_ok() && saved.contains("seed 7") && saved.contains("prefers-color-scheme")
     );
     assert!(figure.save(folder.path().join("a.png")).unwrap_err().to_string().contains("SVG"));
-    assert!(figure.save(folder.path().join("no/such/a.svg")).unwrap_err().is_not_found());
+    figure.save(folder.path().join("new/folder/a.svg")).unwrap();
+    assert!(figure.save(path.join("a.svg")).unwrap_err().is_io(), "a file is no folder");
 }
 
 #[test]

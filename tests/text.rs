@@ -216,7 +216,7 @@ fn templates_that_rewrite_earlier_turns() {
 fn ids_that_a_model_needs() {
     let t = tokenizer();
     assert_eq!(t.vocabulary_size(), 49152);
-    assert_eq!((t.bos(), t.eos(), t.pad()), (Some(IM_START), Some(IM_END), Some(2)));
+    assert_eq!((t.bos(), t.eos()), (Some(IM_START), Some(IM_END)));
     assert_eq!(t.stop_ids(), [0, IM_END]);
     assert_eq!(t.id("<|im_end|>"), Some(IM_END));
     assert_eq!(
@@ -335,6 +335,19 @@ fn errors_say_what_to_do() {
     assert!(error.to_string().starts_with("message 2: tool_calls is not JSON"), "{error}");
     let error = tokenizer().with_template("a\n{{ b").unwrap_err();
     assert!(error.to_string().starts_with("chat template, line 2:"), "{error}");
+    for (hostile, what) in [
+        (
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+            "does not end within 50000000",
+        ),
+        (
+            "{{ messages|tojson(indent=9999999999) }}",
+            "tojson: an indent of 9999999999, at most 16 is supported",
+        ),
+    ] {
+        let error = tokenizer().with_template(hostile).and_then(|t| t.prompt(&messages, None)).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+    }
     let mut bare = whole.clone();
     bare.remove("tokenizer.chat_template");
     let error = Tokenizer::from_gguf(&bare).unwrap().prompt(&messages, None).unwrap_err();

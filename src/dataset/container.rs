@@ -32,8 +32,9 @@ pub(super) struct Block {
     pub fault: Option<(u32, &'static str)>,
 }
 
+/// How the records of a file stand one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Container {
+pub(super) enum Container {
     Lines,
     Array,
 }
@@ -64,6 +65,9 @@ impl Blocks {
         let about = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
         if about.is_dir() {
             return Err(Error::input("this is a folder").path(path).help("name one file in it"));
+        }
+        if !about.is_file() {
+            return Err(Error::input("this is not a file").path(path).help("write the rows to a file first"));
         }
         let mut blocks = Self {
             path: path.to_path_buf(),

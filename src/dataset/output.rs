@@ -6,21 +6,10 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use super::container::Container;
 use super::write::Written;
 use crate::error::{Error, Result};
-
-/// What to do where the file exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Existing {
-    Refuse,
-    Replace,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Container {
-    Lines,
-    Array,
-}
+use crate::files::{self, Existing};
 
 /// JSON lines or a JSON array, written beside its place and moved there at the end.
 pub(super) struct Output {
@@ -44,16 +33,7 @@ impl Output {
                     .help("end it in .jsonl for JSON lines or in .json for an array"));
             }
         };
-        if path.is_dir() {
-            return Err(Error::input("this is a folder").path(path).help("name a file in it"));
-        }
-        if existing == Existing::Refuse && path.exists() {
-            return Err(taken(path));
-        }
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        }
-        let file = std::io::BufWriter::with_capacity(1 << 20, beside(path)?);
+        let file = std::io::BufWriter::with_capacity(1 << 20, files::beside(path, existing)?);
         let mut new = Self {
             path: path.to_path_buf(),
             existing,
@@ -111,34 +91,8 @@ impl Output {
             Container::Lines if self.rows > 0 => self.put(b"\n")?,
             Container::Lines => {}
         }
-        let failed = |e: std::io::Error| Error::io(&self.path, e);
-        let file = self.file.into_inner().map_err(|e| failed(e.into_error()))?;
-        let moved = match self.existing {
-            Existing::Replace => file.persist(&self.path),
-            Existing::Refuse => file.persist_noclobber(&self.path),
-        };
-        moved.map_err(|e| match e.error.kind() {
-            // It was not there when the writing began.
-            std::io::ErrorKind::AlreadyExists => taken(&self.path),
-            _ => failed(e.error),
-        })?;
+        let file = self.file.into_inner().map_err(|e| Error::io(&self.path, e.into_error()))?;
+        files::place(file, &self.path, self.existing)?;
         Ok(Written { path: self.path, rows: self.rows, bytes: self.bytes, lost: self.lost })
     }
-}
-
-fn taken(path: &Path) -> Error {
-    Error::input("the file exists").path(path).help("choose another name, or say overwrite")
-}
-
-/// A temporary file in the folder of `path`: moving it stays within one file system.
-fn beside(path: &Path) -> Result<NamedTempFile> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    // As any other new file: the user's umask decides, not the privacy of temporary files.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.prefix(".lorascope-").tempfile_in(folder).map_err(|e| Error::io(folder, e))
 }

@@ -72,7 +72,7 @@ impl FromStr for RowSchema {
     fn from_str(name: &str) -> Result<Self, Error> {
         Self::ALL.into_iter().find(|schema| schema.name() == name).ok_or_else(|| {
             Error::input(format_args!("no schema is called {name}"))
-                .help("known are alpaca, sharegpt, belle-chat, openai")
+                .help(format_args!("known are {}", Self::ALL.map(Self::name).join(", ")))
         })
     }
 }
@@ -121,6 +121,10 @@ pub(super) fn canonical(mut record: Record<'_>) -> Result<Row<'_>, Fault> {
         source: RowSchema::Alpaca,
         extra: None,
     };
+    if record.conversations.is_some() && record.messages.is_some() {
+        let what = "the row has both `conversations` and `messages`: keep the one that is meant";
+        return Err((ProblemKind::WrongType, what.into()));
+    }
     if let Some(turns) = record.conversations.take() {
         row.source = RowSchema::ShareGpt;
         if turns.iter().any(|turn| turn.role.as_deref() == Some("assistant")) {

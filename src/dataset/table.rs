@@ -95,11 +95,6 @@ pub(super) fn made_up_id(number: u32) -> String {
     format!("row-{number}")
 }
 
-/// Whether an id is one that [`made_up_id`] makes.
-pub(super) fn is_made_up(id: &str) -> bool {
-    id.strip_prefix("row-").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-}
-
 /// The canonical table's arrays, for reading it row by row.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {

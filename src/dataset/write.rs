@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::Dataset;
-use super::output::{Existing, Output};
+use super::output::Output;
 use super::schema::{RowSchema, call_to_text};
-use super::table::{Rows, Spoken, is_made_up};
+use super::table::{Rows, Spoken, made_up_id};
 use crate::display::{Bundle, Show, Text, bytes, neutral, thousands};
 use crate::error::{Error, Result};
+use crate::files::Existing;
 
 /// Rows that one thread turns into text at a time.
 const PIECE: usize = 2048;
@@ -53,9 +54,8 @@ impl Show for Written {
 impl Dataset {
     /// Writes all rows in `schema`, to JSON lines (`.jsonl`, `.ndjson`) or to an array (`.json`).
     ///
-    /// The file appears whole or not at all, in folders that are made where they are missing. What the
-    /// schema has no place for is counted in
-    /// [`Written::lost`].
+    /// The file appears whole or not at all, in folders that are made where they are missing. What
+    /// the schema has no place for is counted in [`Written::lost`].
     ///
     /// # Errors
     /// If the file exists ([`overwrite`](Self::overwrite) replaces it), if its name says no
@@ -137,10 +137,11 @@ impl Piece {
         self.string(text);
     }
 
-    /// JSON as it is; a text that is not JSON becomes a string.
+    /// JSON as it is, on one line; a text that is not JSON becomes a string.
     fn json(&mut self, text: &str) {
         match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-            Ok(_) => self.raw(text),
+            // In JSON a raw line break stands outside strings only, where a space does as well.
+            Ok(_) => self.raw(&text.replace(['\n', '\r'], " ")),
             Err(_) => self.string(text),
         }
     }
@@ -179,7 +180,7 @@ impl Piece {
 
     fn messages(&mut self, rows: Rows<'_>, i: usize) {
         self.raw("{");
-        if !is_made_up(rows.id(i)) {
+        if rows.id(i) != made_up_id(rows.line(i)) {
             self.field("\"id\":", rows.id(i));
             self.raw(",");
         }
@@ -246,7 +247,7 @@ impl Piece {
             .help("write sharegpt or openai, or filter such rows out"));
         };
         self.raw("{");
-        if !is_made_up(rows.id(i)) {
+        if rows.id(i) != made_up_id(rows.line(i)) {
             self.field("\"id\":", rows.id(i));
             self.raw(",");
         }

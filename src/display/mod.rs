@@ -70,6 +70,7 @@ impl<T: Show + ?Sized> EvcxrDisplay for T {
 /// let text = Text::new("3 < 5");
 /// assert_eq!(text.as_str(), "3 < 5");
 /// assert!(text.show().html.contains("3 &lt; 5"));
+/// assert!(!Text::new("EVCXR_BEGIN_CONTENT").to_string().contains("EVCXR_BEGIN_CONTENT"));
 /// ```
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
@@ -89,13 +90,13 @@ impl Text {
 
 impl std::fmt::Display for Text {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&neutral(&self.0))
     }
 }
 
 impl std::fmt::Debug for Text {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        std::fmt::Display::fmt(self, f)
     }
 }
 

@@ -66,13 +66,13 @@ impl Progress {
                 format!(", {} left", duration(rest))
             }
         };
-        let line = format!(
+        let line = neutral(&format!(
             "{} {}/{} {}{left}",
-            self.label,
+            self.label.replace(['\n', '\r'], " "),
             thousands(self.done),
             thousands(self.total),
-            neutral(&cut(&note.replace(['\n', '\r'], " "), 80)),
-        );
+            cut(&note.replace(['\n', '\r'], " "), 80),
+        ));
         if self.terminal {
             const WIDTH: usize = 24;
             let filled =

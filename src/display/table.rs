@@ -36,7 +36,7 @@ pub struct Table {
 const CELL: usize = 240;
 /// Characters of a cell that is never broken into lines.
 const WORD: usize = 20;
-/// Characters of one cell in the plain twin.
+/// Characters of one cell in the plain twin, but for the last column.
 const PLAIN_CELL: usize = 40;
 
 impl Table {
@@ -114,10 +114,19 @@ impl Table {
     }
 
     fn text(&self) -> String {
-        let plain = |cell: &str| neutral(&cut(&cell.replace(['\n', '\r'], "⏎"), PLAIN_CELL));
-        let mut widths: Vec<usize> = self.columns.iter().map(|(name, _)| width(name)).collect();
-        let rows: Vec<Vec<String>> =
-            self.rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
+        // Nothing stands to the right of the last column: it may be as long as in HTML.
+        let plain = |cell: &str, last: bool| {
+            neutral(&cut(&cell.replace(['\n', '\r'], "⏎"), if last { CELL } else { PLAIN_CELL }))
+        };
+        let names: Vec<String> =
+            self.columns.iter().map(|(name, _)| neutral(&name.replace(['\n', '\r'], " "))).collect();
+        let mut widths: Vec<usize> = names.iter().map(|name| width(name)).collect();
+        let last = self.columns.len().saturating_sub(1);
+        let rows: Vec<Vec<String>> = self
+            .rows
+            .iter()
+            .map(|row| row.iter().enumerate().map(|(i, cell)| plain(cell, i == last)).collect())
+            .collect();
         for row in &rows {
             for (w, cell) in widths.iter_mut().zip(row) {
                 *w = (*w).max(width(cell));
@@ -139,7 +148,7 @@ impl Table {
             out += &neutral(&self.caption);
             out.push('\n');
         }
-        out += &line(self.columns.iter().map(|(name, _)| name.as_str()).collect());
+        out += &line(names.iter().map(String::as_str).collect());
         for row in &rows {
             out += &line(row.iter().map(String::as_str).collect());
         }

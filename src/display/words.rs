@@ -24,7 +24,7 @@ pub fn escape(text: &str) -> String {
     neutral(&out)
 }
 
-/// Breaks evcxr's output markers in a text with a zero-width joiner: it looks the same, and a
+/// Breaks evcxr's output markers in a text with a word joiner, which has no width: it looks the same, and a
 /// notebook no longer takes it for the begin or the end of rich output.
 ///
 /// ```

@@ -3,11 +3,13 @@
 
 use super::{Adapter, Adapters, LoraConfig, TargetModules};
 use crate::error::{Error, Result};
+use crate::files::folder_beside;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -88,26 +90,42 @@ impl Adapters {
     pub fn save(&self, folder: impl AsRef<Path>, base: &str) -> Result<PathBuf> {
         let folder = folder.as_ref();
         if folder.exists() {
-            return Err(Error::input("this folder exists already")
+            return Err(Error::input("the folder exists already")
                 .path(folder)
-                .help("choose another name, or remove it first"));
+                .help("choose another name, or say overwrite"));
         }
-        let parent = match folder.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
-        let partial = tempfile::Builder::new()
-            .prefix(".adapter-")
-            .tempdir_in(parent)
-            .map_err(|e| Error::io(parent, e))?;
-        self.write(partial.path(), base)?;
-        let partial = partial.keep();
-        std::fs::rename(&partial, folder).map_err(|e| {
-            let _ = std::fs::remove_dir_all(&partial);
-            Error::io(folder, e)
-        })?;
-        Ok(folder.to_path_buf())
+        settle(self.write_beside(folder, base)?, folder)
+    }
+
+    /// Like [`save`](Self::save), but replaces the folder of an adapter.
+    ///
+    /// # Errors
+    /// When what exists there is no adapter, or the folder cannot be written; it is left as it was.
+    pub fn overwrite(&self, folder: impl AsRef<Path>, base: &str) -> Result<PathBuf> {
+        let folder = folder.as_ref();
+        if !folder.exists() {
+            return self.save(folder, base);
+        }
+        // A whole folder is removed here: not one that was named by mistake.
+        if !folder.join(CONFIG).is_file() {
+            return Err(Error::input(format!("this holds no {CONFIG}: it is no adapter to replace"))
+                .path(folder)
+                .help("choose another name"));
+        }
+        let new = self.write_beside(folder, base)?;
+        let old = folder_beside(folder)?;
+        let aside = old.path().join("old");
+        std::fs::rename(folder, &aside).map_err(|e| Error::io(folder, e))?;
+        settle(new, folder).map_err(|error| match std::fs::rename(&aside, folder) {
+            Ok(()) => error,
+            Err(_) => error.help(format!("the old adapter lies in {}", old.keep().join("old").display())),
+        })
+    }
+
+    fn write_beside(&self, folder: &Path, base: &str) -> Result<TempDir> {
+        let new = folder_beside(folder)?;
+        self.write(new.path(), base)?;
+        Ok(new)
     }
 
     fn write(&self, folder: &Path, base: &str) -> Result<()> {
@@ -136,8 +154,9 @@ impl Adapters {
             .collect::<Result<_>>()?;
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
         let path = folder.join(WEIGHTS);
-        safetensors::serialize_to_file(&tensors, Some(metadata), &path)
-            .map_err(|e| Error::format(e).path(&path))
+        let bytes =
+            safetensors::serialize(&tensors, Some(metadata)).map_err(|e| Error::format(e).path(&path))?;
+        std::fs::write(&path, bytes).map_err(|e| Error::io(&path, e))
     }
 
     /// Names that select exactly the adapted layers in PEFT, which compares the ends of paths as we
@@ -217,6 +236,13 @@ impl Adapters {
         };
         Ok(Self::from_pairs(config, pairs))
     }
+}
+
+/// Moves a folder that was written beside its place there.
+fn settle(new: TempDir, folder: &Path) -> Result<PathBuf> {
+    std::fs::rename(new.path(), folder).map_err(|e| Error::io(folder, e))?;
+    let _ = new.keep(); // it has moved: there is nothing left to remove
+    Ok(folder.to_path_buf())
 }
 
 /// Whether a field of PEFT's config says something else than "not used".

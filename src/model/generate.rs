@@ -73,7 +73,7 @@ pub fn generate(
 fn choose(logits: &[f32], config: &GenerateConfig, index: u64) -> Result<u32> {
     if logits.iter().any(|l| l.is_nan()) {
         return Err(Error::compute("the model's logits are not numbers")
-            .help("the adapter has diverged: go back to an earlier snapshot"));
+            .help("the adapter has diverged: begin a new run with a lower learning rate: RunConfig::default().lr(…)"));
     }
     let best = (0u32..).zip(logits).max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(token, _)| token);
     if config.temperature == 0.0 {

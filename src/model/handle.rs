@@ -11,7 +11,7 @@ use crate::lora::Adapters;
 use crate::text::{Message, Tokenizer};
 use candle_core::{Device, DeviceLocation};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 /// A language model: frozen weights, tokenizer and chat template.
@@ -23,14 +23,27 @@ pub struct Model(Arc<Inner>);
 
 struct Inner {
     path: PathBuf,
-    stamp: Stamp,
+    stamp: Vec<Stamp>,
+    device: DeviceLocation,
     llama: Llama,
     tokenizer: Tokenizer,
-    fingerprint: OnceLock<String>,
+    fingerprint: String,
 }
 
 /// What tells one version of a file from another without reading it.
-type Stamp = (u64, Option<SystemTime>, DeviceLocation);
+#[derive(Debug, PartialEq)]
+struct Stamp {
+    path: PathBuf,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(path: PathBuf) -> Result<Self> {
+        let metadata = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
+        Ok(Self { path, length: metadata.len(), modified: metadata.modified().ok() })
+    }
+}
 
 static OPEN: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
 
@@ -51,11 +64,11 @@ impl Model {
         image::check()?;
         let source = Source::open(path.as_ref())?;
         let path = std::fs::canonicalize(path.as_ref()).map_err(|e| Error::io(path.as_ref(), e))?;
-        let metadata = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
-        let stamp = (metadata.len(), metadata.modified().ok(), device.location());
+        let stamp = Source::files(&path)?.into_iter().map(Stamp::of).collect::<Result<Vec<_>>>()?;
+        let same = |m: &Arc<Inner>| m.path == path && m.stamp == stamp && m.device == device.location();
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|model| model.strong_count() > 0);
-        let loaded = open.iter().filter_map(Weak::upgrade).find(|m| m.path == path && m.stamp == stamp);
+        let loaded = open.iter().filter_map(Weak::upgrade).find(same);
         if let Some(inner) = loaded {
             return Ok(Self(inner));
         }
@@ -70,7 +83,8 @@ impl Model {
             .path(&path)
             .help("take the tokenizer that belongs to these weights"));
         }
-        let inner = Arc::new(Inner { path, stamp, llama, tokenizer, fingerprint: OnceLock::new() });
+        let (device, fingerprint) = (device.location(), source.fingerprint()?);
+        let inner = Arc::new(Inner { path, stamp, device, llama, tokenizer, fingerprint });
         open.push(Arc::downgrade(&inner));
         Ok(Self(inner))
     }
@@ -100,17 +114,14 @@ impl Model {
         &self.0.tokenizer
     }
 
-    /// XXH3 of the weights on disk, 128 bits in hexadecimal: says whether a saved run still has the
-    /// model that it was trained on. Reads the files once.
+    /// XXH3 of the files that the model was opened from (weights, and in a folder config, tokenizer
+    /// and chat template), 128 bits in hexadecimal: says whether a saved run still has the model
+    /// that it was trained on.
     ///
     /// # Errors
-    /// When a file cannot be read.
+    /// None today: the files are hashed when the model is opened.
     pub fn fingerprint(&self) -> Result<String> {
-        if let Some(known) = self.0.fingerprint.get() {
-            return Ok(known.clone());
-        }
-        let new = Source::open(&self.0.path)?.fingerprint();
-        Ok(self.0.fingerprint.get_or_init(|| new).clone())
+        Ok(self.0.fingerprint.clone())
     }
 
     /// What the model answers to one question, by its chat template, taking the most likely token

@@ -8,9 +8,12 @@ use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+const CONFIG: &str = "config.json";
 
 /// Named tensors of a model, called as Hugging Face calls them.
 pub(crate) enum Source {
@@ -87,14 +90,32 @@ impl Source {
         }
     }
 
-    /// XXH3 of the mapped files, 128 bits in hexadecimal.
-    pub(crate) fn fingerprint(&self) -> String {
+    /// The files that a model is read from: a change in one of them makes another model.
+    pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>> {
+        match path.is_dir() {
+            false => Ok(vec![path.to_path_buf()]),
+            true => Ok([weight_files(path)?, beside_weights(path)].concat()),
+        }
+    }
+
+    /// XXH3 of the mapped weights and of what stands beside them in a folder, 128 bits in
+    /// hexadecimal.
+    pub(crate) fn fingerprint(&self) -> Result<String> {
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         match self {
             Self::Gguf { file, .. } => hasher.update(file),
-            Self::Folder { files, .. } => files.iter().for_each(|file| hasher.update(file)),
+            Self::Folder { path, files, .. } => {
+                files.iter().for_each(|file| hasher.update(file));
+                for path in beside_weights(path) {
+                    let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+                    // Name and length keep the end of one file apart from the begin of the next.
+                    hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+                    hasher.update(&(bytes.len() as u64).to_le_bytes());
+                    hasher.update(&bytes);
+                }
+            }
         }
-        format!("{:032x}", hasher.digest128())
+        Ok(format!("{:032x}", hasher.digest128()))
     }
 
     /// A GGUF file's metadata.
@@ -119,7 +140,7 @@ impl Source {
                 Ok(LlamaConfig { tied_embeddings: !self.has("lm_head.weight"), ..config })
             }
             Self::Folder { path, .. } => {
-                let path = path.join("config.json");
+                let path = path.join(CONFIG);
                 let text = std::fs::read_to_string(&path).map_err(|e| {
                     Error::io(&path, e).help("a Hugging Face folder has it beside the weights")
                 })?;
@@ -209,6 +230,12 @@ fn map(path: &Path) -> Result<memmap2::Mmap> {
     unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))
 }
 
+/// What a Hugging Face folder has beside the weights: config, tokenizer and chat template.
+fn beside_weights(folder: &Path) -> Vec<PathBuf> {
+    let names = [CONFIG].into_iter().chain(crate::text::FILES);
+    names.map(|name| folder.join(name)).filter(|path| path.exists()).collect()
+}
+
 /// The files that hold the weights of a Hugging Face folder: one, or those that an index names.
 fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     const ONE: &str = "model.safetensors";
@@ -228,6 +255,13 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let text = std::fs::read_to_string(&index).map_err(|e| Error::io(&index, e))?;
     let Index { weight_map } =
         serde_json::from_str(&text).map_err(|e| Error::format(&e).path(&index).line(e.line() as u64))?;
+    // A path could lead out of the folder.
+    let is_name = |name: &&String| Path::new(name).file_name() == Some(OsStr::new(name));
+    if let Some(name) = weight_map.values().find(|name| !is_name(name)) {
+        return Err(Error::format(format!("weight_map names {name:?}, which is not a plain file name"))
+            .path(&index)
+            .help("fetch the model again, from a source that you trust"));
+    }
     let files: BTreeSet<PathBuf> = weight_map.values().map(|name| folder.join(name)).collect();
     match files.iter().find(|file| !file.exists()) {
         None => Ok(files.into_iter().collect()),

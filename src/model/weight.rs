@@ -34,11 +34,9 @@ impl Weight {
     /// A dense matrix.
     ///
     /// # Errors
-    /// When the tensor is not a matrix of f32, f16 or bf16.
+    /// When the tensor is not a matrix of f32, f16 or bf16, or an empty one.
     pub fn dense(tensor: Tensor) -> Result<Self> {
-        let (out, inner) = tensor
-            .dims2()
-            .map_err(|_| Error::format(format!("expected a matrix, found shape {:?}", tensor.dims())))?;
+        let (out, inner) = matrix(tensor.dims())?;
         match tensor.dtype() {
             DType::F32 | DType::F16 | DType::BF16 => {}
             other => return Err(Error::format(format!("a weight of type {other:?} is not supported"))),
@@ -49,12 +47,9 @@ impl Weight {
     /// A matrix in blocks that run along `in`.
     ///
     /// # Errors
-    /// When it is not a matrix.
+    /// When it is not a matrix, or an empty one.
     pub fn quantized(tensor: QTensor) -> Result<Self> {
-        let (out, inner) = tensor
-            .shape()
-            .dims2()
-            .map_err(|_| Error::format(format!("expected a matrix, found shape {:?}", tensor.shape())))?;
+        let (out, inner) = matrix(tensor.shape().dims())?;
         Ok(Self { storage: Storage::Quantized(Arc::new(tensor)), out, inner })
     }
 
@@ -117,6 +112,9 @@ impl Weight {
         let (rows, width) = x.dims2()?;
         if width != self.inner {
             return Err(Error::compute(format!("x has width {width}, the weight {}", self.inner)));
+        }
+        if rows == 0 {
+            return Ok(Tensor::zeros((0, self.out), x.dtype(), x.device())?);
         }
         if rows <= FEW_ROWS && Kernels::of(x) == Kernels::Fused {
             return self.forward_few(&x.contiguous()?, rows);
@@ -191,6 +189,13 @@ impl Weight {
 impl std::fmt::Debug for Weight {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Weight({} [{}, {}])", self.type_name(), self.out, self.inner)
+    }
+}
+
+fn matrix(dims: &[usize]) -> Result<(usize, usize)> {
+    match *dims {
+        [out, inner] if out > 0 && inner > 0 => Ok((out, inner)),
+        _ => Err(Error::format(format!("expected a matrix, found shape {dims:?}"))),
     }
 }
 

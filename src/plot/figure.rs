@@ -1,11 +1,11 @@
 //! A finished picture.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use super::canvas::{Label, UNIT, one_line};
 use crate::display::{Bundle, Show, escape, neutral};
 use crate::error::{Error, Result};
+use crate::files::{Existing, write_whole};
 
 /// Height of the line that a footer adds, in pixels.
 const FOOTER: f64 = 22.0;
@@ -23,7 +23,7 @@ const FOOTER: f64 = 22.0;
 /// # let folder = tempfile::tempdir().map_err(|e| lorascope::error::Error::io("/tmp", e))?;
 /// # let path = folder.path().join("loss.svg");
 /// figure.save(&path)?;
-/// assert!(figure.save(&path).is_err()); // it exists: `save_over` replaces it
+/// assert!(figure.save(&path).is_err()); // it exists: `overwrite` replaces it
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -88,31 +88,25 @@ impl Figure {
     /// # Errors
     /// When the name does not end in `.svg`, the file exists, or it cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        self.write(path.as_ref(), std::fs::OpenOptions::new().write(true).create_new(true))
+        self.write(path.as_ref(), Existing::Refuse)
     }
 
     /// As [`Figure::save`], and replaces a file that exists.
     ///
     /// # Errors
     /// When the name does not end in `.svg` or the file cannot be written.
-    pub fn save_over(&self, path: impl AsRef<Path>) -> Result<()> {
-        self.write(path.as_ref(), std::fs::OpenOptions::new().write(true).create(true).truncate(true))
+    pub fn overwrite(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.write(path.as_ref(), Existing::Replace)
     }
 
-    fn write(&self, path: &Path, options: &std::fs::OpenOptions) -> Result<()> {
+    fn write(&self, path: &Path, existing: Existing) -> Result<()> {
         if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) {
             return Err(Error::input("a figure is written as SVG").path(path).help("end the name in .svg"));
         }
         // Only a file of its own may carry a style sheet: in a notebook it would reach the page.
         const STYLE: &str =
             "<style>svg{color:#1f2328}@media(prefers-color-scheme:dark){svg{color:#e6edf3}}</style>\n";
-        let mut file = options.open(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => Error::input("the file exists already")
-                .path(path)
-                .help("choose another name, or replace it with save_over"),
-            _ => Error::io(path, error),
-        })?;
-        file.write_all(self.document(STYLE).as_bytes()).map_err(|error| Error::io(path, error))
+        write_whole(path, self.document(STYLE).as_bytes(), existing)
     }
 }
 

@@ -111,8 +111,9 @@ fn normalise(values: &mut [f64], name: &str, length: usize) -> Result<f64> {
     if let Some(at) = values.iter().position(|value| !value.is_finite()) {
         let (component, place) = (at / length, at % length);
         let (row, column) = if name == "A" { (component, place) } else { (place, component) };
-        return Err(Error::compute(format!("{name}[{row}, {column}] is {}", values[at]))
-            .help("the run has diverged: lower the learning rate and rewind to an earlier snapshot"));
+        return Err(Error::compute(format!("{name}[{row}, {column}] is {}", values[at])).help(
+            "the run has diverged: begin a new run with a lower learning rate: RunConfig::default().lr(…)",
+        ));
     }
     let peak = values.iter().fold(0.0_f64, |peak, value| peak.max(value.abs()));
     if peak == 0.0 {

@@ -13,6 +13,8 @@ const MODEL: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";
 const GENERATION: &str = "generation_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
+/// The files that [`read`] looks at.
+pub(crate) const FILES: [&str; 4] = [MODEL, CONFIG, GENERATION, TEMPLATE];
 
 /// Reads the tokenizer of a model's folder.
 pub(super) fn read(folder: &Path) -> Result<Parts> {

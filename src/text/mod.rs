@@ -13,6 +13,7 @@ mod template;
 mod tokenizer;
 
 pub use example::Example;
+pub(crate) use folder::FILES;
 pub use message::{Message, Role};
 pub use pack::{Pack, pack};
 pub use template::GenerationPrompt;

@@ -137,12 +137,19 @@ fn dict_method(state: &mut State, dict: &Value, name: &str, args: &[Value]) -> R
     }
 }
 
+/// Spaces that a hostile template may ask for at the start of each line.
+const MAX_INDENT: usize = 16;
+
 /// `json.dumps(value, ensure_ascii=False, indent=None)` and its options: unlike Jinja's own filter it escapes no
 /// HTML, which would put `\u003c` into the model's tokens.
 fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let ascii: Option<bool> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
+    if let Some(n) = indent.filter(|n| *n > MAX_INDENT) {
+        let detail = format!("tojson: an indent of {n}, at most {MAX_INDENT} is supported");
+        return Err(Error::new(ErrorKind::InvalidOperation, detail));
+    }
     let text = match indent {
         Some(n) => write_json(value, PrettyFormatter::with_indent(" ".repeat(n).as_bytes()))?,
         None => write_json(value, PythonFormatter)?,

@@ -25,6 +25,9 @@ pub(super) struct Template {
 }
 
 const NAME: &str = "chat template";
+/// Instructions that one rendering may take: long conversations need thousands, and a template of
+/// endless loops must not hang the cell.
+const FUEL: u64 = 50_000_000;
 
 impl Template {
     /// Compiles `source`; `tokens` are what it may name, such as `bos_token` → `<s>`.
@@ -33,6 +36,7 @@ impl Template {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         env.set_syntax(syntax.map_err(failed)?);
         env.set_auto_escape_callback(|_| AutoEscape::None);
+        env.set_fuel(Some(FUEL));
         python::install(&mut env);
         env.add_template_owned(NAME, without_generation_tags(source)).map_err(failed)?;
         Ok(Self { env, tokens })
@@ -55,9 +59,10 @@ impl Template {
 /// The line stands in the message: the error's own place is for the dataset's file and line.
 fn failed(error: minijinja::Error) -> Error {
     let line = error.line().map(|line| format!(", line {line}")).unwrap_or_default();
-    let what = match error.detail() {
-        Some(detail) => detail.to_string(),
-        None => error.kind().to_string(),
+    let what = match (error.kind(), error.detail()) {
+        (minijinja::ErrorKind::OutOfFuel, _) => format!("does not end within {FUEL} instructions"),
+        (_, Some(detail)) => detail.to_string(),
+        (kind, None) => kind.to_string(),
     };
     Error::format(format!("{NAME}{line}: {what}"))
 }

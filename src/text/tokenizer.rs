@@ -214,11 +214,6 @@ impl Tokenizer {
         self.core.eos
     }
 
-    /// The token that fills rows up; nothing here needs it.
-    pub fn pad(&self) -> Option<u32> {
-        self.core.pad
-    }
-
     /// The tokens at which generation stops: `eos`, and the ends of a turn that the model's files
     /// or its vocabulary name.
     pub fn stop_ids(&self) -> &[u32] {

@@ -70,7 +70,7 @@ pub fn step(
     let (loss, gradient_norm) = (sum * scale, gradients.norm()?);
     if !(loss.is_finite() && gradient_norm.is_finite()) {
         return Err(Error::compute(format!("the loss is {loss} and the gradient norm {gradient_norm}"))
-            .help("lower the learning rate and go on from the last snapshot"));
+            .help("begin a new run with a lower learning rate: RunConfig::default().lr(…)"));
     }
     let factor = match clip {
         Some(limit) if gradient_norm > limit => limit / gradient_norm,

@@ -30,7 +30,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for (path, figure) in [(&arguments.plot, spectra.plot()?), (&arguments.heat_map, spectra.heat_map()?)] {
         let Some(path) = path else { continue };
         let figure = figure.with_footer(&footer);
-        if arguments.overwrite { figure.save_over(path)? } else { figure.save(path)? }
+        if arguments.overwrite { figure.overwrite(path)? } else { figure.save(path)? }
     }
     crate::print(spectra.table());
     Ok(())

@@ -15,9 +15,10 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::output::{Existing, Output};
+use super::output::Output;
 use super::write::Written;
 use crate::error::{Error, Result};
+use crate::files::Existing;
 use draw::Draw;
 
 /// What [`Generate::write`] writes.

@@ -1,5 +1,6 @@
 //! Causal attention with grouped heads that stays inside the rows of a pack.
 
+use super::expect;
 use crate::error::{Error, Result};
 use crate::ops::matmul::{Form, product};
 use crate::ops::{Kernels, values, vector};
@@ -30,7 +31,10 @@ pub fn forward(
     borders: &[usize],
     kernels: Kernels,
 ) -> Result<(Tensor, Saved)> {
-    let sizes = Sizes::of(q, k, borders)?;
+    let sizes = Sizes::of(q, k, v, borders)?;
+    if sizes.tokens == 0 {
+        return Ok((q.clone(), Saved { log_sum: q.sum(2)?.to_dtype(DType::F32)? }));
+    }
     if kernels == Kernels::Candle {
         let (k, v) = (sizes.repeat(k)?, sizes.repeat(v)?);
         let scores = (q.matmul(&k.t()?)? * sizes.scale())?.to_dtype(DType::F32)?;
@@ -93,7 +97,13 @@ pub fn backward(
     borders: &[usize],
     kernels: Kernels,
 ) -> Result<(Tensor, Tensor, Tensor)> {
-    let sizes = Sizes::of(q, k, borders)?;
+    let sizes = Sizes::of(q, k, v, borders)?;
+    expect("y", y, q.dims())?;
+    expect("dy", dy, q.dims())?;
+    expect("what forward saved", &saved.log_sum, &[sizes.heads, sizes.tokens])?;
+    if sizes.tokens == 0 {
+        return Ok((q.clone(), k.clone(), v.clone()));
+    }
     if kernels == Kernels::Candle {
         let (k, v) = (sizes.repeat(k)?, sizes.repeat(v)?);
         let scores = (q.matmul(&k.t()?)? * sizes.scale())?.to_dtype(DType::F32)?;
@@ -202,9 +212,14 @@ pub fn backward(
 /// # Errors
 /// When the shapes do not fit.
 pub fn decode(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-    let ((heads, new, width), (groups, tokens, _)) = (q.dims3()?, k.dims3()?);
-    if !heads.is_multiple_of(groups) || new > tokens {
-        return Err(Error::compute(format!("queries {:?} do not fit keys {:?}", q.shape(), k.shape())));
+    let ((heads, new, width), (_, tokens, _)) = (q.dims3()?, k.dims3()?);
+    let groups = groups(q, k)?;
+    expect("v", v, k.dims())?;
+    if new > tokens {
+        return Err(unfit(q, k));
+    }
+    if new == 0 {
+        return Ok(q.clone());
     }
     let each = heads / groups;
     // Query heads of a group read the same keys: they are extra rows of one product.
@@ -222,6 +237,17 @@ pub fn decode(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
 /// Queries of one block: enough to keep a matrix product busy, few enough that little is computed
 /// above the diagonal and that the scores stay in cache.
 const BLOCK: usize = 64;
+
+/// The number of key-value heads, of which each serves as many of the query heads.
+fn groups(q: &Tensor, k: &Tensor) -> Result<usize> {
+    let ((heads, _, width), (groups, _, key_width)) = (q.dims3()?, k.dims3()?);
+    let fit = groups > 0 && heads > 0 && heads.is_multiple_of(groups) && width > 0 && width == key_width;
+    if fit { Ok(groups) } else { Err(unfit(q, k)) }
+}
+
+fn unfit(q: &Tensor, k: &Tensor) -> Error {
+    Error::compute(format!("queries {:?} do not fit keys {:?}", q.shape(), k.shape()))
+}
 
 struct Sizes<'a> {
     heads: usize,
@@ -257,11 +283,13 @@ impl Block {
 }
 
 impl<'a> Sizes<'a> {
-    fn of(q: &Tensor, k: &Tensor, borders: &'a [usize]) -> Result<Self> {
-        let ((heads, tokens, width), (groups, keys, key_width)) = (q.dims3()?, k.dims3()?);
-        if keys != tokens || key_width != width || groups == 0 || !heads.is_multiple_of(groups) {
-            return Err(Error::compute(format!("queries {:?} do not fit keys {:?}", q.shape(), k.shape())));
+    fn of(q: &Tensor, k: &Tensor, v: &Tensor, borders: &'a [usize]) -> Result<Self> {
+        let (heads, tokens, width) = q.dims3()?;
+        let groups = groups(q, k)?;
+        if k.dims()[1] != tokens {
+            return Err(unfit(q, k));
         }
+        expect("v", v, k.dims())?;
         let rising = borders.windows(2).all(|pair| pair[0] < pair[1]);
         if borders.first() != Some(&0) || !rising || borders.last() != Some(&tokens) {
             return Err(Error::compute(format!("row borders {borders:?} in a pack of {tokens} tokens")));

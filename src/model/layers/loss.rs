@@ -1,5 +1,6 @@
 //! The head and the cross-entropy over trained tokens.
 
+use super::expect;
 use crate::error::{Error, Result};
 use crate::model::weight::Weight;
 use crate::ops::matmul::{Form, parallel, product};
@@ -20,7 +21,8 @@ const LOGITS: usize = 32 << 20;
 /// `hidden` `[n, D]`, after the last norm; n targets; `head` `[V, D]`.
 ///
 /// # Errors
-/// When the numbers of rows and targets differ, or a target is outside the vocabulary.
+/// When the numbers of rows and targets or the widths of rows and head differ, or a target is
+/// outside the vocabulary.
 pub fn forward(hidden: &Tensor, targets: &[u32], head: &Weight, kernels: Kernels) -> Result<f64> {
     Ok(run(hidden, targets, head, None, kernels)?.0)
 }
@@ -48,8 +50,9 @@ fn run(
     scale: Option<f64>,
     kernels: Kernels,
 ) -> Result<(f64, Option<Tensor>)> {
-    let (rows, width) = hidden.dims2()?;
-    let [vocabulary, _] = head.shape();
+    let rows = hidden.dims2()?.0;
+    let [vocabulary, width] = head.shape();
+    expect("hidden", hidden, &[rows, width])?;
     if rows != targets.len() {
         return Err(Error::compute(format!("{rows} rows and {} targets", targets.len())));
     }

@@ -9,6 +9,9 @@
 //! residual stream, H query heads, G key-value heads, W width of a head, F width inside the
 //! feed-forward layer, V vocabulary, r rank.
 
+use crate::error::{Error, Result};
+use candle_core::Tensor;
+
 pub mod attention;
 pub mod linear;
 pub mod loss;
@@ -19,3 +22,11 @@ pub mod swiglu;
 pub use linear::Linear;
 pub use rms_norm::RmsNorm;
 pub use rotary::Rotary;
+
+/// Refuses a tensor of another shape than its layer needs: the loops over slices trust their lengths.
+fn expect(name: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
+    if tensor.dims() == shape {
+        return Ok(());
+    }
+    Err(Error::compute(format!("{name} has the shape {:?}, expected {shape:?}", tensor.dims())))
+}

@@ -1,5 +1,6 @@
 //! Root mean square layer normalisation.
 
+use super::expect;
 use crate::error::Result;
 use crate::ops::{Kernels, values, vector};
 use candle_core::{D, DType, Device, Tensor};
@@ -39,11 +40,12 @@ impl RmsNorm {
     /// # Errors
     /// When x has another width.
     pub fn forward(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        let (rows, width) = x.dims2()?;
+        expect("w", &self.weight, &[width])?;
         if kernels == Kernels::Candle {
             let y = x.to_dtype(DType::F32)?.broadcast_mul(&self.inverse_root(x)?)?;
             return Ok(y.broadcast_mul(&self.weight)?.to_dtype(x.dtype())?);
         }
-        let (rows, width) = x.dims2()?;
         let (x, w) = (values(x)?, values(&self.weight)?);
         let (x, w): (&[f32], &[f32]) = (&x, &w);
         let mut y = vec![0f32; rows * width];
@@ -71,6 +73,8 @@ impl RmsNorm {
     /// When the shapes do not fit.
     pub fn backward(&self, x: &Tensor, dy: &Tensor, kernels: Kernels) -> Result<Tensor> {
         let (rows, width) = x.dims2()?;
+        expect("w", &self.weight, &[width])?;
+        expect("dy", dy, &[rows, width])?;
         if kernels == Kernels::Candle {
             let dtype = x.dtype();
             let s = self.inverse_root(x)?; // [T, 1]

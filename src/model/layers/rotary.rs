@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ops::{Kernels, values, vector};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 /// Rotates the pair (j, j + W/2) of each head by the angle p·θ^(−2j/W), p the token's position in
@@ -53,7 +53,8 @@ impl Rotary {
         if kernels == Kernels::Candle {
             return self.rotate(&split_heads(x, heads, kernels)?, 1.0);
         }
-        self.check(x.dims()[0], x.dims()[1] / heads)?;
+        let (tokens, all) = x.dims2()?;
+        self.check(tokens, head_width(all, heads)?)?;
         rearrange(
             x,
             heads,
@@ -105,6 +106,9 @@ impl Rotary {
     fn rotate(&self, x: &Tensor, sign: f64) -> Result<Tensor> {
         let (_, tokens, width) = x.dims3()?;
         self.check(tokens, width)?;
+        if tokens == 0 {
+            return Ok(x.clone());
+        }
         let (x1, x2) = (x.narrow(2, 0, width / 2)?, x.narrow(2, width / 2, width / 2)?);
         let (cos, sin) = (self.cos.to_dtype(x.dtype())?, (&self.sin * sign)?.to_dtype(x.dtype())?);
         let y1 = (x1.broadcast_mul(&cos)? - x2.broadcast_mul(&sin)?)?;
@@ -113,7 +117,7 @@ impl Rotary {
     }
 
     fn check(&self, tokens: usize, width: usize) -> Result<()> {
-        if self.cos.dims() != [tokens, width / 2] {
+        if self.cos.dims() != [tokens, width / 2] || !width.is_multiple_of(2) {
             return Err(Error::compute(format!(
                 "angles for {:?} (tokens, pairs), got {tokens} tokens with heads of {width}",
                 self.cos.dims()
@@ -130,7 +134,8 @@ impl Rotary {
 pub fn split_heads(x: &Tensor, heads: usize, kernels: Kernels) -> Result<Tensor> {
     if kernels == Kernels::Candle {
         let (tokens, width) = x.dims2()?;
-        return Ok(x.reshape((tokens, heads, width / heads))?.transpose(0, 1)?.contiguous()?);
+        let shape = (tokens, heads, head_width(width, heads)?);
+        return Ok(x.reshape(shape)?.transpose(0, 1)?.contiguous()?);
     }
     rearrange(x, heads, None, |x, y, _| y.copy_from_slice(x))
 }
@@ -147,6 +152,13 @@ pub fn merge_heads(x: &Tensor, kernels: Kernels) -> Result<Tensor> {
     rearrange_back(x, None, |x, y, _| y.copy_from_slice(x))
 }
 
+fn head_width(all: usize, heads: usize) -> Result<usize> {
+    match all.checked_div(heads) {
+        Some(width) if width > 0 && width * heads == all => Ok(width),
+        _ => Err(Error::compute(format!("a width of {all} cannot be split into {heads} heads"))),
+    }
+}
+
 type Angles<'a> = Option<(&'a [f32], &'a [f32])>;
 
 /// Copies `[T, H·W]` into `[H, T, W]` head row by head row through `copy(from, to, angles)`.
@@ -157,9 +169,9 @@ fn rearrange(
     copy: impl Fn(&[f32], &mut [f32], Angles) + Sync,
 ) -> Result<Tensor> {
     let (tokens, all) = x.dims2()?;
-    let width = all / heads.max(1);
-    if width * heads != all || width == 0 {
-        return Err(Error::compute(format!("a width of {all} cannot be split into {heads} heads")));
+    let width = head_width(all, heads)?;
+    if tokens == 0 {
+        return Ok(Tensor::zeros((heads, 0, width), DType::F32, &Device::Cpu)?);
     }
     let x = values(x)?;
     let x: &[f32] = &x;

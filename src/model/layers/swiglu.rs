@@ -1,5 +1,6 @@
 //! The gated activation of the feed-forward layer.
 
+use super::expect;
 use crate::error::Result;
 use crate::ops::{Kernels, values, vector};
 use candle_core::{Device, Tensor};
@@ -26,6 +27,7 @@ use rayon::prelude::*;
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
 pub fn forward(gate: &Tensor, up: &Tensor, kernels: Kernels) -> Result<Tensor> {
+    expect("up", up, gate.dims())?;
     if kernels == Kernels::Candle {
         return Ok((gate.silu()? * up)?);
     }
@@ -53,6 +55,8 @@ pub fn forward(gate: &Tensor, up: &Tensor, kernels: Kernels) -> Result<Tensor> {
 /// # Errors
 /// When the shapes differ.
 pub fn backward(gate: &Tensor, up: &Tensor, dy: &Tensor, kernels: Kernels) -> Result<(Tensor, Tensor)> {
+    expect("up", up, gate.dims())?;
+    expect("dy", dy, gate.dims())?;
     if kernels == Kernels::Candle {
         let s = (gate.neg()?.exp()? + 1.0)?.recip()?;
         let slope = (&s * ((gate * (1.0 - &s)?)? + 1.0)?)?;

@@ -1,0 +1,75 @@
+//! Files and folders that appear whole or not at all: written beside their place, then moved there.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use tempfile::{Builder, NamedTempFile, TempDir};
+
+use crate::error::{Error, Result};
+
+/// What to do where the file exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    Refuse,
+    Replace,
+}
+
+/// Writes a file, in folders that are made where they are missing.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8], existing: Existing) -> Result<()> {
+    let mut file = beside(path, existing)?;
+    file.write_all(bytes).map_err(|e| Error::io(path, e))?;
+    place(file, path, existing)
+}
+
+/// A temporary file in the folder of `path`: moving it stays within one file system.
+pub(crate) fn beside(path: &Path, existing: Existing) -> Result<NamedTempFile> {
+    if path.is_dir() {
+        return Err(Error::input("this is a folder").path(path).help("name a file in it"));
+    }
+    if existing == Existing::Refuse && path.exists() {
+        return Err(taken(path));
+    }
+    let folder = parent(path)?;
+    builder(0o666).tempfile_in(folder).map_err(|e| Error::io(folder, e))
+}
+
+/// A temporary folder beside `path`.
+pub(crate) fn folder_beside(path: &Path) -> Result<TempDir> {
+    let folder = parent(path)?;
+    builder(0o777).tempdir_in(folder).map_err(|e| Error::io(folder, e))
+}
+
+/// Moves a file that [`beside`] made to its place.
+pub(crate) fn place(file: NamedTempFile, path: &Path, existing: Existing) -> Result<()> {
+    let moved = match existing {
+        Existing::Replace => file.persist(path),
+        Existing::Refuse => file.persist_noclobber(path),
+    };
+    moved.map(drop).map_err(|e| match e.error.kind() {
+        // It was not there when the writing began.
+        std::io::ErrorKind::AlreadyExists => taken(path),
+        _ => Error::io(path, e.error),
+    })
+}
+
+fn taken(path: &Path) -> Error {
+    Error::input("the file exists").path(path).help("choose another name, or say overwrite")
+}
+
+fn parent(path: &Path) -> Result<&Path> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    Ok(folder)
+}
+
+/// As any other new file: the user's umask decides, not the privacy of temporary files.
+fn builder(mode: u32) -> Builder<'static, 'static> {
+    let mut builder = Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+    builder.prefix(".lorascope-");
+    builder
+}
