@@ -130,6 +130,23 @@ fn a_target_outlives_a_pause_before_the_first_step() -> Result<()> {
 }
 
 #[test]
+fn a_failed_step_says_why_and_is_done_again() -> Result<()> {
+    let bench = Bench::new()?;
+    let run = bench.run("fails")?;
+    let history = run.folder().join("history.jsonl");
+    fs::create_dir(&history).unwrap();
+    let error = run.steps(2).unwrap_err().to_string();
+    assert!(error.contains(history.to_str().unwrap()), "{error}");
+    let failed = State::Failed(error);
+    assert_eq!((run.status().state, run.status().step), (failed.clone(), 0));
+    assert_eq!(run.pause()?.state, failed, "why it failed is still to be read");
+    fs::remove_dir(&history).unwrap();
+    run.resume()?;
+    assert_eq!((run.wait()?.state, run.history().len()), (State::Idle, 2));
+    Ok(())
+}
+
+#[test]
 fn a_name_in_use_is_kept() -> Result<()> {
     let bench = Bench::new()?;
     let run = bench.run("once")?;
@@ -186,19 +203,19 @@ fn overwriting_ends_a_run_that_trains() -> Result<()> {
 fn the_best_by_evaluation_stays() -> Result<()> {
     let bench = Bench::new()?;
     let (train, test) = (bench.data.head(30), bench.data.slice(30, 2));
-    // A learning rate that ruins the model: the best comes early.
-    let config = config().lr(0.5).warmup(1000).eval(&test).eval_every(1);
+    // A learning rate of 0.01, 0.02, … ruins the model: the best comes early.
+    let config = config().lr(4.0).warmup(400).eval(&test).eval_every(1);
     let run = Run::new("best", &bench.model, &train, config)?;
-    run.steps(7)?;
+    run.steps(5)?;
     let steps = run.history().steps().to_vec();
     let loss = |step: u64| steps[step as usize - 1].eval_loss.unwrap();
-    let best = (1..=7).min_by(|a, b| loss(*a).total_cmp(&loss(*b))).unwrap();
+    let best = (1..=5).min_by(|a, b| loss(*a).total_cmp(&loss(*b))).unwrap();
     assert!(best < 5, "{steps:?}");
     assert!(snapshots(&run).contains(&best), "best {best} of {:?}", snapshots(&run));
     for _ in 0..3 {
         run.step()?;
     }
-    assert_eq!(snapshots(&run), BTreeSet::from([best, 8, 9, 10]));
+    assert_eq!(snapshots(&run), BTreeSet::from([best, 6, 7, 8]));
     assert!(run.show().text.contains("2 rows"), "{}", run.show().text);
     Ok(())
 }
@@ -249,10 +266,7 @@ fn damage_is_found_and_leftovers_are_cleared() -> Result<()> {
         Run::get("hurt").unwrap_err().to_string()
     };
     assert!(with("tokens", "0".into()).contains("the rows give other tokens"));
-    assert!(
-        with("context", 100.into()).contains("no row can be trained on")
-            || with("context", 100.into()).contains("other tokens")
-    );
+    assert!(with("context", 100.into()).contains("the rows give other tokens"));
     assert_eq!(
         with("model", "/gone.gguf".into()),
         "/gone.gguf: the model of this run is gone; put it back there"
@@ -332,7 +346,7 @@ fn wrong_settings_say_what_to_do() -> Result<()> {
     assert!(!Path::new("runs").exists(), "nothing was left behind");
     assert!(Run::open("nowhere").unwrap_err().to_string().contains("no run here"));
     assert!(!Path::new("nowhere").exists());
-    assert!(Run::get("nobody").unwrap_err().to_string().contains("open: ") || runs().is_empty());
+    assert!(Run::get("nobody").unwrap_err().to_string().contains("no run \"nobody\""));
     assert_eq!(bench.run(&"数".repeat(60))?.name(), "数".repeat(60));
     Ok(())
 }
