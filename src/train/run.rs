@@ -57,7 +57,7 @@ impl Run {
     /// # Errors
     /// When the config cannot be used with this model and data, when the name is no plain name, and
     /// when a run of this name exists: take [`Run::get`], [`Run::open`], or
-    /// [`RunConfig::overwrite`].
+    /// [`RunConfig::overwrite`], which is refused while another process has the run open.
     pub fn new(name: &str, model: &Model, data: &Dataset, config: RunConfig) -> Result<Self> {
         image::check()?;
         config.check()?;
@@ -97,7 +97,8 @@ impl Run {
     /// given as it is.
     ///
     /// # Errors
-    /// When there is no run, another process trains it, or its model or data are gone or changed.
+    /// When there is no run, another process has it open, its model or data are gone or changed, or
+    /// the rows give other tokens than they did.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         image::check()?;
         let path = real(folder.as_ref())?;

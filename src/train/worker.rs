@@ -71,10 +71,11 @@ pub(super) struct Worker {
     pub model: Model,
     pub rows: Arc<Rows>,
     pub config: RunConfig,
-    pub folder: Folder,
     pub shared: Arc<Shared>,
-    pub learned: Learned,
-    pub place: Place,
+    folder: Folder,
+    learned: Learned,
+    /// The target in it is that of the newest snapshot.
+    place: Place,
     saved: Instant,
 }
 
@@ -109,7 +110,7 @@ impl Worker {
         Self { model, rows, config, folder, shared, learned, place, saved: Instant::now() }
     }
 
-    /// Answers requests until the run is dropped.
+    /// Answers requests until one of them is to end, or the run is dropped.
     pub fn work(mut self, requests: &Receiver<Request>, pool: &rayon::ThreadPool) {
         loop {
             // Whoever sets `stop` sends a request right after: the unfinished step waits for it.
@@ -117,11 +118,12 @@ impl Worker {
                 self.shared.read().state == State::Training && !self.shared.stop.load(Ordering::Relaxed);
             let request = if busy { requests.try_recv().ok() } else { requests.recv().ok() };
             match request {
-                Some(Request::Go) => {}
+                Some(Request::Go) => {} // it wakes the thread; the state says the rest
                 Some(Request::Pause(answer)) => {
                     self.shared.stop.store(false, Ordering::Relaxed);
                     let saved = guarded(|| self.save());
                     self.shared.update(|public| {
+                        // A failure stays to be read.
                         if public.state == State::Training {
                             let left = public.target > public.step;
                             public.state = if left { State::Paused } else { State::Idle };
