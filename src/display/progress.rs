@@ -62,8 +62,9 @@ impl Progress {
         let left = match self.done {
             0 => String::new(),
             done => {
-                let rest = spent.mul_f64(self.total.saturating_sub(done) as f64 / done as f64);
-                format!(", {} left", duration(rest))
+                let rest = self.total.saturating_sub(done) as f64 / done as f64;
+                Duration::try_from_secs_f64(spent.as_secs_f64() * rest)
+                    .map_or_else(|_| String::new(), |rest| format!(", {} left", duration(rest)))
             }
         };
         let line = neutral(&format!(

@@ -7,6 +7,7 @@ use crate::ops::random::permutation;
 use crate::text::{Example, Pack, pack};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
 
 /// Where a run is in its data. The next batch follows from it, the seed and the rows alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -16,6 +17,15 @@ pub struct Position {
     pub epoch: u64,
     /// Rows of this epoch that were seen.
     pub consumed: usize,
+}
+
+/// The rows of a run as tokens.
+#[derive(Debug)]
+pub struct Rows {
+    /// Those that it trains on.
+    pub train: Batches,
+    /// Those that it is evaluated on.
+    pub eval: Option<Batches>,
 }
 
 /// The tokens of a dataset's rows, those that can be trained on.
@@ -42,6 +52,45 @@ const MICRO_BATCH: usize = 1024;
 
 /// Tokens that a row has at most when nobody says otherwise.
 const CONTEXT: usize = 2048;
+
+/// Rows that an evaluation uses at most.
+const EVAL_ROWS: usize = 200;
+
+impl Rows {
+    /// Tokenises the rows to train on and the first [`EVAL_ROWS`] for evaluation, which get the same
+    /// context.
+    ///
+    /// # Errors
+    /// As [`Batches::new`].
+    pub fn new(
+        data: &Dataset,
+        eval: Option<&Dataset>,
+        model: &Model,
+        context: Option<usize>,
+    ) -> Result<Self> {
+        let train = Batches::new(data, model, context)?;
+        let eval =
+            eval.map(|data| Batches::new(&data.head(EVAL_ROWS), model, Some(train.context()))).transpose()?;
+        Ok(Self { train, eval })
+    }
+
+    /// XXH3 of all ids and masks, 128 bits in hexadecimal: the same rows give other tokens when the
+    /// tokenizer or the chat template is another, or when the template writes today's date.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Xxh3::new();
+        for batches in std::iter::once(&self.train).chain(&self.eval) {
+            hash.update(&batches.examples.len().to_le_bytes());
+            for example in &batches.examples {
+                let ids: Vec<u8> = example.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+                let mask: Vec<u8> = example.trained.iter().map(|trained| u8::from(*trained)).collect();
+                hash.update(&example.ids.len().to_le_bytes());
+                hash.update(&ids);
+                hash.update(&mask);
+            }
+        }
+        format!("{:032x}", hash.digest128())
+    }
+}
 
 impl Batches {
     /// Tokenises all rows. `context` as in [`RunConfig`](super::RunConfig).
@@ -116,12 +165,12 @@ impl Batches {
         Ok((pack(&batch, self.context.max(MICRO_BATCH))?, Position { epoch, consumed }))
     }
 
-    /// The first `rows` rows in the order of the file, packed, for evaluation.
+    /// All rows in the order of the file, packed, for evaluation.
     ///
     /// # Errors
     /// Never for the rows that [`new`](Self::new) let through.
-    pub fn first(&self, rows: usize) -> Result<Vec<Pack>> {
-        let batch: Vec<&Example> = self.examples.iter().take(rows).collect();
+    pub fn all(&self) -> Result<Vec<Pack>> {
+        let batch: Vec<&Example> = self.examples.iter().collect();
         pack(&batch, self.context.max(MICRO_BATCH))
     }
 }
@@ -131,11 +180,19 @@ fn tokenised(data: &Dataset, model: &Model) -> Result<Vec<Example>> {
     (0..data.len())
         .into_par_iter()
         .map(|row| {
-            tokenizer
-                .example(&data.conversation(row)?, data.tools(row)?.as_deref())
-                .map_err(|e| e.path(data.path()).help(format!("look at row {row}")))
+            tokenizer.example(&data.conversation(row)?, data.tools(row)?.as_deref()).map_err(|e| {
+                match line(data, row) {
+                    Some(line) => e.path(data.path()).line(line),
+                    None => e.path(data.path()),
+                }
+            })
         })
         .collect()
+}
+
+/// The line of the file that a row stands on.
+fn line(data: &Dataset, row: usize) -> Option<u64> {
+    data.frame().column("line").ok()?.u32().ok()?.get(row).map(u64::from)
 }
 
 /// The 99th percentile of the rows' lengths, at most [`CONTEXT`].

@@ -182,6 +182,13 @@ impl RunConfig {
         if self.clip.is_some_and(|clip| !(clip.is_finite() && clip > 0.0)) {
             return Err(Error::input("the largest gradient norm must be positive").help("None does not clip"));
         }
+        let Schedule { warmup, total } = self.schedule;
+        if let Some(total) = total.filter(|total| *total <= warmup) {
+            return Err(Error::input(format!(
+                "the learning rate rises for {warmup} steps, but training ends at step {total}"
+            ))
+            .help("give a total above the warm-up"));
+        }
         if self.eval_every == Some(0) {
             return Err(Error::input("evaluating every 0 steps").help("give at least 1, or None"));
         }

@@ -3,14 +3,15 @@
 //! Whatever is written appears whole or not at all: files go to a temporary name beside their place,
 //! are flushed to the disk, and are renamed.
 
-use super::batches::Position;
+use super::batches::{Position, Rows};
 use super::config::RunConfig;
 use super::history::StepReport;
 use super::optimizer::{AdamW, Moments};
 use super::step::Learned;
-use crate::dataset::Recipe;
+use crate::dataset::{Dataset, Recipe};
 use crate::error::{Error, Result};
 use crate::lora::{Adapter, Adapters};
+use crate::model::Model;
 use candle_core::{Device, Tensor};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,12 @@ const FORMAT: u32 = 1;
 /// Snapshots that are kept besides the best.
 const KEPT: usize = 3;
 
+const RUN: &str = "run.json";
+const HISTORY: &str = "history.jsonl";
+const PLACE: &str = "place.json";
+/// How the names of what is not written to its end begin.
+const PARTIAL: &str = ".partial-";
+
 /// What makes a run the run that it is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +43,10 @@ pub struct Identity {
     pub model: PathBuf,
     /// The weights' fingerprint.
     pub model_fingerprint: String,
+    /// Tokens of a row at most: what the config says, or what followed from the rows.
+    pub context: usize,
+    /// The fingerprint of all tokens, of training and evaluation.
+    pub tokens: String,
     /// The rows that are trained on.
     pub data: Recipe,
     /// The rows that are evaluated on.
@@ -44,23 +55,31 @@ pub struct Identity {
 
 impl Identity {
     /// An identity in today's layout.
-    pub fn new(
-        config: RunConfig,
-        model: PathBuf,
-        model_fingerprint: String,
-        data: Recipe,
-        eval: Option<Recipe>,
-    ) -> Self {
-        Self { format: FORMAT, config, model, model_fingerprint, data, eval }
+    ///
+    /// # Errors
+    /// When the model's files cannot be read.
+    pub fn new(model: &Model, data: &Dataset, config: &RunConfig, rows: &Rows) -> Result<Self> {
+        Ok(Self {
+            format: FORMAT,
+            config: config.clone(),
+            model: model.path().into(),
+            model_fingerprint: model.fingerprint()?,
+            context: rows.train.context(),
+            tokens: rows.fingerprint(),
+            data: data.recipe(),
+            eval: config.eval.as_ref().map(Dataset::recipe),
+        })
     }
 }
 
 /// The numbers beside the tensors of a snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Place {
     /// Steps done.
     pub step: u64,
+    /// The step at which training was to stop.
+    pub target: u64,
     /// Where in the data.
     pub position: Position,
     /// Updates of the optimiser.
@@ -77,7 +96,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Takes hold of a run's folder, made where it is missing.
+    /// Takes hold of a run's folder, made where it is missing, and clears away what a process that
+    /// was killed left half written.
     ///
     /// # Errors
     /// When another process trains this run, or the folder cannot be made.
@@ -92,7 +112,32 @@ impl Folder {
                 .help("shut that notebook's kernel down, or give this run another name"),
             fs::TryLockError::Error(e) => Error::io(&lock_path, e),
         })?;
+        for folder in [path, &snapshots] {
+            let entries = fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+            for entry in entries.flatten() {
+                if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
+                    remove(&entry.path())?;
+                }
+            }
+        }
         Ok(Self { path: path.to_path_buf(), _lock: lock })
+    }
+
+    /// Empties the folder, `run.json` first: without it there is no run, whatever else is left.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn clear(&self) -> Result<()> {
+        for name in [RUN, HISTORY, "snapshots"] {
+            remove(&self.path.join(name))?;
+        }
+        let snapshots = self.path.join("snapshots");
+        fs::create_dir(&snapshots).map_err(|e| Error::io(&snapshots, e))
+    }
+
+    /// Whether there is a run at this path.
+    pub fn exists(path: &Path) -> bool {
+        path.join(RUN).exists()
     }
 
     /// Reads who the run is, without taking hold of it.
@@ -100,65 +145,81 @@ impl Folder {
     /// # Errors
     /// When there is no run at this path, or of a later version.
     pub fn identity(path: &Path) -> Result<Identity> {
-        let file = path.join("run.json");
-        if !file.exists() {
+        /// Read first: a later version may have fields that this one does not know.
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let file = path.join(RUN);
+        if !Self::exists(path) {
             return Err(Error::not_found("no run here")
                 .path(path)
                 .help("give the folder of a run, such as runs/NAME"));
         }
-        let identity: Identity = read_json(&file)?;
-        if identity.format != FORMAT {
-            return Err(
-                Error::format(format!("format {}, this version reads {FORMAT}", identity.format)).path(file)
-            );
+        let Version { format } = read_json(&file)?;
+        if format != FORMAT {
+            return Err(Error::format(format!("format {format}, this version reads {FORMAT}")).path(file));
         }
-        Ok(identity)
+        read_json(&file)
     }
 
-    /// Writes who the run is.
+    /// Writes who the run is; from then on there is a run.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write_identity(&self, identity: &Identity) -> Result<()> {
-        write_json(&self.path.join("run.json"), identity)
+        write_json(&self.path.join(RUN), identity)
     }
 
     /// Appends one step to the history.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written; the history is as it was then.
     pub fn append(&self, report: &StepReport) -> Result<()> {
-        let path = self.path.join("history.jsonl");
+        let path = self.path.join(HISTORY);
         let mut line = serde_json::to_vec(report).map_err(Error::compute)?;
         line.push(b'\n');
-        let file = File::options().create(true).append(true).open(&path);
-        file.and_then(|mut file| file.write_all(&line)).map_err(|e| Error::io(&path, e))
+        let written = File::options().create(true).append(true).open(&path).and_then(|mut file| {
+            let before = file.metadata()?.len();
+            file.write_all(&line).inspect_err(|_| {
+                let _ = file.set_len(before); // the step is done again, and must not stand there twice
+            })
+        });
+        written.map_err(|e| Error::io(&path, e))
     }
 
     /// The history up to a step; what came after it, and was lost, is cut off on disk too.
     ///
     /// # Errors
-    /// When the file cannot be read or written.
+    /// When the file cannot be read or written, or one of these steps is not in its place.
     pub fn history(&self, last: u64) -> Result<Vec<StepReport>> {
-        let path = self.path.join("history.jsonl");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(Error::io(&path, e)),
+        let path = self.path.join(HISTORY);
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && last == 0 => return Ok(Vec::new()),
+            read => read.map_err(|e| Error::io(&path, e))?,
         };
-        // A line that a crash cut in half belongs to a step after the snapshot, or is done again.
-        let steps: Vec<StepReport> = text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .filter(|s: &StepReport| s.step <= last)
-            .collect();
-        if steps.len() != text.lines().count() {
-            let mut kept = Vec::new();
-            for step in &steps {
-                serde_json::to_writer(&mut kept, step).map_err(Error::compute)?;
-                kept.push(b'\n');
+        // Snapshots flush the history first, so up to here every line was whole. What a crash cut in
+        // half belongs to a step after it.
+        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        let (mut steps, mut length) = (Vec::new(), 0);
+        for step in 1..=last {
+            let broken = |what: String| {
+                Error::format(what).path(&path).line(step).help(format!(
+                    "put the line of step {step} back, or remove the snapshots of step {step} and later"
+                ))
+            };
+            let line = lines.next().filter(|line| line.ends_with(b"\n"));
+            let line = line.ok_or_else(|| broken(format!("step {step} is missing or cut short")))?;
+            let report: StepReport = serde_json::from_slice(line).map_err(|e| broken(e.to_string()))?;
+            if report.step != step {
+                return Err(broken(format!("step {} stands where step {step} belongs", report.step)));
             }
-            write_whole(&path, &kept)?;
+            steps.push(report);
+            length += line.len();
+        }
+        if length < bytes.len() {
+            let cut = File::options().write(true).open(&path).and_then(|file| file.set_len(length as u64));
+            cut.map_err(|e| Error::io(&path, e))?;
         }
         Ok(steps)
     }
@@ -170,8 +231,13 @@ impl Folder {
     pub fn save(&self, learned: &Learned, place: &Place) -> Result<PathBuf> {
         let snapshots = self.path.join("snapshots");
         let target = snapshots.join(name(place.step));
+        if target.exists() {
+            // The same step has the same tensors: only its target can be another.
+            write_json(&target.join(PLACE), place)?;
+            return Ok(target);
+        }
         let partial = tempfile::Builder::new()
-            .prefix(".partial-")
+            .prefix(PARTIAL)
             .tempdir_in(&snapshots)
             .map_err(|e| Error::io(&snapshots, e))?;
         let adapters: HashMap<String, Tensor> =
@@ -189,24 +255,26 @@ impl Folder {
             let bytes = safetensors::serialize(tensors, None).map_err(|e| Error::format(e).path(&path))?;
             write_new(&path, &bytes)?;
         }
-        let path = partial.path().join("place.json");
+        let path = partial.path().join(PLACE);
         write_new(&path, &serde_json::to_vec_pretty(place).map_err(Error::compute)?)?;
 
+        self.flush_history()?;
         let partial = partial.keep();
-        let replaced = target.exists().then(|| snapshots.join(format!(".old-{}", name(place.step))));
-        let renamed = replaced
-            .as_ref()
-            .map_or(Ok(()), |old| fs::rename(&target, old))
-            .and_then(|()| fs::rename(&partial, &target));
-        if let Err(e) = renamed {
+        if let Err(e) = fs::rename(&partial, &target) {
             let _ = fs::remove_dir_all(&partial);
             return Err(Error::io(&target, e));
         }
-        if let Some(old) = replaced {
-            let _ = fs::remove_dir_all(old);
-        }
         self.prune()?;
         Ok(target)
+    }
+
+    /// The history reaches the disk before the snapshot that relies on it.
+    fn flush_history(&self) -> Result<()> {
+        let path = self.path.join(HISTORY);
+        match File::options().append(true).open(&path).and_then(|file| file.sync_all()) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path, e)),
+            _ => Ok(()),
+        }
     }
 
     fn prune(&self) -> Result<()> {
@@ -238,7 +306,7 @@ impl Folder {
     }
 
     fn place(&self, step: u64) -> Result<Place> {
-        read_json(&self.path.join("snapshots").join(name(step)).join("place.json"))
+        read_json(&self.path.join("snapshots").join(name(step)).join(PLACE))
     }
 
     /// Reads the newest snapshot. `fresh` gives the shapes, scale and config of its adapters.
@@ -247,7 +315,9 @@ impl Folder {
     /// When there is none, or it is damaged or of other adapters.
     pub fn load_last(&self, fresh: &Adapters, device: &Device) -> Result<(Learned, Place)> {
         let Some(step) = self.snapshots()?.pop() else {
-            return Err(Error::not_found("no snapshot inside").path(&self.path));
+            return Err(Error::not_found("no snapshot inside")
+                .path(self.path.join("snapshots"))
+                .help("put one back, or begin a new run"));
         };
         let place = self.place(step)?;
         let folder = self.path.join("snapshots").join(name(step));
@@ -323,10 +393,20 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
+    let mut file =
+        tempfile::Builder::new().prefix(PARTIAL).tempfile_in(folder).map_err(|e| Error::io(folder, e))?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| Error::io(path, e))?;
     file.persist(path).map_err(|e| Error::io(path, e.error))?;
     Ok(())
+}
+
+/// Removes a file or a folder, if it is there.
+fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
+        _ => Ok(()),
+    }
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {

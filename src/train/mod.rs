@@ -2,21 +2,24 @@
 
 mod batches;
 mod config;
+mod evaluation;
 mod folder;
 mod history;
 pub mod optimizer;
 mod registry;
 mod run;
 mod schedule;
+mod show;
 mod status;
 pub mod step;
 mod worker;
 
 pub use batches::LeftOut;
 pub use config::{Existing, RunConfig};
+pub use evaluation::Evaluation;
 pub use history::{History, StepReport};
 pub use optimizer::{AdamW, AdamWConfig};
-pub use run::{Evaluation, Run, runs};
+pub use run::{Run, runs};
 pub use schedule::Schedule;
 pub use status::{State, Status};
 pub use step::{Learned, StepNumbers};

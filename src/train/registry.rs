@@ -12,18 +12,23 @@ fn runs() -> MutexGuard<'static, BTreeMap<PathBuf, Arc<Inner>>> {
     RUNS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The run in this folder, unless it has ended.
 pub(super) fn get(folder: &Path) -> Option<Arc<Inner>> {
-    runs().get(folder).cloned()
+    runs().get(folder).filter(|run| !run.ended()).cloned()
 }
 
-pub(super) fn insert(folder: &Path, run: Arc<Inner>) {
-    runs().insert(folder.to_path_buf(), run);
+pub(super) fn insert(run: Arc<Inner>) {
+    runs().insert(run.folder.clone(), run);
 }
 
-pub(super) fn remove(folder: &Path) -> Option<Arc<Inner>> {
-    runs().remove(folder)
+/// Forgets a run, but not one that has taken its folder since.
+pub(super) fn remove(run: &Arc<Inner>) {
+    let mut runs = runs();
+    if runs.get(&run.folder).is_some_and(|there| Arc::ptr_eq(there, run)) {
+        runs.remove(&run.folder);
+    }
 }
 
 pub(super) fn all() -> Vec<Arc<Inner>> {
-    runs().values().cloned().collect()
+    runs().values().filter(|run| !run.ended()).cloned().collect()
 }

@@ -1,7 +1,8 @@
 //! The handle of a run.
 
-use super::batches::{Batches, Position};
+use super::batches::Rows;
 use super::config::{Existing, RunConfig};
+use super::evaluation::Evaluation;
 use super::folder::{Folder, Identity, Place};
 use super::history::{History, StepReport};
 use super::optimizer::AdamW;
@@ -9,41 +10,45 @@ use super::registry;
 use super::status::{State, Status};
 use super::step::{self, Learned};
 use super::worker::{self, Public, Request, Shared, Worker};
-use crate::dataset::{Dataset, Recipe};
-use crate::display::{self, Align, Bundle, Progress, Show, Table, Text};
+use crate::dataset::Dataset;
+use crate::display::{Progress, Text};
 use crate::error::{Error, Result};
 use crate::image;
 use crate::lora::Adapters;
 use crate::model::{GenerateConfig, Model};
 use crate::spectrum::Spectra;
-use crate::text::{Message, Pack};
+use crate::text::Message;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The folder that runs lie in, below the working folder.
 const RUNS: &str = "runs";
-/// Rows that an evaluation uses at most.
-const EVAL_ROWS: usize = 200;
 
 /// A training run: it trains in a thread of its own and saves itself; this is the handle to it.
 ///
 /// Cheap to clone, and all methods take `&self`. The run itself lives in the process until it ends:
 /// dropping a handle stops nothing and loses nothing, and [`Run::get`] gives another one.
 #[derive(Clone)]
-pub struct Run(Arc<Inner>);
+pub struct Run(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
-    name: String,
-    folder: PathBuf,
-    model: Model,
-    config: RunConfig,
-    batches: Arc<Batches>,
-    eval: Option<Arc<Vec<Pack>>>,
+    pub name: String,
+    pub folder: PathBuf,
+    pub model: Model,
+    pub config: RunConfig,
+    pub rows: Arc<Rows>,
     shared: Arc<Shared>,
     requests: Mutex<Sender<Request>>,
+}
+
+impl Inner {
+    /// Whether its thread has ended.
+    pub fn ended(&self) -> bool {
+        self.shared.read().state == State::Ended
+    }
 }
 
 impl Run {
@@ -52,40 +57,39 @@ impl Run {
     /// # Errors
     /// When the config cannot be used with this model and data, when the name is no plain name, and
     /// when a run of this name exists: take [`Run::get`], [`Run::open`], or
-    /// [`RunConfig::overwrite`].
+    /// [`RunConfig::overwrite`], which is refused while another process has the run open.
     pub fn new(name: &str, model: &Model, data: &Dataset, config: RunConfig) -> Result<Self> {
         image::check()?;
         config.check()?;
         check_name(name)?;
-        let path = absolute(&Path::new(RUNS).join(name))?;
-        let exists = registry::get(&path).is_some() || path.join("run.json").exists();
-        if exists && config.existing == Existing::Keep {
-            return Err(Error::state(format!("the run {name:?} exists")).path(&path).help(format!(
-                "Run::get({name:?})? gives it, RunConfig::default().overwrite() replaces it"
-            )));
-        }
+        let path = real(&Path::new(RUNS).join(name))?;
+        let free = || {
+            let exists = registry::get(&path).is_some() || Folder::exists(&path);
+            if exists && config.existing == Existing::Keep {
+                return Err(Error::state(format!("the run {name:?} exists")).path(&path).help(format!(
+                    "Run::get({name:?})? gives it, RunConfig::default().overwrite() replaces it"
+                )));
+            }
+            Ok(())
+        };
+        free()?;
         // All that can fail comes before anything is replaced.
         let llama = model.llama();
         let adapters = Adapters::new(&config.lora, &llama.targets(), config.seed, llama.device())?;
-        let batches = Batches::new(data, model, config.context)?;
-        let eval = config.eval.as_ref().map(|data| eval_packs(data, model, &batches)).transpose()?;
-        let (recipe, eval_recipe) = (data.recipe(), config.eval.as_ref().map(Dataset::recipe));
-        if exists {
-            discard(&path)?;
+        let rows = Rows::new(data, config.eval.as_ref(), model, config.context)?;
+        let identity = Identity::new(model, data, &config, &rows)?;
+        let pool = worker::pool(name)?;
+        if let Some(old) = registry::get(&path) {
+            Self(old).end();
         }
         let folder = Folder::hold(&path)?;
-        let fingerprint = model.fingerprint()?;
-        folder.write_identity(&Identity::new(
-            config.clone(),
-            model.path().into(),
-            fingerprint,
-            recipe,
-            eval_recipe,
-        ))?;
+        free()?; // another process may have been faster
+        folder.clear()?;
         let learned = Learned { adapters, optimizer: AdamW::new() };
-        let place = Place { step: 0, position: Position::default(), updates: 0, eval_loss: None };
-        folder.save(&learned, &place)?;
-        Self::begin(name, path, folder, model, config, batches, eval, learned, place, Vec::new())
+        folder.save(&learned, &Place::default())?;
+        folder.write_identity(&identity)?;
+        let worker = Worker::new(model.clone(), rows, config, folder, learned, Place::default(), Vec::new());
+        Self::begin(path, worker, pool)
     }
 
     /// Opens a run from its folder: model, rows and settings come from there, and training goes on
@@ -93,34 +97,45 @@ impl Run {
     /// given as it is.
     ///
     /// # Errors
-    /// When there is no run, another process trains it, or its model or data are gone or changed.
+    /// When there is no run, another process has it open, its model or data are gone or changed, or
+    /// the rows give other tokens than they did.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         image::check()?;
-        let path = absolute(folder.as_ref())?;
+        let path = real(folder.as_ref())?;
         if let Some(inner) = registry::get(&path) {
             return Ok(Self(inner));
         }
         let identity = Folder::identity(&path)?;
-        let model = Model::open(&identity.model)
-            .map_err(|e| e.help("the run needs the model that it was trained on: put it back there"))?;
+        let folder = Folder::hold(&path)?;
+        if !identity.model.exists() {
+            return Err(Error::not_found("the model of this run is gone")
+                .path(&identity.model)
+                .help("put it back there"));
+        }
+        let model = Model::open(&identity.model)?;
         if model.fingerprint()? != identity.model_fingerprint {
             return Err(Error::state("the model has changed since this run was trained")
                 .path(&identity.model)
                 .help("put the old weights back, or begin a new run"));
         }
-        let dataset = |recipe: &Recipe| Dataset::from_recipe(recipe);
-        let data = dataset(&identity.data)?;
+        let data = Dataset::from_recipe(&identity.data)?;
         let mut config = identity.config;
-        config.eval = identity.eval.as_ref().map(dataset).transpose()?;
-        let batches = Batches::new(&data, &model, config.context)?;
-        let eval = config.eval.as_ref().map(|data| eval_packs(data, &model, &batches)).transpose()?;
+        config.eval = identity.eval.as_ref().map(Dataset::from_recipe).transpose()?;
+        let rows = Rows::new(&data, config.eval.as_ref(), &model, Some(identity.context))?;
+        if rows.fingerprint() != identity.tokens {
+            return Err(Error::state(
+                "the rows give other tokens than when this run was made (tokenizer, template or its date changed)",
+            )
+            .path(&path)
+            .help("begin a new run"));
+        }
         let llama = model.llama();
         let fresh = Adapters::new(&config.lora, &llama.targets(), config.seed, llama.device())?;
-        let folder = Folder::hold(&path)?;
         let (learned, place) = folder.load_last(&fresh, llama.device())?;
         let history = folder.history(place.step)?;
-        let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        Self::begin(&name, path, folder, &model, config, batches, eval, learned, place, history)
+        let pool = worker::pool(&name_of(&path))?;
+        let worker = Worker::new(model, rows, config, folder, learned, place, history);
+        Self::begin(path, worker, pool)
     }
 
     /// The run of this name in `runs`, if this process has it open; otherwise it is opened from disk.
@@ -131,7 +146,7 @@ impl Run {
         check_name(name)?;
         let path = Path::new(RUNS).join(name);
         match Self::open(&path) {
-            Err(e) if e.is_not_found() && !path.join("run.json").exists() => {
+            Err(e) if e.is_not_found() && !Folder::exists(&path) => {
                 let open: Vec<String> = registry::all().iter().map(|run| run.name.clone()).collect();
                 let open = if open.is_empty() {
                     "none is open".into()
@@ -144,48 +159,31 @@ impl Run {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn begin(
-        name: &str,
-        path: PathBuf,
-        folder: Folder,
-        model: &Model,
-        config: RunConfig,
-        batches: Batches,
-        eval: Option<Vec<Pack>>,
-        learned: Learned,
-        place: Place,
-        history: Vec<StepReport>,
-    ) -> Result<Self> {
-        let shared = Arc::new(Shared::new(Public {
-            state: State::Idle,
-            step: place.step,
-            target: place.step,
-            snapshot: Some(place.step),
-            history,
-            learned: learned.clone(),
-        }));
+    /// Whether there is a run of this name in `runs`.
+    ///
+    /// # Errors
+    /// When the name is no plain name.
+    pub fn exists(name: &str) -> Result<bool> {
+        check_name(name)?;
+        Ok(Folder::exists(&Path::new(RUNS).join(name)))
+    }
+
+    fn begin(path: PathBuf, worker: Worker, pool: rayon::ThreadPool) -> Result<Self> {
         let (sender, requests) = channel();
-        let (batches, eval) = (Arc::new(batches), eval.map(Arc::new));
-        let worker = Worker {
-            model: model.clone(),
-            batches: batches.clone(),
-            eval: eval.clone(),
-            config: config.clone(),
-            folder,
-            shared: shared.clone(),
-            learned,
-            place,
-            saved: Instant::now(),
-        };
-        let pool = worker::pool(name)?;
+        let inner = Arc::new(Inner {
+            name: name_of(&path),
+            folder: path,
+            model: worker.model.clone(),
+            config: worker.config.clone(),
+            rows: worker.rows.clone(),
+            shared: worker.shared.clone(),
+            requests: Mutex::new(sender),
+        });
         std::thread::Builder::new()
-            .name(format!("run {name}"))
+            .name(format!("run {}", inner.name))
             .spawn(move || worker.work(&requests, &pool))
-            .map_err(|e| Error::io(&path, e))?;
-        let (name, model, requests) = (name.to_string(), model.clone(), Mutex::new(sender));
-        let inner = Arc::new(Inner { name, folder: path, model, config, batches, eval, shared, requests });
-        registry::insert(&inner.folder, inner.clone());
+            .map_err(|e| Error::io(&inner.folder, e))?;
+        registry::insert(inner.clone());
         Ok(Self(inner))
     }
 
@@ -237,34 +235,35 @@ impl Run {
     /// Begins to train this many steps in the background; the call returns at once.
     ///
     /// # Errors
-    /// When the run is training already.
+    /// When the run is training already, or has ended.
     pub fn start(&self, steps: u64) -> Result<Status> {
-        let target = self.0.shared.update(|public| {
-            if public.state == State::Training {
-                return Err(Error::state(format!(
-                    "this run is training: step {} of {}",
-                    public.step, public.target
-                ))
-                .help("run.status() shows it, run.pause()? stops it"));
+        self.0.shared.update(|public| match public.state {
+            State::Ended => Err(self.ended()),
+            State::Training => {
+                Err(Error::state(format!("this run is training: step {} of {}", public.step, public.target))
+                    .help("run.status() shows it, run.pause()? stops it"))
             }
-            public.target = public.step + steps;
-            public.state = if steps > 0 { State::Training } else { State::Idle };
-            Ok(public.target)
+            State::Idle | State::Paused | State::Failed(_) => {
+                public.target = public.step.saturating_add(steps);
+                public.state = if steps > 0 { State::Training } else { State::Idle };
+                Ok(())
+            }
         })?;
-        self.send(Request::Until(target))?;
+        self.send(Request::Go)?;
         Ok(self.status())
     }
 
-    /// Goes on to the step that the run was asked for before it was paused, or failed.
+    /// Goes on to the step that the run was asked for before it was paused, failed or was closed.
     ///
     /// # Errors
-    /// When no step is left to do.
+    /// When no step is left to do, or the run has ended.
     pub fn resume(&self) -> Result<Status> {
         let left = {
             let public = self.0.shared.read();
             match public.state {
                 State::Training => return Ok(self.status_of(&public)),
-                _ => public.target.saturating_sub(public.step),
+                State::Ended => return Err(self.ended()),
+                State::Idle | State::Paused | State::Failed(_) => public.target.saturating_sub(public.step),
             }
         };
         if left == 0 {
@@ -282,14 +281,36 @@ impl Run {
         let (answer, answered) = channel();
         self.0.shared.stop.store(true, Ordering::Relaxed);
         self.send(Request::Pause(answer))?;
-        answered.recv().map_err(|_| ended(&self.0.name))??;
+        answered.recv().map_err(|_| self.ended())??;
         Ok(self.status())
+    }
+
+    /// Pauses, ends the run's thread and lets go of its folder, so that another process can open it.
+    /// [`Run::open`] reads it from disk again; older handles still show what it had learned.
+    ///
+    /// # Errors
+    /// When the snapshot cannot be written, or the run has ended before.
+    pub fn close(&self) -> Result<()> {
+        self.pause()?;
+        self.end();
+        Ok(())
+    }
+
+    /// Ends the thread without a snapshot. The folder is free when this returns.
+    fn end(&self) {
+        let (answer, answered) = channel();
+        self.0.shared.stop.store(true, Ordering::Relaxed);
+        // Without an answer the thread had ended before, which is all that is asked.
+        if self.send(Request::End(answer)).is_ok() {
+            let _ = answered.recv();
+        }
+        registry::remove(&self.0);
     }
 
     /// Waits until the run is no longer training, with progress.
     ///
     /// # Errors
-    /// When a step fails.
+    /// When a step fails, or the run ends.
     pub fn wait(&self) -> Result<Status> {
         let (mut seen, target) = {
             let public = self.0.shared.read();
@@ -297,21 +318,15 @@ impl Run {
         };
         let mut progress = Progress::new(self.0.name.clone(), target.saturating_sub(seen));
         loop {
-            let (status, failed) = {
-                let public = self.0.shared.read();
-                let failed = match &public.state {
-                    State::Failed(why) => Some(why.clone()),
-                    _ => None,
-                };
-                (self.status_of(&public), failed)
-            };
+            let status = self.status();
             let note = status.last.as_ref().map_or(String::new(), |s| format!("loss {:.3}", s.loss));
             progress.advance(status.step.saturating_sub(seen), &note);
             seen = status.step;
-            match failed {
-                Some(why) => return Err(Error::compute(why)),
-                None if status.state != State::Training => return Ok(status),
-                None => self.0.shared.wait(Duration::from_millis(500)),
+            match &status.state {
+                State::Training => self.0.shared.wait(Duration::from_millis(500)),
+                State::Idle | State::Paused => return Ok(status),
+                State::Failed(why) => return Err(Error::compute(why)),
+                State::Ended => return Err(self.ended()),
             }
         }
     }
@@ -332,7 +347,9 @@ impl Run {
             target: public.target,
             last: public.history.last().cloned(),
             snapshot: public.snapshot,
-            left: (left > 0 && pace > 0.0).then(|| Duration::from_secs_f64(pace * left as f64)),
+            left: Some(pace * left as f64)
+                .filter(|seconds| *seconds > 0.0)
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             folder: self.0.folder.clone(),
         }
     }
@@ -368,7 +385,7 @@ impl Run {
     /// # Errors
     /// When the run has no such rows.
     pub fn evaluate(&self) -> Result<Evaluation> {
-        let Some(packs) = &self.0.eval else {
+        let Some(eval) = &self.0.rows.eval else {
             return Err(Error::state("this run has no rows for evaluation")
                 .help("give some when it is made: RunConfig::default().eval(&test)"));
         };
@@ -376,9 +393,8 @@ impl Run {
             let public = self.0.shared.read();
             (public.step, public.learned.adapters.clone())
         };
-        let (loss, tokens) = step::evaluate(self.0.model.llama(), &adapters, packs, &|| true)?;
-        let rows = packs.iter().map(|pack| pack.examples.len()).sum();
-        Ok(Evaluation { step, loss, rows, tokens })
+        let (loss, tokens) = step::evaluate(self.0.model.llama(), &adapters, &eval.all()?, &|| true)?;
+        Ok(Evaluation { step, loss, rows: eval.rows(), tokens })
     }
 
     /// The singular values of every adapter's B·A as they are now.
@@ -413,7 +429,12 @@ impl Run {
 
     fn send(&self, request: Request) -> Result<()> {
         let requests = self.0.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        requests.send(request).map_err(|_| ended(&self.0.name))
+        requests.send(request).map_err(|_| self.ended())
+    }
+
+    fn ended(&self) -> Error {
+        Error::state(format!("the run {:?} has ended", self.0.name))
+            .help("Run::open(folder)? reads it from disk")
     }
 }
 
@@ -422,124 +443,34 @@ pub fn runs() -> Vec<Status> {
     registry::all().into_iter().map(|inner| Run(inner).status()).collect()
 }
 
-/// The loss on held-out rows.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Evaluation {
-    /// After which step.
-    pub step: u64,
-    /// Mean cross-entropy over the trained tokens, in nats.
-    pub loss: f64,
-    /// Rows that were used.
-    pub rows: usize,
-    /// Tokens whose loss counted.
-    pub tokens: usize,
-}
-
-impl Evaluation {
-    /// e^loss: between how many tokens the model hesitates, so to speak.
-    pub fn perplexity(&self) -> f64 {
-        self.loss.exp()
-    }
-}
-
-impl Show for Evaluation {
-    fn show(&self) -> Bundle {
-        let columns = ["after step", "loss (nats per token)", "perplexity", "rows", "tokens"];
-        let mut table = Table::new(columns.map(|c| (c, Align::Right)));
-        table.row([
-            self.step.to_string(),
-            format!("{:.4}", self.loss),
-            format!("{:.2}", self.perplexity()),
-            display::thousands(self.rows as u64),
-            display::thousands(self.tokens as u64),
-        ]);
-        table.show()
-    }
-}
-
 impl std::fmt::Debug for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Run({})", self.0.folder.display())
     }
 }
 
-impl Show for Run {
-    fn show(&self) -> Bundle {
-        let (inner, left_out) = (&self.0, self.0.batches.left_out());
-        let adapters = self.adapters();
-        let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption(&inner.name);
-        let c = &inner.config;
-        table.row(["model".to_string(), inner.model.name()]);
-        table.row([
-            "adapters".to_string(),
-            format!(
-                "{} of rank {}, alpha {}: {} numbers are trained",
-                adapters.len(),
-                c.lora.rank,
-                c.lora.alpha,
-                display::thousands(adapters.parameters() as u64)
-            ),
-        ]);
-        table.row([
-            "rows".to_string(),
-            format!("{} to train on, {} a step", display::thousands(inner.batches.rows() as u64), c.batch),
-        ]);
-        if left_out.too_long > 0 {
-            table.row([
-                "left out".to_string(),
-                format!("{} rows longer than {} tokens", left_out.too_long, inner.batches.context()),
-            ]);
-        }
-        if left_out.untrained > 0 {
-            table.row(["left out".to_string(), format!("{} rows without an answer", left_out.untrained)]);
-        }
-        if let Some(eval) = &inner.eval {
-            table.row([
-                "evaluation".to_string(),
-                format!("{} rows", eval.iter().map(|p| p.examples.len()).sum::<usize>()),
-            ]);
-        }
-        table.row([
-            "learning rate".to_string(),
-            format!("{:e}{}", c.lr, if c.lr > 1e-3 { ", which is high for LoRA" } else { "" }),
-        ]);
-        (table, self.status()).show()
-    }
-}
-
-/// Packs the rows for evaluation, with the context that training has.
-fn eval_packs(data: &Dataset, model: &Model, train: &Batches) -> Result<Vec<Pack>> {
-    let rows = data.head(EVAL_ROWS);
-    Batches::new(&rows, model, Some(train.context()))?.first(EVAL_ROWS)
-}
-
-/// Ends a run of this process, if there is one, and moves its folder out of the way.
-fn discard(path: &Path) -> Result<()> {
-    if let Some(inner) = registry::remove(path) {
-        let run = Run(inner);
-        run.pause()?;
-        run.send(Request::End)?;
-    }
-    match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
-        _ => Ok(()),
-    }
-}
-
 /// A run's name is the name of its folder and nothing else.
 fn check_name(name: &str) -> Result<()> {
     let plain = name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
-    if name.is_empty() || name.len() > 100 || name.starts_with('.') || !plain {
+    if name.is_empty() || name.chars().count() > 60 || name.starts_with('.') || !plain {
         return Err(Error::input(format!("{name:?} cannot name a run"))
-            .help("use up to 100 letters, digits, '-', '_' and '.', and no '.' in front"));
+            .help("use up to 60 letters, digits, '-', '_' and '.', and no '.' in front"));
     }
     Ok(())
 }
 
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).map_err(|e| Error::io(path, e))
+fn name_of(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-fn ended(name: &str) -> Error {
-    Error::state(format!("the thread of run {name:?} has ended")).help("open it again: Run::open(folder)")
+/// The absolute path without links, also of what is not there yet: the registry knows a folder by one
+/// name only.
+fn real(path: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(path).map_err(|e| Error::io(path, e))?;
+    match (std::fs::canonicalize(&path), path.parent(), path.file_name()) {
+        (Err(e), Some(parent), Some(name)) if e.kind() == std::io::ErrorKind::NotFound => {
+            Ok(real(parent)?.join(name))
+        }
+        (real, ..) => real.map_err(|e| Error::io(&path, e)),
+    }
 }

@@ -16,6 +16,9 @@ pub enum State {
     Paused,
     /// A step failed, with the message; what was learned before it is kept, and `resume` tries again.
     Failed(String),
+    /// It was closed or replaced, or its thread broke down: [`Run::open`](super::Run::open) reads it
+    /// from disk.
+    Ended,
 }
 
 /// Where a run stands.
@@ -46,6 +49,7 @@ impl Show for Status {
             State::Training => "training".to_string(),
             State::Paused => "paused".to_string(),
             State::Failed(why) => format!("failed: {why}"),
+            State::Ended => "ended: Run::open(folder)? reads it from disk".to_string(),
         };
         let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption(&self.name);
         table.row(["state".to_string(), state]);

@@ -1,7 +1,7 @@
 //! The thread that trains. It owns the trained tensors; the handle sends it requests and reads what
 //! it publishes.
 
-use super::batches::Batches;
+use super::batches::Rows;
 use super::config::RunConfig;
 use super::folder::{Folder, Place};
 use super::history::StepReport;
@@ -9,7 +9,6 @@ use super::status::State;
 use super::step::{self, Learned};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::text::Pack;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,12 +19,12 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
 
 /// What the handle asks of the worker.
 pub(super) enum Request {
-    /// Train until this many steps are done.
-    Until(u64),
+    /// Train: `start` has published how far.
+    Go,
     /// Stop, take a snapshot, answer when it is on disk.
     Pause(Sender<Result<()>>),
-    /// Stop for good: the run was replaced.
-    End,
+    /// Stop for good, without a snapshot; answer when the folder is let go of.
+    End(Sender<()>),
 }
 
 /// What the worker publishes: readable at any moment, also in the middle of a step. Adapters are
@@ -70,18 +69,48 @@ impl Shared {
 
 pub(super) struct Worker {
     pub model: Model,
-    pub batches: Arc<Batches>,
-    pub eval: Option<Arc<Vec<Pack>>>,
+    pub rows: Arc<Rows>,
     pub config: RunConfig,
-    pub folder: Folder,
     pub shared: Arc<Shared>,
-    pub learned: Learned,
-    pub place: Place,
-    pub saved: Instant,
+    folder: Folder,
+    learned: Learned,
+    /// The target in it is that of the newest snapshot.
+    place: Place,
+    saved: Instant,
+}
+
+/// However the thread ends: nobody waits for it any longer, and nothing can be started.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.update(|public| public.state = State::Ended);
+    }
 }
 
 impl Worker {
-    /// Answers requests until the run is dropped.
+    /// A worker that goes on from `place`, the newest snapshot.
+    pub fn new(
+        model: Model,
+        rows: Rows,
+        config: RunConfig,
+        folder: Folder,
+        learned: Learned,
+        place: Place,
+        history: Vec<StepReport>,
+    ) -> Self {
+        let target = place.target.max(place.step);
+        let shared = Shared::new(Public {
+            state: if target > place.step { State::Paused } else { State::Idle },
+            step: place.step,
+            target,
+            snapshot: Some(place.step),
+            history,
+            learned: learned.clone(),
+        });
+        let (rows, shared) = (Arc::new(rows), Arc::new(shared));
+        Self { model, rows, config, folder, shared, learned, place, saved: Instant::now() }
+    }
+
+    /// Answers requests until one of them is to end, or the run is dropped.
     pub fn work(mut self, requests: &Receiver<Request>, pool: &rayon::ThreadPool) {
         loop {
             // Whoever sets `stop` sends a request right after: the unfinished step waits for it.
@@ -89,22 +118,26 @@ impl Worker {
                 self.shared.read().state == State::Training && !self.shared.stop.load(Ordering::Relaxed);
             let request = if busy { requests.try_recv().ok() } else { requests.recv().ok() };
             match request {
-                Some(Request::Until(target)) => self.shared.update(|public| {
-                    public.target = target;
-                    public.state = if target > public.step { State::Training } else { State::Idle };
-                }),
+                Some(Request::Go) => {} // it wakes the thread; the state says the rest
                 Some(Request::Pause(answer)) => {
                     self.shared.stop.store(false, Ordering::Relaxed);
-                    let saved = self.save();
+                    let saved = guarded(|| self.save());
                     self.shared.update(|public| {
-                        let left = public.target > public.step;
-                        public.state = if left { State::Paused } else { State::Idle };
+                        // A failure stays to be read.
+                        if public.state == State::Training {
+                            let left = public.target > public.step;
+                            public.state = if left { State::Paused } else { State::Idle };
+                        }
                     });
                     let _ = answer.send(saved); // a handle that went away needs no answer
                 }
-                Some(Request::End) => return,
+                Some(Request::End(answer)) => {
+                    drop(self);
+                    let _ = answer.send(());
+                    return;
+                }
                 None if !busy => return,
-                None => match pool.install(|| self.guarded_step()) {
+                None => match pool.install(|| guarded(|| self.one_step())) {
                     Err(error) if !error.is_interrupted() => {
                         let message = error.to_string();
                         self.shared.update(|public| public.state = State::Failed(message));
@@ -115,23 +148,14 @@ impl Worker {
         }
     }
 
-    /// One step; a panic inside is an error of this step, and the thread lives on.
-    fn guarded_step(&mut self) -> Result<()> {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.one_step())).unwrap_or_else(|panic| {
-            let what = panic.downcast_ref::<&str>().map(|s| (*s).to_string());
-            let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            Err(Error::compute(format!("panic: {what}"))
-                .help("this is a defect of lorascope: please report it"))
-        })
-    }
-
     /// One optimiser step, then what follows from it: evaluation, history, snapshot. Until it is
     /// complete nothing of the run has changed.
     fn one_step(&mut self) -> Result<()> {
         let begun = Instant::now();
         let step = self.place.step + 1;
         let go_on = || !self.shared.stop.load(Ordering::Relaxed);
-        let (packs, position) = self.batches.at(self.place.position, self.config.batch, self.config.seed)?;
+        let (packs, position) =
+            self.rows.train.at(self.place.position, self.config.batch, self.config.seed)?;
         let lr = self.config.lr * self.config.schedule.factor(step);
         let model = self.model.llama();
         let (learned, numbers) =
@@ -139,13 +163,13 @@ impl Worker {
                 .map_err(|e| e.step(step))?;
         let seconds = begun.elapsed().as_secs_f64();
         let due = self.config.eval_every.is_some_and(|every| step.is_multiple_of(every));
-        let eval_loss = match &self.eval {
-            Some(eval) if due => Some(step::evaluate(model, &learned.adapters, eval, &go_on)?.0),
+        let eval_loss = match &self.rows.eval {
+            Some(eval) if due => Some(step::evaluate(model, &learned.adapters, &eval.all()?, &go_on)?.0),
             _ => None,
         };
         let report = StepReport {
             step,
-            epoch: position.epoch as f64 + position.consumed as f64 / self.batches.rows() as f64,
+            epoch: position.epoch as f64 + position.consumed as f64 / self.rows.train.rows() as f64,
             loss: numbers.loss,
             gradient_norm: numbers.gradient_norm,
             lr,
@@ -156,34 +180,51 @@ impl Worker {
             eval_loss,
         };
         self.folder.append(&report)?;
-        self.place = Place { step, position, updates: learned.optimizer.updates(), eval_loss };
+        let (updates, target) = (learned.optimizer.updates(), self.place.target);
+        self.place = Place { step, target, position, updates, eval_loss };
         self.learned = learned;
-        let done = self.shared.update(|public| {
+        let (done, best) = self.shared.update(|public| {
+            let mut earlier = public.history.iter().filter_map(|s| s.eval_loss);
+            let best = eval_loss.is_some_and(|loss| earlier.all(|other| loss.total_cmp(&other).is_lt()));
             public.step = step;
             public.learned = self.learned.clone();
             public.history.push(report);
-            step >= public.target
+            (step >= public.target, best)
         });
-        if done || self.saved.elapsed() >= SNAPSHOT_EVERY {
+        if done || best || self.saved.elapsed() >= SNAPSHOT_EVERY {
             self.save()?;
         }
         if done {
-            // Asked for more while the snapshot was written? Then the request is in the mailbox.
+            // The state was Training up to here, in which `start` refuses: the target is the same.
             self.shared.update(|public| public.state = State::Idle);
         }
         Ok(())
     }
 
-    /// Writes a snapshot, unless this step has one.
-    pub fn save(&mut self) -> Result<()> {
-        let step = self.place.step;
-        if self.shared.read().snapshot != Some(step) {
-            self.folder.save(&self.learned, &self.place)?;
-            self.shared.update(|public| public.snapshot = Some(step));
+    /// Writes a snapshot, unless this step has one with the same target.
+    fn save(&mut self) -> Result<()> {
+        let (target, snapshot) = {
+            let public = self.shared.read();
+            (public.target, public.snapshot)
+        };
+        let place = Place { target, ..self.place };
+        if snapshot != Some(place.step) || place != self.place {
+            self.folder.save(&self.learned, &place)?;
+            self.place = place;
+            self.shared.update(|public| public.snapshot = Some(place.step));
         }
         self.saved = Instant::now();
         Ok(())
     }
+}
+
+/// Does work in which a panic is an error like others, and the thread lives on.
+fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<&str>().map(|s| (*s).to_string());
+        let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(Error::compute(format!("panic: {what}")).help("this is a defect of lorascope: please report it"))
+    })
 }
 
 /// Threads of its own for a run, below the notebook's in priority, so that cells stay responsive.

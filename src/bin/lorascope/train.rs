@@ -12,6 +12,9 @@ use std::path::PathBuf;
 pub struct Arguments {
     /// The run's name; it lies in runs/NAME
     name: String,
+    /// Replace the run of this name
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
     /// Go on with the run that exists; model, data and settings come from its folder
     #[arg(long, conflicts_with_all = ["model", "data", "eval", "rank", "lr", "batch", "seed"])]
     resume: bool,
@@ -63,7 +66,14 @@ fn new(arguments: &Arguments) -> Result<Run> {
     let (Some(model), Some(data)) = (&arguments.model, &arguments.data) else {
         return Err(Error::input("a new run needs --model and --data"));
     };
+    if !arguments.overwrite && Run::exists(&arguments.name)? {
+        return Err(Error::state(format!("the run {:?} exists", arguments.name))
+            .help("--resume goes on with it, --overwrite replaces it"));
+    }
     let mut config = RunConfig::default();
+    if arguments.overwrite {
+        config = config.overwrite();
+    }
     if let Some(rank) = arguments.rank {
         config = config.rank(rank);
     }

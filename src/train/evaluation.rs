@@ -1,0 +1,38 @@
+//! The loss on held-out rows.
+
+use crate::display::{self, Align, Bundle, Show, Table};
+
+/// The loss on held-out rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluation {
+    /// After which step.
+    pub step: u64,
+    /// Mean cross-entropy over the trained tokens, in nats.
+    pub loss: f64,
+    /// Rows that were used.
+    pub rows: usize,
+    /// Tokens whose loss counted.
+    pub tokens: usize,
+}
+
+impl Evaluation {
+    /// e^loss: between how many tokens the model hesitates, so to speak.
+    pub fn perplexity(&self) -> f64 {
+        self.loss.exp()
+    }
+}
+
+impl Show for Evaluation {
+    fn show(&self) -> Bundle {
+        let columns = ["after step", "loss (nats per token)", "perplexity", "rows", "tokens"];
+        let mut table = Table::new(columns.map(|c| (c, Align::Right)));
+        table.row([
+            self.step.to_string(),
+            format!("{:.4}", self.loss),
+            format!("{:.2}", self.perplexity()),
+            display::thousands(self.rows as u64),
+            display::thousands(self.tokens as u64),
+        ]);
+        table.show()
+    }
+}
