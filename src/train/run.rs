@@ -415,6 +415,15 @@ impl Run {
         Ok(Text::new(format!("adapter saved in {}", path.display())))
     }
 
+    /// Like [`save_adapter`](Self::save_adapter), but replaces a folder that exists.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn overwrite_adapter(&self, folder: impl AsRef<Path>) -> Result<Text> {
+        let path = self.adapters().overwrite(folder, &self.0.model.name())?;
+        Ok(Text::new(format!("adapter saved in {}", path.display())))
+    }
+
     fn footer(&self) -> String {
         let c = &self.0.config;
         format!(
