@@ -6,7 +6,10 @@
 //! [`Dataset::problems`].
 
 mod container;
+mod fix;
 pub mod generate;
+mod map;
+mod options;
 mod output;
 mod problems;
 mod read;
@@ -23,7 +26,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use polars::prelude::*;
+use rayon::prelude::*;
 
+pub use fix::Fixes;
+pub use map::Map;
+pub use options::{Join, OnFault, ReadOptions};
 pub use problems::ProblemKind;
 pub use recipe::{Part, Recipe, Step};
 pub use report::{Lengths, ProblemCount, Report};
@@ -77,9 +84,17 @@ impl Dataset {
     /// If the file is missing, a folder, empty, not JSON, or if none of its records is a row of a
     /// known schema; the message then shows the keys that were seen.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, &ReadOptions::default())
+    }
+
+    /// Opens a file in another way than by looking.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); with [`OnFault::Fail`] also at the first record that is no row.
+    pub fn open_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self> {
         image::check()?;
         let path = path.as_ref();
-        let read = read::read(path)?;
+        let read = read::read(path, options)?;
         let recipe = Recipe {
             path: std::fs::canonicalize(path).map_err(|e| Error::io(path, e))?,
             size: read.size,
@@ -137,6 +152,15 @@ impl Dataset {
             Column::new("first_user".into(), first),
             Column::new("last_answer".into(), last),
         ])
+    }
+
+    /// Works on all rows, some consecutive ones at a time, on all processors. `work` is given the
+    /// rows and the number of the first of them; the results come in the order of the rows.
+    fn pieces<T: Send>(&self, work: impl Fn(Rows<'_>, usize) -> Result<T> + Sync) -> Result<Vec<T>> {
+        const PIECE: usize = 4096;
+        let starts: Vec<usize> = (0..self.len()).step_by(PIECE).collect();
+        let piece = |start: usize| work(Rows::of(&self.0.frame.slice(start as i64, PIECE))?, start);
+        starts.into_par_iter().map(piece).collect()
     }
 
     fn rows(&self) -> Result<Rows<'_>> {

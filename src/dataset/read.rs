@@ -8,6 +8,8 @@ use rayon::prelude::*;
 use serde::de::IgnoredAny;
 
 use super::container::{Block, Blocks, Record as Place};
+use super::fix::check;
+use super::options::ReadOptions;
 use super::problems::{Problem, ProblemKind};
 use super::record::Record;
 use super::schema::{Fault, KNOWN, Row, canonical};
@@ -23,9 +25,9 @@ pub(super) struct Read {
 }
 
 /// Reads all rows of a file.
-pub(super) fn read(path: &Path) -> Result<Read> {
+pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<Read> {
     let mut blocks = Blocks::open(path)?;
-    let parsed = blocks.by_ref().par_bridge().map(|block| parse(&block?));
+    let parsed = blocks.by_ref().par_bridge().map(|block| parse(&block?, options));
     let mut parsed: Vec<Parsed> = parsed.collect::<Result<_>>()?;
     parsed.sort_by_key(|part| part.index);
 
@@ -57,7 +59,7 @@ struct Parsed {
     problems: Vec<Problem>,
 }
 
-fn parse(block: &Block) -> Result<Parsed> {
+fn parse(block: &Block, options: &ReadOptions) -> Result<Parsed> {
     let mut builder = Builder::default();
     let mut problems = Vec::new();
     // One check for the whole block; only a block that fails it is checked record by record.
@@ -82,7 +84,7 @@ fn parse(block: &Block) -> Result<Parsed> {
             }
         };
         // Without its line break a broken record ends on its own line.
-        match row(text.trim_ascii_end(), place) {
+        match row(text.trim_ascii_end(), place, options) {
             Ok(row) => {
                 note_breaks(&row, place, &mut problems);
                 builder.push(&row, place.line, place.number)?;
@@ -96,9 +98,10 @@ fn parse(block: &Block) -> Result<Parsed> {
     Ok(Parsed { index: block.index, records: block.records.len(), frame: builder.finish()?, problems })
 }
 
-fn row<'a>(text: &'a str, place: &Place) -> Result<Row<'a>, Problem> {
+fn row<'a>(text: &'a str, place: &Place, options: &ReadOptions) -> Result<Row<'a>, Problem> {
     let record: Record = serde_json::from_str(text).map_err(|e| unreadable(text, place, &e))?;
-    canonical(record).map_err(|(kind, what): Fault| {
+    let row = canonical(record, options).and_then(|row| check(&row.turns).map(|()| row));
+    row.map_err(|(kind, what): Fault| {
         let id = serde_json::from_str::<Record>(text).ok().and_then(|r| r.id.map(Cow::into_owned));
         Problem { line: place.line, id, kind, what }
     })

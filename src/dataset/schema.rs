@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::options::{Join, ReadOptions};
 use super::problems::ProblemKind;
 use super::record::{RawTurn, Record};
 use crate::error::Error;
@@ -112,7 +113,9 @@ impl<'a> Turn<'a> {
 pub(super) type Fault = (ProblemKind, Cow<'static, str>);
 
 /// Brings a record into canonical form, whatever its schema.
-pub(super) fn canonical(mut record: Record<'_>) -> Result<Row<'_>, Fault> {
+///
+/// Whether the turns make a conversation is not looked at here: see `fix::check`.
+pub(super) fn canonical<'a>(mut record: Record<'a>, options: &ReadOptions) -> Result<Row<'a>, Fault> {
     let mut row = Row {
         id: record.id.take(),
         system: record.system.take(),
@@ -135,7 +138,7 @@ pub(super) fn canonical(mut record: Record<'_>) -> Result<Row<'_>, Fault> {
         row.source = RowSchema::OpenAi;
         spoken(&mut row, &mut record, "messages", turns)?;
     } else if record.instruction.is_some() {
-        instructed(&mut row, &mut record)?;
+        instructed(&mut row, &mut record, options.join)?;
     } else {
         return Err((ProblemKind::UnknownSchema, keys(&record).into()));
     }
@@ -143,7 +146,6 @@ pub(super) fn canonical(mut record: Record<'_>) -> Result<Row<'_>, Fault> {
     if !record.extra.is_empty() {
         row.extra = Some(Value::Object(record.extra).to_string());
     }
-    check(&row.turns)?;
     Ok(row)
 }
 
@@ -183,7 +185,7 @@ fn keys(record: &Record<'_>) -> String {
 }
 
 /// instruction, input and output, after the pairs of history.
-fn instructed<'a>(row: &mut Row<'a>, record: &mut Record<'a>) -> Result<(), Fault> {
+fn instructed<'a>(row: &mut Row<'a>, record: &mut Record<'a>, join: Join) -> Result<(), Fault> {
     let (Some(instruction), Some(output)) = (record.instruction.take(), record.output.take()) else {
         return Err((ProblemKind::WrongType, "`output` is missing or null".into()));
     };
@@ -193,7 +195,7 @@ fn instructed<'a>(row: &mut Row<'a>, record: &mut Record<'a>) -> Result<(), Faul
     }
     let question = match record.input.take() {
         Some(input) if !input.is_empty() => {
-            let joined = format!("{instruction}\n{input}");
+            let joined = format!("{instruction}{}{input}", join.between());
             // Where the input began: an alpaca row can be written again as it was.
             record.extra.insert("input".into(), Value::String(input.into_owned()));
             Cow::Owned(joined)
@@ -279,30 +281,6 @@ impl Speaker {
             _ => return None,
         }))
     }
-}
-
-/// What every conversation that is trained on must hold to.
-fn check(turns: &[Turn<'_>]) -> Result<(), Fault> {
-    let (Some(first), Some(last)) = (turns.first(), turns.last()) else {
-        return Err((ProblemKind::EmptyTurn, "the conversation has no turns".into()));
-    };
-    // A tool may well answer with nothing.
-    let silent = |turn: &Turn<'_>| {
-        turn.role != Role::Tool && turn.tool_calls.is_none() && turn.content.trim().is_empty()
-    };
-    if let Some(at) = turns.iter().position(silent) {
-        let what = format!("turn {} of {} says nothing", at + 1, turns.len());
-        return Err((ProblemKind::EmptyTurn, what.into()));
-    }
-    if first.role != Role::User {
-        let what = format!("the first turn is of the role {}", first.role);
-        return Err((ProblemKind::StartsWrong, what.into()));
-    }
-    if last.role != Role::Assistant {
-        let what = format!("the last turn is of the role {}", last.role);
-        return Err((ProblemKind::EndsWrong, what.into()));
-    }
-    Ok(())
 }
 
 /// The role of a name in the canonical table.
