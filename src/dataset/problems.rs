@@ -15,6 +15,12 @@ pub enum ProblemKind {
     BrokenJson,
     /// The record is not UTF-8. Rejected.
     InvalidUtf8,
+    /// The archive that holds the file is cut off or damaged. What follows is lost.
+    BrokenFile,
+    /// A row of CSV has another number of cells than its header, or a stray quote. Rejected.
+    WrongCells,
+    /// The record is larger than a record can be. Rejected.
+    TooLarge,
     /// A known key holds a value of the wrong type, or a needed one is missing. Rejected.
     WrongType,
     /// The record has the keys of no known schema. Rejected.
@@ -33,6 +39,10 @@ pub enum ProblemKind {
     DuplicateRow,
     /// A turn begins with line breaks. Kept as it is.
     LeadingBreaks,
+    /// The file has a column that cannot be part of a row. The rows are kept without it.
+    LeftOut,
+    /// The file has a second list of rows. The first is read.
+    SecondList,
     /// The model's chat template refuses the turns. Kept; found by a report with a tokenizer.
     TemplateRefuses,
 }
@@ -43,6 +53,9 @@ impl ProblemKind {
         match self {
             Self::BrokenJson => "broken JSON",
             Self::InvalidUtf8 => "invalid UTF-8",
+            Self::BrokenFile => "broken file",
+            Self::WrongCells => "wrong cells",
+            Self::TooLarge => "too large",
             Self::WrongType => "wrong type",
             Self::UnknownSchema => "unknown schema",
             Self::UnknownRole => "unknown role",
@@ -52,13 +65,23 @@ impl ProblemKind {
             Self::DuplicateId => "duplicate id",
             Self::DuplicateRow => "duplicate row",
             Self::LeadingBreaks => "leading line breaks",
+            Self::LeftOut => "column left out",
+            Self::SecondList => "second list",
             Self::TemplateRefuses => "refused by the chat template",
         }
     }
 
     /// Whether rows of this kind are left out of the dataset.
     pub fn rejects(self) -> bool {
-        !matches!(self, Self::DuplicateId | Self::DuplicateRow | Self::LeadingBreaks | Self::TemplateRefuses)
+        !matches!(
+            self,
+            Self::DuplicateId
+                | Self::DuplicateRow
+                | Self::LeadingBreaks
+                | Self::LeftOut
+                | Self::SecondList
+                | Self::TemplateRefuses
+        )
     }
 
     /// What to do about it.
@@ -66,6 +89,9 @@ impl ProblemKind {
         match self {
             Self::BrokenJson => "repair the line in the file",
             Self::InvalidUtf8 => "convert the file to UTF-8",
+            Self::BrokenFile => "fetch or write the file again",
+            Self::WrongCells => "give the row as many cells as the header has, and double the quotes in them",
+            Self::TooLarge => "cut the record into several",
             Self::WrongType => "write the value as the schema wants it",
             Self::UnknownSchema => "rename the keys to those of a known schema",
             Self::UnknownRole => "rename it to system, user, assistant or tool",
@@ -75,6 +101,8 @@ impl ProblemKind {
             Self::DuplicateId => "give each row its own id",
             Self::DuplicateRow => "delete the later row",
             Self::LeadingBreaks => "trim the turn",
+            Self::LeftOut => "write the column as text",
+            Self::SecondList => "write each list to a file of its own",
             Self::TemplateRefuses => "filter the row out, or give the tokenizer another template",
         }
     }

@@ -92,9 +92,7 @@ fn parse(block: &Block, options: &ReadOptions) -> Result<Parsed> {
             Err(problem) => problems.push(problem),
         }
     }
-    if let Some((line, what)) = block.fault {
-        problems.push(Problem { line, id: None, kind: ProblemKind::BrokenJson, what: what.into() });
-    }
+    problems.extend(block.faults.iter().cloned());
     Ok(Parsed { index: block.index, records: block.records.len(), frame: builder.finish()?, problems })
 }
 
