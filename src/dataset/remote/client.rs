@@ -114,15 +114,7 @@ impl Client {
             let elsewhere = next.as_ref().is_some_and(|next| origin(next) != origin(&here));
             match next {
                 Some(next) if !(follow == Follow::SameHost && elsewhere) => {
-                    if here.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
-                        return Err(Error::input(format_args!(
-                            "{} leads from https to {}",
-                            shown(&here),
-                            shown(&next)
-                        ))
-                        .help("fetch that address yourself if you trust the way")
-                        .into());
-                    }
+                    stays_secret(&here, &next)?;
                     if way.len() > REDIRECTS {
                         return Err(Error::format(format_args!(
                             "{url} leads from one address to the next without end"
@@ -184,6 +176,15 @@ fn own_roots(path: &str) -> Result<RootCerts> {
             .help("unset it, or repair the file"));
     }
     Ok(RootCerts::new_with_certs(&roots))
+}
+
+/// A way that begins encrypted stays so.
+fn stays_secret(here: &Uri, next: &Uri) -> Result<()> {
+    if here.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
+        return Err(Error::input(format_args!("{} leads from https to {}", shown(here), shown(next)))
+            .help("fetch that address yourself if you trust the way"));
+    }
+    Ok(())
 }
 
 /// The address, without what may be secret in it.
@@ -277,6 +278,10 @@ mod tests {
         assert_eq!(joined("http://o/x").unwrap(), "http://o/x");
         assert!(joined("file:///etc/passwd").is_err());
         assert_eq!(parse("http://h/数 a#b").unwrap().to_string(), "http://h/%E6%95%B0%20a");
+        let (secret, open) = (parse("https://h/x?token=1").unwrap(), parse("http://h/x").unwrap());
+        assert!(stays_secret(&open, &secret).is_ok() && stays_secret(&open, &open).is_ok());
+        let error = stays_secret(&secret, &open).unwrap_err().to_string();
+        assert!(error.starts_with("https://h/x leads from https to http://h/x;"), "{error}");
         for bad in ["", "h/x", "ftp://h/x", "file:///x", "http://", "http://u:p@h/x"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -47,6 +47,7 @@ pub fn fetch_url(url: &str, options: &RemoteOptions) -> Result<PathBuf> {
     std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
     let path = folder.join(of_url(url));
     let about = beside(&path, "about.json");
+    let _lock = lock(&beside(&path, "lock"))?;
     if options.reuse == Reuse::Checked && is_whole(&path, &about, url, options)? {
         return Ok(path);
     }
@@ -65,6 +66,17 @@ pub fn fetch_url(url: &str, options: &RemoteOptions) -> Result<PathBuf> {
     std::fs::rename(&done.path, &path).map_err(|e| Error::io(&path, e))?;
     write_whole(&about, &text, Existing::Replace)?;
     Ok(path)
+}
+
+/// Waits until no other process fetches the same file; until what is given is dropped none will.
+pub(super) fn lock(path: &Path) -> Result<File> {
+    let io = |e| Error::io(path, e);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(io)?;
+    }
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(io)?;
+    file.lock().map_err(io)?;
+    Ok(file)
 }
 
 /// A file whose name goes on.
@@ -109,7 +121,7 @@ pub(super) struct Done {
     pub sha256: String,
 }
 
-/// Fetches a file into `part`, and goes on where an earlier call broke off.
+/// Fetches a file into `part`, and goes on where an earlier call broke off. The caller holds a lock.
 pub(super) fn fetch(
     client: &Client,
     wanted: &Wanted<'_>,
@@ -119,8 +131,6 @@ pub(super) fn fetch(
     let io = |e| Error::io(part, e);
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(part).map_err(io)?;
-    // Two processes that want the same file write it one after the other.
-    file.lock().map_err(io)?;
     let mut fetching =
         Fetching { client, wanted, options, part, file: &mut file, hash: Sha256::new(), have: 0 };
     fetching.resume()?;

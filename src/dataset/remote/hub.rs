@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::client::{Answer, Client, Follow, passing};
-use super::fetch::{Wanted, beside, fetch};
+use super::fetch::{Wanted, beside, fetch, lock};
 use super::names::{below, check_dataset, check_revision, escaped, is_hash};
 use super::options::{RemoteOptions, environment};
 use crate::dataset::container::{Container, Form};
@@ -109,6 +109,8 @@ impl Hub<'_> {
         let (hash, size) = self.about(&url, name)?;
         let blobs = self.folder.join("blobs");
         let blob = blobs.join(&hash);
+        let locks = self.folder.with_file_name(".locks").join(self.folder.file_name().unwrap_or_default());
+        let _lock = lock(&locks.join(format!("{hash}.lock")))?;
         if !blob.is_file() {
             std::fs::create_dir_all(&blobs).map_err(|e| Error::io(&blobs, e))?;
             // A large file's hash is its SHA-256, a small one's that of git.
