@@ -20,6 +20,7 @@ mod schema;
 mod show;
 mod split;
 mod table;
+mod view;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -35,13 +36,17 @@ pub use problems::ProblemKind;
 pub use recipe::{Part, Recipe, Step};
 pub use report::{Lengths, ProblemCount, Report};
 pub use schema::RowSchema;
-pub use write::Written;
+pub use write::{Extra, Layout, Losses, Misfit, Misfits, WriteOptions, Written};
 
 use crate::error::{Error, Result};
+pub use crate::files::Existing;
 use crate::image;
 use crate::text::{Message, Role};
 use problems::Problem;
 use table::Rows;
+
+/// Rows that one thread works on at a time.
+const PIECE: usize = 4096;
 
 /// Rows of conversations, in one canonical table.
 ///
@@ -119,9 +124,12 @@ impl Dataset {
         self.0.recipe.path.clone()
     }
 
-    /// The canonical table: id, line (of the file, from 1), system, messages (a list of role,
-    /// content, name, tool_calls, weight), tools, source (the schema that the row was read from)
-    /// and extra (a JSON object of what has no other place).
+    /// The canonical table: id, given (whether the file gave it), line (of the file, from 1), number
+    /// (of the record), system, messages (a list of role, content, name, tool_calls, weight; of a
+    /// preference its prompt), tools, text (of a row that is no conversation), chosen and rejected
+    /// (lists like messages), label, source (the schema that the row was read from) and extra (a JSON
+    /// object of what has no other place: the keys that no schema knows, and under `lorascope` how
+    /// the row was laid out where that is not as its schema has it).
     pub fn frame(&self) -> DataFrame {
         self.0.frame.clone()
     }
@@ -157,9 +165,20 @@ impl Dataset {
     /// Works on all rows, some consecutive ones at a time, on all processors. `work` is given the
     /// rows and the number of the first of them; the results come in the order of the rows.
     fn pieces<T: Send>(&self, work: impl Fn(Rows<'_>, usize) -> Result<T> + Sync) -> Result<Vec<T>> {
-        const PIECE: usize = 4096;
-        let starts: Vec<usize> = (0..self.len()).step_by(PIECE).collect();
-        let piece = |start: usize| work(Rows::of(&self.0.frame.slice(start as i64, PIECE))?, start);
+        self.pieces_of(0..self.len(), work)
+    }
+
+    /// The same for some of the rows; each piece but the last has [`PIECE`] rows.
+    fn pieces_of<T: Send>(
+        &self,
+        range: std::ops::Range<usize>,
+        work: impl Fn(Rows<'_>, usize) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let starts: Vec<usize> = range.clone().step_by(PIECE).collect();
+        let piece = |start: usize| {
+            let len = PIECE.min(range.end - start);
+            work(Rows::of(&self.0.frame.slice(start as i64, len))?, start)
+        };
         starts.into_par_iter().map(piece).collect()
     }
 
@@ -168,6 +187,8 @@ impl Dataset {
     }
 
     /// The messages of row `i`, counted from 0; a system text comes first.
+    ///
+    /// Of a preference, the prompt and the chosen answer; of a row that is plain text, none.
     ///
     /// # Errors
     /// If there is no row `i`.

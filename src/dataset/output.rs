@@ -93,6 +93,12 @@ impl Output {
         }
         let file = self.file.into_inner().map_err(|e| Error::io(&self.path, e.into_error()))?;
         files::place(file, &self.path, self.existing)?;
-        Ok(Written { path: self.path, rows: self.rows, bytes: self.bytes, lost: self.lost })
+        Ok(Written {
+            path: self.path,
+            rows: self.rows,
+            bytes: self.bytes,
+            lost: self.lost,
+            ..Written::default()
+        })
     }
 }

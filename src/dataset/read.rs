@@ -1,18 +1,15 @@
 //! Opening a file: blocks of records, parsed in parallel, into the canonical table.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use polars::prelude::{DataFrame, InitHashMaps, PlHashMap};
 use rayon::prelude::*;
-use serde::de::IgnoredAny;
 
 use super::container::{Block, Blocks, Record as Place};
-use super::fix::check;
+use super::map;
 use super::options::ReadOptions;
 use super::problems::{Problem, ProblemKind};
-use super::record::Record;
-use super::schema::{Fault, KNOWN, Row, canonical};
+use super::schema::{self, KNOWN, Rejected, Row};
 use super::table::{Builder, Rows, made_up_id};
 use crate::error::{Error, Result};
 
@@ -26,6 +23,9 @@ pub(super) struct Read {
 
 /// Reads all rows of a file.
 pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<Read> {
+    if let Some(map) = &options.map {
+        map.check()?;
+    }
     let mut blocks = Blocks::open(path)?;
     let parsed = blocks.by_ref().par_bridge().map(|block| parse(&block?, options));
     let mut parsed: Vec<Parsed> = parsed.collect::<Result<_>>()?;
@@ -34,6 +34,7 @@ pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<Read> {
     let records: usize = parsed.iter().map(|part| part.records).sum();
     let mut problems: Vec<Problem> =
         parsed.iter_mut().flat_map(|p| std::mem::take(&mut p.problems)).collect();
+    let proposal = parsed.iter_mut().find_map(|part| part.proposal.take());
     let mut frames = parsed.into_iter().map(|part| part.frame);
     let mut frame = match frames.next() {
         Some(first) => first,
@@ -43,7 +44,7 @@ pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<Read> {
         frame.vstack_mut_owned(more)?;
     }
     if frame.height() == 0 {
-        return Err(nothing(records, &problems).path(path));
+        return Err(nothing(records, &problems, proposal).path(path));
     }
     frame.rechunk_mut_par();
     doubles(Rows::of(&frame)?, &mut problems);
@@ -57,11 +58,14 @@ struct Parsed {
     records: usize,
     frame: DataFrame,
     problems: Vec<Problem>,
+    /// A map for the first record of no known schema.
+    proposal: Option<String>,
 }
 
 fn parse(block: &Block, options: &ReadOptions) -> Result<Parsed> {
     let mut builder = Builder::default();
     let mut problems = Vec::new();
+    let mut proposal = None;
     // One check for the whole block; only a block that fails it is checked record by record.
     let whole = std::str::from_utf8(&block.bytes).ok();
     for place in &block.records {
@@ -89,40 +93,33 @@ fn parse(block: &Block, options: &ReadOptions) -> Result<Parsed> {
                 note_breaks(&row, place, &mut problems);
                 builder.push(&row, place.line, place.number)?;
             }
-            Err(problem) => problems.push(problem),
+            Err(problem) => {
+                if problem.kind == ProblemKind::UnknownSchema && proposal.is_none() {
+                    proposal = map::proposal(text);
+                }
+                problems.push(problem);
+            }
         }
     }
     if let Some((line, what)) = block.fault {
         problems.push(Problem { line, id: None, kind: ProblemKind::BrokenJson, what: what.into() });
     }
-    Ok(Parsed { index: block.index, records: block.records.len(), frame: builder.finish()?, problems })
-}
-
-fn row<'a>(text: &'a str, place: &Place, options: &ReadOptions) -> Result<Row<'a>, Problem> {
-    let record: Record = serde_json::from_str(text).map_err(|e| unreadable(text, place, &e))?;
-    let row = canonical(record, options).and_then(|row| check(&row.turns).map(|()| row));
-    row.map_err(|(kind, what): Fault| {
-        let id = serde_json::from_str::<Record>(text).ok().and_then(|r| r.id.map(Cow::into_owned));
-        Problem { line: place.line, id, kind, what }
+    Ok(Parsed {
+        index: block.index,
+        records: block.records.len(),
+        frame: builder.finish()?,
+        problems,
+        proposal,
     })
 }
 
-/// Tells a record that is not JSON from one whose values have the wrong types.
-fn unreadable(text: &str, place: &Place, error: &serde_json::Error) -> Problem {
-    let (kind, error, line) = match serde_json::from_str::<IgnoredAny>(text) {
-        Err(broken) => {
-            // serde_json counts lines from 1 within the record, and 0 where it knows none.
-            let line = place.line + (broken.line() as u32).saturating_sub(1);
-            (ProblemKind::BrokenJson, broken.to_string(), line)
-        }
-        Ok(_) => (ProblemKind::WrongType, error.to_string(), place.line),
-    };
-    let message = error.split(" at line ").next().unwrap_or_default();
-    let what = match (kind, error.rsplit_once(" column ")) {
-        (ProblemKind::BrokenJson, Some((_, column))) => format!("{message}, at column {column}"),
-        _ => message.to_string(),
-    };
-    Problem { line, id: None, kind, what: what.into() }
+fn row<'a>(text: &'a str, place: &Place, options: &ReadOptions) -> Result<Row<'a>, Problem> {
+    schema::read(text, options).map_err(|Rejected { kind, what, id, line }| Problem {
+        line: place.line + line,
+        id,
+        kind,
+        what,
+    })
 }
 
 fn note_breaks(row: &Row<'_>, place: &Place, problems: &mut Vec<Problem>) {
@@ -159,7 +156,7 @@ fn doubles(rows: Rows<'_>, problems: &mut Vec<Problem>) {
 }
 
 /// No record of the file is a row: says why, by the first fault.
-fn nothing(records: usize, problems: &[Problem]) -> Error {
+fn nothing(records: usize, problems: &[Problem], proposal: Option<String>) -> Error {
     let Some(first) = problems.first() else {
         return Error::format("the file holds no records")
             .help("name a file that holds JSON lines or a JSON array");
@@ -174,7 +171,13 @@ fn nothing(records: usize, problems: &[Problem]) -> Error {
                 .help("name a file that holds one JSON object a line, or an array of objects")
         }
         ProblemKind::UnknownSchema => {
-            Error::format(format_args!("{count}: {}", first.what)).help(format_args!("known are {KNOWN}"))
+            let error = Error::format(format_args!("{count}: {}", first.what));
+            match proposal {
+                None => error.help(format_args!("known are {KNOWN}")),
+                Some(map) => error.help(format_args!(
+                    "known are {KNOWN}; or say what is what: Dataset::open_as(path, {map})"
+                )),
+            }
         }
         kind => Error::format(format_args!("{count}: {kind}, {}", first.what)).help(kind.fix()),
     };
