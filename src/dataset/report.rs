@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::Dataset;
+use super::look::characters;
 use super::problems::ProblemKind;
-use super::{Dataset, characters};
+use super::table::Rows;
 use crate::display::{Align, Bundle, Progress, Show, Table, Text, thousands};
 use crate::error::Result;
 use crate::plot::{self, Figure};
@@ -125,16 +127,15 @@ impl Dataset {
 
     /// The report; `tokens` are the lengths of the rows, `None` for a row that was refused.
     fn report_on(&self, tokens: Option<Vec<Option<u64>>>) -> Result<Report> {
-        let rows = self.rows()?;
-        let all = 0..rows.len();
-        let chars: Vec<u64> = all.clone().into_par_iter().map(|i| characters(rows, i) as u64).collect();
-        let turns = all.clone().map(|i| rows.turns(i).len() as u64).collect();
+        let chars: Vec<u64> = self.counted(|rows, i| characters(rows, i) as u64)?;
+        let turns = self.counted(|rows, i| rows.turns(i).len() as u64)?;
+        let lines = self.counted(|rows, i| rows.line(i))?;
         let characters = Lengths::of(chars.clone());
-        let mut problems = self.problem_counts();
+        let mut problems = self.problem_counts()?;
         let (tokens, histogram) = match tokens {
             None => (None, histogram("characters", &chars)?),
             Some(tokens) => {
-                let refused = all.clone().filter(|&i| tokens[i].is_none()).map(|i| rows.line(i));
+                let refused = lines.iter().zip(&tokens).filter(|(_, t)| t.is_none()).map(|(line, _)| *line);
                 problems.extend(ProblemCount::of(ProblemKind::TemplateRefuses, refused));
                 let known: Vec<u64> = tokens.into_iter().flatten().collect();
                 let lengths = Lengths::of(known.clone());
@@ -143,18 +144,29 @@ impl Dataset {
         };
         let mut roles: BTreeMap<String, u64> = BTreeMap::new();
         let mut sources: BTreeMap<String, u64> = BTreeMap::new();
-        for i in all {
-            let system = rows.system(i).map(|_| "system");
-            for role in system.into_iter().chain(rows.turns(i).map(|turn| turn.role)) {
-                *roles.entry(role.to_string()).or_default() += 1;
+        let tallies = self.pieces(|rows, _| {
+            let (mut roles, mut sources) = (BTreeMap::new(), BTreeMap::new());
+            for i in 0..rows.len() {
+                let system = rows.system(i).map(|_| "system");
+                for role in system.into_iter().chain(rows.turns(i).map(|turn| turn.role)) {
+                    *roles.entry(role).or_insert(0u64) += 1;
+                }
+                *sources.entry(rows.source(i)).or_insert(0u64) += 1;
             }
-            *sources.entry(rows.source(i).to_string()).or_default() += 1;
+            let owned = |tally: BTreeMap<&str, u64>| {
+                tally.into_iter().map(|(name, n)| (name.to_string(), n)).collect::<Vec<_>>()
+            };
+            Ok((owned(roles), owned(sources)))
+        })?;
+        for (said, read) in tallies {
+            said.into_iter().for_each(|(role, n)| *roles.entry(role).or_default() += n);
+            read.into_iter().for_each(|(source, n)| *sources.entry(source).or_default() += n);
         }
         let number = |of: &dyn Fn(ProblemKind) -> bool| {
             problems.iter().filter(|p| of(p.kind)).map(|p| p.count).sum::<u64>()
         };
         Ok(Report {
-            rows: rows.len() as u64,
+            rows: self.len() as u64,
             turns: Lengths::of(turns),
             characters,
             tokens,
@@ -168,15 +180,20 @@ impl Dataset {
     }
 
     /// The faults by kind: those that reject rows first, then the most frequent.
-    fn problem_counts(&self) -> Vec<ProblemCount> {
+    fn problem_counts(&self) -> Result<Vec<ProblemCount>> {
         let mut lines: BTreeMap<ProblemKind, Vec<u32>> = BTreeMap::new();
-        for problem in &self.0.problems {
+        for problem in self.listed()?.iter().flat_map(|(_, problems)| problems) {
             lines.entry(problem.kind).or_default().push(problem.line);
         }
         let counts = lines.into_iter().filter_map(|(kind, lines)| ProblemCount::of(kind, lines.into_iter()));
         let mut counts: Vec<ProblemCount> = counts.collect();
         counts.sort_by_key(|p| (!p.kind.rejects(), std::cmp::Reverse(p.count)));
-        counts
+        Ok(counts)
+    }
+
+    fn counted<T: Send + Clone>(&self, of: impl Fn(Rows<'_>, usize) -> T + Sync) -> Result<Vec<T>> {
+        let parts = self.pieces(|rows, _| Ok((0..rows.len()).map(|i| of(rows, i)).collect::<Vec<T>>()))?;
+        Ok(parts.concat())
     }
 }
 

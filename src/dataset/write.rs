@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
 use super::Dataset;
 use super::output::Output;
 use super::schema::{RowSchema, call_to_text};
@@ -12,9 +10,6 @@ use super::table::{Rows, Spoken, made_up_id};
 use crate::display::{Bundle, Show, Text, bytes, neutral, thousands};
 use crate::error::{Error, Result};
 use crate::files::Existing;
-
-/// Rows that one thread turns into text at a time.
-const PIECE: usize = 2048;
 
 /// What [`Dataset::write`] wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,22 +69,14 @@ impl Dataset {
 
     fn write_as(&self, path: &Path, schema: RowSchema, existing: Existing) -> Result<Written> {
         let mut output = Output::create(path, existing)?;
-        let rows = self.rows()?;
-        let starts: Vec<usize> = (0..rows.len()).step_by(PIECE).collect();
-        // A few pieces a thread at once: the text of the whole file is never in memory.
-        for batch in starts.chunks(4 * rayon::current_num_threads()) {
-            let pieces: Vec<Piece> = batch
-                .par_iter()
-                .map(|&start| Piece::of(rows, start..rows.len().min(start + PIECE), schema, output.between()))
-                .collect::<Result<_>>()
-                .map_err(|e| e.path(&self.0.recipe.path))?;
-            for piece in pieces {
-                output.rows(&piece.text, piece.rows)?;
-                for (what, count) in piece.lost {
-                    output.lost(what, count);
-                }
-            }
-        }
+        let between = output.between();
+        let work = |rows: Rows<'_>, _| Piece::of(rows, 0..rows.len(), schema, between);
+        self.in_order(work, |piece| {
+            output.rows(&piece.text, piece.rows)?;
+            piece.lost.into_iter().for_each(|(what, count)| output.lost(what, count));
+            Ok(())
+        })
+        .map_err(|e| e.path(self.path()))?;
         output.finish()
     }
 }
