@@ -128,7 +128,7 @@ fn faults_are_listed_and_not_fatal() {
         (12, "wrong type", "rejected", "invalid type: sequence, expected an object"),
         (13, "leading line breaks", "kept", "a turn begins with line breaks"),
         (14, "duplicate id", "kept", "has the id of the row in line 13"),
-        (14, "duplicate row", "kept", "says the same as row-1 in line 1"),
+        (14, "duplicate row", "kept", "says the same as the row in line 1"),
         (15, "wrong type", "rejected", "messages[0] does not say who speaks"),
         (
             16,

@@ -86,8 +86,9 @@ fn slices_and_filters() {
     let error = data.filter(col("nothing").gt(lit(8))).unwrap_err();
     assert!(error.is_input());
     let text = error.to_string();
-    assert!(text.starts_with("the filter cannot be used: ") && text.contains("nothing"), "{text}");
-    assert!(text.ends_with("see columns() and frame() for the columns that it may name"), "{text}");
+    assert!(text.starts_with("no column is called \"nothing\"; the columns are id, line, "), "{text}");
+    let error = data.filter(col("turns").add(lit(1))).unwrap_err().to_string();
+    assert!(error.starts_with("the expression cannot be used: "), "{error}");
 
     let columns = data.columns().unwrap();
     assert_eq!(
@@ -207,7 +208,9 @@ fn the_committed_file_has_its_faults_in_the_report() {
         data.problems().unwrap().height()
     );
     let text = report.to_string();
-    for part in ["1,999 rows · 1 rejected", "broken JSON", "repair the line in the file", "trim the turn"] {
+    for part in
+        ["1,999 rows · 1 rejected", "broken JSON", "repair the line in the file", "Fix::Trim, or trim()"]
+    {
         assert!(text.contains(part), "{part} in {text}");
     }
     let (train, _) = data.split(0.5, 1).unwrap();

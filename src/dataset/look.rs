@@ -265,6 +265,13 @@ impl Dataset {
             }
         }
         let named = |name: &str| any || names.iter().any(|wanted| wanted == name);
+        let flats = || FLAT.iter().chain(&TEXTS).map(|flat| flat.name);
+        let all =
+            || flats().chain(TOKENS).chain(CANONICAL.into_iter().skip(2).filter(|name| *name != "source"));
+        if let Some(name) = names.iter().find(|name| !all().any(|known| known == *name)) {
+            return Err(Error::input(format_args!("no column is called {name:?}"))
+                .help(format_args!("the columns are {}", all().collect::<Vec<_>>().join(", "))));
+        }
         let mut columns = self.flat(named)?;
         if TOKENS.iter().any(|name| named(name)) && (self.tokenizer().is_some() || !any) {
             columns.extend(self.token_columns()?);
@@ -279,7 +286,7 @@ impl Dataset {
         let frame = DataFrame::new(self.len(), columns)?.lazy();
         let rows = query(frame).select([col(ROW)]).collect().map_err(|e| {
             Error::input(format_args!("the expression cannot be used: {e}"))
-                .help("see columns() and frame() for the columns that it may name")
+                .help("see columns() and frame() for the columns and their types")
         })?;
         Ok(rows.column(ROW)?.u32()?.into_no_null_iter().collect())
     }
