@@ -8,7 +8,9 @@
 mod container;
 mod fix;
 pub mod generate;
+pub mod language;
 mod map;
+pub mod near;
 mod options;
 mod output;
 mod problems;
@@ -33,7 +35,10 @@ pub use map::Map;
 pub use options::{Join, OnFault, ReadOptions};
 pub use problems::ProblemKind;
 pub use recipe::{Part, Recipe, Step};
-pub use report::{Lengths, ProblemCount, Report};
+pub use report::{
+    Cluster, Cut, Duplicates, Lengths, Opening, Packing, Padding, ProblemCount, Report, ReportConfig,
+    RowBrief, Sample, Spread, Unit,
+};
 pub use schema::RowSchema;
 pub use write::Written;
 
