@@ -1,15 +1,14 @@
 //! Columns to look at and to filter by, and the tables that polars works on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use polars::prelude::*;
 
 use super::source::Source;
 use super::table::Rows;
-use super::{Dataset, conversation};
-use crate::display::Progress;
+use super::tokens::Tokens;
+use super::{Dataset, language};
 use crate::error::{Error, Result};
-use crate::text::Tokenizer;
 
 /// The columns of the canonical table that are for users.
 const CANONICAL: [&str; 7] = ["id", "line", "system", "messages", "tools", "source", "extra"];
@@ -20,12 +19,13 @@ struct Flat {
 }
 
 /// The flat columns, in the order of [`Dataset::columns`].
-const FLAT: [Flat; 5] = [
+const FLAT: [Flat; 6] = [
     Flat { name: "id", of: |rows| texts("id", rows, |rows, i| rows.id(i)) },
     Flat { name: "line", of: |rows| numbers("line", rows, |rows, i| rows.line(i)) },
     Flat { name: "source", of: |rows| texts("source", rows, |rows, i| rows.source(i)) },
     Flat { name: "turns", of: |rows| numbers("turns", rows, |rows, i| rows.turns(i).len() as u32) },
     Flat { name: "chars", of: |rows| numbers("chars", rows, |rows, i| characters(rows, i) as u32) },
+    Flat { name: "lang", of: |rows| texts("lang", rows, lang) },
 ];
 const TEXTS: [Flat; 2] = [
     Flat { name: "first_user", of: |rows| texts("first_user", rows, first_user) },
@@ -43,71 +43,7 @@ fn numbers(name: &str, rows: Rows<'_>, of: impl Fn(Rows<'_>, usize) -> u32) -> C
     Column::new(name.into(), (0..rows.len()).map(|i| of(rows, i)).collect::<Vec<_>>())
 }
 
-/// Tokens of each row under the chat template; `None` for a row that it refuses.
-#[derive(Debug)]
-pub(super) struct Tokens(Vec<Option<(u32, u32)>>);
-
-impl Tokens {
-    /// All tokens of row `i`, and those that are trained on.
-    pub fn of(&self, i: usize) -> Option<(u32, u32)> {
-        self.0.get(i).copied().flatten()
-    }
-}
-
 impl Dataset {
-    /// The same rows, with the tokenizer and chat template of a model: from now on tokens are known
-    /// to the report, to the columns `tokens` and `answer_tokens`, and to [`row`](Self::row).
-    pub fn for_tokenizer(&self, tokenizer: &Tokenizer) -> Self {
-        let inner = &self.0;
-        let new = Self::of(
-            inner.origin.clone(),
-            inner.sources.clone(),
-            inner.rows.clone(),
-            inner.steps.clone(),
-            Some(tokenizer.clone()),
-        );
-        if let Some(store) = inner.store.get() {
-            let _ = new.0.store.set(store.clone());
-        }
-        new
-    }
-
-    /// The tokenizer that [`for_tokenizer`](Self::for_tokenizer) bound.
-    pub fn tokenizer(&self) -> Option<&Tokenizer> {
-        self.0.tokenizer.as_ref()
-    }
-
-    /// The tokens of every row, counted the first time.
-    pub(super) fn tokens(&self) -> Result<Arc<Tokens>> {
-        if let Some(tokens) = self.0.tokens.get() {
-            return Ok(tokens.clone());
-        }
-        let tokenizer = self.tokenizer().ok_or_else(|| {
-            Error::state("tokens are not known without a tokenizer")
-                .help("say data.for_model(&model) or data.for_tokenizer(&tokenizer) first")
-        })?;
-        let refusal = Mutex::new(None);
-        let progress = Mutex::new(Progress::new("counting tokens", self.len() as u64));
-        let counted = self.pieces(|rows, _| {
-            let count = |i| match tokenizer.example(&conversation(rows, i), rows.tools(i)) {
-                Ok(example) => Some((example.len() as u32, example.trained_tokens() as u32)),
-                Err(error) => {
-                    refusal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                    None
-                }
-            };
-            let counts: Vec<_> = (0..rows.len()).map(count).collect();
-            progress.lock().unwrap_or_else(PoisonError::into_inner).advance(rows.len() as u64, "");
-            Ok(counts)
-        })?;
-        let counts = counted.concat();
-        let refusal = refusal.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = refusal.filter(|_| counts.iter().all(Option::is_none)) {
-            return Err(error);
-        }
-        Ok(self.0.tokens.get_or_init(|| Arc::new(Tokens(counts))).clone())
-    }
-
     /// The canonical table, lazily: id, line (of the file, from 1), system, messages (a list of
     /// role, content, name, tool_calls, weight), tools, text, chosen, rejected, label, source (the
     /// schema that the row was read from) and extra (a JSON object of what has no other place).
@@ -241,10 +177,13 @@ impl Dataset {
 
     fn token_columns(&self) -> Result<[Column; 2]> {
         let tokens = self.tokens()?;
-        let column = |name: &str, of: fn((u32, u32)) -> u32| {
-            Column::new(name.into(), tokens.0.iter().map(|count| count.map(of)).collect::<Vec<_>>())
+        let column = |name: &str, of: fn(&Tokens) -> u32| {
+            Column::new(
+                name.into(),
+                tokens.iter().map(|counted| counted.as_ref().ok().map(of)).collect::<Vec<_>>(),
+            )
         };
-        Ok([column(TOKENS[0], |count| count.0), column(TOKENS[1], |count| count.1)])
+        Ok([column(TOKENS[0], |count| count.all), column(TOKENS[1], |count| count.trained)])
     }
 
     /// The numbers of the rows that a query leaves, in its order. The query is given a table of the
@@ -289,6 +228,15 @@ impl Dataset {
                 .help("see columns() and frame() for the columns and their types")
         })?;
         Ok(rows.column(ROW)?.u32()?.into_no_null_iter().collect())
+    }
+}
+
+/// The language of what the user and the assistant say first and last.
+fn lang(rows: Rows<'_>, i: usize) -> &'static str {
+    match language::of(first_user(rows, i)) {
+        // Too few letters to tell.
+        "und" => language::of(last_answer(rows, i)),
+        code => code,
     }
 }
 

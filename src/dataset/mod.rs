@@ -9,10 +9,13 @@ mod chat;
 mod container;
 mod fix;
 pub mod generate;
+pub mod language;
 mod look;
 mod map;
+pub mod near;
 mod options;
 mod output;
+mod overlap;
 mod problems;
 mod read;
 mod recipe;
@@ -25,6 +28,7 @@ mod split;
 mod steps;
 mod store;
 mod table;
+mod tokens;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -37,9 +41,13 @@ pub use chat::Chat;
 pub use fix::{Fix, Fixes};
 pub use map::Map;
 pub use options::{Join, OnFault, ReadOptions};
-pub use problems::ProblemKind;
+pub use overlap::{Overlap, Shared};
+pub use problems::{Outcome, ProblemKind};
 pub use recipe::{Keep, Part, Recipe, Step};
-pub use report::{Lengths, ProblemCount, Report};
+pub use report::{
+    Cluster, Cut, Duplicates, Lengths, Opening, Packing, Padding, ProblemCount, Report, ReportConfig,
+    RowBrief, Sample, Spread, Unit,
+};
 pub use schema::RowSchema;
 pub use steps::Order;
 pub use write::Written;
@@ -91,8 +99,8 @@ struct Inner {
     rows: Option<Arc<[u32]>>,
     steps: Vec<Done>,
     tokenizer: Option<Tokenizer>,
-    /// What [`Dataset::lengths`] counted.
-    tokens: OnceLock<Arc<look::Tokens>>,
+    /// The tokens of every row, once they are counted.
+    tokens: OnceLock<Arc<Vec<tokens::Counted>>>,
 }
 
 /// A step that was taken, and how many rows there were before and after.

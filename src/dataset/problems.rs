@@ -104,20 +104,24 @@ impl std::fmt::Display for ProblemKind {
 }
 
 /// What became of the row that has a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Outcome {
+pub enum Outcome {
+    /// The record is no row of the dataset.
     Rejected,
+    /// The row is as it was in the file.
     Kept,
+    /// The row was repaired, and the repair took the fault away.
     Repaired,
 }
 
 impl Outcome {
-    pub fn kept(repaired: bool) -> Self {
+    pub(super) fn kept(repaired: bool) -> Self {
         if repaired { Self::Repaired } else { Self::Kept }
     }
 
-    fn name(self) -> &'static str {
+    /// Its name in tables: `rejected`, `kept`, `repaired`.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Rejected => "rejected",
             Self::Kept => "kept",

@@ -72,6 +72,11 @@ pub enum Step {
     },
     /// Later rows that say what an earlier one says went.
     Dedup,
+    /// Later rows that are nearly an earlier one went.
+    DedupNear {
+        /// The least similarity of two rows that count as one.
+        threshold: f64,
+    },
     /// Rows with a fault went.
     DropProblems,
     /// Rows in which a regular expression matches stayed, or went.

@@ -1,6 +1,6 @@
 //! The verbs that make a dataset out of a dataset.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use polars::prelude::*;
@@ -62,7 +62,7 @@ impl Dataset {
     pub fn filter(&self, predicate: Expr) -> Result<Self> {
         let why = format!("filter {predicate}");
         let rows = self.evaluate(predicate.clone(), |frame| frame.filter(predicate))?;
-        self.apply(&Step::Keep { rows, why })
+        self.keep(rows, why)
     }
 
     /// The rows in the order of an expression over the columns that [`filter`](Self::filter) knows,
@@ -77,17 +77,17 @@ impl Dataset {
             .with_maintain_order(true)
             .with_order_descending(order == Order::Descending);
         let rows = self.evaluate(by.clone(), |frame| frame.sort_by_exprs([by], options))?;
-        self.apply(&Step::Keep { rows, why })
+        self.keep(rows, why)
     }
 
     /// Cuts the rows in two: about `fraction` of them, and the rest, each in its old order.
     ///
-    /// Rows whose first user text is the same but for case, white space and punctuation stay on
-    /// one side. The same rows, fraction and seed give the same parts.
+    /// Rows whose first user text is the same but for case, white space and punctuation, rows that
+    /// are nearly the same (see [`near`](super::near)), and rows of the same id stay on one side. The same rows, fraction and seed give the same parts.
     ///
     /// # Errors
     /// If `fraction` is not between 0 and 1, or if the rows cannot be cut in two because all of
-    /// them begin alike.
+    /// them are alike.
     pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self)> {
         let part = |part| self.apply(&Step::Split { fraction, seed, part });
         Ok((part(Part::First)?, part(Part::Second)?))
@@ -149,7 +149,7 @@ impl Dataset {
         let shares: Vec<String> = parts.iter().map(|(_, weight)| weight.to_string()).collect();
         let why = format!("mix {} with seed {seed}", shares.join(" : "));
         let all = others.iter().try_fold((*first).clone(), |all, (data, _)| all.concat(data))?;
-        all.apply(&Step::Keep { rows, why })
+        all.keep(rows, why)
     }
 
     /// Repairs rows: `data.fix(Fix::MergeSameRole | Fix::DropTrailingUser)`. Records that were
@@ -180,6 +180,16 @@ impl Dataset {
         self.apply(&Step::Dedup)
     }
 
+    /// Leaves out the rows that are nearly an earlier one: those of a group of near-duplicates but
+    /// the first (see [`near`](super::near)). A threshold of 0.8 is usual; 1 leaves out what
+    /// differs in white space and case only.
+    ///
+    /// # Errors
+    /// A threshold that is not from 0.5 to 1.
+    pub fn dedup_near(&self, threshold: f64) -> Result<Self> {
+        self.apply(&Step::DedupNear { threshold })
+    }
+
     /// Leaves out the rows that [`problems`](Self::problems) lists.
     ///
     /// # Errors
@@ -204,17 +214,6 @@ impl Dataset {
         self.apply(&Step::Regex { pattern: pattern.into(), keep: Keep::Others })
     }
 
-    /// The rows of at most `n` tokens.
-    ///
-    /// # Errors
-    /// Without [`for_tokenizer`](Self::for_tokenizer); those of counting.
-    pub fn max_tokens(&self, n: usize) -> Result<Self> {
-        let counts = self.tokens()?;
-        let fits = |&row: &u32| counts.of(row as usize).is_some_and(|(all, _)| all as usize <= n);
-        let rows = (0..self.len() as u32).filter(fits).collect();
-        self.apply(&Step::Keep { rows, why: format!("at most {n} tokens") })
-    }
-
     /// What was done to the rows since the file was opened, and how many there were before and
     /// after. [`recipe`](Self::recipe) is the same for machines.
     pub fn steps(&self) -> Table {
@@ -231,6 +230,10 @@ impl Dataset {
             ]);
         }
         table
+    }
+
+    pub(super) fn keep(&self, rows: Vec<u32>, why: String) -> Result<Self> {
+        self.apply(&Step::Keep { rows, why })
     }
 
     /// One step of a recipe.
@@ -260,6 +263,11 @@ impl Dataset {
                 let hashes = self.pieces(|rows, _| Ok(hashes(rows)))?;
                 let first = |(row, hash)| said.insert(hash, ()).is_none().then_some(row);
                 (0u32..).zip(hashes.into_iter().flatten()).filter_map(first).collect()
+            }
+            Step::DedupNear { threshold } => {
+                let clusters = self.signatures()?.clusters(*threshold, self)?;
+                let later: HashSet<u32> = clusters.iter().flat_map(|rows| &rows[1..]).copied().collect();
+                (0..len as u32).filter(|row| !later.contains(row)).collect()
             }
             Step::DropProblems => self.without_problems()?,
             Step::Regex { pattern, keep } => self.by_regex(pattern, *keep)?,
@@ -398,6 +406,7 @@ impl std::fmt::Display for Step {
             Self::Keep { why, .. } => f.write_str(why),
             Self::Sample { n, seed } => write!(f, "sample of {n}, seed {seed}"),
             Self::Dedup => f.write_str("dedup"),
+            Self::DedupNear { threshold } => write!(f, "dedup of near-duplicates from {threshold} on"),
             Self::DropProblems => f.write_str("drop rows with problems"),
             Self::Regex { pattern, keep: Keep::Matching } => write!(f, "rows that match {pattern:?}"),
             Self::Regex { pattern, keep: Keep::Others } => write!(f, "rows that do not match {pattern:?}"),
