@@ -302,6 +302,11 @@ fn newlines(bytes: &[u8]) -> u32 {
     memchr::memchr_iter(b'\n', bytes).count() as u32
 }
 
+/// The files that a path names.
+pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    Ok(vec![path.to_path_buf()])
+}
+
 /// 128 bits in hexadecimal.
 pub(super) fn hex(hash: u128) -> String {
     format!("{hash:032x}")

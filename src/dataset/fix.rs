@@ -123,16 +123,34 @@ pub(super) type Noted = (ProblemKind, Cow<'static, str>, Outcome);
 /// Repairs turns as `fixes` says and looks at what is left: the faults that were repaired or may
 /// stay, or the one for which the row cannot be used.
 pub(super) fn examine(turns: &mut Vec<Turn<'_>>, fixes: Fixes) -> Result<Vec<Noted>, Fault> {
-    let mut noted = Vec::new();
     if fixes.is_empty() && is_plain(turns) {
-        return Ok(noted);
+        return Ok(Vec::new());
     }
-    controls(turns, fixes, &mut noted);
-    trim(turns, fixes, &mut noted);
+    let mut noted = tidy(turns, fixes);
     empty(turns, fixes, &mut noted)?;
     ends(turns, fixes, &mut noted)?;
     same_role(turns, fixes, &mut noted);
     Ok(noted)
+}
+
+/// Looks at each turn's text alone.
+pub(super) fn tidy(turns: &mut [Turn<'_>], fixes: Fixes) -> Vec<Noted> {
+    let mut noted = Vec::new();
+    controls(turns, fixes, &mut noted);
+    trim(turns, fixes, &mut noted);
+    noted
+}
+
+/// Like [`examine`], for a text that is no conversation.
+pub(super) fn examine_text(text: &mut Cow<'_, str>, fixes: Fixes) -> Result<Vec<Noted>, Fault> {
+    let mut turn = [Turn::new(Role::Assistant, std::mem::take(text))];
+    let noted = tidy(&mut turn, fixes);
+    let [turn] = turn;
+    *text = turn.content;
+    match text.trim().is_empty() {
+        true => Err((ProblemKind::EmptyTurn, "the text says nothing".into())),
+        false => Ok(noted),
+    }
 }
 
 /// The ordinary row at a glance: user and assistant in turn, none empty, nothing odd in them.

@@ -11,7 +11,8 @@ use super::{Dataset, language};
 use crate::error::{Error, Result};
 
 /// The columns of the canonical table that are for users.
-const CANONICAL: [&str; 7] = ["id", "line", "system", "messages", "tools", "source", "extra"];
+const CANONICAL: [&str; 11] =
+    ["id", "line", "system", "messages", "tools", "text", "chosen", "rejected", "label", "source", "extra"];
 /// A column that is worked out from a row alone.
 struct Flat {
     name: &'static str,
@@ -25,7 +26,7 @@ const FLAT: [Flat; 6] = [
     Flat { name: "source", of: |rows| texts("source", rows, |rows, i| rows.source(i)) },
     Flat { name: "turns", of: |rows| numbers("turns", rows, |rows, i| rows.turns(i).len() as u32) },
     Flat { name: "chars", of: |rows| numbers("chars", rows, |rows, i| characters(rows, i) as u32) },
-    Flat { name: "lang", of: |rows| texts("lang", rows, lang) },
+    Flat { name: "lang", of: |rows| texts("lang", rows, |rows, i| lang(rows, i)) },
 ];
 const TEXTS: [Flat; 2] = [
     Flat { name: "first_user", of: |rows| texts("first_user", rows, first_user) },
@@ -45,8 +46,11 @@ fn numbers(name: &str, rows: Rows<'_>, of: impl Fn(Rows<'_>, usize) -> u32) -> C
 
 impl Dataset {
     /// The canonical table, lazily: id, line (of the file, from 1), system, messages (a list of
-    /// role, content, name, tool_calls, weight), tools, text, chosen, rejected, label, source (the
-    /// schema that the row was read from) and extra (a JSON object of what has no other place).
+    /// role, content, name, tool_calls, weight; of a preference its prompt), tools, text (of a row
+    /// that is no conversation), chosen and rejected (lists like messages), label, source (the schema
+    /// that the row was read from) and extra (a JSON object of what has no other place: the keys that
+    /// no schema knows, and under `lorascope` how the row was laid out where that is not as its
+    /// schema has it).
     ///
     /// A big file is scanned from its Parquet cache, so that only what a query needs is read.
     ///

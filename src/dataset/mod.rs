@@ -7,6 +7,7 @@
 mod cache;
 mod chat;
 mod container;
+mod convert;
 mod fix;
 pub mod generate;
 pub mod language;
@@ -29,6 +30,7 @@ mod steps;
 mod store;
 mod table;
 mod tokens;
+mod view;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +40,7 @@ use polars::prelude::*;
 use rayon::prelude::*;
 
 pub use chat::Chat;
+pub use convert::{Converted, convert};
 pub use fix::{Fix, Fixes};
 pub use map::Map;
 pub use options::{Join, OnFault, ReadOptions};
@@ -50,9 +53,10 @@ pub use report::{
 };
 pub use schema::RowSchema;
 pub use steps::Order;
-pub use write::Written;
+pub use write::{Extra, Layout, Losses, Misfit, Misfits, WriteOptions, Written};
 
 use crate::error::{Error, Result};
+pub use crate::files::Existing;
 use crate::image;
 use crate::text::{Message, Role, Tokenizer};
 use problems::Problem;
@@ -154,7 +158,7 @@ impl Dataset {
     pub fn open_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self> {
         image::check()?;
         let path = path.as_ref();
-        let files = vec![path.to_path_buf()];
+        let files = container::files(path)?;
         let size: u64 = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|m| m.len()).sum();
         let place = if size > BIG { Place::Cache } else { Place::Memory };
         let open = |file: &PathBuf| Source::open(file, options, place).map(Arc::new);
@@ -268,7 +272,8 @@ impl Dataset {
         Ok(look(Rows::of(&frame)?, place))
     }
 
-    /// The messages of row `i`, counted from 0; a system text comes first.
+    /// The messages of row `i`, counted from 0; a system text comes first. Of a preference these are
+    /// the prompt and the chosen answer; a row of plain text has none.
     ///
     /// # Errors
     /// If there is no row `i`.

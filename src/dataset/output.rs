@@ -23,6 +23,11 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// Whether rows go to this file as they are, without columns.
+    pub fn is_json(path: &Path) -> bool {
+        matches!(path.extension().and_then(|e| e.to_str()), Some("jsonl" | "ndjson" | "json"))
+    }
+
     pub fn create(path: &Path, existing: Existing) -> Result<Self> {
         let container = match path.extension().and_then(|e| e.to_str()) {
             Some("jsonl" | "ndjson") => Container::Lines,
@@ -93,6 +98,12 @@ impl Output {
         }
         let file = self.file.into_inner().map_err(|e| Error::io(&self.path, e.into_error()))?;
         files::place(file, &self.path, self.existing)?;
-        Ok(Written { path: self.path, rows: self.rows, bytes: self.bytes, lost: self.lost })
+        Ok(Written {
+            path: self.path,
+            rows: self.rows,
+            bytes: self.bytes,
+            lost: self.lost,
+            ..Written::default()
+        })
     }
 }

@@ -143,6 +143,13 @@ pub(super) struct Problem {
 }
 
 impl Problem {
+    /// The fault as an error, where the first one is to be one.
+    pub fn error(&self) -> Error {
+        Error::format(format_args!("{}: {}", self.kind, self.what))
+            .line(self.line.into())
+            .help(self.kind.fix())
+    }
+
     /// The fault of a record that is no row.
     pub fn rejected(line: u32, kind: ProblemKind, what: impl Into<Cow<'static, str>>) -> Self {
         Self { line, row: None, id: None, kind, outcome: Outcome::Rejected, what: what.into() }

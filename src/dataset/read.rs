@@ -1,20 +1,18 @@
 //! Opening a file: blocks of records, parsed in parallel, into the canonical table.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use polars::prelude::{DataFrame, InitHashMaps, PlHashMap};
 use rayon::prelude::*;
-use serde::de::IgnoredAny;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::cache;
 use super::container::{Block, Blocks, Record as Place};
-use super::fix::{Fix, Noted, examine};
+use super::fix::{Fix, Noted};
+use super::map;
 use super::options::{OnFault, ReadOptions};
 use super::problems::{Outcome, Problem, ProblemKind};
-use super::record::Record;
-use super::schema::{Fault, KNOWN, Row, canonical};
+use super::schema::{self, KNOWN, Rejected, Row};
 use super::table::{Builder, Rows, made_up_id};
 use crate::display::Progress;
 use crate::error::{Error, Result};
@@ -35,6 +33,9 @@ pub(super) enum Sink {
 
 /// Reads all rows of a file, into `entry` of the cache or into memory.
 pub(super) fn read(path: &Path, options: &ReadOptions, entry: Option<cache::Entry>) -> Result<Read> {
+    if let Some(map) = &options.map {
+        map.check()?;
+    }
     let mut blocks = Blocks::open(path)?;
     let mut progress = Progress::new(format!("reading {}", name(path)), blocks.progress().1);
     let mut all = Collector { entry, ..Collector::new(options) };
@@ -44,7 +45,7 @@ pub(super) fn read(path: &Path, options: &ReadOptions, entry: Option<cache::Entr
     };
     each_block(&mut blocks, |block| parse(&block, options), take).map_err(|e| e.path(path))?;
     if all.rows == 0 {
-        return Err(nothing(all.records, &all.problems).path(path));
+        return Err(nothing(all.records, &all.problems, all.proposal).path(path));
     }
     all.problems.sort_by_key(|p| (p.line, p.kind));
     let (_, fingerprint) = blocks.fingerprint();
@@ -103,6 +104,8 @@ struct Collector<'a> {
     entry: Option<cache::Entry>,
     sink: Sink,
     problems: Vec<Problem>,
+    /// A map for the first record of no known schema.
+    proposal: Option<String>,
     records: usize,
     rows: u32,
     /// The line of the first row that says something, by the hash of what it says.
@@ -118,6 +121,7 @@ impl<'a> Collector<'a> {
             entry: None,
             sink: Sink::Memory(Vec::new()),
             problems: Vec::new(),
+            proposal: None,
             records: 0,
             rows: 0,
             said: PlHashMap::new(),
@@ -126,15 +130,14 @@ impl<'a> Collector<'a> {
     }
 
     fn take(&mut self, parsed: Parsed) -> Result<()> {
-        let Parsed { records, frame, mut problems, hashes } = parsed;
+        let Parsed { records, frame, mut problems, proposal, hashes } = parsed;
+        self.proposal = self.proposal.take().or(proposal);
         self.doubles(Rows::of(&frame)?, &hashes, &mut problems);
         problems.sort_by_key(|p| (p.line, p.kind));
         if self.options.faults == OnFault::Fail
             && let Some(fault) = problems.iter().find(|p| p.outcome != Outcome::Repaired)
         {
-            return Err(Error::format(format_args!("{}: {}", fault.kind, fault.what))
-                .line(fault.line.into())
-                .help(fault.kind.fix()));
+            return Err(fault.error());
         }
         for problem in &mut problems {
             problem.row = problem.row.map(|row| row + self.rows);
@@ -185,6 +188,7 @@ struct Parsed {
     records: usize,
     frame: DataFrame,
     problems: Vec<Problem>,
+    proposal: Option<String>,
     /// What each row says; see [`Rows::hash`].
     hashes: Vec<u64>,
 }
@@ -192,8 +196,9 @@ struct Parsed {
 fn parse(block: &Block, options: &ReadOptions) -> Result<Parsed> {
     let mut builder = Builder::default();
     let mut problems = Vec::new();
+    let mut proposal = None;
     let mut rows = 0;
-    each_row(block, options, |place, row| {
+    each_row(block, options, |place, text, row| {
         match row {
             Ok((row, noted)) => {
                 builder.push(&row, place.line, place.number)?;
@@ -210,7 +215,12 @@ fn parse(block: &Block, options: &ReadOptions) -> Result<Parsed> {
                 }
                 rows += 1;
             }
-            Err(problem) => problems.push(problem),
+            Err(problem) => {
+                if problem.kind == ProblemKind::UnknownSchema && proposal.is_none() {
+                    proposal = map::proposal(text);
+                }
+                problems.push(problem);
+            }
         }
         Ok(())
     })?;
@@ -220,7 +230,7 @@ fn parse(block: &Block, options: &ReadOptions) -> Result<Parsed> {
     let frame = builder.finish()?;
     let all = Rows::of(&frame)?;
     let hashes = (0..all.len()).map(|i| all.hash(i)).collect();
-    Ok(Parsed { records: block.records.len(), frame, problems, hashes })
+    Ok(Parsed { records: block.records.len(), frame, problems, proposal, hashes })
 }
 
 /// A row and the faults that it may keep, or why a record is none.
@@ -230,7 +240,7 @@ type Tried<'a> = Result<(Row<'a>, Vec<Noted>), Problem>;
 pub(super) fn each_row(
     block: &Block,
     options: &ReadOptions,
-    mut take: impl FnMut(&Place, Tried<'_>) -> Result<()>,
+    mut take: impl FnMut(&Place, &str, Tried<'_>) -> Result<()>,
 ) -> Result<()> {
     // One check for the whole block; only a block that fails it is checked record by record.
     let whole = std::str::from_utf8(&block.bytes).ok();
@@ -242,11 +252,11 @@ pub(super) fn each_row(
         };
         // Without its line break a broken record ends on its own line.
         match text {
-            Ok(text) => take(place, row(text.trim_ascii_end(), place, options))?,
+            Ok(text) => take(place, text, row(text.trim_ascii_end(), place, options))?,
             Err(error) => {
                 let what = format!("byte {} of the record is not UTF-8", error.valid_up_to() + 1);
                 if !options.fixes.has(Fix::ReplaceInvalidUtf8) {
-                    take(place, Err(Problem::rejected(place.line, ProblemKind::InvalidUtf8, what)))?;
+                    take(place, "", Err(Problem::rejected(place.line, ProblemKind::InvalidUtf8, what)))?;
                     continue;
                 }
                 let text = String::from_utf8_lossy(bytes);
@@ -254,7 +264,7 @@ pub(super) fn each_row(
                 if let Ok((_, noted)) = &mut row {
                     noted.push((ProblemKind::InvalidUtf8, what.into(), Outcome::Repaired));
                 }
-                take(place, row)?;
+                take(place, &text, row)?;
             }
         }
     }
@@ -262,37 +272,14 @@ pub(super) fn each_row(
 }
 
 fn row<'a>(text: &'a str, place: &Place, options: &ReadOptions) -> Tried<'a> {
-    let record: Record = serde_json::from_str(text).map_err(|e| unreadable(text, place, &e))?;
-    let row = canonical(record, options).and_then(|mut row| {
-        let noted = examine(&mut row.turns, options.fixes)?;
-        Ok((row, noted))
-    });
-    row.map_err(|(kind, what): Fault| {
-        let id = serde_json::from_str::<Record>(text).ok().and_then(|r| r.id.map(Cow::into_owned));
-        Problem { id, ..Problem::rejected(place.line, kind, what) }
+    schema::read(text, options).map_err(|Rejected { kind, what, id, line }| Problem {
+        id,
+        ..Problem::rejected(place.line + line, kind, what)
     })
 }
 
-/// Tells a record that is not JSON from one whose values have the wrong types.
-fn unreadable(text: &str, place: &Place, error: &serde_json::Error) -> Problem {
-    let (kind, error, line) = match serde_json::from_str::<IgnoredAny>(text) {
-        Err(broken) => {
-            // serde_json counts lines from 1 within the record, and 0 where it knows none.
-            let line = place.line + (broken.line() as u32).saturating_sub(1);
-            (ProblemKind::BrokenJson, broken.to_string(), line)
-        }
-        Ok(_) => (ProblemKind::WrongType, error.to_string(), place.line),
-    };
-    let message = error.split(" at line ").next().unwrap_or_default();
-    let what = match (kind, error.rsplit_once(" column ")) {
-        (ProblemKind::BrokenJson, Some((_, column))) => format!("{message}, at column {column}"),
-        _ => message.to_string(),
-    };
-    Problem::rejected(line, kind, what)
-}
-
 /// No record of the file is a row: says why, by the first fault.
-fn nothing(records: usize, problems: &[Problem]) -> Error {
+fn nothing(records: usize, problems: &[Problem], proposal: Option<String>) -> Error {
     let Some(first) = problems.first() else {
         return Error::format("the file holds no records")
             .help("name a file that holds JSON lines or a JSON array");
@@ -307,7 +294,13 @@ fn nothing(records: usize, problems: &[Problem]) -> Error {
                 .help("name a file that holds one JSON object a line, or an array of objects")
         }
         ProblemKind::UnknownSchema => {
-            Error::format(format_args!("{count}: {}", first.what)).help(format_args!("known are {KNOWN}"))
+            let error = Error::format(format_args!("{count}: {}", first.what));
+            match proposal {
+                None => error.help(format_args!("known are {KNOWN}")),
+                Some(map) => error.help(format_args!(
+                    "known are {KNOWN}; or say what is what: Dataset::open_as(path, {map})"
+                )),
+            }
         }
         kind => Error::format(format_args!("{count}: {kind}, {}", first.what)).help(kind.fix()),
     };

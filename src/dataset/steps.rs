@@ -339,7 +339,8 @@ impl Dataset {
 
     /// The file and the record's number of every row of the sources.
     fn keys(&self) -> Result<Vec<(usize, u32)>> {
-        let numbers = self.pieces(|rows, _| Ok((0..rows.len()).map(|i| rows.line(i)).collect::<Vec<_>>()))?;
+        let numbers =
+            self.pieces(|rows, _| Ok((0..rows.len()).map(|i| rows.number(i)).collect::<Vec<_>>()))?;
         let mut numbers = numbers.into_iter().flatten();
         let mut keys = Vec::new();
         for (n, source) in self.0.sources.iter().enumerate() {
