@@ -25,7 +25,6 @@ pub(super) struct Record {
 /// A piece of the file that holds whole records.
 #[derive(Debug)]
 pub(super) struct Block {
-    pub index: usize,
     pub bytes: Vec<u8>,
     pub records: Vec<Record>,
     /// What is wrong with the file itself at the end of this block.
@@ -51,7 +50,6 @@ pub(super) struct Blocks {
     rest: Vec<u8>,
     line: u32,
     number: u32,
-    index: usize,
     hash: Xxh3,
     size: u64,
     /// The end of the file has been read.
@@ -76,7 +74,6 @@ impl Blocks {
             rest: Vec::new(),
             line: 1,
             number: 1,
-            index: 0,
             hash: Xxh3::new(),
             size: 0,
             ended: false,
@@ -134,6 +131,11 @@ impl Blocks {
         Ok(())
     }
 
+    /// How many of the file's bytes have been read, and how many there are.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.size, self.file.metadata().map_or(self.size, |about| about.len()))
+    }
+
     /// The size and the fingerprint of what was read: all of the file, once the blocks are used up.
     pub fn fingerprint(&self) -> (u64, String) {
         (self.size, hex(self.hash.digest128()))
@@ -159,14 +161,12 @@ impl Blocks {
                 let mut bytes = std::mem::replace(&mut self.rest, Vec::with_capacity(BLOCK));
                 self.rest.extend_from_slice(&bytes[found.end..]);
                 bytes.truncate(found.end);
-                let index = self.index;
-                self.index += 1;
                 self.line = found.line;
                 self.closed = found.closed;
                 if let Some(last) = found.records.last() {
                     self.number = last.number + 1;
                 }
-                return Ok(Some(Block { index, bytes, records: found.records, fault: found.fault }));
+                return Ok(Some(Block { bytes, records: found.records, fault: found.fault }));
             }
             // One record is larger than what was read: look again with twice as much.
             wanted *= 2;
@@ -182,9 +182,7 @@ impl Blocks {
             }
             self.rest.clear();
             if self.ended {
-                let index = self.index;
                 return Ok(fault.map(|fault| Block {
-                    index,
                     bytes: Vec::new(),
                     records: Vec::new(),
                     fault: Some(fault),
@@ -302,6 +300,11 @@ fn element(bytes: &[u8]) -> Option<usize> {
 
 fn newlines(bytes: &[u8]) -> u32 {
     memchr::memchr_iter(b'\n', bytes).count() as u32
+}
+
+/// The files that a path names.
+pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    Ok(vec![path.to_path_buf()])
 }
 
 /// 128 bits in hexadecimal.

@@ -23,6 +23,11 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// Whether rows go to this file as they are, without columns.
+    pub fn is_json(path: &Path) -> bool {
+        matches!(path.extension().and_then(|e| e.to_str()), Some("jsonl" | "ndjson" | "json"))
+    }
+
     pub fn create(path: &Path, existing: Existing) -> Result<Self> {
         let container = match path.extension().and_then(|e| e.to_str()) {
             Some("jsonl" | "ndjson") => Container::Lines,

@@ -142,6 +142,7 @@ pub(super) struct Rows<'a> {
     id: &'a Utf8ViewArray,
     given: &'a BooleanArray,
     line: &'a PrimitiveArray<u32>,
+    number: &'a PrimitiveArray<u32>,
     system: &'a Utf8ViewArray,
     messages: TurnsOf<'a>,
     tools: &'a Utf8ViewArray,
@@ -234,6 +235,7 @@ impl<'a> Rows<'a> {
             id: array(frame, "id")?,
             given: array(frame, "given")?,
             line: array(frame, "line")?,
+            number: array(frame, "number")?,
             system: array(frame, "system")?,
             messages: TurnsOf::of(frame, "messages")?,
             tools: array(frame, "tools")?,
@@ -258,6 +260,10 @@ impl<'a> Rows<'a> {
     }
     pub fn line(&self, i: usize) -> u32 {
         self.line.value(i)
+    }
+    /// The number of the record in its file, from 1.
+    pub fn number(&self, i: usize) -> u32 {
+        self.number.value(i)
     }
     pub fn system(&self, i: usize) -> Option<&'a str> {
         self.system.get(i)

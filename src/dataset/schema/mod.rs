@@ -14,7 +14,7 @@ use std::str::FromStr;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::fix;
+use super::fix::{self, Fixes, Noted};
 use super::options::ReadOptions;
 use super::problems::ProblemKind;
 use super::record::{Broken, Node, Value, doubled};
@@ -191,23 +191,26 @@ impl Row<'_> {
         self.source.map_or(MAPPED, RowSchema::name)
     }
 
-    /// Checks what can be trained on: a conversation, or after a prompt the chosen answer and the
-    /// rejected one, or a text that says something.
-    pub fn check(&self) -> Result<(), Fault> {
-        if let Some(text) = &self.text {
-            return match text.trim().is_empty() {
-                true => Err((ProblemKind::EmptyTurn, "the text says nothing".into())),
-                false => Ok(()),
-            };
+    /// Repairs what `fixes` says, and checks that what is left can be trained on: a conversation, or
+    /// after a prompt the chosen answer and the rejected one, or a text that says something.
+    fn examine(&mut self, fixes: Fixes) -> Result<Vec<Noted>, Fault> {
+        if let Some(text) = &mut self.text {
+            return fix::examine_text(text, fixes);
         }
-        let (Some(chosen), Some(rejected)) = (&self.chosen, &self.rejected) else {
-            return fix::check(&self.turns);
+        let (Some(chosen), Some(rejected)) = (&mut self.chosen, &mut self.rejected) else {
+            return fix::examine(&mut self.turns, fixes);
         };
+        let mut noted = fix::tidy(&mut self.turns, fixes);
         for (name, answer) in [("chosen", chosen), ("rejected", rejected)] {
-            let turns: Vec<Turn<'_>> = self.turns.iter().chain(answer).cloned().collect();
-            fix::check(&turns).map_err(|(kind, what)| (kind, format!("{name}: {what}").into()))?;
+            noted.extend(fix::tidy(answer, fixes));
+            let mut turns: Vec<Turn<'_>> = self.turns.iter().chain(answer.iter()).cloned().collect();
+            fix::examine(&mut turns, Fixes::default())
+                .map_err(|(kind, what)| (kind, format!("{name}: {what}").into()))?;
         }
-        Ok(())
+        // The prompt and both answers may have the same fault.
+        noted.sort_by_key(|(kind, _, _)| *kind);
+        noted.dedup_by_key(|(kind, _, _)| *kind);
+        Ok(noted)
     }
 }
 
@@ -216,11 +219,11 @@ impl Row<'_> {
 /// # Errors
 /// If it is not JSON, if its keys are those of no schema, or twice the same, if a value has the
 /// wrong type, or if its turns make no conversation.
-pub(super) fn read<'a>(text: &'a str, options: &ReadOptions) -> Result<Row<'a>, Rejected> {
+pub(super) fn read<'a>(text: &'a str, options: &ReadOptions) -> Result<(Row<'a>, Vec<Noted>), Rejected> {
     let node = Node::parse(text).map_err(|broken| unreadable(text, broken))?;
     let mut id = None;
     canonical(node, options, &mut id)
-        .and_then(|row| row.check().map(|()| row))
+        .and_then(|mut row| row.examine(options.fixes).map(|noted| (row, noted)))
         .map_err(|(kind, what)| Rejected { kind, what, id, line: 0 })
 }
 

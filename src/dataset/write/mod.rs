@@ -4,16 +4,16 @@ pub(super) mod encode;
 pub(super) mod json;
 pub(super) mod losses;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Dataset;
 use super::output::Output;
 use super::schema::RowSchema;
 use super::table::Rows;
 use super::view::RowView;
-use super::{Dataset, PIECE};
 use crate::display::{Bundle, Show, Text, bytes, neutral, thousands};
 use crate::error::{Error, Result};
 use crate::files::Existing;
@@ -178,46 +178,29 @@ impl Dataset {
         let mut output = Output::create(path.as_ref(), options.existing)?;
         let encoder = Encoder::new(schema, options);
         let between = output.between();
-        let (mut lost, mut left_out, mut misfits) = (LostRows::default(), 0, Vec::new());
-        // A few pieces a thread at once: the text of the whole file is never in memory.
-        let many = 4 * PIECE * rayon::current_num_threads();
-        for start in (0..self.len()).step_by(many) {
-            let batch = start..self.len().min(start + many);
-            let before: Vec<u64> = match options.misfits {
-                Misfits::Fail => Vec::new(),
-                // The rows after one that is left out move up.
-                Misfits::LeaveOut => {
-                    let counts = self.pieces_of(batch.clone(), |rows, _| Ok(unfit(&rows, &encoder)))?;
-                    counts.iter().scan(left_out, |sum, n| Some(std::mem::replace(sum, *sum + n))).collect()
-                }
-            };
-            let pieces = self.pieces_of(batch, |rows, first| {
-                let moved = before.get((first - start) / PIECE).copied().unwrap_or(0);
-                let piece = Piece::of(&rows, first as u64 - moved, &encoder, between);
-                match piece.misfits.first() {
-                    Some(misfit) if options.misfits == Misfits::Fail => Err(self.misfit(misfit, schema)),
-                    _ => Ok(piece),
-                }
-            })?;
-            for piece in pieces {
-                if piece.rows > 0 {
-                    output.rows(&piece.text, piece.rows)?;
-                }
-                lost.merge(&piece.lost);
-                left_out += piece.left_out;
-                let room = MISFITS - misfits.len();
-                misfits.extend(piece.misfits.into_iter().take(room));
+        let mut tally = Tally::default();
+        // The rows after one that is left out move up.
+        let mut moved: HashMap<usize, u64> = HashMap::new();
+        if options.misfits == Misfits::LeaveOut {
+            let mut sum = 0;
+            for (first, count) in self.pieces(|rows, first| Ok((first, unfit(&rows, &encoder))))? {
+                moved.insert(first, sum);
+                sum += count;
             }
         }
-        if let Some(misfit) = misfits.first()
-            && left_out == self.len() as u64
-        {
+        let work = |rows: Rows<'_>, first: usize| {
+            let moved = moved.get(&first).copied().unwrap_or(0);
+            let piece = Batch::of(&rows, first as u64 - moved, &encoder, between);
+            match piece.misfits.first() {
+                Some(misfit) if options.misfits == Misfits::Fail => Err(self.misfit(misfit, schema)),
+                _ => Ok(piece),
+            }
+        };
+        self.in_order(work, |piece| tally.take(piece, &mut output))?;
+        if let (0, Some(misfit)) = (tally.rows, tally.misfits.first()) {
             return Err(self.misfit(misfit, schema));
         }
-        for (what, rows) in lost.named() {
-            output.lost(what, rows);
-        }
-        Ok(Written { left_out, misfits, ..output.finish()? })
+        tally.finish(output)
     }
 
     /// What `schema` has no place for, and in how many rows: what [`write`](Self::write) would leave
@@ -227,27 +210,19 @@ impl Dataset {
     /// Only if the rows cannot be read.
     pub fn losses(&self, schema: RowSchema) -> Result<Losses> {
         let encoder = Encoder::new(schema, &WriteOptions::default());
-        let mut losses = Losses {
-            schema,
-            rows: self.len() as u64,
-            lost: BTreeMap::new(),
-            left_out: 0,
-            misfits: Vec::new(),
+        let mut tally = Tally::default();
+        let work = |rows: Rows<'_>, first: usize| {
+            let mut batch = Batch::of(&rows, first as u64, &encoder, b"");
+            batch.text = Vec::new();
+            Ok(batch)
         };
-        let pieces = self.pieces(|rows, first| {
-            let mut piece = Piece::of(&rows, first as u64, &encoder, b"");
-            piece.text = Vec::new();
-            Ok(piece)
+        self.in_order(work, |batch| {
+            tally.count(batch);
+            Ok(())
         })?;
-        let mut lost = LostRows::default();
-        for piece in pieces {
-            lost.merge(&piece.lost);
-            losses.left_out += piece.left_out;
-            let room = MISFITS - losses.misfits.len();
-            losses.misfits.extend(piece.misfits.into_iter().take(room));
-        }
-        losses.lost = lost.named().map(|(what, rows)| (what.to_string(), rows)).collect();
-        Ok(losses)
+        let lost = tally.lost.named().map(|(what, rows)| (what.to_string(), rows)).collect();
+        let Tally { left_out, misfits, .. } = tally;
+        Ok(Losses { schema, rows: self.len() as u64, lost, left_out, misfits })
     }
 
     /// Says that a row cannot be written, and how many cannot.
@@ -270,39 +245,79 @@ fn unfit(rows: &Rows<'_>, encoder: &Encoder) -> u64 {
 
 /// The text of some rows.
 #[derive(Default)]
-struct Piece {
-    rows: u64,
-    text: Vec<u8>,
+pub(super) struct Batch {
+    pub rows: u64,
+    pub text: Vec<u8>,
     lost: LostRows,
     left_out: u64,
-    misfits: Vec<Misfit>,
+    pub misfits: Vec<Misfit>,
 }
 
-impl Piece {
+impl Batch {
+    pub fn with_room(bytes: usize) -> Self {
+        Self { text: Vec::with_capacity(bytes), ..Self::default() }
+    }
+
     /// `first` rows are in the output before these.
     fn of(rows: &Rows<'_>, first: u64, encoder: &Encoder, between: &[u8]) -> Self {
-        let mut piece = Self::default();
+        let mut batch = Self::default();
         for i in 0..rows.len() {
-            let view = RowView::Table(rows, i);
-            let start = piece.text.len();
-            if piece.rows > 0 {
-                piece.text.extend_from_slice(between);
+            batch.push(&RowView::Table(rows, i), first, encoder, between);
+        }
+        batch
+    }
+
+    /// Appends a row; `first` rows are in the output before the batch.
+    pub fn push(&mut self, row: &RowView<'_>, first: u64, encoder: &Encoder, between: &[u8]) {
+        let start = self.text.len();
+        if self.rows > 0 {
+            self.text.extend_from_slice(between);
+        }
+        let position = (first + self.rows + 1) as u32;
+        match encoder.encode(row, position, &mut self.text) {
+            Ok(lost) => {
+                self.rows += 1;
+                self.lost.add(lost);
             }
-            let position = (first + piece.rows + 1) as u32;
-            match encoder.encode(&view, position, &mut piece.text) {
-                Ok(lost) => {
-                    piece.rows += 1;
-                    piece.lost.add(lost);
-                }
-                Err(what) => {
-                    piece.text.truncate(start);
-                    piece.left_out += 1;
-                    if piece.misfits.len() < MISFITS {
-                        piece.misfits.push(Misfit { line: view.line(), id: view.name(), what });
-                    }
+            Err(what) => {
+                self.text.truncate(start);
+                self.left_out += 1;
+                if self.misfits.len() < MISFITS {
+                    self.misfits.push(Misfit { line: row.line(), id: row.name(), what });
                 }
             }
         }
-        piece
+    }
+}
+
+/// What was written so far.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub rows: u64,
+    lost: LostRows,
+    pub left_out: u64,
+    pub misfits: Vec<Misfit>,
+}
+
+impl Tally {
+    fn count(&mut self, batch: Batch) {
+        self.rows += batch.rows;
+        self.lost.merge(&batch.lost);
+        self.left_out += batch.left_out;
+        let room = MISFITS - self.misfits.len();
+        self.misfits.extend(batch.misfits.into_iter().take(room));
+    }
+
+    pub fn take(&mut self, batch: Batch, output: &mut Output) -> Result<()> {
+        if batch.rows > 0 {
+            output.rows(&batch.text, batch.rows)?;
+        }
+        self.count(batch);
+        Ok(())
+    }
+
+    pub fn finish(self, mut output: Output) -> Result<Written> {
+        self.lost.named().for_each(|(what, rows)| output.lost(what, rows));
+        Ok(Written { left_out: self.left_out, misfits: self.misfits, ..output.finish()? })
     }
 }
