@@ -148,7 +148,9 @@ impl<'a> Tape<'a> {
             let id = self.of(&ids);
             keys.insert(0, ("id".into(), id.into()));
         }
-        if self.once_in(5) {
+        let in_turns =
+            |(_, value): &(_, String)| value.contains("\"system\"") || value.contains("\"developer\"");
+        if self.once_in(5) && !keys.iter().any(in_turns) {
             let key = self.of(&["system", "system_prompt"]);
             let value = if self.once_in(3) { self.of(&["null", "\"\""]).to_string() } else { self.string() };
             let at = self.pick(keys.len() + 1);
@@ -186,7 +188,10 @@ impl<'a> Tape<'a> {
     }
 
     fn turn(&mut self, words: Words, role: &str) -> String {
-        let words = if self.once_in(12) { self.of(&WORDS) } else { words };
+        // Who says assistant in conversations is of Belle.
+        let like: &[Words] =
+            if words.assistant == "assistant" { &WORDS[1..4] } else { &[WORDS[0], WORDS[4]] };
+        let words = if self.once_in(12) { self.of(like) } else { words };
         let word = match role {
             "user" => words.user,
             "assistant" => words.assistant,
