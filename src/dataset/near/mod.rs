@@ -13,9 +13,10 @@
 //! (r = 7, b = 18), and 0.1 % of those at 0.85.
 //!
 //! An isolated change of one character replaces five shingles: of n, c such changes leave
-//! J = (n − 5c) / (n + 5c), which is 0.8 at one change in 45 characters. School problems that differ
-//! in their numbers only change in every step of the answer too: most such pairs lie between 0.3 and
-//! 0.7, and the default keeps them apart.
+//! J = (n − 5c) / (n + 5c), which is 0.8 at one change in 45 characters. School problems of the same
+//! kind with other numbers and names come back changed in every step of the answer: half of such
+//! pairs lie below 0.2 and 99 of 100 below 0.5, so the default keeps them apart. Among hundreds of
+//! thousands of them, some differ in a single number and are found.
 //!
 //! Known crates keep a hash table of all texts for each band; here bands are sorted and signatures
 //! made with vector instructions, so that 250,000 rows take about a second on two cores.
@@ -72,11 +73,11 @@ impl<S: AsRef<str> + Sync> Texts for [S] {
 /// use lorascope::dataset::near::{Signatures, THRESHOLD, similarity};
 ///
 /// let long = "小红家的果园里有苹果树和梨树一共一百二十棵，苹果树比梨树多三十棵，请问苹果树和梨树各有多少棵？";
-/// let texts = [long.to_string(), "3 + 4 = ?".to_string(), format!(" {long}\n"), long.replace("请问", "问")];
+/// let texts = [long.to_string(), "3 + 4 = ?".to_string(), format!(" {long}\n"), format!("{long}谢谢")];
 /// let near = Signatures::of(&texts).clusters(THRESHOLD, texts.as_slice())?;
 /// assert_eq!(near, [[0, 2, 3]]);
 /// assert_eq!(similarity(&texts[0], &texts[2]), 1.0);
-/// assert!((similarity(&texts[0], &texts[3]) - 0.865).abs() < 0.05);
+/// assert_eq!(similarity(&texts[0], &texts[3]), 41.0 / 43.0);
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
 #[derive(Debug, Clone, Default)]
@@ -133,20 +134,23 @@ impl Signatures {
             let round = begin..bands.count.min(begin + some);
             let pairs = bands.within(round, &self.signatures, &joined, &refused);
             for pairs in pairs.chunks(AT_ONCE) {
+                // What the pairs before have joined needs no comparison.
+                let pairs: Vec<Pair> =
+                    pairs.iter().copied().filter(|&(a, b)| joined.root(a) != joined.root(b)).collect();
                 let rows = pairs.iter().flat_map(|pair| [pair.0, pair.1]).map(|n| self.first[n as usize]);
                 let sets = Sets::of(rows, texts)?;
                 let similarity = |&(a, b): &Pair| {
                     jaccard(sets.set(self.first[a as usize]), sets.set(self.first[b as usize]))
                 };
                 let similarities: Vec<f64> = pairs.par_iter().map(similarity).collect();
-                for (&(a, b), similarity) in pairs.iter().zip(similarities) {
+                for ((a, b), similarity) in pairs.into_iter().zip(similarities) {
                     match similarity >= threshold {
                         true => joined.join(a, b),
                         false => refused.push((a, b)),
                     }
                 }
+                joined.flatten();
             }
-            joined.flatten();
             refused.par_sort_unstable();
         }
         let mut groups: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
