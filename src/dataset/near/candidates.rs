@@ -1,7 +1,5 @@
 //! Which texts may be alike: those whose signatures share a band.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -51,38 +49,33 @@ impl Bands {
         keys
     }
 
-    /// The candidates among some signatures that share one of these bands, without pairs that are
-    /// joined already and those that were refused (ascending).
+    /// The candidates among some signatures that share this band, without pairs that are joined
+    /// already and those that were refused (ascending).
     pub fn within(
         &self,
-        bands: Range<usize>,
+        band: usize,
         signatures: &[Signature],
         joined: &Joined,
         refused: &[Pair],
     ) -> Vec<Pair> {
-        let mut pairs = Vec::new();
-        for band in bands {
-            let keys = self.keys(band, signatures);
-            let buckets: Vec<&[(u64, u32)]> =
-                keys.chunk_by(|a, b| a.0 == b.0).filter(|bucket| bucket.len() > 1).collect();
-            pairs.par_extend(buckets.par_iter().flat_map_iter(|bucket| {
-                let roots: Vec<u32> = bucket.iter().map(|(_, n)| joined.root(*n)).collect();
-                let mut found = Vec::new();
-                if roots.iter().any(|root| *root != roots[0]) {
-                    for i in 0..bucket.len() {
-                        let (a, reach) = (bucket[i].1, bucket.len().min(i + 1 + REACH));
-                        let others = (i + 1..reach).filter(|&j| roots[j] != roots[i]).map(|j| bucket[j].1);
-                        let open = |b| refused.binary_search(&(a, b)).is_err();
-                        let likely = self.likeliest(&signatures[a as usize], others, signatures, open);
-                        found.extend(likely.into_iter().map(|b| (a, b)));
-                    }
+        let keys = self.keys(band, signatures);
+        let buckets: Vec<&[(u64, u32)]> =
+            keys.chunk_by(|a, b| a.0 == b.0).filter(|bucket| bucket.len() > 1).collect();
+        let pairs = buckets.par_iter().flat_map_iter(|bucket| {
+            let roots: Vec<u32> = bucket.iter().map(|(_, n)| joined.root(*n)).collect();
+            let mut found = Vec::new();
+            if roots.iter().any(|root| *root != roots[0]) {
+                for i in 0..bucket.len() {
+                    let (a, reach) = (bucket[i].1, bucket.len().min(i + 1 + REACH));
+                    let others = (i + 1..reach).filter(|&j| roots[j] != roots[i]).map(|j| bucket[j].1);
+                    let open = |b| refused.binary_search(&(a, b)).is_err();
+                    let likely = self.likeliest(&signatures[a as usize], others, signatures, open);
+                    found.extend(likely.into_iter().map(|b| (a, b)));
                 }
-                found
-            }));
-        }
-        pairs.par_sort_unstable();
-        pairs.dedup();
-        pairs
+            }
+            found
+        });
+        pairs.collect()
     }
 
     /// The candidates of one of `left` and one of `right`.

@@ -1,6 +1,6 @@
 //! Near-duplicates: texts that share most of their pieces, found without comparing all pairs.
 //!
-//! A text is the set of its [`SHINGLE`]-character pieces (shingles), white space, case and
+//! A text is the set of its pieces of five characters (shingles), white space, case and
 //! full-width forms apart, which works for scripts with and without spaces. Two texts are as similar
 //! as the Jaccard index of their sets, J = |A ∩ B| / |A ∪ B|. A MinHash signature keeps, for each of
 //! 128 random orders of all shingles, a byte of the first one in the set: two signatures agree in a
@@ -30,6 +30,7 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
+use crate::display::Progress;
 use crate::error::{Error, Result};
 use candidates::{Bands, Joined, Pair};
 pub(super) use rows::said;
@@ -127,12 +128,19 @@ impl Signatures {
         const ROUNDS: usize = 3;
         check(threshold)?;
         let bands = Bands::new(threshold);
+        let mut progress = Progress::new("comparing texts that may be alike", bands.count as u64);
         let mut joined = Joined::new(self.signatures.len());
         let mut refused: Vec<Pair> = Vec::new();
         let some = bands.count.div_ceil(ROUNDS);
         for begin in (0..bands.count).step_by(some) {
             let round = begin..bands.count.min(begin + some);
-            let pairs = bands.within(round, &self.signatures, &joined, &refused);
+            let mut pairs = Vec::new();
+            for band in round {
+                pairs.extend(bands.within(band, &self.signatures, &joined, &refused));
+                progress.advance(1, "");
+            }
+            pairs.par_sort_unstable();
+            pairs.dedup();
             for pairs in pairs.chunks(AT_ONCE) {
                 // What the pairs before have joined needs no comparison.
                 let pairs: Vec<Pair> =
