@@ -240,7 +240,7 @@ fn files_that_cannot_be_opened_say_why() {
     );
     for empty in ["", " \n\n", "\u{feff}"] {
         let (text, error) = open(files.put("empty.jsonl", empty));
-        assert_eq!(text, "empty.jsonl: the file is empty; name a file that holds JSON lines or a JSON array");
+        assert_eq!(text, "empty.jsonl: the file is empty; name a file that holds JSON, CSV or Parquet");
         assert!(error.is_format());
     }
     assert_eq!(
@@ -259,7 +259,7 @@ fn files_that_cannot_be_opened_say_why() {
     );
     assert_eq!(
         open(files.put("rows.jsonl.gz", b"\x1f\x8b\x08\x00")).0,
-        "rows.jsonl.gz: this is gzip, not JSON lines or a JSON array; unpack it first"
+        "rows.jsonl.gz: the gzip archive is cut off here; fetch the file again"
     );
     assert_eq!(
         open(files.put("qa.jsonl", "{\"question\": \"q\", \"answer\": \"a\"}\n{\"x\": 1}\n")).0,

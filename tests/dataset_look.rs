@@ -87,7 +87,7 @@ fn slices_and_filters() {
     assert!(error.is_input());
     let text = error.to_string();
     assert!(text.starts_with("no column is called \"nothing\"; the columns are id, line, "), "{text}");
-    let error = data.filter(col("turns").add(lit(1))).unwrap_err().to_string();
+    let error = data.filter(col("turns") + lit(1)).unwrap_err().to_string();
     assert!(error.starts_with("the expression cannot be used: "), "{error}");
 
     let columns = data.columns().unwrap();
@@ -202,7 +202,7 @@ fn the_committed_file_has_its_faults_in_the_report() {
     let columns = data.columns().unwrap();
     let chars = columns.column("chars").unwrap().u32().unwrap();
     assert_eq!(report.characters, Lengths::of(chars.into_no_null_iter().map(u64::from).collect()));
-    assert!(report.histogram.as_ref().unwrap().show().text.contains("1,999 rows: characters "));
+    assert!(report.figures()[0].show().text.contains("1,999 rows: characters "));
     assert_eq!(
         report.problems.iter().map(|p| p.count).sum::<u64>() as usize,
         data.problems().unwrap().height()
@@ -254,7 +254,7 @@ fn tokens_are_counted_under_the_chat_template() {
     // user w…w assistant x y
     assert_eq!((tokens.p50, tokens.p90, tokens.p99, tokens.max), (54, 94, 103, 104));
     assert_eq!((tokens.mean, tokens.total), (54.5, 5450));
-    assert!(report.histogram.unwrap().show().text.contains("100 rows: tokens 5 to 104, median 5"));
+    assert!(report.figures()[0].show().text.contains("100 rows: tokens 5 to 104, median 5"));
     let problem = &report.problems[0];
     assert_eq!(
         (problem.kind.name(), problem.count, problem.lines.as_slice()),

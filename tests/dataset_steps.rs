@@ -38,7 +38,7 @@ fn outcomes(data: &Dataset) -> Vec<(String, String)> {
     let frame = data.problems().unwrap();
     let column = |name: &str| -> Vec<String> {
         let column = frame.column(name).unwrap();
-        column.str().unwrap().into_no_null_iter().map(str::to_string).collect()
+        column.str().unwrap().iter().map(|text| text.unwrap().to_string()).collect()
     };
     column("kind").into_iter().zip(column("row")).collect()
 }

@@ -67,8 +67,8 @@ impl Show for Converted {
 }
 
 /// Writes the rows of a file, a folder or a pattern in another schema, and in the container that the
-/// new name says. The same as [`Dataset::open_with`] and [`Dataset::write_with`], but for JSON no
-/// more than a few blocks of the file are in memory; duplicates are not looked for.
+/// new name says. The same as [`Dataset::open_with`] and [`Dataset::write_with`], but no more than a
+/// few blocks of the file are in memory; duplicates are not looked for.
 ///
 /// # Errors
 /// Those of opening and of writing.
@@ -98,18 +98,6 @@ pub fn convert(
 ) -> Result<Converted> {
     crate::image::check()?;
     let (from, to) = (from.as_ref(), to.as_ref());
-    if !Output::is_json(to) {
-        let data = Dataset::open_with(from, reading)?;
-        let written = data.write_with(to, schema, writing)?;
-        let all = data.listed()?.into_iter();
-        let all = all.flat_map(|(path, problems)| problems.into_iter().map(move |p| (path.clone(), p)));
-        let rejected = all.filter(|(_, p)| p.outcome == Outcome::Rejected);
-        return Ok(Converted {
-            written,
-            rejected: data.rejected()? as u64,
-            listed: rejected.take(LISTED).collect(),
-        });
-    }
     let files = container::files(from)?;
     let mut conversion = Conversion {
         output: Output::create(to, writing.existing)?,
@@ -226,10 +214,7 @@ impl Done {
             }
             Ok(())
         })?;
-        if let Some((line, what)) = block.fault {
-            let kind = super::problems::ProblemKind::BrokenJson;
-            done.problems.push(Problem::rejected(line, kind, what));
-        }
+        done.problems.extend(block.faults.iter().cloned());
         Ok(done)
     }
 }

@@ -16,6 +16,12 @@ pub enum ProblemKind {
     BrokenJson,
     /// The record is not UTF-8. Rejected.
     InvalidUtf8,
+    /// The archive that holds the file is cut off or damaged. What follows is lost.
+    BrokenFile,
+    /// A row of CSV has another number of cells than its header, or a stray quote. Rejected.
+    WrongCells,
+    /// The record is larger than a record can be. Rejected.
+    TooLarge,
     /// A known key holds a value of the wrong type, or a needed one is missing. Rejected.
     WrongType,
     /// The record has the keys of no known schema. Rejected.
@@ -38,6 +44,10 @@ pub enum ProblemKind {
     SameRole,
     /// A turn holds control characters other than tab and line breaks. Kept.
     ControlCharacters,
+    /// The file has a column that cannot be part of a row. The rows are kept without it.
+    LeftOut,
+    /// The file has a second list of rows. The first is read.
+    SecondList,
     /// The model's chat template refuses the turns. Kept; found by a report with a tokenizer.
     TemplateRefuses,
 }
@@ -48,6 +58,9 @@ impl ProblemKind {
         match self {
             Self::BrokenJson => "broken JSON",
             Self::InvalidUtf8 => "invalid UTF-8",
+            Self::BrokenFile => "broken file",
+            Self::WrongCells => "wrong cells",
+            Self::TooLarge => "too large",
             Self::WrongType => "wrong type",
             Self::UnknownSchema => "unknown schema",
             Self::UnknownRole => "unknown role",
@@ -59,6 +72,8 @@ impl ProblemKind {
             Self::LeadingBreaks => "leading line breaks",
             Self::SameRole => "same role twice",
             Self::ControlCharacters => "control characters",
+            Self::LeftOut => "column left out",
+            Self::SecondList => "second list",
             Self::TemplateRefuses => "refused by the chat template",
         }
     }
@@ -72,6 +87,8 @@ impl ProblemKind {
                 | Self::LeadingBreaks
                 | Self::SameRole
                 | Self::ControlCharacters
+                | Self::LeftOut
+                | Self::SecondList
                 | Self::TemplateRefuses
         )
     }
@@ -81,6 +98,9 @@ impl ProblemKind {
         match self {
             Self::BrokenJson => "repair the line in the file",
             Self::InvalidUtf8 => "convert the file to UTF-8, or Fix::ReplaceInvalidUtf8",
+            Self::BrokenFile => "fetch or write the file again",
+            Self::WrongCells => "give the row as many cells as the header has, and double the quotes in them",
+            Self::TooLarge => "cut the record into several",
             Self::WrongType => "write the value as the schema wants it",
             Self::UnknownSchema => "rename the keys to those of a known schema",
             Self::UnknownRole => "rename it to system, user, assistant or tool",
@@ -92,6 +112,8 @@ impl ProblemKind {
             Self::LeadingBreaks => "Fix::Trim, or trim()",
             Self::SameRole => "Fix::MergeSameRole: they become one turn",
             Self::ControlCharacters => "Fix::StripControl",
+            Self::LeftOut => "write the column as text",
+            Self::SecondList => "write each list to a file of its own",
             Self::TemplateRefuses => "filter the row out, or give the tokenizer another template",
         }
     }
@@ -148,6 +170,12 @@ impl Problem {
         Error::format(format_args!("{}: {}", self.kind, self.what))
             .line(self.line.into())
             .help(self.kind.fix())
+    }
+
+    /// A fault of the file itself.
+    pub fn new(line: u32, kind: ProblemKind, what: impl Into<Cow<'static, str>>) -> Self {
+        let outcome = if kind.rejects() { Outcome::Rejected } else { Outcome::Kept };
+        Self { outcome, ..Self::rejected(line, kind, what) }
     }
 
     /// The fault of a record that is no row.

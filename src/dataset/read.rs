@@ -224,9 +224,7 @@ fn parse(block: &Block, options: &ReadOptions) -> Result<Parsed> {
         }
         Ok(())
     })?;
-    if let Some((line, what)) = block.fault {
-        problems.push(Problem::rejected(line, ProblemKind::BrokenJson, what));
-    }
+    problems.extend(block.faults.iter().cloned());
     let frame = builder.finish()?;
     let all = Rows::of(&frame)?;
     let hashes = (0..all.len()).map(|i| all.hash(i)).collect();

@@ -32,9 +32,10 @@ impl Cards {
 
 impl Show for Cards {
     fn show(&self) -> Bundle {
-        const BOX: &str = "flex:1 1 9em;border:1px solid rgba(128,128,128,0.35);border-radius:0.5em;\
-                           padding:0.6em 0.9em";
-        let mut html = String::from("<div style=\"display:flex;flex-wrap:wrap;gap:0.7em;margin:0.7em 0\">");
+        const GRID: &str = "display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5em,1fr));\
+                            gap:0.7em;margin:0.7em 0";
+        const BOX: &str = "border:1px solid rgba(128,128,128,0.35);border-radius:0.5em;padding:0.6em 0.9em";
+        let mut html = format!("<div style=\"{GRID}\">");
         let mut text = String::new();
         for [name, value, note] in &self.0 {
             let _ = write!(

@@ -7,6 +7,7 @@ use super::canvas::{Canvas, Ink, Label};
 use super::figure::Figure;
 use super::lines::{AXIS, Legend, heading};
 use super::{drawable, nothing, palette, range};
+use crate::display::thousands;
 use crate::error::Result;
 
 const WIDTH: f64 = 720.0;
@@ -101,15 +102,21 @@ pub fn stacked(title: &str, x_label: &str, parts: &[String], bars: &[(String, Ve
                 canvas.rect((from, y - 8.0), (to, y + 8.0), palette::series(part))?;
                 begin += amount;
             }
-            canvas.text(&short(begin), (x.at(begin.min(most)).unwrap_or(left) + 6.0, y), Label::SMALL)?;
+            canvas.text(&amount(begin), (x.at(begin.min(most)).unwrap_or(left) + 6.0, y), Label::SMALL)?;
         }
         canvas.line((left, top), (left, bottom), Ink::text(0.55), 1.0)?;
         x.draw_below(canvas, bottom, 64.0, true)?;
         canvas.text(x_label, ((x.from + x.to) / 2.0, bottom + 26.0), AXIS.at(HPos::Center, VPos::Top))
     })?;
     let line = |(name, amounts): &(String, Vec<f64>)| {
-        let named = parts.iter().zip(amounts).map(|(part, amount)| format!("{part} {}", short(*amount)));
+        let named =
+            parts.iter().zip(amounts).map(|(part, amount)| format!("{part} {}", self::amount(*amount)));
         format!("{name}: {} {x_label}\n", named.collect::<Vec<_>>().join(", "))
     };
     Ok(Figure::new(title, size, body, bars.iter().map(line).collect()))
+}
+
+/// An amount: large ones are whole numbers of which every digit counts.
+fn amount(value: f64) -> String {
+    if (1e3..1e15).contains(&value) { thousands(value.round() as u64) } else { short(value) }
 }

@@ -1,7 +1,5 @@
 //! Which texts may be alike: those whose signatures share a band.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -51,39 +49,33 @@ impl Bands {
         keys
     }
 
-    /// The candidates among some signatures that share one of these bands, without pairs that are
-    /// joined already and those that were refused (ascending).
+    /// The candidates among some signatures that share this band, without pairs that are joined
+    /// already and those that were refused (ascending).
     pub fn within(
         &self,
-        bands: Range<usize>,
+        band: usize,
         signatures: &[Signature],
         joined: &Joined,
         refused: &[Pair],
     ) -> Vec<Pair> {
-        let mut pairs = Vec::new();
-        for band in bands {
-            let keys = self.keys(band, signatures);
-            let buckets: Vec<&[(u64, u32)]> =
-                keys.chunk_by(|a, b| a.0 == b.0).filter(|bucket| bucket.len() > 1).collect();
-            pairs.par_extend(buckets.par_iter().flat_map_iter(|bucket| {
-                let roots: Vec<u32> = bucket.iter().map(|(_, n)| joined.root(*n)).collect();
-                let mut found = Vec::new();
-                if roots.iter().any(|root| *root != roots[0]) {
-                    for i in 0..bucket.len() {
-                        let others = (i + 1..bucket.len().min(i + 1 + REACH))
-                            .filter(|&j| roots[j] != roots[i])
-                            .map(|j| bucket[j].1)
-                            .filter(|&b| refused.binary_search(&(bucket[i].1, b)).is_err());
-                        let likely = self.likeliest(&signatures[bucket[i].1 as usize], others, signatures);
-                        found.extend(likely.into_iter().map(|b| (bucket[i].1, b)));
-                    }
+        let keys = self.keys(band, signatures);
+        let buckets: Vec<&[(u64, u32)]> =
+            keys.chunk_by(|a, b| a.0 == b.0).filter(|bucket| bucket.len() > 1).collect();
+        let pairs = buckets.par_iter().flat_map_iter(|bucket| {
+            let roots: Vec<u32> = bucket.iter().map(|(_, n)| joined.root(*n)).collect();
+            let mut found = Vec::new();
+            if roots.iter().any(|root| *root != roots[0]) {
+                for i in 0..bucket.len() {
+                    let (a, reach) = (bucket[i].1, bucket.len().min(i + 1 + REACH));
+                    let others = (i + 1..reach).filter(|&j| roots[j] != roots[i]).map(|j| bucket[j].1);
+                    let open = |b| refused.binary_search(&(a, b)).is_err();
+                    let likely = self.likeliest(&signatures[a as usize], others, signatures, open);
+                    found.extend(likely.into_iter().map(|b| (a, b)));
                 }
-                found
-            }));
-        }
-        pairs.par_sort_unstable();
-        pairs.dedup();
-        pairs
+            }
+            found
+        });
+        pairs.collect()
     }
 
     /// The candidates of one of `left` and one of `right`.
@@ -94,7 +86,8 @@ impl Bands {
             pairs.par_extend(rights.par_iter().flat_map_iter(|&(key, b)| {
                 let begin = lefts.partition_point(|(other, _)| *other < key);
                 let bucket = lefts[begin..].iter().take_while(|(other, _)| *other == key);
-                let likely = self.likeliest(&right[b as usize], bucket.take(REACH).map(|(_, a)| *a), left);
+                let likely =
+                    self.likeliest(&right[b as usize], bucket.take(REACH).map(|(_, a)| *a), left, |_| true);
                 likely.into_iter().map(move |a| (a, b))
             }));
         }
@@ -103,12 +96,13 @@ impl Bands {
         pairs
     }
 
-    /// Those of `others` whose signatures agree best with this one, if well enough.
+    /// Those of `others` that are open and whose signatures agree best with this one, if well enough.
     fn likeliest(
         &self,
         signature: &Signature,
         others: impl Iterator<Item = u32>,
         signatures: &[Signature],
+        open: impl Fn(u32) -> bool,
     ) -> Vec<u32> {
         let mut likely: Vec<(u32, u32)> = Vec::new();
         simd(
@@ -116,14 +110,14 @@ impl Bands {
             || {
                 for n in others {
                     let places = agreement(signature, &signatures[n as usize]);
-                    if places >= self.least {
+                    if places >= self.least && open(n) {
                         likely.push((PLACES as u32 - places, n));
                     }
                 }
             },
         );
         if likely.len() > LIKELIEST {
-            likely.sort_unstable();
+            likely.select_nth_unstable(LIKELIEST);
             likely.truncate(LIKELIEST);
         }
         likely.into_iter().map(|(_, n)| n).collect()

@@ -18,6 +18,17 @@ pub(in crate::dataset) fn said(rows: Rows<'_>, i: usize, text: &mut String) {
 }
 
 impl Dataset {
+    /// Groups of rows that say nearly the same: rows that are joined by pairs whose similarity is at
+    /// least `threshold` ([`near::THRESHOLD`](super::THRESHOLD) is the usual one). The numbers of a
+    /// group's rows ascend, and the groups stand in the order of their first rows.
+    ///
+    /// # Errors
+    /// A threshold that is not from 0.5 to 1; rows that can no longer be read.
+    pub fn near_duplicates(&self, threshold: f64) -> Result<Vec<Vec<u32>>> {
+        super::check(threshold)?;
+        self.signatures()?.clusters(threshold, self)
+    }
+
     /// The signatures of what the rows say.
     pub(in crate::dataset) fn signatures(&self) -> Result<Signatures> {
         let pieces = self.pieces(|rows, _| {

@@ -56,7 +56,7 @@ impl Signer {
         if self.read(text).is_none() {
             return Vec::new();
         }
-        let mut set = self.shingles.clone();
+        let mut set = std::mem::take(&mut self.shingles);
         set.sort_unstable();
         set.dedup();
         set
@@ -66,6 +66,8 @@ impl Signer {
         self.plain.clear();
         self.starts.clear();
         self.shingles.clear();
+        self.plain.reserve(text.len());
+        self.starts.reserve(text.len() + 1);
         for c in text.chars() {
             let c = match c {
                 '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
@@ -90,6 +92,7 @@ impl Signer {
         let characters = self.starts.len();
         self.starts.push(self.plain.len());
         let bytes = self.plain.as_bytes();
+        self.shingles.reserve(characters);
         match characters {
             0 => return None,
             // A text shorter than a shingle is one.

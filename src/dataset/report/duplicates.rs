@@ -21,7 +21,7 @@ pub struct RowBrief {
     pub id: String,
     /// Its length in the report's unit; 0 where it was not asked for.
     pub length: u64,
-    /// The first characters of what it says.
+    /// The first characters of what it says, in one line.
     pub text: String,
 }
 
@@ -34,7 +34,8 @@ pub struct Duplicates {
     pub groups: u64,
     /// Rows in all these groups; keeping the first of each leaves out `rows - groups`.
     pub rows: u64,
-    /// The largest groups, of equally large ones the first.
+    /// The largest groups, of equally large ones the first; of near-duplicates only groups whose rows
+    /// are not all equal.
     pub largest: Vec<Cluster>,
 }
 
@@ -60,18 +61,32 @@ impl Dataset {
         }
         let mut groups: Vec<Vec<u32>> = groups.into_values().collect();
         groups.sort_unstable();
-        self.duplicates(1.0, groups, shown)
+        self.duplicates(1.0, groups, shown, |_| true)
     }
 
     /// Rows whose texts are alike, equal ones included.
-    pub(super) fn near(&self, signatures: &Signatures, config: &ReportConfig) -> Result<Duplicates> {
-        self.duplicates(config.near, signatures.clusters(config.near, self)?, config.shown)
+    pub(super) fn near(
+        &self,
+        signatures: &Signatures,
+        hashes: &[u64],
+        config: &ReportConfig,
+    ) -> Result<Duplicates> {
+        let groups = signatures.clusters(config.near, self)?;
+        let differ = |rows: &[u32]| rows.iter().any(|&row| hashes[row as usize] != hashes[rows[0] as usize]);
+        self.duplicates(config.near, groups, config.shown, differ)
     }
 
-    /// `groups` are ordered by their first rows.
-    fn duplicates(&self, similarity: f64, mut groups: Vec<Vec<u32>>, shown: usize) -> Result<Duplicates> {
+    /// `groups` are ordered by their first rows; of them those that are `worth` it are shown.
+    fn duplicates(
+        &self,
+        similarity: f64,
+        mut groups: Vec<Vec<u32>>,
+        shown: usize,
+        worth: impl Fn(&[u32]) -> bool,
+    ) -> Result<Duplicates> {
         const MEMBERS: usize = 5;
         let (count, rows) = (groups.len() as u64, groups.iter().map(|rows| rows.len() as u64).sum());
+        groups.retain(|rows| worth(rows));
         groups.sort_by_key(|rows| std::cmp::Reverse(rows.len()));
         groups.truncate(shown);
         let members: Vec<u32> = groups.iter().flat_map(|rows| rows.iter().take(MEMBERS)).copied().collect();
@@ -96,7 +111,7 @@ impl Dataset {
             let brief = |&row: &u32| {
                 let i = row as usize - first;
                 said(rows, i, &mut text);
-                let text = cut(text.trim(), CHARACTERS);
+                let text = cut(&one_line(&text, CHARACTERS), CHARACTERS);
                 let id = rows.id(i).to_string();
                 RowBrief { row: u64::from(row), line: rows.line(i), id, length: 0, text }
             };
@@ -106,4 +121,21 @@ impl Dataset {
             pieces.into_iter().flatten().map(|brief| (brief.row, brief)).collect();
         Ok(rows.iter().filter_map(|row| briefs.get(&u64::from(*row)).cloned()).collect())
     }
+}
+
+/// The beginning of a text, with a space for each run of white space: somewhat more than `limit`
+/// characters of it.
+fn one_line(text: &str, limit: usize) -> String {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if line.len() > 4 * limit {
+            break;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        // A word may be as long as the text.
+        line.extend(word.chars().take(limit + 1));
+    }
+    line
 }

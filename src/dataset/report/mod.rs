@@ -221,7 +221,7 @@ impl Dataset {
             packing: Packing::of(&lengths, config.packing, &config.batches),
             duplicates: exact.rows - exact.groups,
             exact,
-            near: self.near(&found.signatures, config)?,
+            near: self.near(&found.signatures, &found.hashes, config)?,
             openings: self.openings(&found, config.shown)?,
             shortest: self.extremes(&measured, config.shown, |length| length)?,
             longest: self.extremes(&measured, config.shown, |length| u64::MAX - length)?,

@@ -68,7 +68,7 @@ impl Report {
             })
             .collect();
         let marks: Vec<f64> = self.contexts.iter().map(|cut| cut.context as f64).collect();
-        plot::cumulative("At most so long", row.unit.name(), "% of them", &series, &marks).ok()
+        plot::cumulative("Cumulative length", row.unit.name(), "% at most so long", &series, &marks).ok()
     }
 
     fn padding(&self) -> Option<Figure> {
@@ -211,9 +211,8 @@ impl Report {
     }
 
     fn contexts(&self) -> Option<Table> {
-        let mut table = table(&["context", "rows beyond", "share", "cut off", "share of all"]).caption(
-            format!("in {}; rows that are longer are left out of training, not cut", self.unit.name()),
-        );
+        let mut table = table(&["context", "rows beyond", "share", "cut off", "share of all"])
+            .caption(format!("in {}; longer rows are left out, not cut", self.unit.name()));
         for cut in &self.contexts {
             table.row([
                 thousands(cut.context),
@@ -312,7 +311,7 @@ impl Report {
 fn described(spread: &Spread) -> String {
     match spread.of.as_str() {
         "row" => "a row".to_string(),
-        "trained" => "a row that are trained on".to_string(),
+        "trained" => "a row, trained on".to_string(),
         "system" => "a system text".to_string(),
         role => format!("a turn of {role}"),
     }
@@ -324,10 +323,11 @@ fn clusters(found: &Duplicates) -> Option<Bundle> {
     }
     let mut table = Table::new([("rows", Right), ("lines", Left), ("ids", Left), ("the first begins", Left)])
         .caption(format!(
-            "{} groups of {} rows; keeping the first of each leaves out {}",
+            "{} groups of {} rows; keeping the first of each leaves out {}{}",
             thousands(found.groups),
             thousands(found.rows),
-            thousands(found.rows - found.groups)
+            thousands(found.rows - found.groups),
+            if found.similarity < 1.0 { "; shown are those whose rows are not all equal" } else { "" }
         ));
     for cluster in &found.largest {
         let list = |of: &dyn Fn(&RowBrief) -> String| {

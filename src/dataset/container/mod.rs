@@ -1,0 +1,506 @@
+//! Files of records, whatever their container, read in blocks of whole JSON records.
+
+mod arrow;
+mod csv;
+mod files;
+mod form;
+mod json;
+mod look;
+mod parquet;
+mod source;
+
+use std::io::Write as _;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::problems::{Problem, ProblemKind};
+use crate::error::{Error, Result};
+pub(super) use csv::reads_as_text;
+pub(super) use files::files;
+pub(super) use form::{Container, Form, Packing};
+pub(super) use json::{Keys, items as elements};
+use json::{Scan, Tail};
+use look::Look;
+use source::Source;
+
+/// Bytes of a block: small enough that a few of them in flight cost little memory.
+const BLOCK: usize = 2 << 20;
+
+/// Bytes of the largest record: more is taken for a fault of the file.
+const LARGEST: usize = 256 << 20;
+
+/// Bytes that a packed Parquet file may have when it is unpacked.
+const UNPACKED: u64 = 64 << 30;
+
+/// One record inside a [`Block`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    pub bytes: Range<usize>,
+    /// The line of the file on which it begins, from 1; of Parquet the row.
+    pub line: u32,
+    /// Its number in the file, from 1.
+    pub number: u32,
+}
+
+/// A piece of the file that holds whole records.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub bytes: Vec<u8>,
+    pub records: Vec<Record>,
+    /// What is wrong with the file itself in this block: there are no records of it.
+    pub faults: Vec<Problem>,
+    /// Bytes of the file that had been read when the block was ready.
+    pub read: u64,
+}
+
+/// A block in the making.
+#[derive(Debug, Default)]
+struct Piece {
+    bytes: Vec<u8>,
+    records: Vec<Record>,
+    faults: Vec<Problem>,
+}
+
+/// Line and number of the next record.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    line: u32,
+    number: u32,
+}
+
+impl Place {
+    fn pass(&mut self, bytes: &[u8]) {
+        self.line = self.line.saturating_add(newlines(bytes));
+    }
+}
+
+/// What lies in a buffer: its whole records, where the last ends, and the place after that.
+struct Found {
+    records: Vec<Record>,
+    faults: Vec<Problem>,
+    end: usize,
+    place: Place,
+    /// The array has ended here.
+    closed: bool,
+}
+
+impl Found {
+    fn at(place: Place) -> Self {
+        Self { records: Vec::new(), faults: Vec::new(), end: 0, place, closed: false }
+    }
+
+    fn push(&mut self, bytes: Range<usize>) {
+        self.records.push(Record { bytes, line: self.place.line, number: self.place.number });
+        self.place.number = self.place.number.saturating_add(1);
+    }
+
+    fn fault(&mut self, kind: ProblemKind, what: &'static str) {
+        self.faults.push(Problem::new(self.place.line, kind, what));
+    }
+
+    fn broken(&mut self, what: &'static str) {
+        self.fault(ProblemKind::BrokenJson, what);
+    }
+}
+
+/// Reads a file block by block, and hashes what passes.
+///
+/// The container is what the content says, whatever the file is called; only between CSV and plain
+/// text the name decides where both are possible.
+pub(super) struct Blocks {
+    path: PathBuf,
+    container: Container,
+    source: Source,
+    rows: Rows,
+}
+
+enum Rows {
+    Text(Box<Text>),
+    Parquet(Box<parquet::Rows>),
+    /// All have been handed out.
+    Ended,
+}
+
+/// Where a text stands.
+struct Text {
+    place: Place,
+    header: Option<csv::Header>,
+    stage: Stage,
+    largest: usize,
+}
+
+enum Stage {
+    Rows,
+    /// Inside a record that is too large; without a scan it ends with its line.
+    Skip(Option<Scan>),
+    /// After the array.
+    Tail(Tail),
+}
+
+impl Blocks {
+    /// Opens a file and finds out what it is.
+    ///
+    /// # Errors
+    /// If there is no such file, if it is empty, or if it is something else than JSON, CSV or Parquet.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut source = Source::open(path)?;
+        source.fill(BLOCK)?;
+        let packing = source.packing();
+        let new = |form, source, rows| {
+            let container = Container { form, packing };
+            Ok(Self { path: path.to_path_buf(), container, source, rows })
+        };
+        if source.rest.is_empty()
+            && let Some(damage) = source.damage
+        {
+            return Err(Error::format(damage).path(path).help("fetch the file again"));
+        }
+        if source.rest.starts_with(b"PAR1") {
+            let file = match packing {
+                Packing::Plain => std::fs::File::open(path).map_err(|e| Error::io(path, e))?,
+                _ => unpack(&mut source, path)?,
+            };
+            let rows = parquet::Rows::open(file, path)?;
+            return new(Form::Parquet, source, Rows::Parquet(Box::new(rows)));
+        }
+        let mut place = Place { line: 1, number: 1 };
+        if source.rest.starts_with(b"\xef\xbb\xbf") {
+            source.rest.drain(..3);
+        }
+        // However much white space there is, it is not kept.
+        while !source.ended && source.rest.iter().all(u8::is_ascii_whitespace) {
+            place.pass(&source.rest);
+            source.rest.clear();
+            source.fill(BLOCK)?;
+        }
+        let mut wanted = BLOCK;
+        let (mut form, start) = loop {
+            match look::look(&source.rest, source.ended, path)? {
+                Look::Found(form, start) => break (form, start),
+                Look::More if wanted >= LARGEST => break (Form::Lines, 0),
+                Look::More => {
+                    wanted *= 2;
+                    source.fill(wanted)?;
+                }
+            }
+        };
+        place.pass(&source.rest[..start]);
+        source.rest.drain(..start);
+        let mut header = None;
+        if let Form::Csv { delimiter } = form {
+            match csv::rows(&source.rest, delimiter, place, source.ended, false) {
+                found
+                    if !found.records.is_empty()
+                        && found.faults.iter().all(|f| f.line > found.records[0].line) =>
+                {
+                    let row = found.records[0].bytes.clone();
+                    header = Some(
+                        csv::Header::of(&source.rest[row.clone()], delimiter).map_err(|e| e.path(path))?,
+                    );
+                    place.pass(&source.rest[..row.end]);
+                    source.rest.drain(..row.end);
+                }
+                _ => form = Form::Lines,
+            }
+        }
+        let text = Text { place, header, stage: Stage::Rows, largest: LARGEST };
+        new(form, source, Rows::Text(Box::new(text)))
+    }
+
+    /// What the file is.
+    pub fn container(&self) -> &Container {
+        &self.container
+    }
+
+    /// The size and the fingerprint of what was read: all of the file, once the blocks are used up.
+    pub fn fingerprint(&self) -> (u64, String) {
+        self.source.fingerprint()
+    }
+
+    /// Bytes of the file that have been read, and its size.
+    pub fn progress(&self) -> (u64, u64) {
+        let (read, total) = self.source.progress();
+        match &self.rows {
+            Rows::Parquet(rows) => (rows.read().min(total), total),
+            _ => (read, total),
+        }
+    }
+
+    /// The next piece of the file as it stands there; a row of Parquet as JSON.
+    fn piece(&mut self) -> Result<Option<Piece>> {
+        let piece = match &mut self.rows {
+            Rows::Ended => return Ok(None),
+            Rows::Text(text) => text.piece(&mut self.source, &self.container.form)?,
+            Rows::Parquet(rows) => rows.piece().map_err(|e| e.path(&self.path))?,
+        };
+        if piece.is_some() {
+            return Ok(piece);
+        }
+        let line = match &self.rows {
+            Rows::Text(text) => text.place.line,
+            _ => 1,
+        };
+        self.rows = Rows::Ended;
+        self.source.drain()?;
+        Ok(self.source.damage.take().map(|damage| {
+            let problem = Problem::new(line, ProblemKind::BrokenFile, damage);
+            Piece { faults: vec![problem], ..Piece::default() }
+        }))
+    }
+
+    fn block(&mut self) -> Result<Option<Block>> {
+        let Some(mut piece) = self.piece()? else { return Ok(None) };
+        if let Rows::Text(text) = &self.rows
+            && let Some(header) = &text.header
+        {
+            piece = header.objects(piece);
+        }
+        let Piece { bytes, records, faults } = piece;
+        Ok(Some(Block { bytes, records, faults, read: self.progress().0 }))
+    }
+}
+
+impl Text {
+    fn piece(&mut self, source: &mut Source, form: &Form) -> Result<Option<Piece>> {
+        let mut wanted = BLOCK;
+        loop {
+            if source.rest.len() < wanted && !source.ended {
+                source.fill(wanted)?;
+            }
+            match &mut self.stage {
+                Stage::Rows => {}
+                Stage::Skip(scan) => {
+                    let end = match scan {
+                        Some(scan) => scan.feed(&source.rest),
+                        None => memchr::memchr(b'\n', &source.rest).map(|at| at + 1),
+                    };
+                    self.place.pass(&source.rest[..end.unwrap_or(source.rest.len())]);
+                    source.rest.drain(..end.unwrap_or(source.rest.len()));
+                    if end.is_some() {
+                        self.stage = Stage::Rows;
+                    } else if source.ended {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+                Stage::Tail(_) => return self.tail(source),
+            }
+            let found = match form {
+                Form::Array | Form::Field(_) => json::elements(&source.rest, self.place, source.ended),
+                _ if source.rest.is_empty() && source.ended => return Ok(None),
+                Form::Values => json::values(&source.rest, self.place, source.ended),
+                Form::Csv { delimiter } => {
+                    let full = source.rest.len() >= self.largest;
+                    csv::rows(&source.rest, *delimiter, self.place, source.ended, full)
+                }
+                Form::Lines | Form::Parquet => json::lines(&source.rest, self.place, source.ended),
+            };
+            if found.closed {
+                // Where the array was cut off, nothing more is missed of the object around it.
+                let inside = matches!(form, Form::Field(_)) && found.faults.is_empty();
+                self.stage = Stage::Tail(Tail::new(usize::from(inside)));
+            }
+            if found.end > 0 || found.closed {
+                let mut bytes = std::mem::replace(&mut source.rest, Vec::with_capacity(BLOCK));
+                source.rest.extend_from_slice(&bytes[found.end..]);
+                bytes.truncate(found.end);
+                self.place = found.place;
+                return Ok(Some(Piece { bytes, records: found.records, faults: found.faults }));
+            }
+            if source.rest.len() >= self.largest {
+                return Ok(Some(self.too_large(form)));
+            }
+            // One record is larger than what was read: look again with twice as much.
+            wanted = (wanted * 2).min(self.largest);
+        }
+    }
+
+    /// The record that begins here is left out.
+    fn too_large(&mut self, form: &Form) -> Piece {
+        self.stage = Stage::Skip(match form {
+            Form::Array | Form::Field(_) | Form::Values => Some(Scan::default()),
+            _ => None,
+        });
+        let what = format!("the record is larger than {}", crate::display::bytes(self.largest as u64));
+        let line = self.place.line;
+        self.place.number = self.place.number.saturating_add(1);
+        let fault = Problem::new(line, ProblemKind::TooLarge, what);
+        Piece { faults: vec![fault], ..Piece::default() }
+    }
+
+    /// Reads what follows an array: no more than the end of the object around it, or it is a fault.
+    fn tail(&mut self, source: &mut Source) -> Result<Option<Piece>> {
+        let mut faults = Vec::new();
+        let Stage::Tail(tail) = &mut self.stage else { return Ok(None) };
+        let mut fault = |line, kind, what: String| faults.push(Problem::new(line, kind, what));
+        loop {
+            if let Some(at) = tail.feed(&source.rest) {
+                let line = self.place.line.saturating_add(newlines(&source.rest[..at]));
+                fault(line, ProblemKind::BrokenJson, "something follows the end of the array".into());
+            }
+            self.place.pass(&source.rest);
+            source.rest.clear();
+            if source.ended {
+                break;
+            }
+            source.fill(BLOCK)?;
+        }
+        for list in tail.lists() {
+            let what = format!("the file has a second list of objects, `{list}`, which is not read");
+            fault(self.place.line, ProblemKind::SecondList, what);
+        }
+        // The array before it was closed, so nothing of the rows is missing; yet the file is not whole.
+        if !tail.closed() {
+            let what = "the object is not closed: the file was cut off, or a bracket is missing";
+            fault(self.place.line, ProblemKind::BrokenJson, what.into());
+        }
+        *tail = Tail::new(0);
+        Ok((!faults.is_empty()).then(|| Piece { faults, ..Piece::default() }))
+    }
+}
+
+impl Iterator for Blocks {
+    type Item = Result<Block>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.block().transpose();
+        if matches!(next, Some(Err(_))) {
+            self.rows = Rows::Ended;
+            self.source.damage = None;
+        }
+        next
+    }
+}
+
+/// The record that line `line` of a file belongs to, as it stands in the file, and the line on which
+/// it begins; of Parquet row `line` as JSON. `None` where there is no record.
+pub(super) fn raw_line(path: &Path, line: u32) -> Result<Option<(Vec<u8>, u32)>> {
+    let mut blocks = Blocks::open(path)?;
+    while let Some(piece) = blocks.piece()? {
+        for record in piece.records.iter().take_while(|record| record.line <= line) {
+            let bytes = &piece.bytes[record.bytes.clone()];
+            if record.line.saturating_add(newlines(bytes.trim_ascii_end())) >= line {
+                return Ok(Some((bytes.trim_ascii_end().to_vec(), record.line)));
+            }
+        }
+        if piece.records.last().is_some_and(|record| record.line > line) {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// Unpacks a file whose reader must be able to jump in it.
+fn unpack(source: &mut Source, path: &Path) -> Result<std::fs::File> {
+    let io = |e| Error::io(path, e);
+    let mut file = tempfile::tempfile().map_err(io)?;
+    let mut size = 0;
+    loop {
+        file.write_all(&source.rest).map_err(io)?;
+        size += source.rest.len() as u64;
+        source.rest.clear();
+        if let Some(damage) = source.damage.take() {
+            return Err(Error::format(damage).path(path).help("fetch the file again"));
+        }
+        if source.ended {
+            return Ok(file);
+        }
+        if size > UNPACKED {
+            return Err(Error::format(format_args!("unpacked, the file has more than {UNPACKED} bytes"))
+                .path(path)
+                .help("Parquet is compressed in itself: unpack the file on a disk with room for it"));
+        }
+        source.fill(BLOCK)?;
+    }
+}
+
+fn newlines(bytes: &[u8]) -> u32 {
+    u32::try_from(memchr::memchr_iter(b'\n', bytes).count()).unwrap_or(u32::MAX)
+}
+
+/// 128 bits in hexadecimal.
+pub(super) fn hex(hash: u128) -> String {
+    format!("{hash:032x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines of the records, and line and kind of the faults, where records may have `largest` bytes.
+    fn read(text: &str, largest: usize) -> (Vec<u32>, Vec<(u32, ProblemKind)>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let mut blocks = Blocks::open(file.path()).unwrap();
+        if let Rows::Text(text) = &mut blocks.rows {
+            text.largest = largest;
+        }
+        let blocks: Vec<Block> = blocks.map(|block| block.unwrap()).collect();
+        let lines = blocks.iter().flat_map(|b| b.records.iter().map(|r| r.line)).collect();
+        let faults = blocks.iter().flat_map(|b| b.faults.iter().map(|f| (f.line, f.kind))).collect();
+        (lines, faults)
+    }
+
+    #[test]
+    fn a_record_that_is_too_large_is_left_out() {
+        let long = "x".repeat(5 * BLOCK);
+        let large = |line| vec![(line, ProblemKind::TooLarge)];
+        let lines = format!("{{\"a\": 1}}\n{{\"a\": \"{long}\"}}\n{{\"a\": 2}}\n");
+        assert_eq!(read(&lines, 2 * BLOCK), (vec![1, 3], large(2)));
+        let array = format!("[{{\"a\": 1}},\n{{\"a\": \"{long}\", \"b\": [\n]}},\n{{\"a\": 2}}]\n");
+        assert_eq!(read(&array, 2 * BLOCK), (vec![1, 4], large(2)));
+        let values = format!("{{\n\"a\": 1}}\n{{\"a\": \"{long}\",\n\"b\": [\n]}} {{\"a\": 2}}");
+        assert_eq!(read(&values, 2 * BLOCK), (vec![1, 5], large(3)));
+        let csv = format!("a,b\n1,2\n\"{long}\",1\n3,4\n");
+        assert_eq!(read(&csv, 2 * BLOCK), (vec![2, 4], vec![(3, ProblemKind::WrongCells)]));
+        let csv = format!("a,b\n1,2\n{long},1\n3,4\n");
+        assert_eq!(read(&csv, 2 * BLOCK), (vec![2, 4], large(3)));
+        assert_eq!(read(&lines, LARGEST), (vec![1, 2, 3], vec![]));
+    }
+
+    #[test]
+    fn an_array_ends_where_a_block_ends() {
+        // What lacks is only the bracket, and the file is as long as a block.
+        let row = "{\"a\": 1}\n,";
+        let mut text = format!("[{}", row.repeat(BLOCK / row.len()));
+        text.push_str(&" ".repeat(BLOCK - text.len()));
+        let (lines, faults) = read(&text, LARGEST);
+        assert_eq!(lines.len(), BLOCK / row.len());
+        assert_eq!(faults.len(), 1, "{faults:?}");
+    }
+
+    #[test]
+    fn a_line_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let find = |text: &str, line| {
+            let path = folder.path().join("x");
+            std::fs::write(&path, text).unwrap();
+            raw_line(&path, line).unwrap().map(|(bytes, line)| (String::from_utf8(bytes).unwrap(), line))
+        };
+        let some = |text: &str, line| Some((text.to_string(), line));
+        let lines = "{\"a\": 1}\n\n{broken\r\n{\"a\": 2}";
+        assert_eq!(find(lines, 3), some("{broken", 3));
+        assert_eq!(find(lines, 4), some("{\"a\": 2}", 4));
+        assert_eq!((find(lines, 2), find(lines, 5)), (None, None));
+        let array = "[\n{\"a\":\n1}, {\"a\": 2}\n]";
+        assert_eq!(find(array, 3), some("{\"a\":\n1}", 2));
+        let csv = "a,b\n\"x\ny\",1\nz,2\n";
+        assert_eq!((find(csv, 3), find(csv, 4)), (some("\"x\ny\",1", 2), some("z,2", 4)));
+        let long = format!("{}{lines}", "{\"a\": 1}\n".repeat(BLOCK / 4));
+        assert_eq!(find(&long, BLOCK as u32 / 4 + 3), some("{broken", BLOCK as u32 / 4 + 3));
+    }
+
+    #[test]
+    fn a_container_has_a_name() {
+        let name = |path: &str| Container::of_name(Path::new(path)).map(|c| c.to_string());
+        assert_eq!(name("a/b.JSONL.gz").as_deref(), Some("JSON lines, gzip"));
+        assert_eq!(name("b.tsv.zst").as_deref(), Some("tab-separated values, zstd"));
+        assert_eq!((name("b.txt"), name(".gz"), name("json")), (None, None, None));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, "{\"data\": [{\"instruction\": \"a\"}]}").unwrap();
+        let blocks = Blocks::open(&path).unwrap();
+        assert_eq!(blocks.container().to_string(), "JSON object with the rows under `data`");
+        assert_eq!(blocks.progress(), (34, 34));
+    }
+}

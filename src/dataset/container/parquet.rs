@@ -1,0 +1,233 @@
+//! Parquet, some rows of a row group at a time, each row as a JSON object.
+
+use std::fs::File;
+use std::io::{Cursor, Read as _, Seek as _, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use polars_arrow::array::Array;
+use polars_arrow::datatypes::ArrowSchema;
+use polars_parquet::read::{
+    BasicDecompressor, ColumnChunkMetadata, FileMetadata, Filter, PageReader, column_iter_to_arrays,
+    infer_schema, read_metadata,
+};
+use polars_parquet_format::PageHeader;
+use polars_parquet_format::thrift::protocol::TCompactInputProtocol;
+
+use super::arrow::{Cells, unreadable};
+use super::json::quote;
+use super::{BLOCK, LARGEST, Piece, Record};
+use crate::dataset::problems::{Problem, ProblemKind};
+use crate::error::{Error, Result};
+
+/// Unpacked bytes of a row group that are looked at together.
+const SLICE: usize = 32 << 20;
+/// Rows that are looked at together.
+const ROWS: usize = 1 << 16;
+/// Values that a row group may have whatever its size: run lengths make many of few bytes.
+const VALUES: u64 = 1 << 26;
+
+/// The rows of a file, in their order.
+pub(super) struct Rows {
+    file: File,
+    size: u64,
+    about: FileMetadata,
+    schema: ArrowSchema,
+    group: usize,
+    /// The next row within the group.
+    row: usize,
+    /// Rows that have been handed out.
+    done: u32,
+    slice: Option<Slice>,
+    /// Stored bytes of the groups that have been read.
+    read: u64,
+    faults: Vec<Problem>,
+}
+
+/// Some rows, unpacked.
+struct Slice {
+    columns: Vec<(Vec<u8>, Box<dyn Array>)>,
+    rows: usize,
+    at: usize,
+}
+
+/// Runs code that panics where a file is damaged in a way that it does not foresee.
+fn guard<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(damaged("its parts contradict each other")))
+}
+
+fn damaged(what: impl std::fmt::Display) -> Error {
+    Error::format(format_args!("the Parquet file is damaged: {what}")).help("fetch or write the file again")
+}
+
+impl Rows {
+    pub fn open(mut file: File, path: &Path) -> Result<Self> {
+        let size = file.metadata().map_err(|e| Error::io(path, e))?.len();
+        let open = |file: &mut File| {
+            let about = read_metadata(file).map_err(damaged)?;
+            let schema = infer_schema(&about).map_err(damaged)?;
+            Ok((about, schema))
+        };
+        let (about, schema) = guard(|| open(&mut file)).map_err(|e| e.path(path))?;
+        let faults = Vec::new();
+        Ok(Self { file, size, about, schema, group: 0, row: 0, done: 0, slice: None, read: 0, faults })
+    }
+
+    /// Bytes of the file that have been read.
+    pub fn read(&self) -> u64 {
+        self.read
+    }
+
+    /// The next rows, as many as make a block.
+    pub fn piece(&mut self) -> Result<Option<Piece>> {
+        let mut piece = Piece { bytes: Vec::with_capacity(BLOCK), ..Piece::default() };
+        while piece.bytes.len() < BLOCK {
+            if self.slice.as_ref().is_none_or(|slice| slice.at == slice.rows) {
+                self.slice = None;
+                let Some(slice) = self.next_slice()? else { break };
+                self.slice = Some(slice);
+            }
+            let Some(slice) = &mut self.slice else { break };
+            self.done = slice.objects(self.done, &mut piece)?;
+        }
+        piece.faults.append(&mut self.faults);
+        Ok((!piece.records.is_empty() || !piece.faults.is_empty()).then_some(piece))
+    }
+
+    fn next_slice(&mut self) -> Result<Option<Slice>> {
+        while let Some(group) = self.about.row_groups.get(self.group) {
+            let rows = group.num_rows();
+            if self.row >= rows {
+                self.read += group.compressed_size() as u64;
+                self.group += 1;
+                self.row = 0;
+                continue;
+            }
+            let parts = group.total_byte_size() / SLICE + 1;
+            let end = rows.min(self.row + ROWS.min(rows / parts + 1));
+            let range = self.row..end;
+            self.row = end;
+            let (file, size, schema) = (&mut self.file, self.size, &self.schema);
+            let columns = guard(|| {
+                let mut columns = Vec::new();
+                let mut values = 0;
+                for field in schema.iter_values() {
+                    let Some(chunks) = group.columns_under_root_iter(&field.name) else { continue };
+                    let chunks: Vec<&ColumnChunkMetadata> = chunks.collect();
+                    let mut readers = Vec::new();
+                    for chunk in &chunks {
+                        let bytes = bytes_of(file, size, chunk)?;
+                        values += values_of(&bytes)?;
+                        let pages = PageReader::new(Cursor::new(bytes.into()), chunk, Vec::new(), usize::MAX);
+                        readers.push(BasicDecompressor::new(pages, Vec::new()));
+                    }
+                    if values > VALUES + 8 * group.total_byte_size() as u64 {
+                        return Err(damaged(format_args!("it claims {values} values in one row group")));
+                    }
+                    let types = chunks.iter().map(|c| &c.descriptor().descriptor.primitive_type).collect();
+                    let filter = Filter::new_ranged(range.start, range.end);
+                    let (arrays, _) = column_iter_to_arrays(readers, types, field.clone(), Some(filter))
+                        .map_err(damaged)?;
+                    let [array] = <[Box<dyn Array>; 1]>::try_from(arrays)
+                        .map_err(|arrays| damaged(format_args!("a column in {} parts", arrays.len())))?;
+                    if array.len() != range.len() {
+                        return Err(damaged(format_args!(
+                            "the column {} has {} rows where {} are expected",
+                            field.name,
+                            array.len(),
+                            range.len()
+                        )));
+                    }
+                    let mut key = Vec::new();
+                    quote(&mut key, field.name.as_bytes());
+                    columns.push((key, array));
+                }
+                Ok(columns)
+            })?;
+            for (key, array) in &columns {
+                if let Some(what) = unreadable(array.dtype())
+                    && self.done == 0
+                {
+                    let name = String::from_utf8_lossy(key);
+                    let what = format!("the column {name} holds {what}, which has no place in a row of text");
+                    self.faults.push(Problem::new(1, ProblemKind::LeftOut, what));
+                }
+            }
+            return Ok(Some(Slice { columns, rows: range.len(), at: 0 }));
+        }
+        Ok(None)
+    }
+}
+
+/// The stored bytes of a column of a row group.
+fn bytes_of(file: &mut File, size: u64, chunk: &ColumnChunkMetadata) -> Result<Vec<u8>> {
+    let range = chunk.byte_range();
+    if range.end > size || range.start > range.end {
+        return Err(damaged(format_args!("a column ends at byte {} of {size}", range.end)));
+    }
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(range.start)).map_err(|e| Error::io("", e))?;
+    file.take(range.end - range.start).read_to_end(&mut bytes).map_err(|e| Error::io("", e))?;
+    if bytes.len() as u64 != range.end - range.start {
+        return Err(damaged("it was cut off while it was read"));
+    }
+    Ok(bytes)
+}
+
+/// The values of a column, by the headers of its pages: what they claim is allocated without a look
+/// at whether it is there.
+fn values_of(bytes: &[u8]) -> Result<u64> {
+    let mut values = 0;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let mut protocol = TCompactInputProtocol::new(&mut rest, LARGEST);
+        let header = PageHeader::read_from_in_protocol(&mut protocol).map_err(damaged)?;
+        let unpacked = header.uncompressed_page_size;
+        if !usize::try_from(unpacked).is_ok_and(|unpacked| unpacked <= LARGEST) {
+            return Err(damaged(format_args!("a page claims to unpack to {unpacked} bytes")));
+        }
+        let count =
+            match (&header.data_page_header, &header.data_page_header_v2, &header.dictionary_page_header) {
+                (Some(page), _, _) => page.num_values,
+                (_, Some(page), _) => page.num_values,
+                (_, _, Some(page)) if page.num_values <= unpacked => page.num_values,
+                (_, _, Some(page)) => {
+                    return Err(damaged(format_args!(
+                        "it claims {} values in {unpacked} bytes",
+                        page.num_values
+                    )));
+                }
+                _ => 0,
+            };
+        values += u64::try_from(count).map_err(damaged)?;
+        let length = usize::try_from(header.compressed_page_size).map_err(damaged)?;
+        rest = rest.get(length..).ok_or_else(|| damaged("a page is longer than its column"))?;
+    }
+    Ok(values)
+}
+
+impl Slice {
+    /// Appends rows until the piece is full; gives the number of the last one.
+    fn objects(&mut self, mut done: u32, piece: &mut Piece) -> Result<u32> {
+        let cells: Vec<(&[u8], Cells<'_>)> =
+            self.columns.iter().map(|(key, array)| (key.as_slice(), Cells::of(array.as_ref()))).collect();
+        while self.at < self.rows && piece.bytes.len() < BLOCK {
+            done = done.checked_add(1).ok_or_else(|| {
+                Error::format("the file has more than 4,294,967,295 rows").help("cut it into several files")
+            })?;
+            let start = piece.bytes.len();
+            Cells::object(&cells, self.at, &mut piece.bytes);
+            self.at += 1;
+            if piece.bytes.len() - start > LARGEST {
+                piece.bytes.truncate(start);
+                let what = format!("the record is larger than {}", crate::display::bytes(LARGEST as u64));
+                let fault = Problem::new(done, ProblemKind::TooLarge, what);
+                piece.faults.push(fault);
+                continue;
+            }
+            piece.bytes.push(b'\n');
+            piece.records.push(Record { bytes: start..piece.bytes.len(), line: done, number: done });
+        }
+        Ok(done)
+    }
+}

@@ -1,0 +1,384 @@
+//! Every container, plain and packed: what is written is read back, and what is broken is said.
+
+#[path = "common/files.rs"]
+mod files;
+
+use std::io::Write as _;
+use std::path::Path;
+
+use files::{Files, HOSTILE, MIXED, message};
+use lorascope::dataset::generate::{Faults, Generate};
+use lorascope::dataset::{Dataset, RowSchema};
+
+/// Kind and line of all problems.
+fn problems(data: &Dataset) -> Vec<(String, u32)> {
+    let table = data.problems().unwrap();
+    let kinds = table.column("kind").unwrap().str().unwrap().clone();
+    let lines = table.column("line").unwrap().u32().unwrap().clone();
+    (0..table.height()).map(|i| (kinds.get(i).unwrap().to_string(), lines.get(i).unwrap())).collect()
+}
+
+fn whats(data: &Dataset) -> Vec<String> {
+    let table = data.problems().unwrap();
+    table.column("what").unwrap().str().unwrap().iter().map(|what| what.unwrap().to_string()).collect()
+}
+
+fn lines(data: &Dataset) -> Vec<u32> {
+    let frame = data.columns().unwrap();
+    frame.column("line").unwrap().u32().unwrap().into_no_null_iter().collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).unwrap()
+}
+
+const NAMES: [&str; 13] = [
+    "a.jsonl",
+    "b.jsonl.gz",
+    "c.ndjson.zst",
+    "d.json",
+    "e.json.gz",
+    "f.json.zst",
+    "g.csv",
+    "h.csv.gz",
+    "i.csv.zst",
+    "j.tsv",
+    "k.tsv.gz",
+    "l.tsv.zst",
+    "m.parquet",
+];
+
+/// JSON text in `schema`, whatever the container was.
+fn as_lines(data: &Dataset, files: &Files, schema: RowSchema) -> String {
+    let path = files.path("as-lines.jsonl");
+    data.overwrite(&path, schema).unwrap();
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn every_container_gives_the_rows_back() {
+    let files = Files::new();
+    let rows: Vec<String> = HOSTILE
+        .iter()
+        .enumerate()
+        .map(|(i, text)| {
+            let turn = |role: &str, text: &str| serde_json::json!({"role": role, "content": text});
+            serde_json::json!({
+                "id": format!("r{i}, \"{i}\""),
+                "messages": [turn("system", "s"), turn("user", text), turn("assistant", "a\r\n\"b\",\t;c")],
+            })
+            .to_string()
+        })
+        .collect();
+    let mixed = Dataset::open(files.put("mixed.jsonl", MIXED)).unwrap();
+    let hostile = Dataset::open(files.put("hostile.jsonl", rows.join("\n"))).unwrap();
+    let plan = Generate { rows: 40_000, ..Generate::default() };
+    plan.write(files.path("many.jsonl")).unwrap();
+    let many = Dataset::open(files.path("many.jsonl")).unwrap();
+    for schema in [RowSchema::ShareGpt, RowSchema::OpenAi, RowSchema::Alpaca] {
+        for data in [&mixed, &hostile, &many] {
+            // What Alpaca has no place for was left out before.
+            let data = match schema {
+                RowSchema::Alpaca => &data.head(2),
+                _ => data,
+            };
+            if schema != RowSchema::ShareGpt && data.len() > 10_000 {
+                continue;
+            }
+            let expected = as_lines(data, &files, schema);
+            for name in NAMES {
+                let path = files.path(name);
+                let written = data.overwrite(&path, schema).unwrap();
+                assert_eq!(written.bytes, std::fs::metadata(&path).unwrap().len());
+                let again = Dataset::open(&path).unwrap();
+                assert_eq!((again.len(), again.rejected()), (data.len(), 0), "{name} {:?}", whats(&again));
+                assert!(as_lines(&again, &files, schema) == expected, "{schema} as {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn generated_rows_go_into_every_container() {
+    let files = Files::new();
+    let plan = Generate { rows: 500, faults: Faults::Without, ..Generate::default() };
+    plan.write(files.path("rows.jsonl")).unwrap();
+    let expected = Dataset::open(files.path("rows.jsonl")).unwrap().fingerprint().unwrap();
+    for name in NAMES {
+        plan.write(files.path(name)).unwrap();
+        assert_eq!(Dataset::open(files.path(name)).unwrap().fingerprint().unwrap(), expected, "{name}");
+    }
+}
+
+const PRETTY: &str = r#"{
+  "instruction": "a",
+  "output": "b"
+}
+{
+  "messages": [
+    {"role": "user", "content": "c"},
+    {"role": "assistant", "content": "d"}
+  ]
+}
+"#;
+
+#[test]
+fn objects_around_and_over_several_lines() {
+    let files = Files::new();
+    let open = |text: &str| Dataset::open(files.put("x.json", text)).unwrap();
+    let data = open(PRETTY);
+    assert_eq!((data.len(), lines(&data)), (2, vec![1, 5]));
+    let one = open(&PRETTY[PRETTY.find("}\n{").unwrap() + 2..]);
+    assert_eq!((one.len(), one.conversation(0).unwrap()[1].content.as_str()), (1, "d"));
+
+    let rows =
+        "[\n{\"instruction\": \"a\", \"output\": \"b\"},\n{\"instruction\": \"c\", \"output\": \"d\"}]";
+    let data = open(&format!(
+        "\u{feff}{{\"version\": \"1\",\r\n \"meta\": {{\"n\": [2]}}, \"data\": {rows}, \"end\": \"}}\"}}\n"
+    ));
+    assert_eq!((data.len(), lines(&data), problems(&data)), (2, vec![3, 4], vec![]));
+    let data = open(&format!("{{\"train\": {rows}, \"test\": {rows}}}"));
+    assert_eq!(data.len(), 2);
+    assert_eq!(whats(&data), ["the file has a second list of objects, `test`, which is not read"]);
+    assert_eq!(data.rejected(), 0);
+    let data = open(&format!("{{\"data\": {rows}}}\n{{}}"));
+    assert_eq!(problems(&data), [("broken JSON".to_string(), 4)], "{:?}", whats(&data));
+    let data = open(&format!("{{\"data\": {rows}, \"x\": {{"));
+    assert!(whats(&data)[0].starts_with("the object is not closed"));
+    let data = open("{\"data\": [{\"instruction\": \"a\", \"output\": \"b\"},");
+    assert_eq!(problems(&data).len(), 1, "{:?}", whats(&data));
+}
+
+#[test]
+fn cells_become_rows() {
+    let files = Files::new();
+    let table = "\u{feff}instruction,input,output,history\r\n\
+        \"a, \"\"b\"\"\r\nc\",,x,\"[[\"\"q\"\", \"\"a\"\"]]\"\r\n\
+        \r\n\
+        d,\"\",\"[1, 2]\",\r\n\
+        only,three,cells\r\n\
+        \"stray \" quote\",,x,\r\n\
+        e,f,g,,\r\n";
+    let data = Dataset::open(files.put("t.csv", table)).unwrap();
+    let said = |i: usize| -> Vec<String> {
+        data.conversation(i).unwrap().into_iter().map(|message| message.content).collect()
+    };
+    assert_eq!(said(0), ["q", "a", "a, \"b\"\r\nc", "x"]);
+    assert_eq!(said(1), ["d", "[1, 2]"]);
+    assert_eq!(said(2), ["e\nf", "g"]);
+    assert_eq!(lines(&data), [2, 5, 8]);
+    assert_eq!(problems(&data), [("wrong cells".to_string(), 6), ("wrong cells".to_string(), 7)]);
+    assert_eq!(whats(&data)[0], "the row has 3 cells, and the header 4");
+
+    // The content decides, not the name.
+    for (name, text) in [
+        ("a.txt", "instruction;output\n\"a;b\";c\nd;e\n"),
+        ("b.json", "instruction\toutput\na, b, c\td\ne\tf\n"),
+        (
+            "c.csv",
+            "{\"instruction\": \"a\", \"output\": \"b\"}\n{\"instruction\": \"c\", \"output\": \"d\"}\n",
+        ),
+    ] {
+        let data = Dataset::open(files.put(name, text)).unwrap();
+        assert_eq!((data.len(), data.rejected()), (2, 0), "{name}");
+    }
+    let message =
+        |name: &str, bytes: &[u8]| message(&Dataset::open(files.put(name, bytes)).unwrap_err(), &files);
+    assert_eq!(
+        message("double.csv", b"output,output\na,b\n"),
+        "double.csv: two columns are called output; give each column its own name"
+    );
+    assert_eq!(
+        message("gbk.csv", b"\xd6\xd0,output\na,b\n"),
+        "gbk.csv: the header is not UTF-8; convert the file, from GB18030 for instance with iconv -f GB18030 -t UTF-8"
+    );
+}
+
+#[test]
+fn archives_in_parts_and_cut_off() {
+    let files = Files::new();
+    let row =
+        |i: usize| format!("{{\"instruction\": \"q{i}\", \"output\": \"{}\"}}\n", "a".repeat(i % 50 + 1));
+    let text: String = (0..20_000).map(row).collect();
+    let (first, second) = text.split_at(text.len() / 2);
+    let whole = Dataset::open(files.put("plain.jsonl", &text)).unwrap();
+    for (name, pack) in [("x.gz", gzip as fn(&[u8]) -> Vec<u8>), ("x.zst", zstd)] {
+        let parts = [pack(first.as_bytes()), pack(second.as_bytes())].concat();
+        let data = Dataset::open(files.put(name, &parts)).unwrap();
+        assert_eq!(data.fingerprint().unwrap(), whole.fingerprint().unwrap());
+        assert_eq!(data.rejected(), 0);
+        assert_eq!(data.recipe().size, parts.len() as u64, "the stored bytes are counted");
+
+        let cut = Dataset::open(files.put(name, &parts[..parts.len() * 3 / 4])).unwrap();
+        assert!(cut.len() >= 10_000 && cut.len() < 20_000, "{}", cut.len());
+        let what = whats(&cut).pop().unwrap();
+        assert!(what.ends_with("archive is cut off here"), "{what}");
+        assert!(
+            problems(&cut).contains(&("broken file".to_string(), cut.len() as u32 + 1))
+                || cut.rejected() == 2
+        );
+
+        let mut bent = parts.clone();
+        let at = bent.len() * 3 / 4;
+        bent[at..at + 64].fill(0x55);
+        let bent = Dataset::open(files.put(name, &bent)).unwrap();
+        assert!(bent.rejected() > 0 && bent.len() < 20_000, "{:?}", whats(&bent));
+        assert_ne!(bent.recipe().fingerprint, data.recipe().fingerprint);
+    }
+    let error = Dataset::open(files.put("rows.jsonl.gz", b"\x1f\x8b\x08\x00")).unwrap_err();
+    assert_eq!(
+        message(&error, &files),
+        "rows.jsonl.gz: the gzip archive is cut off here; fetch the file again"
+    );
+}
+
+/// A gigabyte of one line, packed into some kilobytes, is a fault and costs no gigabyte.
+#[test]
+fn a_bomb_costs_no_more_than_a_record_may() {
+    let files = Files::new();
+    let path = files.path("bomb.jsonl.zst");
+    let mut encoder = zstd::stream::write::Encoder::new(std::fs::File::create(&path).unwrap(), 1).unwrap();
+    encoder.write_all(b"{\"instruction\": \"a\", \"output\": \"b\"}\n{\"instruction\": \"").unwrap();
+    let block = vec![b'x'; 1 << 20];
+    (0..1024).for_each(|_| encoder.write_all(&block).unwrap());
+    encoder.write_all(b"\"}\n{\"instruction\": \"c\", \"output\": \"d\"}\n").unwrap();
+    encoder.finish().unwrap().sync_all().unwrap();
+    let data = Dataset::open(&path).unwrap();
+    assert_eq!((data.len(), problems(&data)), (2, vec![("too large".to_string(), 2)]));
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 900 << 10, "{peak} kB");
+}
+
+#[test]
+fn what_cannot_be_read_says_so() {
+    let files = Files::new();
+    let open =
+        |name: &str, bytes: &[u8]| message(&Dataset::open(files.put(name, bytes)).unwrap_err(), &files);
+    assert_eq!(
+        open("wide.json", b"\xff\xfe[\0]\0"),
+        "wide.json: the text is in UTF-16LE, not in UTF-8; convert it with iconv -f UTF-16 -t UTF-8"
+    );
+    assert_eq!(
+        open("a.zip", b"PK\x03\x04\x14\0\0\0"),
+        "a.zip: this is zip, not JSON, CSV or Parquet; unpack it first"
+    );
+    assert_eq!(
+        open("empty.json.gz", &gzip(b" \n ")),
+        "empty.json.gz: the file is empty; name a file that holds JSON, CSV or Parquet"
+    );
+    for bytes in [&b"PAR1"[..], b"PAR1 is no magic, PAR1", b"PAR1\x15\0\0\0PAR1"] {
+        let said = open("a.parquet", bytes);
+        assert!(said.starts_with("a.parquet: the Parquet file is damaged"), "{said}");
+    }
+    let data = Dataset::open(files.put("a.jsonl", MIXED)).unwrap();
+    let error = data.write(files.path("a.parquet.gz"), RowSchema::OpenAi).unwrap_err();
+    assert_eq!(
+        message(&error, &files),
+        "a.parquet.gz: Parquet is compressed in itself; end the name in .parquet"
+    );
+}
+
+/// Parquet as others write it: small integers, dates, lists of other things, groups of rows, packed.
+#[test]
+fn parquet_of_other_shapes() {
+    use polars::prelude::*;
+    let files = Files::new();
+    let turns = df!(
+        "role" => ["user", "assistant", "user", "assistant"],
+        "content" => ["q", "a", "r", "b"],
+    )
+    .unwrap()
+    .into_struct("messages".into())
+    .into_series();
+    // Each row has two of the turns.
+    let messages = Series::new("messages".into(), vec![turns.slice(0, 2), turns.slice(2, 2)]);
+    let mut frame = DataFrame::new(
+        2,
+        vec![
+            Column::new("id".into(), [7i64, 8]),
+            messages.into(),
+            Column::new("score".into(), [0.5f32, f32::NAN]),
+            Column::new("good".into(), [Some(true), None]),
+            Column::new("image".into(), [&b"\xff\xd8"[..], b"\xff"]),
+            Column::new("day".into(), [20_781i32, 0]).cast(&DataType::Date).unwrap(),
+        ],
+    )
+    .unwrap();
+    let path = files.path("x.parquet");
+    let file = std::fs::File::create(&path).unwrap();
+    ParquetWriter::new(file).with_row_group_size(Some(1)).finish(&mut frame).unwrap();
+    let data = Dataset::open(&path).unwrap();
+    assert_eq!((data.len(), data.rejected()), (2, 0), "{:?}", whats(&data));
+    assert_eq!(whats(&data), ["the column \"image\" holds bytes, which has no place in a row of text"]);
+    assert_eq!(data.conversation(1).unwrap()[0].content, "r");
+    let table = data.frame();
+    let text =
+        |column: &str, i: usize| table.column(column).unwrap().str().unwrap().get(i).unwrap().to_string();
+    assert_eq!((text("id", 0), text("id", 1)), ("7".into(), "8".into()));
+    assert_eq!(text("extra", 0), r#"{"score":0.5,"good":true,"day":"2026-11-24"}"#);
+    assert_eq!(text("extra", 1), r#"{"score":null,"day":"1970-01-01"}"#);
+
+    let packed = files.put("x.parquet.gz", gzip(&std::fs::read(&path).unwrap()));
+    assert_eq!(Dataset::open(packed).unwrap().fingerprint().unwrap(), data.fingerprint().unwrap());
+}
+
+/// Containers whose bytes are damaged at random: rows, problems or an error, never a panic.
+mod damage {
+    use super::*;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+        let files = Files::new();
+        let data = Dataset::open(files.put("mixed.jsonl", MIXED)).unwrap();
+        let mut seeds = vec![("pretty.json", PRETTY.as_bytes().to_vec())];
+        for name in ["a.jsonl", "b.json", "c.csv", "d.parquet", "e.jsonl.gz", "f.csv.zst"] {
+            let path = files.path(name);
+            data.write(&path, RowSchema::OpenAi).unwrap();
+            seeds.push((name, std::fs::read(path).unwrap()));
+        }
+        seeds
+    }
+
+    fn open(path: &Path) {
+        match Dataset::open(path) {
+            Ok(data) => assert!(!data.is_empty()),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn damaged_files_never_panic(
+            which in 0..7usize,
+            damage in proptest::collection::vec((any::<Index>(), prop_oneof![
+                proptest::collection::vec(any::<u8>(), 1..4),
+                Just(b"\"".to_vec()), Just(b"{".to_vec()), Just(b"[".to_vec()), Just(b"\n".to_vec()),
+                Just(vec![0xff; 4]), Just(vec![0x80; 5]),
+            ]), 1..5),
+            cut in proptest::option::weighted(0.2, any::<Index>()),
+        ) {
+            static SEEDS: std::sync::OnceLock<Vec<(&'static str, Vec<u8>)>> = std::sync::OnceLock::new();
+            let (name, mut bytes) = SEEDS.get_or_init(seeds)[which].clone();
+            for (at, with) in damage {
+                let at = at.index(bytes.len() - with.len());
+                bytes[at..at + with.len()].copy_from_slice(&with);
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            let files = Files::new();
+            open(&files.put(name, bytes));
+        }
+    }
+}
