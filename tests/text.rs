@@ -38,19 +38,6 @@ fn list(json: &Json) -> &Vec<Json> {
     json.as_array().unwrap()
 }
 
-/// Messages of the golden file, whose tool calls are JSON rather than a string of JSON.
-fn messages(json: &Json) -> Vec<Message> {
-    let message = |m: &Json| Message {
-        name: m["name"].as_str().map(String::from),
-        tool_calls: m.get("tool_calls").map(Json::to_string),
-        ..Message::new(
-            serde_json::from_value::<Role>(m["role"].clone()).unwrap(),
-            m["content"].as_str().unwrap(),
-        )
-    };
-    list(json).iter().map(message).collect()
-}
-
 fn said(tokenizer: &Tokenizer, example: &Example) -> String {
     let trained = example.ids.iter().zip(&example.trained).filter(|(_, trained)| **trained);
     tokenizer.decode(&trained.map(|(id, _)| *id).collect::<Vec<_>>()).unwrap()
