@@ -2,15 +2,15 @@
 //!
 //! `make templates` fetches them; tests/golden/templates.py wrote the renderings.
 
-mod common;
+#[path = "common/messages.rs"]
+mod conversations;
 
 use std::path::{Path, PathBuf};
 
+use conversations::messages;
 use lorascope::text::{GenerationPrompt, Message, Tokenizer};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
-
-use crate::common::messages;
 
 /// The fetched templates: `LORASCOPE_TEMPLATES`, or what `make templates` put into the cache.
 fn folder() -> PathBuf {
@@ -47,7 +47,8 @@ fn golden_renderings_are_those_of_hugging_face() {
         let source = std::fs::read_to_string(folder.join(format!("{name}.jinja"))).unwrap();
         let hash: String = Sha256::digest(&source).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(template["sha256"], hash, "{name} is not the template that was rendered");
-        let with_template = tokenizer.with_template(&source).and_then(|t| t.at_time(golden["now"].as_i64().unwrap()));
+        let with_template =
+            tokenizer.with_template(&source).and_then(|t| t.at_time(golden["now"].as_i64().unwrap()));
         let t = match with_template {
             Ok(t) => t,
             Err(error) => {

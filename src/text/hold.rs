@@ -120,7 +120,11 @@ pub fn hold_to(examples: &mut Vec<Example>, context: usize, too_long: TooLong) -
     examples.iter().for_each(|example| cut.count(example.len()));
     match too_long {
         TooLong::LeaveOut => examples.retain(|example| example.len() <= context),
-        TooLong::Truncate => examples.iter_mut().for_each(|example| drop(example.truncate(context))),
+        TooLong::Truncate => {
+            for example in examples {
+                example.truncate(context);
+            }
+        }
     }
     cut
 }
