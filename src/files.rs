@@ -3,14 +3,19 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use tempfile::{Builder, NamedTempFile, TempDir};
 
 use crate::error::{Error, Result};
 
 /// What to do where the file exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Existing {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Existing {
+    /// Leaves it alone and fails.
+    #[default]
     Refuse,
+    /// Replaces it.
     Replace,
 }
 

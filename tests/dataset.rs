@@ -32,7 +32,7 @@ fn schemas_may_differ_from_row_to_row() {
     let data = Dataset::open(files.put("mixed.json", MIXED)).unwrap();
     assert_eq!(data.len(), 6);
     assert_eq!(problems(&data), []);
-    let frame = data.frame();
+    let frame = data.frame().unwrap().collect().unwrap();
     let column = |name: &str| -> Vec<Option<String>> {
         frame.column(name).unwrap().str().unwrap().iter().map(|text| text.map(str::to_string)).collect()
     };
@@ -128,7 +128,7 @@ fn faults_are_listed_and_not_fatal() {
         (12, "wrong type", "rejected", "invalid type: sequence, expected an object"),
         (13, "leading line breaks", "kept", "a turn begins with line breaks"),
         (14, "duplicate id", "kept", "has the id of the row in line 13"),
-        (14, "duplicate row", "kept", "says the same as row-1 in line 1"),
+        (14, "duplicate row", "kept", "says the same as the row in line 1"),
         (15, "wrong type", "rejected", "messages[0] does not say who speaks"),
         (
             16,
@@ -157,7 +157,10 @@ fn an_array_is_cut_into_records_with_their_lines() {
     assert_eq!(data.len(), 2);
     assert_eq!(data.conversation(0).unwrap()[0].content, "a ] } , \" ");
     assert_eq!(problems(&data), [(5, "wrong type".into(), "rejected".into())]);
-    assert_eq!(data.frame().column("line").unwrap().u32().unwrap().get(1), Some(7));
+    assert_eq!(
+        data.frame().unwrap().collect().unwrap().column("line").unwrap().u32().unwrap().get(1),
+        Some(7)
+    );
 
     let cut = &array[..array.len() - 30];
     let data = Dataset::open(files.put("cut.json", cut)).unwrap();
@@ -202,9 +205,21 @@ fn a_record_larger_than_a_block_and_many_blocks() {
         (Dataset::open(files.path("many.jsonl")).unwrap(), Dataset::open(files.path("many.json")).unwrap());
     assert_eq!(lines.len(), 30_000);
     assert_eq!(lines.fingerprint().unwrap(), array.fingerprint().unwrap());
-    let at = |data: &Dataset, i: usize| data.frame().column("line").unwrap().u32().unwrap().get(i);
+    let at = |data: &Dataset, i: usize| {
+        data.frame().unwrap().collect().unwrap().column("line").unwrap().u32().unwrap().get(i)
+    };
     assert_eq!((at(&lines, 29_999), at(&array, 29_999)), (Some(30_000), Some(30_001)));
-    let ids = array.frame().column("id").unwrap().str().unwrap().get(29_999).map(str::to_string);
+    let ids = array
+        .frame()
+        .unwrap()
+        .collect()
+        .unwrap()
+        .column("id")
+        .unwrap()
+        .str()
+        .unwrap()
+        .get(29_999)
+        .map(str::to_string);
     assert_eq!(ids.as_deref(), Some("row-30000"));
 }
 

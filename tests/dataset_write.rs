@@ -13,7 +13,7 @@ use proptest::prelude::*;
 fn writing_every_schema() {
     let files = Files::new();
     let data = Dataset::open(files.put("mixed.jsonl", MIXED)).unwrap();
-    let head = data.head(2);
+    let head = data.head(2).unwrap();
     let read = |name: &str| std::fs::read_to_string(files.path(name)).unwrap();
     let written = head.write(files.path("belle.jsonl"), RowSchema::BelleChat).unwrap();
     let text = read("belle.jsonl");
@@ -33,7 +33,7 @@ fn writing_every_schema() {
         "[\n{\"instruction\":\"3 + 4 = ?\",\"input\":\"\",\"output\":\"7\"},\n\
          {\"system\":\"Be brief.\",\"instruction\":\"Add.\",\"input\":\"1 and 2\",\"output\":\"3\"}\n]\n"
     );
-    data.slice(4, 1).write(files.path("openai.jsonl"), RowSchema::OpenAi).unwrap();
+    data.slice(4, 1).unwrap().write(files.path("openai.jsonl"), RowSchema::OpenAi).unwrap();
     assert_eq!(
         read("openai.jsonl"),
         "{\"messages\":[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"u\",\
@@ -72,7 +72,7 @@ fn writing_every_schema() {
         ["alpaca.json", "belle.jsonl", "mixed.jsonl", "new", "openai.jsonl"],
         "no temporary file stays"
     );
-    data.slice(0, 0).write(files.path("none.json"), RowSchema::OpenAi).unwrap();
+    data.slice(0, 0).unwrap().write(files.path("none.json"), RowSchema::OpenAi).unwrap();
     assert_eq!(read("none.json"), "[\n\n]\n");
 }
 
@@ -135,6 +135,9 @@ fn ids_of_the_file_are_written() {
     let again = Dataset::open(files.path("out.jsonl")).unwrap();
     let ids = |data: &Dataset| {
         data.frame()
+            .unwrap()
+            .collect()
+            .unwrap()
             .column("id")
             .unwrap()
             .str()

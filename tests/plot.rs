@@ -1,7 +1,10 @@
 //! Charts: well-formed SVG whatever the strings and numbers, and the right things in it.
 
 use lorascope::display::Show;
-use lorascope::plot::{Curve, Figure, Panel, Scale, Series, bars, heat_map, histogram, lines, spectra};
+use lorascope::plot::{
+    Curve, Figure, Histogram, Panel, Scale, Series, bars, cumulative, heat_map, histogram, lines, spectra,
+    stacked,
+};
 use roxmltree::Document;
 
 const HOSTILE: &str = "</svg><script>alert(1)</script> & \"'<\u{0}\u{ffff}\n\u{1b}[31m";
@@ -75,6 +78,8 @@ fn hostile_strings_are_text() {
         heat_map(HOSTILE, &[evil()], &[evil()], &[vec![Some(1.0)]], HOSTILE).unwrap(),
         histogram(HOSTILE, HOSTILE, HOSTILE, &[1.0, 2.0, 2.0]).unwrap(),
         bars(HOSTILE, HOSTILE, &[(evil(), 3.0)]).unwrap(),
+        stacked(HOSTILE, HOSTILE, &[evil()], &[(evil(), vec![3.0])]).unwrap(),
+        cumulative(HOSTILE, HOSTILE, HOSTILE, &[Series::line(HOSTILE, [(1.0, 0.5)])], &[1.0]).unwrap(),
     ];
     for figure in figures {
         let texts = texts(&figure);
@@ -244,4 +249,61 @@ fn a_figure_survives_serialisation() {
     let figure = spectra("t", &[panel("a", &[2.0, 1.0])]).unwrap().with_footer("seed 42");
     let text = serde_json::to_string(&figure).unwrap();
     assert_eq!(serde_json::from_str::<Figure>(&text).unwrap(), figure);
+}
+
+#[test]
+fn a_cumulative_curve_marks_contexts_within_reach() {
+    let curve = |end: f64| {
+        Series::line("rows", (1..=100).map(|i| (end * f64::from(i) / 100.0, f64::from(i) / 100.0)))
+    };
+    let figure = cumulative("At most", "tokens", "%", &[curve(900.0)], &[512.0, 1024.0, 8192.0]).unwrap();
+    let shown = texts(&figure);
+    assert!(shown.contains(&"512".to_string()) && shown.contains(&"1,024".to_string()), "{shown:?}");
+    assert!(!shown.contains(&"8,192".to_string()), "far beyond the curve");
+    assert!(figure.show().text.contains("half within 450, 99 % within 891 tokens"), "{}", figure.show().text);
+    for bad in [vec![], vec![Series::line("zero", [(0.0, 0.5)])], vec![Series::line("", [(f64::NAN, 0.5)])]] {
+        assert!(cumulative("", "", "", &bad, &[f64::NAN]).unwrap_err().is_input());
+    }
+    texts(&cumulative("", "", "", &[curve(1e6)], &[f64::NAN, -1.0, 1e9, 1e5, 1.01e5]).unwrap());
+}
+
+#[test]
+fn stacked_bars_follow_each_other() {
+    let parts = names(&["rows", "padding"]);
+    let bars = [("a".to_string(), vec![30.0, 10.0]), ("b".to_string(), vec![20.0, f64::NAN])];
+    let figure = stacked("Padding", "tokens", &parts, &bars).unwrap();
+    let shown = texts(&figure);
+    for text in ["rows", "padding", "a", "b", "40", "20"] {
+        assert!(shown.contains(&text.to_string()), "{text} in {shown:?}");
+    }
+    let svg = figure.svg();
+    let document = Document::parse(&svg).unwrap();
+    let wide = |n: usize| {
+        let bars: Vec<f64> = document
+            .descendants()
+            .filter(|node| node.has_tag_name(("http://www.w3.org/2000/svg", "rect")))
+            .map(|node| node.attribute("width").unwrap().parse().unwrap())
+            .collect();
+        bars[n]
+    };
+    assert!((wide(0) / wide(1) - 3.0).abs() < 0.01 && (wide(0) / wide(2) - 1.5).abs() < 0.01);
+    assert!(stacked("", "", &parts, &[]).unwrap_err().is_input());
+    assert!(stacked("", "", &parts, &[("a".into(), vec![-1.0, 0.0])]).unwrap_err().is_input());
+}
+
+#[test]
+fn bins_hold_every_value_once() {
+    let lengths: Vec<f64> = (0..1000).map(|i| f64::from(i * i % 997)).chain([1e6, f64::NAN]).collect();
+    let bins = Histogram::of(&lengths).unwrap();
+    assert_eq!(bins.counts.iter().sum::<u64>() + bins.above, 1001);
+    let end = bins.begin + bins.counts.len() as f64 * bins.width;
+    assert_eq!(bins.above as usize, lengths.iter().filter(|&&value| value >= end).count());
+    for (bin, &count) in bins.counts.iter().enumerate() {
+        let from = bins.begin + bin as f64 * bins.width;
+        let inside = lengths.iter().filter(|&&value| from <= value && value < from + bins.width).count();
+        assert_eq!(count as usize, inside, "bin {bin}");
+    }
+    assert!(Histogram::of(&[f64::NAN]).is_none());
+    let json = serde_json::to_string(&bins).unwrap();
+    assert_eq!(serde_json::from_str::<Histogram>(&json).unwrap(), bins);
 }

@@ -29,7 +29,7 @@ impl Bench {
     fn new() -> Result<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/school_math.jsonl");
-        let (model, data) = (Model::open(common::model_path())?, Dataset::open(data)?.head(40));
+        let (model, data) = (Model::open(common::model_path())?, Dataset::open(data)?.head(40)?);
         let folder = tempfile::tempdir().unwrap();
         std::env::set_current_dir(folder.path()).unwrap();
         Ok(Self { model, data, folder, _turn: turn })
@@ -202,7 +202,7 @@ fn overwriting_ends_a_run_that_trains() -> Result<()> {
 #[test]
 fn the_best_by_evaluation_stays() -> Result<()> {
     let bench = Bench::new()?;
-    let (train, test) = (bench.data.head(30), bench.data.slice(30, 2));
+    let (train, test) = (bench.data.head(30)?, bench.data.slice(30, 2)?);
     // A learning rate of 0.01, 0.02, … ruins the model: the best comes early.
     let config = config().lr(4.0).warmup(400).eval(&test).eval_every(1);
     let run = Run::new("best", &bench.model, &train, config)?;

@@ -1,8 +1,495 @@
 //! Where the turns are in a file of no known schema.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
 
+use super::problems::ProblemKind;
+use super::record::{Keys, Node, Value, one_line};
+use super::schema::{Fault, Row, Turn, role_by_name};
+use super::write::json::string;
+use crate::error::{Error, Result};
+use crate::text::Role;
+
 /// Tells which keys hold what, in a file of no known schema.
+///
+/// A path names a key, after dots the keys and positions inside it: `q.text`, `choices.0.said`. A dot
+/// that belongs to a key is written `\.`. Either `user` and `assistant` are given, or `messages` (a
+/// list of turns, or of texts of user and assistant in turn), or `text`.
+///
+/// # Examples
+/// ```
+/// use lorascope::dataset::{Dataset, Map, ReadOptions};
+///
+/// let folder = tempfile::tempdir().map_err(|e| lorascope::error::Error::io("tmp", e))?;
+/// let path = folder.path().join("rows.jsonl");
+/// std::fs::write(&path, r#"{"q": {"text": "1 + 1 = ?"}, "ans": "2"}"#).unwrap();
+///
+/// let map = Map::new().user("q.text").assistant("ans");
+/// let data = Dataset::open_with(&path, &ReadOptions { map: Some(map), ..Default::default() })?;
+/// assert_eq!(data.conversation(0)?[1].content, "2");
+/// # Ok::<(), lorascope::error::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Map {}
+pub struct Map {
+    /// The path of what the user asks.
+    pub user: Option<String>,
+    /// The path of what the assistant answers.
+    pub assistant: Option<String>,
+    /// The path of the system text.
+    pub system: Option<String>,
+    /// The path of the id.
+    pub id: Option<String>,
+    /// The path of a list of turns.
+    pub messages: Option<String>,
+    /// Inside a turn, the path of who speaks; `role` or `from` where none is given.
+    pub role_key: Option<String>,
+    /// Inside a turn, the path of what is said; `content` or `value` where none is given.
+    pub content_key: Option<String>,
+    /// The path of a text that is no conversation.
+    pub text: Option<String>,
+    /// What the file calls the roles system, user, assistant and tool.
+    pub roles: BTreeMap<String, String>,
+}
+
+impl Map {
+    /// A map that says nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the user asks is at `path`.
+    #[must_use]
+    pub fn user(mut self, path: impl Into<String>) -> Self {
+        self.user = Some(path.into());
+        self
+    }
+
+    /// What the assistant answers is at `path`.
+    #[must_use]
+    pub fn assistant(mut self, path: impl Into<String>) -> Self {
+        self.assistant = Some(path.into());
+        self
+    }
+
+    /// The system text is at `path`.
+    #[must_use]
+    pub fn system(mut self, path: impl Into<String>) -> Self {
+        self.system = Some(path.into());
+        self
+    }
+
+    /// The id is at `path`.
+    #[must_use]
+    pub fn id(mut self, path: impl Into<String>) -> Self {
+        self.id = Some(path.into());
+        self
+    }
+
+    /// The list of turns is at `path`.
+    #[must_use]
+    pub fn messages(mut self, path: impl Into<String>) -> Self {
+        self.messages = Some(path.into());
+        self
+    }
+
+    /// A turn says under `key` who speaks.
+    #[must_use]
+    pub fn role_key(mut self, key: impl Into<String>) -> Self {
+        self.role_key = Some(key.into());
+        self
+    }
+
+    /// A turn has its text under `key`.
+    #[must_use]
+    pub fn content_key(mut self, key: impl Into<String>) -> Self {
+        self.content_key = Some(key.into());
+        self
+    }
+
+    /// A text that is no conversation is at `path`.
+    #[must_use]
+    pub fn text(mut self, path: impl Into<String>) -> Self {
+        self.text = Some(path.into());
+        self
+    }
+
+    /// The file calls `name` what is `role` here: system, user, assistant or tool.
+    #[must_use]
+    pub fn role(mut self, name: impl Into<String>, role: impl Into<String>) -> Self {
+        self.roles.insert(name.into(), role.into());
+        self
+    }
+
+    /// Checks that it says enough, and nothing twice.
+    pub(super) fn check(&self) -> Result<()> {
+        let ways =
+            [self.user.is_some() || self.assistant.is_some(), self.messages.is_some(), self.text.is_some()];
+        if self.user.is_some() != self.assistant.is_some() || ways.iter().filter(|way| **way).count() != 1 {
+            return Err(Error::input("the map does not say where the turns are").help(
+                "give it user and assistant, or messages, or text: Map::new().user(\"q\").assistant(\"a\")",
+            ));
+        }
+        for (name, role) in &self.roles {
+            if !["system", "user", "assistant", "tool"].contains(&role.as_str()) {
+                return Err(Error::input(format_args!("the map makes {name:?} the role {role:?}"))
+                    .help("the roles are system, user, assistant and tool"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A record as a row; what the map does not name is in its `extra`.
+    pub(super) fn row<'a>(&self, keys: Keys<'a>) -> Result<Row<'a>, Fault> {
+        let mut record = Record { node: Node { raw: "", value: Value::Object(keys) }, touched: Vec::new() };
+        let mut row = Row::default();
+        if let Some(path) = &self.id {
+            row.id = match record.take(path) {
+                None => None,
+                Some(Node { raw, value: Value::Number }) => Some(Cow::Borrowed(raw)),
+                Some(mut node) => Some(text(&mut node, path)?),
+            };
+        }
+        if let Some(path) = &self.system {
+            row.system = record.take(path).map(|mut node| text(&mut node, path)).transpose()?;
+        }
+        if let Some(path) = &self.text {
+            row.text = Some(record.text(path)?);
+        }
+        if let Some((user, assistant)) = self.user.as_ref().zip(self.assistant.as_ref()) {
+            row.turns.push(Turn::new(Role::User, record.text(user)?));
+            row.turns.push(Turn::new(Role::Assistant, record.text(assistant)?));
+        }
+        if let Some(path) = &self.messages {
+            self.turns(&mut record, path, &mut row)?;
+        }
+        row.extra = record.rest().map(Cow::Owned);
+        Ok(row)
+    }
+
+    fn turns<'a>(&self, record: &mut Record<'a>, path: &str, row: &mut Row<'a>) -> Result<(), Fault> {
+        let Some(node) = record.find(path) else { return Err(missing(path)) };
+        let kind = node.kind();
+        let Value::Array(turns) = &mut node.value else {
+            return wrong(format!("{path:?} is {kind}, not a list of turns"));
+        };
+        for (n, turn) in turns.iter_mut().enumerate() {
+            let at = format!("{path}.{n}");
+            let (role, content) = if let Some(text) = turn.take() {
+                turn.value = Value::Null;
+                turn.raw = "null";
+                (if row.turns.len() % 2 == 0 { Role::User } else { Role::Assistant }, text)
+            } else {
+                let speaker = within(turn, self.role_key.as_deref(), ["role", "from"]);
+                let Some(mut speaker) = speaker else {
+                    return wrong(format!("{at:?} does not say who speaks"));
+                };
+                let name = text(&mut speaker, &at)?;
+                let role = match self.roles.get(&*name) {
+                    Some(role) => super::schema::role_of(role),
+                    None => role_by_name(&name).ok_or_else(|| {
+                        (ProblemKind::UnknownRole, format!("{at:?} is spoken by {name:?}").into())
+                    })?,
+                };
+                let content = within(turn, self.content_key.as_deref(), ["content", "value"]);
+                let Some(mut content) = content else { return wrong(format!("{at:?} has no text")) };
+                (role, text(&mut content, &at)?)
+            };
+            match role {
+                Role::System if row.turns.is_empty() && row.system.is_none() => row.system = Some(content),
+                role => row.turns.push(Turn::new(role, content)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn wrong<T>(what: String) -> Result<T, Fault> {
+    Err((ProblemKind::WrongType, what.into()))
+}
+
+fn missing(path: &str) -> Fault {
+    (ProblemKind::WrongType, format!("there is nothing at {path:?}").into())
+}
+
+fn text<'a>(node: &mut Node<'a>, path: &str) -> Result<Cow<'a, str>, Fault> {
+    match node.take() {
+        Some(text) => Ok(text),
+        None => wrong(format!("{path:?} is {}, not a string", node.kind())),
+    }
+}
+
+/// Takes what a turn has under a path, or under one of the usual keys.
+fn within<'a>(turn: &mut Node<'a>, path: Option<&str>, usual: [&str; 2]) -> Option<Node<'a>> {
+    match path {
+        Some(path) => take(turn, &parts(path)),
+        None => usual.iter().find_map(|key| take(turn, &[Cow::Borrowed(*key)])),
+    }
+}
+
+/// The keys of a path.
+fn parts(path: &str) -> Vec<Cow<'_, str>> {
+    if !path.contains('\\') {
+        return path.split('.').map(Cow::Borrowed).collect();
+    }
+    let (mut parts, mut part, mut chars) = (Vec::new(), String::new(), path.chars());
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => part.extend(chars.next()),
+            '.' => parts.push(Cow::Owned(std::mem::take(&mut part))),
+            c => part.push(c),
+        }
+    }
+    parts.push(Cow::Owned(part));
+    parts
+}
+
+fn find<'n, 'a>(node: &'n mut Node<'a>, path: &[Cow<'_, str>]) -> Option<&'n mut Node<'a>> {
+    let Some((first, rest)) = path.split_first() else { return Some(node) };
+    let inside = match &mut node.value {
+        Value::Object(keys) => keys.iter_mut().find(|(key, _)| key == first).map(|(_, node)| node),
+        Value::Array(values) => values.get_mut(first.parse::<usize>().ok()?),
+        _ => None,
+    };
+    find(inside?, rest)
+}
+
+/// Takes what is at a path out of a value; null is nothing.
+fn take<'a>(node: &mut Node<'a>, path: &[Cow<'_, str>]) -> Option<Node<'a>> {
+    let (last, parents) = path.split_last()?;
+    match &mut find(node, parents)?.value {
+        Value::Object(keys) => {
+            let i = keys.iter().position(|(key, node)| key == last && !node.is_null())?;
+            Some(keys.remove(i).1)
+        }
+        Value::Array(values) => {
+            let place = values.get_mut(last.parse::<usize>().ok()?).filter(|node| !node.is_null())?;
+            Some(std::mem::replace(place, Node { raw: "null", value: Value::Null }))
+        }
+        _ => None,
+    }
+}
+
+/// A record of which parts are taken.
+struct Record<'a> {
+    node: Node<'a>,
+    /// The top keys out of which something was taken.
+    touched: Vec<String>,
+}
+
+impl<'a> Record<'a> {
+    fn find(&mut self, path: &str) -> Option<&mut Node<'a>> {
+        let parts = parts(path);
+        self.touched.extend(parts.first().map(|key| key.to_string()));
+        find(&mut self.node, &parts)
+    }
+
+    fn take(&mut self, path: &str) -> Option<Node<'a>> {
+        let parts = parts(path);
+        self.touched.extend(parts.first().map(|key| key.to_string()));
+        take(&mut self.node, &parts)
+    }
+
+    fn text(&mut self, path: &str) -> Result<Cow<'a, str>, Fault> {
+        let mut node = self.take(path).ok_or_else(|| missing(path))?;
+        text(&mut node, path)
+    }
+
+    /// What was not taken.
+    fn rest(&self) -> Option<String> {
+        let mut out = Vec::new();
+        for (key, node) in self.node.object()? {
+            let touched = self.touched.iter().any(|touched| touched == key);
+            if touched && is_empty(node) {
+                continue;
+            }
+            out.push(if out.is_empty() { b'{' } else { b',' });
+            string(&mut out, key);
+            out.push(b':');
+            if touched {
+                write(node, &mut out);
+            } else {
+                out.extend_from_slice(one_line(node.raw).as_bytes());
+            }
+        }
+        if out.is_empty() {
+            return None;
+        }
+        out.push(b'}');
+        String::from_utf8(out).ok()
+    }
+}
+
+/// Whether nothing is left in a value.
+fn is_empty(node: &Node<'_>) -> bool {
+    match &node.value {
+        Value::Null => true,
+        Value::Array(values) => values.iter().all(is_empty),
+        Value::Object(keys) => keys.iter().all(|(_, node)| is_empty(node)),
+        _ => false,
+    }
+}
+
+fn write(node: &Node<'_>, out: &mut Vec<u8>) {
+    match &node.value {
+        Value::Array(values) => {
+            out.push(b'[');
+            for (n, value) in values.iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                write(value, out);
+            }
+            out.push(b']');
+        }
+        Value::Object(keys) => {
+            out.push(b'{');
+            for (n, (key, value)) in keys.iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                string(out, key);
+                out.push(b':');
+                write(value, out);
+            }
+            out.push(b'}');
+        }
+        _ => out.extend_from_slice(one_line(node.raw).as_bytes()),
+    }
+}
+
+/// A map that may fit a record of no known schema, written out as code: of its longest strings the
+/// first is taken for the user's and the other for the assistant's.
+pub(super) fn proposal(record: &str) -> Option<String> {
+    let node = Node::parse(record).ok()?;
+    let mut seen = Seen::default();
+    seen.look(&node, &mut String::new());
+    let mut code = String::from("Map::new()");
+    if let Some((path, role, content, names)) = &seen.list {
+        write!(code, ".messages({path:?}).role_key({role:?}).content_key({content:?})").ok()?;
+        let unknown: Vec<&String> = names.iter().filter(|name| role_by_name(name).is_none()).collect();
+        for (name, role) in unknown.iter().zip(["user", "assistant"]) {
+            write!(code, ".role({name:?}, {role:?})").ok()?;
+        }
+        return Some(code);
+    }
+    let longest = |texts: &[(String, usize)]| {
+        texts.iter().enumerate().max_by_key(|(i, (_, length))| (*length, usize::MAX - i)).map(|(i, _)| i)
+    };
+    let first = longest(&seen.texts)?;
+    let mut others = seen.texts.clone();
+    let one = others.remove(first).0;
+    let Some(second) = longest(&others) else {
+        return Some(format!("{code}.text({one:?})"));
+    };
+    let two = others.remove(second).0;
+    let (user, assistant) = if second < first { (two, one) } else { (one, two) };
+    Some(format!("{code}.user({user:?}).assistant({assistant:?})"))
+}
+
+/// What a record holds that may be turns.
+#[derive(Default)]
+struct Seen {
+    /// Paths of strings, and how long they are.
+    texts: Vec<(String, usize)>,
+    /// A list of turns: its path, the keys of role and content, and the names of roles.
+    list: Option<(String, String, String, Vec<String>)>,
+}
+
+impl Seen {
+    fn look(&mut self, node: &Node<'_>, path: &mut String) {
+        match &node.value {
+            Value::String(text) => self.texts.push((path.clone(), text.len())),
+            Value::Object(keys) => {
+                for (key, node) in keys {
+                    let length = path.len();
+                    if length > 0 {
+                        path.push('.');
+                    }
+                    path.push_str(&escaped(key));
+                    self.look(node, path);
+                    path.truncate(length);
+                }
+            }
+            Value::Array(values) => {
+                if self.list.is_none() && !path.is_empty() {
+                    self.list =
+                        turns(values).map(|(role, content, names)| (path.clone(), role, content, names));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn escaped(key: &str) -> String {
+    key.replace('\\', "\\\\").replace('.', "\\.")
+}
+
+/// The keys of role and content, and the names of roles, in a list that looks like turns.
+fn turns(values: &[Node<'_>]) -> Option<(String, String, Vec<String>)> {
+    let first = values.first()?.object()?;
+    let lengths = first.iter().filter_map(|(key, _)| {
+        let texts: Option<Vec<&str>> = values.iter().map(|turn| turn.get(key)?.str()).collect();
+        Some((&**key, texts?))
+    });
+    let mut fields: Vec<(&str, Vec<&str>)> = lengths.collect();
+    fields.sort_by_key(|(_, texts)| std::cmp::Reverse(texts.iter().map(|text| text.len()).sum::<usize>()));
+    let mut names = fields.last().filter(|_| fields.len() > 1)?.1.iter().map(|name| name.to_string()).fold(
+        Vec::new(),
+        |mut names: Vec<String>, name| {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+            names
+        },
+    );
+    names.truncate(4);
+    Some((escaped(fields.last()?.0), escaped(fields.first()?.0), names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proposals_are_code() {
+        let cases = [
+            (
+                r#"{"n": 1, "q": {"text": "why is that"}, "ans": "because", "k": "v"}"#,
+                r#"Map::new().user("q.text").assistant("ans")"#,
+            ),
+            (r#"{"a.b": "long answer here", "x\"": "long"}"#, r#"Map::new().user("a\\.b").assistant("x\"")"#),
+            (r#"{"body": "text"}"#, r#"Map::new().text("body")"#),
+            (
+                r#"{"log": [{"who": "me", "said": "hello there"}, {"who": "gpt", "said": "hi"}]}"#,
+                r#"Map::new().messages("log").role_key("who").content_key("said").role("me", "user")"#,
+            ),
+        ];
+        for (record, code) in cases {
+            assert_eq!(proposal(record).unwrap(), code);
+        }
+        assert_eq!(proposal("{\"a\": 1}"), None);
+    }
+
+    #[test]
+    fn paths_have_dots_and_escaped_dots() {
+        assert_eq!(parts("a.0.b"), ["a", "0", "b"]);
+        assert_eq!(parts("a\\.b.c\\\\"), ["a.b", "c\\"]);
+    }
+
+    #[test]
+    fn what_is_not_named_is_kept() {
+        let record = r#"{"q": {"text": "u", "lang": "en"}, "n": 12345678901234567890123, "ans": ["a"], "t": [{"x": 1}]}"#;
+        let Value::Object(keys) = Node::parse(record).unwrap().value else { panic!() };
+        let row = Map::new().user("q.text").assistant("ans.0").row(keys).unwrap();
+        assert_eq!((&*row.turns[0].content, &*row.turns[1].content), ("u", "a"));
+        assert_eq!(
+            row.extra.as_deref(),
+            Some(r#"{"q":{"lang":"en"},"n":12345678901234567890123,"t":[{"x": 1}]}"#)
+        );
+    }
+}

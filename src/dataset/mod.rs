@@ -1,16 +1,23 @@
-//! Instruction-tuning data in one canonical table: opening, looking, cutting, converting.
+//! Instruction-tuning data in one canonical table: opening, looking, cleaning, cutting, converting.
 //!
-//! A [`Dataset`] is opened from a file whose container (JSON lines or a JSON array) and row schema
-//! are found by looking at the content. Whatever the schema, every row becomes a conversation in
-//! one polars table; rows that cannot be are listed, with their line and the way out, by
-//! [`Dataset::problems`].
+//! A [`Dataset`] is opened from files whose container and row schema are found by looking at the
+//! content. Whatever the schema, every row becomes a conversation in one polars table; records that
+//! cannot be are listed, with their line and the way out, by [`Dataset::problems`].
 
+mod cache;
+mod chat;
 mod container;
+mod convert;
 mod fix;
 pub mod generate;
+pub mod language;
+mod line;
+mod look;
 mod map;
+pub mod near;
 mod options;
 mod output;
+mod overlap;
 mod problems;
 mod read;
 mod recipe;
@@ -20,35 +27,56 @@ pub mod remote;
 mod report;
 mod schema;
 mod show;
+mod source;
 mod split;
+mod steps;
+mod store;
 mod table;
+mod tokens;
+mod view;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use polars::prelude::*;
 use rayon::prelude::*;
 
-pub use fix::Fixes;
+pub use chat::Chat;
+pub use convert::{Converted, convert};
+pub use fix::{Fix, Fixes};
+pub use line::RawLine;
 pub use map::Map;
 pub use options::{Join, OnFault, ReadOptions};
-pub use problems::ProblemKind;
-pub use recipe::{Part, Recipe, Step};
-pub use report::{Lengths, ProblemCount, Report};
+pub use overlap::{Overlap, Shared};
+pub use problems::{Outcome, ProblemKind};
+pub use recipe::{Keep, Part, Recipe, Step};
+pub use report::{
+    Cluster, Cut, Duplicates, Lengths, Opening, Packing, Padding, ProblemCount, Report, ReportConfig,
+    RowBrief, Sample, Spread, Unit,
+};
 pub use schema::RowSchema;
-pub use write::Written;
+pub use steps::Order;
+pub use write::{Extra, Layout, Losses, Misfit, Misfits, WriteOptions, Written};
 
 use crate::error::{Error, Result};
+pub use crate::files::Existing;
 use crate::image;
-use crate::text::{Message, Role};
+use crate::text::{Message, Role, Tokenizer};
 use problems::Problem;
+use recipe::Origin;
+use source::{BIG, Place, Source};
+use store::Store;
 use table::Rows;
 
 /// Rows of conversations, in one canonical table.
 ///
-/// A cheap handle: clones share the table, and every verb returns a new dataset and leaves this
-/// one as it is.
+/// A cheap handle: clones share the rows, and every verb returns a new dataset and leaves this one
+/// as it is.
+///
+/// A file of more than 64 MB is brought into canonical form once and kept as Parquet in the user's
+/// cache folder (`LORASCOPE_CACHE` names another one). Opening such a file reads its head only, or
+/// finds it in the cache; all of it is read when something first needs all rows.
 ///
 /// # Examples
 /// ```
@@ -70,45 +98,110 @@ pub struct Dataset(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// The canonical table; every column is a single chunk.
-    frame: DataFrame,
-    problems: Vec<Problem>,
-    recipe: Recipe,
+    origin: Arc<Origin>,
+    /// The files of the origin, and those of datasets that were appended.
+    sources: Vec<Arc<Source>>,
+    /// The rows of all sources, one after the other.
+    store: OnceLock<Arc<Store>>,
+    /// The numbers of the store's rows that belong to this dataset, in its order; `None` for all.
+    rows: Option<Arc<[u32]>>,
+    steps: Vec<Done>,
+    tokenizer: Option<Tokenizer>,
+    /// The tokens of every row, once they are counted.
+    tokens: OnceLock<Arc<Vec<tokens::Counted>>>,
+}
+
+/// A step that was taken, and how many rows there were before and after.
+#[derive(Debug, Clone)]
+struct Done {
+    step: Step,
+    before: usize,
+    after: usize,
 }
 
 impl Dataset {
-    /// Opens a file of JSON lines, or one that holds a JSON array, whatever it is called.
+    /// Opens a file, all data files of a folder, or those that a pattern such as `data/*.jsonl.gz`
+    /// names.
     ///
-    /// Each row may be of another schema; [`RowSchema`] lists the known ones. Rows that cannot be
-    /// used are left out and listed by [`problems`](Self::problems).
+    /// JSON lines, a JSON array, an object that holds an array, CSV or Parquet, plain, gzip or zstd:
+    /// the content says which. Each row may be of another schema; [`RowSchema`] lists the known
+    /// ones. Records that cannot be used are left out and listed by [`problems`](Self::problems).
     ///
     /// # Errors
-    /// If the file is missing, a folder, empty, not JSON, or if none of its records is a row of a
-    /// known schema; the message then shows the keys that were seen.
+    /// If there is no such file, if it is empty or of no known container, or if none of its records
+    /// is a row of a known schema; the message then shows the keys that were seen, and a [`Map`] to
+    /// open it with.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path, &ReadOptions::default())
+    }
+
+    /// Opens a file of no known schema; `map` tells where the turns are.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    ///
+    /// # Examples
+    /// ```
+    /// # let folder = tempfile::tempdir().map_err(|e| lorascope::error::Error::io("tmp", e))?;
+    /// # let path = folder.path().join("quiz.jsonl");
+    /// # std::fs::write(&path, r#"{"q": {"text": "1 + 1 = ?"}, "ans": "2"}"#).unwrap();
+    /// use lorascope::dataset::{Dataset, Map};
+    ///
+    /// let data = Dataset::open_as(&path, Map::new().user("q.text").assistant("ans"))?;
+    /// assert_eq!(data.conversation(0)?[1].content, "2");
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn open_as(path: impl AsRef<Path>, map: Map) -> Result<Self> {
+        Self::open_with(path, &ReadOptions { map: Some(map), ..Default::default() })
     }
 
     /// Opens a file in another way than by looking.
     ///
     /// # Errors
-    /// As for [`open`](Self::open); with [`OnFault::Fail`] also at the first record that is no row.
+    /// As for [`open`](Self::open); with [`OnFault::Fail`] also at the first fault.
     pub fn open_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self> {
         image::check()?;
         let path = path.as_ref();
-        let read = read::read(path, options)?;
-        let recipe = Recipe {
-            path: std::fs::canonicalize(path).map_err(|e| Error::io(path, e))?,
-            size: read.size,
-            fingerprint: read.fingerprint,
-            steps: Vec::new(),
-        };
-        Ok(Self(Arc::new(Inner { frame: read.frame, problems: read.problems, recipe })))
+        let files = container::files(path)?;
+        let size: u64 = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|m| m.len()).sum();
+        let place = if size > BIG { Place::Cache } else { Place::Memory };
+        let open = |file: &PathBuf| Source::open(file, options, place).map(Arc::new);
+        let sources: Vec<Arc<Source>> = files.iter().map(open).collect::<Result<_>>()?;
+        let origin = Origin::new(path, options, sources.clone())?;
+        Ok(Self::of(Arc::new(origin), sources, None, Vec::new(), None))
+    }
+
+    fn of(
+        origin: Arc<Origin>,
+        sources: Vec<Arc<Source>>,
+        rows: Option<Arc<[u32]>>,
+        steps: Vec<Done>,
+        tokenizer: Option<Tokenizer>,
+    ) -> Self {
+        let (store, tokens) = (OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Inner { origin, sources, store, rows, steps, tokenizer, tokens }))
+    }
+
+    /// All rows of all files; reads what has not been read.
+    fn store(&self) -> Result<&Arc<Store>> {
+        if let Some(store) = self.0.store.get() {
+            return Ok(store);
+        }
+        let full = self.0.sources.iter().map(|source| source.full()).collect::<Result<Vec<_>>>()?;
+        let groups = full.iter().flat_map(|full| full.groups.iter().cloned());
+        let store = Arc::new(Store::new(groups)?);
+        Ok(self.0.store.get_or_init(|| store))
     }
 
     /// The number of rows.
+    ///
+    /// A big file is read for it. If that fails there are 0 rows, and the next call that can fail
+    /// says why.
     pub fn len(&self) -> usize {
-        self.0.frame.height()
+        match &self.0.rows {
+            Some(rows) => rows.len(),
+            None => self.store().map_or(0, |store| store.len()),
+        }
     }
 
     /// Whether there is no row.
@@ -116,68 +209,80 @@ impl Dataset {
         self.len() == 0
     }
 
-    /// The file that the rows come from.
+    /// The file, folder or pattern that was opened.
     pub fn path(&self) -> PathBuf {
-        self.0.recipe.path.clone()
-    }
-
-    /// The canonical table: id, line (of the file, from 1), system, messages (a list of role,
-    /// content, name, tool_calls, weight), tools, source (the schema that the row was read from)
-    /// and extra (a JSON object of what has no other place).
-    pub fn frame(&self) -> DataFrame {
-        self.0.frame.clone()
-    }
-
-    /// One flat row a conversation: id, line, source, turns, chars, first_user, last_answer.
-    ///
-    /// # Errors
-    /// Only if the table is not canonical, which no verb of this type makes it.
-    pub fn columns(&self) -> Result<DataFrame> {
-        let frame = &self.0.frame;
-        let mut columns =
-            vec![frame.column("id")?.clone(), frame.column("line")?.clone(), frame.column("source")?.clone()];
-        columns.extend(self.flat()?);
-        Ok(DataFrame::new(self.len(), columns)?)
-    }
-
-    /// The columns that are worked out from the messages.
-    fn flat(&self) -> Result<Vec<Column>> {
-        let rows = self.rows()?;
-        let all = 0..rows.len();
-        let turns: Vec<u32> = all.clone().map(|i| rows.turns(i).len() as u32).collect();
-        let chars: Vec<u32> = all.clone().map(|i| characters(rows, i) as u32).collect();
-        let first: Vec<&str> = all.clone().map(|i| first_user(rows, i)).collect();
-        let last: Vec<&str> = all.map(|i| last_answer(rows, i)).collect();
-        Ok(vec![
-            Column::new("turns".into(), turns),
-            Column::new("chars".into(), chars),
-            Column::new("first_user".into(), first),
-            Column::new("last_answer".into(), last),
-        ])
+        self.0.origin.path.clone()
     }
 
     /// Works on all rows, some consecutive ones at a time, on all processors. `work` is given the
     /// rows and the number of the first of them; the results come in the order of the rows.
     fn pieces<T: Send>(&self, work: impl Fn(Rows<'_>, usize) -> Result<T> + Sync) -> Result<Vec<T>> {
-        const PIECE: usize = 4096;
-        let starts: Vec<usize> = (0..self.len()).step_by(PIECE).collect();
-        let piece = |start: usize| work(Rows::of(&self.0.frame.slice(start as i64, PIECE))?, start);
-        starts.into_par_iter().map(piece).collect()
+        let store = self.store()?;
+        let pieces = store.cut(self.0.rows.as_deref());
+        pieces.par_iter().map(|piece| store.on(piece, &work)).collect()
     }
 
-    fn rows(&self) -> Result<Rows<'_>> {
-        Rows::of(&self.0.frame)
+    /// Like [`pieces`](Self::pieces), but hands each result on, in the order of the rows: only a few
+    /// are in memory at a time.
+    fn in_order<T: Send>(
+        &self,
+        work: impl Fn(Rows<'_>, usize) -> Result<T> + Sync,
+        mut take: impl FnMut(T) -> Result<()> + Send,
+    ) -> Result<()> {
+        let store = self.store()?;
+        let pieces = store.cut(self.0.rows.as_deref());
+        let mut done = Vec::new();
+        let mut batches = pieces.chunks(4 * rayon::current_num_threads());
+        loop {
+            let batch = batches.next();
+            let finished = std::mem::take(&mut done);
+            let take = &mut take;
+            let (taken, worked) = rayon::join(
+                move || finished.into_iter().try_for_each(take),
+                || {
+                    batch
+                        .unwrap_or_default()
+                        .par_iter()
+                        .map(|p| store.on(p, &work))
+                        .collect::<Result<Vec<T>>>()
+                },
+            );
+            taken?;
+            done = worked?;
+            if batch.is_none() {
+                return Ok(());
+            }
+        }
     }
 
-    /// The messages of row `i`, counted from 0; a system text comes first.
+    /// Looks at row `i`.
+    fn at<T>(&self, i: usize, look: impl FnOnce(Rows<'_>, usize) -> T) -> Result<T> {
+        if let (None, Some(head)) = (&self.0.rows, self.0.sources.first().and_then(|source| source.head()))
+            && i < head.height()
+        {
+            return Ok(look(Rows::of(&head)?, i));
+        }
+        let store = self.store()?;
+        let len = self.0.rows.as_ref().map_or(store.len(), |rows| rows.len());
+        if i >= len {
+            return Err(match len {
+                0 => Error::input(format_args!("there is no row {i}: the dataset is empty")),
+                len => Error::input(format_args!("there is no row {i}"))
+                    .help(format_args!("the rows are numbered 0 to {}", len - 1)),
+            });
+        }
+        let number = self.0.rows.as_ref().map_or(i as u32, |rows| rows[i]);
+        let (frame, place) = store.row(number)?;
+        Ok(look(Rows::of(&frame)?, place))
+    }
+
+    /// The messages of row `i`, counted from 0; a system text comes first. Of a preference these are
+    /// the prompt and the chosen answer; a row of plain text has none.
     ///
     /// # Errors
     /// If there is no row `i`.
     pub fn conversation(&self, i: usize) -> Result<Vec<Message>> {
-        self.within(i)?;
-        let rows = self.rows()?;
-        let system = rows.system(i).map(|text| Message::new(Role::System, text));
-        Ok(system.into_iter().chain(rows.turns(i).map(|turn| turn.message())).collect())
+        self.at(i, conversation)
     }
 
     /// The tools that the assistant of row `i` may call, as JSON.
@@ -185,155 +290,89 @@ impl Dataset {
     /// # Errors
     /// If there is no row `i`.
     pub fn tools(&self, i: usize) -> Result<Option<String>> {
-        self.within(i)?;
-        Ok(self.rows()?.tools(i).map(str::to_string))
+        self.at(i, |rows, i| rows.tools(i).map(str::to_string))
     }
 
-    fn within(&self, i: usize) -> Result<()> {
-        match self.len() {
-            len if i < len => Ok(()),
-            0 => Err(Error::input(format_args!("there is no row {i}: the dataset is empty"))),
-            len => Err(Error::input(format_args!("there is no row {i}"))
-                .help(format_args!("the rows are numbered 0 to {}", len - 1))),
+    /// The file that row `i` comes from, and the line on which it begins there.
+    ///
+    /// # Errors
+    /// If there is no row `i`.
+    pub fn place(&self, i: usize) -> Result<(PathBuf, u64)> {
+        let line = self.at(i, |rows, i| rows.line(i).into())?;
+        let mut number = self.0.rows.as_ref().map_or(i, |rows| rows[i] as usize);
+        for source in &self.0.sources {
+            let rows = source.full()?.len();
+            if number < rows {
+                return Ok((source.path.clone(), line));
+            }
+            number -= rows;
         }
+        Err(Error::compute(format_args!("row {i} belongs to no file")))
     }
 
-    /// What is wrong with the file's rows: file, line, id, kind, row (rejected or kept), what, fix.
+    /// What is wrong with the records: file, line, id, kind, row (rejected, kept or repaired), what,
+    /// fix.
     ///
-    /// A part of a dataset lists the faults of the rows that it holds; the rejected rows belong to
-    /// the dataset that was opened.
+    /// A part of a dataset lists the faults of the rows that it holds; the rejected records belong
+    /// to the dataset that was opened.
     ///
     /// # Errors
-    /// Only if polars cannot build the table.
+    /// If a big file, read for it, cannot be read to its end.
     pub fn problems(&self) -> Result<DataFrame> {
-        problems::frame(&self.0.recipe.path.display().to_string(), &self.0.problems)
+        let listed = self.listed()?;
+        let each =
+            listed.iter().flat_map(|(path, problems)| problems.iter().map(move |p| (path.as_path(), p)));
+        problems::frame(&each.collect::<Vec<_>>())
     }
 
-    /// How many records of the file became no row; [`problems`](Self::problems) lists them.
-    pub fn rejected(&self) -> usize {
-        self.0.problems.iter().filter(|p| p.kind.rejects()).count()
+    /// The problems of each file.
+    fn listed(&self) -> Result<Vec<(PathBuf, Vec<Problem>)>> {
+        let mut held = vec![self.0.rows.is_none(); self.store()?.len()];
+        for &row in self.0.rows.iter().flat_map(|rows| rows.iter()) {
+            held[row as usize] = true;
+        }
+        let mut first = 0;
+        let mut listed = Vec::with_capacity(self.0.sources.len());
+        for source in &self.0.sources {
+            let full = source.full()?;
+            let belongs = |p: &&Problem| match p.row {
+                Some(row) => held[first + row as usize],
+                None => self.0.rows.is_none(),
+            };
+            listed.push((source.path.clone(), full.problems()?.iter().filter(belongs).cloned().collect()));
+            first += full.len();
+        }
+        Ok(listed)
     }
 
-    /// The first `n` rows.
-    pub fn head(&self, n: usize) -> Self {
-        self.slice(0, n)
-    }
-
-    /// The rows from `offset` on, `len` of them or as many as there are.
-    pub fn slice(&self, offset: usize, len: usize) -> Self {
-        let offset = offset.min(self.len());
-        let len = len.min(self.len() - offset);
-        self.part(self.0.frame.slice(offset as i64, len), Step::Slice { offset, len })
-    }
-
-    /// The rows for which `predicate` holds.
-    ///
-    /// It may name the columns of [`frame`](Self::frame) and of [`columns`](Self::columns), such
-    /// as `col("turns").gt(lit(2))`.
-    ///
-    /// # Errors
-    /// If the expression names an unknown column or does not give a boolean for each row.
-    pub fn filter(&self, predicate: Expr) -> Result<Self> {
-        const ROW: &str = "__row";
-        let mut columns = self.0.frame.columns().to_vec();
-        columns.extend(self.flat()?);
-        columns.push(Column::new(ROW.into(), (0..self.len() as u32).collect::<Vec<_>>()));
-        let kept = DataFrame::new(self.len(), columns)?
-            .lazy()
-            .filter(predicate)
-            .select([col(ROW)])
-            .collect()
-            .map_err(|e| {
-                Error::input(format_args!("the filter cannot be used: {e}"))
-                    .help("see columns() and frame() for the columns that it may name")
-            })?;
-        let rows: Vec<u32> = kept.column(ROW)?.u32()?.into_no_null_iter().collect();
-        self.apply(&Step::Keep { rows })
-    }
-
-    /// Cuts the rows in two: about `fraction` of them, and the rest, each in its old order.
-    ///
-    /// Rows whose first user text is the same but for case, white space and punctuation stay on
-    /// one side. The same rows, fraction and seed give the same parts.
+    /// How many records of the files became no row; [`problems`](Self::problems) lists them.
     ///
     /// # Errors
-    /// If `fraction` is not between 0 and 1, or if the rows cannot be cut in two because all of
-    /// them begin alike.
-    pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self)> {
-        let part = |part| self.apply(&Step::Split { fraction, seed, part });
-        Ok((part(Part::First)?, part(Part::Second)?))
-    }
-
-    /// One step of a recipe.
-    fn apply(&self, step: &Step) -> Result<Self> {
-        let rows = match step {
-            Step::Slice { offset, len } => return Ok(self.slice(*offset, *len)),
-            Step::Keep { rows } => rows.clone(),
-            Step::Split { fraction, seed, part } => {
-                let (first, second) = split::split(self.rows()?, *fraction, *seed)?;
-                if *part == Part::First { first } else { second }
-            }
-        };
-        let mut frame = self.0.frame.take(&IdxCa::from_vec("rows".into(), rows))?;
-        frame.rechunk_mut();
-        Ok(self.part(frame, step.clone()))
-    }
-
-    fn part(&self, frame: DataFrame, step: Step) -> Self {
-        let problems = match Rows::of(&frame) {
-            Ok(rows) => {
-                let held: std::collections::HashSet<(u32, &str)> =
-                    (0..rows.len()).map(|i| (rows.line(i), rows.id(i))).collect();
-                let held = |p: &&Problem| p.id.as_deref().is_some_and(|id| held.contains(&(p.line, id)));
-                self.0.problems.iter().filter(|p| !p.kind.rejects()).filter(held).cloned().collect()
-            }
-            Err(_) => Vec::new(),
-        };
-        let mut recipe = self.0.recipe.clone();
-        recipe.steps.push(step);
-        Self(Arc::new(Inner { frame, problems, recipe }))
-    }
-
-    /// How these rows came about: the file and the steps since.
-    pub fn recipe(&self) -> Recipe {
-        self.0.recipe.clone()
-    }
-
-    /// The rows that a recipe describes.
-    ///
-    /// # Errors
-    /// If the file is gone or no longer what it was, or if a step does not fit its rows.
-    pub fn from_recipe(recipe: &Recipe) -> Result<Self> {
-        let opened = Self::open(&recipe.path)?;
-        recipe.check(&opened.0.recipe)?;
-        recipe.steps.iter().try_fold(opened, |data, step| data.apply(step))
+    /// If a big file, read for it, cannot be read to its end.
+    pub fn rejected(&self) -> Result<usize> {
+        if self.0.rows.is_some() {
+            return Ok(0);
+        }
+        let of = |source: &Arc<Source>| Ok(source.full()?.rejected);
+        self.0.sources.iter().map(of).sum()
     }
 
     /// A hash of what the rows say, in their order: equal for equal conversations, whatever file
     /// or schema they come from.
     ///
     /// # Errors
-    /// Only if the table is not canonical, which no verb of this type makes it.
+    /// If a big file, read for it, cannot be read to its end.
     pub fn fingerprint(&self) -> Result<String> {
-        let rows = self.rows()?;
+        let hashes = self.pieces(|rows, _| Ok((0..rows.len()).map(|i| rows.hash(i)).collect::<Vec<_>>()))?;
         let mut hash = xxhash_rust::xxh3::Xxh3::new();
-        for i in 0..rows.len() {
-            hash.update(&rows.hash(i).to_le_bytes());
+        for row in hashes.iter().flatten() {
+            hash.update(&row.to_le_bytes());
         }
         Ok(container::hex(hash.digest128()))
     }
 }
 
-/// Characters of a row: its system text and all turns.
-fn characters(rows: Rows<'_>, i: usize) -> usize {
-    let system = rows.system(i).map_or(0, |text| text.chars().count());
-    system + rows.turns(i).map(|turn| turn.content.chars().count()).sum::<usize>()
-}
-
-fn first_user(rows: Rows<'_>, i: usize) -> &str {
-    rows.turns(i).find(|turn| turn.role == "user").map_or("", |turn| turn.content)
-}
-
-fn last_answer(rows: Rows<'_>, i: usize) -> &str {
-    rows.turns(i).rfind(|turn| turn.role == "assistant").map_or("", |turn| turn.content)
+fn conversation(rows: Rows<'_>, i: usize) -> Vec<Message> {
+    let system = rows.system(i).map(|text| Message::new(Role::System, text));
+    system.into_iter().chain(rows.turns(i).map(|turn| turn.message())).collect()
 }

@@ -1,11 +1,12 @@
 //! What is wrong with a file's rows, where, and what to do about it.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The kinds of fault that a row can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,6 +40,10 @@ pub enum ProblemKind {
     DuplicateRow,
     /// A turn begins with line breaks. Kept as it is.
     LeadingBreaks,
+    /// Two turns of the same speaker follow each other. Kept.
+    SameRole,
+    /// A turn holds control characters other than tab and line breaks. Kept.
+    ControlCharacters,
     /// The file has a column that cannot be part of a row. The rows are kept without it.
     LeftOut,
     /// The file has a second list of rows. The first is read.
@@ -65,6 +70,8 @@ impl ProblemKind {
             Self::DuplicateId => "duplicate id",
             Self::DuplicateRow => "duplicate row",
             Self::LeadingBreaks => "leading line breaks",
+            Self::SameRole => "same role twice",
+            Self::ControlCharacters => "control characters",
             Self::LeftOut => "column left out",
             Self::SecondList => "second list",
             Self::TemplateRefuses => "refused by the chat template",
@@ -78,6 +85,8 @@ impl ProblemKind {
             Self::DuplicateId
                 | Self::DuplicateRow
                 | Self::LeadingBreaks
+                | Self::SameRole
+                | Self::ControlCharacters
                 | Self::LeftOut
                 | Self::SecondList
                 | Self::TemplateRefuses
@@ -88,19 +97,21 @@ impl ProblemKind {
     pub fn fix(self) -> &'static str {
         match self {
             Self::BrokenJson => "repair the line in the file",
-            Self::InvalidUtf8 => "convert the file to UTF-8",
+            Self::InvalidUtf8 => "convert the file to UTF-8, or Fix::ReplaceInvalidUtf8",
             Self::BrokenFile => "fetch or write the file again",
             Self::WrongCells => "give the row as many cells as the header has, and double the quotes in them",
             Self::TooLarge => "cut the record into several",
             Self::WrongType => "write the value as the schema wants it",
             Self::UnknownSchema => "rename the keys to those of a known schema",
             Self::UnknownRole => "rename it to system, user, assistant or tool",
-            Self::EmptyTurn => "fill the turn or delete the row",
-            Self::StartsWrong => "delete the turns before the user's first",
-            Self::EndsWrong => "delete the turns after the assistant's last",
+            Self::EmptyTurn => "fill the turn, or Fix::DropEmptyTurns",
+            Self::StartsWrong => "Fix::DropLeadingAssistant: the turns before the user's first go",
+            Self::EndsWrong => "Fix::DropTrailingUser: the turns after the assistant's last go",
             Self::DuplicateId => "give each row its own id",
-            Self::DuplicateRow => "delete the later row",
-            Self::LeadingBreaks => "trim the turn",
+            Self::DuplicateRow => "dedup(): the later rows go",
+            Self::LeadingBreaks => "Fix::Trim, or trim()",
+            Self::SameRole => "Fix::MergeSameRole: they become one turn",
+            Self::ControlCharacters => "Fix::StripControl",
             Self::LeftOut => "write the column as text",
             Self::SecondList => "write each list to a file of its own",
             Self::TemplateRefuses => "filter the row out, or give the tokenizer another template",
@@ -114,33 +125,122 @@ impl std::fmt::Display for ProblemKind {
     }
 }
 
-/// One fault of one row.
+/// What became of the row that has a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The record is no row of the dataset.
+    Rejected,
+    /// The row is as it was in the file.
+    Kept,
+    /// The row was repaired, and the repair took the fault away.
+    Repaired,
+}
+
+impl Outcome {
+    pub(super) fn kept(repaired: bool) -> Self {
+        if repaired { Self::Repaired } else { Self::Kept }
+    }
+
+    /// Its name in tables: `rejected`, `kept`, `repaired`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Kept => "kept",
+            Self::Repaired => "repaired",
+        }
+    }
+}
+
+/// One fault of one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
     pub line: u32,
+    /// The row's number among those of its file that were kept, from 0.
+    pub row: Option<u32>,
     pub id: Option<String>,
     pub kind: ProblemKind,
+    pub outcome: Outcome,
     pub what: Cow<'static, str>,
 }
 
-/// The faults as a table: file, line, id, kind, row (rejected or kept), what, fix.
-pub(super) fn frame(file: &str, problems: &[Problem]) -> Result<DataFrame> {
+impl Problem {
+    /// The fault as an error, where the first one is to be one.
+    pub fn error(&self) -> Error {
+        Error::format(format_args!("{}: {}", self.kind, self.what))
+            .line(self.line.into())
+            .help(self.kind.fix())
+    }
+
+    /// A fault of the file itself.
+    pub fn new(line: u32, kind: ProblemKind, what: impl Into<Cow<'static, str>>) -> Self {
+        let outcome = if kind.rejects() { Outcome::Rejected } else { Outcome::Kept };
+        Self { outcome, ..Self::rejected(line, kind, what) }
+    }
+
+    /// The fault of a record that is no row.
+    pub fn rejected(line: u32, kind: ProblemKind, what: impl Into<Cow<'static, str>>) -> Self {
+        Self { line, row: None, id: None, kind, outcome: Outcome::Rejected, what: what.into() }
+    }
+}
+
+/// The faults as a table: file, line, id, kind, row (rejected, kept or repaired), what, fix.
+pub(super) fn frame(problems: &[(&Path, &Problem)]) -> Result<DataFrame> {
     let text = |name: &str, of: &dyn Fn(&Problem) -> String| {
-        let values: Vec<String> = problems.iter().map(of).collect();
+        let values: Vec<String> = problems.iter().map(|(_, problem)| of(problem)).collect();
         Column::new(name.into(), values)
     };
-    let ids: Vec<Option<&str>> = problems.iter().map(|p| p.id.as_deref()).collect();
-    let lines: Vec<u32> = problems.iter().map(|p| p.line).collect();
+    let files: Vec<String> = problems.iter().map(|(file, _)| file.display().to_string()).collect();
+    let ids: Vec<Option<&str>> = problems.iter().map(|(_, p)| p.id.as_deref()).collect();
+    let lines: Vec<u32> = problems.iter().map(|(_, p)| p.line).collect();
     Ok(DataFrame::new(
         problems.len(),
         vec![
-            text("file", &|_| file.to_string()),
+            Column::new("file".into(), files),
             Column::new("line".into(), lines),
             Column::new("id".into(), ids),
             text("kind", &|p| p.kind.name().to_string()),
-            text("row", &|p| if p.kind.rejects() { "rejected" } else { "kept" }.to_string()),
+            text("row", &|p| p.outcome.name().to_string()),
             text("what", &|p| p.what.to_string()),
             text("fix", &|p| p.kind.fix().to_string()),
         ],
     )?)
+}
+
+/// The faults as they are kept in the cache.
+pub(super) fn plain(problems: &[Problem]) -> Result<DataFrame> {
+    let json = |value: serde_json::Result<String>| value.map_err(Error::compute);
+    let kinds = problems.iter().map(|p| json(serde_json::to_string(&p.kind))).collect::<Result<Vec<_>>>()?;
+    let outcomes =
+        problems.iter().map(|p| json(serde_json::to_string(&p.outcome))).collect::<Result<Vec<_>>>()?;
+    Ok(DataFrame::new(
+        problems.len(),
+        vec![
+            Column::new("line".into(), problems.iter().map(|p| p.line).collect::<Vec<_>>()),
+            Column::new("row".into(), problems.iter().map(|p| p.row).collect::<Vec<_>>()),
+            Column::new("id".into(), problems.iter().map(|p| p.id.as_deref()).collect::<Vec<_>>()),
+            Column::new("kind".into(), kinds),
+            Column::new("outcome".into(), outcomes),
+            Column::new("what".into(), problems.iter().map(|p| p.what.as_ref()).collect::<Vec<_>>()),
+        ],
+    )?)
+}
+
+/// The faults out of the cache.
+pub(super) fn of_plain(frame: &DataFrame) -> Result<Vec<Problem>> {
+    let broken = || Error::format("this file of the cache is not one of problems").help("delete it");
+    let column = |name: &str| frame.column(name)?.str().map_err(Error::from);
+    let (lines, rows) = (frame.column("line")?.u32()?, frame.column("row")?.u32()?);
+    let (ids, kinds, outcomes, whats) = (column("id")?, column("kind")?, column("outcome")?, column("what")?);
+    let problem = |n: usize| {
+        Some(Problem {
+            line: lines.get(n)?,
+            row: rows.get(n),
+            id: ids.get(n).map(str::to_string),
+            kind: serde_json::from_str(kinds.get(n)?).ok()?,
+            outcome: serde_json::from_str(outcomes.get(n)?).ok()?,
+            what: whats.get(n)?.to_string().into(),
+        })
+    };
+    (0..frame.height()).map(|n| problem(n).ok_or_else(broken)).collect()
 }

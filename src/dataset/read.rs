@@ -1,163 +1,283 @@
 //! Opening a file: blocks of records, parsed in parallel, into the canonical table.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use polars::prelude::{DataFrame, InitHashMaps, PlHashMap};
 use rayon::prelude::*;
-use serde::de::IgnoredAny;
+use xxhash_rust::xxh3::xxh3_64;
 
+use super::cache;
 use super::container::{Block, Blocks, Record as Place};
-use super::fix::check;
-use super::options::ReadOptions;
-use super::problems::{Problem, ProblemKind};
-use super::record::Record;
-use super::schema::{Fault, KNOWN, Row, canonical};
+use super::fix::{Fix, Noted};
+use super::map;
+use super::options::{OnFault, ReadOptions};
+use super::problems::{Outcome, Problem, ProblemKind};
+use super::schema::{self, KNOWN, Rejected, Row};
 use super::table::{Builder, Rows, made_up_id};
+use crate::display::Progress;
 use crate::error::{Error, Result};
 
 /// A file's rows, its faults, and what it was when it was read.
 pub(super) struct Read {
-    pub frame: DataFrame,
+    pub sink: Sink,
     pub problems: Vec<Problem>,
-    pub size: u64,
     pub fingerprint: String,
 }
 
-/// Reads all rows of a file.
-pub(super) fn read(path: &Path, options: &ReadOptions) -> Result<Read> {
-    let mut blocks = Blocks::open(path)?;
-    let parsed = blocks.by_ref().par_bridge().map(|block| parse(&block?, options));
-    let mut parsed: Vec<Parsed> = parsed.collect::<Result<_>>()?;
-    parsed.sort_by_key(|part| part.index);
-
-    let records: usize = parsed.iter().map(|part| part.records).sum();
-    let mut problems: Vec<Problem> =
-        parsed.iter_mut().flat_map(|p| std::mem::take(&mut p.problems)).collect();
-    let mut frames = parsed.into_iter().map(|part| part.frame);
-    let mut frame = match frames.next() {
-        Some(first) => first,
-        None => Builder::default().finish()?,
-    };
-    for more in frames {
-        frame.vstack_mut_owned(more)?;
-    }
-    if frame.height() == 0 {
-        return Err(nothing(records, &problems).path(path));
-    }
-    frame.rechunk_mut_par();
-    doubles(Rows::of(&frame)?, &mut problems);
-    problems.sort_by_key(|p| (p.line, p.kind));
-    let (size, fingerprint) = blocks.fingerprint();
-    Ok(Read { frame, problems, size, fingerprint })
+/// Where rows go.
+pub(super) enum Sink {
+    /// Tables of some thousand rows each.
+    Memory(Vec<DataFrame>),
+    Cache(cache::Writer),
 }
 
+/// Reads all rows of a file, into `entry` of the cache or into memory.
+pub(super) fn read(path: &Path, options: &ReadOptions, entry: Option<cache::Entry>) -> Result<Read> {
+    if let Some(map) = &options.map {
+        map.check()?;
+    }
+    let mut blocks = Blocks::open(path)?;
+    let mut progress = Progress::new(format!("reading {}", name(path)), blocks.progress().1);
+    let mut all = Collector { entry, ..Collector::new(options) };
+    let take = |parsed: Parsed, read: u64| {
+        progress.advance(read.saturating_sub(progress.done()), "bytes");
+        all.take(parsed)
+    };
+    each_block(&mut blocks, |block| parse(&block, options), take).map_err(|e| e.path(path))?;
+    if all.rows == 0 {
+        return Err(nothing(all.records, &all.problems, all.proposal).path(path));
+    }
+    all.problems.sort_by_key(|p| (p.line, p.kind));
+    let (_, fingerprint) = blocks.fingerprint();
+    Ok(Read { sink: all.sink, problems: all.problems, fingerprint })
+}
+
+/// The first rows of a file; `None` where its first blocks hold none.
+pub(super) fn head(path: &Path, options: &ReadOptions) -> Result<Option<DataFrame>> {
+    const BLOCKS: usize = 8;
+    for block in Blocks::open(path)?.take(BLOCKS) {
+        let parsed = parse(&block?, options)?;
+        if parsed.frame.height() > 0 {
+            return Ok(Some(parsed.frame));
+        }
+    }
+    Ok(None)
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Works on the blocks of a file on all processors, and hands on what comes of them in their order,
+/// with the bytes of the file that have been read. Some blocks are read, and some handed on, while
+/// others are worked on; no more than these are in memory.
+pub(super) fn each_block<T: Send>(
+    blocks: &mut Blocks,
+    work: impl Fn(Block) -> Result<T> + Sync,
+    mut take: impl FnMut(T, u64) -> Result<()> + Send,
+) -> Result<()> {
+    let several = 2 * rayon::current_num_threads();
+    let mut next: Vec<Block> = blocks.take(several).collect::<Result<_>>()?;
+    let mut done: Vec<T> = Vec::new();
+    while !next.is_empty() || !done.is_empty() {
+        let blocks = &mut *blocks;
+        let take = &mut take;
+        let (current, finished) = (std::mem::take(&mut next), std::mem::take(&mut done));
+        let (read, worked) = rayon::join(
+            move || {
+                let read = blocks.progress().0;
+                finished.into_iter().try_for_each(|result| take(result, read))?;
+                blocks.take(several).collect::<Result<Vec<Block>>>()
+            },
+            || current.into_par_iter().map(&work).collect::<Result<Vec<T>>>(),
+        );
+        // What was handed on came before what was worked on: its error is the first.
+        next = read?;
+        done = worked?;
+    }
+    Ok(())
+}
+
+/// Gathers what was parsed, in the order of the file.
+struct Collector<'a> {
+    options: &'a ReadOptions,
+    entry: Option<cache::Entry>,
+    sink: Sink,
+    problems: Vec<Problem>,
+    /// A map for the first record of no known schema.
+    proposal: Option<String>,
+    records: usize,
+    rows: u32,
+    /// The line of the first row that says something, by the hash of what it says.
+    said: PlHashMap<u64, u32>,
+    /// The line of the first row that has an id, by the hash of the id.
+    named: PlHashMap<u64, u32>,
+}
+
+impl<'a> Collector<'a> {
+    fn new(options: &'a ReadOptions) -> Self {
+        Self {
+            options,
+            entry: None,
+            sink: Sink::Memory(Vec::new()),
+            problems: Vec::new(),
+            proposal: None,
+            records: 0,
+            rows: 0,
+            said: PlHashMap::new(),
+            named: PlHashMap::new(),
+        }
+    }
+
+    fn take(&mut self, parsed: Parsed) -> Result<()> {
+        let Parsed { records, frame, mut problems, proposal, hashes } = parsed;
+        self.proposal = self.proposal.take().or(proposal);
+        self.doubles(Rows::of(&frame)?, &hashes, &mut problems);
+        problems.sort_by_key(|p| (p.line, p.kind));
+        if self.options.faults == OnFault::Fail
+            && let Some(fault) = problems.iter().find(|p| p.outcome != Outcome::Repaired)
+        {
+            return Err(fault.error());
+        }
+        for problem in &mut problems {
+            problem.row = problem.row.map(|row| row + self.rows);
+        }
+        self.problems.append(&mut problems);
+        self.records += records;
+        self.rows += frame.height() as u32;
+        if frame.height() == 0 {
+            return Ok(());
+        }
+        if let Some(entry) = self.entry.take() {
+            self.sink = Sink::Cache(entry.write(&frame)?);
+        }
+        match &mut self.sink {
+            Sink::Memory(frames) => frames.push(frame),
+            Sink::Cache(writer) => writer.group(&frame)?,
+        }
+        Ok(())
+    }
+
+    /// Notes the rows that say what an earlier one says, and those that have an earlier one's id.
+    fn doubles(&mut self, rows: Rows<'_>, hashes: &[u64], problems: &mut Vec<Problem>) {
+        for (i, hash) in hashes.iter().enumerate() {
+            let line = rows.line(i);
+            let mut note = |kind, what: String| {
+                let (row, id) = (Some(i as u32), Some(rows.id(i).to_string()));
+                problems.push(Problem { line, row, id, kind, outcome: Outcome::Kept, what: what.into() });
+            };
+            match self.said.get(hash) {
+                None => drop(self.said.insert(*hash, line)),
+                Some(first) => {
+                    note(ProblemKind::DuplicateRow, format!("says the same as the row in line {first}"));
+                }
+            }
+            let id = xxh3_64(rows.id(i).as_bytes());
+            match self.named.get(&id) {
+                None => drop(self.named.insert(id, line)),
+                Some(first) => {
+                    note(ProblemKind::DuplicateId, format!("has the id of the row in line {first}"))
+                }
+            }
+        }
+    }
+}
+
+/// Rows and faults of a block; the numbers of the problems' rows are those within the block.
 struct Parsed {
-    index: usize,
     records: usize,
     frame: DataFrame,
     problems: Vec<Problem>,
+    proposal: Option<String>,
+    /// What each row says; see [`Rows::hash`].
+    hashes: Vec<u64>,
 }
 
 fn parse(block: &Block, options: &ReadOptions) -> Result<Parsed> {
     let mut builder = Builder::default();
     let mut problems = Vec::new();
+    let mut proposal = None;
+    let mut rows = 0;
+    each_row(block, options, |place, text, row| {
+        match row {
+            Ok((row, noted)) => {
+                builder.push(&row, place.line, place.number)?;
+                for (kind, what, outcome) in noted {
+                    let id = row.id.as_deref().map_or_else(|| made_up_id(place.number), str::to_string);
+                    problems.push(Problem {
+                        line: place.line,
+                        row: Some(rows),
+                        id: Some(id),
+                        kind,
+                        outcome,
+                        what,
+                    });
+                }
+                rows += 1;
+            }
+            Err(problem) => {
+                if problem.kind == ProblemKind::UnknownSchema && proposal.is_none() {
+                    proposal = map::proposal(text);
+                }
+                problems.push(problem);
+            }
+        }
+        Ok(())
+    })?;
+    problems.extend(block.faults.iter().cloned());
+    let frame = builder.finish()?;
+    let all = Rows::of(&frame)?;
+    let hashes = (0..all.len()).map(|i| all.hash(i)).collect();
+    Ok(Parsed { records: block.records.len(), frame, problems, proposal, hashes })
+}
+
+/// A row and the faults that it may keep, or why a record is none.
+type Tried<'a> = Result<(Row<'a>, Vec<Noted>), Problem>;
+
+/// Brings the records of a block into canonical form, one after the other.
+pub(super) fn each_row(
+    block: &Block,
+    options: &ReadOptions,
+    mut take: impl FnMut(&Place, &str, Tried<'_>) -> Result<()>,
+) -> Result<()> {
     // One check for the whole block; only a block that fails it is checked record by record.
     let whole = std::str::from_utf8(&block.bytes).ok();
     for place in &block.records {
         let bytes = &block.bytes[place.bytes.clone()];
         let text = match whole {
             Some(whole) => Ok(&whole[place.bytes.clone()]),
-            None => std::str::from_utf8(bytes).map_err(|e| e.valid_up_to()),
-        };
-        let text = match text {
-            Ok(text) => text,
-            Err(at) => {
-                let what = format!("byte {} of the record is not UTF-8", at + 1);
-                problems.push(Problem {
-                    line: place.line,
-                    id: None,
-                    kind: ProblemKind::InvalidUtf8,
-                    what: what.into(),
-                });
-                continue;
-            }
+            None => std::str::from_utf8(bytes),
         };
         // Without its line break a broken record ends on its own line.
-        match row(text.trim_ascii_end(), place, options) {
-            Ok(row) => {
-                note_breaks(&row, place, &mut problems);
-                builder.push(&row, place.line, place.number)?;
+        match text {
+            Ok(text) => take(place, text, row(text.trim_ascii_end(), place, options))?,
+            Err(error) => {
+                let what = format!("byte {} of the record is not UTF-8", error.valid_up_to() + 1);
+                if !options.fixes.has(Fix::ReplaceInvalidUtf8) {
+                    take(place, "", Err(Problem::rejected(place.line, ProblemKind::InvalidUtf8, what)))?;
+                    continue;
+                }
+                let text = String::from_utf8_lossy(bytes);
+                let mut row = row(text.trim_ascii_end(), place, options);
+                if let Ok((_, noted)) = &mut row {
+                    noted.push((ProblemKind::InvalidUtf8, what.into(), Outcome::Repaired));
+                }
+                take(place, &text, row)?;
             }
-            Err(problem) => problems.push(problem),
         }
     }
-    problems.extend(block.faults.iter().cloned());
-    Ok(Parsed { index: block.index, records: block.records.len(), frame: builder.finish()?, problems })
+    Ok(())
 }
 
-fn row<'a>(text: &'a str, place: &Place, options: &ReadOptions) -> Result<Row<'a>, Problem> {
-    let record: Record = serde_json::from_str(text).map_err(|e| unreadable(text, place, &e))?;
-    let row = canonical(record, options).and_then(|row| check(&row.turns).map(|()| row));
-    row.map_err(|(kind, what): Fault| {
-        let id = serde_json::from_str::<Record>(text).ok().and_then(|r| r.id.map(Cow::into_owned));
-        Problem { line: place.line, id, kind, what }
+fn row<'a>(text: &'a str, place: &Place, options: &ReadOptions) -> Tried<'a> {
+    schema::read(text, options).map_err(|Rejected { kind, what, id, line }| Problem {
+        id,
+        ..Problem::rejected(place.line + line, kind, what)
     })
 }
 
-/// Tells a record that is not JSON from one whose values have the wrong types.
-fn unreadable(text: &str, place: &Place, error: &serde_json::Error) -> Problem {
-    let (kind, error, line) = match serde_json::from_str::<IgnoredAny>(text) {
-        Err(broken) => {
-            // serde_json counts lines from 1 within the record, and 0 where it knows none.
-            let line = place.line + (broken.line() as u32).saturating_sub(1);
-            (ProblemKind::BrokenJson, broken.to_string(), line)
-        }
-        Ok(_) => (ProblemKind::WrongType, error.to_string(), place.line),
-    };
-    let message = error.split(" at line ").next().unwrap_or_default();
-    let what = match (kind, error.rsplit_once(" column ")) {
-        (ProblemKind::BrokenJson, Some((_, column))) => format!("{message}, at column {column}"),
-        _ => message.to_string(),
-    };
-    Problem { line, id: None, kind, what: what.into() }
-}
-
-fn note_breaks(row: &Row<'_>, place: &Place, problems: &mut Vec<Problem>) {
-    if row.turns.iter().any(|turn| turn.content.starts_with(['\n', '\r'])) {
-        problems.push(Problem {
-            line: place.line,
-            id: Some(row.id.as_deref().map_or_else(|| made_up_id(place.number), str::to_string)),
-            kind: ProblemKind::LeadingBreaks,
-            what: "a turn begins with line breaks".into(),
-        });
-    }
-}
-
-/// Notes the rows that say what an earlier one says, and those that have an earlier one's id.
-fn doubles(rows: Rows<'_>, problems: &mut Vec<Problem>) {
-    let hashes: Vec<u64> = (0..rows.len()).into_par_iter().map(|i| rows.hash(i)).collect();
-    let mut said: PlHashMap<u64, usize> = PlHashMap::with_capacity(rows.len());
-    let mut named: PlHashMap<&str, usize> = PlHashMap::with_capacity(rows.len());
-    for (i, hash) in hashes.into_iter().enumerate() {
-        let mut note = |kind, what: String| {
-            let (line, id) = (rows.line(i), Some(rows.id(i).to_string()));
-            problems.push(Problem { line, id, kind, what: what.into() });
-        };
-        let first = *said.entry(hash).or_insert(i);
-        if first != i {
-            let (id, line) = (rows.id(first), rows.line(first));
-            note(ProblemKind::DuplicateRow, format!("says the same as {id} in line {line}"));
-        }
-        let first = *named.entry(rows.id(i)).or_insert(i);
-        if first != i {
-            note(ProblemKind::DuplicateId, format!("has the id of the row in line {}", rows.line(first)));
-        }
-    }
-}
-
 /// No record of the file is a row: says why, by the first fault.
-fn nothing(records: usize, problems: &[Problem]) -> Error {
+fn nothing(records: usize, problems: &[Problem], proposal: Option<String>) -> Error {
     let Some(first) = problems.first() else {
         return Error::format("the file holds no records")
             .help("name a file that holds JSON lines or a JSON array");
@@ -172,7 +292,13 @@ fn nothing(records: usize, problems: &[Problem]) -> Error {
                 .help("name a file that holds one JSON object a line, or an array of objects")
         }
         ProblemKind::UnknownSchema => {
-            Error::format(format_args!("{count}: {}", first.what)).help(format_args!("known are {KNOWN}"))
+            let error = Error::format(format_args!("{count}: {}", first.what));
+            match proposal {
+                None => error.help(format_args!("known are {KNOWN}")),
+                Some(map) => error.help(format_args!(
+                    "known are {KNOWN}; or say what is what: Dataset::open_as(path, {map})"
+                )),
+            }
         }
         kind => Error::format(format_args!("{count}: {kind}, {}", first.what)).help(kind.fix()),
     };

@@ -1,26 +1,38 @@
 //! How a dataset came about, so that it can be made again: after a restart, from a run's state.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::fix::Fixes;
+use super::options::ReadOptions;
+use super::source::Source;
+use super::{Dataset, container};
 use crate::error::{Error, Result};
 
-/// A file and the steps that made a dataset out of it.
+/// What was opened, and the steps that made a dataset out of it.
 ///
 /// Small and serialisable: it holds no rows, only what is needed to find them again and to notice
-/// that the file is no longer the same.
+/// that a file is no longer the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// The file, as an absolute path.
+    /// The file, folder or pattern, as an absolute path.
     pub path: PathBuf,
-    /// Its size in bytes.
+    /// How it was read.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub options: ReadOptions,
+    /// The size in bytes, of all files together.
     pub size: u64,
-    /// XXH3 of its content, 128 bits in hexadecimal.
+    /// XXH3 of the content, 128 bits in hexadecimal; of several files, XXH3 of theirs.
     pub fingerprint: String,
-    /// What was done to its rows, in order.
+    /// What was done to the rows, in order.
     pub steps: Vec<Step>,
+}
+
+fn is_default(options: &ReadOptions) -> bool {
+    *options == ReadOptions::default()
 }
 
 /// One step of a [`Recipe`].
@@ -43,10 +55,46 @@ pub enum Step {
         /// How many rows.
         len: usize,
     },
-    /// The rows that a filter let through, by their numbers from 0.
+    /// The rows that a filter or an order gave, by their numbers from 0.
     Keep {
-        /// Ascending numbers.
+        /// The numbers, in the new order.
         rows: Vec<u32>,
+        /// What was asked for, in words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
+    },
+    /// Rows drawn at random.
+    Sample {
+        /// How many.
+        n: usize,
+        /// Which of the possible samples.
+        seed: u64,
+    },
+    /// Later rows that say what an earlier one says went.
+    Dedup,
+    /// Later rows that are nearly an earlier one went.
+    DedupNear {
+        /// The least similarity of two rows that count as one.
+        threshold: f64,
+    },
+    /// Rows with a fault went.
+    DropProblems,
+    /// Rows in which a regular expression matches stayed, or went.
+    Regex {
+        /// The expression.
+        pattern: String,
+        /// Which rows stayed.
+        keep: Keep,
+    },
+    /// Rows were repaired.
+    Fix {
+        /// How.
+        fixes: Fixes,
+    },
+    /// The rows of another dataset were appended.
+    Concat {
+        /// How that one came about.
+        with: Box<Recipe>,
     },
 }
 
@@ -60,9 +108,77 @@ pub enum Part {
     Second,
 }
 
+/// Which rows a regular expression leaves in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Those in which it matches.
+    Matching,
+    /// The others.
+    Others,
+}
+
+/// What was opened.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub path: PathBuf,
+    pub options: ReadOptions,
+    pub sources: Vec<Arc<Source>>,
+}
+
+impl Origin {
+    pub fn new(path: &Path, options: &ReadOptions, sources: Vec<Arc<Source>>) -> Result<Self> {
+        let path = match sources.as_slice() {
+            // Through links: the file itself is what has a fingerprint.
+            [one] if path.is_file() => one.path.clone(),
+            _ => std::path::absolute(path).map_err(|e| Error::io(path, e))?,
+        };
+        Ok(Self { path, options: options.clone(), sources })
+    }
+
+    fn recipe(&self) -> Result<Recipe> {
+        let full = self.sources.iter().map(|source| source.full()).collect::<Result<Vec<_>>>()?;
+        let fingerprint = match full.as_slice() {
+            [one] => one.fingerprint.clone(),
+            several => {
+                let all: Vec<&str> = several.iter().map(|full| full.fingerprint.as_str()).collect();
+                container::hex(xxhash_rust::xxh3::xxh3_128(all.concat().as_bytes()))
+            }
+        };
+        Ok(Recipe {
+            path: self.path.clone(),
+            options: self.options.clone(),
+            size: self.sources.iter().map(|source| source.size).sum(),
+            fingerprint,
+            steps: Vec::new(),
+        })
+    }
+}
+
+impl Dataset {
+    /// How these rows came about: what was opened and the steps since.
+    ///
+    /// # Errors
+    /// If a big file, read for its fingerprint, cannot be read to its end.
+    pub fn recipe(&self) -> Result<Recipe> {
+        let steps = self.0.steps.iter().map(|done| done.step.clone()).collect();
+        Ok(Recipe { steps, ..self.0.origin.recipe()? })
+    }
+
+    /// The rows that a recipe describes.
+    ///
+    /// # Errors
+    /// If a file is gone or no longer what it was, or if a step does not fit its rows.
+    pub fn from_recipe(recipe: &Recipe) -> Result<Self> {
+        let opened = Self::open_with(&recipe.path, &recipe.options)?;
+        recipe.check(&opened.recipe()?)?;
+        recipe.steps.iter().try_fold(opened, |data, step| data.apply(step))
+    }
+}
+
 impl Recipe {
-    /// Compares the file as it is now with what it was.
-    pub(super) fn check(&self, now: &Self) -> Result<()> {
+    /// Compares what was opened with what it is now.
+    fn check(&self, now: &Self) -> Result<()> {
         if self.size == now.size && self.fingerprint == now.fingerprint {
             return Ok(());
         }

@@ -1,187 +1,465 @@
-//! One JSON record, read in a single pass into borrowed strings: the fast path of opening a file.
+//! One JSON record as a tree that borrows from the file: the fast path of opening one.
+//!
+//! Every value keeps the text that it was written as, so that what no schema knows, and numbers of
+//! any size, can be written again as they were.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::{Map, Value};
+/// How deep lists and objects may lie in each other: as deep as serde_json reads.
+const DEPTH: usize = 128;
+/// What [`CARRY`] may add: it wraps values that were that deep in their own row.
+const MORE: usize = 32;
+/// The key that carries what a row's schema has no place for.
+pub(super) const CARRY: &str = "lorascope";
 
-/// What a record says under the keys that some schema knows; all else is in `extra`.
-#[derive(Debug, Default)]
-pub(super) struct Record<'a> {
-    pub id: Option<Cow<'a, str>>,
-    pub system: Option<Cow<'a, str>>,
-    pub instruction: Option<Cow<'a, str>>,
-    pub input: Option<Cow<'a, str>>,
-    pub output: Option<Cow<'a, str>>,
-    pub history: Option<Vec<(Cow<'a, str>, Cow<'a, str>)>>,
-    pub conversations: Option<Vec<RawTurn<'a>>>,
-    pub messages: Option<Vec<RawTurn<'a>>>,
-    pub tools: Option<String>,
-    pub extra: Map<String, Value>,
+/// A value, and the text that it was written as.
+#[derive(Debug, Clone)]
+pub(super) struct Node<'a> {
+    pub raw: &'a str,
+    pub value: Value<'a>,
 }
 
-/// A turn as it stands in the file.
-#[derive(Debug, Default)]
-pub(super) struct RawTurn<'a> {
-    pub role: Option<Cow<'a, str>>,
-    pub content: Option<Cow<'a, str>>,
-    pub name: Option<Cow<'a, str>>,
-    pub tool_calls: Option<String>,
-    pub weight: Option<f32>,
-    pub extra: Map<String, Value>,
+/// What a [`Node`] is.
+#[derive(Debug, Clone)]
+pub(super) enum Value<'a> {
+    Null,
+    Bool(bool),
+    /// Its text is the node's.
+    Number,
+    String(Cow<'a, str>),
+    Array(Vec<Node<'a>>),
+    Object(Keys<'a>),
 }
 
-/// A string that borrows from the file where it holds no escapes.
-#[derive(PartialEq)]
-struct Text<'a>(Cow<'a, str>);
+/// The keys of an object in their order, with their values.
+pub(super) type Keys<'a> = Vec<(Cow<'a, str>, Node<'a>)>;
 
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Strings;
-        impl<'de> Visitor<'de> for Strings {
-            type Value = Cow<'de, str>;
+/// Why and where a text is not JSON that can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Broken {
+    /// In bytes from the start.
+    pub at: usize,
+    pub what: &'static str,
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Cow::Borrowed(text))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Cow::Owned(text.to_string()))
-            }
-            fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
-                Ok(Cow::Owned(text))
-            }
+impl<'a> Node<'a> {
+    /// Reads a text that is one JSON value.
+    pub fn parse(text: &'a str) -> Result<Self, Broken> {
+        Self::parse_within(text, DEPTH)
+    }
+
+    /// Reads JSON that this crate wrote around values of a file.
+    pub fn parse_own(text: &'a str) -> Result<Self, Broken> {
+        Self::parse_within(text, DEPTH + 2 * MORE)
+    }
+
+    fn parse_within(text: &'a str, limit: usize) -> Result<Self, Broken> {
+        let mut parser = Parser { text, bytes: text.as_bytes(), at: 0, depth: 0, limit };
+        let node = parser.value()?;
+        parser.space();
+        match parser.at == text.len() {
+            true => Ok(node),
+            false => Err(parser.broken("trailing characters")),
         }
-        deserializer.deserialize_str(Strings).map(Self)
+    }
+
+    pub fn is_null(&self) -> bool {
+        matches!(self.value, Value::Null)
+    }
+
+    pub fn str(&self) -> Option<&str> {
+        match &self.value {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn array(&self) -> Option<&[Node<'a>]> {
+        match &self.value {
+            Value::Array(values) => Some(values),
+            _ => None,
+        }
+    }
+
+    pub fn object(&self) -> Option<&Keys<'a>> {
+        match &self.value {
+            Value::Object(keys) => Some(keys),
+            _ => None,
+        }
+    }
+
+    /// The value of a key, where this is an object that has it.
+    pub fn get(&self, key: &str) -> Option<&Node<'a>> {
+        self.object()?.iter().find(|(name, _)| name == key).map(|(_, node)| node)
+    }
+
+    /// Takes the text out of a string.
+    pub fn take(&mut self) -> Option<Cow<'a, str>> {
+        match &mut self.value {
+            Value::String(text) => Some(std::mem::take(text)),
+            _ => None,
+        }
+    }
+
+    /// What it is, for messages: `the number 42`, `a list`.
+    pub fn kind(&self) -> String {
+        match &self.value {
+            Value::Null => "null".to_string(),
+            Value::Bool(value) => value.to_string(),
+            Value::Number => format!("the number {}", crate::display::cut(self.raw, 20)),
+            Value::String(_) => "a string".to_string(),
+            Value::Array(_) => "a list".to_string(),
+            Value::Object(_) => "an object".to_string(),
+        }
     }
 }
 
-/// The value under `key`, null counting as absent; an error names the key.
-fn value<'de, T: Deserialize<'de>, M: MapAccess<'de>>(map: &mut M, key: &str) -> Result<Option<T>, M::Error> {
-    map.next_value().map_err(|e| M::Error::custom(format_args!("`{key}`: {e}")))
+/// The key that stands twice in an object, if one does.
+pub(super) fn doubled<'k>(keys: &'k Keys<'_>) -> Option<&'k str> {
+    if keys.len() <= 16 {
+        let double = |i: &usize| keys[..*i].iter().any(|(key, _)| *key == keys[*i].0);
+        return (1..keys.len()).find(double).map(|i| &*keys[i].0);
+    }
+    let mut seen = std::collections::HashSet::with_capacity(keys.len());
+    keys.iter().find(|(key, _)| !seen.insert(&**key)).map(|(key, _)| &**key)
 }
 
-fn text<'de, M: MapAccess<'de>>(map: &mut M, key: &str) -> Result<Option<Cow<'de, str>>, M::Error> {
-    Ok(value::<Text, _>(map, key)?.map(|text| text.0))
+/// JSON on one line. Inside strings JSON forbids raw line breaks, so that those there are can go,
+/// and the indentation after them.
+pub(super) fn one_line(json: &str) -> Cow<'_, str> {
+    if memchr::memchr2(b'\n', b'\r', json.as_bytes()).is_none() {
+        return Cow::Borrowed(json);
+    }
+    let mut lines = json.split(['\n', '\r']);
+    let mut line = lines.next().unwrap_or_default().to_string();
+    lines.for_each(|more| line.push_str(more.trim_start_matches([' ', '\t'])));
+    Cow::Owned(line)
 }
 
-/// JSON that is kept as it is: a string as its own text, anything else written out.
-fn json<'de, M: MapAccess<'de>>(map: &mut M, key: &str) -> Result<Option<String>, M::Error> {
-    Ok(value::<Value, _>(map, key)?.map(|value| match value {
-        Value::String(text) => text,
-        other => other.to_string(),
-    }))
+/// The length of the beginning of `bytes` that stands in a JSON string as it is: up to a quote, a
+/// backslash or a control character.
+#[inline]
+pub(super) fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let mut at = 0;
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        // The highest bit of the first byte that is looked for is set, and none before it: a
+        // borrow runs towards later bytes only.
+        let controls = word.wrapping_sub(ONES * 0x20) & !word;
+        let quotes =
+            (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES) & !(word ^ (ONES * u64::from(b'"')));
+        let slashes =
+            (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES) & !(word ^ (ONES * u64::from(b'\\')));
+        let hits = (controls | quotes | slashes) & HIGHS;
+        if hits != 0 {
+            return at + (hits.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let ends = |b: &u8| *b < 0x20 || *b == b'"' || *b == b'\\';
+    bytes[at..].iter().position(ends).map_or(bytes.len(), |more| at + more)
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Record<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Records;
-        impl<'de> Visitor<'de> for Records {
-            type Value = Record<'de>;
+struct Parser<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    depth: usize,
+    limit: usize,
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
+impl<'a> Parser<'a> {
+    fn broken(&self, what: &'static str) -> Broken {
+        Broken { at: self.at, what }
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.bytes.get(self.at) {
+            self.at += 1;
+        }
+    }
+
+    /// The next byte that is no white space, not yet taken.
+    fn next(&mut self) -> Option<u8> {
+        self.space();
+        self.bytes.get(self.at).copied()
+    }
+
+    fn value(&mut self) -> Result<Node<'a>, Broken> {
+        let first = self.next();
+        let start = self.at;
+        let value = match first {
+            Some(b'"') => Value::String(self.string()?),
+            Some(b'{') => self.nested(Self::object)?,
+            Some(b'[') => self.nested(Self::array)?,
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            Some(b't') => self.word("true", Value::Bool(true))?,
+            Some(b'f') => self.word("false", Value::Bool(false))?,
+            Some(b'n') => self.word("null", Value::Null)?,
+            Some(_) => return Err(self.broken("expected value")),
+            None => return Err(self.broken("the text ends where a value should be")),
+        };
+        Ok(Node { raw: &self.text[start..self.at], value })
+    }
+
+    fn nested(
+        &mut self,
+        inside: impl Fn(&mut Self) -> Result<Value<'a>, Broken>,
+    ) -> Result<Value<'a>, Broken> {
+        self.depth += 1;
+        if self.depth > self.limit {
+            return Err(self.broken("lists and objects lie in each other more than 128 deep"));
+        }
+        self.at += 1;
+        let value = inside(self)?;
+        self.depth -= 1;
+        Ok(value)
+    }
+
+    fn array(&mut self) -> Result<Value<'a>, Broken> {
+        let mut values = Vec::new();
+        if self.next() == Some(b']') {
+            self.at += 1;
+            return Ok(Value::Array(values));
+        }
+        loop {
+            values.push(self.value()?);
+            match self.next() {
+                Some(b',') => self.at += 1,
+                Some(b']') => break,
+                _ => return Err(self.broken("expected `,` or `]`")),
             }
+        }
+        self.at += 1;
+        Ok(Value::Array(values))
+    }
 
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-                let mut record = Record::default();
-                while let Some(Text(key)) = map.next_key()? {
-                    match &*key {
-                        "id" => record.id = id(&mut map)?,
-                        "system" => record.system = text(&mut map, &key)?,
-                        "instruction" => record.instruction = text(&mut map, &key)?,
-                        "input" => record.input = text(&mut map, &key)?,
-                        "output" => record.output = text(&mut map, &key)?,
-                        "history" => {
-                            let pairs: Option<Vec<(Text, Text)>> = value(&mut map, &key)?;
-                            record.history =
-                                pairs.map(|all| all.into_iter().map(|(q, a)| (q.0, a.0)).collect());
-                        }
-                        "conversations" => record.conversations = value(&mut map, &key)?,
-                        "messages" => record.messages = value(&mut map, &key)?,
-                        "tools" => record.tools = json(&mut map, &key)?,
-                        _ => {
-                            let value = map.next_value()?;
-                            record.extra.insert(key.into_owned(), value);
-                        }
-                    }
+    fn object(&mut self) -> Result<Value<'a>, Broken> {
+        let mut keys = Keys::new();
+        if self.next() == Some(b'}') {
+            self.at += 1;
+            return Ok(Value::Object(keys));
+        }
+        loop {
+            if self.next() != Some(b'"') {
+                return Err(self.broken("key must be a string"));
+            }
+            let key = self.string()?;
+            if self.next() != Some(b':') {
+                return Err(self.broken("expected `:`"));
+            }
+            self.at += 1;
+            let carries = self.depth == 1 && key == CARRY;
+            self.limit += if carries { MORE } else { 0 };
+            keys.push((key, self.value()?));
+            self.limit -= if carries { MORE } else { 0 };
+            match self.next() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => break,
+                _ => return Err(self.broken("expected `,` or `}`")),
+            }
+        }
+        self.at += 1;
+        Ok(Value::Object(keys))
+    }
+
+    fn word(&mut self, word: &str, value: Value<'a>) -> Result<Value<'a>, Broken> {
+        match self.bytes[self.at..].starts_with(word.as_bytes()) {
+            true => {
+                self.at += word.len();
+                Ok(value)
+            }
+            false => Err(self.broken("expected ident")),
+        }
+    }
+
+    fn digits(&mut self) -> Result<(), Broken> {
+        let start = self.at;
+        while self.bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
+        if self.at > start { Ok(()) } else { Err(self.broken("invalid number")) }
+    }
+
+    fn number(&mut self) -> Result<Value<'a>, Broken> {
+        self.at += usize::from(self.bytes[self.at] == b'-');
+        match self.bytes.get(self.at) {
+            Some(b'0') => self.at += 1,
+            _ => self.digits()?,
+        }
+        if self.bytes.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.bytes.get(self.at) {
+            self.at += 1;
+            self.at += usize::from(matches!(self.bytes.get(self.at), Some(b'+' | b'-')));
+            self.digits()?;
+        }
+        Ok(Value::Number)
+    }
+
+    /// A string, from its opening quote on; it borrows where it holds no escapes.
+    fn string(&mut self) -> Result<Cow<'a, str>, Broken> {
+        self.at += 1;
+        let start = self.at;
+        self.at += plain(&self.bytes[start..]);
+        if self.bytes.get(self.at) == Some(&b'"') {
+            self.at += 1;
+            return Ok(Cow::Borrowed(&self.text[start..self.at - 1]));
+        }
+        let mut text = String::with_capacity(2 * (self.at - start) + 64);
+        text.push_str(&self.text[start..self.at]);
+        loop {
+            match self.bytes.get(self.at) {
+                Some(b'"') => break,
+                Some(b'\\') => text.push(self.escape()?),
+                Some(_) => return Err(self.broken("control character in a string")),
+                None => return Err(self.broken("EOF while parsing a string")),
+            }
+            let length = plain(&self.bytes[self.at..]);
+            text.push_str(&self.text[self.at..self.at + length]);
+            self.at += length;
+        }
+        self.at += 1;
+        Ok(Cow::Owned(text))
+    }
+
+    fn escape(&mut self) -> Result<char, Broken> {
+        let char = match self.bytes.get(self.at + 1) {
+            Some(b'n') => '\n',
+            Some(b't') => '\t',
+            Some(b'r') => '\r',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(same @ (b'"' | b'\\' | b'/')) => char::from(*same),
+            Some(b'u') => return self.unicode(),
+            _ => return Err(self.broken("invalid escape")),
+        };
+        self.at += 2;
+        Ok(char)
+    }
+
+    fn unicode(&mut self) -> Result<char, Broken> {
+        let lone = "half of a surrogate pair stands alone";
+        let first = self.hex()?;
+        let code = match first {
+            0xd800..=0xdbff => {
+                if !self.bytes[self.at..].starts_with(b"\\u") {
+                    return Err(self.broken(lone));
                 }
-                Ok(record)
-            }
-        }
-        deserializer.deserialize_map(Records)
-    }
-}
-
-/// An id may be a number.
-fn id<'de, M: MapAccess<'de>>(map: &mut M) -> Result<Option<Cow<'de, str>>, M::Error> {
-    struct Ids;
-    impl<'de> Visitor<'de> for Ids {
-        type Value = Option<Cow<'de, str>>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a string or a number")
-        }
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-        fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-            Ok(Some(Cow::Borrowed(text)))
-        }
-        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(Some(Cow::Owned(text.to_string())))
-        }
-        fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-            Ok(Some(Cow::Owned(number.to_string())))
-        }
-        fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-            Ok(Some(Cow::Owned(number.to_string())))
-        }
-        fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-            Ok(Some(Cow::Owned(number.to_string())))
-        }
-    }
-    struct Id<'a>(Option<Cow<'a, str>>);
-    impl<'de: 'a, 'a> Deserialize<'de> for Id<'a> {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_any(Ids).map(Id)
-        }
-    }
-    let Id(id) = map.next_value().map_err(|e| M::Error::custom(format_args!("`id`: {e}")))?;
-    Ok(id)
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for RawTurn<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Turns;
-        impl<'de> Visitor<'de> for Turns {
-            type Value = RawTurn<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a turn: an object with from and value, or role and content")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-                let mut turn = RawTurn::default();
-                while let Some(Text(key)) = map.next_key()? {
-                    match &*key {
-                        "from" | "role" => turn.role = text(&mut map, &key)?,
-                        "value" | "content" => turn.content = text(&mut map, &key)?,
-                        "name" => turn.name = text(&mut map, &key)?,
-                        "tool_calls" => turn.tool_calls = json(&mut map, &key)?,
-                        "weight" => turn.weight = value(&mut map, &key)?,
-                        _ => {
-                            let value = map.next_value()?;
-                            turn.extra.insert(key.into_owned(), value);
-                        }
-                    }
+                let second = self.hex()?;
+                if !(0xdc00..=0xdfff).contains(&second) {
+                    return Err(self.broken(lone));
                 }
-                Ok(turn)
+                0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)
+            }
+            code => code,
+        };
+        char::from_u32(code).ok_or_else(|| self.broken(lone))
+    }
+
+    /// The number in `\u12ab`.
+    fn hex(&mut self) -> Result<u32, Broken> {
+        let digits = self.bytes.get(self.at + 2..self.at + 6);
+        let digits = digits.filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        let code = digits.and_then(|digits| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        let code = code.ok_or_else(|| self.broken("invalid escape"))?;
+        self.at += 6;
+        Ok(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reads_what_serde_json_reads() {
+        let good = [
+            r#"{"a": [1, -0.5e+3, true, false, null, "é\u00e9\ud83d\udc4b\"\\\/\b\f\n\r\t"], "": {}}"#,
+            " [ ] ",
+            "\"0123456789abcdef\u{7f}0123456\\n789\"",
+            "-0",
+        ];
+        for text in good {
+            let node = Node::parse(text).unwrap();
+            assert_eq!(node.raw, text.trim());
+            assert_eq!(
+                plain_value(&node),
+                serde_json::from_str::<serde_json::Value>(text).unwrap(),
+                "{text}"
+            );
+        }
+        let bad = [
+            "",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "{\"a\" 1}",
+            "{a:1}",
+            "01",
+            "1.",
+            "-",
+            "1e",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"\\ud800\"",
+            "\"\\ud800\\u0041\"",
+            "\"\\udc00\"",
+            "\"a\nb\"",
+            "\"a",
+            "tru",
+            "nul",
+            "1 2",
+            "[1 2]",
+            "\"\\u+123\"",
+        ];
+        for text in bad {
+            assert!(Node::parse(text).is_err(), "{text}");
+            assert!(serde_json::from_str::<serde_json::Value>(text).is_err(), "{text}");
+        }
+    }
+
+    fn plain_value(node: &Node<'_>) -> serde_json::Value {
+        match &node.value {
+            Value::Null | Value::Bool(_) | Value::Number => serde_json::from_str(node.raw).unwrap(),
+            Value::String(text) => serde_json::Value::from(&**text),
+            Value::Array(values) => values.iter().map(plain_value).collect(),
+            Value::Object(keys) => {
+                keys.iter().map(|(key, node)| (key.to_string(), plain_value(node))).collect()
             }
         }
-        deserializer.deserialize_map(Turns)
+    }
+
+    #[test]
+    fn plain_text_ends_where_it_must() {
+        for end in ['"', '\\', '\n', '\0', '\u{1f}'] {
+            for before in 0..20 {
+                let text = format!("{}{end}é\"", "数".repeat(before));
+                assert_eq!(plain(text.as_bytes()), 3 * before, "{text:?}");
+                let text = format!("{}{end}", "\u{7f} !".repeat(before));
+                assert_eq!(plain(text.as_bytes()), 3 * before, "{text:?}");
+            }
+        }
+        assert_eq!(plain("no end, 数, \u{80}".as_bytes()), 15);
+    }
+
+    #[test]
+    fn depth_is_limited() {
+        let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(Node::parse(&deep(128)).is_ok());
+        assert!(Node::parse(&deep(129)).is_err());
+        assert!(Node::parse(&deep(1_000_000)).is_err());
+        assert!(Node::parse(&format!("{{\"lorascope\":{}}}", deep(150))).is_ok());
+        assert!(Node::parse(&format!("{{\"x\":{}}}", deep(150))).is_err());
+    }
+
+    #[test]
+    fn one_line_keeps_values() {
+        assert_eq!(one_line("[1,\r\n\t 2,\n \"a\\n b\"]"), "[1,2,\"a\\n b\"]");
+        assert_eq!(one_line("[1, 2]"), "[1, 2]");
     }
 }

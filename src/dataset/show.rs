@@ -1,7 +1,9 @@
 //! What a dataset looks like in a notebook: its head and its tail.
 
-use super::{Dataset, first_user, last_answer};
-use crate::display::{Align, Bundle, Show, Table, Text, cut, thousands};
+use super::Dataset;
+use super::look::{first_user, last_answer};
+use super::table::Rows;
+use crate::display::{Align, Bundle, Show, Table, Text, bytes, cut, thousands};
 use crate::error::Result;
 
 /// Rows shown from the head, and as many from the tail.
@@ -11,12 +13,6 @@ const CHARACTERS: usize = 120;
 
 impl Dataset {
     fn table(&self) -> Result<Table> {
-        let rows = self.rows()?;
-        let problems = match self.0.problems.len() {
-            0 => "no problems".to_string(),
-            1 => "1 problem: see problems() and report()".to_string(),
-            n => format!("{} problems: see problems() and report()", thousands(n as u64)),
-        };
         let mut table = Table::new([
             ("", Align::Right),
             ("id", Align::Left),
@@ -24,30 +20,45 @@ impl Dataset {
             ("turns", Align::Right),
             ("first user text", Align::Left),
             ("last answer", Align::Left),
-        ])
-        .caption(format!("{} rows · {problems}", thousands(rows.len() as u64)));
-        let row = |i: usize| {
-            [
-                i.to_string(),
-                rows.id(i).to_string(),
-                rows.source(i).to_string(),
-                rows.turns(i).len().to_string(),
-                cut(first_user(rows, i), CHARACTERS),
-                cut(last_answer(rows, i), CHARACTERS),
-            ]
-        };
-        let all = rows.len() <= 2 * ENDS;
-        for i in 0..if all { rows.len() } else { ENDS } {
-            table.row(row(i));
-        }
-        if !all {
+        ]);
+        if let Some(head) = self.0.sources.iter().find_map(|source| source.head()) {
+            let rows = Rows::of(&head)?;
+            (0..rows.len().min(2 * ENDS)).for_each(|i| table.row(cells(i, rows, i)));
             table.row(["…"; 6]);
-            for i in rows.len() - ENDS..rows.len() {
-                table.row(row(i));
-            }
+            let size = self.0.sources.iter().map(|source| source.size).sum();
+            return Ok(table.caption(format!(
+                "the first rows of {}; all of it is read when something needs all rows",
+                bytes(size)
+            )));
         }
-        Ok(table)
+        let all = self.len();
+        let problems = match self.listed()?.iter().map(|(_, problems)| problems.len()).sum::<usize>() {
+            0 => "no problems".to_string(),
+            1 => "1 problem: see problems() and report()".to_string(),
+            n => format!("{} problems: see problems() and report()", thousands(n as u64)),
+        };
+        let mut show = |i| self.at(i, |rows, place| cells(i, rows, place)).map(|cells| table.row(cells));
+        if all <= 2 * ENDS {
+            (0..all).try_for_each(&mut show)?;
+        } else {
+            (0..ENDS).try_for_each(&mut show)?;
+            table.row(["…"; 6]);
+            let mut show = |i| self.at(i, |rows, place| cells(i, rows, place)).map(|cells| table.row(cells));
+            (all - ENDS..all).try_for_each(&mut show)?;
+        }
+        Ok(table.caption(format!("{} rows · {problems}", thousands(all as u64))))
     }
+}
+
+fn cells(i: usize, rows: Rows<'_>, place: usize) -> [String; 6] {
+    [
+        i.to_string(),
+        rows.id(place).to_string(),
+        rows.source(place).to_string(),
+        rows.turns(place).len().to_string(),
+        cut(first_user(rows, place), CHARACTERS),
+        cut(last_answer(rows, place), CHARACTERS),
+    ]
 }
 
 impl Show for Dataset {

@@ -1,43 +1,87 @@
 //! Cutting a dataset in two without the same question on both sides.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::table::Rows;
+use super::look::first_user;
+use super::{Dataset, near};
 use crate::error::{Error, Result};
 
 /// The numbers of the rows on the first side, about `fraction` of all, and of those on the second.
-pub(super) fn split(rows: Rows<'_>, fraction: f64, seed: u64) -> Result<(Vec<u32>, Vec<u32>)> {
+pub(super) fn split(data: &Dataset, fraction: f64, seed: u64) -> Result<(Vec<u32>, Vec<u32>)> {
     if !(fraction > 0.0 && fraction < 1.0) {
         return Err(Error::input(format_args!("a dataset cannot be split at {fraction}"))
             .help("give a fraction between 0 and 1, such as 0.98"));
     }
-    // Groups of rows that begin alike, in an order that only the seed and the texts decide.
-    let mut groups: BTreeMap<(u64, u64), Vec<u32>> = BTreeMap::new();
-    for i in 0..rows.len() {
-        let key = likeness(super::first_user(rows, i));
-        let place = xxh3_64_with_seed(&key.to_le_bytes(), seed);
-        groups.entry((place, key)).or_default().push(i as u32);
-    }
+    let rows = data.len();
+    let groups = groups(data, seed)?;
     if groups.len() < 2 {
-        return Err(Error::input(format_args!(
-            "the {} rows cannot be split: they all begin with the same user text",
-            rows.len()
-        ))
-        .help("take more rows, or slice them by number"));
+        return Err(Error::input(format_args!("the {rows} rows cannot be split: they are all alike"))
+            .help("take more rows, or slice them by number"));
     }
-    let wanted = (rows.len() as f64 * fraction).round() as usize;
-    let last = groups.len() - 1;
+    let wanted = (rows as f64 * fraction).round() as usize;
     let (mut first, mut second) = (Vec::new(), Vec::new());
-    for (n, group) in groups.into_values().enumerate() {
-        // Neither side stays empty, however small the dataset.
-        let to_first = n == 0 || (n < last && first.len() + group.len() <= wanted);
+    let last = groups.len() - 1;
+    for (n, group) in groups.into_iter().enumerate() {
+        // To the side that lacks more rows; neither stays empty, however small the dataset.
+        let lacks = wanted.saturating_sub(first.len()) >= (rows - wanted).saturating_sub(second.len());
+        let to_first = first.is_empty() || (lacks && !(n == last && second.is_empty()));
         if to_first { &mut first } else { &mut second }.extend(group);
     }
     first.sort_unstable();
     second.sort_unstable();
     Ok((first, second))
+}
+
+/// Rows that must not be parted: those that begin alike, are nearly the same, or have the same id.
+/// Only the seed and the texts decide on the order.
+fn groups(data: &Dataset, seed: u64) -> Result<Vec<Vec<u32>>> {
+    let keys = data.pieces(|rows, _| {
+        let id = |i| rows.given(i).then(|| xxh3_64(rows.id(i).as_bytes()));
+        Ok((0..rows.len()).map(|i| (likeness(first_user(rows, i)), id(i))).collect::<Vec<_>>())
+    })?;
+    let keys = keys.concat();
+    let mut joined = Joined((0..keys.len() as u32).collect());
+    let (mut begins, mut ids) = (HashMap::new(), HashMap::new());
+    for (row, (begin, id)) in (0..).zip(&keys) {
+        joined.join(*begins.entry(*begin).or_insert(row), row);
+        if let Some(id) = id {
+            joined.join(*ids.entry(*id).or_insert(row), row);
+        }
+    }
+    for near in data.signatures()?.clusters(near::THRESHOLD, data)? {
+        near.iter().skip(1).for_each(|&row| joined.join(near[0], row));
+    }
+    let mut groups: HashMap<u32, (u64, Vec<u32>)> = HashMap::new();
+    for row in 0..keys.len() as u32 {
+        let place = xxh3_64_with_seed(&keys[row as usize].0.to_le_bytes(), seed);
+        let (least, rows) = groups.entry(joined.root(row)).or_insert((place, Vec::new()));
+        *least = place.min(*least);
+        rows.push(row);
+    }
+    let mut groups: Vec<(u64, Vec<u32>)> = groups.into_values().collect();
+    groups.sort_unstable();
+    Ok(groups.into_iter().map(|(_, rows)| rows).collect())
+}
+
+/// Sets of rows that were joined (union-find with path halving).
+struct Joined(Vec<u32>);
+
+impl Joined {
+    fn root(&mut self, mut row: u32) -> u32 {
+        while self.0[row as usize] != row {
+            let above = self.0[self.0[row as usize] as usize];
+            self.0[row as usize] = above;
+            row = above;
+        }
+        row
+    }
+
+    fn join(&mut self, a: u32, b: u32) {
+        let (a, b) = (self.root(a), self.root(b));
+        self.0[a.max(b) as usize] = a.min(b);
+    }
 }
 
 /// Equal for texts that differ in case, white space and punctuation only.

@@ -2,11 +2,13 @@
 
 use polars::prelude::*;
 use polars_arrow::array::{
-    Array, ListArray, MutableBinaryViewArray, PrimitiveArray, StructArray, Utf8ViewArray,
+    Array, BooleanArray, ListArray, MutableBinaryViewArray, PrimitiveArray, StructArray, Utf8ViewArray,
 };
+use polars_arrow::bitmap::MutableBitmap;
 use polars_arrow::offset::{Offsets, OffsetsBuffer};
 
-use super::schema::Row;
+use super::schema::layout::List;
+use super::schema::{Row, Turn};
 use crate::error::{Error, Result};
 use crate::text::Message;
 
@@ -14,49 +16,50 @@ use crate::text::Message;
 #[derive(Default)]
 pub(super) struct Builder {
     id: Strings,
+    given: Vec<bool>,
     lines: Vec<u32>,
+    numbers: Vec<u32>,
     system: Strings,
-    ends: Offsets<i64>,
-    role: Strings,
-    content: Strings,
-    name: Strings,
-    tool_calls: Strings,
-    weight: Vec<Option<f32>>,
+    messages: Turns,
     tools: Strings,
+    text: Strings,
+    chosen: Turns,
+    rejected: Turns,
+    label: Vec<Option<bool>>,
     source: Strings,
     extra: Strings,
 }
 
 type Strings = MutableBinaryViewArray<str>;
 
-impl Builder {
-    /// Appends a row; `number` makes the id of a row that has none.
-    pub fn push(&mut self, row: &Row<'_>, line: u32, number: u32) -> Result<()> {
-        match &row.id {
-            Some(id) => self.id.push_value(id),
-            None => self.id.push_value(made_up_id(number)),
-        }
-        self.lines.push(line);
-        self.system.push(row.system.as_deref());
-        self.ends.try_push(row.turns.len())?;
-        for turn in &row.turns {
+/// A column of lists of turns.
+#[derive(Default)]
+struct Turns {
+    ends: Offsets<i64>,
+    there: MutableBitmap,
+    role: Strings,
+    content: Strings,
+    name: Strings,
+    tool_calls: Strings,
+    weight: Vec<Option<f32>>,
+}
+
+impl Turns {
+    fn push(&mut self, turns: Option<&[Turn<'_>]>) -> Result<()> {
+        self.there.push(turns.is_some());
+        let turns = turns.unwrap_or_default();
+        self.ends.try_push(turns.len())?;
+        for turn in turns {
             self.role.push_value(turn.role.as_str());
             self.content.push_value(&turn.content);
             self.name.push(turn.name.as_deref());
             self.tool_calls.push(turn.tool_calls.as_deref());
             self.weight.push(turn.weight);
         }
-        self.tools.push(row.tools.as_deref());
-        self.source.push_value(row.source.name());
-        self.extra.push(row.extra.as_deref());
         Ok(())
     }
 
-    /// The columns id, line, system, messages, tools, source, extra.
-    pub fn finish(self) -> Result<DataFrame> {
-        let strings = |name: &str, values: Strings| {
-            StringChunked::with_chunk(name.into(), Utf8ViewArray::from(values)).into_series()
-        };
+    fn finish(self, name: &str) -> Result<Column> {
         let fields = [
             strings("role", self.role),
             strings("content", self.content),
@@ -71,18 +74,56 @@ impl Builder {
             dtype.to_arrow(CompatLevel::newest()),
             OffsetsBuffer::from(self.ends),
             turns.chunks()[0].clone(),
-            None,
+            self.there.into(),
         )?;
-        let messages = Series::from_arrow("messages".into(), Box::new(list))?;
+        Ok(Series::from_arrow(name.into(), Box::new(list))?.into())
+    }
+}
+
+fn strings(name: &str, values: Strings) -> Series {
+    StringChunked::with_chunk(name.into(), Utf8ViewArray::from(values)).into_series()
+}
+
+impl Builder {
+    /// Appends a row; `number` makes the id of a row that has none.
+    pub fn push(&mut self, row: &Row<'_>, line: u32, number: u32) -> Result<()> {
+        match &row.id {
+            Some(id) => self.id.push_value(id),
+            None => self.id.push_value(made_up_id(number)),
+        }
+        self.given.push(row.id.is_some());
+        self.lines.push(line);
+        self.numbers.push(number);
+        self.system.push(row.system.as_deref());
+        self.messages.push(Some(&row.turns))?;
+        self.tools.push(row.tools.as_deref());
+        self.text.push(row.text.as_deref());
+        self.chosen.push(row.chosen.as_deref())?;
+        self.rejected.push(row.rejected.as_deref())?;
+        self.label.push(row.label);
+        self.source.push_value(row.source_name());
+        self.extra.push(row.extra.as_deref());
+        Ok(())
+    }
+
+    /// The columns id, given, line, number, system, messages, tools, text, chosen, rejected, label,
+    /// source, extra.
+    pub fn finish(self) -> Result<DataFrame> {
         let height = self.lines.len();
         Ok(DataFrame::new(
             height,
             vec![
                 strings("id", self.id).into(),
+                Column::new("given".into(), self.given),
                 Column::new("line".into(), self.lines),
+                Column::new("number".into(), self.numbers),
                 strings("system", self.system).into(),
-                messages.into(),
+                self.messages.finish("messages")?,
                 strings("tools", self.tools).into(),
+                strings("text", self.text).into(),
+                self.chosen.finish("chosen")?,
+                self.rejected.finish("rejected")?,
+                Column::new("label".into(), self.label),
                 strings("source", self.source).into(),
                 strings("extra", self.extra).into(),
             ],
@@ -99,17 +140,70 @@ pub(super) fn made_up_id(number: u32) -> String {
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
     id: &'a Utf8ViewArray,
+    given: &'a BooleanArray,
     line: &'a PrimitiveArray<u32>,
+    number: &'a PrimitiveArray<u32>,
     system: &'a Utf8ViewArray,
-    offsets: &'a OffsetsBuffer<i64>,
+    messages: TurnsOf<'a>,
+    tools: &'a Utf8ViewArray,
+    text: &'a Utf8ViewArray,
+    chosen: TurnsOf<'a>,
+    rejected: TurnsOf<'a>,
+    label: &'a BooleanArray,
+    source: &'a Utf8ViewArray,
+    extra: &'a Utf8ViewArray,
+}
+
+/// A column of lists of turns, for reading.
+#[derive(Clone, Copy)]
+struct TurnsOf<'a> {
+    list: &'a ListArray<i64>,
     role: &'a Utf8ViewArray,
     content: &'a Utf8ViewArray,
     name: &'a Utf8ViewArray,
     tool_calls: &'a Utf8ViewArray,
     weight: &'a PrimitiveArray<f32>,
-    tools: &'a Utf8ViewArray,
-    source: &'a Utf8ViewArray,
-    extra: &'a Utf8ViewArray,
+}
+
+impl<'a> TurnsOf<'a> {
+    fn of(frame: &'a DataFrame, column: &str) -> Result<Self> {
+        let list = array::<ListArray<i64>>(frame, column)?;
+        let turns = downcast::<StructArray>(list.values().as_ref(), column)?;
+        let [role, content, name, tool_calls, weight] = turns.values() else {
+            return Err(Error::compute(format_args!(
+                "the column {column} has not the five fields of a turn"
+            )));
+        };
+        let strings = |array: &'a dyn Array| downcast::<Utf8ViewArray>(array, column);
+        Ok(Self {
+            list,
+            role: strings(role.as_ref())?,
+            content: strings(content.as_ref())?,
+            name: strings(name.as_ref())?,
+            tool_calls: strings(tool_calls.as_ref())?,
+            weight: downcast(weight.as_ref(), column)?,
+        })
+    }
+
+    fn range(&self, i: usize) -> std::ops::Range<usize> {
+        let (start, end) = self.list.offsets().start_end(i);
+        start..end
+    }
+
+    fn spoken(&self, t: usize) -> Spoken<'a> {
+        Spoken {
+            role: self.role.value(t),
+            content: self.content.value(t),
+            name: self.name.get(t),
+            tool_calls: self.tool_calls.get(t),
+            weight: self.weight.get(t),
+        }
+    }
+
+    fn turn(&self, i: usize, n: usize) -> Option<Spoken<'a>> {
+        let range = self.range(i);
+        (n < range.len()).then(|| self.spoken(range.start + n))
+    }
 }
 
 /// One turn, borrowed from the table.
@@ -137,23 +231,18 @@ impl Spoken<'_> {
 impl<'a> Rows<'a> {
     /// Looks into a canonical table whose columns are single chunks.
     pub fn of(frame: &'a DataFrame) -> Result<Self> {
-        let list = array::<ListArray<i64>>(frame, "messages")?;
-        let turns = downcast::<StructArray>(list.values().as_ref(), "messages")?;
-        let [role, content, name, tool_calls, weight] = turns.values() else {
-            return Err(Error::compute("the column messages has not the five fields of a turn"));
-        };
-        let strings = |array: &'a dyn Array| downcast::<Utf8ViewArray>(array, "messages");
         Ok(Self {
             id: array(frame, "id")?,
+            given: array(frame, "given")?,
             line: array(frame, "line")?,
+            number: array(frame, "number")?,
             system: array(frame, "system")?,
-            offsets: list.offsets(),
-            role: strings(role.as_ref())?,
-            content: strings(content.as_ref())?,
-            name: strings(name.as_ref())?,
-            tool_calls: strings(tool_calls.as_ref())?,
-            weight: downcast(weight.as_ref(), "messages")?,
+            messages: TurnsOf::of(frame, "messages")?,
             tools: array(frame, "tools")?,
+            text: array(frame, "text")?,
+            chosen: TurnsOf::of(frame, "chosen")?,
+            rejected: TurnsOf::of(frame, "rejected")?,
+            label: array(frame, "label")?,
             source: array(frame, "source")?,
             extra: array(frame, "extra")?,
         })
@@ -165,8 +254,16 @@ impl<'a> Rows<'a> {
     pub fn id(&self, i: usize) -> &'a str {
         self.id.value(i)
     }
+    /// Whether the file gave the id.
+    pub fn given(&self, i: usize) -> bool {
+        self.given.value(i)
+    }
     pub fn line(&self, i: usize) -> u32 {
         self.line.value(i)
+    }
+    /// The number of the record in its file, from 1.
+    pub fn number(&self, i: usize) -> u32 {
+        self.number.value(i)
     }
     pub fn system(&self, i: usize) -> Option<&'a str> {
         self.system.get(i)
@@ -174,22 +271,52 @@ impl<'a> Rows<'a> {
     pub fn tools(&self, i: usize) -> Option<&'a str> {
         self.tools.get(i)
     }
+    /// The text of a row that is no conversation.
+    pub fn text(&self, i: usize) -> Option<&'a str> {
+        self.text.get(i)
+    }
+    pub fn label(&self, i: usize) -> Option<bool> {
+        self.label.get(i)
+    }
     pub fn source(&self, i: usize) -> &'a str {
         self.source.value(i)
     }
     pub fn extra(&self, i: usize) -> Option<&'a str> {
         self.extra.get(i)
     }
+    /// Whether the row has a chosen and a rejected answer.
+    pub fn is_preference(&self, i: usize) -> bool {
+        self.chosen.list.is_valid(i) && self.rejected.list.is_valid(i)
+    }
+    /// The number of messages, of chosen and of rejected turns.
+    pub fn counts(&self, i: usize) -> [usize; 3] {
+        [self.messages, self.chosen, self.rejected].map(|turns| turns.range(i).len())
+    }
+    /// The rejected turns of a preference.
+    pub fn rejected(self, i: usize) -> impl DoubleEndedIterator<Item = Spoken<'a>> + ExactSizeIterator {
+        self.rejected.range(i).map(move |t| self.rejected.spoken(t))
+    }
 
-    /// The turns of row `i`, without the system text.
+    /// Turn `n` of a list; the chosen ones also follow the messages.
+    pub fn turn(&self, i: usize, list: List, n: usize) -> Option<Spoken<'a>> {
+        match list {
+            List::Messages => self
+                .messages
+                .turn(i, n)
+                .or_else(|| self.chosen.turn(i, n.checked_sub(self.messages.range(i).len())?)),
+            List::Chosen => self.chosen.turn(i, n),
+            List::Rejected => self.rejected.turn(i, n),
+        }
+    }
+
+    /// The turns of row `i` that are trained on, without the system text: the messages, and after a
+    /// prompt the chosen answer.
     pub fn turns(self, i: usize) -> impl DoubleEndedIterator<Item = Spoken<'a>> + ExactSizeIterator {
-        let (start, end) = self.offsets.start_end(i);
-        (start..end).map(move |t| Spoken {
-            role: self.role.value(t),
-            content: self.content.value(t),
-            name: self.name.get(t),
-            tool_calls: self.tool_calls.get(t),
-            weight: self.weight.get(t),
+        let (messages, chosen) = (self.messages.range(i), self.chosen.range(i));
+        let border = messages.len();
+        (0..border + chosen.len()).map(move |n| match n < border {
+            true => self.messages.spoken(messages.start + n),
+            false => self.chosen.spoken(chosen.start + n - border),
         })
     }
 
@@ -203,12 +330,18 @@ impl<'a> Rows<'a> {
         };
         part(self.system(i));
         part(self.tools(i));
-        for turn in self.turns(i) {
+        for turn in self.turns(i).chain(self.rejected(i)) {
             part(Some(turn.role));
             part(Some(turn.content));
             part(turn.name);
             part(turn.tool_calls);
             part(turn.weight.map(|w| w.to_string()).as_deref());
+        }
+        if let Some(text) = self.text(i) {
+            part(Some(text));
+        }
+        if let Some(label) = self.label(i) {
+            part(Some(if label { "good" } else { "bad" }));
         }
         hash.digest()
     }

@@ -4,10 +4,12 @@
 //! line and takes a line that holds `EVCXR_BEGIN_CONTENT` for the start of rich output, so text
 //! that comes from data or from a model goes through [`neutral`] or [`escape`] first.
 
+mod page;
 mod progress;
 mod table;
 mod words;
 
+pub use page::{Cards, Page};
 pub use progress::Progress;
 pub use table::{Align, Table};
 pub(crate) use words::width;

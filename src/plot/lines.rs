@@ -101,7 +101,7 @@ pub fn lines(title: &str, x_label: &str, y_label: &str, series: &[Series], scale
     let whole = points().all(|(x, _)| x.fract() == 0.0);
     let x = Axis::new(xs, Scale::Linear).whole(whole);
     let y = Axis::new(ys, scale).padded(0.05);
-    let legend = Legend::new(series, WIDTH - 24.0);
+    let legend = Legend::new(series.iter().map(|series| series.name.as_str()), WIDTH - 24.0);
     let top = 64.0 + legend.height();
     let bottom = HEIGHT + legend.height() - 46.0;
     let y = y.over(bottom, top);
@@ -192,7 +192,7 @@ fn thin(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
 }
 
 /// Names beside strokes of their colours, in as many rows as they need.
-struct Legend {
+pub(super) struct Legend {
     /// Name, column in pixels, row, index of the series.
     entries: Vec<(String, f64, usize, usize)>,
 }
@@ -201,10 +201,10 @@ impl Legend {
     const ROW: f64 = 18.0;
     const STROKE: f64 = 26.0;
 
-    fn new(series: &[Series], width: f64) -> Self {
+    pub(super) fn new<'a>(names: impl Iterator<Item = &'a str>, width: f64) -> Self {
         let (mut entries, mut column, mut row) = (Vec::new(), 0.0, 0);
-        for (index, series) in series.iter().enumerate().filter(|(_, series)| !series.name.is_empty()) {
-            let name = Label::SMALL.fit(&series.name, width - Self::STROKE);
+        for (index, name) in names.enumerate().filter(|(_, name)| !name.is_empty()) {
+            let name = Label::SMALL.fit(name, width - Self::STROKE);
             let length = Self::STROKE + Label::SMALL.width(&name) + 18.0;
             if column > 0.0 && column + length > width {
                 (column, row) = (0.0, row + 1);
@@ -216,11 +216,11 @@ impl Legend {
     }
 
     /// Pixels that the rows take.
-    fn height(&self) -> f64 {
+    pub(super) fn height(&self) -> f64 {
         self.entries.last().map_or(0.0, |(_, _, row, _)| (row + 1) as f64 * Self::ROW)
     }
 
-    fn draw(&self, canvas: &mut Canvas<'_>, left: f64, top: f64) -> Result<()> {
+    pub(super) fn draw(&self, canvas: &mut Canvas<'_>, left: f64, top: f64) -> Result<()> {
         for (name, column, row, index) in &self.entries {
             let (x, y) = (left + column, top + (*row as f64 + 0.5) * Self::ROW);
             canvas.line((x, y), (x + Self::STROKE - 8.0, y), palette::series(*index), 3.0)?;

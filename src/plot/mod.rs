@@ -8,16 +8,20 @@
 mod axis;
 mod bars;
 mod canvas;
+mod cumulative;
 mod figure;
 mod heat;
+mod histogram;
 mod lines;
 mod palette;
 mod spectra;
 
 pub use axis::Scale;
-pub use bars::{bars, histogram};
+pub use bars::{bars, stacked};
+pub use cumulative::cumulative;
 pub use figure::Figure;
 pub use heat::heat_map;
+pub use histogram::{Histogram, histogram};
 pub use lines::{Series, Style, lines};
 pub use spectra::{Curve, Panel, spectra};
 

@@ -69,8 +69,9 @@ impl Rows {
         context: Option<usize>,
     ) -> Result<Self> {
         let train = Batches::new(data, model, context)?;
-        let eval =
-            eval.map(|data| Batches::new(&data.head(EVAL_ROWS), model, Some(train.context()))).transpose()?;
+        let eval = eval
+            .map(|data| Batches::new(&data.head(EVAL_ROWS)?, model, Some(train.context())))
+            .transpose()?;
         Ok(Self { train, eval })
     }
 
@@ -192,7 +193,7 @@ fn tokenised(data: &Dataset, model: &Model) -> Result<Vec<Example>> {
 
 /// The line of the file that a row stands on.
 fn line(data: &Dataset, row: usize) -> Option<u64> {
-    data.frame().column("line").ok()?.u32().ok()?.get(row).map(u64::from)
+    data.place(row).ok().map(|(_, line)| line)
 }
 
 /// The 99th percentile of the rows' lengths, at most [`CONTEXT`].

@@ -66,8 +66,8 @@ impl Identity {
             model_fingerprint: model.fingerprint()?,
             context: rows.train.context(),
             tokens: rows.fingerprint(),
-            data: data.recipe(),
-            eval: config.eval.as_ref().map(Dataset::recipe),
+            data: data.recipe()?,
+            eval: config.eval.as_ref().map(Dataset::recipe).transpose()?,
         })
     }
 }

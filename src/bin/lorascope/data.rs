@@ -77,8 +77,9 @@ pub fn run(command: Command) -> Result<()> {
             let data = Dataset::open(file)?;
             let written = if overwrite { data.overwrite(out, to)? } else { data.write(out, to)? };
             print(written);
-            if data.rejected() > 0 {
-                print(format_args!("left out: {} rejected records; see data report", data.rejected()));
+            let rejected = data.rejected()?;
+            if rejected > 0 {
+                print(format_args!("left out: {rejected} rejected records; see data report"));
             }
         }
         Command::Generate { out, rows, seed, kinds, conversations, faults, overwrite } => {

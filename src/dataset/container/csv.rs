@@ -187,8 +187,7 @@ impl Header {
             let more = cells.get(self.names.len()..).unwrap_or_default();
             if cells.len() < self.names.len() || more.iter().any(|cell| !cell.text.is_empty()) {
                 let what = format!("the row has {} cells, and the header {}", cells.len(), self.names.len());
-                let problem =
-                    Problem { line: record.line, id: None, kind: ProblemKind::WrongCells, what: what.into() };
+                let problem = Problem::new(record.line, ProblemKind::WrongCells, what);
                 new.faults.push(problem);
                 continue;
             }

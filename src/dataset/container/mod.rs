@@ -45,7 +45,6 @@ pub(super) struct Record {
 /// A piece of the file that holds whole records.
 #[derive(Debug)]
 pub(super) struct Block {
-    pub index: usize,
     pub bytes: Vec<u8>,
     pub records: Vec<Record>,
     /// What is wrong with the file itself in this block: there are no records of it.
@@ -96,7 +95,7 @@ impl Found {
     }
 
     fn fault(&mut self, kind: ProblemKind, what: &'static str) {
-        self.faults.push(Problem { line: self.place.line, id: None, kind, what: what.into() });
+        self.faults.push(Problem::new(self.place.line, kind, what));
     }
 
     fn broken(&mut self, what: &'static str) {
@@ -113,7 +112,6 @@ pub(super) struct Blocks {
     container: Container,
     source: Source,
     rows: Rows,
-    index: usize,
 }
 
 enum Rows {
@@ -150,7 +148,7 @@ impl Blocks {
         let packing = source.packing();
         let new = |form, source, rows| {
             let container = Container { form, packing };
-            Ok(Self { path: path.to_path_buf(), container, source, rows, index: 0 })
+            Ok(Self { path: path.to_path_buf(), container, source, rows })
         };
         if source.rest.is_empty()
             && let Some(damage) = source.damage
@@ -245,7 +243,7 @@ impl Blocks {
         self.rows = Rows::Ended;
         self.source.drain()?;
         Ok(self.source.damage.take().map(|damage| {
-            let problem = Problem { line, id: None, kind: ProblemKind::BrokenFile, what: damage.into() };
+            let problem = Problem::new(line, ProblemKind::BrokenFile, damage);
             Piece { faults: vec![problem], ..Piece::default() }
         }))
     }
@@ -257,10 +255,8 @@ impl Blocks {
         {
             piece = header.objects(piece);
         }
-        let index = self.index;
-        self.index += 1;
         let Piece { bytes, records, faults } = piece;
-        Ok(Some(Block { index, bytes, records, faults, read: self.progress().0 }))
+        Ok(Some(Block { bytes, records, faults, read: self.progress().0 }))
     }
 }
 
@@ -328,7 +324,7 @@ impl Text {
         let what = format!("the record is larger than {}", crate::display::bytes(self.largest as u64));
         let line = self.place.line;
         self.place.number = self.place.number.saturating_add(1);
-        let fault = Problem { line, id: None, kind: ProblemKind::TooLarge, what: what.into() };
+        let fault = Problem::new(line, ProblemKind::TooLarge, what);
         Piece { faults: vec![fault], ..Piece::default() }
     }
 
@@ -336,8 +332,7 @@ impl Text {
     fn tail(&mut self, source: &mut Source) -> Result<Option<Piece>> {
         let mut faults = Vec::new();
         let Stage::Tail(tail) = &mut self.stage else { return Ok(None) };
-        let mut fault =
-            |line, kind, what: String| faults.push(Problem { line, id: None, kind, what: what.into() });
+        let mut fault = |line, kind, what: String| faults.push(Problem::new(line, kind, what));
         loop {
             if let Some(at) = tail.feed(&source.rest) {
                 let line = self.place.line.saturating_add(newlines(&source.rest[..at]));

@@ -150,12 +150,7 @@ impl Rows {
                 {
                     let name = String::from_utf8_lossy(key);
                     let what = format!("the column {name} holds {what}, which has no place in a row of text");
-                    self.faults.push(Problem {
-                        line: 1,
-                        id: None,
-                        kind: ProblemKind::LeftOut,
-                        what: what.into(),
-                    });
+                    self.faults.push(Problem::new(1, ProblemKind::LeftOut, what));
                 }
             }
             return Ok(Some(Slice { columns, rows: range.len(), at: 0 }));
@@ -226,7 +221,7 @@ impl Slice {
             if piece.bytes.len() - start > LARGEST {
                 piece.bytes.truncate(start);
                 let what = format!("the record is larger than {}", crate::display::bytes(LARGEST as u64));
-                let fault = Problem { line: done, id: None, kind: ProblemKind::TooLarge, what: what.into() };
+                let fault = Problem::new(done, ProblemKind::TooLarge, what);
                 piece.faults.push(fault);
                 continue;
             }

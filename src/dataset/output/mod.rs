@@ -110,7 +110,7 @@ impl Output {
         let file = self.sink.finish().map_err(|e| Error::io(&self.path, e))?;
         let bytes = file.as_file().metadata().map_err(|e| Error::io(&self.path, e))?.len();
         files::place(file, &self.path, self.existing)?;
-        Ok(Written { path: self.path, rows: self.rows, bytes, lost: self.lost })
+        Ok(Written { path: self.path, rows: self.rows, bytes, lost: self.lost, ..Written::default() })
     }
 }
 

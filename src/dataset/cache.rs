@@ -1,0 +1,230 @@
+//! Rows of big files, brought into canonical form once and kept as Parquet.
+//!
+//! An entry is three files in the cache folder, named by a hash of the data file's path and of how
+//! it was read: the rows, the problems, and a word on both that is written last. An entry that is
+//! not of the file as it is now (size, time of change) is written anew.
+
+use std::fs::File;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use memmap2::Mmap;
+use polars::prelude::*;
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use super::options::ReadOptions;
+use super::problems::{self, Problem};
+use super::store::Group;
+use crate::error::{Error, Result};
+use crate::files::{self, Existing};
+
+/// Changes with the columns of the canonical table and with what is made of a record.
+const VERSION: u32 = 1;
+/// Row groups that stay decoded, for single rows that are looked at one after the other.
+const DECODED: usize = 4;
+
+/// What an entry was made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct About {
+    version: u32,
+    path: PathBuf,
+    size: u64,
+    /// Nanoseconds since 1970.
+    modified: u128,
+    options: ReadOptions,
+    /// The sizes of the files of rows and of problems.
+    written: (u64, u64),
+    pub rejected: usize,
+    pub fingerprint: String,
+}
+
+impl About {
+    /// What the file is now; `None` where the file system knows no time of change.
+    fn of(path: &Path, options: &ReadOptions) -> Option<Self> {
+        let about = std::fs::metadata(path).ok()?;
+        let modified = about.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
+        Some(Self {
+            version: VERSION,
+            path: path.to_path_buf(),
+            size: about.len(),
+            modified,
+            options: options.clone(),
+            written: (0, 0),
+            rejected: 0,
+            fingerprint: String::new(),
+        })
+    }
+}
+
+/// The files of an entry.
+pub(super) struct Entry {
+    about: About,
+    stem: PathBuf,
+}
+
+impl Entry {
+    /// Where the rows of a file (an absolute path) are kept: in `LORASCOPE_CACHE`, or in the
+    /// folder for caches of the user. `None` where there is no such place.
+    pub fn of(path: &Path, options: &ReadOptions) -> Option<Self> {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let folder = set("LORASCOPE_CACHE")
+            .or_else(|| Some(set("XDG_CACHE_HOME")?.join("lorascope")))
+            .or_else(|| Some(set("HOME")?.join(".cache/lorascope")))?;
+        let about = About::of(path, options)?;
+        let options = serde_json::to_string(options).ok()?;
+        let key = format!("{}\0{options}", path.display());
+        let name = super::container::hex(xxhash_rust::xxh3::xxh3_128(key.as_bytes()));
+        Some(Self { about, stem: folder.join("rows").join(name) })
+    }
+
+    fn file(&self, what: &str) -> PathBuf {
+        self.stem.with_extension(what)
+    }
+
+    /// The entry, if it is there and of the file as it is now.
+    pub fn find(&self) -> Option<(About, Arc<Cached>)> {
+        let known: About = serde_json::from_slice(&std::fs::read(self.file("json")).ok()?).ok()?;
+        let size = |what| std::fs::metadata(self.file(what)).map(|m| m.len()).ok();
+        let written = (size("parquet")?, size("problems.parquet")?);
+        let About { rejected, fingerprint, .. } = known.clone();
+        if known != (About { rejected, fingerprint, written, ..self.about.clone() }) {
+            return None;
+        }
+        // A file that cannot be read is as good as none.
+        let rows = Cached::open(self.file("parquet"), self.file("problems.parquet")).ok()?;
+        Some((known, Arc::new(rows)))
+    }
+
+    /// Begins to write the entry. The columns are those of `first`.
+    pub fn write(self, first: &DataFrame) -> Result<Writer> {
+        let file = files::beside(&self.file("parquet"), Existing::Replace)?;
+        let output = file.reopen().map_err(|e| Error::io(file.path(), e))?;
+        let rows = ParquetWriter::new(std::io::BufWriter::with_capacity(1 << 20, output))
+            .with_compression(ParquetCompression::Lz4Raw)
+            .with_statistics(StatisticsOptions::empty())
+            .batched(first.schema())?;
+        Ok(Writer { entry: self, file, rows })
+    }
+}
+
+/// An entry that is being written.
+pub(super) struct Writer {
+    entry: Entry,
+    file: NamedTempFile,
+    rows: polars::io::parquet::write::BatchedWriter<std::io::BufWriter<File>>,
+}
+
+impl Writer {
+    /// Appends rows, as one row group.
+    pub fn group(&mut self, frame: &DataFrame) -> Result<()> {
+        self.rows.write_batch(frame).map_err(Error::from)
+    }
+
+    /// Moves all to its place. If the data file changed in the meantime, the entry is of the file
+    /// as it was, and the next opening does not take it.
+    pub fn finish(self, rejected: usize, fingerprint: String, problems: &[Problem]) -> Result<Arc<Cached>> {
+        let rows = self.rows.finish()?;
+        drop(self.rows);
+        let [parquet, listed, json] =
+            ["parquet", "problems.parquet", "json"].map(|what| self.entry.file(what));
+        // What the word on the entry says no longer holds.
+        let _ = std::fs::remove_file(&json);
+        files::place(self.file, &parquet, Existing::Replace)?;
+        let mut file = files::beside(&listed, Existing::Replace)?;
+        let size = ParquetWriter::new(file.as_file_mut()).finish(&mut problems::plain(problems)?)?;
+        files::place(file, &listed, Existing::Replace)?;
+        let about = About { written: (rows, size), rejected, fingerprint, ..self.entry.about };
+        let about = serde_json::to_vec(&about).map_err(|e| Error::compute(e).path(&json))?;
+        files::write_whole(&json, &about, Existing::Replace)?;
+        Ok(Arc::new(Cached::open(parquet, listed)?))
+    }
+}
+
+/// A cache file of rows, mapped into memory: files of the cache are replaced, never changed.
+pub(super) struct Cached {
+    path: PathBuf,
+    problems: PathBuf,
+    bytes: Arc<Mapped>,
+    metadata: FileMetadataRef,
+    /// The number of each group's first row, and last the number of rows.
+    starts: Vec<usize>,
+    decoded: Mutex<Vec<(usize, Arc<DataFrame>)>>,
+}
+
+#[derive(Clone)]
+struct Bytes(Arc<Mapped>);
+
+struct Mapped(Mmap);
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.0
+    }
+}
+
+impl Cached {
+    fn open(path: PathBuf, problems: PathBuf) -> Result<Self> {
+        let file = File::open(&path).map_err(|e| Error::io(&path, e))?;
+        // SAFETY: files of the cache are moved into place whole and never written to afterwards.
+        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(&path, e))?;
+        let bytes = Arc::new(Mapped(map));
+        let metadata = ParquetReader::new(Cursor::new(Bytes(bytes.clone()))).get_metadata()?.clone();
+        let mut starts = vec![0];
+        let mut end = 0;
+        for group in &metadata.row_groups {
+            end += group.num_rows();
+            starts.push(end);
+        }
+        Ok(Self { path, problems, bytes, metadata, starts, decoded: Mutex::default() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn groups(self: &Arc<Self>) -> impl Iterator<Item = Group> {
+        (0..self.metadata.row_groups.len()).map(|index| Group::Cached(self.clone(), index))
+    }
+
+    pub fn len_of(&self, group: usize) -> usize {
+        self.starts[group + 1] - self.starts[group]
+    }
+
+    /// The rows of a group.
+    pub fn group(&self, index: usize) -> Result<Arc<DataFrame>> {
+        let mut decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = decoded.iter().position(|(group, _)| *group == index) {
+            decoded[at..].rotate_left(1);
+            return Ok(decoded[decoded.len() - 1].1.clone());
+        }
+        drop(decoded);
+        let mut reader = ParquetReader::new(Cursor::new(Bytes(self.bytes.clone())))
+            .with_slice(Some((self.starts[index], self.len_of(index))))
+            .read_parallel(ParallelStrategy::None);
+        reader.set_metadata(self.metadata.clone());
+        let mut frame = reader.finish().map_err(|e| Error::from(e).path(&self.path))?;
+        frame.rechunk_mut();
+        let frame = Arc::new(frame);
+        let mut decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
+        if decoded.len() >= DECODED {
+            decoded.remove(0);
+        }
+        decoded.push((index, frame.clone()));
+        Ok(frame)
+    }
+
+    /// What is wrong with the rows.
+    pub fn problems(&self) -> Result<Vec<Problem>> {
+        let file = File::open(&self.problems).map_err(|e| Error::io(&self.problems, e))?;
+        problems::of_plain(&ParquetReader::new(file).finish()?).map_err(|e| e.path(&self.problems))
+    }
+}
+
+impl std::fmt::Debug for Cached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cached").field("path", &self.path).finish_non_exhaustive()
+    }
+}

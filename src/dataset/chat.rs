@@ -1,0 +1,137 @@
+//! One conversation, as a chat.
+
+use std::fmt::Write as _;
+
+use super::Dataset;
+use crate::display::{Bundle, Show, escape, neutral, thousands};
+use crate::error::Result;
+use crate::text::{Message, Role, Tokenizer};
+
+/// A conversation to look at; [`Dataset::row`] gives it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chat {
+    /// Where it comes from: file and line.
+    pub place: String,
+    /// The turns; a system text comes first.
+    pub messages: Vec<Message>,
+    /// The tools that the assistant may call, as JSON.
+    pub tools: Option<String>,
+    /// What the model sees, in pieces: the text of some tokens, how many they are, and whether they
+    /// are trained on. Empty without a tokenizer.
+    pub pieces: Vec<(String, usize, bool)>,
+}
+
+impl Dataset {
+    /// Row `i` as a chat; with a tokenizer also what the model sees, the trained tokens shaded.
+    ///
+    /// # Errors
+    /// If there is no row `i`; if the chat template refuses it.
+    pub fn row(&self, i: usize) -> Result<Chat> {
+        let (messages, tools) = (self.conversation(i)?, self.tools(i)?);
+        let (path, line) = self.place(i)?;
+        let place = format!("row {i}: {}, line {line}", path.display());
+        let pieces = match self.tokenizer() {
+            Some(tokenizer) => pieces(tokenizer, &messages, tools.as_deref())?,
+            None => Vec::new(),
+        };
+        Ok(Chat { place, messages, tools, pieces })
+    }
+}
+
+fn pieces(
+    tokenizer: &Tokenizer,
+    messages: &[Message],
+    tools: Option<&str>,
+) -> Result<Vec<(String, usize, bool)>> {
+    let example = tokenizer.example(messages, tools)?;
+    let mut start = 0;
+    let alike = example.trained.chunk_by(|a, b| a == b);
+    let piece = |trained: &[bool]| {
+        let ids = &example.ids[start..start + trained.len()];
+        start += trained.len();
+        Ok((tokenizer.decode(ids)?, ids.len(), trained[0]))
+    };
+    alike.map(piece).collect()
+}
+
+impl Show for Chat {
+    fn show(&self) -> Bundle {
+        Bundle { html: self.html(), text: self.to_string() }
+    }
+}
+
+impl Chat {
+    fn html(&self) -> String {
+        let mut html = format!("<div style=\"max-width:60em\"><small>{}</small>", escape(&self.place));
+        for message in &self.messages {
+            // Tints that leave the page's own text colour legible on light and on dark pages.
+            let (side, tint) = match message.role {
+                Role::System => ("0 auto", "rgba(128,128,128,.12)"),
+                Role::User => ("0 4em 0 0", "rgba(86,180,233,.18)"),
+                Role::Assistant => ("0 0 0 4em", "rgba(0,158,115,.18)"),
+                Role::Tool => ("0 4em", "rgba(230,159,0,.18)"),
+            };
+            let name = message.name.as_deref().map(|name| format!(" · {name}")).unwrap_or_default();
+            let calls =
+                message.tool_calls.as_deref().map(|calls| format!("calls {calls}")).unwrap_or_default();
+            let _ = write!(
+                html,
+                "<div style=\"margin:{side}\"><div style=\"background:{tint};border-radius:8px;padding:.4em .8em;\
+                 margin:.3em 0;white-space:pre-wrap;text-align:left;overflow-wrap:anywhere\"><small><b>{}</b></small>\n{}{}</div></div>",
+                escape(&format!("{}{name}", message.role)),
+                escape(&message.content),
+                escape(&calls),
+            );
+        }
+        if let Some(tools) = &self.tools {
+            let _ = write!(html, "<details><summary>tools</summary><pre>{}</pre></details>", escape(tools));
+        }
+        if !self.pieces.is_empty() {
+            let _ = write!(
+                html,
+                "<details open><summary>{}</summary><pre style=\"white-space:pre-wrap;text-align:left\">",
+                self.counts()
+            );
+            for (text, _, trained) in &self.pieces {
+                let text = escape(text);
+                let _ = match trained {
+                    true => write!(
+                        html,
+                        "<mark style=\"background:rgba(0,158,115,.35);color:inherit\">{text}</mark>"
+                    ),
+                    false => write!(html, "{text}"),
+                };
+            }
+            html.push_str("</pre></details>");
+        }
+        html + "</div>"
+    }
+
+    fn counts(&self) -> String {
+        let count = |wanted: fn(&bool) -> bool| {
+            thousands(
+                self.pieces.iter().filter(|(_, _, trained)| wanted(trained)).map(|(_, n, _)| *n as u64).sum(),
+            )
+        };
+        format!("{} tokens, of which {} are trained on (shaded)", count(|_| true), count(|trained| *trained))
+    }
+}
+
+impl std::fmt::Display for Chat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", neutral(&self.place))?;
+        for message in &self.messages {
+            write!(f, "\n[{}] {}", message.role, neutral(&message.content))?;
+            if let Some(calls) = &message.tool_calls {
+                write!(f, " calls {}", neutral(calls))?;
+            }
+        }
+        if let Some(tools) = &self.tools {
+            write!(f, "\ntools: {}", neutral(tools))?;
+        }
+        if !self.pieces.is_empty() {
+            write!(f, "\n{}", self.counts())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,283 @@
+//! Distributions of lengths, what a context cuts off, and what padding costs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plot::Histogram;
+
+/// What lengths are counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Unicode characters.
+    Characters,
+    /// Tokens under the chat template.
+    Tokens,
+}
+
+impl Unit {
+    /// `characters` or `tokens`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Characters => "characters",
+            Self::Tokens => "tokens",
+        }
+    }
+}
+
+/// A distribution of lengths; quantiles by the nearest rank.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Lengths {
+    /// The sum.
+    pub total: u64,
+    /// The mean.
+    pub mean: f64,
+    /// The least.
+    pub min: u64,
+    /// One of ten is at most this.
+    pub p10: u64,
+    /// The median.
+    pub p50: u64,
+    /// Nine of ten are at most this.
+    pub p90: u64,
+    /// 99 of 100 are at most this.
+    pub p99: u64,
+    /// The greatest.
+    pub max: u64,
+}
+
+impl Lengths {
+    /// The distribution of some lengths.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::dataset::Lengths;
+    ///
+    /// let lengths = Lengths::of((1..=200).collect());
+    /// assert_eq!((lengths.p50, lengths.p90, lengths.p99, lengths.max), (100, 180, 198, 200));
+    /// assert_eq!(lengths.mean, 100.5);
+    /// ```
+    pub fn of(mut values: Vec<u64>) -> Self {
+        values.sort_unstable();
+        Self::of_sorted(&values)
+    }
+
+    fn of_sorted(values: &[u64]) -> Self {
+        let (Some(&min), Some(&max)) = (values.first(), values.last()) else { return Self::default() };
+        let rank = |percent: usize| values[(values.len() * percent).div_ceil(100).max(1) - 1];
+        let total = values.iter().sum();
+        let mean = total as f64 / values.len() as f64;
+        Self { total, mean, min, p10: rank(10), p50: rank(50), p90: rank(90), p99: rank(99), max }
+    }
+}
+
+/// How the lengths of one kind of thing spread.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// What is measured: `row`, the turns of a role (`user`, `assistant`, …), or the tokens of a row
+    /// that are `trained` on.
+    pub of: String,
+    /// The unit of all its lengths.
+    pub unit: Unit,
+    /// How many there are.
+    pub count: u64,
+    /// Mean and quantiles.
+    pub lengths: Lengths,
+    /// How often which length occurs.
+    pub histogram: Histogram,
+    /// The cumulative curve: lengths, and the share that is at most so long, from 0 to 1; a point for
+    /// each half percent, and a finer last one.
+    pub curve: Vec<(u64, f64)>,
+}
+
+impl Spread {
+    /// `None` without lengths.
+    pub(super) fn of(of: &str, unit: Unit, mut values: Vec<u64>) -> Option<Self> {
+        values.sort_unstable();
+        let drawn: Vec<f64> = values.iter().map(|&value| value as f64).collect();
+        let histogram = Histogram::of(&drawn)?;
+        let count = values.len();
+        let mut curve = Vec::new();
+        for step in (0..=199).map(|step| f64::from(step) / 200.0).chain([0.999, 1.0]) {
+            let rank = ((count as f64 * step).ceil() as usize).clamp(1, count);
+            // Of equal lengths the last one's share counts.
+            let length = values[rank - 1];
+            let share = values.partition_point(|&value| value <= length) as f64 / count as f64;
+            if curve.last() != Some(&(length, share)) {
+                curve.push((length, share));
+            }
+        }
+        let lengths = Lengths::of_sorted(&values);
+        Some(Self { of: of.to_string(), unit, count: count as u64, lengths, histogram, curve })
+    }
+}
+
+/// What a context leaves out: rows that are longer are not trained on, since a row that is cut loses
+/// the token that ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Cut {
+    /// The context, in the report's unit.
+    pub context: u64,
+    /// Rows that are longer.
+    pub rows: u64,
+    /// Their share of all rows, from 0 to 1.
+    pub rows_share: f64,
+    /// What these rows have beyond the context, in the report's unit: what cutting them would lose.
+    pub beyond: u64,
+    /// Its share of everything, from 0 to 1.
+    pub beyond_share: f64,
+}
+
+impl Cut {
+    pub(super) fn at(context: u64, lengths: &[u64]) -> Self {
+        let longer = || lengths.iter().filter(|&&length| length > context);
+        let beyond = longer().map(|length| length - context).sum();
+        let rows = longer().count() as u64;
+        Self {
+            context,
+            rows,
+            rows_share: share(rows, lengths.len() as u64),
+            beyond,
+            beyond_share: share(beyond, lengths.iter().sum()),
+        }
+    }
+}
+
+/// What it costs to pad the rows of a batch to its longest, where batches are drawn in the order of
+/// the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Padding {
+    /// Rows of a batch.
+    pub batch: u64,
+    /// What is computed: batch × its longest row, summed over the batches, in the report's unit.
+    pub computed: u64,
+    /// The share of it that is padding, from 0 to 1.
+    pub waste: f64,
+    /// How many times as much it is as with packed rows, [`Packing::computed`].
+    pub gain: f64,
+}
+
+/// What packing leaves: the rows laid into as few sequences of the context's length as best-fit
+/// decreasing finds, each filled up to the context.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Packing {
+    /// Length of a sequence, in the report's unit.
+    pub context: u64,
+    /// Rows that fit; longer ones are left out here and in the paddings.
+    pub rows: u64,
+    /// Their length altogether.
+    pub length: u64,
+    /// Sequences that hold them.
+    pub sequences: u64,
+    /// What is computed: sequences × context.
+    pub computed: u64,
+    /// The share of it that is filling, from 0 to 1.
+    pub waste: f64,
+    /// The same rows padded, by batch size.
+    pub paddings: Vec<Padding>,
+}
+
+impl Packing {
+    pub(super) fn of(lengths: &[u64], context: u64, batches: &[u64]) -> Self {
+        let kept: Vec<u64> =
+            lengths.iter().copied().filter(|length| (1..=context).contains(length)).collect();
+        let length: u64 = kept.iter().sum();
+        let sequences = sequences(&kept, context);
+        let computed = sequences * context;
+        let padding = |&batch: &u64| {
+            let padded: u64 = kept
+                .chunks(batch.max(1) as usize)
+                .map(|rows| rows.len() as u64 * rows.iter().max().copied().unwrap_or(0))
+                .sum();
+            let gain = if computed == 0 { 1.0 } else { padded as f64 / computed as f64 };
+            Padding { batch, computed: padded, waste: share(padded - length, padded), gain }
+        };
+        Self {
+            context,
+            rows: kept.len() as u64,
+            length,
+            sequences,
+            computed,
+            waste: share(computed - length, computed),
+            paddings: batches.iter().map(padding).collect(),
+        }
+    }
+}
+
+/// How many sequences of at most `context` best-fit decreasing needs: longest first, each row goes
+/// into the fullest sequence that has room (at most 11/9 of the least number, and one; Johnson 1973).
+fn sequences(lengths: &[u64], context: u64) -> u64 {
+    let mut longest_first = lengths.to_vec();
+    longest_first.sort_unstable_by(|a, b| b.cmp(a));
+    // Sequences by the room that is left in them.
+    let mut rooms: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut opened = 0;
+    for length in longest_first {
+        let fullest = rooms.range_mut(length..).next().map(|(room, count)| {
+            *count -= 1;
+            (*room, *count)
+        });
+        let room = match fullest {
+            Some((room, rest)) => {
+                if rest == 0 {
+                    rooms.remove(&room);
+                }
+                room
+            }
+            None => {
+                opened += 1;
+                context
+            }
+        };
+        if room > length {
+            *rooms.entry(room - length).or_default() += 1;
+        }
+    }
+    opened
+}
+
+/// A part of a whole, from 0 to 1; of nothing it is 0.
+pub(super) fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_packed_best_fit_decreasing() {
+        // 8, 7 + 3, 5 + 5, and 4, which leaves room for 6.
+        assert_eq!(sequences(&[3, 8, 5, 7, 5, 4], 10), 4);
+        assert_eq!(sequences(&[3, 8, 5, 7, 5, 4, 6], 10), 4);
+        assert_eq!(sequences(&[10, 10, 1], 10), 3);
+        assert_eq!(sequences(&[], 10), 0);
+        let packing = Packing::of(&[3, 8, 5, 7, 5, 4, 6, 11], 10, &[1, 2, 100]);
+        assert_eq!((packing.rows, packing.length, packing.sequences, packing.computed), (7, 38, 4, 40));
+        assert_eq!(packing.waste, 0.05);
+        let computed: Vec<u64> = packing.paddings.iter().map(|padding| padding.computed).collect();
+        assert_eq!(computed, [38, 16 + 14 + 10 + 6, 56]);
+        assert_eq!(packing.paddings[1].gain, 46.0 / 40.0);
+        assert_eq!(packing.paddings[0].waste, 0.0);
+        assert!((packing.paddings[2].waste - 18.0 / 56.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn contexts_cut() {
+        let cut = Cut::at(4, &[1, 4, 5, 10]);
+        assert_eq!((cut.rows, cut.rows_share, cut.beyond, cut.beyond_share), (2, 0.5, 7, 0.35));
+        assert_eq!(Cut::at(4, &[]).rows_share, 0.0);
+    }
+
+    #[test]
+    fn spreads() {
+        let spread = Spread::of("row", Unit::Tokens, vec![5; 1000]).unwrap();
+        assert_eq!(spread.curve, [(5, 1.0)]);
+        let spread = Spread::of("row", Unit::Tokens, (1..=1000).collect()).unwrap();
+        assert_eq!((spread.curve.len(), spread.count), (202, 1000));
+        assert_eq!((spread.curve[0], spread.curve[100]), ((1, 0.001), (500, 0.5)));
+        assert_eq!(spread.curve[201], (1000, 1.0));
+        assert!(Spread::of("row", Unit::Tokens, Vec::new()).is_none());
+    }
+}

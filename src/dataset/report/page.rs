@@ -1,0 +1,402 @@
+//! The report as a page of cards, tables and figures, and as plain text.
+
+use std::path::Path;
+
+use super::{Duplicates, Report, RowBrief, Spread, Unit};
+use crate::display::{Align, Bundle, Cards, Page, Show, Table, Text, cut, escape, neutral, thousands};
+use crate::error::{Error, Result};
+use crate::files::{Existing, write_whole};
+use crate::plot::{self, Figure, Series};
+
+use Align::{Left, Right};
+
+impl Report {
+    /// The report as an HTML document that stands alone: it loads nothing and runs no script.
+    pub fn html(&self) -> String {
+        self.page().document()
+    }
+
+    /// Writes the report as an HTML document.
+    ///
+    /// # Errors
+    /// If the name does not end in `.html` or `.htm`, if the file exists
+    /// ([`overwrite_html`](Self::overwrite_html) replaces it), or if the disk refuses.
+    pub fn save_html(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.write(path.as_ref(), Existing::Refuse)
+    }
+
+    /// Like [`save_html`](Self::save_html), but replaces an existing file.
+    ///
+    /// # Errors
+    /// As for [`save_html`](Self::save_html).
+    pub fn overwrite_html(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.write(path.as_ref(), Existing::Replace)
+    }
+
+    fn write(&self, path: &Path, existing: Existing) -> Result<()> {
+        let known = ["html", "htm"];
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        if !known.iter().any(|known| extension.eq_ignore_ascii_case(known)) {
+            return Err(Error::input("a report is written as HTML").path(path).help("end the name in .html"));
+        }
+        write_whole(path, self.html().as_bytes(), existing)
+    }
+
+    /// The report's pictures: how the rows' lengths spread, their cumulative curves, and padding
+    /// against packing. Without rows there are none.
+    pub fn figures(&self) -> Vec<Figure> {
+        [self.histogram(), self.curves(), self.padding()].into_iter().flatten().collect()
+    }
+
+    fn spread(&self, of: &str) -> Option<&Spread> {
+        self.spreads.iter().find(|spread| spread.of == of)
+    }
+
+    fn histogram(&self) -> Option<Figure> {
+        let row = self.spread("row")?;
+        row.histogram.figure("Length of a conversation", row.unit.name(), "rows").ok()
+    }
+
+    fn curves(&self) -> Option<Figure> {
+        let row = self.spread("row")?;
+        // Only curves in the unit of the rows can be compared with them.
+        let alike = self.spreads.iter().filter(|spread| spread.unit == row.unit && spread.of != "tool");
+        let series: Vec<Series> = alike
+            .map(|spread| {
+                let points = spread.curve.iter().map(|&(length, share)| (length.max(1) as f64, share));
+                Series::line(described(spread), points)
+            })
+            .collect();
+        let marks: Vec<f64> = self.contexts.iter().map(|cut| cut.context as f64).collect();
+        plot::cumulative("Cumulative length", row.unit.name(), "% at most so long", &series, &marks).ok()
+    }
+
+    fn padding(&self) -> Option<Figure> {
+        let packing = &self.packing;
+        let length = packing.length as f64;
+        let mut bars: Vec<(String, Vec<f64>)> = packing
+            .paddings
+            .iter()
+            .map(|padding| {
+                let name = format!("padded, batch {}", padding.batch);
+                (name, vec![length, padding.computed as f64 - length])
+            })
+            .collect();
+        let name = format!("packed to {}", packing.context);
+        bars.push((name, vec![length, packing.computed as f64 - length]));
+        let parts = ["rows".to_string(), "padding".to_string()];
+        plot::stacked("What is computed in one epoch", self.unit.name(), &parts, &bars).ok()
+    }
+
+    fn page(&self) -> Page {
+        let figures = |figures: Vec<Option<Figure>>| beside(figures.into_iter().flatten().collect());
+        let page = Page::new(if self.file.is_empty() { "Report" } else { self.file.as_str() })
+            .section("", [self.summary()])
+            .section("Lengths", [self.lengths().show()])
+            .section("", figures(vec![self.histogram(), self.curves()]))
+            .section("", self.role_histograms())
+            .section("Roles, schemas, languages", [self.kinds().show()])
+            .section("What a context leaves out", self.contexts().map(|table| table.show()))
+            .section("Padding and packing", self.packed().map(|table| table.show()))
+            .section("", figures(vec![self.padding()]))
+            .section("Rows that say the same", clusters(&self.exact))
+            .section("Rows that say nearly the same", clusters(&self.near))
+            .section("How answers begin", self.beginnings().map(|table| table.show()));
+        let unit = self.unit.name();
+        page.section("Shortest and longest rows", extremes("the shortest", unit, &self.shortest))
+            .section("", extremes("the longest", unit, &self.longest))
+            .section("Problems", [self.faults()])
+            .section("One row of each schema", self.examples())
+    }
+
+    fn summary(&self) -> Bundle {
+        let percent = |count: u64| percent(super::lengths::share(count, self.rows));
+        let [exact, near] = [&self.exact, &self.near].map(|found| found.rows - found.groups);
+        let length = self.tokens.unwrap_or(self.characters);
+        let languages: Vec<String> = self
+            .languages
+            .iter()
+            .take(3)
+            .map(|(code, count)| format!("{code} {}", percent(*count)))
+            .collect();
+        let schemas: Vec<&str> = self.sources.keys().map(String::as_str).collect();
+        let mut cards = vec![
+            ("rows".to_string(), thousands(self.rows), format!("{} rejected", thousands(self.rejected))),
+            (
+                "turns of a row".into(),
+                format!("{:.1}", self.turns.mean),
+                format!("at most {}", thousands(self.turns.max)),
+            ),
+            (
+                format!("{} of a row", self.unit.name()),
+                thousands(length.p50),
+                format!("median; 99 % within {}", thousands(length.p99)),
+            ),
+            ("duplicates".into(), thousands(exact), format!("{} of the rows", percent(exact))),
+            (
+                "near-duplicates".into(),
+                thousands(near),
+                format!("in {} groups, from {} on", thousands(self.near.groups), self.near.similarity),
+            ),
+            ("languages".into(), self.languages.len().to_string(), languages.join(", ")),
+            ("schemas".into(), schemas.len().to_string(), schemas.join(", ")),
+        ];
+        if let (Some(tokens), Some(trained)) = (&self.tokens, self.spread("trained")) {
+            let total = trained.lengths.total;
+            let note = format!("{} of all tokens", self::percent(super::lengths::share(total, tokens.total)));
+            cards.insert(3, ("trained tokens".into(), thousands(total), note));
+        }
+        let text = format!(
+            "{} rows · {} rejected · {} duplicates · {} near-duplicates",
+            thousands(self.rows),
+            thousands(self.rejected),
+            thousands(exact),
+            thousands(near)
+        );
+        Bundle { html: Cards::new(cards).show().html, text }
+    }
+
+    fn lengths(&self) -> Table {
+        let mut table = table(&["", "count", "mean", "least", "p10", "p50", "p90", "p99", "most", "in all"]);
+        let mut add = |name: String, count: u64, l: &super::Lengths| {
+            let whole = [l.min, l.p10, l.p50, l.p90, l.p99, l.max, l.total].map(thousands);
+            table.row([name, thousands(count), format!("{:.1}", l.mean)].into_iter().chain(whole));
+        };
+        add("turns of a row".into(), self.rows, &self.turns);
+        if self.unit == Unit::Tokens {
+            add("characters of a row".into(), self.rows, &self.characters);
+        }
+        for spread in &self.spreads {
+            add(format!("{} of {}", spread.unit.name(), described(spread)), spread.count, &spread.lengths);
+        }
+        table
+    }
+
+    fn role_histograms(&self) -> Option<Bundle> {
+        let rest = self.spreads.iter().filter(|spread| spread.of != "row");
+        let title = |spread: &Spread| format!("Length of {}", described(spread));
+        let figures: Vec<Figure> = rest
+            .filter_map(|spread| {
+                let ylabel = if spread.of == "trained" { "rows" } else { "turns" };
+                spread.histogram.figure(&title(spread), spread.unit.name(), ylabel).ok()
+            })
+            .collect();
+        let shown = beside(figures)?;
+        let html =
+            format!("<details><summary style=\"cursor:pointer\">by role</summary>{}</details>", shown.html);
+        Some(Bundle { html, text: shown.text })
+    }
+
+    fn kinds(&self) -> Table {
+        let mut table = table(&["", "count", "share"]);
+        let turns: u64 = self.roles.values().sum();
+        let mut add = |name: String, count: u64, of: u64| {
+            table.row([name, thousands(count), percent(super::lengths::share(count, of))]);
+        };
+        for (role, count) in &self.roles {
+            add(format!("turns of {role}"), *count, turns);
+        }
+        for (source, count) in &self.sources {
+            add(format!("rows of {source}"), *count, self.rows);
+        }
+        for (code, count) in &self.languages {
+            let name = if code == "und" {
+                "rows in no language that can be told".into()
+            } else {
+                format!("rows in {code}")
+            };
+            add(name, *count, self.rows);
+        }
+        table
+    }
+
+    fn contexts(&self) -> Option<Table> {
+        let mut table = table(&["context", "rows beyond", "share", "cut off", "share of all"])
+            .caption(format!("in {}; longer rows are left out, not cut", self.unit.name()));
+        for cut in &self.contexts {
+            table.row([
+                thousands(cut.context),
+                thousands(cut.rows),
+                percent(cut.rows_share),
+                thousands(cut.beyond),
+                percent(cut.beyond_share),
+            ]);
+        }
+        (!table.is_empty()).then_some(table)
+    }
+
+    fn packed(&self) -> Option<Table> {
+        let packing = &self.packing;
+        let mut table = table(&["", "computed", "of it padding", "times packed"]).caption(format!(
+            "{} rows of at most {} {}, batches in the order of the file",
+            thousands(packing.rows),
+            thousands(packing.context),
+            self.unit.name()
+        ));
+        for padding in &packing.paddings {
+            table.row([
+                format!("padded, batch {}", padding.batch),
+                thousands(padding.computed),
+                percent(padding.waste),
+                format!("{:.2}", padding.gain),
+            ]);
+        }
+        let name = format!("packed into {} sequences", thousands(packing.sequences));
+        table.row([name, thousands(packing.computed), percent(packing.waste), "1.00".to_string()]);
+        (packing.rows > 0).then_some(table)
+    }
+
+    fn beginnings(&self) -> Option<Table> {
+        let mut table = Table::new([("an answer begins", Left), ("count", Right), ("share", Right)]);
+        for opening in &self.openings {
+            table.row([opening.text.clone(), thousands(opening.count), percent(opening.share)]);
+        }
+        (!table.is_empty()).then_some(table)
+    }
+
+    fn faults(&self) -> Bundle {
+        if self.problems.is_empty() {
+            return Text::new("no problems").show();
+        }
+        let mut table = Table::new([
+            ("problem", Left),
+            ("rows", Right),
+            ("", Left),
+            ("first lines", Left),
+            ("the first of them", Left),
+            ("what to do", Left),
+        ]);
+        for problem in &self.problems {
+            let lines: Vec<String> = problem.lines.iter().map(u32::to_string).collect();
+            let more = if problem.count > lines.len() as u64 { ", …" } else { "" };
+            table.row([
+                problem.kind.name().to_string(),
+                thousands(problem.count),
+                problem.outcome.name().to_string(),
+                lines.join(", ") + more,
+                cut(&problem.example, 160),
+                problem.kind.fix().to_string(),
+            ]);
+        }
+        table.show()
+    }
+
+    fn examples(&self) -> Vec<Bundle> {
+        let example = |sample: &super::Sample| {
+            let mut html = format!(
+                "<p style=\"margin:0.3em 0;opacity:0.8\">{}, row {}</p>",
+                escape(&sample.source),
+                sample.row
+            );
+            let mut text = format!("{}, row {}\n", sample.source, sample.row);
+            for message in &sample.messages {
+                let calls = message.tool_calls.as_deref().unwrap_or_default();
+                let said = format!("{}{}{calls}", message.content, if calls.is_empty() { "" } else { "\n" });
+                html += &format!(
+                    "<div style=\"border-left:3px solid rgba(128,128,128,0.5);padding:0.1em 0.8em;margin:0.5em 0\">\
+                     <div style=\"opacity:0.75;font-size:85%\">{}</div>\
+                     <div style=\"white-space:pre-wrap;overflow-wrap:anywhere\">{}</div></div>",
+                    message.role,
+                    escape(&said)
+                );
+                text += &format!("  {}: {}\n", message.role, cut(&said.replace(['\n', '\r'], "⏎"), 160));
+            }
+            Bundle { html, text: neutral(&text) }
+        };
+        self.examples.iter().map(example).collect()
+    }
+}
+
+/// What a spread is of, in words.
+fn described(spread: &Spread) -> String {
+    match spread.of.as_str() {
+        "row" => "a row".to_string(),
+        "trained" => "a row, trained on".to_string(),
+        "system" => "a system text".to_string(),
+        role => format!("a turn of {role}"),
+    }
+}
+
+fn clusters(found: &Duplicates) -> Option<Bundle> {
+    if found.largest.is_empty() {
+        return None;
+    }
+    let mut table = Table::new([("rows", Right), ("lines", Left), ("ids", Left), ("the first begins", Left)])
+        .caption(format!(
+            "{} groups of {} rows; keeping the first of each leaves out {}{}",
+            thousands(found.groups),
+            thousands(found.rows),
+            thousands(found.rows - found.groups),
+            if found.similarity < 1.0 { "; shown are those whose rows are not all equal" } else { "" }
+        ));
+    for cluster in &found.largest {
+        let list = |of: &dyn Fn(&RowBrief) -> String| {
+            let more = if cluster.size > cluster.rows.len() as u64 { ", …" } else { "" };
+            cluster.rows.iter().map(of).collect::<Vec<_>>().join(", ") + more
+        };
+        table.row([
+            thousands(cluster.size),
+            list(&|row| row.line.to_string()),
+            list(&|row| cut(&row.id, 40)),
+            cluster.rows.first().map_or_else(String::new, |row| row.text.clone()),
+        ]);
+    }
+    Some(table.show())
+}
+
+fn extremes(caption: &str, unit: &str, rows: &[RowBrief]) -> Option<Bundle> {
+    let mut table =
+        Table::new([(unit, Right), ("line", Right), ("row", Right), ("id", Left), ("begins", Left)])
+            .caption(caption);
+    for row in rows {
+        table.row([
+            thousands(row.length),
+            row.line.to_string(),
+            row.row.to_string(),
+            cut(&row.id, 40),
+            row.text.clone(),
+        ]);
+    }
+    (!table.is_empty()).then(|| table.show())
+}
+
+/// A table of names and numbers.
+fn table(columns: &[&str]) -> Table {
+    Table::new(columns.iter().enumerate().map(|(i, name)| (*name, if i == 0 { Left } else { Right })))
+}
+
+/// Figures beside each other where the page is wide enough.
+fn beside(figures: Vec<Figure>) -> Option<Bundle> {
+    if figures.is_empty() {
+        return None;
+    }
+    let mut html = String::from("<div style=\"display:flex;flex-wrap:wrap;gap:1em\">");
+    let mut texts = Vec::new();
+    for figure in figures {
+        let shown = figure.show();
+        html += &format!("<div style=\"flex:1 1 26em;min-width:0;max-width:45em\">{}</div>", shown.html);
+        texts.push(shown.text);
+    }
+    Some(Bundle { html: html + "</div>", text: texts.join("\n") })
+}
+
+/// A share as a percentage: one decimal, more below a tenth.
+fn percent(share: f64) -> String {
+    match share * 100.0 {
+        0.0 => "0 %".to_string(),
+        small if small < 0.1 => format!("{small:.3} %"),
+        percent => format!("{percent:.1} %"),
+    }
+}
+
+impl Show for Report {
+    fn show(&self) -> Bundle {
+        self.page().show()
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.show().text)
+    }
+}

@@ -1,0 +1,589 @@
+//! From the keys of a record to a canonical row.
+
+use std::borrow::Cow;
+
+use super::super::options::{Join, ReadOptions};
+use super::super::problems::ProblemKind;
+use super::super::record::{CARRY, Keys, Node, Value, one_line};
+use super::super::view::{Place, RowView};
+use super::carry::Carry;
+use super::default::{Want, fields, want};
+use super::layout::{Hole, Input, Key, List, Piece, Shape, Style, Who, extra};
+use super::turns::{hear_all, shape_of};
+use super::{Fault, Row, RowSchema, Turn};
+use crate::display::cut;
+use crate::text::Role;
+
+/// A record on its way to a row: its keys, and for those that were used what stands there.
+pub(super) struct Reader<'a> {
+    pub keys: Keys<'a>,
+    pub shapes: Vec<Option<Shape<'a>>>,
+    pub row: Row<'a>,
+    pub join: Join,
+    input: Option<Input>,
+    /// The row carries what it was: nothing in its texts is to be guessed.
+    carried: bool,
+}
+
+/// Where the turns of a record are.
+#[derive(Clone, Copy)]
+enum Talk {
+    /// Instruction, input, output.
+    Instruction(usize, Option<usize>, Option<usize>),
+    /// A list of turns.
+    Turns(usize),
+    /// A list of pairs.
+    Pairs(usize),
+    /// A question and its answer.
+    Asked(usize, usize),
+    Text(usize),
+}
+
+/// Alpaca's three keys, as strings, without input: nothing to look for, and nothing to keep.
+pub(super) fn plain_alpaca<'a>(keys: &mut Keys<'a>, options: &ReadOptions) -> Option<Row<'a>> {
+    let [(instruction, question), (input, between), (output, answer)] = keys.as_mut_slice() else {
+        return None;
+    };
+    let ordinary = options.map.is_none()
+        && options.schema.is_none_or(|schema| schema == RowSchema::Alpaca)
+        && instruction == "instruction"
+        && input == "input"
+        && output == "output"
+        && between.str() == Some("")
+        && !question.str()?.trim_ascii_end().ends_with(ASSISTANT);
+    answer.str().filter(|_| ordinary)?;
+    let turns = vec![Turn::new(Role::User, question.take()?), Turn::new(Role::Assistant, answer.take()?)];
+    Some(Row { turns, source: Some(RowSchema::Alpaca), ..Row::default() })
+}
+
+pub(super) fn row<'a>(mut keys: Keys<'a>, options: &ReadOptions) -> Result<Row<'a>, Fault> {
+    let carry = keys
+        .iter()
+        .position(|(key, _)| key == CARRY)
+        .and_then(|i| Carry::of(&keys[i].1).inspect(|_| drop(keys.remove(i))));
+    let shapes = vec![None; keys.len()];
+    let mut reader = Reader {
+        keys,
+        shapes,
+        row: Row::default(),
+        join: options.join,
+        input: None,
+        carried: carry.is_some(),
+    };
+    reader.beside()?;
+    let schema = reader.read(options.schema)?;
+    reader.row.source = Some(schema);
+    match carry {
+        None => {
+            reader.row.extra = reader.extra(schema).map(Cow::Owned);
+            Ok(reader.row)
+        }
+        Some(carry) => {
+            let unknown = reader.keys.iter().zip(&reader.shapes).filter(|(_, shape)| shape.is_none());
+            let unknown: Vec<(&str, &str)> = unknown.map(|((key, node), _)| (&**key, node.raw)).collect();
+            carry.restore(&mut reader.row, &unknown);
+            Ok(reader.row)
+        }
+    }
+}
+
+pub(super) fn wrong<T>(what: String) -> Result<T, Fault> {
+    Err((ProblemKind::WrongType, what.into()))
+}
+
+impl<'a> Reader<'a> {
+    /// The place of a key that is there and not null.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.keys.iter().position(|(key, node)| key == name && !node.is_null())
+    }
+
+    pub fn find_any(&self, names: &[&str]) -> Option<usize> {
+        names.iter().find_map(|name| self.find(name))
+    }
+
+    fn is(&self, i: usize, test: impl Fn(&Value<'a>) -> bool) -> bool {
+        test(&self.keys[i].1.value)
+    }
+
+    /// Takes the string of key `i`.
+    pub fn text(&mut self, i: usize) -> Result<Cow<'a, str>, Fault> {
+        let (key, node) = &mut self.keys[i];
+        match node.take() {
+            Some(text) => Ok(text),
+            None => wrong(format!("`{key}` is {}, not a string", node.kind())),
+        }
+    }
+
+    /// Takes the value of key `i`.
+    pub fn node(&mut self, i: usize) -> Node<'a> {
+        let node = &mut self.keys[i].1;
+        Node { raw: node.raw, value: std::mem::replace(&mut node.value, Value::Null) }
+    }
+
+    pub fn fill(&mut self, i: usize, hole: Hole) {
+        self.shapes[i] = Some(Shape::Hole(hole));
+    }
+
+    /// Notes that key `i` is there and has nothing to say.
+    fn keep(&mut self, i: usize) {
+        self.shapes[i] = Some(Shape::Literal(one_line(self.keys[i].1.raw)));
+    }
+
+    /// What may stand beside the turns: id, system, tools. Null says nothing, in the keys of turns too.
+    fn beside(&mut self) -> Result<(), Fault> {
+        const MAY_BE_NULL: [&str; 6] = ["id", "system", "system_prompt", "tools", "input", "history"];
+        for i in 0..self.keys.len() {
+            if self.keys[i].1.is_null() && MAY_BE_NULL.contains(&&*self.keys[i].0) {
+                self.keep(i);
+            }
+        }
+        if let Some(i) = self.find("id") {
+            match &mut self.keys[i].1 {
+                Node { raw, value: Value::Number } => {
+                    self.row.id = Some(Cow::Borrowed(raw));
+                    self.fill(i, Hole::IdNumber);
+                }
+                Node { value: Value::String(id), .. } => {
+                    self.row.id = Some(std::mem::take(id));
+                    self.fill(i, Hole::Id);
+                }
+                other => return wrong(format!("`id` is {}, not a string or a number", other.kind())),
+            }
+        }
+        if let Some(i) = self.find_any(&["system", "system_prompt"]) {
+            self.row.system = Some(self.text(i)?);
+            self.fill(i, Hole::Content(Who::System, None));
+        }
+        if let Some(i) = self.find("tools") {
+            match &mut self.keys[i].1 {
+                Node { value: Value::String(tools), .. } => {
+                    self.row.tools = Some(std::mem::take(tools));
+                    self.fill(i, Hole::Tools);
+                }
+                Node { raw, value: Value::Array(_) | Value::Object(_) } => {
+                    self.row.tools = Some(one_line(raw));
+                    self.fill(i, Hole::ToolsJson);
+                }
+                other => return wrong(format!("`tools` is {}, not a list or a string", other.kind())),
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, wanted: Option<RowSchema>) -> Result<RowSchema, Fault> {
+        let preference = self
+            .find_any(&["chosen", "response_chosen"])
+            .zip(self.find_any(&["rejected", "response_rejected"]));
+        let label = self.find_any(&["label", "kto_tag"]);
+        let label = label.filter(|i| self.is(*i, |value| matches!(value, Value::Bool(_))));
+        let missing = |what: &str| match wanted {
+            Some(schema) => wrong(format!("the record is no {schema} row: it has not {what}")),
+            None => Err((ProblemKind::UnknownSchema, self.names().into())),
+        };
+        match wanted {
+            Some(RowSchema::Preference) if preference.is_none() => return missing("`chosen` and `rejected`"),
+            Some(RowSchema::Kto) if label.is_none() => return missing("`label` of true or false"),
+            _ => {}
+        }
+        if let Some((chosen, rejected)) = preference
+            && wanted.is_none_or(|schema| schema == RowSchema::Preference)
+        {
+            self.preference(chosen, rejected)?;
+            return Ok(RowSchema::Preference);
+        }
+        let talk = match wanted {
+            None | Some(RowSchema::Kto) => self.talk()?,
+            Some(RowSchema::Alpaca) => self.instruction(),
+            Some(RowSchema::ShareGpt | RowSchema::BelleChat) => {
+                self.find_any(&["conversations", "conversation"]).map(Talk::Turns)
+            }
+            Some(RowSchema::OpenAi) => self.find_any(&["messages", "conversation"]).map(Talk::Turns),
+            Some(RowSchema::Firefly) => self.find("conversation").map(Talk::Pairs).or(self.input_output()),
+            Some(RowSchema::PromptCompletion) => self.asked(),
+            Some(RowSchema::Text) => self.find("text").map(Talk::Text),
+            Some(RowSchema::Preference) => None,
+        };
+        let needed = match wanted {
+            Some(RowSchema::Alpaca) => "`instruction` and `output`",
+            Some(RowSchema::ShareGpt | RowSchema::BelleChat) => "`conversations`",
+            Some(RowSchema::OpenAi) => "`messages`",
+            Some(RowSchema::Firefly) => "`conversation`, or `input` and `output`",
+            Some(RowSchema::Text) => "`text`",
+            _ => "`prompt` and `completion`",
+        };
+        let Some(talk) = talk else { return missing(needed) };
+        let mut schema = self.spoken(talk)?;
+        match wanted {
+            Some(wanted) => schema = wanted,
+            None if label.is_some() && schema != RowSchema::Text => schema = RowSchema::Kto,
+            None => {}
+        }
+        if let (RowSchema::Kto, Some(i)) = (schema, label) {
+            self.row.label = Some(self.is(i, |value| matches!(value, Value::Bool(true))));
+            self.fill(i, Hole::Label);
+        }
+        Ok(schema)
+    }
+
+    /// Finds the turns by the keys of the record.
+    fn talk(&self) -> Result<Option<Talk>, Fault> {
+        let lists = (self.find("conversations"), self.find("messages"));
+        if lists.0.is_some() && lists.1.is_some() {
+            return wrong(
+                "the row has both `conversations` and `messages`: keep the one that is meant".into(),
+            );
+        }
+        let pairs = self.find("conversation").map(|i| {
+            let first = self.keys[i].1.array().and_then(|pairs| pairs.first());
+            let named = |key: &str| first.is_some_and(|pair| pair.get(key).is_some());
+            if named("role") || named("from") { Talk::Turns(i) } else { Talk::Pairs(i) }
+        });
+        let text = self.find("text").map(Talk::Text);
+        Ok(lists
+            .0
+            .or(lists.1)
+            .map(Talk::Turns)
+            .or(pairs)
+            .or_else(|| self.instruction())
+            .or_else(|| self.asked())
+            .or_else(|| self.input_output())
+            .or(text))
+    }
+
+    fn instruction(&self) -> Option<Talk> {
+        let instruction = self.find("instruction")?;
+        let input = self.find_any(&["input", "context"]);
+        Some(Talk::Instruction(instruction, input, self.find_any(&["output", "response"])))
+    }
+
+    fn asked(&self) -> Option<Talk> {
+        let question = self.find_any(&["prompt", "question", "query"])?;
+        Some(Talk::Asked(question, self.find_any(&["completion", "response", "answer"])?))
+    }
+
+    fn input_output(&self) -> Option<Talk> {
+        Some(Talk::Asked(self.find("input")?, self.find_any(&["output", "target"])?))
+    }
+
+    fn names(&self) -> String {
+        let name = |key: &str| cut(&key.escape_debug().to_string(), 40);
+        let names: Vec<String> = self.keys.iter().take(20).map(|(key, _)| name(key)).collect();
+        match (names.as_slice(), self.keys.len() - names.len()) {
+            ([], _) => "the record has no keys".into(),
+            (_, 0) => format!("the record has the keys {}", names.join(", ")),
+            (_, more) => format!("the record has the keys {} and {more} more", names.join(", ")),
+        }
+    }
+
+    /// Reads the turns, and says which schema has them so.
+    fn spoken(&mut self, talk: Talk) -> Result<RowSchema, Fault> {
+        match talk {
+            Talk::Instruction(instruction, input, output) => {
+                let Some(output) = output else { return wrong("`output` is missing or null".into()) };
+                self.history()?;
+                if !self.several(instruction, input)? {
+                    self.question(instruction, input)?;
+                }
+                let answer = self.text(output)?;
+                self.push(output, Role::Assistant, answer);
+                Ok(RowSchema::Alpaca)
+            }
+            Talk::Text(i) => {
+                self.row.text = Some(self.text(i)?);
+                self.fill(i, Hole::Text);
+                Ok(RowSchema::Text)
+            }
+            Talk::Turns(i) => self.turns(i),
+            Talk::Pairs(i) => self.pairs(i),
+            Talk::Asked(question, answer) => {
+                let firefly = self.keys[question].0 == "input";
+                if self.is(question, |value| matches!(value, Value::Array(_))) {
+                    self.list(question, Style::OpenAi)?;
+                } else {
+                    let text = self.text(question)?;
+                    self.push(question, Role::User, text);
+                }
+                if self.is(answer, |value| matches!(value, Value::Array(_))) {
+                    self.list(answer, Style::OpenAi)?;
+                } else {
+                    let text = self.text(answer)?;
+                    self.push(answer, Role::Assistant, text);
+                }
+                Ok(if firefly { RowSchema::Firefly } else { RowSchema::PromptCompletion })
+            }
+        }
+    }
+
+    /// Appends the text of key `i` as a turn.
+    fn push(&mut self, i: usize, role: Role, text: Cow<'a, str>) {
+        let who = Who::At(List::Messages, self.row.turns.len() as u32);
+        self.fill(i, Hole::Content(who, None));
+        self.row.turns.push(Turn::new(role, text));
+    }
+
+    /// Pairs of question and answer that come before the instruction.
+    pub fn history(&mut self) -> Result<(), Fault> {
+        let Some(i) = self.find("history") else { return Ok(()) };
+        let mut node = self.node(i);
+        let Value::Array(pairs) = &mut node.value else {
+            return wrong(format!("`history` is {}, not a list of pairs", node.kind()));
+        };
+        for (n, pair) in pairs.iter_mut().enumerate() {
+            let texts = match &mut pair.value {
+                Value::Array(texts) => match texts.as_mut_slice() {
+                    [question, answer] => question.take().zip(answer.take()),
+                    _ => None,
+                },
+                _ => None,
+            };
+            let Some((question, answer)) = texts else {
+                return wrong(format!("`history[{n}]` is not a pair of strings"));
+            };
+            self.row.turns.push(Turn::new(Role::User, question));
+            self.row.turns.push(Turn::new(Role::Assistant, answer));
+        }
+        if self.row.turns.is_empty() {
+            self.keep(i);
+        } else {
+            self.fill(i, Hole::History);
+        }
+        Ok(())
+    }
+
+    /// Instruction and input as one turn of the user.
+    pub fn question(&mut self, instruction: usize, input: Option<usize>) -> Result<(), Fault> {
+        let mut question = self.text(instruction)?;
+        let who = Who::At(List::Messages, self.row.turns.len() as u32);
+        self.fill(instruction, Hole::Content(who, None));
+        if let Some(i) = input {
+            let input = self.text(i)?;
+            if input.is_empty() {
+                self.keep(i);
+            } else {
+                let joined = format!("{question}{}{input}", self.join.between());
+                let sizes = Input {
+                    instruction: question.len() as u32,
+                    start: (joined.len() - input.len()) as u32,
+                    whole: joined.len() as u32,
+                };
+                self.input = Some(sizes);
+                self.fill(instruction, Hole::Content(who, Some(sizes.before())));
+                self.fill(i, Hole::Content(who, Some(sizes.after())));
+                question = Cow::Owned(joined);
+            }
+        }
+        self.row.turns.push(Turn::new(Role::User, question));
+        Ok(())
+    }
+
+    /// Several turns in one instruction, as Belle has them: `Human:…\nAssistant:…\nHuman:…\nAssistant:`.
+    fn several(&mut self, instruction: usize, input: Option<usize>) -> Result<bool, Fault> {
+        let empty = |i: usize| self.keys[i].1.str() == Some("");
+        if self.carried || !self.row.turns.is_empty() || !input.is_none_or(empty) {
+            return Ok(false);
+        }
+        let Some(texts) = self.keys[instruction].1.str().and_then(several) else { return Ok(false) };
+        let (mut pieces, mut turns) = (Vec::new(), Vec::new());
+        for (n, (before, text)) in texts.into_iter().enumerate() {
+            pieces.push(Piece::Text(before.to_string()));
+            if let Some(text) = text {
+                pieces.push(Piece::Hole(Hole::Content(Who::At(List::Messages, n as u32), None)));
+                let role = if n % 2 == 0 { Role::User } else { Role::Assistant };
+                turns.push(Turn::new(role, Cow::Owned(text.to_string())));
+            }
+        }
+        self.row.turns = turns;
+        self.shapes[instruction] = Some(Shape::Pieces(pieces));
+        if let Some(i) = input {
+            self.keep(i);
+        }
+        Ok(true)
+    }
+
+    /// A list of turns; a leading system turn becomes the row's system text.
+    fn turns(&mut self, i: usize) -> Result<RowSchema, Fault> {
+        let node = self.node(i);
+        let key = self.keys[i].0.clone();
+        let heard = hear_all(node, &key)?;
+        let schema = match &*key {
+            "conversations" if heard.iter().any(|turn| turn.is_called("assistant")) => RowSchema::BelleChat,
+            "conversations" => RowSchema::ShareGpt,
+            _ => RowSchema::OpenAi,
+        };
+        let style = match schema {
+            RowSchema::BelleChat => Style::BelleChat,
+            RowSchema::ShareGpt => Style::ShareGpt,
+            _ => Style::OpenAi,
+        };
+        self.take(i, heard, style);
+        Ok(schema)
+    }
+
+    fn list(&mut self, i: usize, style: Style) -> Result<(), Fault> {
+        let node = self.node(i);
+        let heard = hear_all(node, &self.keys[i].0.clone())?;
+        self.take(i, heard, style);
+        Ok(())
+    }
+
+    /// Appends turns to the messages.
+    pub fn take(&mut self, i: usize, heard: Vec<super::turns::Heard<'a>>, style: Style) {
+        let start = self.row.turns.len() as u32;
+        let system = start == 0
+            && self.row.system.is_none()
+            && heard.first().is_some_and(super::turns::Heard::is_system);
+        let who = |n: usize| match n {
+            0 if system => Who::System,
+            n => Who::At(List::Messages, start + n as u32 - u32::from(system)),
+        };
+        self.shapes[i] = Some(shape_of(&heard, &who, style, false));
+        for (n, heard) in heard.into_iter().enumerate() {
+            if system && n == 0 {
+                self.row.system = Some(heard.turn.content);
+            } else {
+                self.row.turns.push(heard.turn);
+            }
+        }
+    }
+
+    /// Firefly's pairs of human and assistant.
+    fn pairs(&mut self, i: usize) -> Result<RowSchema, Fault> {
+        let node = self.node(i);
+        let kind = node.kind();
+        let key = &self.keys[i].0;
+        let Value::Array(pairs) = node.value else {
+            return wrong(format!("`{key}` is {kind}, not a list of pairs"));
+        };
+        let mut shapes = Vec::new();
+        for (n, pair) in pairs.into_iter().enumerate() {
+            let Value::Object(mut keys) = pair.value else {
+                return wrong(format!("{key}[{n}] is no pair of human and assistant"));
+            };
+            let mut shape = Vec::new();
+            let (mut human, mut assistant) = (None, None);
+            let first = self.row.turns.len() as u32;
+            for (name, node) in &mut keys {
+                let (text, who) = match &**name {
+                    "human" if human.is_none() => (&mut human, first),
+                    "assistant" if assistant.is_none() => (&mut assistant, first + 1),
+                    _ => {
+                        shape.push((name.clone(), Shape::Literal(one_line(node.raw))));
+                        continue;
+                    }
+                };
+                *text = node.take();
+                if text.is_none() {
+                    return wrong(format!("`{name}` of {key}[{n}] is {}, not a string", node.kind()));
+                }
+                let hole = Hole::Content(Who::At(List::Messages, who), None);
+                shape.push((name.clone(), Shape::Hole(hole)));
+            }
+            if let Some(name) = super::doubled(&keys) {
+                return wrong(format!("{key}[{n}] has the key {name:?} twice"));
+            }
+            let Some((human, assistant)) = human.zip(assistant) else {
+                return wrong(format!("{key}[{n}] is no pair of human and assistant"));
+            };
+            self.row.turns.push(Turn::new(Role::User, human));
+            self.row.turns.push(Turn::new(Role::Assistant, assistant));
+            shapes.push(shape);
+        }
+        let default = shapes.iter().all(|shape| {
+            matches!(shape.as_slice(), [(first, _), (second, _)] if first == "human" && second == "assistant")
+        });
+        self.shapes[i] = Some(match default {
+            true => Shape::Hole(Hole::Pairs),
+            false => Shape::Array(shapes.into_iter().map(Shape::Object).collect()),
+        });
+        Ok(RowSchema::Firefly)
+    }
+
+    /// What the canonical columns do not hold of the record.
+    fn extra(&mut self, schema: RowSchema) -> Option<String> {
+        let view = RowView::Fresh(&self.row, Place::default());
+        let wants: Vec<(&str, Want)> = fields(schema)
+            .iter()
+            .map(|(key, field)| (*key, want(*field, schema, &view, self.input, None)))
+            .collect();
+        let mut expected = wants.iter().filter(|(_, want)| *want != Want::Nothing);
+        let known = self.shapes.iter().position(Option::is_none).unwrap_or(self.shapes.len());
+        let mut known = self.keys.iter().zip(&self.shapes[..known]);
+        let default = known.all(|((key, _), shape)| {
+            let expected = expected.next();
+            expected.zip(shape.as_ref()).is_some_and(|((name, want), shape)| key == name && want.is(shape))
+        }) && expected.next().is_none()
+            && self.shapes.iter().skip_while(|shape| shape.is_some()).all(Option::is_none);
+        // An unused key by the name of one that rows are written with.
+        let taken = |key: &str| key == CARRY || wants.iter().any(|(name, _)| key == *name);
+        let foreign =
+            self.keys.iter().zip(&self.shapes).any(|((key, _), shape)| shape.is_none() && taken(key));
+        let input = self.input.filter(|_| schema == RowSchema::Alpaca);
+        if default && input.is_none() && self.shapes.iter().all(Option::is_some) {
+            return None;
+        }
+        let turns = view.counts();
+        let shapes = std::mem::take(&mut self.shapes);
+        let keys = self.keys.iter().zip(shapes).map(|((key, node), shape)| {
+            let own = |shape: &Shape<'a>| wants.iter().any(|(name, want)| key == name && want.is(shape));
+            let key_shape = match shape {
+                None if taken(key) => Key::Known(Some(Shape::Literal(one_line(node.raw)))),
+                None => Key::Unknown(one_line(node.raw)),
+                Some(shape) if own(&shape) => Key::Known(None),
+                Some(shape) => Key::Known(Some(shape)),
+            };
+            (key.clone(), key_shape)
+        });
+        let keys: Vec<_> = keys.collect();
+        extra(&keys, default && !foreign, input, turns)
+    }
+}
+
+const HUMAN: &str = "Human:";
+const ASSISTANT: &str = "Assistant:";
+
+/// The turns in a text of `Human:…\nAssistant:…` that ends where the assistant is to answer: what
+/// stands before each text, and the text; at the end only what stands there.
+pub(in crate::dataset) fn several(text: &str) -> Option<Vec<(&str, Option<&str>)>> {
+    if !text.trim_ascii_end().ends_with(ASSISTANT) || !text.trim_ascii_start().starts_with(HUMAN) {
+        return None;
+    }
+    // Where each speaker's name begins, at the start of a line.
+    let mut names = Vec::new();
+    let mut line = text.len() - text.trim_ascii_start().len();
+    loop {
+        let rest = &text[line..];
+        if rest.starts_with(HUMAN) {
+            names.push((line, HUMAN));
+        } else if rest.starts_with(ASSISTANT) {
+            names.push((line, ASSISTANT));
+        }
+        match rest.find('\n') {
+            Some(end) => line += end + 1,
+            None => break,
+        }
+    }
+    let in_turn = |(n, (_, name)): (usize, &(usize, &str))| *name == [HUMAN, ASSISTANT][n % 2];
+    if names.len() % 2 != 0 || !names.iter().enumerate().all(in_turn) {
+        return None;
+    }
+    let mut turns = Vec::with_capacity(names.len());
+    let mut done = 0;
+    for (n, (at, name)) in names.iter().enumerate() {
+        let said = at + name.len();
+        let end = names.get(n + 1).map_or(text.len(), |(next, _)| *next);
+        let content = text[said..end].trim_ascii();
+        if n + 1 == names.len() {
+            return content.is_empty().then(|| {
+                turns.push((&text[done..], None));
+                turns
+            });
+        }
+        if content.trim().is_empty() {
+            return None;
+        }
+        let start = said + text[said..end].find(content)?;
+        turns.push((&text[done..start], Some(content)));
+        done = start + content.len();
+    }
+    None
+}

@@ -1,0 +1,323 @@
+//! Writing rows in any schema.
+
+pub(super) mod encode;
+pub(super) mod json;
+pub(super) mod losses;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Dataset;
+use super::output::Output;
+use super::schema::RowSchema;
+use super::table::Rows;
+use super::view::RowView;
+use crate::display::{Bundle, Show, Text, bytes, neutral, thousands};
+use crate::error::{Error, Result};
+use crate::files::Existing;
+use encode::Encoder;
+use losses::LostRows;
+
+/// Misfits of which [`Written`] and [`Losses`] say what is wrong.
+const MISFITS: usize = 100;
+
+/// How [`Dataset::write_with`] writes rows.
+///
+/// # Examples
+/// ```
+/// use lorascope::dataset::{Extra, WriteOptions};
+///
+/// let options = WriteOptions { extra: Extra::Keep, ..Default::default() };
+/// assert_eq!(serde_json::to_string(&options)?, r#"{"extra":"keep","layout":"own","misfits":"fail","existing":"refuse"}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WriteOptions {
+    /// What to do with what the schema has no place for.
+    pub extra: Extra,
+    /// How rows of the same schema are laid out.
+    pub layout: Layout,
+    /// What to do with rows that the schema cannot hold.
+    pub misfits: Misfits,
+    /// What to do where the file exists.
+    pub existing: Existing,
+}
+
+/// What to do with what a schema has no place for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Extra {
+    /// Leaves it out and counts it.
+    #[default]
+    Drop,
+    /// Adds one key to the row, `lorascope`, that carries it: read again and written in its first
+    /// schema, the row is what it was.
+    Keep,
+}
+
+/// How rows are laid out that are written in the schema that they were read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// As they were: their order of keys, names of roles, keys that no schema knows.
+    #[default]
+    Own,
+    /// As the schema lays out all rows.
+    Schema,
+}
+
+/// What to do with rows that a schema cannot hold, such as a turn of a tool in `alpaca`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Misfits {
+    /// Writes nothing, and says which they are.
+    #[default]
+    Fail,
+    /// Leaves them out and lists them.
+    LeaveOut,
+}
+
+/// A row that a schema cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Misfit {
+    /// The line of the file that it was read from.
+    pub line: u32,
+    /// Its id.
+    pub id: String,
+    /// Why it does not fit.
+    pub what: String,
+}
+
+/// What [`Dataset::write`] wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Written {
+    /// The file.
+    pub path: PathBuf,
+    /// Its rows.
+    pub rows: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// What the schema has no place for, and in how many rows it was left out.
+    pub lost: BTreeMap<String, u64>,
+    /// Rows that the schema cannot hold.
+    pub left_out: u64,
+    /// The first hundred of them.
+    pub misfits: Vec<Misfit>,
+}
+
+/// What a schema has no place for: [`Dataset::losses`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Losses {
+    /// The schema.
+    pub schema: RowSchema,
+    /// Rows that were looked at.
+    pub rows: u64,
+    /// What it has no place for, and in how many rows.
+    pub lost: BTreeMap<String, u64>,
+    /// Rows that it cannot hold at all.
+    pub left_out: u64,
+    /// The first hundred of them.
+    pub misfits: Vec<Misfit>,
+}
+
+impl std::fmt::Display for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = format!(
+            "{} rows, {}, written to {}{}",
+            thousands(self.rows),
+            bytes(self.bytes),
+            self.path.display(),
+            losses::lines(&self.lost, self.left_out, &self.misfits)
+        );
+        f.write_str(&neutral(&text))
+    }
+}
+
+impl Show for Written {
+    fn show(&self) -> Bundle {
+        Text::new(self.to_string()).show()
+    }
+}
+
+impl Dataset {
+    /// Writes all rows in `schema`, to JSON lines (`.jsonl`, `.ndjson`) or to an array (`.json`).
+    ///
+    /// The file appears whole or not at all, in folders that are made where they are missing. What
+    /// the schema has no place for is counted in [`Written::lost`], as [`losses`](Self::losses)
+    /// says beforehand. A row that was read from the same schema is written as it was.
+    ///
+    /// # Errors
+    /// If the file exists ([`overwrite`](Self::overwrite) replaces it), if its name says no
+    /// container, if a row's turns do not fit the schema, or if the disk refuses.
+    pub fn write(&self, path: impl AsRef<Path>, schema: RowSchema) -> Result<Written> {
+        self.write_with(path, schema, &WriteOptions::default())
+    }
+
+    /// Like [`write`](Self::write), but replaces an existing file.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub fn overwrite(&self, path: impl AsRef<Path>, schema: RowSchema) -> Result<Written> {
+        self.write_with(path, schema, &WriteOptions { existing: Existing::Replace, ..Default::default() })
+    }
+
+    /// Like [`write`](Self::write), in other ways.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write); rows that do not fit are left out and listed with
+    /// [`Misfits::LeaveOut`], unless there are no others.
+    pub fn write_with(
+        &self,
+        path: impl AsRef<Path>,
+        schema: RowSchema,
+        options: &WriteOptions,
+    ) -> Result<Written> {
+        let mut output = Output::create(path.as_ref(), options.existing)?;
+        let encoder = Encoder::new(schema, options);
+        let between = output.between();
+        let mut tally = Tally::default();
+        // The rows after one that is left out move up.
+        let mut moved: HashMap<usize, u64> = HashMap::new();
+        if options.misfits == Misfits::LeaveOut {
+            let mut sum = 0;
+            for (first, count) in self.pieces(|rows, first| Ok((first, unfit(&rows, &encoder))))? {
+                moved.insert(first, sum);
+                sum += count;
+            }
+        }
+        let work = |rows: Rows<'_>, first: usize| {
+            let moved = moved.get(&first).copied().unwrap_or(0);
+            let piece = Batch::of(&rows, first as u64 - moved, &encoder, between);
+            match piece.misfits.first() {
+                Some(misfit) if options.misfits == Misfits::Fail => Err(self.misfit(misfit, schema)),
+                _ => Ok(piece),
+            }
+        };
+        self.in_order(work, |piece| tally.take(piece, &mut output))?;
+        if let (0, Some(misfit)) = (tally.rows, tally.misfits.first()) {
+            return Err(self.misfit(misfit, schema));
+        }
+        tally.finish(output)
+    }
+
+    /// What `schema` has no place for, and in how many rows: what [`write`](Self::write) would leave
+    /// out and [`Extra::Keep`] would carry.
+    ///
+    /// # Errors
+    /// Only if the rows cannot be read.
+    pub fn losses(&self, schema: RowSchema) -> Result<Losses> {
+        let encoder = Encoder::new(schema, &WriteOptions::default());
+        let mut tally = Tally::default();
+        let work = |rows: Rows<'_>, first: usize| {
+            let mut batch = Batch::of(&rows, first as u64, &encoder, b"");
+            batch.text = Vec::new();
+            Ok(batch)
+        };
+        self.in_order(work, |batch| {
+            tally.count(batch);
+            Ok(())
+        })?;
+        let lost = tally.lost.named().map(|(what, rows)| (what.to_string(), rows)).collect();
+        let Tally { left_out, misfits, .. } = tally;
+        Ok(Losses { schema, rows: self.len() as u64, lost, left_out, misfits })
+    }
+
+    /// Says that a row cannot be written, and how many cannot.
+    fn misfit(&self, misfit: &Misfit, schema: RowSchema) -> Error {
+        let count = self.losses(schema).map_or(1, |losses| losses.left_out.max(1));
+        let rows = self.len() as u64;
+        Error::format(&misfit.what).path(&self.path()).line(misfit.line.into()).help(format_args!(
+            "{} of {} rows do not fit: choose another schema, or leave them out with \
+             WriteOptions {{ misfits: Misfits::LeaveOut, .. }}",
+            thousands(count),
+            thousands(rows)
+        ))
+    }
+}
+
+fn unfit(rows: &Rows<'_>, encoder: &Encoder) -> u64 {
+    let unfit = |i: &usize| encoder.fits(&RowView::Table(rows, *i)).is_err();
+    (0..rows.len()).filter(unfit).count() as u64
+}
+
+/// The text of some rows.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub rows: u64,
+    pub text: Vec<u8>,
+    lost: LostRows,
+    left_out: u64,
+    pub misfits: Vec<Misfit>,
+}
+
+impl Batch {
+    pub fn with_room(bytes: usize) -> Self {
+        Self { text: Vec::with_capacity(bytes), ..Self::default() }
+    }
+
+    /// `first` rows are in the output before these.
+    fn of(rows: &Rows<'_>, first: u64, encoder: &Encoder, between: &[u8]) -> Self {
+        let mut batch = Self::default();
+        for i in 0..rows.len() {
+            batch.push(&RowView::Table(rows, i), first, encoder, between);
+        }
+        batch
+    }
+
+    /// Appends a row; `first` rows are in the output before the batch.
+    pub fn push(&mut self, row: &RowView<'_>, first: u64, encoder: &Encoder, between: &[u8]) {
+        let start = self.text.len();
+        if self.rows > 0 {
+            self.text.extend_from_slice(between);
+        }
+        let position = (first + self.rows + 1) as u32;
+        match encoder.encode(row, position, &mut self.text) {
+            Ok(lost) => {
+                self.rows += 1;
+                self.lost.add(lost);
+            }
+            Err(what) => {
+                self.text.truncate(start);
+                self.left_out += 1;
+                if self.misfits.len() < MISFITS {
+                    self.misfits.push(Misfit { line: row.line(), id: row.name(), what });
+                }
+            }
+        }
+    }
+}
+
+/// What was written so far.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub rows: u64,
+    lost: LostRows,
+    pub left_out: u64,
+    pub misfits: Vec<Misfit>,
+}
+
+impl Tally {
+    fn count(&mut self, batch: Batch) {
+        self.rows += batch.rows;
+        self.lost.merge(&batch.lost);
+        self.left_out += batch.left_out;
+        let room = MISFITS - self.misfits.len();
+        self.misfits.extend(batch.misfits.into_iter().take(room));
+    }
+
+    pub fn take(&mut self, batch: Batch, output: &mut Output) -> Result<()> {
+        if batch.rows > 0 {
+            output.rows(&batch.text, batch.rows)?;
+        }
+        self.count(batch);
+        Ok(())
+    }
+
+    pub fn finish(self, mut output: Output) -> Result<Written> {
+        self.lost.named().for_each(|(what, rows)| output.lost(what, rows));
+        Ok(Written { left_out: self.left_out, misfits: self.misfits, ..output.finish()? })
+    }
+}
