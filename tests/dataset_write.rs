@@ -47,11 +47,11 @@ fn writing_every_schema() {
         "mixed.jsonl, line 6: alpaca holds pairs of user and assistant, and row row-6 has the turns user, \
          assistant, tool, assistant; write sharegpt or openai, or filter such rows out"
     );
-    let error = data.write(files.path("rows.csv"), RowSchema::OpenAi).unwrap_err();
+    let error = data.write(files.path("rows.txt"), RowSchema::OpenAi).unwrap_err();
     assert_eq!(
         message(&error, &files),
-        "rows.csv: the name does not say how to write the rows; end it in .jsonl for JSON lines or in .json \
-         for an array"
+        "rows.txt: the name does not say how to write the rows; end it in .jsonl for JSON lines, .json for an \
+         array, .csv, .tsv or .parquet; .gz or .zst may follow"
     );
     let error = data.write(files.path("belle.jsonl"), RowSchema::OpenAi).unwrap_err();
     assert_eq!(
