@@ -326,7 +326,8 @@ fn parquet_of_other_shapes() {
     .into_struct("messages".into())
     .into_series();
     // Each row has two of the turns.
-    let messages = Series::new("messages".into(), vec![turns.slice(0, 2), turns.slice(2, 2)]);
+    let messages =
+        Series::new("messages".into(), vec![turns.slice(0, 2).unwrap(), turns.slice(2, 2).unwrap()]);
     let mut frame = DataFrame::new(
         2,
         vec![

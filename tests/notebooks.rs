@@ -158,7 +158,7 @@ fn a_cell_that_ends_at_a_question_mark_is_rejected() {
     let executed = fixture("question_mark");
     assert!(!executed.accepted);
     assert!(executed.log.contains("cell 2: "), "{}", executed.log);
-    assert!(executed.log.contains("there is no such file"), "{}", executed.log);
+    assert!(executed.log.contains("No such file or directory"), "{}", executed.log);
     assert_eq!(executed.printed(1), "before\n");
     assert!(executed.outputs(3).is_empty(), "the third cell was run");
 }
