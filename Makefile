@@ -19,6 +19,7 @@ export CARGO_BUILD_BUILD_DIR := $(CARGO_TARGET_DIR)
 # As in .cargo/config.toml; said here too, it wins over what the user's own config says.
 export RUSTFLAGS := -Cprefer-dynamic
 export LORASCOPE_VENV := $(VENV)
+export LORASCOPE_TEMPLATES := $(CACHE)/templates
 CARGO := $(if $(shell command -v mold),mold -run )cargo
 NEXTEST := $(shell command -v cargo-nextest)
 
@@ -49,7 +50,7 @@ lab: kernel model
 
 ## test            every test, that of the notebooks included
 .PHONY: test
-test: kernel model
+test: kernel model templates
 ifdef NEXTEST
 	$(CARGO) nextest run --locked $(FEATURES) -E 'not binary(notebooks)'
 	$(CARGO) nextest run --locked $(FEATURES) -E 'binary(notebooks)'
@@ -86,16 +87,22 @@ $(CACHE)/models/smollm2-hf/config.json: $(CACHE)/golden-venv/installed | model
 
 ## golden          make the reference numbers of the tests again, with PyTorch and PEFT
 .PHONY: golden
-golden: $(CACHE)/models/smollm2-hf/config.json
-	cd tests/golden && $(GOLDEN)/python layers.py && $(GOLDEN)/python tiny.py && $(GOLDEN)/python spectrum.py
+golden: $(CACHE)/models/smollm2-hf/config.json templates
+	cd tests/golden && $(GOLDEN)/python layers.py && $(GOLDEN)/python tiny.py && $(GOLDEN)/python spectrum.py && $(GOLDEN)/python pieces.py
 	$(GOLDEN)/python tests/golden/logits.py $(CACHE)/models/smollm2-hf
 	$(GOLDEN)/python tests/golden/text.py $(MODEL) > $(CACHE)/text.json && mv $(CACHE)/text.json tests/golden/
+	$(GOLDEN)/python tests/golden/templates.py $(CACHE)/templates > $(CACHE)/templates.json && mv $(CACHE)/templates.json tests/golden/
 
 ## model           fetch SmolLM2-135M-Instruct (98 MB) and check its hash
 .PHONY: model
 model: venv
 	@$(VENV)/bin/python src/kernel/fetch_model.py $(CACHE)/models/smollm2-135m.gguf
 	@mkdir -p $(dir $(MODEL)) && ln -sf $(CACHE)/models/smollm2-135m.gguf $(MODEL)
+
+## templates       fetch the chat templates of real models that the tests render (2.5 MB)
+.PHONY: templates
+templates: venv
+	@$(VENV)/bin/python tests/golden/fetch_templates.py $(CACHE)/templates
 
 ## kernel          build the notebook kernel; once, half an hour on 2 cores
 .PHONY: kernel

@@ -63,9 +63,10 @@ fn writing_every_schema() {
          schema, or leave them out with WriteOptions { misfits: Misfits::LeaveOut, .. }"
     );
     let error = data.write(files.path("rows.txt"), RowSchema::OpenAi).unwrap_err();
-    assert!(
-        message(&error, &files).starts_with("rows.txt: the name does not say how to write the rows"),
-        "{error}"
+    assert_eq!(
+        message(&error, &files),
+        "rows.txt: the name does not say how to write the rows; end it in .jsonl for JSON lines, .json for an \
+         array, .csv, .tsv or .parquet; .gz or .zst may follow"
     );
     let error = data.write(files.path("belle.jsonl"), RowSchema::OpenAi).unwrap_err();
     assert_eq!(

@@ -161,14 +161,14 @@ fn a_page_is_written_whole_or_not_at_all() {
 #[test]
 fn no_rows_and_bad_configs() {
     let data = Dataset::open(schools("conversations.json")).unwrap();
-    let empty = data.slice(0, 0).report().unwrap();
+    let empty = data.slice(0, 0).unwrap().report().unwrap();
     assert_eq!((empty.rows, empty.near.groups, empty.packing.sequences), (0, 0, 0));
     assert!(empty.figures().is_empty() && empty.spreads.is_empty());
     checked(&empty);
     let json = serde_json::to_string(&empty).unwrap();
     assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), empty);
 
-    let report = |config: ReportConfig| data.report_as(&config, None);
+    let report = |config: ReportConfig| data.report_as(&config);
     let usual = ReportConfig::default();
     for (config, text) in [
         (
@@ -220,7 +220,7 @@ fn tokens_where_a_tokenizer_is_given() {
     let rows: String = (1..=100).map(|n| row(&"w ".repeat(n), "x y")).collect();
     let data = Dataset::open(files.put("rows.jsonl", rows + &row("no", "a"))).unwrap();
     let config = ReportConfig { contexts: vec![54], packing: 104, batches: vec![100], ..Default::default() };
-    let report = data.report_as(&config, Some(&tokenizer)).unwrap();
+    let report = data.for_tokenizer(&tokenizer).report_as(&config).unwrap();
     assert_eq!((report.unit, report.tokens.unwrap().total), (Unit::Tokens, 5450));
     // user w…w assistant x y: n + 4 tokens.
     assert_eq!((report.contexts[0].rows, report.contexts[0].beyond), (50, (1..=50).sum::<u64>()));

@@ -2,14 +2,17 @@
 //! against hostile input.
 
 mod common;
+#[path = "common/messages.rs"]
+mod conversations;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use candle_core::quantized::gguf_file::{Content, Value};
+use conversations::messages;
 use lorascope::candle_core;
-use lorascope::text::{Example, GenerationPrompt, Message, Role, Tokenizer, pack};
+use lorascope::text::{Example, GenerationPrompt, Message, Tokenizer, pack};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
@@ -36,19 +39,6 @@ fn ids(json: &Json) -> Vec<u32> {
 
 fn list(json: &Json) -> &Vec<Json> {
     json.as_array().unwrap()
-}
-
-/// Messages of the golden file, whose tool calls are JSON rather than a string of JSON.
-fn messages(json: &Json) -> Vec<Message> {
-    let message = |m: &Json| Message {
-        name: m["name"].as_str().map(String::from),
-        tool_calls: m.get("tool_calls").map(Json::to_string),
-        ..Message::new(
-            serde_json::from_value::<Role>(m["role"].clone()).unwrap(),
-            m["content"].as_str().unwrap(),
-        )
-    };
-    list(json).iter().map(message).collect()
 }
 
 fn said(tokenizer: &Tokenizer, example: &Example) -> String {
@@ -296,7 +286,10 @@ fn errors_say_what_to_do() {
     };
     let string = |text: &str| Some(Value::String(text.into()));
     assert!(fails("tokens", None).contains("tokenizer.ggml.tokens is missing; take a GGUF"));
-    assert!(fails("model", string("llama")).contains("\"llama\" is not supported; only byte-level BPE"));
+    assert!(
+        fails("model", string("bert")).contains("\"bert\" is not supported; byte-level BPE (\"gpt2\") and")
+    );
+    assert!(fails("model", string("llama")).contains("tokenizer.ggml.scores is missing"));
     assert!(
         fails("pre", string("tekken"))
             .contains("\"tekken\" is not known; known are gpt-2, gpt2, mpt, smollm")
@@ -316,10 +309,10 @@ fn errors_say_what_to_do() {
     let open = || Tokenizer::from_folder(folder.path()).unwrap_err();
     assert!(open().is_not_found());
     assert!(open().to_string().ends_with(
-        "this model folder has no tokenizer.json; copy it from the model's page, beside the weights"
+        "this model folder has no tokenizer.json and no tokenizer.model; copy it from the model's page, beside the weights"
     ));
     std::fs::write(folder.path().join("tokenizer.model"), "").unwrap();
-    assert!(open().to_string().contains("save_pretrained"));
+    assert!(open().to_string().contains("no piece stands for what is unknown"), "{}", open());
     std::fs::write(folder.path().join("tokenizer.json"), "{\n\"model\": }").unwrap();
     assert!(open().to_string().contains("tokenizer.json, line 2: not JSON"), "{}", open());
     let long = r#"{"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": ["a b"]}}"#;

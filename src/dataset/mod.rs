@@ -22,6 +22,8 @@ mod problems;
 mod read;
 mod recipe;
 mod record;
+#[cfg(feature = "hub")]
+pub mod remote;
 mod report;
 mod schema;
 mod show;

@@ -1,12 +1,15 @@
 //! From a conversation to token ids, and which of them are trained on.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use minijinja::Value;
+use serde::{Deserialize, Serialize};
 
-use super::Message;
-use super::template::{Conversation, GenerationPrompt};
-use super::tokenizer::{Core, Token, Tokenizer, ids};
+use super::core::{Core, Token};
+use super::template::{Conversation, GenerationPrompt, Template};
+use super::words::Special;
+use super::{Message, Role, Tokenizer};
 use crate::error::{Error, Result};
 
 /// A row to train on.
@@ -34,6 +37,31 @@ impl Example {
     pub fn trained_tokens(&self) -> usize {
         self.trained.iter().skip(1).filter(|trained| **trained).count()
     }
+}
+
+/// Which tokens of a conversation the model learns to say.
+///
+/// A message of the assistant whose weight is 0 is never among them; any other weight counts as 1,
+/// since the loss is a mean over the trained tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trained {
+    /// What the assistant says, and the token that ends its turn.
+    #[default]
+    Assistant,
+    /// The same in the assistant's last message only.
+    LastAssistant,
+    /// Every token: what the template and the other sides say, too.
+    All,
+}
+
+/// The number of tokens of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lengths {
+    /// All of them.
+    pub tokens: usize,
+    /// Those that enter the loss, as [`Example::trained_tokens`] counts them.
+    pub trained: usize,
 }
 
 impl Tokenizer {
@@ -65,14 +93,75 @@ impl Tokenizer {
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn example(&self, messages: &[Message], tools: Option<&str>) -> Result<Example> {
+        self.example_with(messages, tools, Trained::Assistant)
+    }
+
+    /// As [`example`](Self::example), with another choice of the tokens that are trained on.
+    ///
+    /// # Errors
+    /// Those of [`example`](Self::example).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let tokenizer = lorascope::text::Tokenizer::from_folder("models/smollm2")?;
+    /// use lorascope::text::{Message, Trained};
+    ///
+    /// let messages = [Message::user("3 + 5?"), Message::assistant("8")];
+    /// let example = tokenizer.example_with(&messages, None, Trained::All)?;
+    /// assert_eq!(example.trained_tokens(), example.len() - 1);
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn example_with(
+        &self,
+        messages: &[Message],
+        tools: Option<&str>,
+        trained: Trained,
+    ) -> Result<Example> {
+        let mut example = Example::default();
+        self.walk(messages, tools, trained, &mut |ids, trained| {
+            example.ids.extend_from_slice(ids);
+            example.trained.resize(example.ids.len(), trained);
+        })?;
+        Ok(example)
+    }
+
+    /// The numbers of tokens of [`example_with`](Self::example_with), without the tokens.
+    ///
+    /// # Errors
+    /// Those of [`example`](Self::example).
+    pub fn lengths(&self, messages: &[Message], tools: Option<&str>, trained: Trained) -> Result<Lengths> {
+        let mut lengths = Lengths::default();
+        self.walk(messages, tools, trained, &mut |ids, trained| {
+            // The first token of a row is never trained.
+            let first = usize::from(lengths.tokens == 0 && !ids.is_empty());
+            lengths.tokens += ids.len();
+            lengths.trained += if trained { ids.len() - first } else { 0 };
+        })?;
+        Ok(lengths)
+    }
+
+    /// Gives the ids of a conversation, some at a time, and whether they are trained on.
+    fn walk(
+        &self,
+        messages: &[Message],
+        tools: Option<&str>,
+        trained: Trained,
+        each: &mut dyn FnMut(&[u32], bool),
+    ) -> Result<()> {
         let rendering = Rendering::new(self, messages, tools)?;
         let text = rendering.upto(messages.len(), GenerationPrompt::Omit)?;
-        let spans = rendering.spans(messages, &text)?;
-        let tokens = rendering.tokens(&text, &spans)?;
-        let said =
-            |token: &Token| spans.iter().any(|s| s.start <= token.range.start && token.range.end <= s.end);
-        let trained = tokens.iter().map(said).collect();
-        Ok(Example { ids: ids(tokens), trained })
+        let spans = match trained {
+            Trained::Assistant => rendering.spans(messages, &text, |_, message| message.is_trained())?,
+            Trained::LastAssistant => {
+                let last = messages.iter().rposition(|message| message.role == Role::Assistant);
+                rendering.spans(messages, &text, |n, message| Some(n) == last && message.is_trained())?
+            }
+            // The spans are those that are not trained on.
+            Trained::All => rendering.spans(messages, &text, |_, message| {
+                message.role == Role::Assistant && !message.is_trained()
+            })?,
+        };
+        rendering.walk(&text, &spans, &mut |ids, inside| each(ids, inside != (trained == Trained::All)))
     }
 
     /// The tokens that the model goes on from to answer these messages.
@@ -82,7 +171,9 @@ impl Tokenizer {
     pub fn prompt(&self, messages: &[Message], tools: Option<&str>) -> Result<Vec<u32>> {
         let rendering = Rendering::new(self, messages, tools)?;
         let text = rendering.upto(messages.len(), GenerationPrompt::Add)?;
-        Ok(ids(rendering.tokens(&text, &[])?))
+        let mut ids = Vec::new();
+        rendering.walk(&text, &[], &mut |some, _| ids.extend_from_slice(some))?;
+        Ok(ids)
     }
 
     /// The tokens of a plain text, all trained on: `bos` where the model was trained so, the text,
@@ -100,7 +191,8 @@ impl Tokenizer {
 
 /// A conversation on its way through the template.
 struct Rendering<'a> {
-    tokenizer: &'a Tokenizer,
+    core: &'a Core,
+    template: &'a Template,
     messages: Vec<Value>,
     tools: Value,
     /// The character that breaks up the names of special tokens inside messages, if any has one.
@@ -109,25 +201,57 @@ struct Rendering<'a> {
 
 impl<'a> Rendering<'a> {
     fn new(tokenizer: &'a Tokenizer, messages: &[Message], tools: Option<&str>) -> Result<Self> {
+        let core = &tokenizer.core;
         let mut conversation = Conversation::new(messages, tools)?;
-        let mark = break_up(&tokenizer.core.specials, &mut conversation)?;
+        let mark = break_up(core, &mut conversation)?;
         let (messages, tools) = conversation.values();
-        Ok(Self { tokenizer, messages, tools, mark })
+        Ok(Self { core, template: tokenizer.template(&tools)?, messages, tools, mark })
     }
 
     /// The text of the first `n` messages.
     fn upto(&self, n: usize, prompt: GenerationPrompt) -> Result<String> {
-        self.tokenizer.template()?.render(&self.messages[..n], &self.tools, prompt)
+        self.template.render(&self.messages[..n], &self.tools, prompt)
     }
 
-    /// The bytes of `text` that the assistant says, one span for each turn that is trained on.
-    fn spans(&self, messages: &[Message], text: &str) -> Result<Vec<Range<usize>>> {
+    /// The bytes of `text` that the assistant says, one span for each message that is chosen.
+    fn spans(
+        &self,
+        messages: &[Message],
+        text: &str,
+        chosen: impl Fn(usize, &Message) -> bool,
+    ) -> Result<Vec<Range<usize>>> {
         let mut spans = Vec::new();
-        for n in (0..messages.len()).filter(|&n| messages[n].is_trained()) {
+        for n in (0..messages.len()).filter(|&n| chosen(n, &messages[n])) {
             let start = self.turn_start(text, n)?;
             spans.push(start..self.turn_end(text, start, n)?);
         }
         Ok(spans)
+    }
+
+    /// Gives the ids of a text, some at a time, and whether they are inside of a span.
+    ///
+    /// Word by word where that is possible and no word spans a border, or else token by token.
+    fn walk(&self, text: &str, spans: &[Range<usize>], each: &mut dyn FnMut(&[u32], bool)) -> Result<()> {
+        let words = match self.mark {
+            None => self.core.word_ids(text, Special::Token)?,
+            Some(_) => None,
+        };
+        if let Some(words) = words
+            && let Some(borders) = places(spans, &words.ends)
+        {
+            let mut at = 0;
+            for (border, inside) in borders.into_iter().zip([false, true].into_iter().cycle()) {
+                each(&words.ids[at..border], inside);
+                at = border;
+            }
+            each(&words.ids[at..], false);
+            return Ok(());
+        }
+        for token in self.tokens(text, spans)? {
+            let inside = |s: &Range<usize>| s.start <= token.range.start && token.range.end <= s.end;
+            each(&[token.id], spans.iter().any(inside));
+        }
+        Ok(())
     }
 
     /// Where message `n` begins to say something: after the header of its turn.
@@ -150,10 +274,13 @@ impl<'a> Rendering<'a> {
 
     /// Where the turn of message `n` ends, which says something from `start` on.
     fn turn_end(&self, text: &str, start: usize, n: usize) -> Result<usize> {
-        let core = &self.tokenizer.core;
+        let core = self.core;
         let stops = |id: Option<u32>| id.is_some_and(|id| core.stops.contains(&id));
-        let whole = self.upto(n + 1, GenerationPrompt::Omit)?;
-        if whole.len() < start || !text.starts_with(&whole) {
+        let whole = match n + 1 == self.messages.len() {
+            true => Cow::Borrowed(text),
+            false => Cow::Owned(self.upto(n + 1, GenerationPrompt::Omit)?),
+        };
+        if whole.len() < start || !text.starts_with(&*whole) {
             // Templates that drop the reasoning of earlier turns: up to the first end of a turn.
             let mut pieces = core.pieces(&text[start..]).into_iter();
             let end = pieces.find(|(_, id)| stops(*id));
@@ -175,7 +302,7 @@ impl<'a> Rendering<'a> {
 
     /// The tokens of `text`, none of which spans a border of a span.
     fn tokens(&self, text: &str, spans: &[Range<usize>]) -> Result<Vec<Token>> {
-        let core = &self.tokenizer.core;
+        let core = self.core;
         let tokens = marked_tokens(core, text, self.mark)?;
         let spanned = |at: &usize| tokens.iter().any(|t| t.range.start < *at && *at < t.range.end);
         let cuts: Vec<usize> = spans.iter().flat_map(|span| [span.start, span.end]).filter(spanned).collect();
@@ -192,6 +319,18 @@ impl<'a> Rendering<'a> {
         }
         Ok(tokens)
     }
+}
+
+/// How many ids come before each border of the spans; none where a word spans one of them. `ends`
+/// are those of the words, in bytes and in ids.
+fn places(spans: &[Range<usize>], ends: &[(usize, usize)]) -> Option<Vec<usize>> {
+    let place = |border: usize| match border {
+        0 => Some(0),
+        _ => ends.binary_search_by_key(&border, |end| end.0).ok().map(|at| ends[at].1),
+    };
+    let ordered = spans.windows(2).all(|two| two[0].end <= two[1].start);
+    let borders = spans.iter().flat_map(|span| [span.start, span.end]);
+    if ordered { borders.map(place).collect() } else { None }
 }
 
 fn rewrites(n: usize) -> Error {
@@ -212,13 +351,13 @@ fn shifted(token: Token, by: usize) -> Token {
 ///
 /// The name is broken inside, not wrapped, because templates look at the ends of a text (trim it,
 /// ask how it starts).
-fn break_up(specials: &[String], conversation: &mut Conversation) -> Result<Option<char>> {
-    // A name of a single character has no inside; no tokenizer in use has one.
-    let specials: Vec<&str> =
-        specials.iter().map(String::as_str).filter(|s| s.chars().nth(1).is_some()).collect();
-    if !conversation.any_string(&|text| specials.iter().any(|special| text.contains(special))) {
+fn break_up(core: &Core, conversation: &mut Conversation) -> Result<Option<char>> {
+    if !conversation.any_string(&|text| core.has_special(text)) {
         return Ok(None);
     }
+    // A name of a single character has no inside; no tokenizer in use has one.
+    let names = core.specials.iter().map(String::as_str);
+    let specials: Vec<&str> = names.filter(|name| name.chars().nth(1).is_some()).collect();
     let mut private_use = '\u{e000}'..='\u{f8ff}';
     let mark = private_use.find(|c| !conversation.any_string(&|text| text.contains(*c)));
     let mark = mark.ok_or_else(|| Error::input("the messages use every private-use character"))?;

@@ -1,41 +1,69 @@
-//! The tokenizer in a Hugging Face folder: `tokenizer.json`, and beside it the chat template and
-//! the names of the special tokens.
+//! The tokenizer in a Hugging Face folder: `tokenizer.json` or `tokenizer.model`, and beside it the
+//! chat template and the names of the special tokens.
 
 use std::path::Path;
 
 use serde_json::Value as Json;
 
+use super::core::{Parts, broken};
 use super::gguf::is_merge;
-use super::tokenizer::{Parts, broken};
+use super::sentencepiece::{self, Prefix};
+use super::template::Sources;
 use crate::error::{Error, Result};
 
 const MODEL: &str = "tokenizer.json";
+const PIECES: &str = "tokenizer.model";
 const CONFIG: &str = "tokenizer_config.json";
 const GENERATION: &str = "generation_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
+const TEMPLATE_JSON: &str = "chat_template.json";
+const TOOLS_TEMPLATE: &str = "additional_chat_templates/tool_use.jinja";
 /// The files that [`read`] looks at.
-pub(crate) const FILES: [&str; 4] = [MODEL, CONFIG, GENERATION, TEMPLATE];
+pub(crate) const FILES: [&str; 7] =
+    [MODEL, PIECES, CONFIG, GENERATION, TEMPLATE, TEMPLATE_JSON, TOOLS_TEMPLATE];
 
 /// Reads the tokenizer of a model's folder.
 pub(super) fn read(folder: &Path) -> Result<Parts> {
-    let path = folder.join(MODEL);
-    let Some(text) = text(&path)? else { return Err(missing(folder)) };
-    check_merges(&parse(&path, &text)?).map_err(|error| error.path(&path))?;
-    let inner = tokenizers::Tokenizer::from_bytes(&text).map_err(|error| broken(error).path(&path))?;
-
     let config = json(&folder.join(CONFIG))?;
     let generation = json(&folder.join(GENERATION))?;
-    let named = |key| token(&config[key]).and_then(|token| inner.token_to_id(token));
-    Ok(Parts {
-        bos: named("bos_token"),
-        eos: named("eos_token"),
-        pad: named("pad_token"),
-        adds_bos: false,
-        stops: ids(&generation["eos_token_id"]),
-        template: text_template(folder, &config)?,
-        inner,
-    }
-    .find_adds_bos())
+    let path = folder.join(MODEL);
+    let mut parts = match text(&path)? {
+        Some(text) => {
+            check_merges(&parse(&path, &text)?).map_err(|error| error.path(&path))?;
+            let inner =
+                tokenizers::Tokenizer::from_bytes(&text).map_err(|error| broken(error).path(&path))?;
+            Parts::of(inner).named(&config).find_adds_bos()
+        }
+        None => pieces(folder, &config)?,
+    };
+    parts.stops = ids(&generation["eos_token_id"]);
+    parts.templates = templates(folder, &config)?;
+    Ok(parts)
+}
+
+/// The tokenizer in SentencePiece's own format.
+fn pieces(folder: &Path, config: &Json) -> Result<Parts> {
+    let path = folder.join(PIECES);
+    let length = match path.metadata() {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing(folder)),
+        Err(error) => return Err(Error::io(path, error)),
+    };
+    let prefix = match (config["add_prefix_space"].as_bool(), config["legacy"].as_bool()) {
+        (Some(false), _) => Some(Prefix::Never),
+        (_, Some(true)) => Some(Prefix::EachPart),
+        (_, Some(false)) => Some(Prefix::Once),
+        (_, None) => None,
+    };
+    let read = || {
+        sentencepiece::check_size(length)?;
+        let bytes = std::fs::read(&path).map_err(|error| Error::io(&path, error))?;
+        sentencepiece::Pieces::parse(&bytes)?.parts(prefix)
+    };
+    let mut parts = read().map_err(|error| error.path(&path))?.named(config);
+    // As Hugging Face's Llama tokenizers have it, where the config does not say.
+    parts.adds_bos = config["add_bos_token"].as_bool().unwrap_or(parts.adds_bos);
+    Ok(parts)
 }
 
 /// The file's text; none where there is no such file.
@@ -51,14 +79,9 @@ fn missing(folder: &Path) -> Error {
     if !folder.is_dir() {
         return Error::not_found("no such folder").path(folder);
     }
-    let help = match folder.join("tokenizer.model").exists() {
-        true => {
-            "there is a tokenizer.model: write tokenizer.json once with transformers, \
-             AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
-        }
-        false => "copy it from the model's page, beside the weights",
-    };
-    Error::not_found(format!("this model folder has no {MODEL}")).path(folder).help(help)
+    Error::not_found(format!("this model folder has no {MODEL} and no {PIECES}"))
+        .path(folder)
+        .help("copy it from the model's page, beside the weights")
 }
 
 fn parse(path: &Path, text: &str) -> Result<Json> {
@@ -81,16 +104,36 @@ fn ids(value: &Json) -> Vec<u32> {
     all.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
 }
 
-/// The template's own file comes first, then the config: a string, or a list of named ones.
-fn text_template(folder: &Path, config: &Json) -> Result<Option<String>> {
-    if let Some(template) = text(&folder.join(TEMPLATE))? {
-        return Ok(Some(template));
+impl Parts {
+    /// Takes the roles that the config gives to tokens.
+    fn named(mut self, config: &Json) -> Self {
+        let id = |key| token(&config[key]).and_then(|token| self.inner.token_to_id(token));
+        let (bos, eos, pad, unk) = (id("bos_token"), id("eos_token"), id("pad_token"), id("unk_token"));
+        let named = &mut self.named;
+        (named.bos, named.eos) = (bos.or(named.bos), eos.or(named.eos));
+        (named.pad, named.unk) = (pad.or(named.pad), unk.or(named.unk));
+        self
     }
-    let value = match &config["chat_template"] {
-        Json::Array(named) => named.iter().find(|one| one["name"] == "default").map(|one| &one["template"]),
-        one => Some(one),
-    };
-    Ok(value.and_then(Json::as_str).map(String::from))
+}
+
+/// The template's own files come first, then the config: a string, or a list of named ones.
+fn templates(folder: &Path, config: &Json) -> Result<Sources> {
+    let path = folder.join(TEMPLATE_JSON);
+    let file = json(&path)?;
+    let mut sources = named_templates(&config["chat_template"]);
+    let of_file = named_templates(&file["chat_template"]);
+    let own = [text(&folder.join(TEMPLATE))?, of_file.default];
+    sources.default = own.into_iter().flatten().next().or(sources.default);
+    let own = [text(&folder.join(TOOLS_TEMPLATE))?, of_file.tool_use];
+    sources.tool_use = own.into_iter().flatten().next().or(sources.tool_use);
+    Ok(sources)
+}
+
+fn named_templates(value: &Json) -> Sources {
+    let string = |value: &Json| value.as_str().map(String::from);
+    let Some(all) = value.as_array() else { return Sources { default: string(value), tool_use: None } };
+    let named = |name| all.iter().find(|one| one["name"] == name).and_then(|one| string(&one["template"]));
+    Sources { default: named("default"), tool_use: named("tool_use") }
 }
 
 /// A BPE whose merges do not fit its vocabulary makes `tokenizers` panic.

@@ -1,4 +1,5 @@
-//! The tokenizer inside a GGUF file: byte-level BPE (`tokenizer.ggml.model` = "gpt2").
+//! The tokenizer inside a GGUF file: byte-level BPE (`tokenizer.ggml.model` = "gpt2"), and
+//! SentencePiece's BPE ("llama").
 
 use std::collections::HashMap;
 
@@ -12,7 +13,9 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
-use super::tokenizer::{Parts, broken};
+use super::core::{Named, Parts, broken};
+use super::sentencepiece::{Algorithm, Kind, Piece, Pieces, Prefix};
+use super::template::Sources;
 use crate::error::{Error, Result};
 
 /// How text is cut into words before the merges, by its name in `tokenizer.ggml.pre`.
@@ -73,13 +76,63 @@ const USER_DEFINED: u32 = 4;
 pub(super) fn read(metadata: &HashMap<String, Value>) -> Result<Parts> {
     let metadata = Metadata(metadata);
     let model = metadata.need("model")?.to_string().map_err(|_| wrong("model", "a string"))?;
-    if model != "gpt2" {
-        return Err(Error::format(format!("tokenizer model {model:?} is not supported"))
-            .help("only byte-level BPE (\"gpt2\") is; open the model's Hugging Face folder instead"));
-    }
-    let cut = cut(metadata.string("pre")?)?;
     let tokens = metadata.strings("tokens")?;
-    let vocabulary = vocabulary(&tokens)?;
+    let id = |key| metadata.id(key, tokens.len());
+    let named = Named {
+        bos: id("bos_token_id")?,
+        eos: id("eos_token_id")?,
+        pad: id("padding_token_id")?,
+        unk: id("unknown_token_id")?,
+    };
+    let mut parts = match model.as_str() {
+        "gpt2" => byte_level(&metadata, &tokens)?,
+        "llama" => pieces(&metadata, &tokens)?,
+        other => {
+            return Err(Error::format(format!("tokenizer model {other:?} is not supported")).help(
+                "byte-level BPE (\"gpt2\") and SentencePiece's (\"llama\") are; open the model's Hugging Face \
+                 folder instead",
+            ));
+        }
+    };
+    parts.named = named;
+    parts.stops = [id("eot_token_id")?, id("eom_token_id")?].into_iter().flatten().collect();
+    let template = |key| metadata.0.get(key).and_then(|value| value.to_string().ok()).cloned();
+    parts.templates = Sources {
+        default: template("tokenizer.chat_template"),
+        tool_use: template("tokenizer.chat_template.tool_use"),
+    };
+    Ok(parts)
+}
+
+/// SentencePiece's BPE, with a space in front as llama.cpp puts it.
+fn pieces(metadata: &Metadata, tokens: &[&str]) -> Result<Parts> {
+    let scores = metadata.need("scores")?.to_vec().map_err(|_| wrong("scores", "an array of numbers"))?;
+    let types = metadata.numbers("token_type")?;
+    if scores.len() != tokens.len() || types.len() != tokens.len() {
+        let (tokens, scores, types) = (tokens.len(), scores.len(), types.len());
+        return Err(Error::format(format!("{tokens} tokens have {scores} scores and {types} types")));
+    }
+    let pieces = tokens.iter().zip(scores).zip(types).map(|((text, score), kind)| {
+        let score = score.to_f32().map_err(|_| wrong("scores", "an array of numbers"))?;
+        Ok(Piece { text: text.to_string(), score, kind: Kind::of(kind.into())? })
+    });
+    let pieces = pieces.collect::<Result<Vec<_>>>()?;
+    let model = Pieces {
+        byte_fallback: pieces.iter().any(|piece| piece.kind == Kind::Byte),
+        pieces,
+        algorithm: Algorithm::Bpe,
+        charsmap: Vec::new(),
+        dummy_prefix: metadata.flag("add_space_prefix")?.unwrap_or(true),
+        remove_extra_spaces: false,
+        named: Named::default(),
+    };
+    let adds_bos = metadata.flag("add_bos_token")?.unwrap_or(true);
+    Ok(Parts { adds_bos, ..model.parts(Some(Prefix::EachPart))? })
+}
+
+fn byte_level(metadata: &Metadata, tokens: &[&str]) -> Result<Parts> {
+    let cut = cut(metadata.string("pre")?)?;
+    let vocabulary = vocabulary(tokens)?;
     let merges = merges(&metadata.strings("merges")?, &vocabulary)?;
 
     let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(cut.whole_words);
@@ -89,20 +142,9 @@ pub(super) fn read(metadata: &HashMap<String, Value>) -> Result<Parts> {
     }
     inner.with_pre_tokenizer(Some(cut.words.pre_tokenizer()?));
     inner.with_decoder(Some(ByteLevel::new(false, false, false)));
-    inner.add_tokens(added_tokens(&tokens, &metadata.numbers("token_type")?)).map_err(broken)?;
-
-    let id = |key| metadata.id(key, tokens.len());
-    let stops = [id("eot_token_id")?, id("eom_token_id")?];
-    let template = metadata.0.get("tokenizer.chat_template");
-    Ok(Parts {
-        inner,
-        bos: id("bos_token_id")?,
-        eos: id("eos_token_id")?,
-        pad: id("padding_token_id")?,
-        adds_bos: metadata.flag("add_bos_token")?.unwrap_or(cut.bos),
-        stops: stops.into_iter().flatten().collect(),
-        template: template.and_then(|value| value.to_string().ok()).cloned(),
-    })
+    inner.add_tokens(added_tokens(tokens, &metadata.numbers("token_type")?)).map_err(broken)?;
+    let adds_bos = metadata.flag("add_bos_token")?.unwrap_or(cut.bos);
+    Ok(Parts { adds_bos, ..Parts::of(inner) })
 }
 
 fn cut(name: Option<&str>) -> Result<&'static Cut> {

@@ -3,18 +3,27 @@
 //! [`Message`]s become an [`Example`] (token ids, and which of them are trained on) by
 //! [`Tokenizer::example`]; [`pack`] lays the examples of a batch into sequences without padding.
 
+mod charsmap;
+mod core;
 mod example;
 mod folder;
 mod gguf;
+mod hold;
 mod message;
+mod named;
 mod pack;
+mod protobuf;
 mod python;
+mod sentencepiece;
 mod template;
 mod tokenizer;
+mod words;
 
-pub use example::Example;
+pub use example::{Example, Lengths, Trained};
 pub(crate) use folder::FILES;
+pub use hold::{Cut, TooLong, hold_to};
 pub use message::{Message, Role};
-pub use pack::{Pack, pack};
+pub use named::NamedTemplate;
+pub use pack::{Pack, PackingGain, pack, packed};
 pub use template::GenerationPrompt;
 pub use tokenizer::Tokenizer;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 /// Gives an environment what Hugging Face gives to a chat template.
-pub(super) fn install(env: &mut Environment<'static>) {
+pub(super) fn install(env: &mut Environment<'static>, now: Option<i64>) {
     env.set_formatter(print);
     env.set_unknown_method_callback(method);
     env.add_filter("tojson", to_json);
@@ -17,9 +17,9 @@ pub(super) fn install(env: &mut Environment<'static>) {
     env.add_function("raise_exception", |message: String| {
         Err::<Value, Error>(Error::new(ErrorKind::InvalidOperation, message))
     });
-    env.add_function("strftime_now", |format: &str| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
-        strftime(format, now)
+    env.add_function("strftime_now", move |format: &str| {
+        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+        strftime(format, now.unwrap_or_else(clock))
     });
 }
 

@@ -17,11 +17,61 @@ pub enum GenerationPrompt {
     Omit,
 }
 
+/// The chat templates of a model, as its files have them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sources {
+    /// The one for every conversation.
+    pub default: Option<String>,
+    /// Another one for conversations with tools.
+    pub tool_use: Option<String>,
+}
+
+/// What a template is given beside the conversation.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Given {
+    /// The tokens that it may name, such as `bos_token` → `<s>`.
+    pub tokens: Vec<(&'static str, String)>,
+    /// What `strftime_now` takes for now, in seconds since 1970; without it the clock is asked.
+    pub now: Option<i64>,
+}
+
+/// The chat templates of a model, ready to render.
+#[derive(Debug)]
+pub(super) struct Templates {
+    sources: Sources,
+    given: Given,
+    default: Option<Template>,
+    tool_use: Option<Template>,
+}
+
+impl Templates {
+    pub fn new(sources: Sources, given: Given) -> Result<Self> {
+        let compiled = |source: &Option<String>| {
+            source.as_deref().map(|source| Template::new(source, given.clone())).transpose()
+        };
+        let (default, tool_use) = (compiled(&sources.default)?, compiled(&sources.tool_use)?);
+        Ok(Self { sources, given, default, tool_use })
+    }
+
+    /// The same templates at another time.
+    pub fn at_time(&self, now: i64) -> Result<Self> {
+        Self::new(self.sources.clone(), Given { now: Some(now), ..self.given.clone() })
+    }
+
+    /// The template for a conversation with these tools.
+    pub fn pick(&self, tools: &Value) -> Option<&Template> {
+        match &self.tool_use {
+            Some(template) if !tools.is_none() => Some(template),
+            _ => self.default.as_ref(),
+        }
+    }
+}
+
 /// A chat template in Jinja, ready to render.
 #[derive(Debug)]
 pub(super) struct Template {
     env: Environment<'static>,
-    tokens: Vec<(String, String)>,
+    tokens: Vec<(&'static str, String)>,
 }
 
 const NAME: &str = "chat template";
@@ -30,21 +80,20 @@ const NAME: &str = "chat template";
 const FUEL: u64 = 50_000_000;
 
 impl Template {
-    /// Compiles `source`; `tokens` are what it may name, such as `bos_token` → `<s>`.
-    pub fn new(source: &str, tokens: Vec<(String, String)>) -> Result<Self> {
+    pub fn new(source: &str, given: Given) -> Result<Self> {
         let mut env = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         env.set_syntax(syntax.map_err(failed)?);
         env.set_auto_escape_callback(|_| AutoEscape::None);
         env.set_fuel(Some(FUEL));
-        python::install(&mut env);
+        python::install(&mut env, given.now);
         env.add_template_owned(NAME, without_generation_tags(source)).map_err(failed)?;
-        Ok(Self { env, tokens })
+        Ok(Self { env, tokens: given.tokens })
     }
 
     /// The text of `messages`.
     pub fn render(&self, messages: &[Value], tools: &Value, prompt: GenerationPrompt) -> Result<String> {
-        let tokens = self.tokens.iter().map(|(name, token)| (name.as_str(), Value::from(token)));
+        let tokens = self.tokens.iter().map(|(name, token)| (*name, Value::from(token)));
         let context = [
             ("messages", Value::from(messages)),
             ("tools", tools.clone()),
@@ -190,7 +239,7 @@ mod tests {
     fn render(source: &str) -> Result<String> {
         let conversation = Conversation::new(&[Message::user(" a <b> "), Message::assistant("c")], None)?;
         let (messages, tools) = conversation.values();
-        Template::new(source, vec![("bos_token".into(), "<s>".into())])?.render(
+        Template::new(source, Given { tokens: vec![("bos_token", "<s>".into())], now: None })?.render(
             &messages,
             &tools,
             GenerationPrompt::Omit,

@@ -2,32 +2,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::quantized::gguf_file::Value;
 use rayon::prelude::*;
-use tokenizers::{
-    AddedVocabulary, Model, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizedString,
-    PreTokenizer,
-};
 
-use super::template::{Conversation, GenerationPrompt, Template};
-use super::{Message, folder, gguf};
+use super::core::{Core, Parts, broken};
+use super::template::{Conversation, GenerationPrompt, Given, Sources, Template, Templates};
+use super::words::Special;
+use super::{Message, NamedTemplate, folder, gguf};
 use crate::error::{Error, Result};
-
-/// Special tokens that end an assistant's turn in the families that are in use; a model stops at
-/// those that its vocabulary has.
-const TURN_ENDS: [&str; 7] = [
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<end_of_turn>",
-    "<|end|>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-];
 
 /// A model's tokenizer and its chat template. Cheap to clone.
 ///
@@ -43,45 +28,14 @@ const TURN_ENDS: [&str; 7] = [
 #[derive(Clone)]
 pub struct Tokenizer {
     pub(super) core: Arc<Core>,
-    template: Option<Arc<Template>>,
-}
-
-/// What the readers of files find.
-pub(super) struct Parts {
-    pub inner: tokenizers::Tokenizer,
-    pub bos: Option<u32>,
-    pub eos: Option<u32>,
-    pub pad: Option<u32>,
-    pub adds_bos: bool,
-    pub stops: Vec<u32>,
-    pub template: Option<String>,
-}
-
-pub(super) struct Core {
-    inner: tokenizers::Tokenizer,
-    /// The added tokens of `inner`, of which the special ones are taken for ordinary text.
-    plain: AddedVocabulary,
-    /// The strings that are special tokens.
-    pub specials: Vec<String>,
-    bos: Option<u32>,
-    eos: Option<u32>,
-    pad: Option<u32>,
-    adds_bos: bool,
-    pub stops: Vec<u32>,
-}
-
-/// A token and the bytes of the text that it stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Token {
-    pub id: u32,
-    pub range: Range<usize>,
+    pub(super) templates: Option<Arc<Templates>>,
 }
 
 impl Tokenizer {
     /// The tokenizer inside a GGUF file, out of the file's metadata.
     ///
-    /// Byte-level BPE only (`tokenizer.ggml.model` = "gpt2"), cut into words as GPT-2, SmolLM,
-    /// Llama 3 or Qwen 2 do (`tokenizer.ggml.pre`).
+    /// Byte-level BPE (`tokenizer.ggml.model` = "gpt2"), cut into words as GPT-2, SmolLM, Llama 3 or
+    /// Qwen 2 do (`tokenizer.ggml.pre`), and the BPE of SentencePiece ("llama").
     ///
     /// # Errors
     /// Another kind of tokenizer, an unknown way to cut words (the error lists the known ones), a
@@ -91,21 +45,28 @@ impl Tokenizer {
         Self::new(gguf::read(metadata)?)
     }
 
-    /// The tokenizer in a Hugging Face folder: `tokenizer.json`, `tokenizer_config.json`, and
-    /// `chat_template.jinja` where the template is a file of its own.
+    /// The tokenizer in a Hugging Face folder: `tokenizer.json`, or else SentencePiece's
+    /// `tokenizer.model`; the roles of its tokens in `tokenizer_config.json`.
+    ///
+    /// The chat template is the first of `chat_template.jinja`, `chat_template.json` and the one in
+    /// `tokenizer_config.json`. Where there is another one named `tool_use` (in the list of
+    /// `tokenizer_config.json`, or in `additional_chat_templates/`), conversations with tools take it.
     ///
     /// # Errors
-    /// No `tokenizer.json`; a file that is not JSON, with its line; a template with a syntax error.
+    /// No tokenizer; a file that is not JSON, with its line; a SentencePiece model that is broken, of
+    /// another kind than Unigram or BPE, or too large; a template with a syntax error.
     pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         folder::read(folder).and_then(Self::new).map_err(|error| error.path(folder))
     }
 
     fn new(mut parts: Parts) -> Result<Self> {
-        let template = parts.template.take();
-        let core = Arc::new(Core::new(parts));
-        let new = Self { core, template: None };
-        template.map_or(Ok(new.clone()), |source| new.with_template(&source))
+        let sources = std::mem::take(&mut parts.templates);
+        let new = Self { core: Arc::new(Core::new(parts)), templates: None };
+        if sources.default.is_none() && sources.tool_use.is_none() {
+            return Ok(new);
+        }
+        new.with_templates(sources, Vec::new())
     }
 
     /// The same tokenizer with another chat template, written in Jinja.
@@ -123,12 +84,68 @@ impl Tokenizer {
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn with_template(&self, source: &str) -> Result<Self> {
-        let core = &self.core;
-        let named = [("bos_token", core.bos), ("eos_token", core.eos), ("pad_token", core.pad)];
-        let named =
-            named.into_iter().filter_map(|(name, id)| Some((name.to_string(), core.inner.id_to_token(id?)?)));
-        let template = Template::new(source, named.collect())?;
-        Ok(Self { core: self.core.clone(), template: Some(Arc::new(template)) })
+        let sources = Sources { default: Some(source.to_string()), tool_use: None };
+        self.with_templates(sources, Vec::new())
+    }
+
+    /// The same tokenizer with a chat template of ours, for a model that has none.
+    ///
+    /// # Errors
+    /// A vocabulary without the special tokens that the template is made of.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let tokenizer = lorascope::text::Tokenizer::from_folder("models/base")?;
+    /// use lorascope::text::{GenerationPrompt, Message, NamedTemplate};
+    ///
+    /// let tokenizer = tokenizer.with_named_template(NamedTemplate::Alpaca)?;
+    /// let text = tokenizer.render(&[Message::user("3 + 5?")], None, GenerationPrompt::Add)?;
+    /// assert_eq!(text, "### Instruction:\n3 + 5?\n\n### Response:\n");
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn with_named_template(&self, template: NamedTemplate) -> Result<Self> {
+        template.check(&self.core)?;
+        let (core, tokens) = match template.token_ids() {
+            None => (self.core.clone(), Vec::new()),
+            Some(ids) => {
+                let (core, names) = self.core.with_specials(ids)?;
+                let [user, assistant] = names;
+                (Arc::new(core), vec![("user_token", user), ("assistant_token", assistant)])
+            }
+        };
+        let sources = Sources { default: Some(template.source()), tool_use: None };
+        Self { core, templates: None }.with_templates(sources, tokens)
+    }
+
+    fn with_templates(&self, sources: Sources, mut tokens: Vec<(&'static str, String)>) -> Result<Self> {
+        let named = self.core.named;
+        let named = [
+            ("bos_token", named.bos),
+            ("eos_token", named.eos),
+            ("pad_token", named.pad),
+            ("unk_token", named.unk),
+        ];
+        let name = |id: Option<u32>| self.core.inner.id_to_token(id?);
+        tokens.extend(named.into_iter().filter_map(|(role, id)| Some((role, name(id)?))));
+        let templates = Templates::new(sources, Given { tokens, now: None })?;
+        Ok(Self { core: self.core.clone(), templates: Some(Arc::new(templates)) })
+    }
+
+    /// The same tokenizer at another time, in seconds since 1970: a template that writes today's
+    /// date (`strftime_now`, here in UTC) then gives the same tokens tomorrow.
+    ///
+    /// # Errors
+    /// None where the tokenizer could be made.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let tokenizer = lorascope::text::Tokenizer::from_folder("models/llama-3.2")?;
+    /// let tokenizer = tokenizer.at_time(1_721_952_000)?; // 26 Jul 2024
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn at_time(&self, seconds: i64) -> Result<Self> {
+        let templates = self.templates.as_ref().map(|templates| templates.at_time(seconds)).transpose()?;
+        Ok(Self { core: self.core.clone(), templates: templates.map(Arc::new) })
     }
 
     /// The ids of a text as Hugging Face's `tokenizer(text)` gives them: special tokens in the text
@@ -138,8 +155,8 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer's own, such as a text that no token fits.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let mut ids = ids(self.core.tokens(text)?);
-        if let Some(bos) = self.core.bos.filter(|bos| self.core.adds_bos && ids.first() != Some(bos)) {
+        let mut ids = self.core.ids(text, Special::Token)?;
+        if let Some(bos) = self.core.named.bos.filter(|bos| self.core.adds_bos && ids.first() != Some(bos)) {
             ids.insert(0, bos);
         }
         Ok(ids)
@@ -151,7 +168,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(ids(self.core.plain_tokens(text)?))
+        self.core.ids(text, Special::Text)
     }
 
     /// The text of some ids, special tokens included. Bytes that are no UTF-8, such as half a
@@ -169,7 +186,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn count<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<usize>> {
-        texts.par_iter().map(|text| Ok(self.core.plain_tokens(text.as_ref())?.len())).collect()
+        texts.par_iter().map(|text| Ok(self.core.ids(text.as_ref(), Special::Text)?.len())).collect()
     }
 
     /// The text of a conversation, as the model's chat template writes it. `tools` is a JSON array.
@@ -184,19 +201,27 @@ impl Tokenizer {
         prompt: GenerationPrompt,
     ) -> Result<String> {
         let (messages, tools) = Conversation::new(messages, tools)?.values();
-        self.template()?.render(&messages, &tools, prompt)
+        self.template(&tools)?.render(&messages, &tools, prompt)
     }
 
-    pub(super) fn template(&self) -> Result<&Template> {
-        self.template.as_deref().ok_or_else(|| {
-            Error::state("this tokenizer has no chat template")
-                .help("give it one with Tokenizer::with_template, or train a base model on plain text")
+    /// The template for conversations with these tools.
+    pub(super) fn template(&self, tools: &minijinja::Value) -> Result<&Template> {
+        self.templates.as_ref().and_then(|templates| templates.pick(tools)).ok_or_else(|| {
+            Error::state("this tokenizer has no chat template").help(
+                "give it one with Tokenizer::with_template or with_named_template, or train a base model on \
+                 plain text",
+            )
         })
+    }
+
+    /// Whether it has a chat template.
+    pub fn has_template(&self) -> bool {
+        self.templates.is_some()
     }
 
     /// The number of tokens, special ones included.
     pub fn vocabulary_size(&self) -> usize {
-        self.core.inner.get_vocab_size(true)
+        self.core.vocabulary_size()
     }
 
     /// The id of a token, by its exact name.
@@ -206,12 +231,12 @@ impl Tokenizer {
 
     /// The token that begins a text.
     pub fn bos(&self) -> Option<u32> {
-        self.core.bos
+        self.core.named.bos
     }
 
     /// The token that ends a text.
     pub fn eos(&self) -> Option<u32> {
-        self.core.eos
+        self.core.named.eos
     }
 
     /// The tokens at which generation stops: `eos`, and the ends of a turn that the model's files
@@ -230,85 +255,4 @@ impl fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokenizer").field("vocabulary_size", &self.vocabulary_size()).finish_non_exhaustive()
     }
-}
-
-impl Parts {
-    /// Asks the tokenizer itself whether it puts `bos` in front.
-    pub fn find_adds_bos(mut self) -> Self {
-        let begins_with = |bos| match self.inner.encode("a", true) {
-            Ok(encoding) => encoding.get_ids().len() > 1 && encoding.get_ids()[0] == bos,
-            Err(_) => false,
-        };
-        self.adds_bos = self.bos.is_some_and(begins_with);
-        self
-    }
-}
-
-impl Core {
-    fn new(parts: Parts) -> Self {
-        let Parts { inner, bos, eos, pad, adds_bos, mut stops, template: _ } = parts;
-        let mut plain = inner.get_added_vocabulary().clone();
-        plain.set_encode_special_tokens(true);
-        let added = inner.get_added_vocabulary().get_added_tokens_decoder().values();
-        let mut specials: Vec<String> = added.filter(|t| t.special).map(|t| t.content.clone()).collect();
-        specials.sort_unstable();
-
-        let special = |name: &&str| specials.iter().any(|s| s == *name);
-        stops.extend(eos);
-        stops
-            .extend(TURN_ENDS.iter().filter(|name| special(name)).filter_map(|name| inner.token_to_id(name)));
-        stops.sort_unstable();
-        stops.dedup();
-        Self { inner, plain, specials, bos, eos, pad, adds_bos, stops }
-    }
-
-    /// The tokens of a text, special ones recognised.
-    pub fn tokens(&self, text: &str) -> Result<Vec<Token>> {
-        self.tokens_after(self.inner.get_added_vocabulary(), text)
-    }
-
-    /// The tokens of a text in which nothing is special.
-    pub fn plain_tokens(&self, text: &str) -> Result<Vec<Token>> {
-        self.tokens_after(&self.plain, text)
-    }
-
-    /// The stages of `tokenizers`, called one by one: so that both ways to see special tokens share
-    /// one vocabulary in memory, and no truncation or padding from a `tokenizer.json` comes in.
-    fn tokens_after(&self, added: &AddedVocabulary, text: &str) -> Result<Vec<Token>> {
-        let mut words: PreTokenizedString = added.extract_and_normalize(self.inner.get_normalizer(), text);
-        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
-            pre_tokenizer.pre_tokenize(&mut words).map_err(broken)?;
-        }
-        self.inner.get_model().tokenize_in_pretokenized(&mut words, None).map_err(broken)?;
-        let encoding = words.into_encoding(None, 0, OffsetType::Byte).map_err(broken)?;
-        let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
-        Ok(tokens.map(|(&id, &(start, end))| Token { id, range: start..end }).collect())
-    }
-
-    /// Cuts a text at its added tokens: the bytes of each piece, and its id where it is a token.
-    pub fn pieces(&self, text: &str) -> Vec<(Range<usize>, Option<u32>)> {
-        let added = self.inner.get_added_vocabulary();
-        let cut = added.extract_and_normalize(None::<&NormalizerWrapper>, text);
-        let splits = cut.get_splits(OffsetReferential::Original, OffsetType::Byte);
-        let id = |tokens: &Option<Vec<tokenizers::Token>>| tokens.as_ref()?.first().map(|token| token.id);
-        splits.into_iter().map(|(_, (start, end), tokens)| (start..end, id(tokens))).collect()
-    }
-
-    /// Whether a token is special, rather than a word that was added to the vocabulary.
-    pub fn is_special(&self, id: u32) -> bool {
-        self.inner
-            .get_added_vocabulary()
-            .get_added_tokens_decoder()
-            .get(&id)
-            .is_some_and(|token| token.special)
-    }
-}
-
-pub(super) fn ids(tokens: Vec<Token>) -> Vec<u32> {
-    tokens.into_iter().map(|token| token.id).collect()
-}
-
-/// An error of the tokenizer library.
-pub(super) fn broken(error: impl fmt::Display) -> Error {
-    Error::format(format!("the tokenizer: {error}"))
 }

@@ -248,7 +248,7 @@ mod tests {
             (r#"{"conversations": [{"id": "1", "messages": []}]}"#, "conversations at 19"),
             ("{\n\"messages\": [\n{\"role\": \"user\", \"content\": \"a\"}]}", "Values"),
             ("{\n\"instruction\": \"a\",\n\"parts\": [{\"b\": 1}]}", "Values"),
-            ("{\n\"meta\": {},\n\"parts\": [{\"b\": 1}]}", "parts at 23"),
+            ("{\n\"meta\": {},\n\"parts\": [{\"b\": 1}]}", "parts at 24"),
             (r#"{"meta": {}, "parts": [{"b": 1}]}"#, "Lines"),
             (r#"{"data": []}"#, "data at 9"),
             (r#"{"data": [1]}"#, "Lines"),
