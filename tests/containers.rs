@@ -110,7 +110,12 @@ fn every_container_gives_the_rows_back() {
                 let written = data.overwrite(&path, schema).unwrap();
                 assert_eq!(written.bytes, std::fs::metadata(&path).unwrap().len());
                 let again = Dataset::open(&path).unwrap();
-                assert_eq!((again.len(), again.rejected().unwrap()), (data.len(), 0), "{name} {:?}", whats(&again));
+                assert_eq!(
+                    (again.len(), again.rejected().unwrap()),
+                    (data.len(), 0),
+                    "{name} {:?}",
+                    whats(&again)
+                );
                 assert!(values(&again, &files, schema) == expected, "{schema} as {name}");
             }
         }
@@ -321,7 +326,8 @@ fn parquet_of_other_shapes() {
     .into_struct("messages".into())
     .into_series();
     // Each row has two of the turns.
-    let messages = Series::new("messages".into(), vec![turns.slice(0, 2).unwrap(), turns.slice(2, 2).unwrap()]);
+    let messages =
+        Series::new("messages".into(), vec![turns.slice(0, 2).unwrap(), turns.slice(2, 2).unwrap()]);
     let mut frame = DataFrame::new(
         2,
         vec![
