@@ -72,8 +72,8 @@ fn main() -> Result<()> {
     };
 
     let encode = || texts.par_iter().map(|text| Ok(tokenizer.encode(text)?.len())).sum::<Result<usize>>();
-    let all = Trained::Assistant;
-    let lengths = || conversations.par_iter().map(|c| Ok(tokenizer.lengths(c, None, all)?.tokens)).sum();
+    let trained = Trained::Assistant;
+    let lengths = || conversations.par_iter().map(|c| Ok(tokenizer.lengths(c, None, trained)?.tokens)).sum();
     let examples = || conversations.par_iter().map(|c| Ok(tokenizer.example(c, None)?.len())).sum();
     let mut seconds = [const { Vec::new() }; 4];
     for _ in 0..TURNS {
@@ -94,6 +94,9 @@ fn main() -> Result<()> {
         seconds.sort_by(f64::total_cmp);
         println!("{name:<36} {:.3} s, best {:.3} s", seconds[TURNS / 2], seconds[0]);
     }
+    let long: Vec<Message> = conversations.iter().flatten().take(330).cloned().collect();
+    let (one, tokens) = timed(|| Ok(tokenizer.lengths(&long, None, Trained::Assistant)?.tokens))?;
+    println!("one row of 330 turns, {tokens} tokens     {one:.3} s");
     if let [texts, lengths, _, peer] = seconds.each_ref().map(|seconds| seconds.get(TURNS / 2))
         && let (Some(texts), Some(lengths), Some(peer)) = (texts, lengths, peer)
     {
