@@ -79,7 +79,7 @@ bench: model $(CACHE)/models/smollm2-hf/config.json
 	LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug \
 	$(GOLDEN)/python benches/compare.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug/lorascope \
 	    $(MODEL) $(CACHE)/models/smollm2-hf
-	$(CARGO) bench --locked $(FEATURES) --profile dev
+	LORASCOPE_PEER=$(GOLDEN)/python $(CARGO) bench --locked $(FEATURES) --profile dev
 	$(GOLDEN)/python benches/peers/torch_spectra.py
 
 $(CACHE)/models/smollm2-hf/config.json: $(CACHE)/golden-venv/installed | model
