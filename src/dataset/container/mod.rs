@@ -454,8 +454,8 @@ mod tests {
         let csv = format!("a,b\n1,2\n\"{long}\",1\n3,4\n");
         assert_eq!(read(&csv, 2 * BLOCK), (vec![2, 4], large(3)));
         let csv = format!("a,b\n1,2\n\"open,1\n{}", "3,4\n".repeat(BLOCK));
-        let (lines, faults) = read(&csv, 2 * BLOCK);
-        assert_eq!((lines.len(), faults), (BLOCK + 1, vec![(3, ProblemKind::WrongCells)]));
+        let (rows, faults) = read(&csv, 2 * BLOCK);
+        assert_eq!((rows.len(), faults), (BLOCK + 1, vec![(3, ProblemKind::WrongCells)]));
         let csv = format!("a,b\n1,2\n{long},1\n3,4\n");
         assert_eq!(read(&csv, 2 * BLOCK), (vec![2, 4], large(3)));
         assert_eq!(read(&lines, LARGEST), (vec![1, 2, 3], vec![]));
