@@ -447,6 +447,7 @@ mod tests {
         let large = |line| vec![(line, ProblemKind::TooLarge)];
         let lines = format!("{{\"a\": 1}}\n{{\"a\": \"{long}\"}}\n{{\"a\": 2}}\n");
         assert_eq!(read(&lines, 2 * BLOCK), (vec![1, 3], large(2)));
+        assert_eq!(read(&lines, LARGEST), (vec![1, 2, 3], vec![]));
         let array = format!("[{{\"a\": 1}},\n{{\"a\": \"{long}\", \"b\": [\n]}},\n{{\"a\": 2}}]\n");
         assert_eq!(read(&array, 2 * BLOCK), (vec![1, 4], large(2)));
         let values = format!("{{\n\"a\": 1}}\n{{\"a\": \"{long}\",\n\"b\": [\n]}} {{\"a\": 2}}");
@@ -458,7 +459,6 @@ mod tests {
         assert_eq!((lines.len(), faults), (BLOCK + 1, vec![(3, ProblemKind::WrongCells)]));
         let csv = format!("a,b\n1,2\n{long},1\n3,4\n");
         assert_eq!(read(&csv, 2 * BLOCK), (vec![2, 4], large(3)));
-        assert_eq!(read(&lines, LARGEST), (vec![1, 2, 3], vec![]));
     }
 
     #[test]
@@ -505,20 +505,5 @@ mod tests {
         let blocks = Blocks::open(&path).unwrap();
         assert_eq!(blocks.container().to_string(), "JSON object with the rows under `data`");
         assert_eq!(blocks.progress(), (32, 32));
-    }
-}
-
-#[cfg(test)]
-mod speed {
-    #[test]
-    fn speed() {
-        let Ok(path) = std::env::var("SPEED") else { return };
-        for _ in 0..3 {
-            let begun = std::time::Instant::now();
-            let blocks = super::Blocks::open(std::path::Path::new(&path)).unwrap();
-            let name = blocks.container().to_string();
-            let records: usize = blocks.map(|b| b.unwrap().records.len()).sum();
-            eprintln!("{path} {name}: {records} records in {:?}", begun.elapsed());
-        }
     }
 }
