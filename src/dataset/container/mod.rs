@@ -21,6 +21,7 @@ pub(super) use form::{Container, Form, Packing};
 pub(super) use json::{Keys, items as elements};
 use json::{Scan, Tail};
 use look::Look;
+pub(super) use parquet::JSON as PARQUET_JSON;
 use source::Source;
 
 /// Bytes of a block: small enough that a few of them in flight cost little memory.
