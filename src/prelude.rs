@@ -2,7 +2,7 @@
 //!
 //! No name of it stands for a `Result`, an `Error` or a schema, so polars' prelude fits beside it.
 
-pub use crate::dataset::{Dataset, RowSchema};
+pub use crate::dataset::{Dataset, Fix, Join, Map, Order, ReadOptions, RowSchema, WriteOptions};
 pub use crate::display::{EvcxrDisplay, Table, Text};
 pub use crate::lora::{Adapters, LoraConfig};
 pub use crate::model::{GenerateConfig, Model};

@@ -25,20 +25,27 @@ fn generate_report_convert() {
     assert_eq!(made.status.code(), Some(0), "{}", err(&made));
     assert!(out(&made).starts_with("2,000 rows, "), "{}", out(&made));
 
-    let report = out(&run(&["report", "rows.jsonl"]));
+    let reported = run(&["report", "rows.jsonl"]);
+    assert_eq!(reported.status.code(), Some(1), "a record was rejected");
+    assert!(err(&reported).starts_with("1 records were rejected\n"), "{}", err(&reported));
+    let report = out(&reported);
     assert!(report.starts_with("1,999 rows · 1 rejected · "), "{report}");
     let converted = run(&["convert", "rows.jsonl", "talk.json", "--to", "sharegpt"]);
     assert!(
-        out(&converted).contains("written to talk.json\nleft out: 1 rejected records"),
+        out(&converted)
+            .contains("written to talk.json\nrejected: 1 records\n  rows.jsonl, line 1778: broken JSON: "),
         "{}",
         out(&converted)
     );
-    let report = out(&run(&["report", "talk.json"]));
+    assert_eq!(converted.status.code(), Some(1));
+    let reported = run(&["report", "talk.json"]);
+    assert_eq!(reported.status.code(), Some(0), "{}", err(&reported));
+    let report = out(&reported);
     assert!(report.starts_with("1,999 rows · 0 rejected · "), "{report}");
     assert!(report.contains("rows of sharegpt"), "{report}");
 
     let refused = run(&["convert", "rows.jsonl", "talk.json", "--to", "openai"]);
-    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(refused.status.code(), Some(2));
     assert_eq!(
         err(&refused),
         "lorascope: talk.json: the file exists; choose another name, or say overwrite\n"
@@ -57,7 +64,7 @@ fn generate_report_convert() {
 }
 
 #[test]
-fn wrong_usage_ends_with_2_and_failures_with_1() {
+fn wrong_usage_and_failures_end_with_2() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| lorascope(folder.path(), arguments);
     let unknown = run(&["convert", "a.jsonl", "b.jsonl", "--to", "csv"]);
@@ -66,8 +73,8 @@ fn wrong_usage_ends_with_2_and_failures_with_1() {
     assert_eq!(run(&["generate", "--rows", "0", "a.jsonl"]).status.code(), Some(2));
     assert_eq!(run(&[]).status.code(), Some(2));
     let missing = run(&["report", "none.jsonl"]);
-    assert_eq!(missing.status.code(), Some(1));
-    assert_eq!(err(&missing), "lorascope: none.jsonl: no such file or folder\n");
+    assert_eq!(missing.status.code(), Some(2));
+    assert_eq!(err(&missing), "lorascope: none.jsonl: no such file or folder; its folder is empty\n");
     std::fs::write(folder.path().join("a.jsonl"), "{\"instruction\": \"q\", \"output\": \"a\"}").unwrap();
     let model = run(&["report", "a.jsonl", "--model", "none.gguf"]);
     assert_eq!(
@@ -76,6 +83,71 @@ fn wrong_usage_ends_with_2_and_failures_with_1() {
     );
     std::fs::write(folder.path().join("wrong.gguf"), "GGUX, not a model").unwrap();
     let model = run(&["report", "a.jsonl", "--model", "wrong.gguf"]);
-    assert_eq!(model.status.code(), Some(1));
+    assert_eq!(model.status.code(), Some(2));
     assert!(err(&model).starts_with("lorascope: wrong.gguf: "), "{}", err(&model));
+}
+
+#[test]
+fn reports_as_json_and_as_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| lorascope(folder.path(), arguments);
+    run(&["generate", "--rows", "300", "rows.jsonl"]);
+    let json: serde_json::Value =
+        serde_json::from_str(&out(&run(&["report", "rows.jsonl", "--json"]))).unwrap();
+    assert_eq!((json["rows"].as_u64(), json["rejected"].as_u64()), (Some(300), Some(0)));
+    let page = run(&["report", "rows.jsonl", "--html", "report.html"]);
+    assert_eq!((page.status.code(), out(&page).as_str()), (Some(0), ""));
+    let html = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert!(html.contains("<svg") && html.contains("300"));
+    assert_eq!(run(&["report", "rows.jsonl", "--html", "report.html"]).status.code(), Some(2));
+    assert_eq!(run(&["report", "rows.jsonl", "--html", "report.html", "--overwrite"]).status.code(), Some(0));
+}
+
+#[test]
+fn conversions_from_any_container_to_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| lorascope(folder.path(), arguments);
+    run(&["generate", "--rows", "3000", "--seed", "3", "rows.jsonl"]);
+    let steps = ["a.csv.gz", "b.parquet", "c.json.zst", "d.tsv", "e.jsonl"];
+    let mut from = "rows.jsonl";
+    for to in steps {
+        let done = run(&["convert", from, to, "--to", "sharegpt"]);
+        assert_eq!(done.status.code(), Some(0), "{to}: {}", err(&done));
+        from = to;
+    }
+    assert_eq!(run(&["convert", "e.jsonl", "f.jsonl", "--to", "alpaca"]).status.code(), Some(0));
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let rows = |name: &str| -> Vec<serde_json::Value> {
+        read(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    assert_eq!(rows("f.jsonl"), rows("rows.jsonl"));
+
+    // Faults in the middle move the rows after them up, in every block alike.
+    let mut faulty: Vec<String> = (0..60_000)
+        .map(|i| format!("{{\"instruction\": \"question {i}\", \"output\": \"{}\"}}", "answer ".repeat(20)))
+        .collect();
+    for i in (0..60_000).step_by(7_919) {
+        faulty[i] = "{\"instruction\": ".into();
+    }
+    std::fs::write(folder.path().join("faulty.jsonl"), faulty.join("\n")).unwrap();
+    let done = run(&["convert", "faulty.jsonl", "whole.jsonl", "--to", "sharegpt"]);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(out(&done).contains("rejected: 8 records"), "{}", out(&done));
+    let ids: Vec<String> = rows("whole.jsonl").iter().map(|row| row["id"].as_str().unwrap().into()).collect();
+    assert_eq!(ids, (1..=59_992).map(|n| format!("row-{n}")).collect::<Vec<_>>());
+    assert_eq!(
+        run(&["convert", "faulty.jsonl", "strict.jsonl", "--to", "sharegpt", "--strict"]).status.code(),
+        Some(2)
+    );
+    assert!(!folder.path().join("strict.jsonl").exists());
+    // Two answers in a row fit no pair.
+    let odd = r#"{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}, {"from": "gpt", "value": "b"}]}"#;
+    std::fs::write(folder.path().join("odd.jsonl"), format!("{odd}\n{}\n", faulty[1])).unwrap();
+    let refused = run(&["convert", "odd.jsonl", "pairs.jsonl", "--to", "alpaca"]);
+    assert!(refused.status.code() == Some(2) && err(&refused).contains("--leave-out"), "{}", err(&refused));
+    let left = run(&["convert", "odd.jsonl", "pairs.jsonl", "--to", "alpaca", "--leave-out"]);
+    assert_eq!((left.status.code(), rows("pairs.jsonl").len()), (Some(0), 1), "{}", err(&left));
+    let fixed =
+        run(&["convert", "odd.jsonl", "fixed.jsonl", "--to", "alpaca", "--fix", "merge-same-role,trim"]);
+    assert_eq!((fixed.status.code(), rows("fixed.jsonl").len()), (Some(0), 2), "{}", err(&fixed));
 }

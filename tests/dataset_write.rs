@@ -5,9 +5,11 @@ mod files;
 
 use files::{Files, HOSTILE, MIXED, message};
 use lorascope::dataset::generate::Generate;
-use lorascope::dataset::{Dataset, RowSchema};
+use lorascope::dataset::{Dataset, Layout, RowSchema, WriteOptions};
 use lorascope::display::Show;
 use proptest::prelude::*;
+
+const LAYOUT: &str = "how the row was laid out: order and names of keys, names of roles, forms of values";
 
 #[test]
 fn writing_every_schema() {
@@ -25,27 +27,40 @@ fn writing_every_schema() {
          {\"from\":\"human\",\"value\":\"Add.\\n1 and 2\"},{\"from\":\"assistant\",\"value\":\"3\"}]}\n"
     );
     assert_eq!((written.rows, written.bytes), (2, text.len() as u64));
-    assert_eq!(written.lost, [("keys that no schema knows".to_string(), 1)].into());
-    assert!(written.to_string().ends_with("left out: keys that no schema knows, in 1 rows"), "{written}");
+    let lost = [LAYOUT, "keys that no schema knows", "where the input begins"];
+    assert_eq!(written.lost, lost.map(|what| (what.to_string(), 1)).into());
+    assert_eq!(head.losses(RowSchema::BelleChat).unwrap().lost, written.lost);
+    assert!(written.to_string().contains("left out: keys that no schema knows, in 1 rows"), "{written}");
     head.write(files.path("alpaca.json"), RowSchema::Alpaca).unwrap();
     assert_eq!(
         read("alpaca.json"),
         "[\n{\"instruction\":\"3 + 4 = ?\",\"input\":\"\",\"output\":\"7\"},\n\
-         {\"system\":\"Be brief.\",\"instruction\":\"Add.\",\"input\":\"1 and 2\",\"output\":\"3\"}\n]\n"
+         {\"instruction\":\"Add.\",\"input\":\"1 and 2\",\"output\":\"3\",\"system\":\"Be brief.\",\
+         \"source\":\"book\"}\n]\n",
+        "as it was read"
     );
+    let plain = WriteOptions { layout: Layout::Schema, ..Default::default() };
+    let written = head.write_with(files.path("plain.jsonl"), RowSchema::Alpaca, &plain).unwrap();
+    assert_eq!(
+        read("plain.jsonl"),
+        "{\"instruction\":\"3 + 4 = ?\",\"input\":\"\",\"output\":\"7\"}\n\
+         {\"system\":\"Be brief.\",\"instruction\":\"Add.\",\"input\":\"1 and 2\",\"output\":\"3\"}\n"
+    );
+    assert_eq!(written.lost, [LAYOUT, "keys that no schema knows"].map(|what| (what.to_string(), 1)).into());
     data.slice(4, 1).unwrap().write(files.path("openai.jsonl"), RowSchema::OpenAi).unwrap();
     assert_eq!(
         read("openai.jsonl"),
-        "{\"messages\":[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"u\",\
-         \"name\":\"Ann\"},{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"1\"}]},\
+        "{\"messages\":[{\"role\":\"developer\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"u\",\
+         \"name\":\"Ann\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\": \"1\"}]},\
          {\"role\":\"tool\",\"content\":\"\"},{\"role\":\"assistant\",\"content\":\"done\",\"weight\":0.5}],\
-         \"tools\":[{\"name\":\"t\"}]}\n"
+         \"tools\":[{\"name\": \"t\"}]}\n"
     );
     let error = data.write(files.path("no.json"), RowSchema::Alpaca).unwrap_err();
     assert_eq!(
         message(&error, &files),
         "mixed.jsonl, line 6: alpaca holds pairs of user and assistant, and row row-6 has the turns user, \
-         assistant, tool, assistant; write sharegpt or openai, or filter such rows out"
+         assistant (without a text), tool (without a text), assistant; 1 of 6 rows do not fit: choose another \
+         schema, or leave them out with WriteOptions { misfits: Misfits::LeaveOut, .. }"
     );
     let error = data.write(files.path("rows.txt"), RowSchema::OpenAi).unwrap_err();
     assert_eq!(
@@ -69,7 +84,7 @@ fn writing_every_schema() {
     left.sort();
     assert_eq!(
         left,
-        ["alpaca.json", "belle.jsonl", "mixed.jsonl", "new", "openai.jsonl"],
+        ["alpaca.json", "belle.jsonl", "mixed.jsonl", "new", "openai.jsonl", "plain.jsonl"],
         "no temporary file stays"
     );
     data.slice(0, 0).unwrap().write(files.path("none.json"), RowSchema::OpenAi).unwrap();

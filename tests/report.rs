@@ -4,7 +4,7 @@
 mod files;
 
 use files::{Files, HOSTILE, MIXED, message, schools};
-use lorascope::dataset::{Dataset, Report, ReportConfig, Unit, language};
+use lorascope::dataset::{Dataset, Lengths, Report, ReportConfig, Unit, language};
 use lorascope::display::Show;
 use lorascope::text::Tokenizer;
 
@@ -264,4 +264,39 @@ fn languages() {
     }
     // Only the beginning counts, and its length costs nothing.
     assert_eq!(language::of(&("一".repeat(400) + &"word ".repeat(1_000_000))), "zh");
+}
+
+#[test]
+fn preferences_labels_and_plain_texts() {
+    let files = Files::new();
+    let long = "The quick brown fox jumps over the lazy dog and runs away from all of its friends.";
+    let rows = [
+        serde_json::json!({"prompt": "Which is larger, 3 or 5?", "chosen": "It is 5.", "rejected": "<b>It is 3, I think.</b>"}),
+        serde_json::json!({"prompt": "Which is larger, 3 or 5?", "completion": "It is 3.", "label": false}),
+        serde_json::json!({"text": long}),
+        serde_json::json!({"text": format!("{long} Good.")}),
+    ];
+    let rows: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let data = Dataset::open(files.put("kinds.jsonl", rows)).unwrap();
+    let report = data.report().unwrap();
+    assert_eq!((report.rows, report.rejected), (4, 0));
+    let roles: Vec<(&str, u64)> = report.roles.iter().map(|(role, count)| (role.as_str(), *count)).collect();
+    assert_eq!(roles, [("assistant", 2), ("rejected", 1), ("text", 2), ("user", 2)]);
+    assert_eq!(report.characters.max, long.len() as u64 + 6);
+    assert_eq!(report.languages, [("en".to_string(), 4)]);
+    assert_eq!((report.near.groups, report.near.largest[0].rows[1].line), (1, 4));
+    let chars = data.columns().unwrap();
+    let chars = chars.column("chars").unwrap().u32().unwrap().clone();
+    assert_eq!(report.characters, Lengths::of(chars.into_no_null_iter().map(u64::from).collect()));
+
+    let example = |row: u64| report.examples.iter().find(|example| example.row == row).unwrap();
+    assert_eq!(example(0).rejected[0].content, "<b>It is 3, I think.</b>");
+    assert_eq!((example(1).label, example(1).messages.len()), (Some(false), 2));
+    assert_eq!(example(2).text.as_deref(), Some(long));
+    let html = checked(&report);
+    for part in ["assistant, rejected", "labelled bad", "plain texts", "&lt;b&gt;It is 3"] {
+        assert!(html.contains(part), "{part}");
+    }
+    let json = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
 }

@@ -41,21 +41,28 @@ fn main() -> ExitCode {
     // Wrong usage ends in clap with code 2, and its message.
     let arguments = Arguments::parse();
     match run(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(std::io::stderr().lock(), "lorascope: {error}");
-            ExitCode::FAILURE
+            complain(format_args!("lorascope: {error}"));
+            ExitCode::from(2)
         }
     }
 }
 
-fn run(command: Command) -> Result<()> {
+/// 0 where all went well, 1 where some rows were rejected, 2 where nothing was done.
+fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Data(command) => data::run(command),
-        Command::Train(arguments) => train::run(&arguments),
-        Command::Spectrum(arguments) => spectrum::run(&arguments),
-        Command::Bench(command) => bench::run(command),
+        Command::Data(command) => return data::run(command),
+        Command::Train(arguments) => train::run(&arguments)?,
+        Command::Spectrum(arguments) => spectrum::run(&arguments)?,
+        Command::Bench(command) => bench::run(command)?,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what is wrong.
+fn complain(what: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{what}");
 }
 
 /// Prints an answer. A reader that went away, as in `lorascope … | head`, is no failure.

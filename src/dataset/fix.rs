@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::ops::BitOr;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::problems::{Outcome, ProblemKind};
 use super::schema::{Fault, Turn};
+use crate::error::Error;
 use crate::text::Role;
 
 /// A repair of rows; [`Dataset::fix`](super::Dataset::fix) makes it.
@@ -50,6 +52,19 @@ impl Fix {
         Self::MergeSameRole,
     ];
 
+    /// Its name on the command line.
+    fn word(self) -> &'static str {
+        match self {
+            Self::ReplaceInvalidUtf8 => "replace-invalid-utf8",
+            Self::StripControl => "strip-control",
+            Self::Trim => "trim",
+            Self::DropEmptyTurns => "drop-empty-turns",
+            Self::DropLeadingAssistant => "drop-leading-assistant",
+            Self::DropTrailingUser => "drop-trailing-user",
+            Self::MergeSameRole => "merge-same-role",
+        }
+    }
+
     /// Its name in code.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -61,6 +76,17 @@ impl Fix {
             Self::DropTrailingUser => "Fix::DropTrailingUser",
             Self::MergeSameRole => "Fix::MergeSameRole",
         }
+    }
+}
+
+impl FromStr for Fix {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|fix| fix.word() == word).ok_or_else(|| {
+            Error::input(format_args!("no repair is called {word:?}"))
+                .help(format_args!("there are {}", Self::ALL.map(Self::word).join(", ")))
+        })
     }
 }
 

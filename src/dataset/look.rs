@@ -236,18 +236,17 @@ impl Dataset {
 }
 
 /// The language of what the user and the assistant say first and last.
-fn lang(rows: Rows<'_>, i: usize) -> &'static str {
-    match language::of(first_user(rows, i)) {
-        // Too few letters to tell.
-        "und" => language::of(last_answer(rows, i)),
-        code => code,
-    }
+pub(super) fn lang(rows: Rows<'_>, i: usize) -> &'static str {
+    let texts = [first_user(rows, i), last_answer(rows, i), rows.text(i).unwrap_or_default()];
+    // A text of too few letters to tell leaves it to the next.
+    texts.into_iter().map(language::of).find(|code| *code != "und").unwrap_or("und")
 }
 
-/// Characters of a row: its system text and all turns.
+/// Characters of a row: its system text and all turns, or its plain text.
 pub(super) fn characters(rows: Rows<'_>, i: usize) -> usize {
-    let system = rows.system(i).map_or(0, |text| text.chars().count());
-    system + rows.turns(i).map(|turn| turn.content.chars().count()).sum::<usize>()
+    let alone = [rows.system(i), rows.text(i)].into_iter().flatten();
+    alone.map(|text| text.chars().count()).sum::<usize>()
+        + rows.turns(i).map(|turn| turn.content.chars().count()).sum::<usize>()
 }
 
 pub(super) fn first_user(rows: Rows<'_>, i: usize) -> &str {

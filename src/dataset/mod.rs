@@ -64,7 +64,7 @@ pub use crate::files::Existing;
 use crate::image;
 use crate::text::{Message, Role, Tokenizer};
 use problems::Problem;
-use recipe::Origin;
+use recipe::{Listed, Origin};
 use source::{BIG, Place, Source};
 use store::Store;
 use table::Rows;
@@ -162,12 +162,82 @@ impl Dataset {
     pub fn open_with(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Self> {
         image::check()?;
         let path = path.as_ref();
-        let files = container::files(path)?;
+        Self::of_files(path, container::files(path)?, options, Listed::Found)
+    }
+
+    /// Opens these files, in this order, as one dataset.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); without files.
+    pub fn open_files<P: AsRef<Path>>(paths: &[P], options: &ReadOptions) -> Result<Self> {
+        image::check()?;
+        let files: Vec<PathBuf> = paths.iter().map(|path| path.as_ref().to_path_buf()).collect();
+        let first =
+            files.first().ok_or_else(|| Error::input("there is no file to open").help("name one or more"))?;
+        Self::of_files(&first.clone(), files, options, Listed::Named)
+    }
+
+    /// Fetches the file of an address on the web into the cache, and opens it. What breaks off goes
+    /// on where it was; the checksum is kept.
+    ///
+    /// # Errors
+    /// Those of [`fetch_url`](remote::fetch_url) and [`open`](Self::open).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use lorascope::dataset::Dataset;
+    ///
+    /// let address = "https://raw.githubusercontent.com/baichuan-inc/Baichuan2/main/fine-tune/data/belle_chat_ramdon_10k.json";
+    /// let data = Dataset::url(address)?;
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    #[cfg(feature = "hub")]
+    pub fn url(address: &str) -> Result<Self> {
+        Self::url_with(address, &remote::RemoteOptions::default(), &ReadOptions::default())
+    }
+
+    /// Like [`url`](Self::url), in other ways.
+    ///
+    /// # Errors
+    /// As for [`url`](Self::url).
+    #[cfg(feature = "hub")]
+    pub fn url_with(address: &str, fetching: &remote::RemoteOptions, reading: &ReadOptions) -> Result<Self> {
+        Self::open_files(&[remote::fetch_url(address, fetching)?], reading)
+    }
+
+    /// Fetches the training rows of a dataset of the Hugging Face hub into the hub's own cache, and
+    /// opens them. `HF_TOKEN`, `HF_ENDPOINT`, `HF_HOME` and `HF_HUB_OFFLINE` hold.
+    ///
+    /// # Errors
+    /// Those of [`hub_files`](remote::hub_files) and [`open`](Self::open).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use lorascope::dataset::Dataset;
+    ///
+    /// let data = Dataset::hub("BelleGroup/school_math_0.25M")?;
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    #[cfg(feature = "hub")]
+    pub fn hub(id: &str) -> Result<Self> {
+        Self::hub_with(id, &remote::RemoteOptions::default(), &ReadOptions::default())
+    }
+
+    /// Like [`hub`](Self::hub), in other ways: another branch, other files.
+    ///
+    /// # Errors
+    /// As for [`hub`](Self::hub).
+    #[cfg(feature = "hub")]
+    pub fn hub_with(id: &str, fetching: &remote::RemoteOptions, reading: &ReadOptions) -> Result<Self> {
+        Self::open_files(&remote::hub_files(id, fetching)?, reading)
+    }
+
+    fn of_files(path: &Path, files: Vec<PathBuf>, options: &ReadOptions, listed: Listed) -> Result<Self> {
         let size: u64 = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|m| m.len()).sum();
         let place = if size > BIG { Place::Cache } else { Place::Memory };
         let open = |file: &PathBuf| Source::open(file, options, place).map(Arc::new);
         let sources: Vec<Arc<Source>> = files.iter().map(open).collect::<Result<_>>()?;
-        let origin = Origin::new(path, options, sources.clone())?;
+        let origin = Origin::new(path, options, sources.clone(), listed)?;
         Ok(Self::of(Arc::new(origin), sources, None, Vec::new(), None))
     }
 

@@ -20,6 +20,9 @@ use crate::error::{Error, Result};
 pub struct Recipe {
     /// The file, folder or pattern, as an absolute path.
     pub path: PathBuf,
+    /// The files, where several were named one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<PathBuf>,
     /// How it was read.
     #[serde(default, skip_serializing_if = "is_default")]
     pub options: ReadOptions,
@@ -124,16 +127,28 @@ pub(super) struct Origin {
     pub path: PathBuf,
     pub options: ReadOptions,
     pub sources: Vec<Arc<Source>>,
+    listed: Listed,
+}
+
+/// Whether files were named one by one or found by a folder or a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listed {
+    Named,
+    Found,
 }
 
 impl Origin {
-    pub fn new(path: &Path, options: &ReadOptions, sources: Vec<Arc<Source>>) -> Result<Self> {
+    pub fn new(
+        path: &Path,
+        options: &ReadOptions,
+        sources: Vec<Arc<Source>>,
+        listed: Listed,
+    ) -> Result<Self> {
         let path = match sources.as_slice() {
-            // Through links: the file itself is what has a fingerprint.
             [one] if path.is_file() => one.path.clone(),
             _ => std::path::absolute(path).map_err(|e| Error::io(path, e))?,
         };
-        Ok(Self { path, options: options.clone(), sources })
+        Ok(Self { path, options: options.clone(), sources, listed })
     }
 
     fn recipe(&self) -> Result<Recipe> {
@@ -147,6 +162,12 @@ impl Origin {
         };
         Ok(Recipe {
             path: self.path.clone(),
+            files: match self.listed {
+                Listed::Named if full.len() > 1 => {
+                    self.sources.iter().map(|source| source.path.clone()).collect()
+                }
+                _ => Vec::new(),
+            },
             options: self.options.clone(),
             size: self.sources.iter().map(|source| source.size).sum(),
             fingerprint,
@@ -170,7 +191,10 @@ impl Dataset {
     /// # Errors
     /// If a file is gone or no longer what it was, or if a step does not fit its rows.
     pub fn from_recipe(recipe: &Recipe) -> Result<Self> {
-        let opened = Self::open_with(&recipe.path, &recipe.options)?;
+        let opened = match recipe.files.as_slice() {
+            [] => Self::open_with(&recipe.path, &recipe.options)?,
+            files => Self::open_files(files, &recipe.options)?,
+        };
         recipe.check(&opened.recipe()?)?;
         recipe.steps.iter().try_fold(opened, |data, step| data.apply(step))
     }

@@ -142,7 +142,14 @@ pub(super) fn one_line(json: &str) -> Cow<'_, str> {
 pub(super) fn plain(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let ends = |b: &u8| (*b < 0x20) | (*b == b'"') | (*b == b'\\');
     let mut at = 0;
+    // Without a branch for each byte, so that 32 of them are looked at at once.
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<32>())
+        && !chunk.iter().fold(false, |any, b| any | ends(b))
+    {
+        at += 32;
+    }
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*chunk);
         // The highest bit of the first byte that is looked for is set, and none before it: a
@@ -158,7 +165,6 @@ pub(super) fn plain(bytes: &[u8]) -> usize {
         }
         at += 8;
     }
-    let ends = |b: &u8| *b < 0x20 || *b == b'"' || *b == b'\\';
     bytes[at..].iter().position(ends).map_or(bytes.len(), |more| at + more)
 }
 

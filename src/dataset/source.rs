@@ -80,10 +80,20 @@ impl Full {
     }
 }
 
+/// The path with its folder's links and dots resolved; a link itself keeps its name.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let folder = std::fs::canonicalize(folder).map_err(|e| Error::io(path, e))?;
+    Ok(path.file_name().map_or(folder.clone(), |name| folder.join(name)))
+}
+
 impl Source {
     /// Opens a file: reads all of it into memory, or finds it in the cache, or reads its head.
     pub fn open(path: &Path, options: &ReadOptions, place: Place) -> Result<Self> {
-        let absolute = std::fs::canonicalize(path).map_err(|e| Error::io(path, e))?;
+        let absolute = absolute(path)?;
         let about = std::fs::metadata(&absolute).map_err(|e| Error::io(path, e))?;
         let mut source = Self {
             path: absolute,

@@ -22,7 +22,7 @@ pub(super) enum Group {
 /// Some rows for one thread.
 pub(super) struct Piece<'a> {
     /// The number of its first row, among those that were cut.
-    first: usize,
+    pub first: usize,
     rows: Part<'a>,
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Dataset, conversation};
 use crate::display::Progress;
 use crate::error::{Error, Result};
-use crate::text::Tokenizer;
+use crate::text::{Tokenizer, Trained};
 
 /// Tokens of a row, and those of them that are trained on.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +66,21 @@ impl Dataset {
         let progress = Mutex::new(Progress::new("counting tokens", self.len() as u64));
         let first_error = Mutex::new(None);
         let pieces = self.pieces(|rows, _| {
-            let count = |i| match tokenizer.example(&conversation(rows, i), rows.tools(i)) {
-                Ok(row) => Ok(Tokens { all: row.len() as u32, trained: row.trained_tokens() as u32 }),
+            let of = |i| -> Result<Tokens> {
+                match rows.text(i) {
+                    Some(text) => {
+                        let row = tokenizer.document(text)?;
+                        Ok(Tokens { all: row.len() as u32, trained: row.trained_tokens() as u32 })
+                    }
+                    None => {
+                        let messages = conversation(rows, i);
+                        let row = tokenizer.lengths(&messages, rows.tools(i), Trained::Assistant)?;
+                        Ok(Tokens { all: row.tokens as u32, trained: row.trained as u32 })
+                    }
+                }
+            };
+            let count = |i| match of(i) {
+                Ok(tokens) => Ok(tokens),
                 Err(error) => {
                     let text = error.to_string();
                     first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);

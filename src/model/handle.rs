@@ -4,6 +4,7 @@ use super::config::LlamaConfig;
 use super::generate::{GenerateConfig, generate};
 use super::llama::Llama;
 use super::source::Source;
+use crate::dataset::Dataset;
 use crate::display::{self, Align, Bundle, Show, Table, Text};
 use crate::error::{Error, Result};
 use crate::image;
@@ -174,6 +175,14 @@ impl Model {
 /// A text without the character that the limit cut in half: a Chinese one takes several tokens.
 fn whole(text: &str) -> &str {
     text.trim_end_matches(char::REPLACEMENT_CHARACTER)
+}
+
+impl Dataset {
+    /// The same rows, with the tokenizer and chat template of a model: from now on tokens are known
+    /// to the report, to the columns `tokens` and `answer_tokens`, and to [`row`](Self::row).
+    pub fn for_model(&self, model: &Model) -> Self {
+        self.for_tokenizer(model.tokenizer())
+    }
 }
 
 /// The tokenizer of a `.gguf` file or a Hugging Face folder, without its weights.

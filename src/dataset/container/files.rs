@@ -20,7 +20,29 @@ pub(in crate::dataset) fn files(path: &Path) -> Result<Vec<PathBuf>> {
     match path.to_str() {
         // A file may well have a bracket in its name.
         Some(pattern) if !path.exists() && pattern.contains(['*', '?', '[']) => matching(pattern),
+        _ if !path.exists() => Err(missing(path)),
         _ => Ok(vec![path.to_path_buf()]),
+    }
+}
+
+/// There is no such file: says what its folder holds.
+fn missing(path: &Path) -> Error {
+    let error = Error::not_found("no such file or folder").path(path);
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    match folder.read_dir() {
+        Err(_) => error.help("its folder does not exist either: check the path"),
+        Ok(entries) => {
+            let found = entries.flatten().map(|entry| entry.path());
+            let mut found: Vec<PathBuf> = found.filter(|path| !hidden(path)).collect();
+            found.sort();
+            match found.is_empty() {
+                true => error.help("its folder is empty"),
+                false => error.help(format_args!("check the name{}", list(found))),
+            }
+        }
     }
 }
 

@@ -50,8 +50,6 @@ pub(super) struct Block {
     pub records: Vec<Record>,
     /// What is wrong with the file itself in this block: there are no records of it.
     pub faults: Vec<Problem>,
-    /// Bytes of the file that had been read when the block was ready.
-    pub read: u64,
 }
 
 /// A block in the making.
@@ -257,7 +255,7 @@ impl Blocks {
             piece = header.objects(piece);
         }
         let Piece { bytes, records, faults } = piece;
-        Ok(Some(Block { bytes, records, faults, read: self.progress().0 }))
+        Ok(Some(Block { bytes, records, faults }))
     }
 }
 
@@ -456,8 +454,8 @@ mod tests {
         let csv = format!("a,b\n1,2\n\"{long}\",1\n3,4\n");
         assert_eq!(read(&csv, 2 * BLOCK), (vec![2, 4], large(3)));
         let csv = format!("a,b\n1,2\n\"open,1\n{}", "3,4\n".repeat(BLOCK));
-        let (lines, faults) = read(&csv, 2 * BLOCK);
-        assert_eq!((lines.len(), faults), (BLOCK + 1, vec![(3, ProblemKind::WrongCells)]));
+        let (rows, faults) = read(&csv, 2 * BLOCK);
+        assert_eq!((rows.len(), faults), (BLOCK + 1, vec![(3, ProblemKind::WrongCells)]));
         let csv = format!("a,b\n1,2\n{long},1\n3,4\n");
         assert_eq!(read(&csv, 2 * BLOCK), (vec![2, 4], large(3)));
     }

@@ -1,19 +1,24 @@
 //! What a row says as one text, and the signatures of a dataset.
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+
 use super::{Signatures, Signer, Texts};
 use crate::dataset::Dataset;
+use crate::dataset::store::Piece;
 use crate::dataset::table::Rows;
 use crate::error::Result;
 
-/// Everything that row `i` says: the system text and all turns, a line each.
+/// Everything that row `i` says: the system text, all turns, those of a rejected answer too, or the
+/// plain text, a line each.
 pub(in crate::dataset) fn said(rows: Rows<'_>, i: usize, text: &mut String) {
     text.clear();
     text.push_str(rows.system(i).unwrap_or_default());
-    for turn in rows.turns(i) {
-        for part in [Some(turn.content), turn.tool_calls].into_iter().flatten() {
-            text.push('\n');
-            text.push_str(part);
-        }
+    let turns = rows.turns(i).chain(rows.rejected(i)).flat_map(|turn| [Some(turn.content), turn.tool_calls]);
+    for part in turns.chain([rows.text(i)]).flatten() {
+        text.push('\n');
+        text.push_str(part);
     }
 }
 
@@ -41,15 +46,32 @@ impl Dataset {
         })?;
         Ok(Signatures::joined(pieces))
     }
+
+    /// Works on the pieces that hold some of these rows (ascending), and on no others: `work` is
+    /// given a piece, the number of its first row, and which of the rows it holds.
+    pub(in crate::dataset) fn holding<T: Send>(
+        &self,
+        wanted: &[u32],
+        work: impl Fn(Rows<'_>, usize, &[u32]) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let before = |row: usize| wanted.partition_point(|&wanted| (wanted as usize) < row);
+        let store = self.store()?;
+        let pieces = store.cut(self.0.rows.as_deref());
+        let ends = pieces.iter().skip(1).map(|piece| piece.first).chain([self.len()]);
+        let held = pieces.iter().zip(ends).map(|(piece, end)| (piece, before(piece.first)..before(end)));
+        let held: Vec<_> = held.filter(|(_, range)| !range.is_empty()).collect();
+        let piece = |(piece, range): (&Piece<'_>, Range<usize>)| {
+            store.on(piece, &|rows: Rows<'_>, first| work(rows, first, &wanted[range.clone()]))
+        };
+        held.into_par_iter().map(piece).collect()
+    }
 }
 
 impl Texts for Dataset {
     fn visit(&self, wanted: &[u32], visit: &(dyn Fn(u32, &str) + Sync)) -> Result<()> {
-        self.pieces(|rows, first| {
-            let begin = wanted.partition_point(|&row| (row as usize) < first);
-            let end = wanted.partition_point(|&row| (row as usize) < first + rows.len());
+        self.holding(wanted, |rows, first, wanted| {
             let mut text = String::new();
-            for &row in &wanted[begin..end] {
+            for &row in wanted {
                 said(rows, row as usize - first, &mut text);
                 visit(row, &text);
             }

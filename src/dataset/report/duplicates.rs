@@ -104,9 +104,7 @@ impl Dataset {
         let mut wanted: Vec<u32> = rows.to_vec();
         wanted.sort_unstable();
         wanted.dedup();
-        let pieces = self.pieces(|rows, first| {
-            let begin = wanted.partition_point(|&row| (row as usize) < first);
-            let end = wanted.partition_point(|&row| (row as usize) < first + rows.len());
+        let pieces = self.holding(&wanted, |rows, first, wanted| {
             let mut text = String::new();
             let brief = |&row: &u32| {
                 let i = row as usize - first;
@@ -115,7 +113,7 @@ impl Dataset {
                 let id = rows.id(i).to_string();
                 RowBrief { row: u64::from(row), line: rows.line(i), id, length: 0, text }
             };
-            Ok(wanted[begin..end].iter().map(brief).collect::<Vec<_>>())
+            Ok(wanted.iter().map(brief).collect::<Vec<_>>())
         })?;
         let briefs: HashMap<u64, RowBrief> =
             pieces.into_iter().flatten().map(|brief| (brief.row, brief)).collect();

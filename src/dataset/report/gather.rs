@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::dataset::Dataset;
+use crate::dataset::look::lang;
 use crate::dataset::near::{Signatures, Signer, said};
 use crate::dataset::table::Rows;
-use crate::dataset::{Dataset, language};
 use crate::display::Progress;
 use crate::error::Result;
 
@@ -18,7 +19,8 @@ pub(super) struct Gathered {
     pub characters: Vec<u64>,
     pub hashes: Vec<u64>,
     pub signatures: Signatures,
-    /// Characters of each turn, by role; the system text is one.
+    /// Characters of each turn, by role; `system` and `text` are no turns, and the turns of a rejected
+    /// answer are `rejected`.
     pub roles: BTreeMap<String, Vec<u64>>,
     /// By schema: rows, and the first of them.
     pub sources: BTreeMap<String, (u64, u64)>,
@@ -82,17 +84,19 @@ impl Piece {
             new.signed.push(signer.sign(&text));
             let it = &mut new.gathered;
             it.hashes.push(rows.hash(i));
-            *it.languages.entry(language::of(&text)).or_default() += 1;
+            *it.languages.entry(lang(rows, i)).or_default() += 1;
             match it.sources.get_mut(rows.source(i)) {
                 Some((count, _)) => *count += 1,
                 None => drop(it.sources.insert(rows.source(i).to_string(), (1, first + i as u64))),
             }
             let system = rows.system(i).map(|text| ("system", text));
+            let text = rows.text(i).map(|text| ("text", text));
+            let turns = rows.turns(i).map(|turn| (turn.role, turn.content));
+            let rejected = rows.rejected(i).map(|turn| ("rejected", turn.content));
             let mut characters = 0;
-            for (role, text) in system.into_iter().chain(rows.turns(i).map(|turn| (turn.role, turn.content)))
-            {
+            for (role, text) in system.into_iter().chain(text).chain(turns).chain(rejected) {
                 let length = text.chars().count() as u64;
-                characters += length;
+                characters += if role == "rejected" { 0 } else { length };
                 match it.roles.get_mut(role) {
                     Some(lengths) => lengths.push(length),
                     None => drop(it.roles.insert(role.to_string(), vec![length])),

@@ -1,10 +1,9 @@
 //! Distributions of lengths, what a context cuts off, and what padding costs.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::plot::Histogram;
+use crate::text::packed;
 
 /// What lengths are counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,7 +158,7 @@ pub struct Padding {
 }
 
 /// What packing leaves: the rows laid into as few sequences of the context's length as best-fit
-/// decreasing finds, each filled up to the context.
+/// decreasing finds ([`packed`]), each filled up to the context.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Packing {
     /// Length of a sequence, in the report's unit.
@@ -183,7 +182,10 @@ impl Packing {
         let kept: Vec<u64> =
             lengths.iter().copied().filter(|length| (1..=context).contains(length)).collect();
         let length: u64 = kept.iter().sum();
-        let sequences = sequences(&kept, context);
+        // Longer than u32 can say, no row and no context is.
+        let narrow = |length: u64| u32::try_from(length).unwrap_or(u32::MAX);
+        let narrowed: Vec<u32> = kept.iter().map(|&length| narrow(length)).collect();
+        let sequences = packed(&narrowed, narrow(context)) as u64;
         let computed = sequences * context;
         let padding = |&batch: &u64| {
             let padded: u64 = kept
@@ -205,38 +207,6 @@ impl Packing {
     }
 }
 
-/// How many sequences of at most `context` best-fit decreasing needs: longest first, each row goes
-/// into the fullest sequence that has room (at most 11/9 of the least number, and one; Johnson 1973).
-fn sequences(lengths: &[u64], context: u64) -> u64 {
-    let mut longest_first = lengths.to_vec();
-    longest_first.sort_unstable_by(|a, b| b.cmp(a));
-    // Sequences by the room that is left in them.
-    let mut rooms: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut opened = 0;
-    for length in longest_first {
-        let fullest = rooms.range_mut(length..).next().map(|(room, count)| {
-            *count -= 1;
-            (*room, *count)
-        });
-        let room = match fullest {
-            Some((room, rest)) => {
-                if rest == 0 {
-                    rooms.remove(&room);
-                }
-                room
-            }
-            None => {
-                opened += 1;
-                context
-            }
-        };
-        if room > length {
-            *rooms.entry(room - length).or_default() += 1;
-        }
-    }
-    opened
-}
-
 /// A part of a whole, from 0 to 1; of nothing it is 0.
 pub(super) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
@@ -248,11 +218,7 @@ mod tests {
 
     #[test]
     fn rows_are_packed_best_fit_decreasing() {
-        // 8, 7 + 3, 5 + 5, and 4, which leaves room for 6.
-        assert_eq!(sequences(&[3, 8, 5, 7, 5, 4], 10), 4);
-        assert_eq!(sequences(&[3, 8, 5, 7, 5, 4, 6], 10), 4);
-        assert_eq!(sequences(&[10, 10, 1], 10), 3);
-        assert_eq!(sequences(&[], 10), 0);
+        // 8, 7 + 3, 6 + 4 and 5 + 5.
         let packing = Packing::of(&[3, 8, 5, 7, 5, 4, 6, 11], 10, &[1, 2, 100]);
         assert_eq!((packing.rows, packing.length, packing.sequences, packing.computed), (7, 38, 4, 40));
         assert_eq!(packing.waste, 0.05);

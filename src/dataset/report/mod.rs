@@ -66,7 +66,8 @@ pub struct Report {
     pub rejected: u64,
     /// Turns of a conversation, without the system text.
     pub turns: Lengths,
-    /// Characters of a conversation, the system text included.
+    /// Characters of a row: of the system text and the turns of its conversation, or of its plain text;
+    /// rejected answers do not count.
     pub characters: Lengths,
     /// Tokens of a conversation under the chat template, where a tokenizer was given.
     pub tokens: Option<Lengths>,
@@ -76,7 +77,8 @@ pub struct Report {
     /// How lengths spread: of rows in the report's unit, of rows' trained tokens, and of the turns of
     /// each role in characters.
     pub spreads: Vec<Spread>,
-    /// Turns by role; `system` counts system texts.
+    /// Turns by role; `system` counts system texts, `text` plain texts, and `rejected` the turns of
+    /// rejected answers.
     pub roles: BTreeMap<String, u64>,
     /// Rows by the schema that they were read from.
     pub sources: BTreeMap<String, u64>,
@@ -139,6 +141,12 @@ pub struct Sample {
     pub row: u64,
     /// What it says; long texts end in an ellipsis, and of many turns the first ones are shown.
     pub messages: Vec<Message>,
+    /// The turns of the rejected answer, of a preference.
+    pub rejected: Vec<Message>,
+    /// The text of a row that is no conversation.
+    pub text: Option<String>,
+    /// Whether the answer is a good one, where the row says so.
+    pub label: Option<bool>,
 }
 
 impl Dataset {
@@ -289,14 +297,23 @@ impl Dataset {
     fn samples(&self, found: &Gathered) -> Result<Vec<Sample>> {
         const MESSAGES: usize = 8;
         const CHARACTERS: usize = 600;
-        let sample = |(source, (_, row)): (&String, &(u64, u64))| {
-            let mut messages = self.conversation(*row as usize)?;
+        let shown = |mut messages: Vec<Message>| {
             messages.truncate(MESSAGES);
             for message in &mut messages {
                 message.content = cut(&message.content, CHARACTERS);
                 message.tool_calls = message.tool_calls.as_deref().map(|calls| cut(calls, CHARACTERS));
             }
-            Ok(Sample { source: source.clone(), row: *row, messages })
+            messages
+        };
+        let sample = |(source, (_, row)): (&String, &(u64, u64))| {
+            self.at(*row as usize, |rows, i| Sample {
+                source: source.clone(),
+                row: *row,
+                messages: shown(super::conversation(rows, i)),
+                rejected: shown(rows.rejected(i).map(|turn| turn.message()).collect()),
+                text: rows.text(i).map(|text| cut(text, CHARACTERS)),
+                label: rows.label(i),
+            })
         };
         found.sources.iter().map(sample).collect()
     }

@@ -7,6 +7,7 @@ use crate::display::{Align, Bundle, Cards, Page, Show, Table, Text, cut, escape,
 use crate::error::{Error, Result};
 use crate::files::{Existing, write_whole};
 use crate::plot::{self, Figure, Series};
+use crate::text::Message;
 
 use Align::{Left, Right};
 
@@ -194,7 +195,13 @@ impl Report {
             table.row([name, thousands(count), percent(super::lengths::share(count, of))]);
         };
         for (role, count) in &self.roles {
-            add(format!("turns of {role}"), *count, turns);
+            let name = match role.as_str() {
+                "system" => "system texts".to_string(),
+                "text" => "plain texts".to_string(),
+                "rejected" => "turns of rejected answers".to_string(),
+                role => format!("turns of {role}"),
+            };
+            add(name, *count, turns);
         }
         for (source, count) in &self.sources {
             add(format!("rows of {source}"), *count, self.rows);
@@ -282,26 +289,32 @@ impl Report {
     }
 
     fn examples(&self) -> Vec<Bundle> {
+        let said = |message: &Message| {
+            let calls = message.tool_calls.iter().map(String::as_str);
+            let parts = [message.content.as_str()].into_iter().chain(calls).filter(|part| !part.is_empty());
+            parts.collect::<Vec<_>>().join("\n")
+        };
         let example = |sample: &super::Sample| {
-            let mut html = format!(
-                "<p style=\"margin:0.3em 0;opacity:0.8\">{}, row {}</p>",
-                escape(&sample.source),
-                sample.row
-            );
-            let mut text = format!("{}, row {}\n", sample.source, sample.row);
-            for message in &sample.messages {
-                let calls = message.tool_calls.as_deref().unwrap_or_default();
-                let said = format!("{}{}{calls}", message.content, if calls.is_empty() { "" } else { "\n" });
+            let mut name = format!("{}, row {}", sample.source, sample.row);
+            if let Some(good) = sample.label {
+                name += if good { ", labelled good" } else { ", labelled bad" };
+            }
+            let text = sample.text.iter().map(|text| ("text".to_string(), text.clone()));
+            let messages = sample.messages.iter().map(|message| (message.role.to_string(), said(message)));
+            let rejected =
+                sample.rejected.iter().map(|message| (format!("{}, rejected", message.role), said(message)));
+            let mut html = format!("<p style=\"margin:0.3em 0;opacity:0.8\">{}</p>", escape(&name));
+            let mut plain = name + "\n";
+            for (role, said) in text.chain(messages).chain(rejected) {
                 html += &format!(
                     "<div style=\"border-left:3px solid rgba(128,128,128,0.5);padding:0.1em 0.8em;margin:0.5em 0\">\
-                     <div style=\"opacity:0.75;font-size:85%\">{}</div>\
+                     <div style=\"opacity:0.75;font-size:85%\">{role}</div>\
                      <div style=\"white-space:pre-wrap;overflow-wrap:anywhere\">{}</div></div>",
-                    message.role,
                     escape(&said)
                 );
-                text += &format!("  {}: {}\n", message.role, cut(&said.replace(['\n', '\r'], "⏎"), 160));
+                plain += &format!("  {role}: {}\n", cut(&said.replace(['\n', '\r'], "⏎"), 160));
             }
-            Bundle { html, text: neutral(&text) }
+            Bundle { html, text: neutral(&plain) }
         };
         self.examples.iter().map(example).collect()
     }
@@ -313,6 +326,8 @@ fn described(spread: &Spread) -> String {
         "row" => "a row".to_string(),
         "trained" => "a row, trained on".to_string(),
         "system" => "a system text".to_string(),
+        "text" => "a plain text".to_string(),
+        "rejected" => "a turn of a rejected answer".to_string(),
         role => format!("a turn of {role}"),
     }
 }

@@ -3,6 +3,7 @@
 mod carry;
 pub(super) mod default;
 pub(super) mod layout;
+mod pairs;
 mod prefer;
 mod reader;
 mod turns;
@@ -20,7 +21,7 @@ use super::problems::ProblemKind;
 use super::record::{Broken, Node, Value, doubled};
 use crate::error::Error;
 use crate::text::Role;
-pub(super) use reader::several;
+pub(super) use pairs::several;
 pub(super) use turns::{call_to_text, role_by_name};
 
 /// The shape of a row in a file.
