@@ -96,9 +96,8 @@ fuzz: tools
 	@test -d $(FUZZ) || { mkdir -p $(FUZZ) && cp -al $(CARGO_TARGET_DIR)/. $(FUZZ) 2>/dev/null; find $(FUZZ) \( -name '*lorascope*' -o -name .cargo-lock \) -prune -exec rm -rf {} +; }
 	RUSTC_WRAPPER=$(CURDIR)/fuzz/rustc.sh CARGO_TARGET_DIR=$(FUZZ) CARGO_BUILD_BUILD_DIR=$(FUZZ) \
 	$(CARGO) build --locked --manifest-path fuzz/Cargo.toml
-	@mkdir -p out/fuzz && $(FUZZ_BIN)/fuzz_seeds out/fuzz/seeds
 	@for target in container record parquet; do \
-	    mkdir -p out/fuzz/$$target && $(FUZZ_BIN)/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
+	    mkdir -p out/fuzz/$$target && FUZZ_SEEDS=out/fuzz/seeds $(FUZZ_BIN)/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
 	        -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 -artifact_prefix=out/fuzz/$$target- \
 	        out/fuzz/$$target out/fuzz/seeds/$$target || exit 1; \
 	done

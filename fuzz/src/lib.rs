@@ -9,14 +9,19 @@ use lorascope::dataset::{Dataset, Existing, Extra, Misfits, RowSchema, WriteOpti
 const NAMES: [&str; 8] =
     ["x.jsonl", "x.json", "x.csv", "x.tsv", "x.parquet", "x.jsonl.gz", "x.csv.zst", "notes.txt"];
 
-/// Prepares the process. The reader of Parquet catches panics of the library that it stands on: those
-/// must not end the process. A panic that nobody catches still does.
+/// Prepares the process, and writes the files that fuzzing begins with into the folder `FUZZ_SEEDS`.
+///
+/// The reader of Parquet catches panics of the library that it stands on: those must not end the
+/// process. A panic that nobody catches still does.
 pub fn init() {
     std::panic::set_hook(Box::new(|panic| {
         if std::env::var_os("FUZZ_PANICS").is_some() {
             eprintln!("{panic}");
         }
     }));
+    if let Some(root) = std::env::var_os("FUZZ_SEEDS") {
+        seeds(root.as_ref()).expect("the folder for the first files can be written");
+    }
 }
 
 /// A folder in memory where there is one.
@@ -106,7 +111,7 @@ pub fn record(bytes: &[u8]) {
 }
 
 /// Files to begin with: of every container for `container`, of every schema for `record`.
-pub fn seeds(root: &Path) -> std::io::Result<()> {
+fn seeds(root: &Path) -> std::io::Result<()> {
     const ROWS: &str = r#"{"instruction": "3 + 4 = ?", "input": "", "output": "7", "history": [["a", "b"]]}
 {"id": "x", "conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
 {"messages": [{"role": "user", "content": "u", "name": "A"}, {"role": "assistant", "content": null, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]}, {"role": "tool", "content": "1"}, {"role": "assistant", "content": "d", "weight": 0.5}], "tools": [{"name": "t"}]}
