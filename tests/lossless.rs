@@ -133,7 +133,7 @@ proptest! {
             // An id that names the row's place says nothing at another place.
             let placeless = |row: &str| (1..=all.len()).fold(row.to_string(), |row, n| row.replace(&format!("\"id\":\"row-{n}\""), "\"id\":0"));
             let [back, all] = [&back[0], &normal(&all[i])].map(|row| placeless(row));
-            let same = back == all || back.replace("\"id\":0,", "") == all;
+            let same = back.replace("\"id\":0,", "") == all.replace("\"id\":0,", "");
             prop_assert!(same, "{} is not {}", back, all);
         }
     }
