@@ -101,6 +101,7 @@ fuzz: tools
 	        -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 -artifact_prefix=out/fuzz/$$target- \
 	        out/fuzz/$$target out/fuzz/seeds/$$target || exit 1; \
 	done
+	@rm -rf /dev/shm/lorascope-fuzz-*
 
 ## golden          make the reference numbers of the tests again, with PyTorch and PEFT
 .PHONY: golden
