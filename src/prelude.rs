@@ -8,5 +8,5 @@ pub use crate::lora::{Adapters, LoraConfig};
 pub use crate::model::{GenerateConfig, Model};
 pub use crate::plot::Figure;
 pub use crate::spectrum::{Spectra, Spectrum};
-pub use crate::text::{Message, Tokenizer};
+pub use crate::text::{Message, NamedTemplate, Tokenizer, Trained};
 pub use crate::train::{Evaluation, History, Run, RunConfig, Status, StepReport, runs};

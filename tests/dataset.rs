@@ -241,7 +241,7 @@ fn files_that_cannot_be_opened_say_why() {
         (message(&error, &files), error)
     };
     let (text, error) = open(files.path("none.jsonl"));
-    assert_eq!(text, "none.jsonl: no such file or folder");
+    assert_eq!(text, "none.jsonl: no such file or folder; its folder is empty");
     assert!(error.is_not_found());
     let error = Dataset::open(files.0.path()).unwrap_err().to_string();
     assert!(error.contains(": the folder holds no file of rows: it is empty"), "{error}");
@@ -256,12 +256,12 @@ fn files_that_cannot_be_opened_say_why() {
     );
     assert_eq!(
         open(files.put("notes.txt", "Dear all,\nhello\n")).0,
-        "notes.txt, line 1: this is neither JSON lines nor a JSON array: expected value, at column 1; \
+        "notes.txt, line 1: this is neither JSON, CSV nor Parquet: expected value, at column 1; \
          name a file that holds one JSON object a line, or an array of objects"
     );
     assert_eq!(
         open(files.put("byte.json", "{")).0,
-        "byte.json, line 1: this is neither JSON lines nor a JSON array: EOF while parsing an object, at \
+        "byte.json, line 1: this is neither JSON, CSV nor Parquet: EOF while parsing an object, at \
          column 1; name a file that holds one JSON object a line, or an array of objects"
     );
     assert_eq!(

@@ -59,7 +59,7 @@ fn a_split_keeps_like_questions_together() {
     let error = data.head(3).unwrap().split(0.5, 1).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the 3 rows cannot be split: they all begin with the same user text; take more rows, or slice them \
+        "the 3 rows cannot be split: they are all alike; take more rows, or slice them \
          by number"
     );
 }
@@ -93,7 +93,7 @@ fn slices_and_filters() {
     let columns = data.columns().unwrap();
     assert_eq!(
         columns.get_column_names(),
-        ["id", "line", "source", "turns", "chars", "first_user", "last_answer"]
+        ["id", "line", "source", "turns", "chars", "lang", "first_user", "last_answer"]
     );
     let talk = data.conversation(3).unwrap();
     let chars: usize = talk.iter().map(|m| m.content.chars().count()).sum();

@@ -289,7 +289,7 @@ fn nothing(records: usize, problems: &[Problem], proposal: Option<String>) -> Er
     };
     let error = match first.kind {
         ProblemKind::BrokenJson if problems.iter().all(|p| p.kind == ProblemKind::BrokenJson) => {
-            Error::format(format_args!("this is neither JSON lines nor a JSON array: {}", first.what))
+            Error::format(format_args!("this is neither JSON, CSV nor Parquet: {}", first.what))
                 .help("name a file that holds one JSON object a line, or an array of objects")
         }
         ProblemKind::UnknownSchema => {

@@ -7,10 +7,10 @@
 
 use std::borrow::Cow;
 
-use super::super::record::{Node, Value, one_line};
-use super::super::write::json::string;
 use super::turns::hear_all;
 use super::{MAPPED, Row, RowSchema, Turn};
+use crate::dataset::record::{Node, Value, one_line};
+use crate::dataset::write::json::string;
 
 /// What was carried.
 #[derive(Debug)]

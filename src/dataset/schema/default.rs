@@ -1,10 +1,10 @@
 //! How each schema lays out a row by default: its keys, their order, and what stands there.
 
-use super::super::record::{Node, Value};
-use super::super::table::{Spoken, made_up_id};
-use super::super::view::RowView;
 use super::RowSchema;
 use super::layout::{Hole, Input, List, Shape, Style, Who};
+use crate::dataset::record::{Node, Value};
+use crate::dataset::table::{Spoken, made_up_id};
+use crate::dataset::view::RowView;
 
 /// What stands under a key of a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

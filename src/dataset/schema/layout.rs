@@ -17,8 +17,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::super::record::CARRY;
-use super::super::write::json::string;
+use crate::dataset::record::CARRY;
+use crate::dataset::write::json::string;
 
 /// One of the lists of turns of a canonical row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

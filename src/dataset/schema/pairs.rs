@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::super::record::{Value, doubled, one_line};
 use super::layout::{Hole, List, Piece, Shape, Who};
 use super::reader::{Reader, wrong};
 use super::{Fault, RowSchema, Turn};
+use crate::dataset::record::{Value, doubled, one_line};
 use crate::text::Role;
 
 impl Reader<'_> {

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::super::record::Value;
 use super::layout::{Hole, List, Style, Who};
 use super::reader::{Reader, wrong};
 use super::turns::{Heard, hear, hear_all, shape_of};
 use super::{Fault, Turn};
+use crate::dataset::record::Value;
 use crate::text::Role;
 
 /// An answer as it stands in the file.

@@ -2,16 +2,16 @@
 
 use std::borrow::Cow;
 
-use super::super::options::{Join, ReadOptions};
-use super::super::problems::ProblemKind;
-use super::super::record::{CARRY, Keys, Node, Value, one_line};
-use super::super::view::{Place, RowView};
 use super::carry::Carry;
 use super::default::{Want, fields, want};
 use super::layout::{Hole, Input, Key, List, Shape, Style, Who, extra};
 use super::pairs::ASSISTANT;
 use super::turns::{hear_all, shape_of};
 use super::{Fault, Row, RowSchema, Turn};
+use crate::dataset::options::{Join, ReadOptions};
+use crate::dataset::problems::ProblemKind;
+use crate::dataset::record::{CARRY, Keys, Node, Value, one_line};
+use crate::dataset::view::{Place, RowView};
 use crate::display::cut;
 use crate::text::Role;
 

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::super::problems::ProblemKind;
-use super::super::record::{Keys, Node, Value, doubled, one_line};
 use super::layout::{Hole, List, Shape, Slice, Style, Who};
 use super::{Fault, Turn};
+use crate::dataset::problems::ProblemKind;
+use crate::dataset::record::{Keys, Node, Value, doubled, one_line};
 use crate::text::Role;
 
 /// A turn as it stands in the file, and what it is in canonical form.

@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::super::record::{CARRY, Node, Value, one_line};
-use super::super::schema::default::{Field, Want, fields, is_json, want};
-use super::super::schema::layout::{Hole, Input, List, Slice, Style, Who};
-use super::super::schema::{RowSchema, call_to_text};
-use super::super::table::{Spoken, made_up_id};
-use super::super::view::RowView;
 use super::json::{inside, string};
 use super::losses::{Lost, lost};
 use super::{Extra, Layout, WriteOptions};
+use crate::dataset::record::{CARRY, Node, Value, one_line};
+use crate::dataset::schema::default::{Field, Want, fields, is_json, want};
+use crate::dataset::schema::layout::{Hole, Input, List, Slice, Style, Who};
+use crate::dataset::schema::{RowSchema, call_to_text};
+use crate::dataset::table::{Spoken, made_up_id};
+use crate::dataset::view::RowView;
 
 /// Writes rows of one schema, one at a time.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! Text as JSON strings.
 
-use super::super::record::plain;
+use crate::dataset::record::plain;
 
 /// Appends a JSON string: most of a text stands in it as it is, and is copied in long pieces.
 #[inline]

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::super::record::{Node, Value};
-use super::super::schema::default::{Field, Want, fields, needs_id, want};
-use super::super::schema::layout::Hole;
-use super::super::schema::{RowSchema, several};
-use super::super::table::made_up_id;
-use super::super::view::RowView;
 use super::encode::Extras;
 use super::{Losses, Misfit};
+use crate::dataset::record::{Node, Value};
+use crate::dataset::schema::default::{Field, Want, fields, needs_id, want};
+use crate::dataset::schema::layout::Hole;
+use crate::dataset::schema::{RowSchema, several};
+use crate::dataset::table::made_up_id;
+use crate::dataset::view::RowView;
 use crate::display::{Align, Bundle, Show, Table, thousands};
 
 /// A set of things that a row lost.
