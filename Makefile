@@ -23,6 +23,11 @@ export LORASCOPE_TEMPLATES := $(CACHE)/templates
 CARGO := $(if $(shell command -v mold),mold -run )cargo
 NEXTEST := $(shell command -v cargo-nextest)
 
+FUZZ_SECONDS ?= 600
+FUZZ := $(CACHE)/target-fuzz
+FUZZ_BIN = env LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(FUZZ)/$$(rustc --print host-tuple)/debug \
+    LORASCOPE_CACHE=$(CURDIR)/out/fuzz/cache $(FUZZ)/$$(rustc --print host-tuple)/debug
+
 MODEL := models/smollm2-135m.gguf
 GOLDEN := $(CACHE)/golden-venv/bin
 RUN_NOTEBOOK := $(VENV)/bin/python src/kernel/run_notebook.py
@@ -79,11 +84,24 @@ bench: model $(CACHE)/models/smollm2-hf/config.json
 	LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug \
 	$(GOLDEN)/python benches/compare.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug/lorascope \
 	    $(MODEL) $(CACHE)/models/smollm2-hf
-	$(CARGO) bench --locked $(FEATURES) --profile dev
+	LORASCOPE_PEER=$(GOLDEN)/python $(CARGO) bench --locked $(FEATURES) --profile dev
 	$(GOLDEN)/python benches/peers/torch_spectra.py
 
 $(CACHE)/models/smollm2-hf/config.json: $(CACHE)/golden-venv/installed | model
 	$(GOLDEN)/python benches/peers/smollm2_to_hf.py $(MODEL) $(@D)
+
+## fuzz            damage files at random, FUZZ_SECONDS (600) for each of three targets
+.PHONY: fuzz
+fuzz: tools
+	@test -d $(FUZZ) || { mkdir -p $(FUZZ) && cp -al $(CARGO_TARGET_DIR)/. $(FUZZ) 2>/dev/null; find $(FUZZ) \( -name '*lorascope*' -o -name .cargo-lock \) -prune -exec rm -rf {} +; }
+	RUSTC_WRAPPER=$(CURDIR)/fuzz/rustc.sh CARGO_TARGET_DIR=$(FUZZ) CARGO_BUILD_BUILD_DIR=$(FUZZ) \
+	$(CARGO) build --locked --manifest-path fuzz/Cargo.toml
+	@for target in container record parquet; do \
+	    mkdir -p out/fuzz/$$target && FUZZ_SEEDS=out/fuzz/seeds $(FUZZ_BIN)/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
+	        -rss_limit_mb=2048 -max_len=65536 -print_final_stats=1 -artifact_prefix=out/fuzz/$$target- \
+	        out/fuzz/$$target out/fuzz/seeds/$$target || exit 1; \
+	done
+	@rm -rf /dev/shm/lorascope-fuzz-*
 
 ## golden          make the reference numbers of the tests again, with PyTorch and PEFT
 .PHONY: golden
@@ -119,7 +137,7 @@ venv: $(VENV)/requirements.txt
 ## clean           remove what was built and executed; keeps what was downloaded
 .PHONY: clean
 clean:
-	rm -rf out target $(addprefix $(CACHE)/,base kernels target target-cuda)
+	rm -rf out target $(addprefix $(CACHE)/,base kernels target target-cuda target-fuzz)
 
 # --- what the targets above stand on ---
 

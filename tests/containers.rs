@@ -8,7 +8,7 @@ use std::path::Path;
 
 use files::{Files, HOSTILE, MIXED, message};
 use lorascope::dataset::generate::{Faults, Generate};
-use lorascope::dataset::{Dataset, RowSchema};
+use lorascope::dataset::{Dataset, Existing, Layout, RowSchema, WriteOptions};
 
 /// Kind and line of all problems.
 fn problems(data: &Dataset) -> Vec<(String, u32)> {
@@ -58,11 +58,15 @@ const NAMES: [&str; 13] = [
     "m.parquet",
 ];
 
+fn replace(layout: Layout) -> WriteOptions {
+    WriteOptions { layout, existing: Existing::Replace, ..Default::default() }
+}
+
 /// The rows as JSON values in `schema`, whatever the container was; ids that the file does not give
 /// come from the line, and so from the container.
-fn values(data: &Dataset, files: &Files, schema: RowSchema) -> Vec<serde_json::Value> {
+fn values(data: &Dataset, files: &Files, schema: RowSchema, layout: Layout) -> Vec<serde_json::Value> {
     let path = files.path("as-lines.jsonl");
-    data.overwrite(&path, schema).unwrap();
+    data.write_with(&path, schema, &replace(layout)).unwrap();
     let text = std::fs::read_to_string(path).unwrap();
     let mut rows: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -104,10 +108,10 @@ fn every_container_gives_the_rows_back() {
             if schema != RowSchema::ShareGpt && data.len() > 10_000 {
                 continue;
             }
-            let expected = values(data, &files, schema);
+            let expected = values(data, &files, schema, Layout::Schema);
             for name in NAMES {
                 let path = files.path(name);
-                let written = data.overwrite(&path, schema).unwrap();
+                let written = data.write_with(&path, schema, &replace(Layout::Schema)).unwrap();
                 assert_eq!(written.bytes, std::fs::metadata(&path).unwrap().len());
                 let again = Dataset::open(&path).unwrap();
                 assert_eq!(
@@ -116,10 +120,38 @@ fn every_container_gives_the_rows_back() {
                     "{name} {:?}",
                     whats(&again)
                 );
-                assert!(values(&again, &files, schema) == expected, "{schema} as {name}");
+                assert!(values(&again, &files, schema, Layout::Schema) == expected, "{schema} as {name}");
             }
         }
     }
+}
+
+/// Rows that are laid out as they were: JSON and Parquet keep the type of every value, CSV says what
+/// it cannot keep.
+#[test]
+fn values_keep_their_types() {
+    let files = Files::new();
+    let text = r#"{"id": "a", "messages": [{"role": "user", "content": "q", "n": 1}, {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": {"x": null}}}]}, {"role": "tool", "content": "[1]"}, {"role": "assistant", "content": "r", "weight": 0.5}], "score": 3, "share": 0.25, "meta": {"a": [1, null]}, "tags": ["x"], "none": [], "mixed": 1, "said": "[1, 2]", "big": 123456789012345678901234567890}
+{"id": "b", "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "score": 4, "meta": {}, "mixed": "two", "said": "{}", "good": true, "far": -0}
+"#;
+    let data = Dataset::open(files.put("rows.jsonl", text)).unwrap();
+    let mut expected: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(values(&data, &files, RowSchema::OpenAi, Layout::Own), expected);
+    // A null of Parquet is no value.
+    expected[0]["messages"][1].as_object_mut().unwrap().remove("content");
+    let written = data.write(files.path("rows.parquet"), RowSchema::OpenAi).unwrap();
+    assert!(written.lost.is_empty());
+    let again = Dataset::open(files.path("rows.parquet")).unwrap();
+    let mut found = values(&again, &files, RowSchema::OpenAi, Layout::Own);
+    for row in &mut found {
+        if row["messages"][1]["content"].is_null() {
+            row["messages"][1].as_object_mut().unwrap().remove("content");
+        }
+    }
+    assert_eq!(found, expected);
+    let written = data.write(files.path("rows.csv"), RowSchema::OpenAi).unwrap();
+    assert_eq!(written.lost["types of values: CSV has texts only"], 2);
 }
 
 #[test]
@@ -326,8 +358,7 @@ fn parquet_of_other_shapes() {
     .into_struct("messages".into())
     .into_series();
     // Each row has two of the turns.
-    let messages =
-        Series::new("messages".into(), vec![turns.slice(0, 2).unwrap(), turns.slice(2, 2).unwrap()]);
+    let messages = Series::new("messages".into(), vec![turns.slice(0, 2), turns.slice(2, 2)]);
     let mut frame = DataFrame::new(
         2,
         vec![
@@ -351,8 +382,14 @@ fn parquet_of_other_shapes() {
     let text =
         |column: &str, i: usize| table.column(column).unwrap().str().unwrap().get(i).unwrap().to_string();
     assert_eq!((text("id", 0), text("id", 1)), ("7".into(), "8".into()));
-    assert_eq!(text("extra", 0), r#"{"score":0.5,"good":true,"day":"2026-11-24"}"#);
-    assert_eq!(text("extra", 1), r#"{"score":null,"day":"1970-01-01"}"#);
+    let extra = |i: usize| {
+        let mut extra: serde_json::Value = serde_json::from_str(&text("extra", i)).unwrap();
+        // How the row was laid out.
+        extra.as_object_mut().unwrap().remove("lorascope");
+        extra
+    };
+    assert_eq!(extra(0), serde_json::json!({"score": 0.5, "good": true, "day": "2026-11-24"}));
+    assert_eq!(extra(1), serde_json::json!({"score": null, "day": "1970-01-01"}));
 
     let packed = files.put("x.parquet.gz", gzip(&std::fs::read(&path).unwrap()));
     assert_eq!(Dataset::open(packed).unwrap().fingerprint().unwrap(), data.fingerprint().unwrap());

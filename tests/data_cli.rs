@@ -32,7 +32,8 @@ fn generate_report_convert() {
     assert!(report.starts_with("1,999 rows · 1 rejected · "), "{report}");
     let converted = run(&["convert", "rows.jsonl", "talk.json", "--to", "sharegpt"]);
     assert!(
-        out(&converted).contains("written to talk.json\nrejected: 1 records\n  rows.jsonl, line 1778: broken JSON: "),
+        out(&converted)
+            .contains("written to talk.json\nrejected: 1 records\n  rows.jsonl, line 1778: broken JSON: "),
         "{}",
         out(&converted)
     );
@@ -91,7 +92,8 @@ fn reports_as_json_and_as_a_page() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| lorascope(folder.path(), arguments);
     run(&["generate", "--rows", "300", "rows.jsonl"]);
-    let json: serde_json::Value = serde_json::from_str(&out(&run(&["report", "rows.jsonl", "--json"]))).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&out(&run(&["report", "rows.jsonl", "--json"]))).unwrap();
     assert_eq!((json["rows"].as_u64(), json["rejected"].as_u64()), (Some(300), Some(0)));
     let page = run(&["report", "rows.jsonl", "--html", "report.html"]);
     assert_eq!((page.status.code(), out(&page).as_str()), (Some(0), ""));
@@ -133,7 +135,10 @@ fn conversions_from_any_container_to_any() {
     assert!(out(&done).contains("rejected: 8 records"), "{}", out(&done));
     let ids: Vec<String> = rows("whole.jsonl").iter().map(|row| row["id"].as_str().unwrap().into()).collect();
     assert_eq!(ids, (1..=59_992).map(|n| format!("row-{n}")).collect::<Vec<_>>());
-    assert_eq!(run(&["convert", "faulty.jsonl", "strict.jsonl", "--to", "sharegpt", "--strict"]).status.code(), Some(2));
+    assert_eq!(
+        run(&["convert", "faulty.jsonl", "strict.jsonl", "--to", "sharegpt", "--strict"]).status.code(),
+        Some(2)
+    );
     assert!(!folder.path().join("strict.jsonl").exists());
     // Two answers in a row fit no pair.
     let odd = r#"{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}, {"from": "gpt", "value": "b"}]}"#;
@@ -142,6 +147,7 @@ fn conversions_from_any_container_to_any() {
     assert!(refused.status.code() == Some(2) && err(&refused).contains("--leave-out"), "{}", err(&refused));
     let left = run(&["convert", "odd.jsonl", "pairs.jsonl", "--to", "alpaca", "--leave-out"]);
     assert_eq!((left.status.code(), rows("pairs.jsonl").len()), (Some(0), 1), "{}", err(&left));
-    let fixed = run(&["convert", "odd.jsonl", "fixed.jsonl", "--to", "alpaca", "--fix", "merge-same-role,trim"]);
+    let fixed =
+        run(&["convert", "odd.jsonl", "fixed.jsonl", "--to", "alpaca", "--fix", "merge-same-role,trim"]);
     assert_eq!((fixed.status.code(), rows("fixed.jsonl").len()), (Some(0), 2), "{}", err(&fixed));
 }

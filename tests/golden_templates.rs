@@ -94,3 +94,21 @@ fn golden_renderings_are_those_of_hugging_face() {
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
     assert!(rendered > 250 && refused >= 9, "{rendered} rendered, {refused} refused");
 }
+
+#[test]
+fn golden_snippets_are_written_as_in_python() {
+    let golden = golden();
+    let tokenizer = tokenizer(&golden["tokens"]);
+    let messages = messages(&golden["conversations"]["tools"]);
+    let tools = golden["tools"].to_string();
+    for snippet in golden["snippets"].as_array().unwrap() {
+        let source = snippet["template"].as_str().unwrap();
+        let t = tokenizer.with_template(source).and_then(|t| t.at_time(golden["now"].as_i64().unwrap()));
+        let text = t.and_then(|t| t.render(&messages, Some(&tools), GenerationPrompt::Omit));
+        assert_eq!(
+            text.map_err(|error| error.to_string()).as_deref(),
+            Ok(snippet["text"].as_str().unwrap()),
+            "{source}"
+        );
+    }
+}

@@ -439,3 +439,19 @@ fn rows_that_do_not_fit_are_left_out_when_told() {
     assert!(text.write_with(files.path("none.jsonl"), RowSchema::Alpaca, &options).is_err());
     assert!(!files.path("none.jsonl").exists());
 }
+
+/// An id that reads as one that is made up is lost only where rows always have one, at its own place.
+#[test]
+fn ids_that_name_the_place_of_their_row() {
+    let row = |id: &str| format!(r#"{{"id":"{id}","instruction":"q","input":"","output":"a"}}"#);
+    let (files, data) = open(&row("row-1"));
+    assert!(data.losses(RowSchema::OpenAi).unwrap().is_empty());
+    assert!(written(&files, &data, RowSchema::OpenAi).starts_with(r#"{"id":"row-1","messages""#));
+    assert_eq!(data.losses(RowSchema::ShareGpt).unwrap().lost.len(), 1);
+    let (_, data) = open(&row("row-2"));
+    assert!(data.losses(RowSchema::ShareGpt).unwrap().is_empty());
+    let (files, data) =
+        open(r#"{"id":"row-1","conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}]}"#);
+    assert!(data.losses(RowSchema::OpenAi).unwrap().is_empty());
+    assert!(written(&files, &data, RowSchema::OpenAi).starts_with(r#"{"messages""#));
+}

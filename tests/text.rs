@@ -318,6 +318,9 @@ fn errors_say_what_to_do() {
     let long = r#"{"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": ["a b"]}}"#;
     std::fs::write(folder.path().join("tokenizer.json"), long).unwrap();
     assert!(open().to_string().contains("merge 0, \"a b\", makes no known token"), "{}", open());
+    let map = r#"{"normalizer": {"type": "Sequence", "normalizers": [{"type": "Precompiled", "precompiled_charsmap": "////fw=="}]}, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}"#;
+    std::fs::write(folder.path().join("tokenizer.json"), map).unwrap();
+    assert!(open().to_string().contains("the normaliser's character map is broken"), "{}", open());
     assert!(Tokenizer::from_folder("/nowhere").unwrap_err().to_string().contains("/nowhere: no such folder"));
 
     let messages = [Message::user("a")];

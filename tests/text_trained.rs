@@ -62,6 +62,13 @@ fn turns() -> Vec<Message> {
 
 #[test]
 fn what_is_trained_on_can_be_chosen() {
+    for trained in [Trained::Assistant, Trained::LastAssistant, Trained::All] {
+        let json = serde_json::to_string(&trained).unwrap();
+        assert_eq!(json, format!("\"{trained}\""));
+        assert_eq!(trained.to_string().parse::<Trained>().unwrap(), trained);
+    }
+    let error = "user".parse::<Trained>().unwrap_err().to_string();
+    assert!(error.contains("say assistant, last-assistant or all"), "{error}");
     let (t, mut messages) = (tokenizer(), turns());
     let example = |messages: &[Message], trained| t.example_with(messages, None, trained).unwrap();
     assert_eq!(said(t, &example(&messages, Trained::Assistant)), "one<|im_end|>two<|im_end|>");

@@ -37,7 +37,8 @@ pub(super) fn read(path: &Path, options: &ReadOptions, entry: Option<cache::Entr
         map.check()?;
     }
     let mut blocks = Blocks::open(path)?;
-    let mut progress = Progress::new(format!("reading {}", name(path)), blocks.progress().1);
+    let label = format!("reading {} ({})", name(path), blocks.container());
+    let mut progress = Progress::new(label, blocks.progress().1);
     let mut all = Collector { entry, ..Collector::new(options) };
     let take = |parsed: Parsed, read: u64| {
         progress.advance(read.saturating_sub(progress.done()), "bytes");

@@ -1,7 +1,9 @@
 //! From a conversation to token ids, and which of them are trained on.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 
 use minijinja::Value;
 use serde::{Deserialize, Serialize};
@@ -41,8 +43,16 @@ impl Example {
 
 /// Which tokens of a conversation the model learns to say.
 ///
-/// A message of the assistant whose weight is 0 is never among them; any other weight counts as 1,
-/// since the loss is a mean over the trained tokens.
+/// A message of the assistant whose weight is 0 is never among them; any other weight counts as 1: a
+/// token is trained on, or it is not. `Display` and `FromStr` speak the names that files have.
+///
+/// # Examples
+/// ```
+/// use lorascope::text::Trained;
+///
+/// assert_eq!("last-assistant".parse::<Trained>()?, Trained::LastAssistant);
+/// # Ok::<(), lorascope::error::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trained {
@@ -53,6 +63,28 @@ pub enum Trained {
     LastAssistant,
     /// Every token: what the template and the other sides say, too.
     All,
+}
+
+impl fmt::Display for Trained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Assistant => "assistant",
+            Self::LastAssistant => "last-assistant",
+            Self::All => "all",
+        })
+    }
+}
+
+impl FromStr for Trained {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let all = [Self::Assistant, Self::LastAssistant, Self::All];
+        all.into_iter().find(|one| one.to_string() == text).ok_or_else(|| {
+            Error::input(format!("{text:?} does not say what is trained on"))
+                .help("say assistant, last-assistant or all")
+        })
+    }
 }
 
 /// The number of tokens of a row.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
+use super::charsmap;
 use super::core::{Parts, broken};
 use super::gguf::is_merge;
 use super::sentencepiece::{self, Prefix};
@@ -29,7 +30,8 @@ pub(super) fn read(folder: &Path) -> Result<Parts> {
     let path = folder.join(MODEL);
     let mut parts = match text(&path)? {
         Some(text) => {
-            check_merges(&parse(&path, &text)?).map_err(|error| error.path(&path))?;
+            let file = parse(&path, &text)?;
+            check_merges(&file).and_then(|()| check_maps(&file["normalizer"])).map_err(|e| e.path(&path))?;
             let inner =
                 tokenizers::Tokenizer::from_bytes(&text).map_err(|error| broken(error).path(&path))?;
             Parts::of(inner).named(&config).find_adds_bos()
@@ -155,4 +157,12 @@ fn check_merges(file: &Json) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// As does a map of characters that leads outside of itself.
+fn check_maps(normalizer: &Json) -> Result<()> {
+    if let Some(map) = normalizer["precompiled_charsmap"].as_str() {
+        charsmap::check_base64(map)?;
+    }
+    normalizer["normalizers"].as_array().into_iter().flatten().try_for_each(check_maps)
 }

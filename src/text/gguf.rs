@@ -77,13 +77,6 @@ pub(super) fn read(metadata: &HashMap<String, Value>) -> Result<Parts> {
     let metadata = Metadata(metadata);
     let model = metadata.need("model")?.to_string().map_err(|_| wrong("model", "a string"))?;
     let tokens = metadata.strings("tokens")?;
-    let id = |key| metadata.id(key, tokens.len());
-    let named = Named {
-        bos: id("bos_token_id")?,
-        eos: id("eos_token_id")?,
-        pad: id("padding_token_id")?,
-        unk: id("unknown_token_id")?,
-    };
     let mut parts = match model.as_str() {
         "gpt2" => byte_level(&metadata, &tokens)?,
         "llama" => pieces(&metadata, &tokens)?,
@@ -94,7 +87,13 @@ pub(super) fn read(metadata: &HashMap<String, Value>) -> Result<Parts> {
             ));
         }
     };
-    parts.named = named;
+    let id = |key| metadata.id(key, tokens.len());
+    parts.named = Named {
+        bos: id("bos_token_id")?,
+        eos: id("eos_token_id")?,
+        pad: id("padding_token_id")?,
+        unk: id("unknown_token_id")?,
+    };
     parts.stops = [id("eot_token_id")?, id("eom_token_id")?].into_iter().flatten().collect();
     let template = |key| metadata.0.get(key).and_then(|value| value.to_string().ok()).cloned();
     parts.templates = Sources {

@@ -18,6 +18,7 @@ mod sentencepiece;
 mod template;
 mod tokenizer;
 mod words;
+mod written;
 
 pub use example::{Example, Lengths, Trained};
 pub(crate) use folder::FILES;

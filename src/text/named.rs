@@ -113,8 +113,9 @@ impl NamedTemplate {
 /// System first or not at all, then user and assistant in turn.
 const ALTERNATE: &str = "{% set system = messages[0].content if messages and messages[0].role == 'system' %}\
     {% set turns = messages[1:] if messages and messages[0].role == 'system' else messages %}\
-    {% for m in turns if m.role != ('user' if loop.index0 % 2 == 0 else 'assistant') %}\
-    {{ raise_exception('this template takes a system message or none, then user and assistant in turn') }}{% endfor %}";
+    {% for m in turns %}{% if m.role != ('user' if loop.index0 % 2 == 0 else 'assistant') %}\
+    {{ raise_exception('this template takes a system message or none, then user and assistant in turn') }}\
+    {% endif %}{% endfor %}";
 
 const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
     {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";

@@ -183,10 +183,10 @@ impl PackingGain {
     /// ```
     /// use lorascope::text::PackingGain;
     ///
-    /// let gain = PackingGain::of(&[6, 2, 3, 1], 8, 2);
-    /// assert_eq!((gain.tokens, gain.padded), (12, 18)); // 6 + 6 and 3 + 3
-    /// assert_eq!(gain.sequences, 2); // 6 + 2 and 3 + 1
-    /// assert_eq!(gain.waste(), 1.0 / 3.0);
+    /// let gain = PackingGain::of(&[6, 2, 2, 2], 8, 2);
+    /// assert_eq!((gain.tokens, gain.padded), (12, 16)); // 6 + 6 and 2 + 2
+    /// assert_eq!(gain.sequences, 2); // 6 + 2 and 2 + 2
+    /// assert_eq!(gain.waste(), 0.25);
     /// assert_eq!(gain.fill(), 0.75);
     /// ```
     pub fn of(lengths: &[u32], context: u32, batch: usize) -> Self {

@@ -1,17 +1,19 @@
-//! What chat templates take from Python: methods of strings and dicts, `tojson`, `strftime_now`.
+//! What chat templates take from Python: methods of strings and dicts, `strftime_now`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use minijinja::value::{Kwargs, Value, ValueKind, from_args};
+use minijinja::value::{Value, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, Output, State};
-use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+
+use super::written::{text, to_json};
 
 /// Gives an environment what Hugging Face gives to a chat template.
 pub(super) fn install(env: &mut Environment<'static>, now: Option<i64>) {
     env.set_formatter(print);
     env.set_unknown_method_callback(method);
     env.add_filter("tojson", to_json);
+    env.add_filter("string", |value: &Value| text(value));
+    env.add_filter("trim", |text: &str, set: Option<&str>| strip(text, set, true, true).to_string());
     // None cannot be iterated in Python, and templates ask so before they count their tools.
     env.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     env.add_function("raise_exception", |message: String| {
@@ -23,14 +25,28 @@ pub(super) fn install(env: &mut Environment<'static>, now: Option<i64>) {
     });
 }
 
-/// `{{ value }}`: Python writes None, True and False with capitals, and nothing is escaped.
+/// `{{ value }}`: as Python writes it, and nothing is escaped.
 fn print(out: &mut Output, _: &mut State, value: &Value) -> Result<(), Error> {
-    let written = match value.kind() {
-        ValueKind::None => out.write_str("None"),
-        ValueKind::Bool => out.write_str(if value.is_true() { "True" } else { "False" }),
-        _ => out.write_str(&value.to_string()),
-    };
-    written.map_err(|error| Error::new(ErrorKind::WriteFailure, error.to_string()))
+    out.write_str(&text(value)).map_err(|error| Error::new(ErrorKind::WriteFailure, error.to_string()))
+}
+
+/// What Python takes for white space.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
+fn strip<'a>(text: &'a str, set: Option<&str>, start: bool, end: bool) -> &'a str {
+    let strip = |c: char| set.map_or(is_space(c), |set| set.contains(c));
+    let text = if start { text.trim_start_matches(strip) } else { text };
+    if end { text.trim_end_matches(strip) } else { text }
+}
+
+/// The lines of a text, ended by any of Python's line breaks.
+fn lines(text: &str) -> Value {
+    const BREAKS: [char; 10] =
+        ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
+    let text = text.replace("\r\n", "\n");
+    text.strip_suffix(BREAKS).unwrap_or(&text).split(BREAKS).filter(|_| !text.is_empty()).collect()
 }
 
 fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
@@ -45,9 +61,7 @@ fn string_method(state: &mut State, text: &str, name: &str, args: &[Value]) -> R
     Ok(match name {
         "strip" | "lstrip" | "rstrip" => {
             let (set,): (Option<&str>,) = from_args(args)?;
-            let strip = |c: char| set.map_or(c.is_whitespace(), |set| set.contains(c));
-            let text = if name == "rstrip" { text } else { text.trim_start_matches(strip) };
-            Value::from(if name == "lstrip" { text } else { text.trim_end_matches(strip) })
+            Value::from(strip(text, set, name != "rstrip", name != "lstrip"))
         }
         "startswith" | "endswith" => {
             let (what,): (Value,) = from_args(args)?;
@@ -68,7 +82,7 @@ fn string_method(state: &mut State, text: &str, name: &str, args: &[Value]) -> R
                 (Some(""), _) => return Err(Error::new(ErrorKind::InvalidOperation, "empty separator")),
                 (Some(s), None) => text.split(s).collect(),
                 (Some(s), Some(n)) => text.splitn(n + 1, s).collect(),
-                (None, None) => text.split_whitespace().collect(),
+                (None, None) => text.split(is_space).filter(|word| !word.is_empty()).collect(),
                 (None, Some(_)) => {
                     return Err(Error::new(
                         ErrorKind::InvalidOperation,
@@ -77,7 +91,7 @@ fn string_method(state: &mut State, text: &str, name: &str, args: &[Value]) -> R
                 }
             }
         }
-        "splitlines" => text.lines().collect(),
+        "splitlines" => lines(text),
         "replace" => {
             let (from, to): (&str, &str) = from_args(args)?;
             Value::from(text.replace(from, to))
@@ -115,7 +129,7 @@ fn format(text: &str, args: &[Value]) -> Result<Value, Error> {
     let mut args = args.iter();
     for part in parts {
         let value = args.next().ok_or_else(|| Error::new(ErrorKind::MissingArgument, "format()"))?;
-        out = out + &value.to_string() + part;
+        out = out + &super::written::text(value) + part;
     }
     if text.replace("{}", "").contains(['{', '}']) {
         return Err(Error::new(ErrorKind::InvalidOperation, "format() with more than {} in it"));
@@ -134,66 +148,6 @@ fn dict_method(state: &mut State, dict: &Value, name: &str, args: &[Value]) -> R
             Ok(if value.is_undefined() { default.unwrap_or(Value::from(())) } else { value })
         }
         _ => Err(ErrorKind::UnknownMethod.into()),
-    }
-}
-
-/// Spaces that a hostile template may ask for at the start of each line.
-const MAX_INDENT: usize = 16;
-
-/// `json.dumps(value, ensure_ascii=False, indent=None)` and its options: unlike Jinja's own filter it escapes no
-/// HTML, which would put `\u003c` into the model's tokens.
-fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    let ascii: Option<bool> = options.get("ensure_ascii")?;
-    options.assert_all_used()?;
-    if let Some(n) = indent.filter(|n| *n > MAX_INDENT) {
-        let detail = format!("tojson: an indent of {n}, at most {MAX_INDENT} is supported");
-        return Err(Error::new(ErrorKind::InvalidOperation, detail));
-    }
-    let text = match indent {
-        Some(n) => write_json(value, PrettyFormatter::with_indent(" ".repeat(n).as_bytes()))?,
-        None => write_json(value, PythonFormatter)?,
-    };
-    Ok(if ascii == Some(true) { escape_unicode(&text) } else { text })
-}
-
-/// In JSON, what is not ASCII stands in strings only, and may be written as UTF-16 in hexadecimal.
-fn escape_unicode(json: &str) -> String {
-    let escaped = |c: char| c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect();
-    json.chars().map(|c| if c.is_ascii() { c.to_string() } else { escaped(c) }).collect()
-}
-
-fn write_json(value: &Value, formatter: impl Formatter) -> Result<String, Error> {
-    let failed = |detail: String| Error::new(ErrorKind::BadSerialization, detail);
-    let mut out = Vec::new();
-    value
-        .serialize(&mut Serializer::with_formatter(&mut out, formatter))
-        .map_err(|e| failed(e.to_string()))?;
-    String::from_utf8(out).map_err(|e| failed(e.to_string()))
-}
-
-/// JSON on one line with a space after each comma and colon, as Python writes it.
-struct PythonFormatter;
-
-impl Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        out: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        if first { Ok(()) } else { out.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(
-        &mut self,
-        out: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        if first { Ok(()) } else { out.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, out: &mut W) -> std::io::Result<()> {
-        out.write_all(b": ")
     }
 }
 

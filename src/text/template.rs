@@ -87,7 +87,9 @@ impl Template {
         env.set_auto_escape_callback(|_| AutoEscape::None);
         env.set_fuel(Some(FUEL));
         python::install(&mut env, given.now);
-        env.add_template_owned(NAME, without_generation_tags(source)).map_err(failed)?;
+        // As Jinja reads a source.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        env.add_template_owned(NAME, without_generation_tags(&source)).map_err(failed)?;
         Ok(Self { env, tokens: given.tokens })
     }
 

@@ -33,6 +33,8 @@ const SPACES: &str = r"|\s+(?!\S)|\s+";
 /// Words that a thread remembers at most, and the longest, in bytes.
 const REMEMBERED: usize = 1 << 16;
 const LONGEST: usize = 256;
+/// Tokenizers whose words a thread remembers.
+const TOKENIZERS: usize = 4;
 
 /// Whether the names of special tokens in a text stand for these tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,8 +76,8 @@ struct Added {
 }
 
 thread_local! {
-    /// The tokenizer that this thread used last, and its words.
-    static SEEN: RefCell<(u64, Seen)> = RefCell::default();
+    /// The tokenizers that this thread used last, and their words.
+    static SEEN: RefCell<Vec<(u64, Seen)>> = RefCell::default();
 }
 
 type Seen = AHashMap<Box<str>, Box<[u32]>>;
@@ -122,10 +124,14 @@ impl Words {
         if self.nfc && !text.is_ascii() && is_nfc_quick(text.chars()) != IsNormalized::Yes {
             return Ok(None);
         }
-        SEEN.with_borrow_mut(|(identity, seen)| {
-            if *identity != self.identity {
-                (*identity, *seen) = (self.identity, Seen::default());
-            }
+        SEEN.with_borrow_mut(|all| {
+            let known = all.iter().position(|(identity, _)| *identity == self.identity);
+            let at = known.unwrap_or_else(|| {
+                all.truncate(TOKENIZERS - 1);
+                all.insert(0, (self.identity, Seen::default()));
+                0
+            });
+            let seen = &mut all[at].1;
             let mut cut = WordIds::default();
             for (range, id) in self.added.pieces(text, special) {
                 if let Some(id) = id {

@@ -30,6 +30,15 @@ pub(super) fn unreadable(dtype: &Type) -> Option<String> {
     }
 }
 
+/// What the texts of a file may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Texts {
+    /// No more than texts.
+    Plain,
+    /// Lists of turns as well, under keys of such.
+    MayBeJson,
+}
+
 type Put<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
 
 /// An array that writes its values as JSON.
@@ -43,6 +52,8 @@ enum Kind<'a> {
     Nothing,
     Scalar(Put<'a>),
     Text(&'a Utf8ViewArray),
+    /// Texts that are JSON.
+    Json(&'a Utf8ViewArray),
     /// Values from the first number on, up to the second.
     List(Box<dyn Fn(usize) -> (usize, usize) + 'a>, Box<Cells<'a>>),
     /// Keys as JSON, and the values under them.
@@ -167,8 +178,28 @@ impl<'a> Cells<'a> {
         Self { array, kind }
     }
 
+    /// Takes the texts in the field that `path` leads to for JSON.
+    pub fn mark_json(&mut self, path: &[String]) {
+        match (&mut self.kind, path.split_first()) {
+            (Kind::Text(texts), None) => {
+                let texts = *texts;
+                self.kind = Kind::Json(texts);
+            }
+            (Kind::List(_, values), _) => values.mark_json(path),
+            (Kind::Object(fields), Some((name, rest))) => {
+                let mut key = Vec::new();
+                quote(&mut key, name.as_bytes());
+                fields
+                    .iter_mut()
+                    .filter(|(known, _)| *known == key)
+                    .for_each(|(_, cells)| cells.mark_json(rest));
+            }
+            _ => {}
+        }
+    }
+
     /// Writes row `i` of some columns as an object without its nulls.
-    pub fn object(columns: &[(&[u8], Self)], i: usize, out: &mut Vec<u8>) {
+    pub fn object(columns: &[(&[u8], Self)], i: usize, texts: Texts, out: &mut Vec<u8>) {
         let start = out.len();
         for (key, cells) in columns {
             if cells.is_nothing(i) {
@@ -179,9 +210,9 @@ impl<'a> Cells<'a> {
             out.push(b':');
             match &cells.kind {
                 // Lists of turns that were written as text.
-                Kind::Text(texts) => {
+                Kind::Text(array) if texts == Texts::MayBeJson => {
                     let name = std::str::from_utf8(&key[1..key.len() - 1]).unwrap_or_default();
-                    let text = texts.value(i).as_bytes();
+                    let text = array.value(i).as_bytes();
                     if csv::holds_json(name, text) { csv::value(out, name, text) } else { quote(out, text) }
                 }
                 _ => cells.put(i, out),
@@ -211,6 +242,7 @@ impl<'a> Cells<'a> {
             Kind::Nothing => {}
             Kind::Scalar(put) => put(i, out),
             Kind::Text(texts) => quote(out, texts.value(i).as_bytes()),
+            Kind::Json(texts) => out.extend_from_slice(texts.value(i).as_bytes()),
             Kind::List(range, values) => {
                 out.push(b'[');
                 let (start, end) = range(i);

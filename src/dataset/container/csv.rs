@@ -229,7 +229,7 @@ pub(in crate::dataset) fn reads_as_text(key: &str, text: &[u8]) -> bool {
 pub(super) fn holds_json(key: &str, text: &[u8]) -> bool {
     let Some((start, b'[' | b'{')) = solid(text, 0) else { return false };
     let list = match key {
-        "conversations" | "conversation" | "messages" | "history" | "extra" => true,
+        "conversations" | "conversation" | "messages" | "history" | "extra" | "lorascope" => true,
         // An answer may be a list of numbers; only turns are meant.
         "prompt" | "completion" | "chosen" | "rejected" => {
             let turn = solid(text, start + usize::from(text[start] == b'['));

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::display::cut;
+
 /// What a file is: how its records stand in it, and how it is packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::dataset) struct Container {
@@ -89,7 +91,7 @@ impl fmt::Display for Container {
         match &self.form {
             Form::Lines => f.write_str("JSON lines"),
             Form::Array => f.write_str("JSON array"),
-            Form::Field(key) => write!(f, "JSON object with the rows under `{key}`"),
+            Form::Field(key) => write!(f, "JSON object with the rows under `{}`", cut(key, 40)),
             Form::Values => f.write_str("JSON objects"),
             Form::Csv { delimiter: b'\t' } => f.write_str("tab-separated values"),
             Form::Csv { delimiter: b',' } => f.write_str("CSV"),

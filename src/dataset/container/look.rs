@@ -250,7 +250,7 @@ mod tests {
             ("{\n\"instruction\": \"a\",\n\"parts\": [{\"b\": 1}]}", "Values"),
             ("{\n\"meta\": {},\n\"parts\": [{\"b\": 1}]}", "parts at 24"),
             (r#"{"meta": {}, "parts": [{"b": 1}]}"#, "Lines"),
-            (r#"{"data": []}"#, "data at 9"),
+            (r#"{"data": []}"#, "data at 10"),
             (r#"{"data": [1]}"#, "Lines"),
             ("{\"data\": [{\"a\": 1}]}\n{\"data\": [{\"a\": 1}]}", "Lines"),
             ("{\"a\": 1}{\"a\": 2}\n", "Values"),

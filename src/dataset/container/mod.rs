@@ -21,6 +21,7 @@ pub(super) use form::{Container, Form, Packing};
 pub(super) use json::{Keys, items as elements};
 use json::{Scan, Tail};
 use look::Look;
+pub(super) use parquet::JSON as PARQUET_JSON;
 use source::Source;
 
 /// Bytes of a block: small enough that a few of them in flight cost little memory.
@@ -49,8 +50,6 @@ pub(super) struct Block {
     pub records: Vec<Record>,
     /// What is wrong with the file itself in this block: there are no records of it.
     pub faults: Vec<Problem>,
-    /// Bytes of the file that had been read when the block was ready.
-    pub read: u64,
 }
 
 /// A block in the making.
@@ -256,7 +255,7 @@ impl Blocks {
             piece = header.objects(piece);
         }
         let Piece { bytes, records, faults } = piece;
-        Ok(Some(Block { bytes, records, faults, read: self.progress().0 }))
+        Ok(Some(Block { bytes, records, faults }))
     }
 }
 
@@ -447,6 +446,7 @@ mod tests {
         let large = |line| vec![(line, ProblemKind::TooLarge)];
         let lines = format!("{{\"a\": 1}}\n{{\"a\": \"{long}\"}}\n{{\"a\": 2}}\n");
         assert_eq!(read(&lines, 2 * BLOCK), (vec![1, 3], large(2)));
+        assert_eq!(read(&lines, LARGEST), (vec![1, 2, 3], vec![]));
         let array = format!("[{{\"a\": 1}},\n{{\"a\": \"{long}\", \"b\": [\n]}},\n{{\"a\": 2}}]\n");
         assert_eq!(read(&array, 2 * BLOCK), (vec![1, 4], large(2)));
         let values = format!("{{\n\"a\": 1}}\n{{\"a\": \"{long}\",\n\"b\": [\n]}} {{\"a\": 2}}");
@@ -458,7 +458,6 @@ mod tests {
         assert_eq!((rows.len(), faults), (BLOCK + 1, vec![(3, ProblemKind::WrongCells)]));
         let csv = format!("a,b\n1,2\n{long},1\n3,4\n");
         assert_eq!(read(&csv, 2 * BLOCK), (vec![2, 4], large(3)));
-        assert_eq!(read(&lines, LARGEST), (vec![1, 2, 3], vec![]));
     }
 
     #[test]
@@ -505,20 +504,5 @@ mod tests {
         let blocks = Blocks::open(&path).unwrap();
         assert_eq!(blocks.container().to_string(), "JSON object with the rows under `data`");
         assert_eq!(blocks.progress(), (32, 32));
-    }
-}
-
-#[cfg(test)]
-mod speed {
-    #[test]
-    fn speed() {
-        let Ok(path) = std::env::var("SPEED") else { return };
-        for _ in 0..3 {
-            let begun = std::time::Instant::now();
-            let blocks = super::Blocks::open(std::path::Path::new(&path)).unwrap();
-            let name = blocks.container().to_string();
-            let records: usize = blocks.map(|b| b.unwrap().records.len()).sum();
-            eprintln!("{path} {name}: {records} records in {:?}", begun.elapsed());
-        }
     }
 }

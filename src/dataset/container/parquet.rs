@@ -14,7 +14,7 @@ use polars_parquet::read::{
 use polars_parquet_format::PageHeader;
 use polars_parquet_format::thrift::protocol::TCompactInputProtocol;
 
-use super::arrow::{Cells, unreadable};
+use super::arrow::{Cells, Texts, unreadable};
 use super::json::quote;
 use super::{BLOCK, LARGEST, Piece, Record};
 use crate::dataset::problems::{Problem, ProblemKind};
@@ -27,12 +27,17 @@ const ROWS: usize = 1 << 16;
 /// Values that a row group may have whatever its size: run lengths make many of few bytes.
 const VALUES: u64 = 1 << 26;
 
+/// The key under which a file of ours says which of its columns and fields hold JSON.
+pub(in crate::dataset) const JSON: &str = "lorascope.json";
+
 /// The rows of a file, in their order.
 pub(super) struct Rows {
     file: File,
     size: u64,
     about: FileMetadata,
     schema: ArrowSchema,
+    /// The columns and fields that hold JSON, where the file says so.
+    json: Option<Vec<Vec<String>>>,
     group: usize,
     /// The next row within the group.
     row: usize,
@@ -69,8 +74,10 @@ impl Rows {
             Ok((about, schema))
         };
         let (about, schema) = guard(|| open(&mut file)).map_err(|e| e.path(path))?;
+        let said = about.key_value_metadata().iter().flatten().find(|said| said.key == JSON);
+        let json = said.and_then(|said| serde_json::from_str(said.value.as_deref()?).ok());
         let faults = Vec::new();
-        Ok(Self { file, size, about, schema, group: 0, row: 0, done: 0, slice: None, read: 0, faults })
+        Ok(Self { file, size, about, schema, json, group: 0, row: 0, done: 0, slice: None, read: 0, faults })
     }
 
     /// Bytes of the file that have been read.
@@ -88,7 +95,7 @@ impl Rows {
                 self.slice = Some(slice);
             }
             let Some(slice) = &mut self.slice else { break };
-            self.done = slice.objects(self.done, &mut piece)?;
+            self.done = slice.objects(self.done, self.json.as_deref(), &mut piece)?;
         }
         piece.faults.append(&mut self.faults);
         Ok((!piece.records.is_empty() || !piece.faults.is_empty()).then_some(piece))
@@ -208,15 +215,22 @@ fn values_of(bytes: &[u8]) -> Result<u64> {
 
 impl Slice {
     /// Appends rows until the piece is full; gives the number of the last one.
-    fn objects(&mut self, mut done: u32, piece: &mut Piece) -> Result<u32> {
-        let cells: Vec<(&[u8], Cells<'_>)> =
+    fn objects(&mut self, mut done: u32, json: Option<&[Vec<String>]>, piece: &mut Piece) -> Result<u32> {
+        let mut cells: Vec<(&[u8], Cells<'_>)> =
             self.columns.iter().map(|(key, array)| (key.as_slice(), Cells::of(array.as_ref()))).collect();
+        for path in json.unwrap_or_default() {
+            let Some((name, rest)) = path.split_first() else { continue };
+            let mut key = Vec::new();
+            quote(&mut key, name.as_bytes());
+            cells.iter_mut().filter(|(known, _)| *known == key).for_each(|(_, cells)| cells.mark_json(rest));
+        }
+        let texts = if json.is_some() { Texts::Plain } else { Texts::MayBeJson };
         while self.at < self.rows && piece.bytes.len() < BLOCK {
             done = done.checked_add(1).ok_or_else(|| {
                 Error::format("the file has more than 4,294,967,295 rows").help("cut it into several files")
             })?;
             let start = piece.bytes.len();
-            Cells::object(&cells, self.at, &mut piece.bytes);
+            Cells::object(&cells, self.at, texts, &mut piece.bytes);
             self.at += 1;
             if piece.bytes.len() - start > LARGEST {
                 piece.bytes.truncate(start);

@@ -25,13 +25,15 @@ pub(super) enum Shape {
     /// No value so far.
     Unknown,
     Flag,
+    Integer,
     Number,
+    Text,
     /// Lists of objects with these fields.
     Turns(Vec<Column>),
     /// Lists of lists of texts.
     Pairs,
-    /// Texts, or values of several shapes.
-    Text,
+    /// Values of several shapes, and those that are none of the others.
+    Json,
 }
 
 impl Shape {
@@ -39,25 +41,36 @@ impl Shape {
         match value.first() {
             Some(b'n') | None => Self::Unknown,
             Some(b't' | b'f') => Self::Flag,
-            Some(b'-' | b'0'..=b'9') => Self::Number,
+            Some(b'"') => Self::Text,
+            Some(b'-' | b'0'..=b'9') => {
+                let whole = !value.iter().any(|b| matches!(b, b'.' | b'e' | b'E'));
+                match whole {
+                    // As an integer it would lose its sign.
+                    true if value == b"-0" => Self::Json,
+                    true if serde_json::from_slice::<i64>(value).is_ok() => Self::Integer,
+                    false if serde_json::from_slice::<f64>(value).is_ok() => Self::Number,
+                    _ => Self::Json,
+                }
+            }
             Some(b'[') if !nested => {
                 let mut shape = Self::Unknown;
-                for item in elements(value) {
+                let items = elements(value);
+                for item in &items {
                     shape.join(match item.first() {
                         Some(b'{') => {
                             let mut fields = Columns::default();
                             fields.object(item, true);
-                            Self::Turns(fields.0)
+                            if fields.0.is_empty() { Self::Json } else { Self::Turns(fields.0) }
                         }
                         Some(b'[') if elements(item).iter().all(|text| text.first() == Some(&b'"')) => {
                             Self::Pairs
                         }
-                        _ => Self::Text,
+                        _ => Self::Json,
                     });
                 }
-                shape
+                if items.is_empty() { Self::Pairs } else { shape }
             }
-            _ => Self::Text,
+            _ => Self::Json,
         }
     }
 
@@ -70,7 +83,7 @@ impl Shape {
                     join(fields, column);
                 }
             }
-            (one, other) if *one != other => *self = Self::Text,
+            (one, other) if *one != other => *self = Self::Json,
             _ => {}
         }
     }
@@ -104,6 +117,22 @@ pub(super) fn fields(object: &[u8]) -> impl Iterator<Item = (Cow<'_, str>, &[u8]
 }
 
 impl Columns {
+    /// The columns whose texts are JSON, and the fields of turns: their names from the outside in.
+    pub fn json(&self) -> Vec<Vec<&str>> {
+        let mut found = Vec::new();
+        for column in &self.0 {
+            match &column.shape {
+                Shape::Json => found.push(vec![column.name.as_str()]),
+                Shape::Turns(fields) => {
+                    let fields = fields.iter().filter(|field| field.shape == Shape::Json);
+                    found.extend(fields.map(|field| vec![column.name.as_str(), field.name.as_str()]));
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
     /// Takes in some rows.
     pub fn note(&mut self, rows: &[u8]) {
         let rows: Vec<&[u8]> = lines(rows).collect();
@@ -146,8 +175,9 @@ mod tests {
         let shape = |name: &str| columns.0.iter().find(|c| c.name == name).map(|c| c.shape.clone()).unwrap();
         let names: Vec<&str> = columns.0.iter().map(|c| c.name.as_str()).collect();
         assert_eq!(names, ["id", "messages", "n", "label", "e", "p", "a\"b", "l"]);
-        assert_eq!((shape("id"), shape("n"), shape("label")), (Shape::Text, Shape::Text, Shape::Flag));
-        assert_eq!((shape("e"), shape("p"), shape("l")), (Shape::Unknown, Shape::Pairs, Shape::Text));
+        assert_eq!((shape("id"), shape("n"), shape("label")), (Shape::Text, Shape::Json, Shape::Flag));
+        assert_eq!((shape("e"), shape("p"), shape("l")), (Shape::Pairs, Shape::Pairs, Shape::Json));
+        assert_eq!(columns.json(), [vec!["messages", "tool_calls"], vec!["n"], vec!["a\"b"], vec!["l"]]);
         let Shape::Turns(fields) = shape("messages") else { panic!("{columns:?}") };
         let fields: Vec<_> = fields.into_iter().map(|c| (c.name, c.shape)).collect();
         let field = |name: &str, shape| (name.to_string(), shape);
@@ -155,7 +185,7 @@ mod tests {
             field("role", Shape::Text),
             field("content", Shape::Text),
             field("weight", Shape::Number),
-            field("tool_calls", Shape::Text),
+            field("tool_calls", Shape::Json),
         ];
         assert_eq!(fields, expected);
     }

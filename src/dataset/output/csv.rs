@@ -12,30 +12,34 @@ use crate::error::{Error, Result};
 
 const PIECE: usize = 1 << 20;
 
-/// Writes the header and all rows.
-pub(super) fn write(spool: Spool, delimiter: u8, sink: &mut Sink) -> Result<()> {
+/// Writes the header and all rows. Gives the number of rows with a value that is read as a text.
+pub(super) fn write(spool: Spool, delimiter: u8, sink: &mut Sink) -> Result<u64> {
     let (columns, mut pieces) = spool.read()?;
     let names: Vec<&str> = columns.0.iter().map(|column| column.name.as_str()).collect();
     let mut put = |bytes: &[u8]| sink.write_all(bytes).map_err(|e| Error::io("", e));
     let mut header = Vec::new();
     line(&mut header, names.iter().map(|name| Some(Cow::Borrowed(*name))), delimiter);
     put(&header)?;
+    let mut changed = 0;
     loop {
         let batch = pieces.next(PIECE)?;
         if batch.is_empty() {
-            return Ok(());
+            return Ok(changed);
         }
-        let texts: Vec<Vec<u8>> =
+        let texts: Vec<(Vec<u8>, u64)> =
             batch.par_iter().map(|piece| rows(piece, &names, delimiter)).collect::<Result<_>>()?;
-        for text in texts {
+        for (text, rows) in texts {
             put(&text)?;
+            changed += rows;
         }
     }
 }
 
-fn rows(piece: &[u8], names: &[&str], delimiter: u8) -> Result<Vec<u8>> {
+fn rows(piece: &[u8], names: &[&str], delimiter: u8) -> Result<(Vec<u8>, u64)> {
     let mut out = Vec::with_capacity(piece.len());
+    let mut changed = 0;
     for row in lines(piece) {
+        let mut same = true;
         let mut cells: Vec<Option<Cow<'_, str>>> = vec![None; names.len()];
         for (key, value) in fields(row) {
             let Some(place) = names.iter().position(|name| *name == key) else { continue };
@@ -51,12 +55,16 @@ fn rows(piece: &[u8], names: &[&str], delimiter: u8) -> Result<Vec<u8>> {
                     }
                     Some(text)
                 }
-                json => Some(String::from_utf8_lossy(json)),
+                json => {
+                    same &= !reads_as_text(&key, json);
+                    Some(String::from_utf8_lossy(json))
+                }
             };
         }
         line(&mut out, cells.into_iter(), delimiter);
+        changed += u64::from(!same);
     }
-    Ok(out)
+    Ok((out, changed))
 }
 
 /// One row. An empty text is two quotes, which tells it from no value.

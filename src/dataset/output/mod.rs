@@ -99,7 +99,11 @@ impl Output {
         match (&self.form, self.spool.take()) {
             (Form::Array, _) => self.put(b"\n]\n")?,
             (Form::Csv { delimiter }, Some(spool)) => {
-                csv::write(spool, *delimiter, &mut self.sink).map_err(|e| e.path(&self.path))?;
+                let changed =
+                    csv::write(spool, *delimiter, &mut self.sink).map_err(|e| e.path(&self.path))?;
+                if changed > 0 {
+                    self.lost("types of values: CSV has texts only", changed);
+                }
             }
             (Form::Parquet, Some(spool)) => {
                 parquet::write(spool, &mut self.sink).map_err(|e| e.path(&self.path))?;

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::columns::{Columns, Shape, fields, unescaped};
 use super::{Sink, Spool, lines};
-use crate::dataset::container::{elements, reads_as_text};
+use crate::dataset::container::{PARQUET_JSON as JSON, elements};
 use crate::error::{Error, Result};
 
 /// JSON text of a row group.
@@ -25,8 +25,11 @@ pub(super) fn write(spool: Spool, sink: &mut Sink) -> Result<()> {
         );
     }
     let schema = frame(&[], &columns)?.schema().clone();
-    let mut writer =
-        ParquetWriter::new(sink).with_compression(ParquetCompression::Zstd(None)).batched(&schema)?;
+    let json = serde_json::to_string(&columns.json()).map_err(Error::compute)?;
+    let mut writer = ParquetWriter::new(sink)
+        .with_compression(ParquetCompression::Zstd(None))
+        .with_key_value_metadata(Some(KeyValueMetadata::from_static(vec![(JSON.to_string(), json)])))
+        .batched(&schema)?;
     loop {
         let batch = pieces.next(GROUP)?;
         if batch.is_empty() {
@@ -47,16 +50,30 @@ type Strings = MutableBinaryViewArray<str>;
 enum Column {
     Text(Strings),
     Flag(Vec<Option<bool>>),
+    Integer(Vec<Option<i64>>),
     Number(Vec<Option<f64>>),
-    Turns { ends: Offsets<i64>, valid: Vec<bool>, fields: Vec<(String, Column)> },
-    Pairs { ends: Offsets<i64>, valid: Vec<bool>, inner: Offsets<i64>, texts: Strings },
+    /// Values as they stand in the file, strings with their quotes.
+    Json(Strings),
+    Turns {
+        ends: Offsets<i64>,
+        valid: Vec<bool>,
+        fields: Vec<(String, Column)>,
+    },
+    Pairs {
+        ends: Offsets<i64>,
+        valid: Vec<bool>,
+        inner: Offsets<i64>,
+        texts: Strings,
+    },
 }
 
 impl Column {
     fn of(shape: &Shape) -> Self {
         match shape {
             Shape::Flag => Self::Flag(Vec::new()),
+            Shape::Integer => Self::Integer(Vec::new()),
             Shape::Number => Self::Number(Vec::new()),
+            Shape::Json => Self::Json(Strings::default()),
             Shape::Text | Shape::Unknown => Self::Text(Strings::default()),
             Shape::Pairs => Self::Pairs {
                 ends: Offsets::default(),
@@ -77,6 +94,10 @@ impl Column {
         match self {
             Self::Text(texts) => texts.push(value.map(text)),
             Self::Flag(flags) => flags.push(value.map(|value| value.first() == Some(&b't'))),
+            Self::Json(texts) => texts.push(value.map(String::from_utf8_lossy)),
+            Self::Integer(numbers) => {
+                numbers.push(value.and_then(|value| serde_json::from_slice(value).ok()));
+            }
             Self::Number(numbers) => {
                 numbers.push(value.and_then(|value| serde_json::from_slice(value).ok()));
             }
@@ -108,7 +129,8 @@ impl Column {
             (!all).then(|| valid.into_iter().collect::<Bitmap>())
         };
         Ok(match self {
-            Self::Text(texts) => strings(name, texts),
+            Self::Text(texts) | Self::Json(texts) => strings(name, texts),
+            Self::Integer(numbers) => Series::new(name.into(), numbers),
             Self::Flag(flags) => Series::new(name.into(), flags),
             Self::Number(numbers) => Series::new(name.into(), numbers),
             Self::Turns { ends, valid: rows, fields } => {
@@ -164,14 +186,6 @@ fn frame(piece: &[u8], columns: &Columns) -> Result<DataFrame> {
     for row in lines(piece) {
         object(row, &mut made)?;
         rows += 1;
-        for (key, value) in fields(row).filter(|(_, value)| value.first() == Some(&b'"')) {
-            if !reads_as_text(&key, text(value).as_bytes()) {
-                return Err(Error::input(format_args!(
-                    "a text under `{key}` would be read from Parquet as a list"
-                ))
-                .help("write JSON lines or JSON"));
-            }
-        }
     }
     let series: Vec<_> = made
         .into_iter()

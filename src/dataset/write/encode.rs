@@ -56,6 +56,17 @@ impl<'a> Extras<'a> {
     }
 }
 
+impl Extras<'_> {
+    /// Whether the layout says that the row has its id, though it reads as one that is made up.
+    fn says_id(&self) -> bool {
+        let is_id = |node: &Node<'_>| {
+            node.array()
+                .is_some_and(|pair| pair.len() == 2 && pair.iter().all(|part| part.str() == Some("id")))
+        };
+        self.keys.as_ref().is_some_and(|keys| keys.iter().any(is_id))
+    }
+}
+
 impl Encoder {
     pub fn new(schema: RowSchema, options: &WriteOptions) -> Self {
         Self { schema, extra: options.extra, layout: options.layout }
@@ -73,7 +84,8 @@ impl Encoder {
         let input = extras
             .input
             .filter(|_| self.schema == RowSchema::Alpaca && row.source() == RowSchema::Alpaca.name());
-        let mut text = Text { row, schema: self.schema, position, input, out };
+        let given = extras.says_id();
+        let mut text = Text { row, schema: self.schema, position, input, given, out };
         let mut stale = false;
         if let (true, Some(keys)) = (own, &extras.keys) {
             let fits = extras.turns.is_none_or(|counts| counts == row.counts());
@@ -93,7 +105,7 @@ impl Encoder {
             text.raw("}");
             return Ok(Lost::default());
         }
-        let mut lost = lost(self.schema, row, &extras);
+        let mut lost = lost(self.schema, row, &extras, position);
         if self.extra == Extra::Keep && !lost.is_empty() {
             text.carry(lost);
             lost = Lost::default();
@@ -161,6 +173,8 @@ struct Text<'w, 'r> {
     schema: RowSchema,
     position: u32,
     input: Option<Input>,
+    /// The file gave the id, though it reads as one that is made up from the row's place.
+    given: bool,
     out: &'w mut Vec<u8>,
 }
 
@@ -190,7 +204,11 @@ impl Text<'_, '_> {
     }
 
     fn field(&mut self, key: &str, field: Field, position: Option<u32>) -> Option<()> {
-        match want(field, self.schema, self.row, self.input, position) {
+        let wanted = match field {
+            Field::Id if self.given => Want::Hole(Hole::Id),
+            field => want(field, self.schema, self.row, self.input, position),
+        };
+        match wanted {
             Want::Nothing => {}
             Want::Empty => {
                 self.key(key);

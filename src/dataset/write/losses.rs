@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::super::record::{Node, Value};
-use super::super::schema::default::{Field, Want, fields, want};
+use super::super::schema::default::{Field, Want, fields, needs_id, want};
 use super::super::schema::layout::Hole;
 use super::super::schema::{RowSchema, several};
+use super::super::table::made_up_id;
 use super::super::view::RowView;
 use super::encode::Extras;
 use super::{Losses, Misfit};
@@ -76,13 +77,15 @@ impl LostRows {
     }
 }
 
-/// What `schema` has no place for in a row that is not its own.
-pub(super) fn lost(schema: RowSchema, row: &RowView<'_>, extras: &Extras<'_>) -> Lost {
+/// What `schema` has no place for in a row that is not its own, at its place in the output.
+pub(super) fn lost(schema: RowSchema, row: &RowView<'_>, extras: &Extras<'_>, position: u32) -> Lost {
     let mut lost = Lost::default();
     lost.add(Lost::KEYS, !extras.unknown.is_empty());
     lost.add(Lost::INPUT, extras.input.is_some() && schema != RowSchema::Alpaca);
     if let Some(keys) = &extras.keys {
-        lost.add(Lost::LAYOUT, true);
+        // Where rows always have an id, one that names the row's own place reads as made up.
+        let made_up = || needs_id(schema) && row.id() == Some(&made_up_id(position));
+        lost.add(Lost::LAYOUT, !only_id(row, extras, keys) || made_up());
         keys.iter().for_each(|key| look(key, &mut lost));
     }
     lost.add(Lost::LABEL, row.label().is_some() && schema != RowSchema::Kto);
@@ -107,6 +110,27 @@ pub(super) fn lost(schema: RowSchema, row: &RowView<'_>, extras: &Extras<'_>) ->
         lost.add(Lost::TURNS, row.talk().next().is_some_and(|turn| several(turn.content).is_some()));
     }
     lost
+}
+
+/// Whether a row is laid out as its schema has it, but for an id that could have been made up and was
+/// not.
+fn only_id(row: &RowView<'_>, extras: &Extras<'_>, keys: &[Node<'_>]) -> bool {
+    let Ok(source) = row.source().parse::<RowSchema>() else { return false };
+    let mut names = Vec::with_capacity(keys.len());
+    for key in keys {
+        match (key.str(), key.array()) {
+            (Some(name), _) => names.push(name),
+            (_, Some([key, shape])) if key.str() == Some("id") && shape.str() == Some("id") => {
+                names.push("id")
+            }
+            _ => return false,
+        }
+    }
+    let there = |(key, field): &&(&str, Field)| {
+        *key == "id" || want(*field, source, row, extras.input, None) != Want::Nothing
+    };
+    let expected = fields(source).iter().filter(there).map(|(key, _)| *key);
+    names.into_iter().eq(expected.chain(extras.unknown.iter().map(|(key, _)| &**key)))
 }
 
 /// Whether JSON in a text is the same when it stands in the row itself.

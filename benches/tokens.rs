@@ -1,0 +1,106 @@
+//! Tokens of 20,000 school-math rows, beside Hugging Face's tokenizers in Python with as many threads:
+//! `LORASCOPE_PEER=PYTHON cargo bench --profile dev --bench tokens`, PYTHON having `tokenizers`.
+//! The other side is benches/peers/tokens.py; ours and the peer take turns.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use lorascope::dataset::generate::Generate;
+use lorascope::error::{Error, Result};
+use lorascope::text::{GenerationPrompt, Message, Tokenizer, Trained};
+use rayon::prelude::*;
+
+const ROWS: u64 = 20_000;
+const TURNS: usize = 7;
+
+/// Python with the same tokenizer and texts; counts once for each line that it is given.
+struct Peer(Child, BufReader<std::process::ChildStdout>);
+
+impl Peer {
+    fn start(python: &str, tokenizer: &Tokenizer, texts: &[String]) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("lorascope-tokens-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+        tokenizer.inner().save(folder.join("tokenizer.json"), false).map_err(Error::input)?;
+        let json = serde_json::to_string(texts).map_err(Error::input)?;
+        std::fs::write(folder.join("texts.json"), json).map_err(|e| Error::io(&folder, e))?;
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/tokens.py");
+        let mut child = Command::new(python)
+            .arg(script)
+            .arg(&folder)
+            .env("RAYON_NUM_THREADS", rayon::current_num_threads().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| Error::io(python, e))?;
+        let out = child.stdout.take().ok_or_else(|| Error::state("no output of the peer"))?;
+        Ok(Self(child, BufReader::new(out)))
+    }
+
+    /// Seconds and tokens.
+    fn count(&mut self) -> Result<(f64, usize)> {
+        let input = self.0.stdin.as_mut().ok_or_else(|| Error::state("no input of the peer"))?;
+        writeln!(input, "go").map_err(|e| Error::io("peer", e))?;
+        let mut line = String::new();
+        self.1.read_line(&mut line).map_err(|e| Error::io("peer", e))?;
+        serde_json::from_str(&line).map_err(|e| Error::format(format!("the peer said {line:?}: {e}")))
+    }
+}
+
+fn timed(work: impl Fn() -> Result<usize>) -> Result<(f64, usize)> {
+    let begun = Instant::now();
+    let tokens = work()?;
+    Ok((begun.elapsed().as_secs_f64(), tokens))
+}
+
+fn main() -> Result<()> {
+    let model = std::env::var("LORASCOPE_MODEL").unwrap_or("models/smollm2-135m.gguf".into());
+    let tokenizer = lorascope::model::tokenizer_of(model)?;
+    let rows = Generate { rows: ROWS, ..Generate::default() };
+    let conversations: Vec<[Message; 2]> = (0..ROWS)
+        .map(|n| rows.exercise(n))
+        .map(|row| {
+            let question = [row.instruction, row.input].join("\n");
+            [Message::user(question.trim_end()), Message::assistant(row.output)]
+        })
+        .collect();
+    let render = |messages: &[Message; 2]| tokenizer.render(messages, None, GenerationPrompt::Omit);
+    let texts = conversations.par_iter().map(render).collect::<Result<Vec<String>>>()?;
+    let mut peer = match std::env::var("LORASCOPE_PEER") {
+        Ok(python) => Some(Peer::start(&python, &tokenizer, &texts)?),
+        Err(_) => None,
+    };
+
+    let encode = || texts.par_iter().map(|text| Ok(tokenizer.encode(text)?.len())).sum::<Result<usize>>();
+    let trained = Trained::Assistant;
+    let lengths = || conversations.par_iter().map(|c| Ok(tokenizer.lengths(c, None, trained)?.tokens)).sum();
+    let examples = || conversations.par_iter().map(|c| Ok(tokenizer.example(c, None)?.len())).sum();
+    let mut seconds = [const { Vec::new() }; 4];
+    for _ in 0..TURNS {
+        let ours = [timed(encode)?, timed(lengths)?, timed(examples)?];
+        let theirs = peer.as_mut().map(Peer::count).transpose()?;
+        if ours.iter().chain(&theirs).any(|one| one.1 != ours[0].1) {
+            return Err(Error::state(format!("the numbers of tokens differ: {ours:?}, {theirs:?}")));
+        }
+        seconds.iter_mut().zip(ours.iter().chain(&theirs)).for_each(|(all, one)| all.push(one.0));
+    }
+    let names = ["ids of texts", "lengths of conversations", "examples", "peer: encode_batch_fast of texts"];
+    let threads = rayon::current_num_threads();
+    println!(
+        "{ROWS} rows, {} characters, {threads} threads, median of {TURNS}",
+        texts.iter().map(String::len).sum::<usize>()
+    );
+    for (name, seconds) in names.iter().zip(&mut seconds).filter(|(_, seconds)| !seconds.is_empty()) {
+        seconds.sort_by(f64::total_cmp);
+        println!("{name:<36} {:.3} s, best {:.3} s", seconds[TURNS / 2], seconds[0]);
+    }
+    let long: Vec<Message> = conversations.iter().flatten().take(330).cloned().collect();
+    let (one, tokens) = timed(|| Ok(tokenizer.lengths(&long, None, Trained::Assistant)?.tokens))?;
+    println!("one row of 330 turns, {tokens} tokens     {one:.3} s");
+    if let [texts, lengths, _, peer] = seconds.each_ref().map(|seconds| seconds.get(TURNS / 2))
+        && let (Some(texts), Some(lengths), Some(peer)) = (texts, lengths, peer)
+    {
+        println!("ours {:.1} times as fast on texts, {:.1} with the template", peer / texts, peer / lengths);
+    }
+    Ok(())
+}
