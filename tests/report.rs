@@ -245,6 +245,7 @@ fn languages() {
         ("ko", "서울의 인구는 얼마나 됩니까?"),
         ("en", "What is the capital of France, and how many people live there?"),
         ("en", "Write a function that sorts a list of numbers with the quicksort algorithm."),
+        ("en", "Translate 你好 and 谢谢, and say which of them is the one that a guest says: 3 × 4 ÷ 2."),
         ("de", "Wie viele Einwohner hat die Hauptstadt von Frankreich, und warum ist sie so bekannt?"),
         ("fr", "Quelle est la capitale de la France et combien de personnes y habitent aujourd'hui ?"),
         ("es", "¿Cuál es la capital de Francia y cuántas personas viven allí en la actualidad?"),

@@ -124,7 +124,9 @@ fn latin(text: &str, letters: usize) -> &'static str {
         "the", "and", "that", "this", "with", "what", "which", "how", "are", "you", "your", "have", "from",
         "there", "they", "many", "much", "does", "each", "would", "can", "should", "their", "where",
     ];
-    if text.chars().all(|c| c.is_ascii() || !c.is_alphabetic()) {
+    // Letters of other scripts may stand between; those with accents are not English.
+    if !text.contains(|c| matches!(c, '\u{c0}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}') && c != '×' && c != '÷')
+    {
         let words =
             text.split(|c: char| !c.is_ascii_alphabetic() && c != '\'').filter(|word| !word.is_empty());
         let (mut all, mut found) = (0usize, [false; ENGLISH.len()]);

@@ -124,42 +124,21 @@ impl Signatures {
     /// # Errors
     /// A threshold that is not from 0.5 to 1; whatever reading the texts again gives.
     pub fn clusters(&self, threshold: f64, texts: &(impl Texts + ?Sized)) -> Result<Vec<Vec<u32>>> {
-        /// Times that the texts are read again, at least; what one time joins, the next passes over.
-        const ROUNDS: usize = 3;
         check(threshold)?;
         let bands = Bands::new(threshold);
         let mut progress = Progress::new("comparing texts that may be alike", bands.count as u64);
         let mut joined = Joined::new(self.signatures.len());
         let mut refused: Vec<Pair> = Vec::new();
-        let some = bands.count.div_ceil(ROUNDS);
-        for begin in (0..bands.count).step_by(some) {
-            let round = begin..bands.count.min(begin + some);
-            let mut pairs = Vec::new();
-            for band in round {
-                pairs.extend(bands.within(band, &self.signatures, &joined, &refused));
-                progress.advance(1, "");
+        let mut pairs: Vec<Pair> = Vec::new();
+        for band in 0..bands.count {
+            pairs.extend(bands.within(band, &self.signatures, &joined, &refused));
+            // Texts are read again as seldom as possible. What is joined, later bands pass over.
+            if pairs.len() >= AT_ONCE / 2 || band + 1 == bands.count {
+                pairs.par_sort_unstable();
+                pairs.dedup();
+                self.join(&std::mem::take(&mut pairs), threshold, texts, &mut joined, &mut refused)?;
             }
-            pairs.par_sort_unstable();
-            pairs.dedup();
-            for pairs in pairs.chunks(AT_ONCE) {
-                // What the pairs before have joined needs no comparison.
-                let pairs: Vec<Pair> =
-                    pairs.iter().copied().filter(|&(a, b)| joined.root(a) != joined.root(b)).collect();
-                let rows = pairs.iter().flat_map(|pair| [pair.0, pair.1]).map(|n| self.first[n as usize]);
-                let sets = Sets::of(rows, texts)?;
-                let similarity = |&(a, b): &Pair| {
-                    jaccard(sets.set(self.first[a as usize]), sets.set(self.first[b as usize]))
-                };
-                let similarities: Vec<f64> = pairs.par_iter().map(similarity).collect();
-                for ((a, b), similarity) in pairs.into_iter().zip(similarities) {
-                    match similarity >= threshold {
-                        true => joined.join(a, b),
-                        false => refused.push((a, b)),
-                    }
-                }
-                joined.flatten();
-            }
-            refused.par_sort_unstable();
+            progress.advance(1, "");
         }
         let mut groups: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for (row, number) in self.of.iter().enumerate() {
@@ -169,6 +148,36 @@ impl Signatures {
         }
         // A root is the first of its group, so the groups stand in the order of their first texts.
         Ok(groups.into_values().filter(|rows| rows.len() > 1).collect())
+    }
+
+    /// Compares pairs by their real sets, and joins those that are alike.
+    fn join(
+        &self,
+        pairs: &[Pair],
+        threshold: f64,
+        texts: &(impl Texts + ?Sized),
+        joined: &mut Joined,
+        refused: &mut Vec<Pair>,
+    ) -> Result<()> {
+        for pairs in pairs.chunks(AT_ONCE) {
+            // What the pairs before have joined needs no comparison.
+            let pairs: Vec<Pair> =
+                pairs.iter().copied().filter(|&(a, b)| joined.root(a) != joined.root(b)).collect();
+            let rows = pairs.iter().flat_map(|pair| [pair.0, pair.1]).map(|n| self.first[n as usize]);
+            let sets = Sets::of(rows, texts)?;
+            let similarity =
+                |&(a, b): &Pair| jaccard(sets.set(self.first[a as usize]), sets.set(self.first[b as usize]));
+            let similarities: Vec<f64> = pairs.par_iter().map(similarity).collect();
+            for ((a, b), similarity) in pairs.into_iter().zip(similarities) {
+                match similarity >= threshold {
+                    true => joined.join(a, b),
+                    false => refused.push((a, b)),
+                }
+            }
+            joined.flatten();
+        }
+        refused.par_sort_unstable();
+        Ok(())
     }
 
     /// For each text of `others` that occurs here, exactly or nearly: the number of the most similar

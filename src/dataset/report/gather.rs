@@ -18,6 +18,7 @@ pub(super) struct Gathered {
     pub turns: Vec<u64>,
     pub characters: Vec<u64>,
     pub hashes: Vec<u64>,
+    pub lines: Vec<u32>,
     pub signatures: Signatures,
     /// Characters of each turn, by role; `system` and `text` are no turns, and the turns of a rejected
     /// answer are `rejected`.
@@ -59,6 +60,7 @@ impl Gathered {
         self.turns.extend(piece.turns);
         self.characters.extend(piece.characters);
         self.hashes.extend(piece.hashes);
+        self.lines.extend(piece.lines);
         self.answers += piece.answers;
         for (role, lengths) in piece.roles {
             self.roles.entry(role).or_default().extend(lengths);
@@ -84,6 +86,7 @@ impl Piece {
             new.signed.push(signer.sign(&text));
             let it = &mut new.gathered;
             it.hashes.push(rows.hash(i));
+            it.lines.push(rows.line(i));
             *it.languages.entry(lang(rows, i)).or_default() += 1;
             match it.sources.get_mut(rows.source(i)) {
                 Some((count, _)) => *count += 1,

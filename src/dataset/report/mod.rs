@@ -3,6 +3,7 @@
 mod duplicates;
 mod gather;
 mod lengths;
+mod looks;
 mod page;
 
 use std::collections::BTreeMap;
@@ -11,12 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Dataset;
 use super::problems::{Outcome, ProblemKind};
-use crate::display::cut;
 use crate::error::{Error, Result};
-use crate::text::{Message, Tokenizer};
-pub use duplicates::{Cluster, Duplicates, RowBrief};
+use crate::text::Tokenizer;
+use duplicates::Groups;
+pub use duplicates::{Cluster, Duplicates};
 use gather::Gathered;
 pub use lengths::{Cut, Lengths, Packing, Padding, Spread, Unit};
+use looks::Looks;
+pub use looks::{RowBrief, Sample};
 
 /// How [`Dataset::report_as`] looks at the rows.
 ///
@@ -132,23 +135,6 @@ pub struct ProblemCount {
     pub example: String,
 }
 
-/// A row as an example of its schema.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Sample {
-    /// The schema that it was read from.
-    pub source: String,
-    /// Its number in the dataset, from 0.
-    pub row: u64,
-    /// What it says; long texts end in an ellipsis, and of many turns the first ones are shown.
-    pub messages: Vec<Message>,
-    /// The turns of the rejected answer, of a preference.
-    pub rejected: Vec<Message>,
-    /// The text of a row that is no conversation.
-    pub text: Option<String>,
-    /// Whether the answer is a good one, where the row says so.
-    pub label: Option<bool>,
-}
-
 impl Dataset {
     /// Lengths, turns, roles, languages, duplicates and faults of these rows; in tokens too, where
     /// [`for_tokenizer`](Self::for_tokenizer) bound a tokenizer.
@@ -193,12 +179,10 @@ impl Dataset {
                             known.push((row, tokens.all.into()));
                             trained.push(tokens.trained.into());
                         }
-                        Err(why) => refused.push((row, why.clone())),
+                        Err(why) => refused.push((row as u32, why.clone())),
                     }
                 }
-                let rows: Vec<u32> = refused.iter().map(|(row, _)| *row).collect();
-                let lines = self.briefs(&rows)?.into_iter().map(|brief| brief.line);
-                let faults = lines.zip(refused.into_iter().map(|(_, why)| why));
+                let faults = refused.into_iter().map(|(row, why)| (found.lines[row as usize], why));
                 problems.extend(ProblemCount::of(Outcome::Kept, ProblemKind::TemplateRefuses, faults));
                 known
             }
@@ -210,7 +194,25 @@ impl Dataset {
         let mut languages: Vec<(String, u64)> =
             found.languages.iter().map(|(code, count)| (code.to_string(), *count)).collect();
         languages.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let exact = self.exact(&found.hashes, config.shown)?;
+        let (exact, near) = (Groups::exact(&found.hashes, config.shown), Groups::near(self, &found, config)?);
+        let openings = commonest(&found, config.shown);
+        let shortest = extremes(&measured, config.shown, |length| length);
+        let longest = extremes(&measured, config.shown, |length| u64::MAX - length);
+        let firsts: Vec<u32> = found.sources.values().map(|(_, row)| *row as u32).collect();
+        let shown = exact.members().chain(near.members()).chain(firsts.iter().copied());
+        let shown = shown.chain(openings.iter().map(|(_, _, row)| *row));
+        let shown = shown.chain(shortest.iter().chain(&longest).map(|(row, _)| *row)).collect();
+        let looks = Looks::at(self, shown)?;
+        let exact = exact.told(&looks);
+        let briefs = |rows: Vec<(u32, u64)>| -> Vec<RowBrief> {
+            let brief = |(row, length)| Some(RowBrief { length, ..looks.brief(row)? });
+            rows.into_iter().filter_map(brief).collect()
+        };
+        let opening = |(key, count, row)| Opening {
+            text: looks.opening(row, key).unwrap_or_default(),
+            count,
+            share: lengths::share(count, found.answers),
+        };
         Ok(Report {
             file: self
                 .path()
@@ -229,12 +231,12 @@ impl Dataset {
             packing: Packing::of(&lengths, config.packing, &config.batches),
             duplicates: exact.rows - exact.groups,
             exact,
-            near: self.near(&found.signatures, &found.hashes, config)?,
-            openings: self.openings(&found, config.shown)?,
-            shortest: self.extremes(&measured, config.shown, |length| length)?,
-            longest: self.extremes(&measured, config.shown, |length| u64::MAX - length)?,
+            near: near.told(&looks),
+            openings: openings.into_iter().map(opening).collect(),
+            shortest: briefs(shortest),
+            longest: briefs(longest),
             problems,
-            examples: self.samples(&found)?,
+            examples: firsts.into_iter().filter_map(|row| looks.sample(row)).collect(),
             spreads: {
                 let roles = found.roles.into_iter();
                 spreads
@@ -258,65 +260,27 @@ impl Dataset {
         counts.sort_by_key(|p| (p.outcome, std::cmp::Reverse(p.count)));
         Ok(counts)
     }
+}
 
-    fn openings(&self, found: &Gathered, shown: usize) -> Result<Vec<Opening>> {
-        let mut commonest: Vec<(u64, u64, u64)> =
-            found.openings.iter().map(|(&key, &(count, row))| (count, row, key)).collect();
-        // Equally common ones in the order of the rows.
-        commonest.sort_unstable_by_key(|&(count, row, key)| (std::cmp::Reverse(count), row, key));
-        commonest.truncate(shown);
-        let mut openings = Vec::new();
-        for (count, row, key) in commonest {
-            let messages = self.conversation(row as usize)?;
-            let mut begins = messages.iter().map(|message| gather::opening(&message.content));
-            let text = begins.find(|text| xxhash_rust::xxh3::xxh3_64(text.as_bytes()) == key);
-            let text = text.unwrap_or_default().to_string();
-            openings.push(Opening { text, count, share: lengths::share(count, found.answers) });
-        }
-        Ok(openings)
-    }
+/// The commonest openings: their hashes, answers and first rows; of equally common ones the first.
+fn commonest(found: &Gathered, shown: usize) -> Vec<(u64, u64, u32)> {
+    let mut openings: Vec<(u64, u64, u32)> =
+        found.openings.iter().map(|(&key, &(count, row))| (key, count, row as u32)).collect();
+    openings.sort_unstable_by_key(|&(key, count, row)| (std::cmp::Reverse(count), row, key));
+    openings.truncate(shown);
+    openings
+}
 
-    /// The rows of the least `order`, of equals the first.
-    fn extremes(
-        &self,
-        measured: &[(u32, u64)],
-        shown: usize,
-        order: impl Fn(u64) -> u64,
-    ) -> Result<Vec<RowBrief>> {
-        let mut rows: Vec<(u64, u32, u64)> =
-            measured.iter().map(|&(row, length)| (order(length), row, length)).collect();
-        if rows.len() > shown {
-            rows.select_nth_unstable(shown);
-            rows.truncate(shown);
-        }
-        rows.sort_unstable();
-        let briefs = self.briefs(&rows.iter().map(|(_, row, _)| *row).collect::<Vec<_>>())?;
-        Ok(briefs.into_iter().zip(rows).map(|(brief, (_, _, length))| RowBrief { length, ..brief }).collect())
+/// The rows of the least `order` with their lengths, of equals the first.
+fn extremes(measured: &[(u32, u64)], shown: usize, order: impl Fn(u64) -> u64) -> Vec<(u32, u64)> {
+    let mut rows = measured.to_vec();
+    let key = |&(row, length): &(u32, u64)| (order(length), row);
+    if rows.len() > shown {
+        rows.select_nth_unstable_by_key(shown, key);
+        rows.truncate(shown);
     }
-
-    fn samples(&self, found: &Gathered) -> Result<Vec<Sample>> {
-        const MESSAGES: usize = 8;
-        const CHARACTERS: usize = 600;
-        let shown = |mut messages: Vec<Message>| {
-            messages.truncate(MESSAGES);
-            for message in &mut messages {
-                message.content = cut(&message.content, CHARACTERS);
-                message.tool_calls = message.tool_calls.as_deref().map(|calls| cut(calls, CHARACTERS));
-            }
-            messages
-        };
-        let sample = |(source, (_, row)): (&String, &(u64, u64))| {
-            self.at(*row as usize, |rows, i| Sample {
-                source: source.clone(),
-                row: *row,
-                messages: shown(super::conversation(rows, i)),
-                rejected: shown(rows.rejected(i).map(|turn| turn.message()).collect()),
-                text: rows.text(i).map(|text| cut(text, CHARACTERS)),
-                label: rows.label(i),
-            })
-        };
-        found.sources.iter().map(sample).collect()
-    }
+    rows.sort_unstable_by_key(key);
+    rows
 }
 
 impl ReportConfig {
