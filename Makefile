@@ -87,6 +87,14 @@ bench: model $(CACHE)/models/smollm2-hf/config.json
 	LORASCOPE_PEER=$(GOLDEN)/python $(CARGO) bench --locked $(FEATURES) --profile dev
 	$(GOLDEN)/python benches/peers/torch_spectra.py
 
+## bench-convert   rewriting 250,000 rows beside polars in Python and a Python script
+.PHONY: bench-convert
+bench-convert: tools venv
+	$(CARGO) build --locked $(FEATURES)
+	$(PYTHON) -m venv $(CACHE)/polars-venv && $(CACHE)/polars-venv/bin/pip install --quiet --disable-pip-version-check polars
+	LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug \
+	$(CACHE)/polars-venv/bin/python benches/convert.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug/lorascope --big
+
 $(CACHE)/models/smollm2-hf/config.json: $(CACHE)/golden-venv/installed | model
 	$(GOLDEN)/python benches/peers/smollm2_to_hf.py $(MODEL) $(@D)
 
