@@ -133,7 +133,7 @@ impl Signatures {
         for band in 0..bands.count {
             pairs.extend(bands.within(band, &self.signatures, &joined, &refused));
             // Texts are read again as seldom as possible. What is joined, later bands pass over.
-            if pairs.len() >= AT_ONCE / 2 || band + 1 == bands.count {
+            if pairs.len() >= AT_ONCE || band + 1 == bands.count {
                 pairs.par_sort_unstable();
                 pairs.dedup();
                 self.join(&std::mem::take(&mut pairs), threshold, texts, &mut joined, &mut refused)?;
@@ -224,7 +224,7 @@ pub fn similarity(a: &str, b: &str) -> f64 {
 }
 
 /// Pairs whose sets are in memory at a time.
-const AT_ONCE: usize = 1 << 17;
+const AT_ONCE: usize = 1 << 18;
 
 pub(super) fn check(threshold: f64) -> Result<()> {
     match (0.5..=1.0).contains(&threshold) {
