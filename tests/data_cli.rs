@@ -52,7 +52,7 @@ fn generate_report_convert() {
     );
     assert_eq!(out(&refused), "");
     let replaced = run(&["convert", "rows.jsonl", "talk.json", "--to", "openai", "--overwrite"]);
-    assert_eq!(replaced.status.code(), Some(0));
+    assert_eq!(replaced.status.code(), Some(1));
 
     let held_out = run(&["generate", "--rows", "20", "--kinds", "held-out", "held.json"]);
     assert_eq!(held_out.status.code(), Some(0));

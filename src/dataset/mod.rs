@@ -65,7 +65,7 @@ use crate::image;
 use crate::text::{Message, Role, Tokenizer};
 use problems::Problem;
 use recipe::{Listed, Origin};
-use source::{BIG, Place, Source};
+use source::{Place, Source};
 use store::Store;
 use table::Rows;
 
@@ -74,7 +74,7 @@ use table::Rows;
 /// A cheap handle: clones share the rows, and every verb returns a new dataset and leaves this one
 /// as it is.
 ///
-/// A file of more than 64 MB is brought into canonical form once and kept as Parquet in the user's
+/// A file of more than 256 MB (`LORASCOPE_CACHE_ABOVE`, in bytes) is brought into canonical form once and kept as Parquet in the user's
 /// cache folder (`LORASCOPE_CACHE` names another one). Opening such a file reads its head only, or
 /// finds it in the cache; all of it is read when something first needs all rows.
 ///
@@ -234,7 +234,7 @@ impl Dataset {
 
     fn of_files(path: &Path, files: Vec<PathBuf>, options: &ReadOptions, listed: Listed) -> Result<Self> {
         let size: u64 = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|m| m.len()).sum();
-        let place = if size > BIG { Place::Cache } else { Place::Memory };
+        let place = if size > source::big() { Place::Cache } else { Place::Memory };
         let open = |file: &PathBuf| Source::open(file, options, place).map(Arc::new);
         let sources: Vec<Arc<Source>> = files.iter().map(open).collect::<Result<_>>()?;
         let origin = Origin::new(path, options, sources.clone(), listed)?;

@@ -12,8 +12,12 @@ use super::read::{self, Sink};
 use super::store::Group;
 use crate::error::{Error, Result};
 
-/// Bytes of a file from which on its rows go to the cache, and are read when they are needed.
-pub(super) const BIG: u64 = 64 << 20;
+/// Bytes from which on the rows of files go to the cache, and are read when they are needed: 256 MB,
+/// or what `LORASCOPE_CACHE_ABOVE` says.
+pub(super) fn big() -> u64 {
+    let said = std::env::var("LORASCOPE_CACHE_ABOVE").ok().and_then(|bytes| bytes.trim().parse().ok());
+    said.unwrap_or(256 << 20)
+}
 
 /// Where the rows of a file are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

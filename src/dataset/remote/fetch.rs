@@ -289,12 +289,14 @@ impl Fetching<'_> {
             answer.header("content-type").is_some_and(|kind| kind.trim_start().starts_with("text/html"));
         let mut buffer = vec![0; 1 << 16];
         loop {
-            let read = match answer.body.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err((Failure { error: broken(url, &e), passing: true }, None)),
-            };
+            let least = if self.have == 0 { BEGIN } else { 1 };
+            let (read, failed) = fill(&mut answer.body, &mut buffer, least);
+            if let (0, Some(e)) = (read, &failed) {
+                return Err((Failure { error: broken(url, e), passing: true }, None));
+            }
+            if read == 0 {
+                break;
+            }
             if self.have == 0 && (page || is_page(&buffer[..read])) {
                 return Err(lasting(
                     Error::format(format_args!("{url} gives a web page, not data"))
@@ -309,6 +311,9 @@ impl Fetching<'_> {
             let done = (self.have + read as u64) / 1000 - self.have / 1000;
             self.have += read as u64;
             progress.advance(done, "");
+            if let Some(e) = failed {
+                return Err((Failure { error: broken(url, &e), passing: true }, None));
+            }
         }
         match total.or(self.wanted.size) {
             Some(total) if self.have < total => {
@@ -331,6 +336,24 @@ fn range(answer: &Answer) -> Option<(u64, Option<u64>)> {
     let (part, total) = answer.header("content-range")?.trim().strip_prefix("bytes ")?.split_once('/')?;
     let start = part.split('-').next().and_then(|start| start.parse().ok()).unwrap_or(0);
     Some((start, total.parse().ok()))
+}
+
+/// Bytes that tell a page from data.
+const BEGIN: usize = 512;
+
+/// Reads at least `least` bytes, unless the body ends or breaks off before: a server may send its
+/// first bytes alone.
+fn fill(body: &mut impl Read, buffer: &mut [u8], least: usize) -> (usize, Option<std::io::Error>) {
+    let mut have = 0;
+    while have < least {
+        match body.read(&mut buffer[have..]) {
+            Ok(0) => break,
+            Ok(read) => have += read,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return (have, Some(e)),
+        }
+    }
+    (have, None)
 }
 
 /// Whether the bytes begin a page.
