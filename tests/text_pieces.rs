@@ -201,12 +201,12 @@ fn broken_files_say_what_is_wrong() {
             "\"a\" stands twice, as 1 and as 2",
         ),
         (whole(&[unknown.clone(), piece("", 1)], &[0x18, 1], &[]), "piece 1 is \"\" with the score 0"),
-        (whole(&[unknown.clone()], &[0x18, 3], &[]), "the model type 3, which is not supported"),
+        (whole(std::slice::from_ref(&unknown), &[0x18, 3], &[]), "the model type 3, which is not supported"),
         (
-            whole(&[unknown.clone()], &[0x18, 2, 0x98, 2, 1], &[]),
+            whole(std::slice::from_ref(&unknown), &[0x18, 2, 0x98, 2, 1], &[]),
             "0 pieces stand for bytes, and 256 are needed",
         ),
-        (whole(&[unknown.clone()], &[0x18, 1], &field(2, &[9; 20])), "character map is broken"),
+        (whole(std::slice::from_ref(&unknown), &[0x18, 1], &field(2, &[9; 20])), "character map is broken"),
         (field(1, &[field(1, b"\xff"), vec![0x18, 1]].concat()), "piece 0: a name that is not UTF-8"),
     ];
     for (bytes, what) in cases {

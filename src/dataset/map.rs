@@ -181,7 +181,7 @@ impl Map {
             let (role, content) = if let Some(text) = turn.take() {
                 turn.value = Value::Null;
                 turn.raw = "null";
-                (if row.turns.len() % 2 == 0 { Role::User } else { Role::Assistant }, text)
+                (if row.turns.len().is_multiple_of(2) { Role::User } else { Role::Assistant }, text)
             } else {
                 let speaker = within(turn, self.role_key.as_deref(), ["role", "from"]);
                 let Some(mut speaker) = speaker else {
@@ -414,11 +414,8 @@ impl Seen {
                     path.truncate(length);
                 }
             }
-            Value::Array(values) => {
-                if self.list.is_none() && !path.is_empty() {
-                    self.list =
-                        turns(values).map(|(role, content, names)| (path.clone(), role, content, names));
-                }
+            Value::Array(values) if self.list.is_none() && !path.is_empty() => {
+                self.list = turns(values).map(|(role, content, names)| (path.clone(), role, content, names));
             }
             _ => {}
         }

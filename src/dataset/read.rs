@@ -28,7 +28,7 @@ pub(super) struct Read {
 pub(super) enum Sink {
     /// Tables of some thousand rows each.
     Memory(Vec<DataFrame>),
-    Cache(cache::Writer),
+    Cache(Box<cache::Writer>),
 }
 
 /// Reads all rows of a file, into `entry` of the cache or into memory.
@@ -150,7 +150,7 @@ impl<'a> Collector<'a> {
             return Ok(());
         }
         if let Some(entry) = self.entry.take() {
-            self.sink = Sink::Cache(entry.write(&frame)?);
+            self.sink = Sink::Cache(Box::new(entry.write(&frame)?));
         }
         match &mut self.sink {
             Sink::Memory(frames) => frames.push(frame),

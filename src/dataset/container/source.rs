@@ -26,7 +26,7 @@ pub(super) struct Source {
 }
 
 enum Reader {
-    Plain(Counted),
+    Plain(Box<Counted>),
     Gzip(Box<MultiGzDecoder<BufReader<Counted>>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<Counted>>>),
 }
@@ -68,7 +68,7 @@ impl Source {
         file.rewind().map_err(io)?;
         let counted = Counted { file, hash: Xxh3::new(), size: 0, failed: None };
         let reader = match Packing::of(&magic) {
-            Packing::Plain => Reader::Plain(counted),
+            Packing::Plain => Reader::Plain(Box::new(counted)),
             Packing::Gzip => {
                 Reader::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, counted))))
             }

@@ -179,7 +179,7 @@ impl Dataset {
                             known.push((row, tokens.all.into()));
                             trained.push(tokens.trained.into());
                         }
-                        Err(why) => refused.push((row as u32, why.clone())),
+                        Err(why) => refused.push((row, why.clone())),
                     }
                 }
                 let faults = refused.into_iter().map(|(row, why)| (found.lines[row as usize], why));

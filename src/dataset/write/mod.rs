@@ -229,7 +229,7 @@ impl Dataset {
     fn misfit(&self, misfit: &Misfit, schema: RowSchema) -> Error {
         let count = self.losses(schema).map_or(1, |losses| losses.left_out.max(1));
         let rows = self.len() as u64;
-        Error::format(&misfit.what).path(&self.path()).line(misfit.line.into()).help(format_args!(
+        Error::format(&misfit.what).path(self.path()).line(misfit.line.into()).help(format_args!(
             "{} of {} rows do not fit: choose another schema, or leave them out with \
              WriteOptions {{ misfits: Misfits::LeaveOut, .. }}",
             thousands(count),
