@@ -89,8 +89,7 @@ fn the_first_fault_can_be_an_error() {
     assert_eq!(Dataset::open_with(&path, &repaired).unwrap().len(), 7);
     let invalid = files.put(
         "latin.jsonl",
-        b"{\"instruction\": \"caf\xe9\", \"output\": \"x\"}\n{\"instruction\": \"a\", \"output\": \"b\"}\n"
-            .to_vec(),
+        b"{\"instruction\": \"caf\xe9\", \"output\": \"x\"}\n{\"instruction\": \"a\", \"output\": \"b\"}\n",
     );
     let data = Dataset::open(&invalid).unwrap();
     assert_eq!((data.len(), data.rejected().unwrap()), (1, 1));
