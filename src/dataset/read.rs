@@ -77,7 +77,7 @@ pub(super) fn each_block<T: Send>(
     work: impl Fn(Block) -> Result<T> + Sync,
     mut take: impl FnMut(T, u64) -> Result<()> + Send,
 ) -> Result<()> {
-    let several = 2 * rayon::current_num_threads();
+    let several = 4 * rayon::current_num_threads();
     let mut next: Vec<Block> = blocks.take(several).collect::<Result<_>>()?;
     let mut done: Vec<T> = Vec::new();
     while !next.is_empty() || !done.is_empty() {
@@ -242,7 +242,7 @@ pub(super) fn each_row(
     mut take: impl FnMut(&Place, &str, Tried<'_>) -> Result<()>,
 ) -> Result<()> {
     // One check for the whole block; only a block that fails it is checked record by record.
-    let whole = std::str::from_utf8(&block.bytes).ok();
+    let whole = simdutf8::basic::from_utf8(&block.bytes).ok();
     for place in &block.records {
         let bytes = &block.bytes[place.bytes.clone()];
         let text = match whole {

@@ -25,7 +25,7 @@ pub(super) use parquet::JSON as PARQUET_JSON;
 use source::Source;
 
 /// Bytes of a block: small enough that a few of them in flight cost little memory.
-const BLOCK: usize = 2 << 20;
+const BLOCK: usize = 1 << 20;
 
 /// Bytes of the largest record: more is taken for a fault of the file.
 const LARGEST: usize = 256 << 20;
