@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::container::{self, Block, Blocks};
+use super::container::{self, Block, Blocks, Spare};
 use super::options::{OnFault, ReadOptions};
 use super::output::Output;
 use super::problems::{Outcome, Problem};
@@ -131,19 +131,21 @@ impl Conversion<'_> {
         let mut progress = Progress::new(format!("converting {name}"), blocks.progress().1);
         let (encoder, reading, misfits) = (self.encoder, self.reading, self.misfits);
         let between = self.output.between();
+        let spare = &*blocks.spare();
         let before = self.tally.rows;
         // Records of this file that became no row, as far as it is known: rows have numbers.
         let dropped = AtomicU64::new(0);
         let work = |block: Block| -> Result<(Done, Block)> {
             let records = u64::from(block.records.first().map_or(0, |record| record.number - 1));
             let first = before + records.saturating_sub(dropped.load(Ordering::Relaxed));
-            Ok((Done::of(&block, first, &encoder, reading, between)?, block))
+            Ok((Done::of(&block, first, &encoder, reading, between, spare)?, block))
         };
         let take = |(mut done, block): (Done, Block), read: u64| -> Result<()> {
             progress.advance(read.saturating_sub(progress.done()), "bytes");
             if done.first != self.tally.rows {
                 // An earlier record was rejected after this block had begun.
-                done = Done::of(&block, self.tally.rows, &encoder, reading, between)?;
+                spare.give(done.batch.text);
+                done = Done::of(&block, self.tally.rows, &encoder, reading, between, spare)?;
             }
             if let Some(last) = block.records.last() {
                 let rows = self.tally.rows - before + done.batch.rows;
@@ -162,7 +164,9 @@ impl Conversion<'_> {
                     "choose another schema, or leave such rows out with Misfits::LeaveOut (--leave-out)",
                 ));
             }
-            self.tally.take(done.batch, &mut self.output)
+            spare.give(block.bytes);
+            spare.give(self.tally.take(done.batch, &mut self.output)?);
+            Ok(())
         };
         each_block(&mut blocks, work, take).map_err(|e| e.path(path))
     }
@@ -198,9 +202,9 @@ impl Done {
         encoder: &Encoder,
         reading: &ReadOptions,
         between: &[u8],
+        spare: &Spare,
     ) -> Result<Self> {
-        let mut done =
-            Self { first, batch: Batch::with_room(block.bytes.len() * 5 / 4), problems: Vec::new() };
+        let mut done = Self { first, batch: Batch::into(spare.take()), problems: Vec::new() };
         each_row(block, reading, |place, _, row| {
             match row {
                 Ok((row, noted)) => {

@@ -102,15 +102,16 @@ impl<'a> Node<'a> {
     }
 
     /// What it is, for messages: `the number 42`, `a list`.
-    pub fn kind(&self) -> String {
-        match &self.value {
-            Value::Null => "null".to_string(),
-            Value::Bool(value) => value.to_string(),
-            Value::Number => format!("the number {}", crate::display::cut(self.raw, 20)),
-            Value::String(_) => "a string".to_string(),
-            Value::Array(_) => "a list".to_string(),
-            Value::Object(_) => "an object".to_string(),
-        }
+    pub fn kind(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match &self.value {
+            Value::Null => "null",
+            Value::Bool(true) => "true",
+            Value::Bool(false) => "false",
+            Value::Number => return format!("the number {}", crate::display::cut(self.raw, 20)).into(),
+            Value::String(_) => "a string",
+            Value::Array(_) => "a list",
+            Value::Object(_) => "an object",
+        })
     }
 }
 
@@ -140,32 +141,54 @@ pub(super) fn one_line(json: &str) -> Cow<'_, str> {
 /// backslash or a control character.
 #[inline]
 pub(super) fn plain(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let ends = |b: &u8| (*b < 0x20) | (*b == b'"') | (*b == b'\\');
     let mut at = 0;
-    // Without a branch for each byte, so that 32 of them are looked at at once.
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<32>())
-        && !chunk.iter().fold(false, |any, b| any | ends(b))
-    {
-        at += 32;
-    }
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*chunk);
-        // The highest bit of the first byte that is looked for is set, and none before it: a
-        // borrow runs towards later bytes only.
-        let controls = word.wrapping_sub(ONES * 0x20) & !word;
-        let quotes =
-            (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES) & !(word ^ (ONES * u64::from(b'"')));
-        let slashes =
-            (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES) & !(word ^ (ONES * u64::from(b'\\')));
-        let hits = (controls | quotes | slashes) & HIGHS;
-        if hits != 0 {
-            return at + (hits.trailing_zeros() / 8) as usize;
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
+        match ends(chunk) {
+            0 => at += 16,
+            ends => return at + ends.trailing_zeros() as usize,
         }
-        at += 8;
     }
-    bytes[at..].iter().position(ends).map_or(bytes.len(), |more| at + more)
+    match bytes.last_chunk::<16>() {
+        // The last bytes again, with those before them, which are known to be none.
+        Some(chunk) => match ends(chunk) {
+            0 => bytes.len(),
+            ends => bytes.len() - 16 + ends.trailing_zeros() as usize,
+        },
+        None => bytes.iter().position(ends_plain).unwrap_or(bytes.len()),
+    }
+}
+
+fn ends_plain(byte: &u8) -> bool {
+    *byte < 0x20 || *byte == b'"' || *byte == b'\\'
+}
+
+/// A bit for each byte that does not stand in a JSON string as it is.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn ends(chunk: &[u8; 16]) -> u32 {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
+    };
+    let word = u128::from_le_bytes(*chunk);
+    // SAFETY: these take and give values, and need SSE2, which every x86-64 processor has.
+    unsafe {
+        let bytes = _mm_set_epi64x((word >> 64) as i64, word as i64);
+        let controls = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+        let quotes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
+        let slashes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
+        _mm_movemask_epi8(_mm_or_si128(controls, _mm_or_si128(quotes, slashes))) as u32
+    }
+}
+
+/// A bit for each byte that does not stand in a JSON string as it is.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn ends(chunk: &[u8; 16]) -> u32 {
+    // Without a branch for each byte, so that all are looked at at once.
+    if !chunk.iter().fold(false, |any, b| any | ends_plain(b)) {
+        return 0;
+    }
+    chunk.iter().enumerate().fold(0, |bits, (i, b)| bits | (u32::from(ends_plain(b)) << i))
 }
 
 struct Parser<'a> {
@@ -316,7 +339,10 @@ impl<'a> Parser<'a> {
             self.at += 1;
             return Ok(Cow::Borrowed(&self.text[start..self.at - 1]));
         }
-        let mut text = String::with_capacity(2 * (self.at - start) + 64);
+        // Up to the next quote: all of the string, unless it holds quotes.
+        let rest = &self.bytes[self.at..];
+        let more = memchr::memchr(b'"', rest).unwrap_or(rest.len());
+        let mut text = String::with_capacity(self.at - start + more);
         text.push_str(&self.text[start..self.at]);
         loop {
             match self.bytes.get(self.at) {

@@ -8,10 +8,12 @@ mod json;
 mod look;
 mod parquet;
 mod source;
+mod spare;
 
 use std::io::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::problems::{Problem, ProblemKind};
 use crate::error::{Error, Result};
@@ -23,6 +25,7 @@ use json::{Scan, Tail};
 use look::Look;
 pub(super) use parquet::JSON as PARQUET_JSON;
 use source::Source;
+pub(super) use spare::Spare;
 
 /// Bytes of a block: small enough that a few of them in flight cost little memory.
 const BLOCK: usize = 1 << 20;
@@ -111,6 +114,7 @@ pub(super) struct Blocks {
     container: Container,
     source: Source,
     rows: Rows,
+    spare: Arc<Spare>,
 }
 
 enum Rows {
@@ -147,7 +151,7 @@ impl Blocks {
         let packing = source.packing();
         let new = |form, source, rows| {
             let container = Container { form, packing };
-            Ok(Self { path: path.to_path_buf(), container, source, rows })
+            Ok(Self { path: path.to_path_buf(), container, source, rows, spare: Arc::default() })
         };
         if source.rest.is_empty()
             && let Some(damage) = source.damage
@@ -211,6 +215,11 @@ impl Blocks {
         &self.container
     }
 
+    /// Where the buffers of used blocks go, and come from.
+    pub fn spare(&self) -> Arc<Spare> {
+        Arc::clone(&self.spare)
+    }
+
     /// The size and the fingerprint of what was read: all of the file, once the blocks are used up.
     pub fn fingerprint(&self) -> (u64, String) {
         self.source.fingerprint()
@@ -229,7 +238,7 @@ impl Blocks {
     fn piece(&mut self) -> Result<Option<Piece>> {
         let piece = match &mut self.rows {
             Rows::Ended => return Ok(None),
-            Rows::Text(text) => text.piece(&mut self.source, &self.container.form)?,
+            Rows::Text(text) => text.piece(&mut self.source, &self.container.form, &self.spare)?,
             Rows::Parquet(rows) => rows.piece().map_err(|e| e.path(&self.path))?,
         };
         if piece.is_some() {
@@ -260,7 +269,7 @@ impl Blocks {
 }
 
 impl Text {
-    fn piece(&mut self, source: &mut Source, form: &Form) -> Result<Option<Piece>> {
+    fn piece(&mut self, source: &mut Source, form: &Form, spare: &Spare) -> Result<Option<Piece>> {
         let mut wanted = BLOCK;
         loop {
             if source.rest.len() < wanted && !source.ended {
@@ -300,7 +309,7 @@ impl Text {
                 self.stage = Stage::Tail(Tail::new(usize::from(inside)));
             }
             if found.end > 0 || found.closed {
-                let mut bytes = std::mem::replace(&mut source.rest, Vec::with_capacity(BLOCK));
+                let mut bytes = std::mem::replace(&mut source.rest, spare.take());
                 source.rest.extend_from_slice(&bytes[found.end..]);
                 bytes.truncate(found.end);
                 self.place = found.place;

@@ -196,7 +196,7 @@ impl Dataset {
                 _ => Ok(piece),
             }
         };
-        self.in_order(work, |piece| tally.take(piece, &mut output))?;
+        self.in_order(work, |piece| tally.take(piece, &mut output).map(drop))?;
         if let (0, Some(misfit)) = (tally.rows, tally.misfits.first()) {
             return Err(self.misfit(misfit, schema));
         }
@@ -254,8 +254,9 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub fn with_room(bytes: usize) -> Self {
-        Self { text: Vec::with_capacity(bytes), ..Self::default() }
+    /// One whose text goes into an empty buffer.
+    pub fn into(text: Vec<u8>) -> Self {
+        Self { text, ..Self::default() }
     }
 
     /// `first` rows are in the output before these.
@@ -308,12 +309,14 @@ impl Tally {
         self.misfits.extend(batch.misfits.into_iter().take(room));
     }
 
-    pub fn take(&mut self, batch: Batch, output: &mut Output) -> Result<()> {
+    /// Writes a batch, and gives its buffer back.
+    pub fn take(&mut self, mut batch: Batch, output: &mut Output) -> Result<Vec<u8>> {
         if batch.rows > 0 {
             output.rows(&batch.text, batch.rows)?;
         }
+        let text = std::mem::take(&mut batch.text);
         self.count(batch);
-        Ok(())
+        Ok(text)
     }
 
     pub fn finish(self, mut output: Output) -> Result<Written> {
