@@ -77,12 +77,14 @@ pub(super) fn each_block<T: Send>(
     work: impl Fn(Block) -> Result<T> + Sync,
     mut take: impl FnMut(T, u64) -> Result<()> + Send,
 ) -> Result<()> {
-    let several = 4 * rayon::current_num_threads();
-    let mut next: Vec<Block> = blocks.take(several).collect::<Result<_>>()?;
+    let threads = rayon::current_num_threads();
+    // Nobody works while the first blocks are read: they are few.
+    let mut next: Vec<Block> = blocks.take(threads).collect::<Result<_>>()?;
     let mut done: Vec<T> = Vec::new();
     while !next.is_empty() || !done.is_empty() {
         let blocks = &mut *blocks;
         let take = &mut take;
+        let several = (2 * next.len()).clamp(threads, 4 * threads);
         let (current, finished) = (std::mem::take(&mut next), std::mem::take(&mut done));
         let (read, worked) = rayon::join(
             move || {
