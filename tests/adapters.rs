@@ -4,7 +4,7 @@ use candle_core::Device;
 use lorascope::candle_core;
 use lorascope::error::{Error, Result};
 use lorascope::lora::{Adapters, LoraConfig, TargetModules};
-use lorascope::model::Llama;
+use lorascope::model::Decoder;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -13,8 +13,8 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-fn model(name: &str) -> Llama {
-    Llama::open(golden(name), &Device::Cpu).unwrap()
+fn model(name: &str) -> Decoder {
+    Decoder::open(golden(name), &Device::Cpu).unwrap()
 }
 
 /// The golden adapter of `tiny` with other values in its config.

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, Gradients};
-use lorascope::model::{Llama, Tokens};
+use lorascope::model::{Decoder, Tokens};
 use lorascope::ops::Kernels;
 use std::collections::HashMap;
 
@@ -40,7 +40,7 @@ fn check(name: &str, kernels: Kernels) -> Result<()> {
         serde_json::from_slice(&std::fs::read(file(&format!("{name}.json"))).unwrap()).unwrap();
     let truth: HashMap<String, Tensor> =
         candle_core::safetensors::load(file(&format!("{name}.safetensors")), &Device::Cpu)?;
-    let model = Llama::open(file(name), &Device::Cpu)?.with_kernels(kernels);
+    let model = Decoder::open(file(name), &Device::Cpu)?.with_kernels(kernels);
     let adapters = Adapters::open(file(&format!("{name}-adapter")), &Device::Cpu)?;
 
     let (mut ids, mut borders) = (Vec::new(), vec![0]);

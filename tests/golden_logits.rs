@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, LoraConfig};
-use lorascope::model::{Cache, Llama, Tokens};
+use lorascope::model::{Cache, Decoder, Tokens};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -27,13 +27,13 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-fn model() -> Result<Llama> {
+fn model() -> Result<Decoder> {
     let path = std::env::var_os("LORASCOPE_MODEL").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("models/smollm2-135m.gguf"),
         PathBuf::from,
     );
     assert!(path.exists(), "there is no {}: run `make model`", path.display());
-    Llama::open(path, &Device::Cpu)
+    Decoder::open(path, &Device::Cpu)
 }
 
 /// max |ours − truth|

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::Adapters;
-use lorascope::model::Llama;
+use lorascope::model::Decoder;
 use lorascope::ops::Kernels;
 use lorascope::text::{Example, Pack, pack};
 use lorascope::train::step::{evaluate, step};
@@ -48,7 +48,7 @@ struct Run {
 struct Case {
     golden: Golden,
     truth: HashMap<String, Tensor>,
-    model: Llama,
+    model: Decoder,
     adapters: Adapters,
     examples: Vec<Example>,
 }
@@ -61,7 +61,7 @@ impl Case {
         let example = |row: &Row| Example { ids: row.ids.clone(), trained: row.trained.clone() };
         Ok(Self {
             truth: candle_core::safetensors::load(file(&format!("{name}.safetensors")), &Device::Cpu)?,
-            model: Llama::open(file(name), &Device::Cpu)?,
+            model: Decoder::open(file(name), &Device::Cpu)?,
             adapters: Adapters::open(file(&format!("{name}-adapter")), &Device::Cpu)?,
             examples: golden.rows.iter().map(example).collect(),
             golden,

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, LoraConfig};
-use lorascope::model::{Llama, Model, Tokens};
+use lorascope::model::{Decoder, Model, Tokens};
 use small::{gguf, random};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ const PART: &str = "; the file does not hold a whole model: fetch it again";
 /// What the error at opening says after the path that it begins with.
 #[track_caller]
 fn refusal(opened: &Path, named: &Path) -> String {
-    let error = Llama::open(opened, &Device::Cpu).unwrap_err().to_string();
+    let error = Decoder::open(opened, &Device::Cpu).unwrap_err().to_string();
     let Some(rest) = error.strip_prefix(&named.display().to_string()) else {
         panic!("{error} does not name {}", named.display())
     };
@@ -50,18 +50,18 @@ fn refused(bytes: &[u8]) -> String {
     refusal(&path, &path)
 }
 
-fn opened(bytes: &[u8]) -> Result<Llama> {
+fn opened(bytes: &[u8]) -> Result<Decoder> {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("small.gguf");
     std::fs::write(&path, bytes).unwrap();
-    Llama::open(&path, &Device::Cpu)
+    Decoder::open(&path, &Device::Cpu)
 }
 
 fn none() -> Adapters {
     Adapters::from_pairs(LoraConfig::default(), BTreeMap::new())
 }
 
-fn hidden(model: &Llama, ids: &[u32]) -> Result<Vec<f32>> {
+fn hidden(model: &Decoder, ids: &[u32]) -> Result<Vec<f32>> {
     let tokens = Tokens { ids, borders: &[0, ids.len()] };
     Ok(model.hidden(tokens, &none(), &|| true)?.flatten_all()?.to_vec1()?)
 }
@@ -255,7 +255,7 @@ fn a_folder_that_lacks_a_file() {
 #[test]
 fn a_folder_in_parts() -> Result<()> {
     let folder = Folder::copy("tiny");
-    let whole = hidden(&Llama::open(folder.folder.path(), &Device::Cpu)?, &[3, 1, 4])?;
+    let whole = hidden(&Decoder::open(folder.folder.path(), &Device::Cpu)?, &[3, 1, 4])?;
     std::fs::remove_file(folder.file("model.safetensors")).unwrap();
     let part = |name: &str| match name.contains("layers.1") {
         true => "model-00002-of-00002.safetensors",
@@ -273,7 +273,7 @@ fn a_folder_in_parts() -> Result<()> {
     let map: BTreeMap<&str, &str> = folder.tensors.keys().map(|name| (name.as_str(), part(name))).collect();
     let index = folder.file("model.safetensors.index.json");
     std::fs::write(&index, serde_json::json!({ "weight_map": map }).to_string()).unwrap();
-    assert_eq!(hidden(&Llama::open(folder.folder.path(), &Device::Cpu)?, &[3, 1, 4])?, whole);
+    assert_eq!(hidden(&Decoder::open(folder.folder.path(), &Device::Cpu)?, &[3, 1, 4])?, whole);
 
     std::fs::remove_file(folder.file("model-00002-of-00002.safetensors")).unwrap();
     assert_eq!(
@@ -362,7 +362,7 @@ fn a_folder_that_lacks_a_tensor() -> Result<()> {
     let mut untied = Folder::copy("tiny");
     assert_eq!(untied.without("lm_head.weight").refused(""), lacks("lm_head.weight"));
     untied.config("tie_word_embeddings", true.into());
-    assert!(Llama::open(untied.folder.path(), &Device::Cpu)?.config().tied_embeddings);
+    assert!(Decoder::open(untied.folder.path(), &Device::Cpu)?.config().tied_embeddings);
 
     let bias = "model.layers.1.self_attn.o_proj.bias";
     assert_eq!(Folder::copy("tied").without(bias).refused(""), lacks(bias));

@@ -71,7 +71,7 @@ impl Adapters {
         Self { config, pairs }
     }
 
-    /// Whether each adapter has its layer among these, the [targets](crate::model::Llama::targets)
+    /// Whether each adapter has its layer among these, the [targets](crate::model::Decoder::targets)
     /// of a model. One that has none would do nothing, without a word, so whoever brings a model
     /// and adapters together asks once.
     ///

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 /// The hyperparameters of a model of the llama family.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LlamaConfig {
+pub struct DecoderConfig {
     /// V, tokens in the vocabulary.
     pub vocabulary: usize,
     /// D, the width of the residual stream.
@@ -36,7 +36,7 @@ pub struct LlamaConfig {
     pub mlp_bias: bool,
 }
 
-impl LlamaConfig {
+impl DecoderConfig {
     /// Reads the `llama.*` metadata of a GGUF file.
     ///
     /// # Errors

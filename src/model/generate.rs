@@ -1,6 +1,6 @@
 //! Text from a model, token by token.
 
-use super::llama::{Cache, Llama};
+use super::decoder::{Cache, Decoder};
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
 use crate::ops::random::{Random, Stream};
@@ -45,7 +45,7 @@ impl GenerateConfig {
 /// # Errors
 /// When the config cannot be used, or the prompt is empty, too long, or outside the vocabulary.
 pub fn generate(
-    model: &Llama,
+    model: &Decoder,
     adapters: &Adapters,
     ids: &[u32],
     stop: &[u32],

@@ -1,8 +1,8 @@
 //! A model with its tokenizer, opened once.
 
-use super::config::LlamaConfig;
+use super::config::DecoderConfig;
 use super::generate::{GenerateConfig, generate};
-use super::llama::Llama;
+use super::decoder::Decoder;
 use super::source::Source;
 use crate::dataset::Dataset;
 use crate::display::{self, Align, Bundle, Show, Table, Text};
@@ -26,7 +26,7 @@ struct Inner {
     path: PathBuf,
     stamp: Vec<Stamp>,
     device: DeviceLocation,
-    llama: Llama,
+    decoder: Decoder,
     tokenizer: Tokenizer,
     fingerprint: String,
 }
@@ -74,18 +74,18 @@ impl Model {
             return Ok(Self(inner));
         }
         let tokenizer = source_tokenizer(&source)?;
-        let llama = Llama::load(&source, device)?;
-        if tokenizer.vocabulary_size() > llama.config().vocabulary {
+        let decoder = Decoder::load(&source, device)?;
+        if tokenizer.vocabulary_size() > decoder.config().vocabulary {
             return Err(Error::format(format!(
                 "the tokenizer has {} tokens, the model {}",
                 tokenizer.vocabulary_size(),
-                llama.config().vocabulary
+                decoder.config().vocabulary
             ))
             .path(&path)
             .help("take the tokenizer that belongs to these weights"));
         }
         let (device, fingerprint) = (device.location(), source.fingerprint()?);
-        let inner = Arc::new(Inner { path, stamp, device, llama, tokenizer, fingerprint });
+        let inner = Arc::new(Inner { path, stamp, device, decoder, tokenizer, fingerprint });
         open.push(Arc::downgrade(&inner));
         Ok(Self(inner))
     }
@@ -101,13 +101,13 @@ impl Model {
     }
 
     /// Its sizes.
-    pub fn config(&self) -> &LlamaConfig {
-        self.0.llama.config()
+    pub fn config(&self) -> &DecoderConfig {
+        self.0.decoder.config()
     }
 
     /// Its weights and layers.
-    pub fn llama(&self) -> &Llama {
-        &self.0.llama
+    pub fn decoder(&self) -> &Decoder {
+        &self.0.decoder
     }
 
     /// Its tokenizer and chat template.
@@ -153,10 +153,10 @@ impl Model {
         messages: &[Message],
         config: &GenerateConfig,
     ) -> Result<Text> {
-        adapters.check(&self.llama().targets())?;
+        adapters.check(&self.decoder().targets())?;
         let tokenizer = self.tokenizer();
         let ids = tokenizer.prompt(messages, None)?;
-        let new = generate(self.llama(), adapters, &ids, tokenizer.stop_ids(), config)?;
+        let new = generate(self.decoder(), adapters, &ids, tokenizer.stop_ids(), config)?;
         Ok(Text::new(whole(&tokenizer.decode(&new)?)))
     }
 
@@ -167,7 +167,7 @@ impl Model {
     pub fn complete(&self, text: &str, config: &GenerateConfig) -> Result<Text> {
         let tokenizer = self.tokenizer();
         let ids = tokenizer.encode(text)?;
-        let new = generate(self.llama(), &Adapters::default(), &ids, tokenizer.stop_ids(), config)?;
+        let new = generate(self.decoder(), &Adapters::default(), &ids, tokenizer.stop_ids(), config)?;
         Ok(Text::new(whole(&tokenizer.decode(&new)?)))
     }
 }
@@ -210,15 +210,15 @@ impl std::fmt::Debug for Model {
 impl Show for Model {
     fn show(&self) -> Bundle {
         let c = self.config();
-        let weights: usize = self.llama().parameters();
+        let weights: usize = self.decoder().parameters();
         let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption(self.name());
         table.row(["parameters".to_string(), format!("{:.1} million", weights as f64 / 1e6)]);
         table.row([
             "in memory".to_string(),
             format!(
                 "{}, as stored: {}",
-                display::bytes(self.llama().bytes() as u64),
-                self.llama().weight_types()
+                display::bytes(self.decoder().bytes() as u64),
+                self.decoder().weight_types()
             ),
         ]);
         table.row([

@@ -4,12 +4,12 @@ pub mod config;
 pub mod generate;
 mod handle;
 pub mod layers;
-pub mod llama;
+pub mod decoder;
 mod source;
 pub mod weight;
 
-pub use config::LlamaConfig;
+pub use config::DecoderConfig;
 pub use generate::GenerateConfig;
 pub use handle::{Model, tokenizer_of};
-pub use llama::{Cache, Llama, Saved, Tokens};
+pub use decoder::{Cache, Decoder, Saved, Tokens};
 pub use weight::Weight;

@@ -1,6 +1,6 @@
 //! Weights on disk: a GGUF file or a Hugging Face folder, behind one way to ask for a tensor.
 
-use super::config::LlamaConfig;
+use super::config::DecoderConfig;
 use super::weight::Weight;
 use crate::error::{Error, Result};
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
@@ -126,10 +126,10 @@ impl Source {
         }
     }
 
-    pub(crate) fn config(&self) -> Result<LlamaConfig> {
+    pub(crate) fn config(&self) -> Result<DecoderConfig> {
         match self {
             Self::Gguf { path, content, .. } => {
-                let config = LlamaConfig::from_gguf(&content.metadata).map_err(|e| e.path(path))?;
+                let config = DecoderConfig::from_gguf(&content.metadata).map_err(|e| e.path(path))?;
                 if content.tensor_infos.contains_key("rope_freqs.weight") {
                     return Err(Error::format(
                         "scaled rotary frequencies (rope_freqs.weight) are not supported yet",
@@ -137,14 +137,14 @@ impl Source {
                     .path(path)
                     .help("Llama 3.1 and later have them; take a model without"));
                 }
-                Ok(LlamaConfig { tied_embeddings: !self.has("lm_head.weight"), ..config })
+                Ok(DecoderConfig { tied_embeddings: !self.has("lm_head.weight"), ..config })
             }
             Self::Folder { path, .. } => {
                 let path = path.join(CONFIG);
                 let text = std::fs::read_to_string(&path).map_err(|e| {
                     Error::io(&path, e).help("a Hugging Face folder has it beside the weights")
                 })?;
-                LlamaConfig::from_json(&text).map_err(|e| e.path(&path))
+                DecoderConfig::from_json(&text).map_err(|e| e.path(&path))
             }
         }
     }

@@ -74,8 +74,8 @@ impl Run {
         };
         free()?;
         // All that can fail comes before anything is replaced.
-        let llama = model.llama();
-        let adapters = Adapters::new(&config.lora, &llama.targets(), config.seed, llama.device())?;
+        let decoder = model.decoder();
+        let adapters = Adapters::new(&config.lora, &decoder.targets(), config.seed, decoder.device())?;
         let rows = Rows::new(data, config.eval.as_ref(), model, config.context)?;
         let identity = Identity::new(model, data, &config, &rows)?;
         let pool = worker::pool(name)?;
@@ -129,9 +129,9 @@ impl Run {
             .path(&path)
             .help("begin a new run"));
         }
-        let llama = model.llama();
-        let fresh = Adapters::new(&config.lora, &llama.targets(), config.seed, llama.device())?;
-        let (learned, place) = folder.load_last(&fresh, llama.device())?;
+        let decoder = model.decoder();
+        let fresh = Adapters::new(&config.lora, &decoder.targets(), config.seed, decoder.device())?;
+        let (learned, place) = folder.load_last(&fresh, decoder.device())?;
         let history = folder.history(place.step)?;
         let pool = worker::pool(&name_of(&path))?;
         let worker = Worker::new(model, rows, config, folder, learned, place, history);
@@ -393,7 +393,7 @@ impl Run {
             let public = self.0.shared.read();
             (public.step, public.learned.adapters.clone())
         };
-        let (loss, tokens) = step::evaluate(self.0.model.llama(), &adapters, &eval.all()?, &|| true)?;
+        let (loss, tokens) = step::evaluate(self.0.model.decoder(), &adapters, &eval.all()?, &|| true)?;
         Ok(Evaluation { step, loss, rows: eval.rows(), tokens })
     }
 

@@ -3,7 +3,7 @@
 use super::optimizer::{AdamW, AdamWConfig};
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
-use crate::model::{Llama, Tokens};
+use crate::model::{Decoder, Tokens};
 use crate::text::Pack;
 
 /// What a step changes: the trained tensors and the optimiser's moments.
@@ -41,7 +41,7 @@ pub struct StepNumbers {
 /// When the batch trains no token, when the loss or a gradient is not finite, and an interrupted
 /// error when `go_on` says no.
 pub fn step(
-    model: &Llama,
+    model: &Decoder,
     learned: &Learned,
     batch: &[Pack],
     lr: f64,
@@ -87,7 +87,7 @@ pub fn step(
 /// # Errors
 /// When there is no trained token, and as the model's forward pass.
 pub fn evaluate(
-    model: &Llama,
+    model: &Decoder,
     adapters: &Adapters,
     packs: &[Pack],
     go_on: &dyn Fn() -> bool,

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use lorascope::candle_core::Device;
 use lorascope::error::{Error, Result};
 use lorascope::lora::{Adapters, LoraConfig};
-use lorascope::model::Llama;
+use lorascope::model::Decoder;
 use lorascope::ops::random::{Random, Stream};
 use lorascope::text::Pack;
 use lorascope::train::step::step as one_step;
@@ -50,7 +50,7 @@ fn step(args: &Step) -> Result<String> {
     if args.batch == 0 || args.tokens < 2 || args.steps == 0 {
         return Err(Error::input("a batch needs a row of at least two tokens and a step"));
     }
-    let model = Llama::open(&args.model, &Device::Cpu)?;
+    let model = Decoder::open(&args.model, &Device::Cpu)?;
     let config = LoraConfig { rank: args.rank, alpha: 2.0 * args.rank as f64, ..Default::default() };
     let adapters = Adapters::new(&config, &model.targets(), 0, model.device())?;
     let mut learned = Learned { adapters, optimizer: AdamW::new() };

@@ -1,6 +1,6 @@
 //! The llama family: forward and backward through all blocks.
 
-use super::config::LlamaConfig;
+use super::config::DecoderConfig;
 use super::layers::attention::{self, Saved as AttentionSaved};
 use super::layers::linear::Wanted;
 use super::layers::{Linear, RmsNorm, Rotary, loss, rotary, swiglu};
@@ -15,8 +15,8 @@ use std::path::Path;
 /// A decoder of the llama family (Touvron et al. 2023), frozen: embedding, blocks of attention and
 /// SwiGLU with RMS norms before each, a last norm, the head.
 #[derive(Debug, Clone)]
-pub struct Llama {
-    config: LlamaConfig,
+pub struct Decoder {
+    config: DecoderConfig,
     embedding: Weight,
     blocks: Vec<Block>,
     norm: RmsNorm,
@@ -77,7 +77,7 @@ struct BlockSaved {
     up: Tensor,                // [T, F]
 }
 
-impl Llama {
+impl Decoder {
     /// Loads the weights of a `.gguf` file or a Hugging Face folder; no tokenizer is needed.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ impl Llama {
     }
 
     /// The sizes of the model.
-    pub fn config(&self) -> &LlamaConfig {
+    pub fn config(&self) -> &DecoderConfig {
         &self.config
     }
 
@@ -352,7 +352,7 @@ impl Block {
         x: Tensor,
         rotary: &Rotary,
         borders: &[usize],
-        config: &LlamaConfig,
+        config: &DecoderConfig,
         adapters: &Adapters,
         kernels: Kernels,
     ) -> Result<(Tensor, BlockSaved)> {
@@ -421,7 +421,7 @@ impl Block {
         x: Tensor,
         rotary: &Rotary,
         cached: &mut Option<(Tensor, Tensor)>,
-        config: &LlamaConfig,
+        config: &DecoderConfig,
         adapters: &Adapters,
         kernels: Kernels,
     ) -> Result<Tensor> {
