@@ -3,13 +3,14 @@
 use super::config::DecoderConfig;
 use super::layers::attention::{self, Saved as AttentionSaved};
 use super::layers::linear::Wanted;
-use super::layers::{Linear, RmsNorm, Rotary, loss, rotary, swiglu};
+use super::layers::{Embedding, Linear, RmsNorm, Rotary, loss, rotary, swiglu};
 use super::source::Source;
 use super::weight::Weight;
 use crate::error::{Error, Result};
-use crate::lora::{Adapters, Gradients, Target};
+use crate::lora::{Adapters, Base, Gradients, Kind, LoraConfig, Target};
 use crate::ops::{self, Kernels};
 use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A decoder of the llama family (Touvron et al. 2023), frozen: embedding, blocks of attention and
@@ -17,10 +18,10 @@ use std::path::Path;
 #[derive(Debug, Clone)]
 pub struct Decoder {
     config: DecoderConfig,
-    embedding: Weight,
+    embedding: Embedding,
     blocks: Vec<Block>,
     norm: RmsNorm,
-    head: Weight,
+    head: Linear,
     device: Device,
     kernels: Kernels,
 }
@@ -59,6 +60,7 @@ impl Tokens<'_> {
 /// SwiGLU are computed again.
 #[derive(Debug)]
 pub struct Saved {
+    ids: Vec<u32>,
     blocks: Vec<BlockSaved>,
     rotary: Rotary,
     last: Tensor,
@@ -106,10 +108,8 @@ impl Decoder {
             Ok(Linear::new(path, weight, bias))
         };
         let norm = |path: &str| {
-            Ok::<_, Error>(RmsNorm::new(
-                source.vector(&format!("{path}.weight"), d, device)?,
-                config.rms_epsilon,
-            ))
+            let weight = source.vector(&format!("{path}.weight"), d, device)?;
+            Ok::<_, Error>(RmsNorm::new(weight, config.rms_epsilon).called(path))
         };
         let mut blocks = Vec::new(); // no room in advance: the file may lie about its layers
         for layer in 0..config.layers {
@@ -133,6 +133,8 @@ impl Decoder {
         };
         let kernels = if device.is_cpu() { Kernels::Fused } else { Kernels::Candle };
         let norm = norm("model.norm")?;
+        let embedding = Embedding::new("model.embed_tokens", embedding);
+        let head = Linear::new("lm_head", head, None).without_dropout();
         Ok(Self { embedding, blocks, norm, head, device: device.clone(), kernels, config })
     }
 
@@ -155,30 +157,97 @@ impl Decoder {
     /// Bytes that the weights take in memory.
     pub fn bytes(&self) -> usize {
         let blocks: usize = self.linears().map(|l| l.weight().bytes()).sum();
-        let head = if self.embedding.same_storage(&self.head) { 0 } else { self.head.bytes() };
-        blocks + self.embedding.bytes() + head
+        let head = if self.embedding.weight().same_storage(self.head.weight()) { 0 } else { self.head.weight().bytes() };
+        blocks + self.embedding.weight().bytes() + head
     }
 
     /// How many frozen numbers the matrices hold.
     pub fn parameters(&self) -> usize {
         let count = |weight: &Weight| weight.shape().iter().product::<usize>();
         let blocks: usize = self.linears().map(|l| count(l.weight())).sum();
-        let head = if self.embedding.same_storage(&self.head) { 0 } else { count(&self.head) };
-        blocks + count(&self.embedding) + head
+        let head = if self.embedding.weight().same_storage(self.head.weight()) { 0 } else { count(self.head.weight()) };
+        blocks + count(self.embedding.weight()) + head
     }
 
     /// The types that the matrices are stored in, such as `Q4_1, Q8_0`.
     pub fn weight_types(&self) -> String {
         let mut types: Vec<String> = self.linears().map(|l| l.weight().type_name()).collect();
-        types.push(self.embedding.type_name());
+        types.push(self.embedding.weight().type_name());
         types.sort();
         types.dedup();
         types.join(", ")
     }
 
-    /// The linear layers that can be adapted, in the order of the forward pass.
+    /// The layers that can be adapted, in the order of the forward pass: linear ones, and at the end
+    /// the embedding and the head.
     pub fn targets(&self) -> Vec<Target> {
-        self.linears().map(|l| Target { path: l.path().to_string(), shape: l.weight().shape() }).collect()
+        let target = |path: &str, weight: &Weight, kind| Target { path: path.to_string(), shape: weight.shape(), kind };
+        let blocks = self.linears().map(|l| target(l.path(), l.weight(), Kind::Linear));
+        let embedding = target(self.embedding.path(), self.embedding.weight(), Kind::Embedding);
+        let head = target(self.head.path(), self.head.weight(), Kind::Head);
+        blocks.chain([embedding, head]).collect()
+    }
+
+    /// Fresh adapters beside this model, as the config says.
+    ///
+    /// # Errors
+    /// When the config cannot be used or does not fit the model.
+    pub fn adapters(&self, config: &LoraConfig, seed: u64) -> Result<Adapters> {
+        Adapters::beside(self, config, &self.targets(), seed, &self.device)
+    }
+
+    /// All weights as those that are trained: what LoRA is compared with.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn all_trained(&self) -> Result<Adapters> {
+        let mut whole = BTreeMap::new();
+        for target in self.targets() {
+            let tied = target.kind == Kind::Head && self.is_tied();
+            if !tied {
+                whole.insert(format!("{}.weight", target.path), self.matrix(&target.path)?);
+            }
+        }
+        whole.extend(self.vectors(&|_| true)?);
+        Ok(Adapters::from_pairs(LoraConfig::default(), BTreeMap::new()).with_whole(whole))
+    }
+
+    /// Whether the head is the embedding.
+    pub fn is_tied(&self) -> bool {
+        self.embedding.weight().same_storage(self.head.weight())
+    }
+
+    /// The same model with the adapters in copies of the weights that they stand beside; all others
+    /// are shared. Dropping it unmerges: nothing of this model has changed.
+    ///
+    /// # Errors
+    /// When the adapters belong to another model, or the device has no room.
+    pub fn merged(&self, adapters: &Adapters) -> Result<Self> {
+        adapters.check(&self.targets())?;
+        let mut new = self.clone();
+        for linear in new.blocks.iter_mut().flat_map(|b| b.linears_mut()) {
+            *linear = linear.merged(adapters)?;
+        }
+        for norm in new.blocks.iter_mut().flat_map(|b| [&mut b.attention_norm, &mut b.mlp_norm]) {
+            *norm = norm.merged(adapters);
+        }
+        new.norm = new.norm.merged(adapters);
+        new.embedding = new.embedding.merged(adapters)?;
+        new.head = match self.trained_head(adapters) {
+            Some(head) => head.merged(adapters)?,
+            None => new.head,
+        };
+        Ok(new)
+    }
+
+    /// The head where anything of it is trained: in a tied model that is trained whole, the embedding's
+    /// tensor is the head's.
+    fn trained_head(&self, adapters: &Adapters) -> Option<Linear> {
+        if self.head.is_trained(adapters) {
+            return Some(self.head.clone());
+        }
+        let shared = self.is_tied() && adapters.whole(self.embedding.name()).is_some();
+        shared.then(|| self.head.clone().called(self.embedding.path()))
     }
 
     fn linears(&self) -> impl Iterator<Item = &Linear> {
@@ -199,8 +268,8 @@ impl Decoder {
     ) -> Result<(Tensor, Saved)> {
         let mut saved = Vec::with_capacity(self.blocks.len());
         let (last, rotary) = self.through(tokens, adapters, go_on, |block| saved.push(block))?;
-        let hidden = self.norm.forward(&last, self.kernels)?;
-        Ok((hidden, Saved { blocks: saved, rotary, last }))
+        let hidden = self.norm.forward_trained(&last, adapters, self.kernels)?;
+        Ok((hidden, Saved { ids: tokens.ids.to_vec(), blocks: saved, rotary, last }))
     }
 
     /// The hidden states alone; nothing is kept for a backward pass.
@@ -209,7 +278,7 @@ impl Decoder {
     /// As [`forward`](Self::forward).
     pub fn hidden(&self, tokens: Tokens, adapters: &Adapters, go_on: &dyn Fn() -> bool) -> Result<Tensor> {
         let (last, _) = self.through(tokens, adapters, go_on, drop)?;
-        self.norm.forward(&last, self.kernels)
+        self.norm.forward_trained(&last, adapters, self.kernels)
     }
 
     fn through(
@@ -225,7 +294,7 @@ impl Decoder {
                 .help(format!("the model was made for at most {}", self.config.context)));
         }
         let rotary = Rotary::new(&positions, self.config.head_width, self.config.rope_theta, &self.device)?;
-        let mut x = self.embedding.rows(tokens.ids)?;
+        let mut x = self.embedding.forward(tokens.ids, adapters)?;
         for block in &self.blocks {
             if !go_on() {
                 return Err(Error::interrupted());
@@ -251,53 +320,86 @@ impl Decoder {
         gradients: &mut Gradients,
         go_on: &dyn Fn() -> bool,
     ) -> Result<()> {
-        let adapted = |block: &Block| block.linears().iter().any(|l| adapters.get(l.path()).is_some());
-        let Some(lowest) = self.blocks.iter().position(adapted) else { return Ok(()) };
-        let Saved { mut blocks, rotary, last } = saved;
-        let mut dx = self.norm.backward(&last, dhidden, self.kernels)?;
+        let bottom = self.embedding.is_trained(adapters);
+        let lowest = match self.blocks.iter().position(|block| block.is_trained(adapters)) {
+            _ if bottom => 0,
+            Some(lowest) => lowest,
+            None => self.blocks.len(),
+        };
+        let Saved { ids, mut blocks, rotary, last } = saved;
+        let mut dx = self.norm.backward_trained(&last, dhidden, adapters, gradients, self.kernels)?;
         drop(last);
         for (layer, block) in self.blocks.iter().enumerate().skip(lowest).rev() {
             if !go_on() {
                 return Err(Error::interrupted());
             }
             let Some(saved) = blocks.pop() else { return Err(Error::compute("a block was not run forward")) };
-            let wanted = if layer == lowest { Wanted::AdaptersOnly } else { Wanted::Input };
+            let last = layer == lowest && !bottom && !block.attention_norm.is_trained(adapters);
+            let wanted = if last { Wanted::AdaptersOnly } else { Wanted::Input };
             match block.backward(saved, dx, &rotary, borders, adapters, gradients, wanted, self.kernels)? {
                 Some(below) => dx = below,
-                None => break,
+                None => return Ok(()),
             }
         }
-        Ok(())
+        if bottom { self.embedding.backward(&ids, &dx, adapters, gradients) } else { Ok(()) }
     }
 
-    /// Σ of the cross-entropy at the given tokens and, where `scale` is given, ∂(scale·Σ)/∂hidden in
-    /// the shape of `hidden`. `rows` are the places whose next token is trained on, `targets` those
-    /// next tokens.
+    /// Σ of the cross-entropy at the given tokens. `rows` are the places whose next token is counted,
+    /// `targets` those next tokens.
     ///
     /// # Errors
     /// When a row or a target is out of range.
-    pub fn loss(
+    pub fn loss(&self, hidden: &Tensor, rows: &[u32], targets: &[u32], adapters: &Adapters) -> Result<f64> {
+        let index = Tensor::new(rows, hidden.device())?;
+        let picked = hidden.index_select(&index, 0)?.contiguous()?;
+        loss::forward(&picked, targets, &self.head_of(adapters)?, self.kernels)
+    }
+
+    /// The same sum and ∂(scale·Σ)/∂hidden in the shape of `hidden`; gradients of a head that is
+    /// trained itself go into `gradients`.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
+    pub fn loss_backward(
         &self,
         hidden: &Tensor,
         rows: &[u32],
         targets: &[u32],
-        scale: Option<f64>,
-    ) -> Result<(f64, Option<Tensor>)> {
+        scale: f64,
+        adapters: &Adapters,
+        gradients: &mut Gradients,
+    ) -> Result<(f64, Tensor)> {
         let index = Tensor::new(rows, hidden.device())?;
         let picked = hidden.index_select(&index, 0)?.contiguous()?;
-        let Some(scale) = scale else {
-            return Ok((loss::forward(&picked, targets, &self.head, self.kernels)?, None));
+        let weight = self.head_of(adapters)?;
+        let trained = self.trained_head(adapters);
+        let mut on_logits = |h: &Tensor, d: &Tensor| match &trained {
+            Some(head) => head.backward(h, d, adapters, gradients, Wanted::AdaptersOnly).map(drop),
+            None => Ok(()),
         };
-        let (sum, d) = loss::forward_backward(&picked, targets, &self.head, scale, self.kernels)?;
-        Ok((sum, Some(hidden.zeros_like()?.index_add(&index, &d, 0)?)))
+        let on_logits: Option<loss::OnLogits> = trained.is_some().then_some(&mut on_logits);
+        let (sum, d) =
+            loss::forward_backward_with(&picked, targets, &weight, scale, self.kernels, on_logits)?;
+        Ok((sum, hidden.zeros_like()?.index_add(&index, &d, 0)?))
+    }
+
+    /// The head's matrix with what is trained in it.
+    fn head_of(&self, adapters: &Adapters) -> Result<Weight> {
+        match self.trained_head(adapters) {
+            Some(head) => Ok(head.merged(adapters)?.weight().clone()),
+            None => Ok(self.head.weight().clone()),
+        }
     }
 
     /// Logits of hidden states, `[n, D]` to `[n, V]`.
     ///
     /// # Errors
     /// When the width differs.
-    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.head.forward(hidden)
+    pub fn logits(&self, hidden: &Tensor, adapters: &Adapters) -> Result<Tensor> {
+        match self.trained_head(adapters) {
+            Some(head) => head.forward(hidden, adapters),
+            None => self.head.forward(hidden, &Adapters::default()),
+        }
     }
 
     /// Feeds tokens that follow those in the cache and gives the hidden state of the last one,
@@ -314,12 +416,30 @@ impl Decoder {
         let positions: Vec<u32> = (cache.tokens as u32..total as u32).collect();
         let rotary = Rotary::new(&positions, self.config.head_width, self.config.rope_theta, &self.device)?;
         cache.layers.resize(self.blocks.len(), None);
-        let mut x = self.embedding.rows(ids)?;
+        let mut x = self.embedding.forward(ids, adapters)?;
         for (block, cached) in self.blocks.iter().zip(&mut cache.layers) {
             x = block.extend(x, &rotary, cached, &self.config, adapters, self.kernels)?;
         }
         cache.tokens = total;
-        self.norm.forward(&x.narrow(0, ids.len() - 1, 1)?.contiguous()?, self.kernels)
+        self.norm.forward_trained(&x.narrow(0, ids.len() - 1, 1)?.contiguous()?, adapters, self.kernels)
+    }
+}
+
+impl Base for Decoder {
+    fn matrix(&self, path: &str) -> Result<Tensor> {
+        let linear = self.linears().chain([&self.head]).find(|linear| linear.path() == path);
+        match linear {
+            Some(linear) => linear.weight().expand(),
+            None if path == self.embedding.path() => self.embedding.weight().expand(),
+            None => Err(Error::input("this model has no such layer").layer(path)),
+        }
+    }
+
+    fn vectors(&self, fits: &dyn Fn(&str) -> bool) -> Result<Vec<(String, Tensor)>> {
+        let biases = self.linears().filter_map(|l| Some((format!("{}.bias", l.path()), l.bias()?.clone())));
+        let norms = self.blocks.iter().flat_map(|b| b.norms()).chain([&self.norm]);
+        let norms = norms.map(|norm| (norm.name().to_string(), norm.weight().clone()));
+        Ok(biases.chain(norms).filter(|(name, _)| fits(name)).collect())
     }
 }
 
@@ -347,6 +467,19 @@ impl Block {
         [&self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down]
     }
 
+    fn linears_mut(&mut self) -> [&mut Linear; 7] {
+        [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.gate, &mut self.up, &mut self.down]
+    }
+
+    fn norms(&self) -> [&RmsNorm; 2] {
+        [&self.attention_norm, &self.mlp_norm]
+    }
+
+    fn is_trained(&self, adapters: &Adapters) -> bool {
+        self.linears().iter().any(|linear| linear.is_trained(adapters))
+            || self.norms().iter().any(|norm| norm.is_trained(adapters))
+    }
+
     fn forward(
         &self,
         x: Tensor,
@@ -356,7 +489,7 @@ impl Block {
         adapters: &Adapters,
         kernels: Kernels,
     ) -> Result<(Tensor, BlockSaved)> {
-        let normed = self.attention_norm.forward(&x, kernels)?;
+        let normed = self.attention_norm.forward_trained(&x, adapters, kernels)?;
         let q = rotary.forward(&self.q.forward(&normed, adapters)?, config.heads, kernels)?;
         let k = rotary.forward(&self.k.forward(&normed, adapters)?, config.kv_heads, kernels)?;
         let v = rotary::split_heads(&self.v.forward(&normed, adapters)?, config.kv_heads, kernels)?;
@@ -364,7 +497,7 @@ impl Block {
         let merged = rotary::merge_heads(&attended, kernels)?;
         let middle = ops::add(self.o.forward(&merged, adapters)?, &x)?;
 
-        let normed = self.mlp_norm.forward(&middle, kernels)?;
+        let normed = self.mlp_norm.forward_trained(&middle, adapters, kernels)?;
         let gate = self.gate.forward(&normed, adapters)?;
         let up = self.up.forward(&normed, adapters)?;
         let active = swiglu::forward(&gate, &up, kernels)?;
@@ -385,35 +518,35 @@ impl Block {
         kernels: Kernels,
     ) -> Result<Option<Tensor>> {
         let BlockSaved { x, q, k, v, attended, attention, middle, gate, up } = saved;
-        let mut back = |linear: &Linear, x: &Tensor, dy: &Tensor, wanted| {
+        let back = |linear: &Linear, x: &Tensor, dy: &Tensor, gradients: &mut Gradients, wanted| {
             linear.backward(x, dy, adapters, gradients, wanted)
         };
         let input = |dx: Option<Tensor>| dx.ok_or_else(|| Error::compute("a gradient is missing"));
 
         let active = swiglu::forward(&gate, &up, kernels)?;
-        let dactive = input(back(&self.down, &active, &dy, Wanted::Input)?)?;
+        let dactive = input(back(&self.down, &active, &dy, gradients, Wanted::Input)?)?;
         let (dgate, dup) = swiglu::backward(&gate, &up, &dactive, kernels)?;
         drop((active, dactive, gate, up));
-        let normed = self.mlp_norm.forward(&middle, kernels)?;
-        let dnormed = input(back(&self.gate, &normed, &dgate, Wanted::Input)?)?;
-        let dnormed = ops::add(dnormed, &input(back(&self.up, &normed, &dup, Wanted::Input)?)?)?;
-        let dmiddle = ops::add(dy, &self.mlp_norm.backward(&middle, &dnormed, kernels)?)?;
+        let normed = self.mlp_norm.forward_trained(&middle, adapters, kernels)?;
+        let dnormed = input(back(&self.gate, &normed, &dgate, gradients, Wanted::Input)?)?;
+        let dnormed = ops::add(dnormed, &input(back(&self.up, &normed, &dup, gradients, Wanted::Input)?)?)?;
+        let dmiddle = ops::add(dy, &self.mlp_norm.backward_trained(&middle, &dnormed, adapters, gradients, kernels)?)?;
 
         let merged = rotary::merge_heads(&attended, kernels)?;
-        let dmerged = input(back(&self.o, &merged, &dmiddle, Wanted::Input)?)?;
+        let dmerged = input(back(&self.o, &merged, &dmiddle, gradients, Wanted::Input)?)?;
         let dattended = rotary::split_heads(&dmerged, q.dims()[0], kernels)?;
         let (dq, dk, dv) =
             attention::backward(&q, &k, &v, &attended, &attention, &dattended, borders, kernels)?;
         let (dq, dk) = (rotary.backward(&dq, kernels)?, rotary.backward(&dk, kernels)?);
         let dv = rotary::merge_heads(&dv, kernels)?;
 
-        let normed = self.attention_norm.forward(&x, kernels)?;
-        let dnormed = back(&self.q, &normed, &dq, wanted)?;
-        let from_k = back(&self.k, &normed, &dk, wanted)?;
-        let from_v = back(&self.v, &normed, &dv, wanted)?;
+        let normed = self.attention_norm.forward_trained(&x, adapters, kernels)?;
+        let dnormed = back(&self.q, &normed, &dq, gradients, wanted)?;
+        let from_k = back(&self.k, &normed, &dk, gradients, wanted)?;
+        let from_v = back(&self.v, &normed, &dv, gradients, wanted)?;
         let (Some(dnormed), Some(from_k), Some(from_v)) = (dnormed, from_k, from_v) else { return Ok(None) };
         let dnormed = ops::add(ops::add(dnormed, &from_k)?, &from_v)?;
-        Ok(Some(ops::add(dmiddle, &self.attention_norm.backward(&x, &dnormed, kernels)?)?))
+        Ok(Some(ops::add(dmiddle, &self.attention_norm.backward_trained(&x, &dnormed, adapters, gradients, kernels)?)?))
     }
 
     fn extend(
@@ -425,7 +558,7 @@ impl Block {
         adapters: &Adapters,
         kernels: Kernels,
     ) -> Result<Tensor> {
-        let normed = self.attention_norm.forward(&x, kernels)?;
+        let normed = self.attention_norm.forward_trained(&x, adapters, kernels)?;
         let q = rotary.forward(&self.q.forward(&normed, adapters)?, config.heads, kernels)?;
         let mut k = rotary.forward(&self.k.forward(&normed, adapters)?, config.kv_heads, kernels)?;
         let mut v = rotary::split_heads(&self.v.forward(&normed, adapters)?, config.kv_heads, kernels)?;
@@ -436,7 +569,7 @@ impl Block {
         let merged = rotary::merge_heads(&attention::decode(&q, &k, &v)?, kernels)?;
         *cached = Some((k, v));
         let middle = ops::add(self.o.forward(&merged, adapters)?, &x)?;
-        let normed = self.mlp_norm.forward(&middle, kernels)?;
+        let normed = self.mlp_norm.forward_trained(&middle, adapters, kernels)?;
         let gate = self.gate.forward(&normed, adapters)?;
         let up = self.up.forward(&normed, adapters)?;
         let active = swiglu::forward(&gate, &up, kernels)?;

@@ -56,7 +56,7 @@ pub fn generate(
     let mut new = Vec::new();
     let mut hidden = model.extend(ids, &mut cache, adapters)?;
     while new.len() < config.max_tokens {
-        let logits = model.logits(&hidden)?.flatten_all()?.to_vec1::<f32>()?;
+        let logits = model.logits(&hidden, adapters)?.flatten_all()?.to_vec1::<f32>()?;
         let next = choose(&logits, config, new.len() as u64)?;
         if stop.contains(&next) {
             break;

@@ -13,12 +13,14 @@ use crate::error::{Error, Result};
 use candle_core::Tensor;
 
 pub mod attention;
+pub mod embedding;
 pub mod linear;
 pub mod loss;
 pub mod rms_norm;
 pub mod rotary;
 pub mod swiglu;
 
+pub use embedding::Embedding;
 pub use linear::Linear;
 pub use rms_norm::RmsNorm;
 pub use rotary::Rotary;

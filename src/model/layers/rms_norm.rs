@@ -2,6 +2,7 @@
 
 use super::expect;
 use crate::error::Result;
+use crate::lora::{Adapters, Gradients};
 use crate::ops::{Kernels, values, vector};
 use candle_core::{D, DType, Device, Tensor};
 
@@ -25,6 +26,8 @@ use candle_core::{D, DType, Device, Tensor};
 /// ```
 #[derive(Debug, Clone)]
 pub struct RmsNorm {
+    /// Its weight's name in the model's files.
+    name: String,
     weight: Tensor,
     epsilon: f64,
 }
@@ -32,7 +35,67 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// A norm with its weight and ε.
     pub fn new(weight: Tensor, epsilon: f64) -> Self {
-        Self { weight, epsilon }
+        Self { name: String::new(), weight, epsilon }
+    }
+
+    /// The same norm at a path in the weights, such as `model.layers.3.input_layernorm`.
+    #[must_use]
+    pub fn called(self, path: &str) -> Self {
+        Self { name: format!("{path}.weight"), ..self }
+    }
+
+    /// The name of its weight in the model's files.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// w.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// Whether w is trained.
+    pub fn is_trained(&self, adapters: &Adapters) -> bool {
+        adapters.whole(&self.name).is_some()
+    }
+
+    /// The same norm with the w that is trained, if it is.
+    #[must_use]
+    pub fn merged(&self, adapters: &Adapters) -> Self {
+        let weight = adapters.whole(&self.name).unwrap_or(&self.weight).clone();
+        Self { weight, ..self.clone() }
+    }
+
+    /// [`forward`](Self::forward) with the w that is trained, if it is.
+    ///
+    /// # Errors
+    /// When x has another width.
+    pub fn forward_trained(&self, x: &Tensor, adapters: &Adapters, kernels: Kernels) -> Result<Tensor> {
+        match self.is_trained(adapters) {
+            true => self.merged(adapters).forward(x, kernels),
+            false => self.forward(x, kernels),
+        }
+    }
+
+    /// [`backward`](Self::backward) with the w that is trained, if it is, whose gradient
+    /// Σ dy ⊙ x / √(mean(x²) + ε) goes into `gradients`.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn backward_trained(
+        &self,
+        x: &Tensor,
+        dy: &Tensor,
+        adapters: &Adapters,
+        gradients: &mut Gradients,
+        kernels: Kernels,
+    ) -> Result<Tensor> {
+        if !self.is_trained(adapters) {
+            return self.backward(x, dy, kernels);
+        }
+        let normed = x.to_dtype(DType::F32)?.broadcast_mul(&self.inverse_root(x)?)?;
+        gradients.add_tensor(self.name.clone(), (normed * dy)?.sum(0)?)?;
+        self.merged(adapters).backward(x, dy, kernels)
     }
 
     /// x `[T, D]` to y `[T, D]`.
