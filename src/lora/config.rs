@@ -86,7 +86,8 @@ pub struct LoraConfig {
     pub init: Init,
     /// Which biases are trained.
     pub bias: Biases,
-    /// Modules that are trained whole and saved beside the adapters: `lm_head`, `embed_tokens`.
+    /// Modules that are trained whole and saved beside the adapters, by the ends of their paths:
+    /// `lm_head`, `embed_tokens`, `norm` (all norms).
     pub modules_to_save: Vec<String>,
     /// For layers that are several in one (GPT-2's `c_attn`, Baichuan's `W_pack`), which of the equal
     /// parts are adapted, each with its own A and B: `c_attn → [true, false, true]`. Others get one

@@ -1,6 +1,5 @@
 //! How adapters begin.
 
-use super::select::ends_in;
 use super::{Adapter, Base, Biases, Init, Kind, LoraConfig, Target};
 use crate::error::{Error, Result};
 use crate::ops::random::{Random, Stream};
@@ -12,6 +11,8 @@ use std::collections::BTreeMap;
 /// decomposition needs to be as good as an exact one (Halko, Martinsson and Tropp 2011, §4.5).
 const SPARE: usize = 10;
 const ROUNDS: usize = 4;
+/// Up to this size all directions are taken: the decomposition is exact.
+const EXACT: usize = 256;
 
 /// The adapter of one layer; `index` is the layer's number, from which its random numbers follow.
 pub(super) fn adapter(
@@ -110,7 +111,8 @@ pub(super) fn whole(
     let base = base.ok_or_else(|| needs_model("a module that is trained whole"))?;
     for name in &config.modules_to_save {
         let mut found = false;
-        for target in targets.iter().filter(|t| ends_in(&t.path, name)) {
+        // As PEFT has it: `norm` also means `input_layernorm`.
+        for target in targets.iter().filter(|t| t.path.ends_with(name)) {
             if pairs.contains_key(&target.path) {
                 return Err(Error::input("this layer is adapted and trained whole")
                     .layer(&target.path)
@@ -119,7 +121,7 @@ pub(super) fn whole(
             whole.insert(format!("{}.weight", target.path), base.matrix(&target.path)?);
             found = true;
         }
-        let inside = |tensor: &str| tensor.rsplit_once('.').is_some_and(|(path, _)| ends_in(path, name));
+        let inside = |tensor: &str| tensor.rsplit_once('.').is_some_and(|(path, _)| path.ends_with(name));
         for (tensor, value) in base.vectors(&inside)? {
             whole.insert(tensor, value);
             found = true;
@@ -187,7 +189,8 @@ fn principal(
     let (out, inner) = weight.dims2()?;
     let values = weight.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
     let w = Mat::from_fn(out, inner, |i, j| f64::from(values[i * inner + j]));
-    let wide = (rank + SPARE).min(out.min(inner));
+    let small = out.min(inner);
+    let wide = if small <= EXACT { small } else { (rank + SPARE).min(small) };
     let start = Mat::from_fn(inner, wide, |_, _| random.normal());
     let mut q = (&w * start).qr().compute_thin_Q();
     for _ in 0..ROUNDS {

@@ -375,10 +375,14 @@ fn read_pairs(folder: &Path, config: &LoraConfig, device: &Device) -> Result<Con
     }
     for (name, tensor) in tensors {
         let inside = name.strip_prefix(PREFIX).ok_or_else(|| unexpected(&name).path(&path))?;
+        // PEFT puts the frozen embedding beside its adapter: the model has it.
+        if inside.strip_suffix(".base_layer.weight").is_some_and(|path| contents.pairs.contains_key(path)) {
+            continue;
+        }
         let inside = inside.replace(".base_layer.", ".").replace(".modules_to_save.", ".");
         let saved = inside
             .rsplit_once('.')
-            .is_some_and(|(layer, _)| config.modules_to_save.iter().any(|name| ends_in(layer, name)));
+            .is_some_and(|(layer, _)| config.modules_to_save.iter().any(|name| layer.ends_with(name)));
         let bias = config.bias != Biases::None && inside.ends_with(".bias");
         if !saved && !bias {
             return Err(unexpected(&name).path(&path));

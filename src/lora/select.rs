@@ -172,7 +172,7 @@ mod tests {
         assert!(said(&matching("(")).contains("no regular expression"));
         assert_eq!(
             said(&all.clone().targets(["qproj"])),
-            "unknown target module \"qproj\"; this model has q_proj, k_proj, lm_head, down_proj"
+            "unknown target module \"qproj\"; this model has q_proj, k_proj, down_proj, lm_head"
         );
         assert_eq!(
             said(&LoraConfig { layers_to_transform: Some(vec![3]), ..all }),
