@@ -264,8 +264,9 @@ fn check(peft: &PeftConfig) -> Result<()> {
     if peft.peft_type != "LORA" {
         return Err(Error::format(format!("peft_type is {:?}, expected \"LORA\"", peft.peft_type)));
     }
-    if peft.bias != "none" || peft.fan_in_fan_out {
-        return Err(Error::format("trained biases and fan_in_fan_out are not supported yet"));
+    // fan_in_fan_out is about the base's weight: A and B lie as beside any other layer.
+    if peft.bias != "none" {
+        return Err(Error::format("trained biases are not supported yet"));
     }
     if let Some(field) = UNSUPPORTED.iter().find(|field| is_set(peft.rest.get(**field))) {
         return Err(Error::format(format!("{field} is set, which is not supported yet")));
