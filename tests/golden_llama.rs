@@ -66,8 +66,7 @@ fn check(name: &str, kernels: Kernels) -> Result<()> {
 
     let scale = 1.0 / targets.len() as f64;
     let mut gradients = Gradients::new();
-    let (sum, dhidden) =
-        model.loss_backward(&hidden, &places, &targets, scale, &adapters, &mut gradients)?;
+    let (sum, dhidden) = model.loss_backward(&hidden, &places, &targets, scale, &adapters, &mut gradients)?;
     let off = (sum * scale / golden.loss - 1.0).abs();
     assert!(off < 1e-6, "the loss of {name} is off by {off:e}");
 

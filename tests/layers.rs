@@ -152,7 +152,8 @@ fn linear_with_adapter() -> Result<()> {
 
     let mut gradients = Gradients::new();
     let dx = layer.backward(&x, &dy, &with(&a, &b), &mut gradients, Wanted::Input)?.unwrap();
-    let [da, db] = ["A", "B"].map(|x| gradients.get(&format!("some.q_proj.lora_{x}")).unwrap().copy().unwrap());
+    let [da, db] =
+        ["A", "B"].map(|x| gradients.get(&format!("some.q_proj.lora_{x}")).unwrap().copy().unwrap());
     check_gradient("x", &x, &dx, |x| f(x, &a, &b));
     check_gradient("A", &a, &da, |a| f(&x, a, &b));
     check_gradient("B", &b, &db, |b| f(&x, &a, b));

@@ -51,7 +51,8 @@ impl Adapters {
     /// ```
     pub fn combine(sets: &[(&Adapters, f64)], how: Combine) -> Result<Self> {
         check(sets, how)?;
-        let paths: BTreeSet<&str> = sets.iter().flat_map(|(set, _)| set.iter().map(|(path, _)| path)).collect();
+        let paths: BTreeSet<&str> =
+            sets.iter().flat_map(|(set, _)| set.iter().map(|(path, _)| path)).collect();
         let mut pairs = BTreeMap::new();
         for path in paths {
             let those: Vec<(&Adapter, f64)> =
@@ -182,8 +183,7 @@ fn ties(tasks: &[(&Tensor, f64)], density: f64) -> Result<Tensor> {
     }
     let merged = (0..trimmed[0].0.len()).map(|i| {
         let positive = trimmed.iter().map(|(values, _)| values[i]).sum::<f32>() >= 0.0;
-        let elected =
-            trimmed.iter().filter(|(values, _)| values[i] != 0.0 && (values[i] > 0.0) == positive);
+        let elected = trimmed.iter().filter(|(values, _)| values[i] != 0.0 && (values[i] > 0.0) == positive);
         let (sum, count) =
             elected.fold((0.0, 0), |(sum, count), (values, weight)| (sum + values[i] * weight, count + 1));
         sum / count.max(1) as f32

@@ -81,7 +81,8 @@ mod tests {
         assert!(y.iter().all(|y| *y == 0.0 || *y == 1.25));
         assert_eq!(y, drawn(pass, 5));
         let same = |z: Vec<f32>| y.iter().zip(z).filter(|(y, z)| (**y == 0.0) == (*z == 0.0)).count();
-        for other in [drawn(pass, 6), drawn(Pass { step: 4, ..pass }, 5), drawn(Pass { pack: 1, ..pass }, 5)] {
+        for other in [drawn(pass, 6), drawn(Pass { step: 4, ..pass }, 5), drawn(Pass { pack: 1, ..pass }, 5)]
+        {
             // Independent draws agree in 0.2² + 0.8² = 68 % of the places.
             assert!((same(other) as f64 / 1e5 - 0.68).abs() < 0.01);
         }

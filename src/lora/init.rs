@@ -172,8 +172,16 @@ fn orthogonal(
     let even = Mat::from_fn(half, rank, |i, j| q[(2 * i + 1, j)]);
     let a = normal(inner, half) * odd; // [in, r]
     let b = normal(out, half) * even; // [out, r]
-    let a = tensor((0..rank).flat_map(|i| (0..inner).map(move |j| (j, i))).map(|at| a[at] / 10.0), (rank, inner), device)?;
-    let b = tensor((0..out).flat_map(|i| (0..rank).map(move |j| (i, j))).map(|at| b[at] / 10.0), (out, rank), device)?;
+    let a = tensor(
+        (0..rank).flat_map(|i| (0..inner).map(move |j| (j, i))).map(|at| a[at] / 10.0),
+        (rank, inner),
+        device,
+    )?;
+    let b = tensor(
+        (0..out).flat_map(|i| (0..rank).map(move |j| (i, j))).map(|at| b[at] / 10.0),
+        (out, rank),
+        device,
+    )?;
     Ok((a, b))
 }
 

@@ -343,7 +343,9 @@ fn read_pairs(folder: &Path, config: &LoraConfig, device: &Device) -> Result<Con
         let inside = name.strip_prefix(PREFIX).ok_or_else(unexpected)?;
         let (layer, embedding) = match inside.strip_suffix(".lora_A.weight") {
             Some(layer) => (layer.to_string(), false),
-            None => (inside.strip_suffix(&format!(".{EMBEDDING_A}")).ok_or_else(unexpected)?.to_string(), true),
+            None => {
+                (inside.strip_suffix(&format!(".{EMBEDDING_A}")).ok_or_else(unexpected)?.to_string(), true)
+            }
         };
         let place = |e: Error| e.path(&path).layer(&layer);
         let second = if embedding { EMBEDDING_B.to_string() } else { format!("{B}.weight") };
@@ -357,10 +359,7 @@ fn read_pairs(folder: &Path, config: &LoraConfig, device: &Device) -> Result<Con
         let pair = if embedding { Adapter::embedding(a, b, scale) } else { Adapter::new(a, b, scale) };
         let mut pair = pair.map_err(place)?;
         if pair.rank() != rank {
-            return Err(place(Error::format(format!(
-                "rank {} where the config says {rank}",
-                pair.rank()
-            ))));
+            return Err(place(Error::format(format!("rank {} where the config says {rank}", pair.rank()))));
         }
         let magnitude = format!("{PREFIX}{layer}.{MAGNITUDE}");
         let magnitude = tensors.remove(&magnitude).or(tensors.remove(&format!("{magnitude}.weight")));

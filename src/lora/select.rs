@@ -157,10 +157,10 @@ mod tests {
         let all = LoraConfig::default();
         assert_eq!(chosen(&all).len(), 9);
         let some = LoraConfig { layers_to_transform: Some(vec![1]), ..all.clone() };
-        assert_eq!(chosen(&LoraConfig { exclude_modules: vec!["down_proj".into()], ..some }), [
-            "model.layers.1.self_attn.q_proj",
-            "model.layers.1.self_attn.k_proj"
-        ]);
+        assert_eq!(
+            chosen(&LoraConfig { exclude_modules: vec!["down_proj".into()], ..some }),
+            ["model.layers.1.self_attn.q_proj", "model.layers.1.self_attn.k_proj"]
+        );
         let matching = |text: &str| LoraConfig {
             target_modules: TargetModules::Matching(text.to_string()),
             ..LoraConfig::default()

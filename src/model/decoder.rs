@@ -1,42 +1,39 @@
-//! The llama family: forward and backward through all blocks.
+//! A decoder of any family: forward and backward through all blocks, loss, generation.
 
-use super::config::DecoderConfig;
-use super::layers::attention::{self, Saved as AttentionSaved};
+use super::block::{self, Block, Cached, Loader, Pass};
+use super::config::{DecoderConfig, Positions};
+use super::families::Part;
 use super::layers::linear::Wanted;
-use super::layers::{Embedding, Linear, RmsNorm, Rotary, loss, rotary, swiglu};
-use super::source::Source;
+use super::layers::{Embedding, LearnedPositions, Linear, Rotary, loss};
+use super::norm::Norm;
+use super::source::{Name, Source, Stored};
 use super::weight::Weight;
 use crate::error::{Error, Result};
-use crate::lora::{Adapters, Base, Gradients, Kind, LoraConfig, Target};
-use crate::ops::{self, Kernels};
+use crate::lora::{Adapters, Gradients, Target};
+use crate::ops::Kernels;
 use candle_core::{Device, Tensor};
-use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A decoder of the llama family (Touvron et al. 2023), frozen: embedding, blocks of attention and
-/// SwiGLU with RMS norms before each, a last norm, the head.
+/// A decoder, frozen: embedding, blocks of attention and a feed-forward layer with norms before each,
+/// a last norm, the head. Its [config](DecoderConfig) says which kinds of these it has.
 #[derive(Debug, Clone)]
 pub struct Decoder {
-    config: DecoderConfig,
-    embedding: Embedding,
-    blocks: Vec<Block>,
-    norm: RmsNorm,
-    head: Linear,
-    device: Device,
-    kernels: Kernels,
+    pub(super) config: DecoderConfig,
+    pub(super) embedding: Embedding,
+    pub(super) positions: Place,
+    pub(super) blocks: Vec<Block>,
+    pub(super) norm: Norm,
+    pub(super) head: Linear,
+    pub(super) device: Device,
+    pub(super) kernels: Kernels,
 }
 
+/// How a token knows its place.
 #[derive(Debug, Clone)]
-struct Block {
-    attention_norm: RmsNorm,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
-    mlp_norm: RmsNorm,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+pub(super) enum Place {
+    /// By the angles that the pairs of a head turn from one token to the next.
+    Rotary(Vec<f64>),
+    Learned(LearnedPositions),
 }
 
 /// Tokens of one or more rows, one row after the other without padding.
@@ -57,26 +54,14 @@ impl Tokens<'_> {
 }
 
 /// What a forward pass keeps for the backward pass: the inputs of the matrix products. Norms and
-/// SwiGLU are computed again.
+/// activations are computed again.
 #[derive(Debug)]
 pub struct Saved {
     ids: Vec<u32>,
-    blocks: Vec<BlockSaved>,
-    rotary: Rotary,
+    positions: Vec<u32>,
+    blocks: Vec<block::Saved>,
+    rotary: Option<Rotary>,
     last: Tensor,
-}
-
-#[derive(Debug)]
-struct BlockSaved {
-    x: Tensor,                 // [T, D]
-    q: Tensor,                 // [H, T, W]
-    k: Tensor,                 // [G, T, W]
-    v: Tensor,                 // [G, T, W]
-    attended: Tensor,          // [H, T, W]
-    attention: AttentionSaved, // [H, T]
-    middle: Tensor,            // [T, D]
-    gate: Tensor,              // [T, F]
-    up: Tensor,                // [T, F]
 }
 
 impl Decoder {
@@ -90,52 +75,35 @@ impl Decoder {
 
     pub(crate) fn load(source: &Source, device: &Device) -> Result<Self> {
         let config = source.config()?;
-        let (d, w) = (config.width, config.head_width);
-        let (h, g, f) = (config.heads, config.kv_heads, config.intermediate);
-        let linear = |path: String, out: usize, inner: usize, rotary: Option<usize>| {
-            let weight = source.weight(&format!("{path}.weight"), [out, inner], rotary, device)?;
-            let bias = format!("{path}.bias");
-            let biased = if path.contains("self_attn") { config.attention_bias } else { config.mlp_bias };
-            if !biased && source.has(&bias) {
-                let help = match source.metadata() {
-                    Some(_) => "a GGUF file with biases is not supported yet; take the Hugging Face folder",
-                    None => "set attention_bias or mlp_bias in config.json if it belongs to the model",
-                };
-                let error = Error::format("a bias that the model's config does not announce");
-                return Err(error.path(source.path()).layer(bias).help(help));
-            }
-            let bias = biased.then(|| source.vector(&bias, out, device)).transpose()?;
-            Ok(Linear::new(path, weight, bias))
-        };
-        let norm = |path: &str| {
-            let weight = source.vector(&format!("{path}.weight"), d, device)?;
-            Ok::<_, Error>(RmsNorm::new(weight, config.rms_epsilon).called(path))
-        };
+        let loader = Loader { source, config: &config, device };
+        let name = |part| Name::of(&config, part, None, "weight");
+        let outside =
+            |part, rows| source.weight(&name(part), [rows, config.width], Stored::default(), device);
         let mut blocks = Vec::new(); // no room in advance: the file may lie about its layers
         for layer in 0..config.layers {
-            let at = |name: &str| format!("model.layers.{layer}.{name}");
-            blocks.push(Block {
-                attention_norm: norm(&at("input_layernorm"))?,
-                q: linear(at("self_attn.q_proj"), h * w, d, Some(h))?,
-                k: linear(at("self_attn.k_proj"), g * w, d, Some(g))?,
-                v: linear(at("self_attn.v_proj"), g * w, d, None)?,
-                o: linear(at("self_attn.o_proj"), d, h * w, None)?,
-                mlp_norm: norm(&at("post_attention_layernorm"))?,
-                gate: linear(at("mlp.gate_proj"), f, d, None)?,
-                up: linear(at("mlp.up_proj"), f, d, None)?,
-                down: linear(at("mlp.down_proj"), d, f, None)?,
-            });
+            blocks.push(loader.block(layer)?);
         }
-        let embedding = source.weight("model.embed_tokens.weight", [config.vocabulary, d], None, device)?;
-        let head = match config.tied_embeddings && !source.has("lm_head.weight") {
+        let norm = loader.norm(Part::Norm, None)?;
+        let embedding = outside(Part::Embedding, config.vocabulary)?;
+        let mut head = match config.tied_embeddings && !source.has(&name(Part::Head)) {
             true => embedding.clone(),
-            false => source.weight("lm_head.weight", [config.vocabulary, d], None, device)?,
+            false => outside(Part::Head, config.vocabulary)?,
+        };
+        if config.unit_head {
+            head = head.unit_rows()?;
+        }
+        let family = config.family.definition();
+        let embedding = Embedding::new(family.name(Part::Embedding), embedding);
+        let head = Linear::new(family.name(Part::Head), head, None).without_dropout();
+        let positions = match &config.positions {
+            Positions::Rotary(frequencies) => Place::Rotary(frequencies.of(config.head_width)?),
+            Positions::Learned => {
+                let table = outside(Part::Positions, config.context)?;
+                Place::Learned(LearnedPositions::new(table).called(family.name(Part::Positions)))
+            }
         };
         let kernels = if device.is_cpu() { Kernels::Fused } else { Kernels::Candle };
-        let norm = norm("model.norm")?;
-        let embedding = Embedding::new("model.embed_tokens", embedding);
-        let head = Linear::new("lm_head", head, None).without_dropout();
-        Ok(Self { embedding, blocks, norm, head, device: device.clone(), kernels, config })
+        Ok(Self { embedding, positions, blocks, norm, head, device: device.clone(), kernels, config })
     }
 
     /// The sizes of the model.
@@ -154,19 +122,25 @@ impl Decoder {
         Self { kernels, ..self.clone() }
     }
 
-    /// Bytes that the weights take in memory.
+    /// Bytes that the matrices take in memory.
     pub fn bytes(&self) -> usize {
-        let blocks: usize = self.linears().map(|l| l.weight().bytes()).sum();
-        let head = if self.embedding.weight().same_storage(self.head.weight()) { 0 } else { self.head.weight().bytes() };
-        blocks + self.embedding.weight().bytes() + head
+        self.matrices().map(Weight::bytes).sum()
     }
 
-    /// How many frozen numbers the matrices hold.
+    /// How many frozen numbers the matrices hold. [`DecoderConfig::parameters`] counts norms and biases
+    /// too.
     pub fn parameters(&self) -> usize {
-        let count = |weight: &Weight| weight.shape().iter().product::<usize>();
-        let blocks: usize = self.linears().map(|l| count(l.weight())).sum();
-        let head = if self.embedding.weight().same_storage(self.head.weight()) { 0 } else { count(self.head.weight()) };
-        blocks + count(self.embedding.weight()) + head
+        self.matrices().map(|weight| weight.shape().iter().product::<usize>()).sum()
+    }
+
+    /// All matrices, one that serves as embedding and head once.
+    fn matrices(&self) -> impl Iterator<Item = &Weight> {
+        let table = match &self.positions {
+            Place::Learned(positions) => Some(positions.table()),
+            Place::Rotary(_) => None,
+        };
+        let head = (!self.is_tied()).then_some(self.head.weight());
+        self.linears().map(Linear::weight).chain([self.embedding.weight()]).chain(table).chain(head)
     }
 
     /// The types that the matrices are stored in, such as `Q4_1, Q8_0`.
@@ -178,38 +152,9 @@ impl Decoder {
         types.join(", ")
     }
 
-    /// The layers that can be adapted, in the order of the forward pass: linear ones, and at the end
-    /// the embedding and the head.
+    /// The layers that can be adapted, in the order of the forward pass; embedding and head come last.
     pub fn targets(&self) -> Vec<Target> {
-        let target = |path: &str, weight: &Weight, kind| Target { path: path.to_string(), shape: weight.shape(), kind };
-        let blocks = self.linears().map(|l| target(l.path(), l.weight(), Kind::Linear));
-        let embedding = target(self.embedding.path(), self.embedding.weight(), Kind::Embedding);
-        let head = target(self.head.path(), self.head.weight(), Kind::Head);
-        blocks.chain([embedding, head]).collect()
-    }
-
-    /// Fresh adapters beside this model, as the config says.
-    ///
-    /// # Errors
-    /// When the config cannot be used or does not fit the model.
-    pub fn adapters(&self, config: &LoraConfig, seed: u64) -> Result<Adapters> {
-        Adapters::beside(self, config, &self.targets(), seed, &self.device)
-    }
-
-    /// All weights as those that are trained: what LoRA is compared with.
-    ///
-    /// # Errors
-    /// When the device has no room.
-    pub fn all_trained(&self) -> Result<Adapters> {
-        let mut whole = BTreeMap::new();
-        for target in self.targets() {
-            let tied = target.kind == Kind::Head && self.is_tied();
-            if !tied {
-                whole.insert(format!("{}.weight", target.path), self.matrix(&target.path)?);
-            }
-        }
-        whole.extend(self.vectors(&|_| true)?);
-        Ok(Adapters::from_pairs(LoraConfig::default(), BTreeMap::new()).with_whole(whole))
+        self.config.targets()
     }
 
     /// Whether the head is the embedding.
@@ -217,40 +162,7 @@ impl Decoder {
         self.embedding.weight().same_storage(self.head.weight())
     }
 
-    /// The same model with the adapters in copies of the weights that they stand beside; all others
-    /// are shared. Dropping it unmerges: nothing of this model has changed.
-    ///
-    /// # Errors
-    /// When the adapters belong to another model, or the device has no room.
-    pub fn merged(&self, adapters: &Adapters) -> Result<Self> {
-        adapters.check(&self.targets())?;
-        let mut new = self.clone();
-        for linear in new.blocks.iter_mut().flat_map(|b| b.linears_mut()) {
-            *linear = linear.merged(adapters)?;
-        }
-        for norm in new.blocks.iter_mut().flat_map(|b| [&mut b.attention_norm, &mut b.mlp_norm]) {
-            *norm = norm.merged(adapters);
-        }
-        new.norm = new.norm.merged(adapters);
-        new.embedding = new.embedding.merged(adapters)?;
-        new.head = match self.trained_head(adapters) {
-            Some(head) => head.merged(adapters)?,
-            None => new.head,
-        };
-        Ok(new)
-    }
-
-    /// The head where anything of it is trained: in a tied model that is trained whole, the embedding's
-    /// tensor is the head's.
-    fn trained_head(&self, adapters: &Adapters) -> Option<Linear> {
-        if self.head.is_trained(adapters) {
-            return Some(self.head.clone());
-        }
-        let shared = self.is_tied() && adapters.whole(self.embedding.name()).is_some();
-        shared.then(|| self.head.clone().called(self.embedding.path()))
-    }
-
-    fn linears(&self) -> impl Iterator<Item = &Linear> {
+    pub(super) fn linears(&self) -> impl Iterator<Item = &Linear> {
         self.blocks.iter().flat_map(|b| b.linears())
     }
 
@@ -268,8 +180,9 @@ impl Decoder {
     ) -> Result<(Tensor, Saved)> {
         let mut saved = Vec::with_capacity(self.blocks.len());
         let (last, rotary) = self.through(tokens, adapters, go_on, |block| saved.push(block))?;
-        let hidden = self.norm.forward_trained(&last, adapters, self.kernels)?;
-        Ok((hidden, Saved { ids: tokens.ids.to_vec(), blocks: saved, rotary, last }))
+        let hidden = self.norm.forward(&last, adapters, self.kernels)?;
+        let (ids, positions) = (tokens.ids.to_vec(), tokens.positions());
+        Ok((hidden, Saved { ids, positions, blocks: saved, rotary, last }))
     }
 
     /// The hidden states alone; nothing is kept for a backward pass.
@@ -278,7 +191,7 @@ impl Decoder {
     /// As [`forward`](Self::forward).
     pub fn hidden(&self, tokens: Tokens, adapters: &Adapters, go_on: &dyn Fn() -> bool) -> Result<Tensor> {
         let (last, _) = self.through(tokens, adapters, go_on, drop)?;
-        self.norm.forward_trained(&last, adapters, self.kernels)
+        self.norm.forward(&last, adapters, self.kernels)
     }
 
     fn through(
@@ -286,25 +199,37 @@ impl Decoder {
         tokens: Tokens,
         adapters: &Adapters,
         go_on: &dyn Fn() -> bool,
-        mut keep: impl FnMut(BlockSaved),
-    ) -> Result<(Tensor, Rotary)> {
+        mut keep: impl FnMut(block::Saved),
+    ) -> Result<(Tensor, Option<Rotary>)> {
         let positions = tokens.positions();
         if let Some(longest) = positions.iter().max().filter(|p| **p as usize >= self.config.context) {
             return Err(Error::input(format!("a row has {} tokens", longest + 1))
                 .help(format!("the model was made for at most {}", self.config.context)));
         }
-        let rotary = Rotary::new(&positions, self.config.head_width, self.config.rope_theta, &self.device)?;
-        let mut x = self.embedding.forward(tokens.ids, adapters)?;
+        let (mut x, rotary) = self.enter(tokens.ids, &positions, adapters)?;
+        let pass = self.pass(rotary.as_ref(), tokens.borders, adapters);
         for block in &self.blocks {
             if !go_on() {
                 return Err(Error::interrupted());
             }
-            let (y, saved) =
-                block.forward(x, &rotary, tokens.borders, &self.config, adapters, self.kernels)?;
+            let (y, saved) = block.forward(x, &pass)?;
             keep(saved);
             x = y;
         }
         Ok((x, rotary))
+    }
+
+    /// Tokens at their positions: what the first block reads, `[T, D]`, and the angles of rotation.
+    fn enter(&self, ids: &[u32], positions: &[u32], adapters: &Adapters) -> Result<(Tensor, Option<Rotary>)> {
+        let x = self.embedding.forward(ids, adapters)?;
+        match &self.positions {
+            Place::Rotary(frequencies) => Ok((x, Some(Rotary::with(positions, frequencies, &self.device)?))),
+            Place::Learned(table) => Ok((table.merged(adapters)?.forward(x, positions, self.kernels)?, None)),
+        }
+    }
+
+    fn pass<'a>(&self, rotary: Option<&'a Rotary>, borders: &'a [usize], adapters: &'a Adapters) -> Pass<'a> {
+        Pass { rotary, borders, adapters, kernels: self.kernels }
     }
 
     /// Gradients of all adapters for `dhidden` = ∂loss/∂hidden, `[T, D]`, added to `gradients`.
@@ -320,26 +245,34 @@ impl Decoder {
         gradients: &mut Gradients,
         go_on: &dyn Fn() -> bool,
     ) -> Result<()> {
-        let bottom = self.embedding.is_trained(adapters);
+        let table = match &self.positions {
+            Place::Learned(table) => Some(table).filter(|table| table.is_trained(adapters)),
+            Place::Rotary(_) => None,
+        };
+        let bottom = self.embedding.is_trained(adapters) || table.is_some();
         let lowest = match self.blocks.iter().position(|block| block.is_trained(adapters)) {
             _ if bottom => 0,
             Some(lowest) => lowest,
             None => self.blocks.len(),
         };
-        let Saved { ids, mut blocks, rotary, last } = saved;
-        let mut dx = self.norm.backward_trained(&last, dhidden, adapters, gradients, self.kernels)?;
+        let Saved { ids, positions, mut blocks, rotary, last } = saved;
+        let mut dx = self.norm.backward(&last, dhidden, adapters, gradients, self.kernels)?;
         drop(last);
+        let pass = self.pass(rotary.as_ref(), borders, adapters);
         for (layer, block) in self.blocks.iter().enumerate().skip(lowest).rev() {
             if !go_on() {
                 return Err(Error::interrupted());
             }
             let Some(saved) = blocks.pop() else { return Err(Error::compute("a block was not run forward")) };
-            let last = layer == lowest && !bottom && !block.attention_norm.is_trained(adapters);
-            let wanted = if last { Wanted::AdaptersOnly } else { Wanted::Input };
-            match block.backward(saved, dx, &rotary, borders, adapters, gradients, wanted, self.kernels)? {
+            let ends = layer == lowest && !bottom && !block.first_norm_is_trained(adapters);
+            let wanted = if ends { Wanted::AdaptersOnly } else { Wanted::Input };
+            match block.backward(saved, dx, &pass, gradients, wanted)? {
                 Some(below) => dx = below,
                 None => return Ok(()),
             }
+        }
+        if let Some(table) = table {
+            gradients.add_tensor(table.name().to_string(), table.backward(&dx, &positions, self.kernels)?)?;
         }
         if bottom { self.embedding.backward(&ids, &dx, adapters, gradients) } else { Ok(()) }
     }
@@ -414,32 +347,14 @@ impl Decoder {
                 .help(format!("the model takes at least one and at most {}", self.config.context)));
         }
         let positions: Vec<u32> = (cache.tokens as u32..total as u32).collect();
-        let rotary = Rotary::new(&positions, self.config.head_width, self.config.rope_theta, &self.device)?;
+        let (mut x, rotary) = self.enter(ids, &positions, adapters)?;
+        let pass = self.pass(rotary.as_ref(), &[], adapters);
         cache.layers.resize(self.blocks.len(), None);
-        let mut x = self.embedding.forward(ids, adapters)?;
         for (block, cached) in self.blocks.iter().zip(&mut cache.layers) {
-            x = block.extend(x, &rotary, cached, &self.config, adapters, self.kernels)?;
+            x = block.extend(x, cached, &pass)?;
         }
         cache.tokens = total;
-        self.norm.forward_trained(&x.narrow(0, ids.len() - 1, 1)?.contiguous()?, adapters, self.kernels)
-    }
-}
-
-impl Base for Decoder {
-    fn matrix(&self, path: &str) -> Result<Tensor> {
-        let linear = self.linears().chain([&self.head]).find(|linear| linear.path() == path);
-        match linear {
-            Some(linear) => linear.weight().expand(),
-            None if path == self.embedding.path() => self.embedding.weight().expand(),
-            None => Err(Error::input("this model has no such layer").layer(path)),
-        }
-    }
-
-    fn vectors(&self, fits: &dyn Fn(&str) -> bool) -> Result<Vec<(String, Tensor)>> {
-        let biases = self.linears().filter_map(|l| Some((format!("{}.bias", l.path()), l.bias()?.clone())));
-        let norms = self.blocks.iter().flat_map(|b| b.norms()).chain([&self.norm]);
-        let norms = norms.map(|norm| (norm.name().to_string(), norm.weight().clone()));
-        Ok(biases.chain(norms).filter(|(name, _)| fits(name)).collect())
+        self.norm.forward(&x.narrow(0, ids.len() - 1, 1)?.contiguous()?, adapters, self.kernels)
     }
 }
 
@@ -447,7 +362,7 @@ impl Base for Decoder {
 #[derive(Debug, Clone, Default)]
 pub struct Cache {
     tokens: usize,
-    layers: Vec<Option<(Tensor, Tensor)>>,
+    layers: Vec<Cached>,
 }
 
 impl Cache {
@@ -459,120 +374,5 @@ impl Cache {
     /// Whether nothing was fed yet.
     pub fn is_empty(&self) -> bool {
         self.tokens == 0
-    }
-}
-
-impl Block {
-    fn linears(&self) -> [&Linear; 7] {
-        [&self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down]
-    }
-
-    fn linears_mut(&mut self) -> [&mut Linear; 7] {
-        [&mut self.q, &mut self.k, &mut self.v, &mut self.o, &mut self.gate, &mut self.up, &mut self.down]
-    }
-
-    fn norms(&self) -> [&RmsNorm; 2] {
-        [&self.attention_norm, &self.mlp_norm]
-    }
-
-    fn is_trained(&self, adapters: &Adapters) -> bool {
-        self.linears().iter().any(|linear| linear.is_trained(adapters))
-            || self.norms().iter().any(|norm| norm.is_trained(adapters))
-    }
-
-    fn forward(
-        &self,
-        x: Tensor,
-        rotary: &Rotary,
-        borders: &[usize],
-        config: &DecoderConfig,
-        adapters: &Adapters,
-        kernels: Kernels,
-    ) -> Result<(Tensor, BlockSaved)> {
-        let normed = self.attention_norm.forward_trained(&x, adapters, kernels)?;
-        let q = rotary.forward(&self.q.forward(&normed, adapters)?, config.heads, kernels)?;
-        let k = rotary.forward(&self.k.forward(&normed, adapters)?, config.kv_heads, kernels)?;
-        let v = rotary::split_heads(&self.v.forward(&normed, adapters)?, config.kv_heads, kernels)?;
-        let (attended, attention) = attention::forward(&q, &k, &v, borders, kernels)?;
-        let merged = rotary::merge_heads(&attended, kernels)?;
-        let middle = ops::add(self.o.forward(&merged, adapters)?, &x)?;
-
-        let normed = self.mlp_norm.forward_trained(&middle, adapters, kernels)?;
-        let gate = self.gate.forward(&normed, adapters)?;
-        let up = self.up.forward(&normed, adapters)?;
-        let active = swiglu::forward(&gate, &up, kernels)?;
-        let y = ops::add(self.down.forward(&active, adapters)?, &middle)?;
-        Ok((y, BlockSaved { x, q, k, v, attended, attention, middle, gate, up }))
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn backward(
-        &self,
-        saved: BlockSaved,
-        dy: Tensor,
-        rotary: &Rotary,
-        borders: &[usize],
-        adapters: &Adapters,
-        gradients: &mut Gradients,
-        wanted: Wanted,
-        kernels: Kernels,
-    ) -> Result<Option<Tensor>> {
-        let BlockSaved { x, q, k, v, attended, attention, middle, gate, up } = saved;
-        let back = |linear: &Linear, x: &Tensor, dy: &Tensor, gradients: &mut Gradients, wanted| {
-            linear.backward(x, dy, adapters, gradients, wanted)
-        };
-        let input = |dx: Option<Tensor>| dx.ok_or_else(|| Error::compute("a gradient is missing"));
-
-        let active = swiglu::forward(&gate, &up, kernels)?;
-        let dactive = input(back(&self.down, &active, &dy, gradients, Wanted::Input)?)?;
-        let (dgate, dup) = swiglu::backward(&gate, &up, &dactive, kernels)?;
-        drop((active, dactive, gate, up));
-        let normed = self.mlp_norm.forward_trained(&middle, adapters, kernels)?;
-        let dnormed = input(back(&self.gate, &normed, &dgate, gradients, Wanted::Input)?)?;
-        let dnormed = ops::add(dnormed, &input(back(&self.up, &normed, &dup, gradients, Wanted::Input)?)?)?;
-        let dmiddle = ops::add(dy, &self.mlp_norm.backward_trained(&middle, &dnormed, adapters, gradients, kernels)?)?;
-
-        let merged = rotary::merge_heads(&attended, kernels)?;
-        let dmerged = input(back(&self.o, &merged, &dmiddle, gradients, Wanted::Input)?)?;
-        let dattended = rotary::split_heads(&dmerged, q.dims()[0], kernels)?;
-        let (dq, dk, dv) =
-            attention::backward(&q, &k, &v, &attended, &attention, &dattended, borders, kernels)?;
-        let (dq, dk) = (rotary.backward(&dq, kernels)?, rotary.backward(&dk, kernels)?);
-        let dv = rotary::merge_heads(&dv, kernels)?;
-
-        let normed = self.attention_norm.forward_trained(&x, adapters, kernels)?;
-        let dnormed = back(&self.q, &normed, &dq, gradients, wanted)?;
-        let from_k = back(&self.k, &normed, &dk, gradients, wanted)?;
-        let from_v = back(&self.v, &normed, &dv, gradients, wanted)?;
-        let (Some(dnormed), Some(from_k), Some(from_v)) = (dnormed, from_k, from_v) else { return Ok(None) };
-        let dnormed = ops::add(ops::add(dnormed, &from_k)?, &from_v)?;
-        Ok(Some(ops::add(dmiddle, &self.attention_norm.backward_trained(&x, &dnormed, adapters, gradients, kernels)?)?))
-    }
-
-    fn extend(
-        &self,
-        x: Tensor,
-        rotary: &Rotary,
-        cached: &mut Option<(Tensor, Tensor)>,
-        config: &DecoderConfig,
-        adapters: &Adapters,
-        kernels: Kernels,
-    ) -> Result<Tensor> {
-        let normed = self.attention_norm.forward_trained(&x, adapters, kernels)?;
-        let q = rotary.forward(&self.q.forward(&normed, adapters)?, config.heads, kernels)?;
-        let mut k = rotary.forward(&self.k.forward(&normed, adapters)?, config.kv_heads, kernels)?;
-        let mut v = rotary::split_heads(&self.v.forward(&normed, adapters)?, config.kv_heads, kernels)?;
-        if let Some((before_k, before_v)) = cached.take() {
-            k = Tensor::cat(&[before_k, k], 1)?;
-            v = Tensor::cat(&[before_v, v], 1)?;
-        }
-        let merged = rotary::merge_heads(&attention::decode(&q, &k, &v)?, kernels)?;
-        *cached = Some((k, v));
-        let middle = ops::add(self.o.forward(&merged, adapters)?, &x)?;
-        let normed = self.mlp_norm.forward_trained(&middle, adapters, kernels)?;
-        let gate = self.gate.forward(&normed, adapters)?;
-        let up = self.up.forward(&normed, adapters)?;
-        let active = swiglu::forward(&gate, &up, kernels)?;
-        ops::add(self.down.forward(&active, adapters)?, &middle)
     }
 }

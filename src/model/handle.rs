@@ -1,8 +1,8 @@
 //! A model with its tokenizer, opened once.
 
 use super::config::DecoderConfig;
-use super::generate::{GenerateConfig, generate};
 use super::decoder::Decoder;
+use super::generate::{GenerateConfig, generate};
 use super::source::Source;
 use crate::dataset::Dataset;
 use crate::display::{self, Align, Bundle, Show, Table, Text};

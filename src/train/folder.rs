@@ -362,7 +362,9 @@ impl Folder {
                 m.mean.dims() == tensor.dims() && m.square.as_ref().is_none_or(|s| s.dims() == tensor.dims())
             });
             if !fits {
-                return Err(Error::format("its moments are missing or of another shape").path(&path).layer(name));
+                return Err(Error::format("its moments are missing or of another shape")
+                    .path(&path)
+                    .layer(name));
             }
         }
         let optimizer = Optimizer::from_moments(place.updates, moments);

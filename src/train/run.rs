@@ -403,10 +403,8 @@ impl Run {
     /// When an adapter holds a value that is not finite.
     pub fn spectra(&self) -> Result<Spectra> {
         let adapters = self.adapters();
-        let factors: Vec<_> = adapters
-            .iter()
-            .map(|(path, pair)| Ok((path, pair.factors()?)))
-            .collect::<Result<_>>()?;
+        let factors: Vec<_> =
+            adapters.iter().map(|(path, pair)| Ok((path, pair.factors()?))).collect::<Result<_>>()?;
         Spectra::of(factors.iter().map(|(path, (a, b, scale))| (*path, a, b, *scale)))
     }
 

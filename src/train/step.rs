@@ -80,10 +80,12 @@ pub fn step(
         Some(limit) if gradient_norm > limit => limit / gradient_norm,
         _ => 1.0,
     };
-    let (adapters, optimizer) =
-        learned.optimizer.update(&learned.adapters, gradients, factor, lr, config)?;
+    let (adapters, optimizer) = learned.optimizer.update(&learned.adapters, gradients, factor, lr, config)?;
     let tokens = batch.iter().map(Pack::len).sum();
-    Ok((Learned { adapters, optimizer, seed: learned.seed }, StepNumbers { loss, gradient_norm, tokens, trained_tokens }))
+    Ok((
+        Learned { adapters, optimizer, seed: learned.seed },
+        StepNumbers { loss, gradient_norm, tokens, trained_tokens },
+    ))
 }
 
 /// Mean cross-entropy over the trained tokens of all packs, in nats, and how many tokens that were.

@@ -75,7 +75,8 @@ impl Embedding {
         adapters: &Adapters,
         gradients: &mut Gradients,
     ) -> Result<()> {
-        let places: Vec<u32> = (0..).zip(ids).filter(|(_, id)| Some(**id) != self.padding).map(|(t, _)| t).collect();
+        let places: Vec<u32> =
+            (0..).zip(ids).filter(|(_, id)| Some(**id) != self.padding).map(|(t, _)| t).collect();
         let (ids, dy) = match places.len() == ids.len() {
             true => (Tensor::new(ids, dy.device())?, dy.clone()),
             false => {

@@ -1,8 +1,7 @@
 //! Root mean square layer normalisation.
 
 use super::expect;
-use crate::error::Result;
-use crate::lora::{Adapters, Gradients};
+use crate::error::{Error, Result};
 use crate::ops::{Kernels, values, vector};
 use candle_core::{D, DType, Device, Tensor};
 
@@ -26,8 +25,6 @@ use candle_core::{D, DType, Device, Tensor};
 /// ```
 #[derive(Debug, Clone)]
 pub struct RmsNorm {
-    /// Its weight's name in the model's files.
-    name: String,
     weight: Tensor,
     epsilon: f64,
 }
@@ -35,18 +32,7 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// A norm with its weight and ε.
     pub fn new(weight: Tensor, epsilon: f64) -> Self {
-        Self { name: String::new(), weight, epsilon }
-    }
-
-    /// The same norm at a path in the weights, such as `model.layers.3.input_layernorm`.
-    #[must_use]
-    pub fn called(self, path: &str) -> Self {
-        Self { name: format!("{path}.weight"), ..self }
-    }
-
-    /// The name of its weight in the model's files.
-    pub fn name(&self) -> &str {
-        &self.name
+        Self { weight, epsilon }
     }
 
     /// w.
@@ -54,48 +40,21 @@ impl RmsNorm {
         &self.weight
     }
 
-    /// Whether w is trained.
-    pub fn is_trained(&self, adapters: &Adapters) -> bool {
-        adapters.whole(&self.name).is_some()
-    }
-
-    /// The same norm with the w that is trained, if it is.
+    /// The same norm with another w.
     #[must_use]
-    pub fn merged(&self, adapters: &Adapters) -> Self {
-        let weight = adapters.whole(&self.name).unwrap_or(&self.weight).clone();
-        Self { weight, ..self.clone() }
+    pub fn with_weight(&self, weight: Tensor) -> Self {
+        Self { weight, epsilon: self.epsilon }
     }
 
-    /// [`forward`](Self::forward) with the w that is trained, if it is.
-    ///
-    /// # Errors
-    /// When x has another width.
-    pub fn forward_trained(&self, x: &Tensor, adapters: &Adapters, kernels: Kernels) -> Result<Tensor> {
-        match self.is_trained(adapters) {
-            true => self.merged(adapters).forward(x, kernels),
-            false => self.forward(x, kernels),
-        }
-    }
-
-    /// [`backward`](Self::backward) with the w that is trained, if it is, whose gradient
-    /// Σ dy ⊙ x / √(mean(x²) + ε) goes into `gradients`.
+    /// ∂loss/∂w `[D]` for dy = ∂loss/∂y: Σ dy ⊙ x / √(mean(x²) + ε), over tokens, and over heads where
+    /// x is `[T, H·D]`.
     ///
     /// # Errors
     /// When the shapes do not fit.
-    pub fn backward_trained(
-        &self,
-        x: &Tensor,
-        dy: &Tensor,
-        adapters: &Adapters,
-        gradients: &mut Gradients,
-        kernels: Kernels,
-    ) -> Result<Tensor> {
-        if !self.is_trained(adapters) {
-            return self.backward(x, dy, kernels);
-        }
-        let normed = x.to_dtype(DType::F32)?.broadcast_mul(&self.inverse_root(x)?)?;
-        gradients.add_tensor(self.name.clone(), (normed * dy)?.sum(0)?)?;
-        self.merged(adapters).backward(x, dy, kernels)
+    pub fn weight_gradient(&self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        let (x, dy) = (self.heads(x)?, self.heads(dy)?);
+        let normed = x.to_dtype(DType::F32)?.broadcast_mul(&self.inverse_root(&x)?)?;
+        Ok((normed * dy.to_dtype(DType::F32)?)?.sum(0)?)
     }
 
     /// x `[T, D]` to y `[T, D]`.
@@ -166,6 +125,33 @@ impl RmsNorm {
             },
         );
         Ok(Tensor::from_vec(dx, (rows, width), &Device::Cpu)?)
+    }
+
+    /// The norm of each head by itself, x `[T, H·W]` to y `[T, H·W]` with w `[W]`: Qwen3's norm of
+    /// queries and keys before they are rotated (Yang et al. 2025, *Qwen3 Technical Report*, §2).
+    ///
+    /// # Errors
+    /// When the width is no multiple of W.
+    pub fn forward_heads(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        Ok(self.forward(&self.heads(x)?, kernels)?.reshape(x.dims())?)
+    }
+
+    /// dx `[T, H·W]` of [`forward_heads`](Self::forward_heads).
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn backward_heads(&self, x: &Tensor, dy: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        expect("dy", dy, x.dims())?;
+        Ok(self.backward(&self.heads(x)?, &self.heads(dy)?, kernels)?.reshape(x.dims())?)
+    }
+
+    /// `[T, H·W]` to `[T·H, W]`, without a copy.
+    fn heads(&self, x: &Tensor) -> Result<Tensor> {
+        let ((tokens, all), width) = (x.dims2()?, self.weight.dims1()?);
+        if width == 0 || !all.is_multiple_of(width) {
+            return Err(Error::compute(format!("a width of {all} cannot be split into heads of {width}")));
+        }
+        Ok(x.reshape((tokens * (all / width), width))?)
     }
 
     #[inline(always)]
