@@ -105,7 +105,7 @@ fn what_changes_the_product_is_refused() -> Result<()> {
         assert_eq!(refused(key, value), format!("{key} is set, which is not supported yet"));
     }
     assert_eq!(adapter(&[("layers_pattern", json!("layers"))])?.len(), 14);
-    assert_eq!(refused("bias", json!("all")), "trained biases and fan_in_fan_out are not supported yet");
+    assert_eq!(refused("bias", json!("all")), "trained biases are not supported yet");
     Ok(())
 }
 
