@@ -1,11 +1,12 @@
 //! A model with its tokenizer, opened once.
 
 use super::config::DecoderConfig;
-use super::generate::{GenerateConfig, generate};
 use super::decoder::Decoder;
+use super::generate::GenerateConfig;
 use super::source::Source;
+use super::stream::{Generated, generate_with};
 use crate::dataset::Dataset;
-use crate::display::{self, Align, Bundle, Show, Table, Text};
+use crate::display::{self, Align, Bundle, Live, Show, Table, Text};
 use crate::error::{Error, Result};
 use crate::image;
 use crate::lora::Adapters;
@@ -153,11 +154,42 @@ impl Model {
         messages: &[Message],
         config: &GenerateConfig,
     ) -> Result<Text> {
+        Ok(Text::new(self.chat_each(adapters, messages, config, &mut |_| true)?.text))
+    }
+
+    /// Like [`chat_with`](Self::chat_with), but gives each piece of the answer to `on_text` as soon as
+    /// its characters are whole; `on_text` says whether to go on.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub fn chat_each(
+        &self,
+        adapters: &Adapters,
+        messages: &[Message],
+        config: &GenerateConfig,
+        on_text: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Generated> {
         adapters.check(&self.decoder().targets())?;
-        let tokenizer = self.tokenizer();
-        let ids = tokenizer.prompt(messages, None)?;
-        let new = generate(self.decoder(), adapters, &ids, tokenizer.stop_ids(), config)?;
-        Ok(Text::new(whole(&tokenizer.decode(&new)?)))
+        let ids = self.tokenizer().prompt(messages, None)?;
+        generate_with(self.decoder(), adapters, self.tokenizer(), &ids, config, on_text)
+    }
+
+    /// Like [`chat_with`](Self::chat_with), but shows the answer while it is made: in a notebook in
+    /// whole lines, about once a second.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub fn chat_live(
+        &self,
+        adapters: &Adapters,
+        messages: &[Message],
+        config: &GenerateConfig,
+    ) -> Result<Generated> {
+        let mut live = Live::new();
+        self.chat_each(adapters, messages, config, &mut |piece| {
+            live.push(piece);
+            true
+        })
     }
 
     /// How the model continues a text, without a chat template.
@@ -165,16 +197,20 @@ impl Model {
     /// # Errors
     /// As [`chat`](Self::chat).
     pub fn complete(&self, text: &str, config: &GenerateConfig) -> Result<Text> {
+        self.complete_with(&Adapters::default(), text, config)
+    }
+
+    /// How the model with these adapters continues a text, without a chat template.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub fn complete_with(&self, adapters: &Adapters, text: &str, config: &GenerateConfig) -> Result<Text> {
+        adapters.check(&self.decoder().targets())?;
         let tokenizer = self.tokenizer();
         let ids = tokenizer.encode(text)?;
-        let new = generate(self.decoder(), &Adapters::default(), &ids, tokenizer.stop_ids(), config)?;
-        Ok(Text::new(whole(&tokenizer.decode(&new)?)))
+        let made = generate_with(self.decoder(), adapters, tokenizer, &ids, config, &mut |_| true)?;
+        Ok(Text::new(made.text))
     }
-}
-
-/// A text without the character that the limit cut in half: a Chinese one takes several tokens.
-fn whole(text: &str) -> &str {
-    text.trim_end_matches(char::REPLACEMENT_CHARACTER)
 }
 
 impl Dataset {

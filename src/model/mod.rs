@@ -1,15 +1,19 @@
 //! Weights on disk and in memory, layers with forward and backward, generation.
 
+mod compare;
 pub mod config;
+pub mod decoder;
 pub mod generate;
 mod handle;
 pub mod layers;
-pub mod decoder;
 mod source;
+pub mod stream;
 pub mod weight;
 
+pub use compare::{Compared, Comparison};
 pub use config::DecoderConfig;
+pub use decoder::{Cache, Decoder, Saved, Tokens};
 pub use generate::GenerateConfig;
 pub use handle::{Model, tokenizer_of};
-pub use decoder::{Cache, Decoder, Saved, Tokens};
+pub use stream::{Finish, Generated};
 pub use weight::Weight;
