@@ -36,11 +36,16 @@ fn error(ours: &Tensor, truth: &Tensor) -> f64 {
 
 /// Logits, loss and all gradients of a batch that is packed into one sequence.
 fn check(name: &str, kernels: Kernels) -> Result<()> {
+    check_at(name, name, kernels)
+}
+
+/// The same, with the weights somewhere else.
+fn check_at(name: &str, weights: &str, kernels: Kernels) -> Result<()> {
     let golden: Golden =
         serde_json::from_slice(&std::fs::read(file(&format!("{name}.json"))).unwrap()).unwrap();
     let truth: HashMap<String, Tensor> =
         candle_core::safetensors::load(file(&format!("{name}.safetensors")), &Device::Cpu)?;
-    let model = Decoder::open(file(name), &Device::Cpu)?.with_kernels(kernels);
+    let model = Decoder::open(file(weights), &Device::Cpu)?.with_kernels(kernels);
     let adapters = Adapters::open(file(&format!("{name}-adapter")), &Device::Cpu)?;
 
     let (mut ids, mut borders) = (Vec::new(), vec![0]);
@@ -92,4 +97,13 @@ fn golden_grouped_heads_and_a_head_of_its_own() -> Result<()> {
 fn golden_tied_with_biases_and_rank_stabilised() -> Result<()> {
     check("tied", Kernels::Candle)?;
     check("tied", Kernels::Fused)
+}
+
+/// `golden/quantised.py` made the blocks and expanded them for PyTorch, with the `gguf` package.
+#[test]
+fn golden_weights_in_blocks() -> Result<()> {
+    let types = Decoder::open(file("quantised.gguf"), &Device::Cpu)?.weight_types();
+    assert_eq!(types, "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0");
+    check_at("quantised", "quantised.gguf", Kernels::Candle)?;
+    check_at("quantised", "quantised.gguf", Kernels::Fused)
 }

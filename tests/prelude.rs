@@ -18,6 +18,8 @@ fn fits_beside_polars() {
         owned::<LoraConfig>(),
         owned::<GenerateConfig>(),
         owned::<Model>(),
+        owned::<OpenOptions>(),
+        owned::<WeightsAs>(),
         owned::<Figure>(),
         owned::<Spectra>(),
         owned::<Spectrum>(),

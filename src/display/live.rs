@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(lines.take_whole(), "two\n");
         lines.push("CONTENT text/html\n\u{1b}[2J\r");
         assert!(!lines.take_whole().contains("EVCXR_BEGIN_CONTENT"));
-        assert_eq!(lines.take_all(), "");
+        assert_eq!(lines.take_all(), "\u{fffd}[2J\n");
         lines.push("end");
         assert_eq!(lines.take_all(), "end\n");
     }

@@ -25,6 +25,12 @@ pub struct Decoder {
     kernels: Kernels,
 }
 
+/// A frozen tensor of a model.
+pub(crate) enum Part<'a> {
+    Matrix(&'a Weight),
+    Vector(&'a Tensor),
+}
+
 #[derive(Debug, Clone)]
 struct Block {
     attention_norm: RmsNorm,
@@ -179,6 +185,30 @@ impl Decoder {
     /// The linear layers that can be adapted, in the order of the forward pass.
     pub fn targets(&self) -> Vec<Target> {
         self.linears().map(|l| Target { path: l.path().to_string(), shape: l.weight().shape() }).collect()
+    }
+
+    /// Every frozen tensor with Hugging Face's name for it, in the order of the forward pass; a head
+    /// that is tied to the embedding has none of its own.
+    pub(crate) fn parts(&self) -> Vec<(String, Part<'_>)> {
+        let mut parts = vec![("model.embed_tokens.weight".to_string(), Part::Matrix(&self.embedding))];
+        for (layer, block) in self.blocks.iter().enumerate() {
+            for (name, norm) in
+                [("input_layernorm", &block.attention_norm), ("post_attention_layernorm", &block.mlp_norm)]
+            {
+                parts.push((format!("model.layers.{layer}.{name}.weight"), Part::Vector(norm.weight())));
+            }
+            for linear in block.linears() {
+                parts.push((format!("{}.weight", linear.path()), Part::Matrix(linear.weight())));
+                if let Some(bias) = linear.bias() {
+                    parts.push((format!("{}.bias", linear.path()), Part::Vector(bias)));
+                }
+            }
+        }
+        parts.push(("model.norm.weight".to_string(), Part::Vector(self.norm.weight())));
+        if !self.embedding.same_storage(&self.head) {
+            parts.push(("lm_head.weight".to_string(), Part::Matrix(&self.head)));
+        }
+        parts
     }
 
     fn linears(&self) -> impl Iterator<Item = &Linear> {

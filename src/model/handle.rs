@@ -5,6 +5,7 @@ use super::decoder::Decoder;
 use super::generate::GenerateConfig;
 use super::source::Source;
 use super::stream::{Generated, generate_with};
+use super::weights_as::{OpenOptions, WeightsAs};
 use crate::dataset::Dataset;
 use crate::display::{self, Align, Bundle, Live, Show, Table, Text};
 use crate::error::{Error, Result};
@@ -27,6 +28,7 @@ struct Inner {
     path: PathBuf,
     stamp: Vec<Stamp>,
     device: DeviceLocation,
+    weights: WeightsAs,
     decoder: Decoder,
     tokenizer: Tokenizer,
     fingerprint: String,
@@ -55,7 +57,7 @@ impl Model {
     /// # Errors
     /// When it is missing, damaged, of an unknown architecture, or without a tokenizer.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::open_on(path, &Device::Cpu)
+        Self::open_with(path, &OpenOptions::default())
     }
 
     /// Opens it with its weights on a device.
@@ -63,11 +65,22 @@ impl Model {
     /// # Errors
     /// As [`open`](Self::open), and when the device has no room.
     pub fn open_on(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        Self::open_with(path, &OpenOptions { device: device.clone(), ..Default::default() })
+    }
+
+    /// Opens it as the options say: weights in another type than they are stored in, on a device.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when a weight is too large for the type that it shall have.
+    pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         image::check()?;
-        let source = Source::open(path.as_ref())?;
+        let (weights, device) = (options.weights, &options.device);
+        let source = Source::open(path.as_ref())?.loading_as(weights);
         let path = std::fs::canonicalize(path.as_ref()).map_err(|e| Error::io(path.as_ref(), e))?;
         let stamp = Source::files(&path)?.into_iter().map(Stamp::of).collect::<Result<Vec<_>>>()?;
-        let same = |m: &Arc<Inner>| m.path == path && m.stamp == stamp && m.device == device.location();
+        let same = |m: &Arc<Inner>| {
+            m.path == path && m.stamp == stamp && m.device == device.location() && m.weights == weights
+        };
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|model| model.strong_count() > 0);
         let loaded = open.iter().filter_map(Weak::upgrade).find(same);
@@ -85,8 +98,8 @@ impl Model {
             .path(&path)
             .help("take the tokenizer that belongs to these weights"));
         }
-        let (device, fingerprint) = (device.location(), source.fingerprint()?);
-        let inner = Arc::new(Inner { path, stamp, device, decoder, tokenizer, fingerprint });
+        let (device, fingerprint) = (device.location(), weights.mark(source.fingerprint()?));
+        let inner = Arc::new(Inner { path, stamp, device, weights, decoder, tokenizer, fingerprint });
         open.push(Arc::downgrade(&inner));
         Ok(Self(inner))
     }
@@ -118,7 +131,8 @@ impl Model {
 
     /// XXH3 of the files that the model was opened from (weights, and in a folder config, tokenizer
     /// and chat template), 128 bits in hexadecimal: says whether a saved run still has the model
-    /// that it was trained on.
+    /// that it was trained on. A model whose weights were changed at [opening](Self::open_with) has the
+    /// type behind a hyphen.
     ///
     /// # Errors
     /// None today: the files are hashed when the model is opened.
@@ -252,9 +266,9 @@ impl Show for Model {
         table.row([
             "in memory".to_string(),
             format!(
-                "{}, as stored: {}",
+                "{}, {}",
                 display::bytes(self.decoder().bytes() as u64),
-                self.decoder().weight_types()
+                self.0.weights.describe(self.decoder())
             ),
         ]);
         table.row([

@@ -9,6 +9,7 @@ pub mod layers;
 mod source;
 pub mod stream;
 pub mod weight;
+mod weights_as;
 
 pub use compare::{Compared, Comparison};
 pub use config::DecoderConfig;
@@ -17,3 +18,4 @@ pub use generate::GenerateConfig;
 pub use handle::{Model, tokenizer_of};
 pub use stream::{Finish, Generated};
 pub use weight::Weight;
+pub use weights_as::{OpenOptions, WeightsAs};

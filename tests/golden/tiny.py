@@ -180,22 +180,23 @@ def make_golden(name, model_config, lora_config, lengths, seed):
         print(f"  {run:8} losses {record['losses'][0]:.6f} → {record['loss_after']:.6f}, norms {record['grad_norms'][0]:.3f} → {record['grad_norms'][-1]:.3f}, error of float32 {float32[run]['adapter_error']:.1e}")
 
 
-make_golden(
-    "tiny",
-    dict(vocab_size=97, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-         head_dim=6, max_position_embeddings=64, rms_norm_eps=1e-5, rope_parameters={"rope_type": "default", "rope_theta": 10000.0}),
-    dict(r=3, lora_alpha=7, lora_dropout=0.0, target_modules=ALL_LINEAR),
-    lengths=[11, 5, 17], seed=10)
+if __name__ == "__main__":
+    make_golden(
+        "tiny",
+        dict(vocab_size=97, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+             head_dim=6, max_position_embeddings=64, rms_norm_eps=1e-5, rope_parameters={"rope_type": "default", "rope_theta": 10000.0}),
+        dict(r=3, lora_alpha=7, lora_dropout=0.0, target_modules=ALL_LINEAR),
+        lengths=[11, 5, 17], seed=10)
 
-# What the first has not: tied embeddings, biases, as many key-value heads as heads, heads wider than the model, another
-# theta and eps, rank-stabilised scaling, modules without an adapter, and a row of one token.
-make_golden(
-    "tied",
-    dict(vocab_size=53, hidden_size=15, intermediate_size=37, num_hidden_layers=3, num_attention_heads=3, num_key_value_heads=3,
-         head_dim=6, max_position_embeddings=32, rms_norm_eps=1e-6, rope_parameters={"rope_type": "default", "rope_theta": 500.0},
-         tie_word_embeddings=True, attention_bias=True),
-    dict(r=3, lora_alpha=7, lora_dropout=0.0, target_modules=["q_proj", "o_proj", "down_proj"], use_rslora=True),
-    lengths=[7, 13, 1, 3], seed=20)
+    # What the first has not: tied embeddings, biases, as many key-value heads as heads, heads wider than the model, another
+    # theta and eps, rank-stabilised scaling, modules without an adapter, and a row of one token.
+    make_golden(
+        "tied",
+        dict(vocab_size=53, hidden_size=15, intermediate_size=37, num_hidden_layers=3, num_attention_heads=3, num_key_value_heads=3,
+             head_dim=6, max_position_embeddings=32, rms_norm_eps=1e-6, rope_parameters={"rope_type": "default", "rope_theta": 500.0},
+             tie_word_embeddings=True, attention_bias=True),
+        dict(r=3, lora_alpha=7, lora_dropout=0.0, target_modules=["q_proj", "o_proj", "down_proj"], use_rslora=True),
+        lengths=[7, 13, 1, 3], seed=20)
 
-# Older files, and most on the hub, have theta beside the other numbers.
-edit_json(os.path.join(HERE, "tied", "config.json"), lambda c: c.update(rope_theta=c.pop("rope_parameters")["rope_theta"]))
+    # Older files, and most on the hub, have theta beside the other numbers.
+    edit_json(os.path.join(HERE, "tied", "config.json"), lambda c: c.update(rope_theta=c.pop("rope_parameters")["rope_theta"]))

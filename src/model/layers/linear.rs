@@ -29,6 +29,11 @@ impl Linear {
         &self.weight
     }
 
+    /// b.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
     /// x `[T, in]` to y `[T, out]`.
     ///
     /// # Errors

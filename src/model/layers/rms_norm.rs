@@ -35,6 +35,11 @@ impl RmsNorm {
         Self { weight, epsilon }
     }
 
+    /// w.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
     /// x `[T, D]` to y `[T, D]`.
     ///
     /// # Errors
