@@ -6,8 +6,12 @@
 
 mod adapter;
 mod adapters;
+mod checked;
 mod config;
+mod foreign;
 mod peft;
+mod pickle;
+mod zip;
 
 pub use adapter::{Adapter, AdapterGradient};
 pub use adapters::{Adapters, Gradients, Target};

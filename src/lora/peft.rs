@@ -1,6 +1,7 @@
 //! Adapter folders as PEFT writes and reads them: `adapter_config.json` and
 //! `adapter_model.safetensors`.
 
+use super::checked::{SAFETENSORS as WEIGHTS, read_folder};
 use super::{Adapter, Adapters, LoraConfig, TargetModules};
 use crate::error::{Error, Result};
 use crate::files::folder_beside;
@@ -12,7 +13,6 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 
 /// The part of PEFT's `LoraConfig` (0.21) that has a meaning here; the rest must be at its default.
@@ -196,13 +196,7 @@ impl Adapters {
         };
         let scale = config.scaling().map_err(|e| e.path(&path))?;
 
-        let path = folder.join(WEIGHTS);
-        let bytes = std::fs::read(&path)
-            .map_err(|e| Error::io(&path, e).help("PEFT writes it beside adapter_config.json"))?;
-        let mut tensors: BTreeMap<String, Tensor> = candle_core::safetensors::load_buffer(&bytes, device)
-            .map_err(|e| Error::format(Error::from(e)).path(&path))?
-            .into_iter()
-            .collect();
+        let (path, mut tensors) = read_folder(folder, device)?;
         let mut pairs = BTreeMap::new();
         while let Some((name, a)) = tensors.pop_first() {
             let layer = name.strip_prefix(PREFIX).and_then(|n| n.strip_suffix(".lora_A.weight")).ok_or_else(

@@ -140,6 +140,14 @@ impl Model {
         Ok(self.0.fingerprint.clone())
     }
 
+    /// Reads an adapter for this model: a PEFT folder, a kohya file or an mlx folder, whichever it is.
+    ///
+    /// # Errors
+    /// As [`Adapters::open_for`].
+    pub fn adapters(&self, path: impl AsRef<Path>) -> Result<Adapters> {
+        Adapters::open_for(path, &self.decoder().targets(), self.decoder().device())
+    }
+
     /// What the model answers to one question, by its chat template, taking the most likely token
     /// each time.
     ///

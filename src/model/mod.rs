@@ -3,6 +3,7 @@
 mod compare;
 pub mod config;
 pub mod decoder;
+mod export;
 pub mod generate;
 mod handle;
 pub mod layers;
@@ -14,6 +15,7 @@ mod weights_as;
 pub use compare::{Compared, Comparison};
 pub use config::DecoderConfig;
 pub use decoder::{Cache, Decoder, Saved, Tokens};
+pub use export::{ExportOptions, ExportType, Exported};
 pub use generate::GenerateConfig;
 pub use handle::{Model, tokenizer_of};
 pub use stream::{Finish, Generated};
