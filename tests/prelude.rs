@@ -18,6 +18,8 @@ fn fits_beside_polars() {
         owned::<LoraConfig>(),
         owned::<GenerateConfig>(),
         owned::<Model>(),
+        owned::<ExportOptions>(),
+        owned::<ExportType>(),
         owned::<OpenOptions>(),
         owned::<WeightsAs>(),
         owned::<Figure>(),

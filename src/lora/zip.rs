@@ -86,6 +86,7 @@ fn directory(file: &[u8]) -> Result<(usize, usize)> {
     const COMMENT: usize = u16::MAX as usize;
     let from = file.len().saturating_sub(SIZE + COMMENT);
     let end = from + memchr::memmem::rfind(&file[from..], END).ok_or_else(cut)?;
+    take(file, end, SIZE)?;
     let (mut count, mut begin) = (number(file, end + 10, 2)?, number(file, end + 16, 4)?);
     if count == 0xffff || begin == 0xffff_ffff {
         let locator = end.checked_sub(20).ok_or_else(cut)?;
@@ -140,4 +141,46 @@ fn entry(file: &[u8], at: usize) -> Result<(String, Entry<'_>, usize)> {
     let lengths = number(file, local + 26, 2)? as usize + number(file, local + 28, 2)? as usize;
     let bytes = take(file, local + 30 + lengths, place(size)?)?;
     Ok((text, Entry { bytes, crc }, at + FIXED + name + extra + comment))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One entry whose sizes, place and directory are told in 64 bits, as torch does beyond 4 GB.
+    fn wide(bytes: &[u8]) -> Vec<u8> {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        let (crc, size) = (crc.sum().to_le_bytes(), (bytes.len() as u64).to_le_bytes());
+        let full = [0xff; 4];
+        let local = [LOCAL, &[0; 10], &crc, &full, &full, &[1, 0, 0, 0], b"x", bytes].concat();
+        let begin = local.len() as u64;
+        // Another extra field first, then that of the 64-bit sizes: full, stored, offset.
+        let extra = [&[9, 9, 1, 0, 7, 1, 0, 24, 0][..], &size, &size, &[0; 8]].concat();
+        let lengths = [1, 0, extra.len() as u8, 0, 0, 0];
+        let central =
+            [CENTRAL, &[0; 12], &crc, &full, &full, &lengths, &[0; 8], &full, b"x", &extra].concat();
+        let end = begin + central.len() as u64;
+        let end64 = [END64, &[0; 28], &1u64.to_le_bytes(), &[0; 8], &begin.to_le_bytes()].concat();
+        let locator = [LOCATOR64, &[0; 4], &end.to_le_bytes(), &[0; 4]].concat();
+        let last = [END, &[0; 4], &[0xff; 4], &[0; 4], &full, &[0; 2]].concat();
+        [local, central, end64, locator, last].concat()
+    }
+
+    #[test]
+    fn sizes_in_64_bits() {
+        let file = wide(b"numbers");
+        let archive = Archive::read(&file).unwrap();
+        assert_eq!(archive.names().collect::<Vec<_>>(), ["x"]);
+        assert_eq!(archive.get("x").unwrap(), b"numbers");
+        for length in 0..file.len() {
+            assert!(Archive::read(&file[..length]).is_err());
+        }
+        for at in 0..file.len() {
+            let mut damaged = file.clone();
+            damaged[at] ^= 0x55;
+            // An error or an archive, never a panic.
+            let _ = Archive::read(&damaged).and_then(|archive| archive.get("x").map(<[u8]>::len));
+        }
+    }
 }
