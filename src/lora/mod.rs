@@ -6,14 +6,18 @@
 
 mod adapter;
 mod adapters;
+mod checked;
 mod combine;
 mod config;
 mod dropout;
+mod foreign;
 mod gradients;
 mod init;
 mod peft;
+mod pickle;
 mod select;
 mod sets;
+mod zip;
 
 pub use adapter::{Adapter, AdapterGradient, Beside};
 pub use adapters::{Adapters, Base, Kind, Target};

@@ -2,6 +2,7 @@
 //! `adapter_model.safetensors`.
 
 use super::adapters::{A, B, EMBEDDING_A, EMBEDDING_B, MAGNITUDE};
+use super::checked::{SAFETENSORS as WEIGHTS, read_folder};
 use super::select::ends_in;
 use super::{Adapter, Adapters, Beside, Biases, LoraConfig, TargetModules};
 use crate::error::{Error, Result};
@@ -14,7 +15,6 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 
 /// The part of PEFT's `LoraConfig` (0.21) that has a meaning here.
@@ -327,13 +327,7 @@ struct Contents {
 
 /// The tensors of an adapter's folder, sorted into pairs and weights that were trained whole.
 fn read_pairs(folder: &Path, config: &LoraConfig, device: &Device) -> Result<Contents> {
-    let path = folder.join(WEIGHTS);
-    let bytes = std::fs::read(&path)
-        .map_err(|e| Error::io(&path, e).help("PEFT writes it beside adapter_config.json"))?;
-    let mut tensors: BTreeMap<String, Tensor> = candle_core::safetensors::load_buffer(&bytes, device)
-        .map_err(|e| Error::format(Error::from(e)).path(&path))?
-        .into_iter()
-        .collect();
+    let (path, mut tensors) = read_folder(folder, device)?;
     let float = |tensor: Tensor| Ok::<_, Error>(tensor.to_dtype(DType::F32)?);
     let mut contents = Contents { pairs: BTreeMap::new(), whole: BTreeMap::new() };
     let firsts: Vec<String> =

@@ -1,20 +1,29 @@
 //! Weights on disk and in memory, layers with forward and backward, generation.
 
 mod block;
+mod compare;
 pub mod config;
 pub mod decoder;
+mod export;
 pub mod families;
 pub mod generate;
 mod handle;
 pub mod layers;
 mod norm;
 mod source;
+pub mod stream;
 mod trained;
 pub mod weight;
+mod weights_as;
+mod written;
 
+pub use compare::{Compared, Comparison};
 pub use config::DecoderConfig;
 pub use decoder::{Cache, Decoder, Saved, Tokens};
+pub use export::{ExportOptions, ExportType, Exported};
 pub use families::Family;
 pub use generate::GenerateConfig;
 pub use handle::{Model, tokenizer_of};
+pub use stream::{Finish, Generated};
 pub use weight::Weight;
+pub use weights_as::{OpenOptions, WeightsAs};

@@ -4,6 +4,7 @@ use super::config::{DecoderConfig, Positions};
 use super::families::Part;
 use super::layers::frequencies::{Frequencies, Scaling};
 use super::weight::Weight;
+use super::weights_as::WeightsAs;
 use crate::error::{Error, Result};
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 use candle_core::quantized::{QStorage, QTensor};
@@ -59,8 +60,8 @@ pub(crate) struct Stored {
 
 /// Named tensors of a model.
 pub(crate) enum Source {
-    Gguf { path: PathBuf, file: memmap2::Mmap, content: Content },
-    Folder { path: PathBuf, files: Vec<memmap2::Mmap>, names: BTreeMap<String, usize> },
+    Gguf { path: PathBuf, file: memmap2::Mmap, content: Content, weights: WeightsAs },
+    Folder { path: PathBuf, files: Vec<memmap2::Mmap>, names: BTreeMap<String, usize>, weights: WeightsAs },
 }
 
 impl Source {
@@ -108,7 +109,7 @@ impl Source {
             .path(path)
             .help("the download was cut off: fetch it again"));
         }
-        Ok(Self::Gguf { path: path.to_path_buf(), file, content })
+        Ok(Self::Gguf { path: path.to_path_buf(), file, content, weights: WeightsAs::Stored })
     }
 
     fn open_folder(path: &Path) -> Result<Self> {
@@ -123,7 +124,21 @@ impl Source {
             }
             files.push(file);
         }
-        Ok(Self::Folder { path: path.to_path_buf(), files, names })
+        Ok(Self::Folder { path: path.to_path_buf(), files, names, weights: WeightsAs::Stored })
+    }
+
+    /// The same files, with every matrix in another type as it is loaded.
+    pub(crate) fn loading_as(mut self, kind: WeightsAs) -> Self {
+        match &mut self {
+            Self::Gguf { weights, .. } | Self::Folder { weights, .. } => *weights = kind,
+        }
+        self
+    }
+
+    fn weights_as(&self) -> WeightsAs {
+        match self {
+            Self::Gguf { weights, .. } | Self::Folder { weights, .. } => *weights,
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -259,7 +274,7 @@ impl Source {
         if weight.shape() != shape {
             return Err(context(wrong_shape(&weight.shape(), &shape)));
         }
-        Ok(weight)
+        self.weights_as().convert(weight).map_err(context)
     }
 
     /// A vector in f32; `interleaved` as in [`Stored`].

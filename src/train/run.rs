@@ -15,7 +15,7 @@ use crate::display::{Progress, Text};
 use crate::error::{Error, Result};
 use crate::image;
 use crate::lora::Adapters;
-use crate::model::{Decoder, GenerateConfig, Model};
+use crate::model::{Decoder, GenerateConfig, Model, OpenOptions, WeightsAs};
 use crate::spectrum::Spectra;
 use crate::text::Message;
 use std::path::{Path, PathBuf};
@@ -112,7 +112,8 @@ impl Run {
                 .path(&identity.model)
                 .help("put it back there"));
         }
-        let model = Model::open(&identity.model)?;
+        let weights = WeightsAs::of_fingerprint(&identity.model_fingerprint);
+        let model = Model::open_with(&identity.model, &OpenOptions { weights, ..Default::default() })?;
         if model.fingerprint()? != identity.model_fingerprint {
             return Err(Error::state("the model has changed since this run was trained")
                 .path(&identity.model)
