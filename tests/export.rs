@@ -203,12 +203,11 @@ fn a_gguf_becomes_a_folder() -> Result<()> {
     let config: serde_json::Value =
         serde_json::from_slice(&std::fs::read(half.join("config.json")).unwrap()).unwrap();
     assert_eq!((&config["torch_dtype"], &config["tie_word_embeddings"]), (&"bfloat16".into(), &true.into()));
-    assert_eq!(
-        Model::open(&half)?
+    assert!(
+        !Model::open(&half)?
             .chat(&asked, &GenerateConfig { max_tokens: 2, ..Default::default() })?
             .as_str()
-            .is_empty(),
-        false
+            .is_empty()
     );
 
     let other = Decoder::open(golden("tiny"), &Device::Cpu)?;

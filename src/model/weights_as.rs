@@ -159,8 +159,8 @@ fn quantise(dense: &Tensor, dtype: GgmlDType) -> Result<QTensor> {
     let values = ops::values(&dense)?;
     let values: &[f32] = &values;
     // A block's scale is f16, and no scale is larger than the largest value.
-    let fits = |x: &&f32| !(x.abs() <= half::f16::MAX.to_f32());
-    if let Some(x) = values.par_iter().find_any(fits) {
+    let cannot = |x: &&f32| x.is_nan() || x.abs() > half::f16::MAX.to_f32();
+    if let Some(x) = values.par_iter().find_first(cannot) {
         return Err(Error::format(format!("a weight is {x}, which {dtype:?} cannot hold"))
             .help("open the model with WeightsAs::Bf16, or as it is stored"));
     }

@@ -81,8 +81,11 @@ fn tuple(items: &[Vec<u8>]) -> Vec<u8> {
     [b"(".as_slice(), &items.concat(), b"t"].concat()
 }
 
-/// A dict of f32 tensors as torch writes it: name, storage, offset, sizes, strides.
-pub fn pickle(tensors: &[(&str, &str, i64, &[i64], &[i64])]) -> Vec<u8> {
+/// A tensor of a pickle: name, storage, offset, sizes, strides.
+pub type View<'a> = (&'a str, &'a str, i64, &'a [i64], &'a [i64]);
+
+/// A dict of f32 tensors as torch writes it.
+pub fn pickle(tensors: &[View]) -> Vec<u8> {
     let mut program = b"\x80\x02}(".to_vec();
     for (name, key, offset, sizes, strides) in tensors {
         let numbers = |all: &[i64]| tuple(&all.iter().map(|n| number(*n)).collect::<Vec<_>>());
