@@ -8,7 +8,7 @@ use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, LoraConfig};
 use lorascope::model::{Decoder, Model, Tokens};
-use small::{gguf, random};
+use small::gguf;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
