@@ -30,7 +30,7 @@ fn logits(model: &Decoder) -> Result<Vec<f32>> {
     let ids: Vec<u32> = (0..20).map(|i| (i * 13 + 5) % 40).collect();
     let tokens = Tokens { ids: &ids, borders: &[0, 7, 20] };
     let hidden = model.hidden(tokens, &Adapters::default(), &|| true)?;
-    Ok(model.logits(&hidden)?.flatten_all()?.to_vec1()?)
+    Ok(model.logits(&hidden, &Adapters::default())?.flatten_all()?.to_vec1()?)
 }
 
 /// Every file of a folder with its bytes.

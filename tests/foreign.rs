@@ -49,7 +49,8 @@ fn distance(adapters: &Adapters) -> Result<f64> {
         let ids: Vec<u32> =
             row["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
         let tokens = Tokens { ids: &ids, borders: &[0, ids.len()] };
-        let logits = model.logits(&model.hidden(tokens, adapters, &|| true)?)?.to_dtype(DType::F64)?;
+        let hidden = model.hidden(tokens, adapters, &|| true)?;
+        let logits = model.logits(&hidden, adapters)?.to_dtype(DType::F64)?;
         let truth = &truth[&format!("logits.{i}")];
         let norm = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt();
         worst = worst.max(norm(&(logits - truth)?) / norm(truth));

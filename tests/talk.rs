@@ -31,7 +31,7 @@ fn by_hand(
     let mut ids = prompt.to_vec();
     for _ in 0..count {
         let hidden = model.extend(&ids, &mut Cache::default(), adapters)?;
-        let mut logits = model.logits(&hidden)?.flatten_all()?.to_vec1::<f32>()?;
+        let mut logits = model.logits(&hidden, adapters)?.flatten_all()?.to_vec1::<f32>()?;
         for (id, logit) in logits.iter_mut().enumerate().filter(|(id, _)| ids.contains(&(*id as u32))) {
             assert!(id < 97);
             *logit = if *logit > 0.0 { *logit / theta } else { *logit * theta };

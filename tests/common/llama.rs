@@ -183,10 +183,11 @@ pub fn gradients(model: &Decoder, adapters: &Adapters) -> Result<(f64, Vec<(Stri
     let rows: Vec<u32> = (1..7).chain(9..20).collect();
     let targets: Vec<u32> = rows.iter().map(|row| ids[*row as usize + 1]).collect();
     let scale = 1.0 / rows.len() as f64;
-    let (sum, dhidden) = model.loss(&hidden, &rows, &targets, Some(scale))?;
     let mut gradients = Gradients::new();
-    model.backward(saved, &dhidden.unwrap(), &borders, adapters, &mut gradients, &|| true)?;
-    Ok((sum * scale, gradients.tensors().map(|(name, tensor)| (name, tensor.copy().unwrap())).collect()))
+    let (sum, dhidden) = model.loss_backward(&hidden, &rows, &targets, scale, adapters, &mut gradients)?;
+    model.backward(saved, &dhidden, &borders, adapters, &mut gradients, &|| true)?;
+    let owned = |(name, tensor): (&str, &Tensor)| (name.to_string(), tensor.copy().unwrap());
+    Ok((sum * scale, gradients.tensors().map(owned).collect()))
 }
 
 /// |ours − truth| / |truth|
