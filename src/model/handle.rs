@@ -32,6 +32,8 @@ struct Inner {
     decoder: Decoder,
     tokenizer: Tokenizer,
     fingerprint: String,
+    /// The model that adapters were merged into, where this is what came of it.
+    base: Option<Model>,
 }
 
 /// What tells one version of a file from another without reading it.
@@ -99,9 +101,37 @@ impl Model {
             .help("take the tokenizer that belongs to these weights"));
         }
         let (device, fingerprint) = (device.location(), weights.mark(source.fingerprint()?));
-        let inner = Arc::new(Inner { path, stamp, device, weights, decoder, tokenizer, fingerprint });
+        let inner =
+            Arc::new(Inner { path, stamp, device, weights, decoder, tokenizer, fingerprint, base: None });
         open.push(Arc::downgrade(&inner));
         Ok(Self(inner))
+    }
+
+    /// The same model with other weights of the same shapes.
+    pub(super) fn with_decoder(&self, decoder: Decoder) -> Self {
+        let old = &self.0;
+        Self(Arc::new(Inner {
+            path: old.path.clone(),
+            stamp: Vec::new(),
+            device: old.device,
+            weights: old.weights,
+            decoder,
+            tokenizer: old.tokenizer.clone(),
+            fingerprint: format!("{}-merged", old.fingerprint),
+            base: Some(self.unmerged()),
+        }))
+    }
+
+    /// Whether adapters were [merged](Self::merged) into it.
+    pub fn is_merged(&self) -> bool {
+        self.0.base.is_some()
+    }
+
+    /// The model before adapters were [merged](Self::merged) into it: dropping the merged one is all
+    /// that it takes.
+    #[must_use]
+    pub fn unmerged(&self) -> Self {
+        self.0.base.clone().unwrap_or_else(|| self.clone())
     }
 
     /// The file's or the folder's name.

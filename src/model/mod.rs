@@ -1,5 +1,6 @@
 //! Weights on disk and in memory, layers with forward and backward, generation.
 
+mod adapted;
 mod block;
 mod compare;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod weight;
 mod weights_as;
 mod written;
 
+pub use adapted::{AdapterStatus, LayerStatus};
 pub use compare::{Compared, Comparison};
 pub use config::DecoderConfig;
 pub use decoder::{Cache, Decoder, Saved, Tokens};

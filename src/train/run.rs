@@ -73,6 +73,10 @@ impl Run {
             Ok(())
         };
         free()?;
+        if model.is_merged() {
+            return Err(Error::state("adapters were merged into this model, and no file holds it")
+                .help("export() it and open the folder, or train on model.unmerged()"));
+        }
         // All that can fail comes before anything is replaced.
         let decoder = model.decoder();
         let adapters = begin(decoder, &config)?;
