@@ -5,9 +5,12 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 use llama::{EVEN, Sizes, Tensors, adapters, gradients, off};
 use lorascope::candle_core;
+use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::model::{Decoder, Model, OpenOptions, WeightsAs};
+use lorascope::train::{Run, RunConfig};
+use std::path::Path;
 use tempfile::TempDir;
 
 mod common;
@@ -137,5 +140,38 @@ fn each_way_to_load_is_a_model_of_its_own() -> Result<()> {
         shown.contains("as Q4K: 30 matrices, and 181 Q8_0 whose rows its blocks do not divide"),
         "{shown}"
     );
+    Ok(())
+}
+
+/// A run on weights in another type goes on with them when it is opened again.
+#[test]
+fn a_run_remembers_how_its_weights_were_loaded() -> Result<()> {
+    let folder = TempDir::new().unwrap();
+    std::env::set_current_dir(folder.path()).unwrap();
+    let model = Model::open_with(common::model_path(), &as_weights(WeightsAs::Q8_0))?;
+    let rows = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/school_math.jsonl");
+    let data = Dataset::open(rows)?.head(8)?;
+    let config = RunConfig::default().rank(2).batch(2).targets(["v_proj"]).seed(7);
+    let run = Run::new("eight-bits", &model, &data, config)?;
+    run.step()?;
+    run.pause()?;
+    // A copy of the folder is a run of its own, and is read from disk.
+    let copy = folder.path().join("runs/copy");
+    let mut folders = vec![run.folder().to_path_buf()];
+    while let Some(from) = folders.pop() {
+        let to = copy.join(from.strip_prefix(run.folder()).unwrap());
+        std::fs::create_dir_all(&to).unwrap();
+        for entry in std::fs::read_dir(&from).unwrap().map(|entry| entry.unwrap().path()) {
+            match entry.is_dir() {
+                true => folders.push(entry),
+                false => drop(std::fs::copy(&entry, to.join(entry.file_name().unwrap())).unwrap()),
+            }
+        }
+    }
+    let again = Run::open(&copy)?;
+    assert_eq!((again.status().step, run.status().step), (1, 1));
+    let (ours, theirs) = (again.step()?, run.step()?);
+    assert_eq!((ours.step, ours.loss.to_bits()), (2, theirs.loss.to_bits()));
+    assert_eq!(ours.gradient_norm.to_bits(), theirs.gradient_norm.to_bits());
     Ok(())
 }
