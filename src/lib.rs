@@ -39,8 +39,8 @@
 //! be a second copy, whose tensors ours cannot tell apart ([`image`] says more).
 //!
 //! # What is not supported yet
-//! Architectures other than llama (SmolLM2, TinyLlama and others of that shape); frequency factors of
-//! Llama 3.1 and later; dropout; adapters on embedding and head; training on more than one device;
+//! Architectures other than those of [`model::Family`]; attention in a sliding window; rotary scaling
+//! other than `llama3` and `linear`; dropout; adapters on embedding and head; training on more than one device;
 //! file formats other than JSON lines and JSON arrays of the schemas that [`dataset::RowSchema`]
 //! names.
 #![deny(missing_docs)]

@@ -33,12 +33,14 @@ pub enum Family {
 
 const ALL: [Family; 5] = [Family::Llama, Family::Qwen2, Family::Qwen3, Family::Gpt2, Family::Baichuan];
 
+type ReadGguf = fn(&Metadata) -> Result<DecoderConfig>;
+
 /// What a family's file says about it.
 pub(crate) struct Definition {
     /// `model_type` in `config.json`.
     model_types: &'static [&'static str],
     /// `general.architecture` in a GGUF file and how the rest is read, where such files are supported.
-    gguf: Option<(&'static str, fn(&Metadata) -> Result<DecoderConfig>)>,
+    gguf: Option<(&'static str, ReadGguf)>,
     /// The path of the model without its head; a file of the model alone leaves it out.
     pub(crate) base: &'static str,
     /// The blocks, below the base.
