@@ -119,6 +119,12 @@ golden: $(CACHE)/models/smollm2-hf/config.json templates
 	$(GOLDEN)/python tests/golden/text.py $(MODEL) > $(CACHE)/text.json && mv $(CACHE)/text.json tests/golden/
 	$(GOLDEN)/python tests/golden/templates.py $(CACHE)/templates > $(CACHE)/templates.json && mv $(CACHE)/templates.json tests/golden/
 
+## test-peft       adapters written here, loaded with the real PEFT: equal logits
+.PHONY: test-peft
+test-peft: tools $(CACHE)/golden-venv/installed
+	$(CARGO) nextest run --locked $(FEATURES) --test golden_variants
+	cd tests/golden && $(GOLDEN)/python check_round_trip.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/tmp/for-peft
+
 ## model           fetch SmolLM2-135M-Instruct (98 MB) and check its hash
 .PHONY: model
 model: venv

@@ -40,7 +40,7 @@
 //!
 //! # What is not supported yet
 //! Architectures other than those of [`model::Family`]; attention in a sliding window; rotary scaling
-//! other than `llama3` and `linear`; dropout; adapters on embedding and head; training on more than one device;
+//! other than `llama3` and `linear`; training on more than one device;
 //! file formats other than JSON lines and JSON arrays of the schemas that [`dataset::RowSchema`]
 //! names.
 #![deny(missing_docs)]

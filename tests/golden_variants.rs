@@ -197,6 +197,53 @@ fn saved_and_read_they_are_what_they_were() -> Result<()> {
     Ok(())
 }
 
+/// What `golden/check_round_trip.py` loads with the real PEFT: adapters as they are written here, and
+/// the logits that they give here. Also those that PEFT does not make itself: PiSSA whose start is
+/// part of the adapter, parts of a fused layer.
+#[test]
+fn adapters_are_left_for_peft() -> Result<()> {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("for-peft");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    let leave = |name: &str, base: &str, model: &Decoder, adapters: &Adapters| -> Result<()> {
+        let path = adapters.save(folder.join(name), base)?;
+        let rows = logits(model, adapters, base);
+        let rows: HashMap<String, Tensor> =
+            rows.into_iter().enumerate().map(|(i, row)| (format!("{i}"), row)).collect();
+        Ok(candle_core::safetensors::save(&rows, path.join("logits.safetensors"))?)
+    };
+    for name in VARIANTS {
+        let base = &GOLDEN[name].base;
+        let adapters = Adapters::open(file(&format!("variants/{name}")), &Device::Cpu)?;
+        leave(name, base, &model(base, Kernels::Fused), &adapters)?;
+    }
+    let move_on = |name: &str, x: &Tensor| {
+        let values = (0..x.elem_count()).map(|i| ((i + name.len()) as f32 * 0.37).sin() * 0.1);
+        let noise = Tensor::from_vec(values.collect(), x.dims(), &Device::Cpu)?;
+        // The zeros of a merged layer's B stay what they are.
+        let merged = name.ends_with("c_attn.lora_B");
+        Ok(if merged { x.clone() } else { (x + noise)? })
+    };
+    let tiny = model("tiny", Kernels::Fused);
+    let pissa = LoraConfig { rank: 4, alpha: 6.0, init: Init::Pissa, ..Default::default() };
+    leave("pissa", "tiny", &tiny, &tiny.adapters(&pissa.targets(["q_proj", "down_proj"]), 3)?.map(move_on)?)?;
+    let gpt2 = model("gpt2", Kernels::Fused);
+    let all = LoraConfig { rank: 2, alpha: 3.0, ..Default::default() }.targets(["c_attn", "c_fc", "wte"]);
+    leave("gpt2", "gpt2", &gpt2, &gpt2.adapters(&all, 3)?.map(move_on)?)?;
+    let width = gpt2.config().width;
+    let mut pairs = BTreeMap::new();
+    for (path, pair) in gpt2.adapters(&all.targets(["c_attn"]), 4)?.iter() {
+        let a = Tensor::cat(&[pair.a(), &(pair.a() * 0.5)?], 0)?;
+        let b: Vec<f32> = (0..2 * width * 2).map(|i| (i as f32 * 0.61).cos() * 0.2).collect();
+        let b = Tensor::from_vec(b, (2 * width, 2), &Device::Cpu)?;
+        let parts = lorascope::lora::Adapter::merged(a, b, &[true, false, true], 1.5)?;
+        pairs.insert(path.to_string(), parts);
+    }
+    let config = LoraConfig { rank: 2, alpha: 3.0, fan_in_fan_out: true, ..Default::default() };
+    leave("parts", "gpt2", &gpt2, &Adapters::from_pairs(config.targets(["c_attn"]), pairs))
+}
+
 #[test]
 fn golden_all_weights_with_momentum() -> Result<()> {
     let sgd = OptimizerConfig::Sgd(SgdConfig { momentum: 0.9, weight_decay: 0.0 });
@@ -260,7 +307,7 @@ fn golden_pissa() -> Result<()> {
     for (path, pair) in adapters.iter() {
         let start = lorascope::lora::Adapter::new(pair.a().clone(), pair.b().clone(), pair.scale())?;
         let off = error(&start.delta()?, &TRUTH[&format!("pissa.{path}")]);
-        assert!(off < 1e-5, "{path}: {off:e}");
+        assert!(off < 1e-6, "{path}: {off:e}");
     }
     // The model is what it was, and the first gradients are those of A and B beside the rest of W.
     let none = Adapters::default();

@@ -161,11 +161,18 @@ def combinations():
 
 
 def pissa():
-    """PEFT's PiSSA, exact SVD: ΔW of the start, which it takes off the weight."""
-    model = get_peft_model(open_model("tiny"), LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=6, init_lora_weights="pissa", target_modules=["q_proj", "down_proj"]))
+    """What PiSSA takes off W: its best approximation of rank 4. PEFT's own, found in float32, must agree to 1e-4."""
+    base = open_model("tiny")
+    weights = {name: p.detach().double() for name, p in base.named_parameters()}
+    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=6, init_lora_weights="pissa", target_modules=["q_proj", "down_proj"]))
     for name, module in model.named_modules():
         if hasattr(module, "get_delta_weight"):
-            tensors[f"pissa.{name.removeprefix('base_model.model.')}"] = module.get_delta_weight("default").float()
+            name = name.removeprefix("base_model.model.")
+            u, s, v = torch.linalg.svd(weights[f"{name}.weight"], full_matrices=False)
+            exact = (u[:, :4] * s[:4]) @ v[:4]
+            theirs = module.get_delta_weight("default").double()
+            assert (theirs - exact).norm() < 1e-4 * exact.norm(), name
+            tensors[f"pissa.{name}"] = exact.float()
 
 
 if __name__ == "__main__":
