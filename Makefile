@@ -114,10 +114,16 @@ fuzz: tools
 ## golden          make the reference numbers of the tests again, with PyTorch and PEFT
 .PHONY: golden
 golden: $(CACHE)/models/smollm2-hf/config.json templates
-	cd tests/golden && $(GOLDEN)/python layers.py && $(GOLDEN)/python tiny.py && $(GOLDEN)/python spectrum.py && $(GOLDEN)/python pieces.py
+	cd tests/golden && for script in layers tiny families variants quantised foreign spectrum pieces; do $(GOLDEN)/python $$script.py || exit 1; done
 	$(GOLDEN)/python tests/golden/logits.py $(CACHE)/models/smollm2-hf
 	$(GOLDEN)/python tests/golden/text.py $(MODEL) > $(CACHE)/text.json && mv $(CACHE)/text.json tests/golden/
 	$(GOLDEN)/python tests/golden/templates.py $(CACHE)/templates > $(CACHE)/templates.json && mv $(CACHE)/templates.json tests/golden/
+
+## test-peft       adapters written here, loaded with the real PEFT: equal logits
+.PHONY: test-peft
+test-peft: tools $(CACHE)/golden-venv/installed
+	$(CARGO) nextest run --locked $(FEATURES) --test golden_variants
+	cd tests/golden && $(GOLDEN)/python check_round_trip.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/tmp/for-peft
 
 ## model           fetch SmolLM2-135M-Instruct (98 MB) and check its hash
 .PHONY: model

@@ -9,9 +9,10 @@
 //!   report, its problems, its conversion to another schema; what that has no place for is counted
 //!   and said.
 //! - [`model::Model`]: frozen weights (GGUF or a Hugging Face folder), [`text::Tokenizer`] and chat
-//!   template. Weights stay in memory as they are stored.
+//!   template. Weights stay in memory as they are stored, or become what [`model::OpenOptions`] says;
+//!   [`model::Model::export`] writes a Hugging Face folder.
 //! - [`lora::LoraConfig`], [`lora::Adapters`]: what is trained, ΔW = (alpha / r)·B·A, in files that
-//!   PEFT reads and writes.
+//!   PEFT reads and writes; [`lora::Adapters::open_for`] also reads kohya's and mlx-lm's.
 //! - [`train::Run`]: trains in a thread of its own and saves itself; paused, looked into, sampled,
 //!   resumed, opened again from its folder. Resuming is exact to the bit.
 //! - [`train::History`]: the numbers of every step, as a data frame and as a picture.
@@ -38,8 +39,8 @@
 //! be a second copy, whose tensors ours cannot tell apart ([`image`] says more).
 //!
 //! # What is not supported yet
-//! Architectures other than llama (SmolLM2, TinyLlama and others of that shape); frequency factors of
-//! Llama 3.1 and later; dropout; adapters on embedding and head; training on more than one device;
+//! Architectures other than those of [`model::Family`]; attention in a sliding window; rotary scaling
+//! other than `llama3` and `linear`; training on more than one device;
 //! file formats other than JSON lines and JSON arrays of the schemas that [`dataset::RowSchema`]
 //! names.
 #![deny(missing_docs)]

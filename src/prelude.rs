@@ -4,8 +4,8 @@
 
 pub use crate::dataset::{Dataset, Fix, Join, Map, Order, ReadOptions, RowSchema, WriteOptions};
 pub use crate::display::{EvcxrDisplay, Table, Text};
-pub use crate::lora::{Adapters, LoraConfig};
-pub use crate::model::{GenerateConfig, Model};
+pub use crate::lora::{AdapterSets, Adapters, Combine, LoraConfig, TargetModules};
+pub use crate::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, WeightsAs};
 pub use crate::plot::Figure;
 pub use crate::spectrum::{Spectra, Spectrum};
 pub use crate::text::{Message, NamedTemplate, Tokenizer, Trained};

@@ -6,7 +6,9 @@ use lorascope::error::Result;
 use lorascope::lora::{Adapter, Adapters, Gradients, LoraConfig};
 use lorascope::model::Weight;
 use lorascope::model::layers::linear::Wanted;
-use lorascope::model::layers::{Linear, RmsNorm, Rotary, attention, loss, swiglu};
+use lorascope::model::layers::{
+    Gelu, LayerNorm, LearnedPositions, Linear, RmsNorm, Rotary, attention, fused, loss, swiglu,
+};
 use lorascope::ops::Kernels;
 use std::collections::{BTreeMap, HashMap};
 
@@ -135,9 +137,8 @@ fn golden_lora() -> Result<()> {
     g.check("y", &layer.forward(g.get("x"), &adapters)?);
     let dx = layer.backward(g.get("x"), g.get("dy"), &adapters, &mut gradients, Wanted::Input)?;
     g.check("dx", &dx.unwrap());
-    let gradient = gradients.get("p").unwrap();
-    g.check("da", &gradient.a);
-    g.check("db", &gradient.b);
+    g.check("da", gradients.get("p.lora_A").unwrap());
+    g.check("db", gradients.get("p.lora_B").unwrap());
     Ok(())
 }
 
@@ -158,5 +159,75 @@ fn golden_loss_over_trained_tokens() -> Result<()> {
         // Tokens that are not trained on have no gradient.
         g.check("dx", &g.get("x").zeros_like()?.index_add(&rows, &dx, 0)?);
     }
+    Ok(())
+}
+
+#[test]
+fn golden_layer_norm() -> Result<()> {
+    let g = Golden::of("layer_norm");
+    let norm = LayerNorm::new(g.get("weight").clone(), g.get("bias").clone(), g.number("eps"));
+    for kernels in BOTH {
+        g.check("y", &norm.forward(g.get("x"), kernels)?);
+        g.check("dx", &norm.backward(g.get("x"), g.get("dy"), kernels)?);
+    }
+    Ok(())
+}
+
+#[test]
+fn golden_gelu() -> Result<()> {
+    for (layer, gelu) in [("gelu_tanh", Gelu::Tanh), ("gelu_erf", Gelu::Erf)] {
+        let g = Golden::of(layer);
+        for kernels in BOTH {
+            g.check("y", &gelu.forward(g.get("x"), kernels)?);
+            g.check("dx", &gelu.backward(g.get("x"), g.get("dy"), kernels)?);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn golden_norm_of_heads() -> Result<()> {
+    let g = Golden::of("head_norm");
+    let norm = RmsNorm::new(g.get("weight").clone(), g.number("eps"));
+    for kernels in BOTH {
+        g.check("y", &norm.forward_heads(g.get("x"), kernels)?);
+        g.check("dx", &norm.backward_heads(g.get("x"), g.get("dy"), kernels)?);
+    }
+    Ok(())
+}
+
+#[test]
+fn golden_learned_positions() -> Result<()> {
+    let g = Golden::of("positions");
+    let learned = LearnedPositions::new(Weight::dense(g.get("table").clone())?);
+    let positions: Vec<u32> = g.integers("positions").iter().map(|p| *p as u32).collect();
+    for kernels in BOTH {
+        g.check("y", &learned.forward(g.get("x").copy()?, &positions, kernels)?);
+        g.check("dtable", &learned.backward(g.get("dy"), &positions, kernels)?);
+        g.check("dx", g.get("dy"));
+    }
+    Ok(())
+}
+
+#[test]
+fn golden_fused_projection() -> Result<()> {
+    let g = Golden::of("fused");
+    for kernels in BOTH {
+        let scaled = |parts: [Tensor; 3]| -> Result<Tensor> {
+            let [q, k, v] = parts;
+            fused::join([&q, &(k * 2.0)?, &(v * -3.0)?], kernels)
+        };
+        g.check("y", &scaled(fused::split(g.get("whole"), [6, 4, 4], kernels)?)?);
+        g.check("dwhole", &scaled(fused::split(g.get("dy"), [6, 4, 4], kernels)?)?);
+    }
+    Ok(())
+}
+
+#[test]
+fn golden_head_of_unit_rows() -> Result<()> {
+    let g = Golden::of("unit_rows");
+    let head = Weight::dense(g.get("weight").clone())?.unit_rows()?;
+    g.check("y", &head.forward(g.get("x"))?);
+    g.check("dx", &head.backward(g.get("dy"))?);
     Ok(())
 }

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, LoraConfig};
-use lorascope::model::{Cache, Llama, Tokens};
+use lorascope::model::{Cache, Decoder, Tokens};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -27,13 +27,13 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-fn model() -> Result<Llama> {
+fn model() -> Result<Decoder> {
     let path = std::env::var_os("LORASCOPE_MODEL").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("models/smollm2-135m.gguf"),
         PathBuf::from,
     );
     assert!(path.exists(), "there is no {}: run `make model`", path.display());
-    Llama::open(path, &Device::Cpu)
+    Decoder::open(path, &Device::Cpu)
 }
 
 /// max |ours − truth|
@@ -53,7 +53,7 @@ fn golden_logits_and_greedy_continuations() -> Result<()> {
         let path = file(&format!("logits-{}.safetensors", prompt.name));
         let truth: HashMap<String, Tensor> = candle_core::safetensors::load(path, &Device::Cpu)?;
         let tokens = Tokens { ids: &prompt.ids, borders: &[0, prompt.ids.len()] };
-        let logits = model.logits(&model.hidden(tokens, &none, &|| true)?)?; // [T, V]
+        let logits = model.logits(&model.hidden(tokens, &none, &|| true)?, &none)?; // [T, V]
         let last = logits.get(prompt.ids.len() - 1)?;
         for (what, ours, truth) in [
             ("last position", &last, &truth["last"]),
@@ -67,7 +67,7 @@ fn golden_logits_and_greedy_continuations() -> Result<()> {
         let (mut cache, mut next, mut said) = (Cache::default(), prompt.ids.clone(), Vec::new());
         for _ in &prompt.continuation {
             let hidden = model.extend(&next, &mut cache, &none)?;
-            let best = model.logits(&hidden)?.get(0)?.argmax(0)?.to_scalar::<u32>()?;
+            let best = model.logits(&hidden, &none)?.get(0)?.argmax(0)?.to_scalar::<u32>()?;
             said.push(best);
             next = vec![best];
         }

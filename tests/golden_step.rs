@@ -5,11 +5,11 @@ use candle_core::{DType, Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::Adapters;
-use lorascope::model::Llama;
+use lorascope::model::Decoder;
 use lorascope::ops::Kernels;
 use lorascope::text::{Example, Pack, pack};
 use lorascope::train::step::{evaluate, step};
-use lorascope::train::{AdamW, AdamWConfig, Learned, StepNumbers};
+use lorascope::train::{self, AdamWConfig, Learned, OptimizerConfig, StepNumbers};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
@@ -48,7 +48,7 @@ struct Run {
 struct Case {
     golden: Golden,
     truth: HashMap<String, Tensor>,
-    model: Llama,
+    model: Decoder,
     adapters: Adapters,
     examples: Vec<Example>,
 }
@@ -61,7 +61,7 @@ impl Case {
         let example = |row: &Row| Example { ids: row.ids.clone(), trained: row.trained.clone() };
         Ok(Self {
             truth: candle_core::safetensors::load(file(&format!("{name}.safetensors")), &Device::Cpu)?,
-            model: Llama::open(file(name), &Device::Cpu)?,
+            model: Decoder::open(file(name), &Device::Cpu)?,
             adapters: Adapters::open(file(&format!("{name}-adapter")), &Device::Cpu)?,
             examples: golden.rows.iter().map(example).collect(),
             golden,
@@ -75,7 +75,7 @@ impl Case {
 
     /// The numbers of a first step and its gradients: with β₁ = 0 they are the optimiser's means.
     fn first(&self, adapters: &Adapters, packs: &[Pack]) -> Result<(StepNumbers, BTreeMap<String, Tensor>)> {
-        let config = AdamWConfig { beta1: 0.0, ..Default::default() };
+        let config = OptimizerConfig::AdamW(AdamWConfig { beta1: 0.0, ..Default::default() });
         let (learned, numbers) = step(&self.model, &start(adapters), packs, 1e-3, None, &config, &|| true)?;
         let moments = learned.optimizer.moments();
         Ok((numbers, moments.iter().map(|(name, m)| (name.clone(), m.mean.clone())).collect()))
@@ -83,7 +83,7 @@ impl Case {
 }
 
 fn start(adapters: &Adapters) -> Learned {
-    Learned { adapters: adapters.clone(), optimizer: AdamW::new() }
+    Learned { adapters: adapters.clone(), optimizer: train::Optimizer::new(), seed: 0 }
 }
 
 fn norm(x: &Tensor) -> f64 {
@@ -109,7 +109,9 @@ fn check(name: &str, kernels: Kernels) -> Result<()> {
     assert_eq!(golden.runs.keys().collect::<Vec<_>>(), ["clipped", "decayed", "plain"]);
     for (run, truth) in &golden.runs {
         let Optimizer { lr, beta1, beta2, eps } = golden.optimizer;
-        let config = AdamWConfig { beta1, beta2, epsilon: eps, weight_decay: truth.weight_decay };
+        let weight_decay = truth.weight_decay;
+        let config = AdamWConfig { beta1, beta2, epsilon: eps, weight_decay, lora_plus: 1.0 };
+        let config = OptimizerConfig::AdamW(config);
         let mut learned = start(&case.adapters);
         for (i, (loss, norm)) in truth.losses.iter().zip(&truth.grad_norms).enumerate() {
             let (next, numbers) = step(&model, &learned, &packs, lr, truth.max_norm, &config, &|| true)?;
@@ -217,7 +219,7 @@ fn an_adapter_alone_gets_the_gradient_that_it_gets_among_others() -> Result<()> 
 fn an_interrupted_step_changes_nothing() -> Result<()> {
     let case = Case::open("tiny")?;
     let packs = case.packs(17);
-    let config = AdamWConfig::default();
+    let config = OptimizerConfig::default();
     let go = |learned: &Learned, go_on: &dyn Fn() -> bool| {
         step(&case.model, learned, &packs, 1e-3, Some(1.0), &config, go_on)
     };
@@ -253,7 +255,7 @@ fn numbers_that_are_not_finite_end_the_step() -> Result<()> {
         })?;
         let learned = start(&broken);
         let before = values(&learned.adapters).concat().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-        let config = AdamWConfig::default();
+        let config = OptimizerConfig::default();
         let error =
             step(&case.model, &learned, &case.packs(64), 1e-3, Some(1.0), &config, &|| true).unwrap_err();
         assert!(error.is_compute());
@@ -272,7 +274,7 @@ fn a_batch_without_an_answer_is_refused() -> Result<()> {
     let case = Case::open("tiny")?;
     let row = Example { ids: vec![1, 2, 3], trained: vec![true, false, false] };
     let packs = pack(&[&row], 64)?;
-    let config = AdamWConfig::default();
+    let config = OptimizerConfig::default();
     let error = step(&case.model, &start(&case.adapters), &packs, 1e-3, None, &config, &|| true).unwrap_err();
     assert_eq!(error.to_string(), "no token of this batch is trained on; check that the rows have an answer");
     Ok(())

@@ -4,9 +4,11 @@
 use candle_core::{Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
-use lorascope::lora::{Adapter, AdapterGradient, Adapters, Gradients, LoraConfig};
+use lorascope::lora::{Adapter, Adapters, Gradients, LoraConfig};
 use lorascope::model::layers::linear::Wanted;
-use lorascope::model::layers::{Linear, RmsNorm, Rotary, attention, loss, rotary, swiglu};
+use lorascope::model::layers::{
+    Gelu, LayerNorm, LearnedPositions, Linear, RmsNorm, Rotary, attention, fused, loss, rotary, swiglu,
+};
 use lorascope::model::{Tokens, Weight};
 use lorascope::ops::Kernels;
 use lorascope::ops::random::{Random, Stream};
@@ -60,6 +62,98 @@ fn rms_norm() -> Result<()> {
     let [a, b] = BOTH.map(|k| norm.backward(&x, &dy, k).unwrap());
     assert!(distance(&a, &b) < 1e-6);
     check_gradient("norm", &x, &b, |x| inner(&norm.forward(x, Kernels::Fused).unwrap(), &dy));
+    Ok(())
+}
+
+#[test]
+fn layer_norm() -> Result<()> {
+    let (x, dy) = ((random(&[5, 37], 1) + 0.7)?, random(&[5, 37], 2));
+    let norm = LayerNorm::new(random(&[37], 3), random(&[37], 4), 1e-5);
+    let [a, b] = BOTH.map(|k| norm.forward(&x, k).unwrap());
+    assert!(distance(&a, &b) < 1e-6);
+    let [a, b] = BOTH.map(|k| norm.backward(&x, &dy, k).unwrap());
+    assert!(distance(&a, &b) < 1e-6);
+    check_gradient("norm", &x, &b, |x| inner(&norm.forward(x, Kernels::Fused).unwrap(), &dy));
+    // A shift of x is taken out again, and a large one leaves the digits that it must.
+    let moved = norm.forward(&(&x + 100.0)?, Kernels::Fused)?;
+    assert!(distance(&moved, &norm.forward(&x, Kernels::Fused)?) < 2e-5);
+    Ok(())
+}
+
+#[test]
+fn norm_of_each_head() -> Result<()> {
+    let (x, dy) = (random(&[5, 3 * 7], 1), random(&[5, 3 * 7], 2));
+    let norm = RmsNorm::new(random(&[7], 3), 1e-6);
+    let [a, b] = BOTH.map(|k| norm.forward_heads(&x, k).unwrap());
+    assert!(distance(&a, &b) < 1e-6);
+    let second = |x: &Tensor| x.narrow(1, 7, 7).unwrap().contiguous().unwrap();
+    assert!(distance(&second(&b), &norm.forward(&second(&x), Kernels::Fused)?) < 1e-6);
+    let [a, b] = BOTH.map(|k| norm.backward_heads(&x, &dy, k).unwrap());
+    assert!(distance(&a, &b) < 1e-6);
+    check_gradient("norm", &x, &b, |x| inner(&norm.forward_heads(x, Kernels::Fused).unwrap(), &dy));
+    let error = norm.forward_heads(&random(&[5, 20], 1), Kernels::Fused).unwrap_err().to_string();
+    assert_eq!(error, "a width of 20 cannot be split into heads of 7");
+    Ok(())
+}
+
+#[test]
+fn gelu_in_both_forms() -> Result<()> {
+    let (x, dy) = ((random(&[9, 41], 1) * 3.0)?, random(&[9, 41], 2));
+    for gelu in [Gelu::Tanh, Gelu::Erf] {
+        let [a, b] = BOTH.map(|k| gelu.forward(&x, k).unwrap());
+        assert!(distance(&a, &b) < 1e-6, "{gelu:?}: {}", distance(&a, &b));
+        let [a, b] = BOTH.map(|k| gelu.backward(&x, &dy, k).unwrap());
+        assert!(distance(&a, &b) < 1e-6, "{gelu:?}: {}", distance(&a, &b));
+        check_gradient("gelu", &x, &b, |x| inner(&gelu.forward(x, Kernels::Fused).unwrap(), &dy));
+        let far = Tensor::new(&[[-1e6f32, -20., 0., 20., 1e6]], &Device::Cpu)?;
+        let one = far.ones_like()?;
+        assert_eq!(values(&gelu.forward(&far, Kernels::Fused)?)[2..], [0.0, 20.0, 1e6]);
+        assert!(values(&gelu.forward(&far, Kernels::Fused)?)[..2].iter().all(|y| y.abs() < 1e-30));
+        assert_eq!(values(&gelu.backward(&far, &one, Kernels::Fused)?)[2..], [0.5, 1.0, 1.0]);
+    }
+    Ok(())
+}
+
+#[test]
+fn learned_positions() -> Result<()> {
+    let (x, dy, table) = (random(&[5, 7], 1), random(&[5, 7], 2), random(&[4, 7], 3));
+    let positions = [0, 1, 2, 0, 1];
+    let y = |table: &Tensor, kernels| {
+        let learned = LearnedPositions::new(Weight::dense(table.clone()).unwrap());
+        learned.forward(x.copy().unwrap(), &positions, kernels).unwrap()
+    };
+    let [a, b] = BOTH.map(|k| y(&table, k));
+    assert!(distance(&a, &b) < 1e-6);
+    let learned = LearnedPositions::new(Weight::dense(table.clone())?);
+    let [a, b] = BOTH.map(|k| learned.backward(&dy, &positions, k).unwrap());
+    assert!(distance(&a, &b) < 1e-6);
+    check_gradient("table", &table, &b, |table| inner(&y(table, Kernels::Fused), &dy));
+    let error = learned.forward(x.copy()?, &[0, 1, 4, 0, 1], Kernels::Fused).unwrap_err().to_string();
+    assert_eq!(error, "position 4 of a model that knows 4");
+    Ok(())
+}
+
+#[test]
+fn a_fused_projection_is_split_and_joined() -> Result<()> {
+    let (y, widths) = (random(&[5, 23], 1), [11, 7, 5]);
+    let [a, b] = BOTH.map(|k| fused::split(&y, widths, k).unwrap());
+    for (a, b) in a.iter().zip(&b) {
+        assert_eq!(values(a), values(b));
+    }
+    assert_eq!(b.each_ref().map(|part| part.dims()[1]), widths);
+    let [q, k, v] = &b;
+    for kernels in BOTH {
+        assert_eq!(values(&fused::join([q, k, v], kernels)?), values(&y));
+        assert!(fused::split(&y, [11, 7, 4], kernels).is_err());
+        assert!(fused::join([q, k, &random(&[4, 5], 1)], kernels).is_err());
+    }
+    // The gradient of a sum over the parts is the sum's factors beside each other.
+    let factors = fused::split(&random(&[5, 23], 2), widths, Kernels::Fused)?;
+    let [p, q, r] = &factors;
+    check_gradient("whole", &y, &fused::join([p, q, r], Kernels::Fused)?, |y| {
+        let parts = fused::split(y, widths, Kernels::Fused).unwrap();
+        parts.iter().zip(&factors).map(|(part, factor)| inner(part, factor)).sum()
+    });
     Ok(())
 }
 
@@ -152,17 +246,16 @@ fn linear_with_adapter() -> Result<()> {
 
     let mut gradients = Gradients::new();
     let dx = layer.backward(&x, &dy, &with(&a, &b), &mut gradients, Wanted::Input)?.unwrap();
-    let gradient = gradients.get("some.q_proj").unwrap();
-    let gradient = AdapterGradient { a: gradient.a.copy()?, b: gradient.b.copy()? };
+    let [da, db] =
+        ["A", "B"].map(|x| gradients.get(&format!("some.q_proj.lora_{x}")).unwrap().copy().unwrap());
     check_gradient("x", &x, &dx, |x| f(x, &a, &b));
-    check_gradient("A", &a, &gradient.a, |a| f(&x, a, &b));
-    check_gradient("B", &b, &gradient.b, |b| f(&x, &a, b));
+    check_gradient("A", &a, &da, |a| f(&x, a, &b));
+    check_gradient("B", &b, &db, |b| f(&x, &a, b));
 
     // A second pass adds up; without a wanted input there is none.
     assert!(layer.backward(&x, &dy, &with(&a, &b), &mut gradients, Wanted::AdaptersOnly)?.is_none());
-    let twice = gradients.get("some.q_proj").unwrap();
-    assert!(distance(&twice.a, &(gradient.a * 2.0)?) < 1e-6);
-    assert!(distance(&twice.b, &(gradient.b * 2.0)?) < 1e-6);
+    assert!(distance(gradients.get("some.q_proj.lora_A").unwrap(), &(da * 2.0)?) < 1e-6);
+    assert!(distance(gradients.get("some.q_proj.lora_B").unwrap(), &(db * 2.0)?) < 1e-6);
     Ok(())
 }
 
@@ -201,6 +294,16 @@ fn wrong_shapes_are_errors() -> Result<()> {
         assert!(RmsNorm::new(random(&[1], 5), 1e-5).backward(&x, &x, kernels).is_err());
         let error = norm.backward(&x, &short, kernels).unwrap_err().to_string();
         assert_eq!(error, "dy has the shape [5, 11], expected [5, 12]");
+
+        let layer_norm = LayerNorm::new(random(&[12], 5), random(&[12], 6), 1e-5);
+        assert!(layer_norm.forward(&short, kernels).is_err());
+        assert!(layer_norm.backward(&x, &short, kernels).is_err());
+        assert!(LayerNorm::new(random(&[12], 5), random(&[11], 6), 1e-5).forward(&x, kernels).is_err());
+        assert!(Gelu::Tanh.backward(&x, &short, kernels).is_err());
+        assert!(norm.backward_heads(&x, &short, kernels).is_err());
+        let learned = LearnedPositions::new(weight.clone());
+        assert!(learned.forward(short.copy()?, &[0; 5], kernels).is_err());
+        assert!(learned.forward(x.copy()?, &[0; 4], kernels).is_err());
 
         assert!(swiglu::forward(&x, &short, kernels).is_err());
         assert!(swiglu::backward(&x, &x, &short, kernels).is_err());
@@ -243,6 +346,13 @@ fn no_tokens_are_no_error() -> Result<()> {
         let norm = RmsNorm::new(random(&[12], 5), 1e-5);
         assert_eq!(norm.forward(&none, kernels)?.dims(), [0, 12]);
         assert_eq!(norm.backward(&none, &none, kernels)?.dims(), [0, 12]);
+        let layer_norm = LayerNorm::new(random(&[12], 5), random(&[12], 6), 1e-5);
+        assert_eq!(layer_norm.forward(&none, kernels)?.dims(), [0, 12]);
+        assert_eq!(layer_norm.backward(&none, &none, kernels)?.dims(), [0, 12]);
+        assert_eq!(norm.forward_heads(&none, kernels)?.dims(), [0, 12]);
+        assert_eq!(Gelu::Tanh.backward(&none, &none, kernels)?.dims(), [0, 12]);
+        let [q, k, v] = fused::split(&none, [6, 3, 3], kernels)?;
+        assert_eq!(fused::join([&q, &k, &v], kernels)?.dims(), [0, 12]);
         assert_eq!(swiglu::backward(&none, &none, &none, kernels)?.1.dims(), [0, 12]);
         let rotary = Rotary::new(&[], 6, 100.0, &Device::Cpu)?;
         let q = rotary.forward(&none, 2, kernels)?;

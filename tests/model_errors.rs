@@ -7,8 +7,8 @@ use candle_core::{Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, LoraConfig};
-use lorascope::model::{Llama, Model, Tokens};
-use small::{gguf, random};
+use lorascope::model::{Decoder, Model, Tokens};
+use small::gguf;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -34,7 +34,7 @@ const PART: &str = "; the file does not hold a whole model: fetch it again";
 /// What the error at opening says after the path that it begins with.
 #[track_caller]
 fn refusal(opened: &Path, named: &Path) -> String {
-    let error = Llama::open(opened, &Device::Cpu).unwrap_err().to_string();
+    let error = Decoder::open(opened, &Device::Cpu).unwrap_err().to_string();
     let Some(rest) = error.strip_prefix(&named.display().to_string()) else {
         panic!("{error} does not name {}", named.display())
     };
@@ -50,18 +50,18 @@ fn refused(bytes: &[u8]) -> String {
     refusal(&path, &path)
 }
 
-fn opened(bytes: &[u8]) -> Result<Llama> {
+fn opened(bytes: &[u8]) -> Result<Decoder> {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("small.gguf");
     std::fs::write(&path, bytes).unwrap();
-    Llama::open(&path, &Device::Cpu)
+    Decoder::open(&path, &Device::Cpu)
 }
 
 fn none() -> Adapters {
     Adapters::from_pairs(LoraConfig::default(), BTreeMap::new())
 }
 
-fn hidden(model: &Llama, ids: &[u32]) -> Result<Vec<f32>> {
+fn hidden(model: &Decoder, ids: &[u32]) -> Result<Vec<f32>> {
     let tokens = Tokens { ids, borders: &[0, ids.len()] };
     Ok(model.hidden(tokens, &none(), &|| true)?.flatten_all()?.to_vec1()?)
 }
@@ -69,7 +69,7 @@ fn hidden(model: &Llama, ids: &[u32]) -> Result<Vec<f32>> {
 #[test]
 fn a_small_gguf_is_a_model() -> Result<()> {
     let model = opened(&gguf(|_| {}))?;
-    assert_eq!(model.targets().len(), 7);
+    assert_eq!(model.targets().len(), 7 + 2); // the embedding and the head too
     assert!(model.config().tied_embeddings, "there is no output.weight");
     let untied = opened(&gguf(|parts| parts.tensor("output", &[40, 32], GgmlDType::F32)))?;
     assert!(!untied.config().tied_embeddings);
@@ -142,10 +142,9 @@ fn a_gguf_header_that_cannot_be() {
 #[test]
 fn a_gguf_of_another_model() {
     let with = |key: &'static str, value: Value| gguf(|parts| drop(parts.metadata.insert(key, value)));
-    let supported = "; supported: llama (also SmolLM2, TinyLlama and others of that shape)";
     assert_eq!(
-        refused(&with("general.architecture", Value::String("qwen2".to_string()))),
-        format!(": architecture \"qwen2\" is not supported{supported}")
+        refused(&with("general.architecture", Value::String("mamba".to_string()))),
+        ": architecture \"mamba\" is not supported; supported in GGUF files: llama, qwen2, qwen3, gpt2"
     );
     assert_eq!(
         refused(&gguf(|parts| drop(parts.metadata.remove("llama.context_length")))),
@@ -157,7 +156,7 @@ fn a_gguf_of_another_model() {
     );
     assert_eq!(
         refused(&with("llama.rope.freq_base", Value::F32(f32::INFINITY))),
-        ": the norm's epsilon is 0.000009999999747378752 and the rotary base inf: both must be positive"
+        ": the rotary base is inf: it must be positive"
     );
     assert_eq!(
         refused(&with("llama.feed_forward_length", Value::U32(96))),
@@ -175,19 +174,45 @@ fn a_gguf_of_another_model() {
             ", layer model.layers.0.post_attention_layernorm.weight: shape [64] where the model's config says [32]{OTHER}"
         )
     );
-    assert_eq!(
-        refused(&gguf(|parts| parts.tensor("rope_freqs", &[4], GgmlDType::F32))),
-        ": scaled rotary frequencies (rope_freqs.weight) are not supported yet; \
-         Llama 3.1 and later have them; take a model without"
-    );
-    let bias = gguf(|parts| {
-        let bias = QTensor::quantize(&random(&[32]), GgmlDType::F32).unwrap();
-        parts.tensors.insert("blk.0.attn_q.bias".to_string(), bias);
+    let yarn = gguf(|parts| {
+        parts.metadata.insert("llama.rope.scaling.type", Value::String("yarn".to_string()));
     });
+    assert!(
+        refused(&yarn).starts_with(": rotary scaling \"yarn\" is not supported; llama3 and linear are; ")
+    );
+    assert!(
+        refused(&with("llama.attention.value_length", Value::U32(4)))
+            .starts_with(": heads of 8 with a part of 4; only models are supported that rotate whole heads")
+    );
+}
+
+#[test]
+fn a_gguf_whose_frequencies_or_biases_do_not_fit() {
+    let with = |name: &'static str, values: Vec<f32>| {
+        gguf(move |parts| {
+            let values = Tensor::new(values, &Device::Cpu).unwrap();
+            let tensor = QTensor::quantize(&values, GgmlDType::F32).unwrap();
+            parts.tensors.insert(name.to_string(), tensor);
+        })
+    };
     assert_eq!(
-        refused(&bias),
-        ", layer model.layers.0.self_attn.q_proj.bias: a bias that the model's config does not announce; \
-         a GGUF file with biases is not supported yet; take the Hugging Face folder"
+        refused(&with("rope_freqs.weight", vec![1.0; 5])),
+        format!(", layer rope_freqs.weight: shape [5] where the model's config says [4]{OTHER}")
+    );
+    assert_eq!(
+        refused(&with("rope_freqs.weight", vec![1.0, 2.0, -1.0, 8.0])),
+        ": rotary scaling by 4 divisors for heads of 8 makes no sense; \
+         factors are positive, high is above low, and each pair of a head has one divisor"
+    );
+    assert!(opened(&with("rope_freqs.weight", vec![1.0, 2.0, 4.0, 8.0])).is_ok());
+    assert_eq!(
+        refused(&with("blk.0.attn_q.bias", vec![1.0; 32])),
+        format!(", layer model.layers.0.self_attn.k_proj.bias: this tensor is missing{PART}")
+    );
+    assert_eq!(
+        refused(&with("blk.0.attn_k.bias", vec![1.0; 16])),
+        ", layer model.layers.0.self_attn.k_proj.bias: a bias that the model's config does not announce; \
+         the layers beside it have none: the file is damaged, fetch it again"
     );
 }
 
@@ -255,7 +280,7 @@ fn a_folder_that_lacks_a_file() {
 #[test]
 fn a_folder_in_parts() -> Result<()> {
     let folder = Folder::copy("tiny");
-    let whole = hidden(&Llama::open(folder.folder.path(), &Device::Cpu)?, &[3, 1, 4])?;
+    let whole = hidden(&Decoder::open(folder.folder.path(), &Device::Cpu)?, &[3, 1, 4])?;
     std::fs::remove_file(folder.file("model.safetensors")).unwrap();
     let part = |name: &str| match name.contains("layers.1") {
         true => "model-00002-of-00002.safetensors",
@@ -273,7 +298,7 @@ fn a_folder_in_parts() -> Result<()> {
     let map: BTreeMap<&str, &str> = folder.tensors.keys().map(|name| (name.as_str(), part(name))).collect();
     let index = folder.file("model.safetensors.index.json");
     std::fs::write(&index, serde_json::json!({ "weight_map": map }).to_string()).unwrap();
-    assert_eq!(hidden(&Llama::open(folder.folder.path(), &Device::Cpu)?, &[3, 1, 4])?, whole);
+    assert_eq!(hidden(&Decoder::open(folder.folder.path(), &Device::Cpu)?, &[3, 1, 4])?, whole);
 
     std::fs::remove_file(folder.file("model-00002-of-00002.safetensors")).unwrap();
     assert_eq!(
@@ -334,11 +359,10 @@ fn a_folder_that_changes_is_another_model() -> Result<()> {
 
 #[test]
 fn a_folder_whose_config_fits_another_model() {
-    let supported = "; supported: llama (also SmolLM2, TinyLlama and others of that shape)";
     let folder = Folder::copy("tiny");
     assert_eq!(
         folder.config("model_type", "mamba".into()).refused("config.json"),
-        format!(": architecture \"mamba\" is not supported{supported}")
+        ": architecture \"mamba\" is not supported; supported: llama, mistral, qwen2, qwen3, gpt2, baichuan"
     );
     assert_eq!(
         Folder::copy("tiny").config("intermediate_size", 44.into()).refused(""),
@@ -349,7 +373,7 @@ fn a_folder_whose_config_fits_another_model() {
     let scaled = serde_json::json!({ "rope_type": "llama3", "factor": 8.0, "rope_theta": 1e4 });
     assert_eq!(
         Folder::copy("tiny").config("rope_parameters", scaled).refused("config.json"),
-        ": rotary scaling \"llama3\" is not supported yet"
+        ": low_freq_factor is missing"
     );
     let damaged = Folder::copy("tiny");
     std::fs::write(damaged.file("config.json"), "{\n\"model_type\": \"llama\",\n}").unwrap();
@@ -362,7 +386,7 @@ fn a_folder_that_lacks_a_tensor() -> Result<()> {
     let mut untied = Folder::copy("tiny");
     assert_eq!(untied.without("lm_head.weight").refused(""), lacks("lm_head.weight"));
     untied.config("tie_word_embeddings", true.into());
-    assert!(Llama::open(untied.folder.path(), &Device::Cpu)?.config().tied_embeddings);
+    assert!(Decoder::open(untied.folder.path(), &Device::Cpu)?.config().tied_embeddings);
 
     let bias = "model.layers.1.self_attn.o_proj.bias";
     assert_eq!(Folder::copy("tied").without(bias).refused(""), lacks(bias));
@@ -414,7 +438,7 @@ fn what_a_model_is_asked_for_in_vain() -> Result<()> {
     assert_eq!(
         refused(LoraConfig::default().targets(["v_proj", "w_proj"])),
         "unknown target module \"w_proj\"; \
-         this model has down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+         this model has k_proj, o_proj, q_proj, v_proj, up_proj, down_proj, gate_proj, lm_head, embed_tokens"
     );
     assert!(hidden(&model, &[1; 16]).is_ok());
     assert_eq!(

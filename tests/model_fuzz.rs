@@ -5,7 +5,7 @@ use candle_core::Device;
 use candle_core::quantized::gguf_file;
 use lorascope::candle_core;
 use lorascope::lora::{Adapters, LoraConfig};
-use lorascope::model::{Llama, Tokens};
+use lorascope::model::{Decoder, Tokens};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use small::gguf;
@@ -58,7 +58,7 @@ fn safetensors_header(file: &[u8]) -> usize {
 fn open_and_run(path: &Path) {
     let none = Adapters::from_pairs(LoraConfig::default(), BTreeMap::new());
     let tokens = Tokens { ids: &[1, 2, 3], borders: &[0, 3] };
-    match Llama::open(path, &Device::Cpu).and_then(|model| model.hidden(tokens, &none, &|| true)) {
+    match Decoder::open(path, &Device::Cpu).and_then(|model| model.hidden(tokens, &none, &|| true)) {
         Ok(hidden) => assert_eq!(hidden.dims()[0], 3),
         Err(error) => assert!(!error.to_string().is_empty()),
     }

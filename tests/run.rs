@@ -374,7 +374,7 @@ fn looking_inside_while_it_trains() -> Result<()> {
     assert!(run.history().frame()?.height() >= 2);
     assert!(run.history().plot().is_ok());
     run.save_adapter("adapter")?;
-    let saved = Adapters::open("adapter", bench.model.llama().device())?;
+    let saved = Adapters::open("adapter", bench.model.decoder().device())?;
     assert_eq!(bits(&saved), bits(&run.adapters()));
     assert!(run.save_adapter("adapter").unwrap_err().to_string().contains("exists already"));
     Ok(())

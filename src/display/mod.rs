@@ -4,11 +4,13 @@
 //! line and takes a line that holds `EVCXR_BEGIN_CONTENT` for the start of rich output, so text
 //! that comes from data or from a model goes through [`neutral`] or [`escape`] first.
 
+mod live;
 mod page;
 mod progress;
 mod table;
 mod words;
 
+pub use live::Live;
 pub use page::{Cards, Page};
 pub use progress::Progress;
 pub use table::{Align, Table};

@@ -1,10 +1,15 @@
 //! One low-rank pair and its products.
 
+use super::dropout::Dropout;
 use crate::error::{Error, Result};
 use crate::ops::matmul::{Form, matmul, matmul_add};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
-/// The trained pair beside one frozen linear layer: y = W x + scale·B A x.
+/// The trained pair beside one frozen layer: y = W x + scale·B A x.
+///
+/// It stands beside a linear layer; beside an embedding, where the columns of A are looked up
+/// ([`embedding`](Self::embedding)); or beside one weight that is n equal ones
+/// ([`merged`](Self::merged)).
 ///
 /// # Shapes
 /// A `[r, in]`, B `[out, r]`, x `[T, in]`, y `[T, out]`; T tokens.
@@ -26,6 +31,21 @@ pub struct Adapter {
     a: Tensor,
     b: Tensor,
     scale: f64,
+    beside: Beside,
+    magnitude: Option<Tensor>,
+    start: Option<(Tensor, Tensor)>,
+}
+
+/// What kind of layer an adapter stands beside.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Beside {
+    /// A matrix `[out, in]`.
+    #[default]
+    Linear,
+    /// A table `[V, D]` whose rows are looked up: A is `[r, V]` and B `[D, r]`.
+    Embedding,
+    /// A matrix of equal parts along `out`, some of which have a pair of their own.
+    Parts(Vec<bool>),
 }
 
 /// ∂loss/∂A and ∂loss/∂B of one adapter, in their shapes.
@@ -35,6 +55,8 @@ pub struct AdapterGradient {
     pub a: Tensor,
     /// `[out, r]`
     pub b: Tensor,
+    /// `[out]`, where the adapter has a magnitude.
+    pub magnitude: Option<Tensor>,
 }
 
 impl Adapter {
@@ -44,12 +66,130 @@ impl Adapter {
     /// When A is not `[r, in]` or B is not `[out, r]` with the same r.
     pub fn new(a: Tensor, b: Tensor, scale: f64) -> Result<Self> {
         match (a.dims2(), b.dims2()) {
-            (Ok((rank, _)), Ok((_, columns))) if rank == columns && rank > 0 => Ok(Self { a, b, scale }),
+            (Ok((rank, _)), Ok((_, columns))) if rank == columns && rank > 0 => {
+                Ok(Self { a, b, scale, beside: Beside::Linear, magnitude: None, start: None })
+            }
             _ => Err(Error::format(format!(
                 "A has shape {:?} and B has shape {:?}, expected [r, in] and [out, r]",
                 a.dims(),
                 b.dims()
             ))),
+        }
+    }
+
+    /// A pair beside an embedding: A `[r, V]`, whose column of a token is looked up, and B `[D, r]`
+    /// (Microsoft's loralib, `Embedding`).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn embedding(a: Tensor, b: Tensor, scale: f64) -> Result<Self> {
+        Ok(Self { beside: Beside::Embedding, ..Self::new(a, b, scale)? })
+    }
+
+    /// Pairs beside one matrix of `enabled.len()` equal parts along `out`, such as q, k and v in one:
+    /// each enabled part has its own A and B, the others stay as they are (loralib's `MergedLinear`).
+    ///
+    /// # Shapes
+    /// With n enabled parts of width w = out / parts: A `[n·r, in]`, r rows for each; B `[n·w, r]`.
+    ///
+    /// # Errors
+    /// When no part is enabled, or the shapes do not fit.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::candle_core::{Device, Tensor};
+    /// use lorascope::lora::Adapter;
+    ///
+    /// // Three parts of width 1, the first and the last enabled, r = 1, in = 1.
+    /// let a = Tensor::new(&[[2f32], [3.]], &Device::Cpu)?;
+    /// let b = Tensor::new(&[[5f32], [7.]], &Device::Cpu)?;
+    /// let adapter = Adapter::merged(a, b, &[true, false, true], 1.0)?;
+    /// assert_eq!(adapter.delta()?.to_vec2::<f32>()?, [[10.], [0.], [21.]]);
+    /// assert_eq!((adapter.rank(), adapter.parameters()), (1, 4));
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn merged(a: Tensor, b: Tensor, enabled: &[bool], scale: f64) -> Result<Self> {
+        let parts = enabled.iter().filter(|on| **on).count();
+        let wrong = |what: String| Error::format(what).help("A is [n·r, in] and B [n·out / parts, r]");
+        if parts == 0 {
+            return Err(Error::input("no part is enabled").help("enable one: [true, false, true]"));
+        }
+        let ((rows, _), (height, rank)) = (a.dims2()?, b.dims2()?);
+        if rank == 0 || rows != parts * rank || !height.is_multiple_of(parts) {
+            return Err(wrong(format!(
+                "A has shape {:?} and B has shape {:?} for {parts} enabled parts",
+                a.dims(),
+                b.dims()
+            )));
+        }
+        // B in full, with each part's block in its own columns and zeros elsewhere.
+        let width = height / parts;
+        let mut blocks = Vec::new();
+        let mut done = 0;
+        for on in enabled {
+            if !on {
+                blocks.push(Tensor::zeros((width, rows), b.dtype(), b.device())?);
+                continue;
+            }
+            let block = b.narrow(0, done * width, width)?;
+            let left = Tensor::zeros((width, done * rank), b.dtype(), b.device())?;
+            let right = Tensor::zeros((width, rows - (done + 1) * rank), b.dtype(), b.device())?;
+            blocks.push(Tensor::cat(&[&left, &block, &right], 1)?);
+            done += 1;
+        }
+        let full = Tensor::cat(&blocks, 0)?.contiguous()?;
+        Ok(Self { beside: Beside::Parts(enabled.to_vec()), ..Self::new(a, full, scale)? })
+    }
+
+    /// The same pair with a magnitude for each row of W + scale·B A: DoRA (Liu et al. 2024,
+    /// *DoRA: Weight-Decomposed Low-Rank Adaptation*, eq. 5).
+    ///
+    /// # Errors
+    /// When it is not `[out]`, or the adapter stands beside no linear layer.
+    pub fn with_magnitude(self, magnitude: Tensor) -> Result<Self> {
+        if self.beside != Beside::Linear {
+            return Err(Error::input("DoRA needs a linear layer")
+                .help("leave embeddings and merged layers out, or take LoRA"));
+        }
+        if magnitude.dims() != [self.b.dims()[0]] {
+            return Err(Error::format(format!(
+                "the magnitude has shape {:?}, expected [{}]",
+                magnitude.dims(),
+                self.b.dims()[0]
+            )));
+        }
+        Ok(Self { magnitude: Some(magnitude), ..self })
+    }
+
+    /// The same pair with another one, of the same scale, taken off: y = W x + scale·(B A − B₀A₀) x.
+    /// PiSSA begins so: with A = A₀ and B = B₀ the layer is what it was, whatever W is stored in.
+    ///
+    /// # Errors
+    /// When the shapes of A₀ and B₀ are not those of A and B.
+    pub fn starting_from(self, a: Tensor, b: Tensor) -> Result<Self> {
+        if a.dims() != self.a.dims() || b.dims() != self.b.dims() {
+            return Err(Error::format(format!(
+                "the start is {:?} and {:?}, the pair {:?} and {:?}",
+                a.dims(),
+                b.dims(),
+                self.a.dims(),
+                self.b.dims()
+            )));
+        }
+        Ok(Self { start: Some((a, b)), ..self })
+    }
+
+    /// The same adapter with other values in A, B and the magnitude.
+    ///
+    /// # Errors
+    /// When a shape changes.
+    pub(super) fn with_values(&self, a: Tensor, b: Tensor, magnitude: Option<Tensor>) -> Result<Self> {
+        let same = a.dims() == self.a.dims()
+            && b.dims() == self.b.dims()
+            && magnitude.as_ref().map(Tensor::dims) == self.magnitude.as_ref().map(Tensor::dims);
+        match same {
+            true => Ok(Self { a, b, magnitude, ..self.clone() }),
+            false => Err(Error::compute("a tensor changed its shape")),
         }
     }
 
@@ -63,19 +203,73 @@ impl Adapter {
         &self.b
     }
 
+    /// The magnitude of DoRA, `[out]`.
+    pub fn magnitude(&self) -> Option<&Tensor> {
+        self.magnitude.as_ref()
+    }
+
+    /// A₀ and B₀ of [`starting_from`](Self::starting_from).
+    pub fn start(&self) -> Option<(&Tensor, &Tensor)> {
+        self.start.as_ref().map(|(a, b)| (a, b))
+    }
+
+    /// The kind of layer that it stands beside.
+    pub fn beside(&self) -> &Beside {
+        &self.beside
+    }
+
     /// The factor in front of B·A.
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// r.
+    /// r; of a merged layer that of each part.
     pub fn rank(&self) -> usize {
-        self.a.dims()[0]
+        match &self.beside {
+            Beside::Parts(enabled) => self.a.dims()[0] / enabled.iter().filter(|on| **on).count().max(1),
+            _ => self.a.dims()[0],
+        }
     }
 
-    /// `[out, in]` of the layer beside it.
+    /// The shape of the weight beside it: `[out, in]`, of an embedding `[V, D]`.
     pub fn shape(&self) -> [usize; 2] {
-        [self.b.dims()[0], self.a.dims()[1]]
+        let (out, inner) = (self.b.dims()[0], self.a.dims()[1]);
+        if self.beside == Beside::Embedding { [inner, out] } else { [out, inner] }
+    }
+
+    /// How many numbers are trained: the zeros of a merged layer's B are none.
+    pub fn parameters(&self) -> usize {
+        let b = match &self.beside {
+            Beside::Parts(enabled) => {
+                let on = enabled.iter().filter(|on| **on).count();
+                self.b.dims()[0] / enabled.len().max(1) * on * self.rank()
+            }
+            _ => self.b.elem_count(),
+        };
+        self.a.elem_count() + b + self.magnitude.as_ref().map_or(0, Tensor::elem_count)
+    }
+
+    /// scale·(B A − B₀A₀) in the shape of the weight. Without the magnitude of DoRA, which needs W.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn delta(&self) -> Result<Tensor> {
+        let mut delta = (matmul(&self.b, &self.a, Form::Plain)? * self.scale)?;
+        if let Some((a, b)) = &self.start {
+            delta = matmul_add(delta, b, a, Form::Plain, -self.scale)?;
+        }
+        Ok(if self.beside == Beside::Embedding { delta.t()?.contiguous()? } else { delta })
+    }
+
+    /// A, B and scale of a plain pair with the same ΔW = scale·B·A: where a start is taken off
+    /// ([`starting_from`](Self::starting_from)), A₀ and −B₀ stand beside A and B, at twice the rank.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn factors(&self) -> Result<(Tensor, Tensor, f64)> {
+        let Some((a, b)) = &self.start else { return Ok((self.a.clone(), self.b.clone(), self.scale)) };
+        let a = Tensor::cat(&[&self.a, a], 0)?;
+        Ok((a, Tensor::cat(&[&self.b, &b.neg()?], 1)?.contiguous()?, self.scale))
     }
 
     /// y + scale·(x Aᵀ) Bᵀ.
@@ -83,8 +277,22 @@ impl Adapter {
     /// # Errors
     /// When x is not `[T, in]` or y not `[T, out]`.
     pub fn forward(&self, y: Tensor, x: &Tensor) -> Result<Tensor> {
+        self.forward_dropped(y, x, None)
+    }
+
+    /// y + scale·(x̃ Aᵀ) Bᵀ, where x̃ is x after dropout.
+    pub(crate) fn forward_dropped(&self, y: Tensor, x: &Tensor, dropout: Option<Dropout>) -> Result<Tensor> {
+        let dropped = dropout.map(|d| d.apply(x)).transpose()?;
+        let x = dropped.as_ref().unwrap_or(x);
         let u = matmul(x, &self.a, Form::RightTransposed)?; // [T, r]
-        matmul_add(y, &u, &self.b, Form::RightTransposed, self.scale)
+        let y = matmul_add(y, &u, &self.b, Form::RightTransposed, self.scale)?;
+        match &self.start {
+            None => Ok(y),
+            Some((a, b)) => {
+                let u = matmul(x, a, Form::RightTransposed)?;
+                matmul_add(y, &u, b, Form::RightTransposed, -self.scale)
+            }
+        }
     }
 
     /// Gradients for y = … + scale·(x Aᵀ) Bᵀ, given dy = ∂loss/∂y. With v = scale·dy B:
@@ -98,11 +306,99 @@ impl Adapter {
         dy: &Tensor,
         dx: Option<Tensor>,
     ) -> Result<(AdapterGradient, Option<Tensor>)> {
+        self.backward_dropped(x, dy, dx, None)
+    }
+
+    /// The same where [`forward_dropped`](Self::forward_dropped) dropped some of x.
+    pub(crate) fn backward_dropped(
+        &self,
+        x: &Tensor,
+        dy: &Tensor,
+        dx: Option<Tensor>,
+        dropout: Option<Dropout>,
+    ) -> Result<(AdapterGradient, Option<Tensor>)> {
+        let dropped = dropout.map(|d| d.apply(x)).transpose()?;
+        let x = dropped.as_ref().unwrap_or(x);
         let u = (matmul(x, &self.a, Form::RightTransposed)? * self.scale)?; // [T, r]
         let v = (matmul(dy, &self.b, Form::Plain)? * self.scale)?; // [T, r]
         let a = matmul(&v, x, Form::LeftTransposed)?;
-        let b = matmul(dy, &u, Form::LeftTransposed)?;
-        let dx = dx.map(|dx| matmul_add(dx, &v, &self.a, Form::Plain, 1.0)).transpose()?;
-        Ok((AdapterGradient { a, b }, dx))
+        let b = self.masked(matmul(dy, &u, Form::LeftTransposed)?)?;
+        let Some(dx) = dx else { return Ok((AdapterGradient { a, b, magnitude: None }, None)) };
+        let dx = match dropout {
+            None => matmul_add(dx, &v, &self.a, Form::Plain, 1.0)?,
+            Some(d) => (dx + d.apply(&matmul(&v, &self.a, Form::Plain)?)?)?,
+        };
+        let dx = match &self.start {
+            None => dx,
+            Some((a, b)) => {
+                let v = (matmul(dy, b, Form::Plain)? * -self.scale)?;
+                match dropout {
+                    None => matmul_add(dx, &v, a, Form::Plain, 1.0)?,
+                    Some(d) => (dx + d.apply(&matmul(&v, a, Form::Plain)?)?)?,
+                }
+            }
+        };
+        Ok((AdapterGradient { a, b, magnitude: None }, Some(dx)))
     }
+
+    /// y + scale·A[:, ids]ᵀ Bᵀ, beside an embedding.
+    ///
+    /// # Errors
+    /// When a token is outside the vocabulary, or y is not `[T, D]`.
+    pub fn look_up(&self, y: Tensor, ids: &Tensor) -> Result<Tensor> {
+        let y = matmul_add(y, &columns(&self.a, ids)?, &self.b, Form::RightTransposed, self.scale)?;
+        match &self.start {
+            None => Ok(y),
+            Some((a, b)) => matmul_add(y, &columns(a, ids)?, b, Form::RightTransposed, -self.scale),
+        }
+    }
+
+    /// Gradients beside an embedding: ∂B = scale·dyᵀ A[:, ids]ᵀ, and column t of scale·(dy B)ᵀ is
+    /// added to the column ids[t] of ∂A.
+    ///
+    /// # Errors
+    /// When dy is not `[T, D]`.
+    pub fn look_up_backward(&self, ids: &Tensor, dy: &Tensor) -> Result<AdapterGradient> {
+        let u = (columns(&self.a, ids)? * self.scale)?;
+        let v = (matmul(dy, &self.b, Form::Plain)? * self.scale)?; // [T, r]
+        let (rank, vocabulary) = self.a.dims2()?;
+        let zeros = Tensor::zeros((vocabulary, rank), self.a.dtype(), self.a.device())?;
+        let a = zeros.index_add(ids, &v, 0)?.t()?.contiguous()?;
+        let b = matmul(dy, &u, Form::LeftTransposed)?;
+        Ok(AdapterGradient { a, b, magnitude: None })
+    }
+
+    /// ‖Wᵢ + scale·(B A)ᵢ‖ of each row i, from ‖Wᵢ‖² and A Wᵀ: the dense sum is never built.
+    ///
+    /// # Shapes
+    /// `squares` `[out]`, `crossed` `[r, out]`, the result `[out]`.
+    pub(crate) fn row_norms(&self, squares: &Tensor, crossed: &Tensor) -> Result<Tensor> {
+        let f64s = |t: &Tensor| t.to_dtype(DType::F64);
+        let (a, b) = (f64s(&self.a)?, (f64s(&self.b)? * self.scale)?);
+        let across = (&b * f64s(crossed)?.t()?)?.sum(1)?; // Σ over r of B ⊙ (A Wᵀ)ᵀ
+        let own = (b.matmul(&a.matmul(&a.t()?)?)? * &b)?.sum(1)?; // rows of B (A Aᵀ) ⊙ B
+        let sum = ((f64s(squares)? + (across * 2.0)?)? + own)?;
+        Ok(sum.relu()?.sqrt()?.to_dtype(DType::F32)?)
+    }
+
+    /// Leaves the zeros of a merged layer's B as they are.
+    fn masked(&self, b: Tensor) -> Result<Tensor> {
+        let Beside::Parts(enabled) = &self.beside else { return Ok(b) };
+        let (out, columns) = b.dims2()?;
+        let (width, rank) = (out / enabled.len().max(1), self.rank());
+        let mut done = 0;
+        let mut mask = vec![0f32; out * columns];
+        for (part, _) in enabled.iter().enumerate().filter(|(_, on)| **on) {
+            for row in part * width..(part + 1) * width {
+                mask[row * columns + done * rank..][..rank].fill(1.0);
+            }
+            done += 1;
+        }
+        Ok((b * Tensor::from_vec(mask, (out, columns), self.b.device())?)?)
+    }
+}
+
+/// The columns of A `[r, V]` with these numbers, as rows `[T, r]`.
+fn columns(a: &Tensor, ids: &Tensor) -> Result<Tensor> {
+    Ok(a.index_select(ids, 1)?.t()?.contiguous()?)
 }

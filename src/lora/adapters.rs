@@ -1,77 +1,143 @@
 //! The adapters of a model, by the path of the layer that they stand beside.
 
-use super::{Adapter, AdapterGradient, LoraConfig};
+use super::dropout::{Dropout, Pass};
+use super::{Adapter, Beside, LoraConfig, init};
 use crate::error::{Error, Result};
-use crate::ops;
-use crate::ops::random::{Random, Stream};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// A linear layer that can be adapted.
+pub(super) const A: &str = "lora_A";
+pub(super) const B: &str = "lora_B";
+pub(super) const EMBEDDING_A: &str = "lora_embedding_A";
+pub(super) const EMBEDDING_B: &str = "lora_embedding_B";
+pub(super) const MAGNITUDE: &str = "lora_magnitude_vector";
+
+/// A layer that can be adapted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// Its path in the weights: `model.layers.3.self_attn.q_proj`.
     pub path: String,
-    /// `[out, in]`.
+    /// `[out, in]`; of an embedding `[V, D]`.
     pub shape: [usize; 2],
+    /// What it is.
+    pub kind: Kind,
 }
 
-/// One adapter for each adapted layer, in the order of their paths.
+/// The kinds of layers that can be adapted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A linear layer of a block.
+    Linear,
+    /// The embedding.
+    Embedding,
+    /// The head: a linear layer that `all-linear` leaves out.
+    Head,
+}
+
+impl Target {
+    /// A linear layer of a block, `[out, in]`.
+    pub fn linear(path: impl Into<String>, shape: [usize; 2]) -> Self {
+        Self { path: path.into(), shape, kind: Kind::Linear }
+    }
+}
+
+/// The frozen weights that adapters are begun from, where they depend on them: PiSSA, DoRA, and
+/// modules that are trained whole.
+pub trait Base {
+    /// The matrix of a layer in f32, `[out, in]`, or of an embedding `[V, D]`.
+    ///
+    /// # Errors
+    /// When there is no such layer.
+    fn matrix(&self, path: &str) -> Result<Tensor>;
+
+    /// All other weights (norms, biases) whose names fit, in f32, with their names.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn vectors(&self, fits: &dyn Fn(&str) -> bool) -> Result<Vec<(String, Tensor)>>;
+}
+
+/// What is trained: one adapter for each adapted layer, in the order of their paths, and weights that
+/// are trained whole.
 ///
 /// Cheap to clone: tensors are shared and never changed in place. The default is none at all.
 #[derive(Debug, Clone, Default)]
 pub struct Adapters {
     config: LoraConfig,
     pairs: BTreeMap<String, Adapter>,
+    /// By their names in the model's files: `lm_head.weight`.
+    whole: BTreeMap<String, Tensor>,
+    pass: Option<Pass>,
+    /// Fields of the config that was read from PEFT which have no meaning here.
+    foreign: Arc<Map<String, Value>>,
 }
 
-/// The gradient of each adapter, by the same paths.
-#[derive(Debug, Clone, Default)]
-pub struct Gradients(BTreeMap<String, AdapterGradient>);
-
 impl Adapters {
-    /// Fresh adapters: A uniform in ±1/√in (Kaiming with a = √5, as PEFT does it), B zero, so
-    /// that training starts from the model as it is.
+    /// Fresh adapters, as [`LoraConfig::init`] says: training starts from the model as it is.
     ///
     /// # Errors
-    /// When the config cannot be used, names an unknown module, or has a rank that a layer cannot
-    /// hold.
+    /// When the config cannot be used, names an unknown module, has a rank that a layer cannot hold,
+    /// or needs the model's weights ([`beside`](Self::beside)).
     pub fn new(config: &LoraConfig, targets: &[Target], seed: u64, device: &Device) -> Result<Self> {
-        let scale = config.scaling()?;
-        let paths: Vec<&str> = targets.iter().map(|t| t.path.as_str()).collect();
-        let chosen = config.select(&paths)?;
+        Self::begin(config, targets, None, seed, device)
+    }
+
+    /// Fresh adapters beside a model, whose weights some of them begin from.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn beside(
+        base: &dyn Base,
+        config: &LoraConfig,
+        targets: &[Target],
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        Self::begin(config, targets, Some(base), seed, device)
+    }
+
+    fn begin(
+        config: &LoraConfig,
+        targets: &[Target],
+        base: Option<&dyn Base>,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        config.check()?;
+        let chosen = config.select(targets)?;
         let mut pairs = BTreeMap::new();
-        for (index, target) in targets.iter().enumerate() {
-            if !chosen.contains(&target.path.as_str()) {
-                continue;
-            }
-            let [out, inner] = target.shape;
-            if config.rank > out.min(inner) {
-                return Err(Error::input(format!(
-                    "rank {} is more than B·A of {out}×{inner} can have",
-                    config.rank
-                ))
-                .layer(&target.path)
-                .help(format!("take a rank of at most {}", out.min(inner))));
-            }
-            let bound = 1.0 / (inner as f64).sqrt();
-            let mut random = Random::at(seed, Stream::Init, 0, index as u64);
-            let a: Vec<f32> =
-                (0..config.rank * inner).map(|_| ((2.0 * random.unit() - 1.0) * bound) as f32).collect();
-            let a = Tensor::from_vec(a, (config.rank, inner), device)?;
-            let b = Tensor::zeros((out, config.rank), DType::F32, device)?;
-            pairs.insert(target.path.clone(), Adapter::new(a, b, scale)?);
+        for (index, target) in targets.iter().enumerate().filter(|(_, t)| chosen.contains(t)) {
+            let pair = init::adapter(config, target, base, seed, index as u64, device)
+                .map_err(|e| e.layer(&target.path))?;
+            pairs.insert(target.path.clone(), pair);
         }
-        Ok(Self { config: config.clone(), pairs })
+        let whole = init::whole(config, targets, &pairs, base)?;
+        Ok(Self { config: config.clone(), pairs, whole, ..Self::default() })
     }
 
     /// Adapters from given pairs, by the paths of their layers. They must be those that the config
     /// selects: what [`save`](Self::save) tells PEFT is taken from there.
     pub fn from_pairs(config: LoraConfig, pairs: BTreeMap<String, Adapter>) -> Self {
-        Self { config, pairs }
+        Self { config, pairs, ..Self::default() }
     }
 
-    /// Whether each adapter has its layer among these, the [targets](crate::model::Llama::targets)
+    /// The same with weights that are trained whole, by their names in the model's files.
+    #[must_use]
+    pub fn with_whole(self, whole: BTreeMap<String, Tensor>) -> Self {
+        Self { whole, ..self }
+    }
+
+    pub(super) fn with_foreign(self, fields: Map<String, Value>) -> Self {
+        Self { foreign: Arc::new(fields), ..self }
+    }
+
+    pub(super) fn foreign(&self) -> &Map<String, Value> {
+        &self.foreign
+    }
+
+    /// Whether each adapter has its layer among these, the [targets](crate::model::Decoder::targets)
     /// of a model. One that has none would do nothing, without a word, so whoever brings a model
     /// and adapters together asks once.
     ///
@@ -83,7 +149,7 @@ impl Adapters {
     /// use lorascope::candle_core::Device;
     /// use lorascope::lora::{Adapters, LoraConfig, Target};
     ///
-    /// let layer = |out| [Target { path: "model.layers.0.mlp.up_proj".to_string(), shape: [out, 16] }];
+    /// let layer = |out| [Target::linear("model.layers.0.mlp.up_proj", [out, 16])];
     /// let adapters = Adapters::new(&LoraConfig::default(), &layer(32), 0, &Device::Cpu)?;
     /// adapters.check(&layer(32))?;
     /// assert_eq!(
@@ -94,17 +160,32 @@ impl Adapters {
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn check(&self, targets: &[Target]) -> Result<()> {
-        let shapes: BTreeMap<&str, [usize; 2]> = targets.iter().map(|t| (t.path.as_str(), t.shape)).collect();
+        let known: BTreeMap<&str, &Target> = targets.iter().map(|t| (t.path.as_str(), t)).collect();
         for (path, pair) in self.iter() {
             let [out, inner] = pair.shape();
-            let error = match shapes.get(path) {
-                Some(shape) if *shape == pair.shape() => continue,
-                Some([rows, columns]) => {
+            let error = match known.get(path) {
+                Some(target) if target.shape == pair.shape() => {
+                    if (target.kind == Kind::Embedding) == (*pair.beside() == Beside::Embedding) {
+                        continue;
+                    }
+                    format!("an adapter of a {:?} layer beside another kind", pair.beside())
+                }
+                Some(Target { shape: [rows, columns], .. }) => {
                     format!("an adapter of {out}×{inner} beside a weight of {rows}×{columns}")
                 }
                 None => "an adapter beside no linear layer of this model".to_string(),
             };
             return Err(Error::input(error).layer(path).help("these adapters belong to another model"));
+        }
+        for (name, tensor) in &self.whole {
+            let target = name.strip_suffix(".weight").and_then(|path| known.get(path));
+            if let Some(Target { shape, .. }) = target
+                && tensor.dims() != shape
+            {
+                return Err(Error::input(format!("shape {:?} beside a weight of {shape:?}", tensor.dims()))
+                    .layer(name)
+                    .help("these adapters belong to another model"));
+            }
         }
         Ok(())
     }
@@ -119,7 +200,17 @@ impl Adapters {
         self.pairs.get(path)
     }
 
-    /// All of them, in the order of their paths.
+    /// The weight of this name that is trained whole.
+    pub fn whole(&self, name: &str) -> Option<&Tensor> {
+        if self.whole.is_empty() { None } else { self.whole.get(name) }
+    }
+
+    /// The weights that are trained whole.
+    pub fn wholes(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.whole.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// All adapters, in the order of their paths.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Adapter)> {
         self.pairs.iter().map(|(path, adapter)| (path.as_str(), adapter))
     }
@@ -129,21 +220,34 @@ impl Adapters {
         self.pairs.len()
     }
 
-    /// Whether no layer is adapted.
+    /// Whether nothing is trained.
     pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.pairs.is_empty() && self.whole.is_empty()
     }
 
     /// How many numbers are trained.
     pub fn parameters(&self) -> usize {
-        self.pairs.values().map(|pair| pair.a().elem_count() + pair.b().elem_count()).sum()
+        let pairs: usize = self.pairs.values().map(Adapter::parameters).sum();
+        pairs + self.whole.values().map(Tensor::elem_count).sum::<usize>()
+    }
+
+    /// The same for one pass of training, in which dropout is drawn. Without it nothing is dropped.
+    #[must_use]
+    pub fn training(&self, pass: Pass) -> Self {
+        Self { pass: Some(pass), ..self.clone() }
+    }
+
+    /// What the layer at this path drops in this pass.
+    pub(crate) fn dropout(&self, path: &str) -> Option<Dropout> {
+        let pass = self.pass.filter(|_| self.config.dropout > 0.0)?;
+        let layer = self.pairs.keys().position(|known| known == path)?;
+        Some(Dropout::new(self.config.dropout, pass, layer as u64))
     }
 
     /// The trained tensors with PEFT's names for them (`….lora_A`, `….lora_B`), in a fixed order.
     pub fn tensors(&self) -> impl Iterator<Item = (String, &Tensor)> {
-        self.iter().flat_map(|(path, pair)| {
-            [(format!("{path}.lora_A"), pair.a()), (format!("{path}.lora_B"), pair.b())]
-        })
+        let pairs = self.iter().flat_map(|(path, pair)| named(path, pair));
+        pairs.chain(self.whole.iter().map(|(name, tensor)| (name.clone(), tensor)))
     }
 
     /// The same adapters with other values, made from each tensor and its name.
@@ -153,71 +257,32 @@ impl Adapters {
     pub fn map(&self, mut value: impl FnMut(&str, &Tensor) -> Result<Tensor>) -> Result<Self> {
         let mut pairs = BTreeMap::new();
         for (path, pair) in &self.pairs {
-            let a = value(&format!("{path}.lora_A"), pair.a())?;
-            let b = value(&format!("{path}.lora_B"), pair.b())?;
-            let new = Adapter::new(a, b, pair.scale()).map_err(|e| e.layer(path))?;
-            if new.shape() != pair.shape() || new.rank() != pair.rank() {
-                return Err(Error::compute("a tensor changed its shape").layer(path));
-            }
+            let mut tensors = named(path, pair).into_iter().map(|(name, tensor)| value(&name, tensor));
+            let mut next = || tensors.next().unwrap_or_else(|| Err(Error::compute("a tensor is missing")));
+            let (a, b) = (next()?, next()?);
+            let magnitude = pair.magnitude().map(|_| next()).transpose()?;
+            let new = pair.with_values(a, b, magnitude).map_err(|e| e.layer(path))?;
             pairs.insert(path.clone(), new);
         }
-        Ok(Self { config: self.config.clone(), pairs })
+        let mut whole = BTreeMap::new();
+        for (name, tensor) in &self.whole {
+            let new = value(name, tensor)?;
+            if new.dims() != tensor.dims() {
+                return Err(Error::compute("a tensor changed its shape").layer(name));
+            }
+            whole.insert(name.clone(), new);
+        }
+        Ok(Self { pairs, whole, config: self.config.clone(), pass: self.pass, foreign: self.foreign.clone() })
     }
 }
 
-impl Gradients {
-    /// No gradient yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds what one backward pass found for the adapter at `path`, in place: copy a tensor that is
-    /// to outlive the next call.
-    ///
-    /// # Errors
-    /// When the shapes differ from what was added before.
-    pub fn add(&mut self, path: &str, gradient: AdapterGradient) -> Result<()> {
-        let sum = match self.0.remove(path) {
-            None => gradient,
-            Some(sum) => {
-                AdapterGradient { a: ops::add(sum.a, &gradient.a)?, b: ops::add(sum.b, &gradient.b)? }
-            }
-        };
-        self.0.insert(path.to_string(), sum);
-        Ok(())
-    }
-
-    /// The gradient of the adapter at this path.
-    pub fn get(&self, path: &str) -> Option<&AdapterGradient> {
-        self.0.get(path)
-    }
-
-    /// The gradient tensors under the names of [`Adapters::tensors`], in the same order.
-    pub fn tensors(&self) -> impl Iterator<Item = (String, &Tensor)> {
-        self.0
-            .iter()
-            .flat_map(|(path, g)| [(format!("{path}.lora_A"), &g.a), (format!("{path}.lora_B"), &g.b)])
-    }
-
-    /// How many adapters have a gradient.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// √(Σ g²) over all gradients, summed in f64.
-    ///
-    /// # Errors
-    /// When a tensor cannot be read.
-    pub fn norm(&self) -> Result<f64> {
-        let mut sum = 0f64;
-        for (_, tensor) in self.tensors() {
-            sum += tensor.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
-        }
-        Ok(sum.sqrt())
-    }
+/// The trained tensors of one pair with their names.
+fn named<'a>(path: &str, pair: &'a Adapter) -> Vec<(String, &'a Tensor)> {
+    let (a, b) = match pair.beside() {
+        Beside::Embedding => (EMBEDDING_A, EMBEDDING_B),
+        _ => (A, B),
+    };
+    let mut all = vec![(format!("{path}.{a}"), pair.a()), (format!("{path}.{b}"), pair.b())];
+    all.extend(pair.magnitude().map(|magnitude| (format!("{path}.{MAGNITUDE}"), magnitude)));
+    all
 }

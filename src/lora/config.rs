@@ -2,16 +2,48 @@
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-/// Which linear layers get an adapter.
+/// Which layers get an adapter.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetModules {
-    /// Every linear layer of the blocks; the head is left as it is.
+    /// Every linear layer of the blocks; the head and the embedding are left as they are.
     #[default]
     AllLinear,
-    /// Those whose path ends in one of these names: `q_proj`, `mlp.down_proj`.
+    /// Those whose path ends in one of these names: `q_proj`, `mlp.down_proj`, `embed_tokens`.
     Named(Vec<String>),
+    /// Those whose whole path is matched by this regular expression: `.*\.[0-3]\..*_proj`.
+    Matching(String),
+}
+
+/// How A and B begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// A uniform in ±1/√in (Kaiming with a = √5, as PEFT does it), B zero.
+    #[default]
+    Kaiming,
+    /// A normal with a standard deviation of 1/r, B zero (Hu et al. 2021, §4.1; PEFT's `gaussian`).
+    Gaussian,
+    /// A and B random with B·A = 0: their inner directions are orthogonal (PEFT's `orthogonal`).
+    Orthogonal,
+    /// A and B from the r largest singular values of W, which are taken off W (Meng et al. 2024,
+    /// *PiSSA*): the rest of W is trained around, not with.
+    Pissa,
+}
+
+/// Which biases are trained beside the adapters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Biases {
+    /// None of them.
+    #[default]
+    None,
+    /// All that the model has, those of norms too.
+    All,
+    /// Those of the adapted layers.
+    LoraOnly,
 }
 
 /// The hyperparameters of LoRA.
@@ -36,31 +68,113 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// Which layers are adapted.
     pub target_modules: TargetModules,
-    /// Whether the scale is α / √r (rsLoRA) rather than α / r.
+    /// Those of them that are not: names as in [`TargetModules::Named`].
+    pub exclude_modules: Vec<String>,
+    /// The blocks whose layers are adapted, from 0; `None` takes all.
+    pub layers_to_transform: Option<Vec<usize>>,
+    /// Other ranks for some layers: a name at the end of their paths, or a regular expression for it.
+    pub rank_pattern: BTreeMap<String, usize>,
+    /// Other alphas for some layers. Whoever changes a rank keeps the scale by changing alpha too.
+    pub alpha_pattern: BTreeMap<String, f64>,
+    /// Whether the scale is α / √r (rsLoRA, Kalajdzievski 2023) rather than α / r.
     pub rank_stabilised: bool,
+    /// Whether each row of W + B·A also gets a trained magnitude (DoRA, Liu et al. 2024).
+    pub dora: bool,
+    /// The share of A's inputs that is left out in training.
+    pub dropout: f64,
+    /// How A and B begin.
+    pub init: Init,
+    /// Which biases are trained.
+    pub bias: Biases,
+    /// Modules that are trained whole and saved beside the adapters, by the ends of their paths:
+    /// `lm_head`, `embed_tokens`, `norm` (all norms).
+    pub modules_to_save: Vec<String>,
+    /// For layers that are several in one (GPT-2's `c_attn`, Baichuan's `W_pack`), which of the equal
+    /// parts are adapted, each with its own A and B: `c_attn → [true, false, true]`. Others get one
+    /// pair for the whole.
+    pub enable_lora: BTreeMap<String, Vec<bool>>,
+    /// Whether the model's files hold the adapted weights as `[in, out]`, as GPT-2's do. Nothing here
+    /// depends on it: it is what PEFT is told.
+    pub fan_in_fan_out: bool,
 }
 
 impl Default for LoraConfig {
     fn default() -> Self {
-        Self { rank: 16, alpha: 32.0, target_modules: TargetModules::AllLinear, rank_stabilised: false }
+        Self {
+            rank: 16,
+            alpha: 32.0,
+            target_modules: TargetModules::AllLinear,
+            exclude_modules: Vec::new(),
+            layers_to_transform: None,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            rank_stabilised: false,
+            dora: false,
+            dropout: 0.0,
+            init: Init::Kaiming,
+            bias: Biases::None,
+            modules_to_save: Vec::new(),
+            enable_lora: BTreeMap::new(),
+            fan_in_fan_out: false,
+        }
     }
 }
 
 impl LoraConfig {
-    /// The factor in front of B·A.
+    /// The factor in front of B·A, where no pattern says otherwise.
     ///
     /// # Errors
     /// When the rank is 0 or alpha is not a finite positive number.
     pub fn scaling(&self) -> Result<f64> {
-        if self.rank == 0 {
+        self.scale(self.rank, self.alpha)
+    }
+
+    /// α / r, or α / √r.
+    pub(super) fn scale(&self, rank: usize, alpha: f64) -> Result<f64> {
+        if rank == 0 {
             return Err(Error::input("rank is 0").help("give LoRA a rank of at least 1"));
         }
-        if !(self.alpha.is_finite() && self.alpha > 0.0) {
-            return Err(Error::input(format!("alpha is {}", self.alpha))
+        if !(alpha.is_finite() && alpha > 0.0) {
+            return Err(Error::input(format!("alpha is {alpha}"))
                 .help("give a positive number; twice the rank is usual"));
         }
-        let rank = self.rank as f64;
-        Ok(self.alpha / if self.rank_stabilised { rank.sqrt() } else { rank })
+        let rank = rank as f64;
+        Ok(alpha / if self.rank_stabilised { rank.sqrt() } else { rank })
+    }
+
+    /// Says what cannot be used, whatever the model.
+    ///
+    /// # Errors
+    /// When a value makes no sense or two of them do not go together; the error names them.
+    pub fn check(&self) -> Result<()> {
+        self.scaling()?;
+        for (name, rank) in &self.rank_pattern {
+            self.scale(*rank, self.alpha).map_err(|e| e.layer(name))?;
+        }
+        for (name, alpha) in &self.alpha_pattern {
+            self.scale(self.rank, *alpha).map_err(|e| e.layer(name))?;
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::input(format!("dropout is {}", self.dropout))
+                .help("give a share from 0 up to, but not including, 1"));
+        }
+        if self.dora && self.init == Init::Pissa {
+            return Err(Error::input("DoRA and PiSSA together are not defined").help("take one of them"));
+        }
+        if self.dora && !self.enable_lora.is_empty() {
+            return Err(Error::input("DoRA on parts of a layer is not defined")
+                .help("leave enable_lora empty, or take LoRA"));
+        }
+        for (name, parts) in &self.enable_lora {
+            if !parts.contains(&true) {
+                return Err(Error::input(format!("enable_lora of {name:?} enables no part"))
+                    .help("enable one: [true, false, true]"));
+            }
+        }
+        if let Some(name) = self.modules_to_save.iter().find(|name| name.is_empty()) {
+            return Err(Error::input(format!("modules_to_save has the name {name:?}")));
+        }
+        Ok(())
     }
 
     /// Adapts the layers whose path ends in one of these names.
@@ -68,35 +182,5 @@ impl LoraConfig {
     pub fn targets<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.target_modules = TargetModules::Named(names.into_iter().map(Into::into).collect());
         self
-    }
-
-    /// Which of the given module paths are adapted, in their order.
-    ///
-    /// # Errors
-    /// When a name fits none of them; the error lists the names that would.
-    pub fn select<'a>(&self, paths: &[&'a str]) -> Result<Vec<&'a str>> {
-        let names = match &self.target_modules {
-            TargetModules::AllLinear => return Ok(paths.to_vec()),
-            TargetModules::Named(names) => names,
-        };
-        let fits = |path: &str, name: &str| {
-            path.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        };
-        let known = || {
-            let mut known: Vec<&str> = paths.iter().map(|p| p.rsplit('.').next().unwrap_or(p)).collect();
-            known.sort_unstable();
-            known.dedup();
-            known.join(", ")
-        };
-        if names.is_empty() {
-            return Err(Error::input("no target module is named").help(format!("name some of {}", known())));
-        }
-        for name in names {
-            if !paths.iter().any(|path| fits(path, name)) {
-                return Err(Error::input(format!("unknown target module {name:?}"))
-                    .help(format!("this model has {}", known())));
-            }
-        }
-        Ok(paths.iter().filter(|path| names.iter().any(|name| fits(path, name))).copied().collect())
     }
 }

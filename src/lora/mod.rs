@@ -6,9 +6,24 @@
 
 mod adapter;
 mod adapters;
+mod checked;
+mod combine;
 mod config;
+mod dropout;
+mod foreign;
+mod gradients;
+mod init;
 mod peft;
+mod pickle;
+mod select;
+mod sets;
+mod zip;
 
-pub use adapter::{Adapter, AdapterGradient};
-pub use adapters::{Adapters, Gradients, Target};
-pub use config::{LoraConfig, TargetModules};
+pub use adapter::{Adapter, AdapterGradient, Beside};
+pub use adapters::{Adapters, Base, Kind, Target};
+pub use combine::Combine;
+pub use config::{Biases, Init, LoraConfig, TargetModules};
+pub(crate) use dropout::Dropout;
+pub use dropout::Pass;
+pub use gradients::Gradients;
+pub use sets::AdapterSets;

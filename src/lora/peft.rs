@@ -1,7 +1,10 @@
 //! Adapter folders as PEFT writes and reads them: `adapter_config.json` and
 //! `adapter_model.safetensors`.
 
-use super::{Adapter, Adapters, LoraConfig, TargetModules};
+use super::adapters::{A, B, EMBEDDING_A, EMBEDDING_B, MAGNITUDE};
+use super::checked::{SAFETENSORS as WEIGHTS, read_folder};
+use super::select::ends_in;
+use super::{Adapter, Adapters, Beside, Biases, LoraConfig, TargetModules};
 use crate::error::{Error, Result};
 use crate::files::folder_beside;
 use candle_core::{DType, Device, Tensor};
@@ -12,10 +15,9 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 
-/// The part of PEFT's `LoraConfig` (0.21) that has a meaning here; the rest must be at its default.
+/// The part of PEFT's `LoraConfig` (0.21) that has a meaning here.
 #[derive(Debug, Serialize, Deserialize)]
 struct PeftConfig {
     peft_type: String,
@@ -29,12 +31,24 @@ struct PeftConfig {
     #[serde(default)]
     use_rslora: bool,
     #[serde(default)]
+    use_dora: bool,
+    #[serde(default)]
     fan_in_fan_out: bool,
     #[serde(default = "none")]
     bias: String,
     #[serde(default)]
     inference_mode: bool,
     target_modules: Option<Modules>,
+    #[serde(default)]
+    exclude_modules: Option<Modules>,
+    #[serde(default)]
+    layers_to_transform: Option<Blocks>,
+    #[serde(default)]
+    rank_pattern: Option<BTreeMap<String, usize>>,
+    #[serde(default)]
+    alpha_pattern: Option<BTreeMap<String, f64>>,
+    #[serde(default)]
+    modules_to_save: Option<Vec<String>>,
     #[serde(default = "yes")]
     init_lora_weights: Value,
     #[serde(flatten)]
@@ -50,6 +64,13 @@ enum Modules {
     Expression(String),
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Blocks {
+    One(usize),
+    Some(Vec<usize>),
+}
+
 fn none() -> String {
     "none".to_string()
 }
@@ -58,12 +79,8 @@ fn yes() -> Value {
     Value::Bool(true)
 }
 
-/// Fields that change what an adapter computes and that are not supported yet.
-const UNSUPPORTED: [&str; 15] = [
-    "use_dora",
-    "modules_to_save",
-    "rank_pattern",
-    "alpha_pattern",
+/// Fields that change what an adapter computes and that are not supported.
+const UNSUPPORTED: [&str; 11] = [
     "megatron_config",
     "trainable_token_indices",
     "layer_replication",
@@ -75,6 +92,24 @@ const UNSUPPORTED: [&str; 15] = [
     "kasa_config",
     "monteclora_config",
     "lora_bias",
+];
+
+/// Fields of PEFT 0.21 that change nothing of what an adapter computes once it is trained.
+const HARMLESS: [&str; 14] = [
+    "auto_mapping",
+    "corda_config",
+    "ensure_weight_tying",
+    "eva_config",
+    "layers_pattern",
+    "loftq_config",
+    "lora_ga_config",
+    "megatron_core",
+    "mica_config",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+    "velora_config",
 ];
 
 /// Ways to begin that leave the base as it is. The others (`pissa`, `olora`, `corda`, `loftq`,
@@ -129,29 +164,73 @@ impl Adapters {
     }
 
     fn write(&self, folder: &Path, base: &str) -> Result<()> {
-        let config = PeftConfig {
+        let ours = self.config();
+        let mut config = PeftConfig {
             peft_type: "LORA".to_string(),
             task_type: Some("CAUSAL_LM".to_string()),
             base_model_name_or_path: Some(base.to_string()),
-            r: self.config().rank,
-            lora_alpha: self.config().alpha,
-            lora_dropout: 0.0,
-            use_rslora: self.config().rank_stabilised,
-            fan_in_fan_out: false,
-            bias: none(),
+            r: ours.rank,
+            lora_alpha: ours.alpha,
+            lora_dropout: ours.dropout,
+            use_rslora: ours.rank_stabilised,
+            use_dora: self.iter().any(|(_, pair)| pair.magnitude().is_some()),
+            fan_in_fan_out: ours.fan_in_fan_out,
+            bias: bias_name(ours.bias).to_string(),
             inference_mode: true,
             target_modules: Some(Modules::Names(self.module_names())),
+            exclude_modules: None,
+            layers_to_transform: None,
+            rank_pattern: None,
+            alpha_pattern: None,
+            modules_to_save: Some(ours.modules_to_save.clone()).filter(|names| !names.is_empty()),
             init_lora_weights: yes(),
-            rest: Map::new(),
+            rest: self.foreign().clone(),
         };
+        let mut tensors = BTreeMap::new();
+        let (mut ranks, mut alphas) = (BTreeMap::new(), BTreeMap::new());
+        let mut put = |name: String, tensor: &Tensor| {
+            let tensor = tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?;
+            tensors.insert(format!("{PREFIX}{name}"), tensor);
+            Ok::<_, Error>(())
+        };
+        for (path, pair) in self.iter() {
+            let (a, b, scale) = pair.factors()?;
+            let rank = a.dims()[0] as f64;
+            let alpha = scale * if ours.rank_stabilised { rank.sqrt() } else { rank };
+            // α is written as it was given, unless it is another one: α / r · r rounds.
+            let near = |given: f64| (alpha / given - 1.0).abs() < 1e-12;
+            let (known_rank, known_alpha) = ours.rank_and_alpha(path)?;
+            if rank as usize != ours.rank {
+                ranks.insert(path.to_string(), rank as usize);
+            }
+            if !near(ours.alpha) {
+                let given = rank as usize == known_rank && near(known_alpha);
+                alphas.insert(path.to_string(), if given { known_alpha } else { alpha });
+            }
+            if *pair.beside() == Beside::Embedding {
+                put(format!("{path}.{EMBEDDING_A}"), &a)?;
+                put(format!("{path}.{EMBEDDING_B}"), &b)?;
+            } else {
+                put(format!("{path}.{A}.weight"), &a)?;
+                put(format!("{path}.{B}.weight"), &b)?;
+            }
+            if let Some(magnitude) = pair.magnitude() {
+                put(format!("{path}.{MAGNITUDE}"), magnitude)?;
+            }
+        }
+        for (name, tensor) in self.wholes() {
+            // PEFT wraps the layers that it adapts: their biases lie one deeper.
+            let name = match name.strip_suffix(".bias") {
+                Some(path) if self.get(path).is_some() => format!("{path}.base_layer.bias"),
+                _ => name.to_string(),
+            };
+            put(name, tensor)?;
+        }
+        config.rank_pattern = Some(ranks).filter(|ranks| !ranks.is_empty());
+        config.alpha_pattern = Some(alphas).filter(|alphas| !alphas.is_empty());
         let path = folder.join(CONFIG);
         let text = serde_json::to_string_pretty(&config).map_err(Error::compute)?;
         std::fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
-
-        let tensors: HashMap<String, Tensor> = self
-            .tensors()
-            .map(|(name, tensor)| Ok((format!("{PREFIX}{name}.weight"), tensor.to_dtype(DType::F32)?)))
-            .collect::<Result<_>>()?;
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
         let path = folder.join(WEIGHTS);
         let bytes =
@@ -164,12 +243,15 @@ impl Adapters {
     /// whole paths if the config has been used for something else.
     fn module_names(&self) -> Vec<String> {
         let paths: Vec<&str> = self.iter().map(|(path, _)| path).collect();
-        let mut names: Vec<String> = match (&self.config().target_modules, self.config().select(&paths)) {
-            (TargetModules::Named(names), Ok(selected)) if selected == paths => names.clone(),
-            (TargetModules::Named(_), _) => paths.iter().map(|path| path.to_string()).collect(),
-            (TargetModules::AllLinear, _) => {
+        let ends = |names: &[String]| paths.iter().all(|path| names.iter().any(|name| ends_in(path, name)));
+        let config = self.config();
+        let narrowed = !config.exclude_modules.is_empty() || config.layers_to_transform.is_some();
+        let mut names: Vec<String> = match &config.target_modules {
+            TargetModules::Named(names) if !narrowed && ends(names) => names.clone(),
+            TargetModules::AllLinear if !narrowed => {
                 paths.iter().filter_map(|path| path.rsplit('.').next()).map(str::to_string).collect()
             }
+            _ => paths.iter().map(|path| path.to_string()).collect(),
         };
         names.sort();
         names.dedup();
@@ -192,50 +274,123 @@ impl Adapters {
             rank: peft.r,
             alpha: peft.lora_alpha,
             rank_stabilised: peft.use_rslora,
-            target_modules: TargetModules::AllLinear,
+            dora: peft.use_dora,
+            dropout: peft.lora_dropout,
+            bias: bias_of(&peft.bias).map_err(|e| e.path(&path))?,
+            rank_pattern: peft.rank_pattern.unwrap_or_default(),
+            alpha_pattern: peft.alpha_pattern.unwrap_or_default(),
+            modules_to_save: peft.modules_to_save.unwrap_or_default(),
+            fan_in_fan_out: peft.fan_in_fan_out,
+            ..Default::default()
         };
-        let scale = config.scaling().map_err(|e| e.path(&path))?;
-
-        let path = folder.join(WEIGHTS);
-        let bytes = std::fs::read(&path)
-            .map_err(|e| Error::io(&path, e).help("PEFT writes it beside adapter_config.json"))?;
-        let mut tensors: BTreeMap<String, Tensor> = candle_core::safetensors::load_buffer(&bytes, device)
-            .map_err(|e| Error::format(Error::from(e)).path(&path))?
-            .into_iter()
-            .collect();
-        let mut pairs = BTreeMap::new();
-        while let Some((name, a)) = tensors.pop_first() {
-            let layer = name.strip_prefix(PREFIX).and_then(|n| n.strip_suffix(".lora_A.weight")).ok_or_else(
-                || {
-                    Error::format(format!("unexpected tensor {name:?}"))
-                        .path(&path)
-                        .help("expected pairs named base_model.model.<path>.lora_A.weight and .lora_B.weight")
-                },
-            )?;
-            let place = |e: Error| e.path(&path).layer(layer);
-            let b = tensors
-                .remove(&format!("{PREFIX}{layer}.lora_B.weight"))
-                .ok_or_else(|| place(Error::format("lora_A has no lora_B beside it")))?;
-            let float = |tensor: Tensor| tensor.to_dtype(DType::F32).map_err(|e| place(e.into()));
-            let pair = Adapter::new(float(a)?, float(b)?, scale).map_err(place)?;
-            if pair.rank() != config.rank {
-                let ranks = format!("rank {} where the config says {}", pair.rank(), config.rank);
-                return Err(place(Error::format(ranks)));
-            }
-            pairs.insert(layer.to_string(), pair);
-        }
-        if pairs.is_empty() {
-            return Err(Error::format("no adapter inside").path(&path));
-        }
+        config.check().map_err(|e| e.path(&path))?;
+        let read = read_pairs(folder, &config, device)?;
+        let whole_paths = || TargetModules::Named(read.pairs.keys().cloned().collect());
+        let narrowed = is_set(peft.exclude_modules.as_ref()) || peft.layers_to_transform.is_some();
         config.target_modules = match peft.target_modules {
-            Some(Modules::Names(names)) if !narrowed(&peft.rest) => TargetModules::Named(names),
-            Some(Modules::Expression(all)) if all == "all-linear" && !narrowed(&peft.rest) => {
-                TargetModules::AllLinear
-            }
-            _ => TargetModules::Named(pairs.keys().cloned().collect()),
+            Some(Modules::Names(names)) if !narrowed => TargetModules::Named(names),
+            Some(Modules::Expression(all)) if all == "all-linear" && !narrowed => TargetModules::AllLinear,
+            _ => whole_paths(),
         };
-        Ok(Self::from_pairs(config, pairs))
+        Ok(Self::from_pairs(config, read.pairs).with_whole(read.whole).with_foreign(peft.rest))
     }
+
+    /// Fields of an adapter's config that this library does not know: they are kept and written again,
+    /// but whatever they mean is not done.
+    pub fn unknown_fields(&self) -> Vec<&str> {
+        let known = |name: &str| HARMLESS.contains(&name) || UNSUPPORTED.contains(&name);
+        self.foreign().keys().map(String::as_str).filter(|name| !known(name)).collect()
+    }
+}
+
+fn bias_name(bias: Biases) -> &'static str {
+    match bias {
+        Biases::None => "none",
+        Biases::All => "all",
+        Biases::LoraOnly => "lora_only",
+    }
+}
+
+fn bias_of(name: &str) -> Result<Biases> {
+    match name {
+        "none" => Ok(Biases::None),
+        "all" => Ok(Biases::All),
+        "lora_only" => Ok(Biases::LoraOnly),
+        other => Err(Error::format(format!("bias is {other:?}")).help("expected none, all or lora_only")),
+    }
+}
+
+struct Contents {
+    pairs: BTreeMap<String, Adapter>,
+    whole: BTreeMap<String, Tensor>,
+}
+
+/// The tensors of an adapter's folder, sorted into pairs and weights that were trained whole.
+fn read_pairs(folder: &Path, config: &LoraConfig, device: &Device) -> Result<Contents> {
+    let (path, mut tensors) = read_folder(folder, device)?;
+    let float = |tensor: Tensor| Ok::<_, Error>(tensor.to_dtype(DType::F32)?);
+    let mut contents = Contents { pairs: BTreeMap::new(), whole: BTreeMap::new() };
+    let firsts: Vec<String> =
+        tensors.keys().filter(|n| n.contains(".lora_A.") || n.ends_with(EMBEDDING_A)).cloned().collect();
+    for name in firsts {
+        let unexpected = || unexpected(&name).path(&path);
+        let inside = name.strip_prefix(PREFIX).ok_or_else(unexpected)?;
+        let (layer, embedding) = match inside.strip_suffix(".lora_A.weight") {
+            Some(layer) => (layer.to_string(), false),
+            None => {
+                (inside.strip_suffix(&format!(".{EMBEDDING_A}")).ok_or_else(unexpected)?.to_string(), true)
+            }
+        };
+        let place = |e: Error| e.path(&path).layer(&layer);
+        let second = if embedding { EMBEDDING_B.to_string() } else { format!("{B}.weight") };
+        let a = tensors.remove(&name).ok_or_else(unexpected)?;
+        let b = tensors
+            .remove(&format!("{PREFIX}{layer}.{second}"))
+            .ok_or_else(|| place(Error::format("lora_A has no lora_B beside it")))?;
+        let (rank, alpha) = config.rank_and_alpha(&layer)?;
+        let scale = config.scale(rank, alpha).map_err(place)?;
+        let (a, b) = (float(a).map_err(place)?, float(b).map_err(place)?);
+        let pair = if embedding { Adapter::embedding(a, b, scale) } else { Adapter::new(a, b, scale) };
+        let mut pair = pair.map_err(place)?;
+        if pair.rank() != rank {
+            return Err(place(Error::format(format!("rank {} where the config says {rank}", pair.rank()))));
+        }
+        let magnitude = format!("{PREFIX}{layer}.{MAGNITUDE}");
+        let magnitude = tensors.remove(&magnitude).or(tensors.remove(&format!("{magnitude}.weight")));
+        match magnitude {
+            Some(magnitude) => pair = pair.with_magnitude(float(magnitude)?).map_err(place)?,
+            None if config.dora && !embedding => {
+                return Err(place(Error::format("use_dora is set, but there is no lora_magnitude_vector")));
+            }
+            None => {}
+        }
+        contents.pairs.insert(layer, pair);
+    }
+    for (name, tensor) in tensors {
+        let inside = name.strip_prefix(PREFIX).ok_or_else(|| unexpected(&name).path(&path))?;
+        // PEFT puts the frozen embedding beside its adapter: the model has it.
+        if inside.strip_suffix(".base_layer.weight").is_some_and(|path| contents.pairs.contains_key(path)) {
+            continue;
+        }
+        let inside = inside.replace(".base_layer.", ".").replace(".modules_to_save.", ".");
+        let saved = inside
+            .rsplit_once('.')
+            .is_some_and(|(layer, _)| config.modules_to_save.iter().any(|name| layer.ends_with(name)));
+        let bias = config.bias != Biases::None && inside.ends_with(".bias");
+        if !saved && !bias {
+            return Err(unexpected(&name).path(&path));
+        }
+        contents.whole.insert(inside, float(tensor)?);
+    }
+    if contents.pairs.is_empty() && contents.whole.is_empty() {
+        return Err(Error::format("no adapter inside").path(&path));
+    }
+    Ok(contents)
+}
+
+fn unexpected(name: &str) -> Error {
+    Error::format(format!("unexpected tensor {name:?}"))
+        .help("expected pairs named base_model.model.<path>.lora_A.weight and .lora_B.weight")
 }
 
 /// Moves a folder that was written beside its place there.
@@ -245,8 +400,17 @@ fn settle(new: TempDir, folder: &Path) -> Result<PathBuf> {
     Ok(folder.to_path_buf())
 }
 
+/// Whether a list of modules names any.
+fn is_set(modules: Option<&Modules>) -> bool {
+    match modules {
+        None => false,
+        Some(Modules::Names(names)) => !names.is_empty(),
+        Some(Modules::Expression(_)) => true,
+    }
+}
+
 /// Whether a field of PEFT's config says something else than "not used".
-fn is_set(field: Option<&Value>) -> bool {
+fn is_used(field: Option<&Value>) -> bool {
     match field {
         None | Some(Value::Null) | Some(Value::Bool(false)) => false,
         Some(Value::Object(map)) => !map.is_empty(),
@@ -255,19 +419,11 @@ fn is_set(field: Option<&Value>) -> bool {
     }
 }
 
-/// Whether further fields take layers away from those that `target_modules` selects.
-fn narrowed(rest: &Map<String, Value>) -> bool {
-    ["layers_to_transform", "exclude_modules"].iter().any(|field| is_set(rest.get(*field)))
-}
-
 fn check(peft: &PeftConfig) -> Result<()> {
     if peft.peft_type != "LORA" {
         return Err(Error::format(format!("peft_type is {:?}, expected \"LORA\"", peft.peft_type)));
     }
-    if peft.bias != "none" || peft.fan_in_fan_out {
-        return Err(Error::format("trained biases and fan_in_fan_out are not supported yet"));
-    }
-    if let Some(field) = UNSUPPORTED.iter().find(|field| is_set(peft.rest.get(**field))) {
+    if let Some(field) = UNSUPPORTED.iter().find(|field| is_used(peft.rest.get(**field))) {
         return Err(Error::format(format!("{field} is set, which is not supported yet")));
     }
     match &peft.init_lora_weights {

@@ -1,13 +1,20 @@
-//! The sizes of a llama.
+//! The sizes of a model and the parts of its blocks.
 
+use super::families::{self, Family, Part};
+use super::layers::Gelu;
+use super::layers::frequencies::Frequencies;
 use crate::error::{Error, Result};
+use crate::lora::{Kind, Target};
 use candle_core::quantized::gguf_file::Value as Gguf;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// The hyperparameters of a model of the llama family.
+/// What a decoder is made of: sizes, and which of the parts its blocks have. A
+/// [family](Family) reads it from `config.json` or a GGUF file's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LlamaConfig {
+pub struct DecoderConfig {
+    /// Whose names the weights have.
+    pub family: Family,
     /// V, tokens in the vocabulary.
     pub vocabulary: usize,
     /// D, the width of the residual stream.
@@ -22,114 +29,183 @@ pub struct LlamaConfig {
     pub head_width: usize,
     /// Width inside the feed-forward layer.
     pub intermediate: usize,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f64,
-    /// ε inside the RMS norm's root.
-    pub rms_epsilon: f64,
     /// Tokens the model was made for.
     pub context: usize,
+    /// The norm before attention, before the feed-forward layer and after the last block.
+    pub norm: NormKind,
+    /// ε inside the norms' roots.
+    pub norm_epsilon: f64,
+    /// How a token knows its place.
+    pub positions: Positions,
+    /// What the feed-forward layer does between its matrices.
+    pub feed_forward: FeedForward,
+    /// How q, k and v are stored.
+    pub projections: Projections,
+    /// Whether each head of q and k has an RMS norm before it is rotated.
+    pub head_norms: bool,
     /// Whether the head is the embedding, which then has no tensor of its own.
     pub tied_embeddings: bool,
-    /// Whether q, k, v and o have biases.
-    pub attention_bias: bool,
-    /// Whether gate, up and down have biases.
+    /// Whether the head's rows are brought to length 1 before they are used.
+    pub unit_head: bool,
+    /// Whether q, k and v have biases.
+    pub qkv_bias: bool,
+    /// Whether o has one.
+    pub o_bias: bool,
+    /// Whether the matrices of the feed-forward layer have biases.
     pub mlp_bias: bool,
 }
 
-impl LlamaConfig {
-    /// Reads the `llama.*` metadata of a GGUF file.
-    ///
-    /// # Errors
-    /// When the architecture is not llama or a value is missing or makes no sense.
-    pub fn from_gguf(metadata: &HashMap<String, Gguf>) -> Result<Self> {
-        let architecture = match metadata.get("general.architecture") {
-            Some(Gguf::String(name)) => name.as_str(),
-            _ => return Err(Error::format("general.architecture is missing")),
-        };
-        if architecture != "llama" {
-            return Err(unknown_architecture(architecture));
-        }
-        let number = |key: &str| match metadata.get(key) {
-            Some(Gguf::F32(v)) => Some(*v as f64),
-            Some(Gguf::F64(v)) => Some(*v),
-            Some(other) => other.to_u64().ok().map(|v| v as f64),
-            None => None,
-        };
-        let need =
-            |key: &str| number(key).ok_or_else(|| Error::format(format!("{key} is missing or no number")));
-        let heads = need("llama.attention.head_count")? as usize;
-        let width = need("llama.embedding_length")? as usize;
-        let vocabulary = match (number("llama.vocab_size"), metadata.get("tokenizer.ggml.tokens")) {
-            (Some(size), _) => size as usize,
-            (None, Some(Gguf::Array(tokens))) => tokens.len(),
-            _ => return Err(Error::format("llama.vocab_size is missing")),
-        };
-        if let Some(Gguf::String(kind)) = metadata.get("llama.rope.scaling.type")
-            && kind != "none"
-        {
-            return Err(Error::format(format!("rotary scaling {kind:?} is not supported yet")));
-        }
-        Self {
-            vocabulary,
-            width,
-            layers: need("llama.block_count")? as usize,
-            heads,
-            kv_heads: number("llama.attention.head_count_kv").map_or(heads, |n| n as usize),
-            head_width: number("llama.rope.dimension_count")
-                .map_or(width.checked_div(heads).unwrap_or(0), |n| n as usize),
-            intermediate: need("llama.feed_forward_length")? as usize,
-            rope_theta: number("llama.rope.freq_base").unwrap_or(10_000.0),
-            rms_epsilon: need("llama.attention.layer_norm_rms_epsilon")?,
-            context: need("llama.context_length")? as usize,
-            tied_embeddings: false, // the metadata does not say; the tensors do
-            attention_bias: false,
-            mlp_bias: false,
-        }
-        .checked()
-    }
+/// A kind of norm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormKind {
+    /// [`RmsNorm`](super::layers::RmsNorm), a weight.
+    Rms,
+    /// [`LayerNorm`](super::layers::LayerNorm), a weight and a bias.
+    Layer,
+}
 
+/// How a token knows its place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// Queries and keys are [rotated](super::layers::Rotary).
+    Rotary(Frequencies),
+    /// A [table](super::layers::LearnedPositions) is added to the embedding.
+    Learned,
+}
+
+/// What the feed-forward layer does between its matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedForward {
+    /// [silu(gate) ⊙ up](super::layers::swiglu).
+    SwiGlu,
+    /// [GELU](Gelu) of up; there is no gate.
+    Gelu(Gelu),
+}
+
+/// How q, k and v are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Projections {
+    /// As three matrices.
+    Separate,
+    /// As one matrix whose output is q, k and v [beside each other](super::layers::fused).
+    Fused,
+}
+
+/// A linear layer of each block.
+pub(crate) struct Matrix {
+    pub(crate) part: Part,
+    pub(crate) shape: [usize; 2],
+    pub(crate) bias: bool,
+}
+
+impl DecoderConfig {
     /// Reads a Hugging Face `config.json`.
     ///
     /// # Errors
-    /// When it is not a llama, or a value is missing or makes no sense.
+    /// When the architecture is none of the supported ones, a value is missing or makes no sense, or
+    /// the model has a part that is not supported.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::model::DecoderConfig;
+    ///
+    /// let gpt2 = r#"{"model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024, "n_embd": 768,
+    ///     "n_layer": 12, "n_head": 12, "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new"}"#;
+    /// assert_eq!(DecoderConfig::from_json(gpt2)?.parameters(), 124_439_808);
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
     pub fn from_json(text: &str) -> Result<Self> {
-        let config: HuggingFace =
-            serde_json::from_str(text).map_err(|e| Error::format(&e).line(e.line() as u64))?;
-        if config.model_type != "llama" {
-            return Err(unknown_architecture(&config.model_type));
-        }
-        if config.hidden_act.as_deref().is_some_and(|a| a != "silu") {
-            return Err(Error::format("hidden_act is not \"silu\""));
-        }
-        let rope = config.rope_parameters.as_ref().or(config.rope_scaling.as_ref());
-        let kind = rope.and_then(|r| r.get("rope_type").or(r.get("type"))).and_then(|k| k.as_str());
-        if let Some(kind) = kind
-            && kind != "default"
-        {
-            return Err(Error::format(format!("rotary scaling {kind:?} is not supported yet")));
-        }
-        let theta = rope.and_then(|r| r.get("rope_theta")).and_then(serde_json::Value::as_f64);
-        Self {
-            vocabulary: config.vocab_size,
-            width: config.hidden_size,
-            layers: config.num_hidden_layers,
-            heads: config.num_attention_heads,
-            kv_heads: config.num_key_value_heads.unwrap_or(config.num_attention_heads),
-            head_width: config
-                .head_dim
-                .unwrap_or(config.hidden_size.checked_div(config.num_attention_heads).unwrap_or(0)),
-            intermediate: config.intermediate_size,
-            rope_theta: config.rope_theta.or(theta).unwrap_or(10_000.0),
-            rms_epsilon: config.rms_norm_eps,
-            context: config.max_position_embeddings,
-            tied_embeddings: config.tie_word_embeddings,
-            attention_bias: config.attention_bias,
-            mlp_bias: config.mlp_bias,
-        }
-        .checked()
+        families::from_json(text)?.checked()
     }
 
-    fn checked(self) -> Result<Self> {
+    /// Reads a GGUF file's metadata. What only the tensors say (a head of its own, biases of a llama,
+    /// scaled frequencies) is as if there were none.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json).
+    pub fn from_gguf(metadata: &HashMap<String, Gguf>) -> Result<Self> {
+        families::from_gguf(metadata)?.checked()
+    }
+
+    /// How many numbers the whole model has: matrices, norms, biases, embeddings.
+    pub fn parameters(&self) -> u64 {
+        let size = |shape: &[usize]| shape.iter().fold(1u64, |all, n| all.saturating_mul(*n as u64));
+        let (v, d) = (self.vocabulary, self.width);
+        let linear = |m: &Matrix| size(&m.shape).saturating_add(if m.bias { m.shape[0] as u64 } else { 0 });
+        let norm = d as u64 * if self.norm == NormKind::Layer { 2 } else { 1 };
+        let head_norms = if self.head_norms { 2 * self.head_width as u64 } else { 0 };
+        let matrices = self.matrices().iter().map(linear).fold(0, u64::saturating_add);
+        let block = matrices.saturating_add(2 * norm + head_norms);
+        let outside = [
+            size(&[v, d]),
+            if self.tied_embeddings { 0 } else { size(&[v, d]) },
+            if self.positions == Positions::Learned { size(&[self.context, d]) } else { 0 },
+            norm,
+        ];
+        outside.into_iter().fold(block.saturating_mul(self.layers as u64), u64::saturating_add)
+    }
+
+    /// The layers that can be adapted, in the order of the forward pass, without the weights; embedding
+    /// and head come last. A head whose rows are brought to length 1 cannot be adapted.
+    pub fn targets(&self) -> Vec<Target> {
+        let of = |layer| {
+            let target = move |m: Matrix| Target::linear(self.path(m.part, layer), m.shape);
+            self.matrices().into_iter().map(target)
+        };
+        let outside = |part, kind| Target {
+            path: self.family.definition().name(part).to_string(),
+            shape: [self.vocabulary, self.width],
+            kind,
+        };
+        let mut all: Vec<Target> = (0..self.layers).flat_map(of).collect();
+        all.push(outside(Part::Embedding, Kind::Embedding));
+        if !self.unit_head {
+            all.push(outside(Part::Head, Kind::Head));
+        }
+        all
+    }
+
+    /// Whether the model's files store a linear layer's weight as `[in, out]`, as PEFT's setting of
+    /// that name says: GPT-2 does. In memory, and in adapters, it is `[out, in]` always.
+    pub fn fan_in_fan_out(&self) -> bool {
+        self.family.definition().transposed
+    }
+
+    /// The path of a block's part in the weights: `model.layers.3.self_attn.q_proj`.
+    pub(crate) fn path(&self, part: Part, layer: usize) -> String {
+        let family = self.family.definition();
+        format!("{}.{}.{layer}.{}", family.base, family.blocks, family.name(part))
+    }
+
+    /// Queries, keys and values of a token in columns.
+    pub(crate) fn qkv_widths(&self) -> [usize; 3] {
+        let keys = self.kv_heads * self.head_width;
+        [self.heads * self.head_width, keys, keys]
+    }
+
+    /// The linear layers of a block in the order of the forward pass.
+    pub(crate) fn matrices(&self) -> Vec<Matrix> {
+        let (d, f) = (self.width, self.intermediate);
+        let [q, k, v] = self.qkv_widths();
+        let qkv = |part, out| Matrix { part, shape: [out, d], bias: self.qkv_bias };
+        let mlp = |part, out, inner| Matrix { part, shape: [out, inner], bias: self.mlp_bias };
+        let mut all = match self.projections {
+            Projections::Separate => vec![qkv(Part::Q, q), qkv(Part::K, k), qkv(Part::V, v)],
+            Projections::Fused => vec![qkv(Part::Qkv, q + k + v)],
+        };
+        all.push(Matrix { part: Part::O, shape: [d, q], bias: self.o_bias });
+        if self.feed_forward == FeedForward::SwiGlu {
+            all.push(mlp(Part::Gate, f, d));
+        }
+        all.extend([mlp(Part::Up, f, d), mlp(Part::Down, d, f)]);
+        all
+    }
+
+    pub(crate) fn checked(self) -> Result<Self> {
         let sizes = [
             ("vocabulary", self.vocabulary),
             ("width", self.width),
@@ -151,44 +227,16 @@ impl LlamaConfig {
                 self.heads, self.kv_heads
             )));
         }
-        if !self.head_width.is_multiple_of(2) {
-            return Err(Error::format(format!("a head width of {} is odd", self.head_width)));
+        if !(self.norm_epsilon.is_finite() && self.norm_epsilon > 0.0) {
+            let epsilon = self.norm_epsilon;
+            return Err(Error::format(format!("the norm's epsilon is {epsilon}: it must be positive")));
         }
-        if ![self.rms_epsilon, self.rope_theta].iter().all(|x| x.is_finite() && *x > 0.0) {
-            return Err(Error::format(format!(
-                "the norm's epsilon is {} and the rotary base {}: both must be positive",
-                self.rms_epsilon, self.rope_theta
-            )));
+        if let Positions::Rotary(frequencies) = &self.positions {
+            if !self.head_width.is_multiple_of(2) {
+                return Err(Error::format(format!("a head width of {} is odd", self.head_width)));
+            }
+            frequencies.check(self.head_width)?;
         }
         Ok(self)
     }
-}
-
-fn unknown_architecture(name: &str) -> Error {
-    Error::format(format!("architecture {name:?} is not supported"))
-        .help("supported: llama (also SmolLM2, TinyLlama and others of that shape)")
-}
-
-#[derive(Deserialize)]
-struct HuggingFace {
-    model_type: String,
-    vocab_size: usize,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    intermediate_size: usize,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<serde_json::Map<String, serde_json::Value>>,
-    rope_parameters: Option<serde_json::Map<String, serde_json::Value>>,
-    rms_norm_eps: f64,
-    max_position_embeddings: usize,
-    hidden_act: Option<String>,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
 }

@@ -1,11 +1,13 @@
 //! A model with its tokenizer, opened once.
 
-use super::config::LlamaConfig;
-use super::generate::{GenerateConfig, generate};
-use super::llama::Llama;
+use super::config::DecoderConfig;
+use super::decoder::Decoder;
+use super::generate::GenerateConfig;
 use super::source::Source;
+use super::stream::{Generated, generate_with};
+use super::weights_as::{OpenOptions, WeightsAs};
 use crate::dataset::Dataset;
-use crate::display::{self, Align, Bundle, Show, Table, Text};
+use crate::display::{self, Align, Bundle, Live, Show, Table, Text};
 use crate::error::{Error, Result};
 use crate::image;
 use crate::lora::Adapters;
@@ -26,9 +28,12 @@ struct Inner {
     path: PathBuf,
     stamp: Vec<Stamp>,
     device: DeviceLocation,
-    llama: Llama,
+    weights: WeightsAs,
+    decoder: Decoder,
     tokenizer: Tokenizer,
     fingerprint: String,
+    /// The model that adapters were merged into, where this is what came of it.
+    base: Option<Model>,
 }
 
 /// What tells one version of a file from another without reading it.
@@ -54,7 +59,7 @@ impl Model {
     /// # Errors
     /// When it is missing, damaged, of an unknown architecture, or without a tokenizer.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::open_on(path, &Device::Cpu)
+        Self::open_with(path, &OpenOptions::default())
     }
 
     /// Opens it with its weights on a device.
@@ -62,11 +67,22 @@ impl Model {
     /// # Errors
     /// As [`open`](Self::open), and when the device has no room.
     pub fn open_on(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        Self::open_with(path, &OpenOptions { device: device.clone(), ..Default::default() })
+    }
+
+    /// Opens it as the options say: weights in another type than they are stored in, on a device.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when a weight is too large for the type that it shall have.
+    pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         image::check()?;
-        let source = Source::open(path.as_ref())?;
+        let (weights, device) = (options.weights, &options.device);
+        let source = Source::open(path.as_ref())?.loading_as(weights);
         let path = std::fs::canonicalize(path.as_ref()).map_err(|e| Error::io(path.as_ref(), e))?;
         let stamp = Source::files(&path)?.into_iter().map(Stamp::of).collect::<Result<Vec<_>>>()?;
-        let same = |m: &Arc<Inner>| m.path == path && m.stamp == stamp && m.device == device.location();
+        let same = |m: &Arc<Inner>| {
+            m.path == path && m.stamp == stamp && m.device == device.location() && m.weights == weights
+        };
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|model| model.strong_count() > 0);
         let loaded = open.iter().filter_map(Weak::upgrade).find(same);
@@ -74,20 +90,48 @@ impl Model {
             return Ok(Self(inner));
         }
         let tokenizer = source_tokenizer(&source)?;
-        let llama = Llama::load(&source, device)?;
-        if tokenizer.vocabulary_size() > llama.config().vocabulary {
+        let decoder = Decoder::load(&source, device)?;
+        if tokenizer.vocabulary_size() > decoder.config().vocabulary {
             return Err(Error::format(format!(
                 "the tokenizer has {} tokens, the model {}",
                 tokenizer.vocabulary_size(),
-                llama.config().vocabulary
+                decoder.config().vocabulary
             ))
             .path(&path)
             .help("take the tokenizer that belongs to these weights"));
         }
-        let (device, fingerprint) = (device.location(), source.fingerprint()?);
-        let inner = Arc::new(Inner { path, stamp, device, llama, tokenizer, fingerprint });
+        let (device, fingerprint) = (device.location(), weights.mark(source.fingerprint()?));
+        let inner =
+            Arc::new(Inner { path, stamp, device, weights, decoder, tokenizer, fingerprint, base: None });
         open.push(Arc::downgrade(&inner));
         Ok(Self(inner))
+    }
+
+    /// The same model with other weights of the same shapes.
+    pub(super) fn with_decoder(&self, decoder: Decoder) -> Self {
+        let old = &self.0;
+        Self(Arc::new(Inner {
+            path: old.path.clone(),
+            stamp: Vec::new(),
+            device: old.device,
+            weights: old.weights,
+            decoder,
+            tokenizer: old.tokenizer.clone(),
+            fingerprint: format!("{}-merged", old.fingerprint),
+            base: Some(self.unmerged()),
+        }))
+    }
+
+    /// Whether adapters were [merged](Self::merged) into it.
+    pub fn is_merged(&self) -> bool {
+        self.0.base.is_some()
+    }
+
+    /// The model before adapters were [merged](Self::merged) into it: dropping the merged one is all
+    /// that it takes.
+    #[must_use]
+    pub fn unmerged(&self) -> Self {
+        self.0.base.clone().unwrap_or_else(|| self.clone())
     }
 
     /// The file's or the folder's name.
@@ -101,13 +145,13 @@ impl Model {
     }
 
     /// Its sizes.
-    pub fn config(&self) -> &LlamaConfig {
-        self.0.llama.config()
+    pub fn config(&self) -> &DecoderConfig {
+        self.0.decoder.config()
     }
 
     /// Its weights and layers.
-    pub fn llama(&self) -> &Llama {
-        &self.0.llama
+    pub fn decoder(&self) -> &Decoder {
+        &self.0.decoder
     }
 
     /// Its tokenizer and chat template.
@@ -117,12 +161,21 @@ impl Model {
 
     /// XXH3 of the files that the model was opened from (weights, and in a folder config, tokenizer
     /// and chat template), 128 bits in hexadecimal: says whether a saved run still has the model
-    /// that it was trained on.
+    /// that it was trained on. A model whose weights were changed at [opening](Self::open_with) has the
+    /// type behind a hyphen.
     ///
     /// # Errors
     /// None today: the files are hashed when the model is opened.
     pub fn fingerprint(&self) -> Result<String> {
         Ok(self.0.fingerprint.clone())
+    }
+
+    /// Reads an adapter for this model: a PEFT folder, a kohya file or an mlx folder, whichever it is.
+    ///
+    /// # Errors
+    /// As [`Adapters::open_for`].
+    pub fn adapters(&self, path: impl AsRef<Path>) -> Result<Adapters> {
+        Adapters::open_for(path, &self.decoder().targets(), self.decoder().device())
     }
 
     /// What the model answers to one question, by its chat template, taking the most likely token
@@ -153,11 +206,42 @@ impl Model {
         messages: &[Message],
         config: &GenerateConfig,
     ) -> Result<Text> {
-        adapters.check(&self.llama().targets())?;
-        let tokenizer = self.tokenizer();
-        let ids = tokenizer.prompt(messages, None)?;
-        let new = generate(self.llama(), adapters, &ids, tokenizer.stop_ids(), config)?;
-        Ok(Text::new(whole(&tokenizer.decode(&new)?)))
+        Ok(Text::new(self.chat_each(adapters, messages, config, &mut |_| true)?.text))
+    }
+
+    /// Like [`chat_with`](Self::chat_with), but gives each piece of the answer to `on_text` as soon as
+    /// its characters are whole; `on_text` says whether to go on.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub fn chat_each(
+        &self,
+        adapters: &Adapters,
+        messages: &[Message],
+        config: &GenerateConfig,
+        on_text: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Generated> {
+        adapters.check(&self.decoder().targets())?;
+        let ids = self.tokenizer().prompt(messages, None)?;
+        generate_with(self.decoder(), adapters, self.tokenizer(), &ids, config, on_text)
+    }
+
+    /// Like [`chat_with`](Self::chat_with), but shows the answer while it is made: in a notebook in
+    /// whole lines, about once a second.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub fn chat_live(
+        &self,
+        adapters: &Adapters,
+        messages: &[Message],
+        config: &GenerateConfig,
+    ) -> Result<Generated> {
+        let mut live = Live::new();
+        self.chat_each(adapters, messages, config, &mut |piece| {
+            live.push(piece);
+            true
+        })
     }
 
     /// How the model continues a text, without a chat template.
@@ -165,16 +249,20 @@ impl Model {
     /// # Errors
     /// As [`chat`](Self::chat).
     pub fn complete(&self, text: &str, config: &GenerateConfig) -> Result<Text> {
+        self.complete_with(&Adapters::default(), text, config)
+    }
+
+    /// How the model with these adapters continues a text, without a chat template.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub fn complete_with(&self, adapters: &Adapters, text: &str, config: &GenerateConfig) -> Result<Text> {
+        adapters.check(&self.decoder().targets())?;
         let tokenizer = self.tokenizer();
         let ids = tokenizer.encode(text)?;
-        let new = generate(self.llama(), &Adapters::default(), &ids, tokenizer.stop_ids(), config)?;
-        Ok(Text::new(whole(&tokenizer.decode(&new)?)))
+        let made = generate_with(self.decoder(), adapters, tokenizer, &ids, config, &mut |_| true)?;
+        Ok(Text::new(made.text))
     }
-}
-
-/// A text without the character that the limit cut in half: a Chinese one takes several tokens.
-fn whole(text: &str) -> &str {
-    text.trim_end_matches(char::REPLACEMENT_CHARACTER)
 }
 
 impl Dataset {
@@ -210,15 +298,15 @@ impl std::fmt::Debug for Model {
 impl Show for Model {
     fn show(&self) -> Bundle {
         let c = self.config();
-        let weights: usize = self.llama().parameters();
+        let weights: usize = self.decoder().parameters();
         let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption(self.name());
         table.row(["parameters".to_string(), format!("{:.1} million", weights as f64 / 1e6)]);
         table.row([
             "in memory".to_string(),
             format!(
-                "{}, as stored: {}",
-                display::bytes(self.llama().bytes() as u64),
-                self.llama().weight_types()
+                "{}, {}",
+                display::bytes(self.decoder().bytes() as u64),
+                self.0.weights.describe(self.decoder())
             ),
         ]);
         table.row([

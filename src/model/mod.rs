@@ -1,15 +1,31 @@
 //! Weights on disk and in memory, layers with forward and backward, generation.
 
+mod adapted;
+mod block;
+mod compare;
 pub mod config;
+pub mod decoder;
+mod export;
+pub mod families;
 pub mod generate;
 mod handle;
 pub mod layers;
-pub mod llama;
+mod norm;
 mod source;
+pub mod stream;
+mod trained;
 pub mod weight;
+mod weights_as;
+mod written;
 
-pub use config::LlamaConfig;
+pub use adapted::{AdapterStatus, LayerStatus};
+pub use compare::{Compared, Comparison};
+pub use config::DecoderConfig;
+pub use decoder::{Cache, Decoder, Saved, Tokens};
+pub use export::{ExportOptions, ExportType, Exported};
+pub use families::Family;
 pub use generate::GenerateConfig;
 pub use handle::{Model, tokenizer_of};
-pub use llama::{Cache, Llama, Saved, Tokens};
+pub use stream::{Finish, Generated};
 pub use weight::Weight;
+pub use weights_as::{OpenOptions, WeightsAs};

@@ -1,7 +1,10 @@
 //! Weights on disk: a GGUF file or a Hugging Face folder, behind one way to ask for a tensor.
 
-use super::config::LlamaConfig;
+use super::config::{DecoderConfig, Positions};
+use super::families::Part;
+use super::layers::frequencies::{Frequencies, Scaling};
 use super::weight::Weight;
+use super::weights_as::WeightsAs;
 use crate::error::{Error, Result};
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 use candle_core::quantized::{QStorage, QTensor};
@@ -15,10 +18,50 @@ use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.json";
 
-/// Named tensors of a model, called as Hugging Face calls them.
+/// A tensor by the names that it has in the two kinds of files; errors say Hugging Face's.
+pub(crate) struct Name {
+    hugging_face: String,
+    /// The same in a file of the model without its head.
+    bare: String,
+    gguf: String,
+}
+
+impl Name {
+    /// A tensor (`weight` or `bias`) of a part, in a block or outside of them.
+    pub(crate) fn of(config: &DecoderConfig, part: Part, layer: Option<usize>, tensor: &str) -> Self {
+        let (path, gguf) = match layer {
+            Some(layer) => (config.path(part, layer), format!("blk.{layer}.{}", part.gguf())),
+            None => (config.family.definition().name(part).to_string(), part.gguf().to_string()),
+        };
+        let base = config.family.definition().base;
+        let bare = path.strip_prefix(base).and_then(|rest| rest.strip_prefix('.')).unwrap_or(&path);
+        Self {
+            bare: format!("{bare}.{tensor}"),
+            hugging_face: format!("{path}.{tensor}"),
+            gguf: format!("{gguf}.{tensor}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.hugging_face)
+    }
+}
+
+/// How files store a matrix where they do not store it as it is used.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stored {
+    /// The number of heads where a GGUF file has rotated pairs as rows (2j, 2j + 1) for (j, j + W/2).
+    pub(crate) interleaved: Option<usize>,
+    /// Whether a folder has it as `[in, out]`.
+    pub(crate) transposed: bool,
+}
+
+/// Named tensors of a model.
 pub(crate) enum Source {
-    Gguf { path: PathBuf, file: memmap2::Mmap, content: Content },
-    Folder { path: PathBuf, files: Vec<memmap2::Mmap>, names: BTreeMap<String, usize> },
+    Gguf { path: PathBuf, file: memmap2::Mmap, content: Content, weights: WeightsAs },
+    Folder { path: PathBuf, files: Vec<memmap2::Mmap>, names: BTreeMap<String, usize>, weights: WeightsAs },
 }
 
 impl Source {
@@ -66,7 +109,7 @@ impl Source {
             .path(path)
             .help("the download was cut off: fetch it again"));
         }
-        Ok(Self::Gguf { path: path.to_path_buf(), file, content })
+        Ok(Self::Gguf { path: path.to_path_buf(), file, content, weights: WeightsAs::Stored })
     }
 
     fn open_folder(path: &Path) -> Result<Self> {
@@ -81,7 +124,21 @@ impl Source {
             }
             files.push(file);
         }
-        Ok(Self::Folder { path: path.to_path_buf(), files, names })
+        Ok(Self::Folder { path: path.to_path_buf(), files, names, weights: WeightsAs::Stored })
+    }
+
+    /// The same files, with every matrix in another type as it is loaded.
+    pub(crate) fn loading_as(mut self, kind: WeightsAs) -> Self {
+        match &mut self {
+            Self::Gguf { weights, .. } | Self::Folder { weights, .. } => *weights = kind,
+        }
+        self
+    }
+
+    fn weights_as(&self) -> WeightsAs {
+        match self {
+            Self::Gguf { weights, .. } | Self::Folder { weights, .. } => *weights,
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -126,56 +183,78 @@ impl Source {
         }
     }
 
-    pub(crate) fn config(&self) -> Result<LlamaConfig> {
+    pub(crate) fn config(&self) -> Result<DecoderConfig> {
         match self {
             Self::Gguf { path, content, .. } => {
-                let config = LlamaConfig::from_gguf(&content.metadata).map_err(|e| e.path(path))?;
-                if content.tensor_infos.contains_key("rope_freqs.weight") {
-                    return Err(Error::format(
-                        "scaled rotary frequencies (rope_freqs.weight) are not supported yet",
-                    )
-                    .path(path)
-                    .help("Llama 3.1 and later have them; take a model without"));
+                let mut config = DecoderConfig::from_gguf(&content.metadata).map_err(|e| e.path(path))?;
+                // What the metadata does not say, but the tensors.
+                let has = |part| self.has(&Name::of(&config, part, Some(0), "bias"));
+                let (qkv, o, mlp) = (has(Part::Q), has(Part::O), has(Part::Up));
+                config.qkv_bias |= qkv;
+                config.o_bias |= o;
+                config.mlp_bias |= mlp;
+                config.tied_embeddings = !self.has(&Name::of(&config, Part::Head, None, "weight"));
+                if let Some(frequencies) = self.divided(&config)? {
+                    config.positions = Positions::Rotary(frequencies);
                 }
-                Ok(LlamaConfig { tied_embeddings: !self.has("lm_head.weight"), ..config })
+                config.checked().map_err(|e| e.path(path))
             }
             Self::Folder { path, .. } => {
                 let path = path.join(CONFIG);
                 let text = std::fs::read_to_string(&path).map_err(|e| {
                     Error::io(&path, e).help("a Hugging Face folder has it beside the weights")
                 })?;
-                LlamaConfig::from_json(&text).map_err(|e| e.path(&path))
+                DecoderConfig::from_json(&text).map_err(|e| e.path(&path))
             }
         }
     }
 
-    pub(crate) fn has(&self, name: &str) -> bool {
+    /// The frequencies where a GGUF file brings a divisor for each: Llama 3.1 and later.
+    fn divided(&self, config: &DecoderConfig) -> Result<Option<Frequencies>> {
+        const NAME: &str = "rope_freqs.weight";
+        let Positions::Rotary(Frequencies { theta, scaling }) = &config.positions else { return Ok(None) };
+        let plain = || NAME.to_string();
+        let name = Name { hugging_face: plain(), bare: plain(), gguf: plain() };
+        if !self.has(&name) {
+            return Ok(None);
+        }
+        if *scaling != Scaling::None {
+            let error = "rotary frequencies that are scaled twice, by the metadata and by a tensor";
+            return Err(Error::format(error).path(self.path()).layer(name));
+        }
+        let divisors = self.vector(&name, config.head_width / 2, None, &Device::Cpu)?.to_vec1::<f32>()?;
+        let scaling = Scaling::Divisors(divisors.into_iter().map(f64::from).collect());
+        Ok(Some(Frequencies { theta: *theta, scaling }))
+    }
+
+    pub(crate) fn has(&self, name: &Name) -> bool {
         match self {
-            Self::Gguf { content, .. } => content.tensor_infos.contains_key(&gguf_name(name)),
-            Self::Folder { names, .. } => names.contains_key(name),
+            Self::Gguf { content, .. } => content.tensor_infos.contains_key(&name.gguf),
+            Self::Folder { names, .. } => {
+                names.contains_key(&name.hugging_face) || names.contains_key(&name.bare)
+            }
         }
     }
 
-    /// A matrix `[out, in]`. `rotary_heads` is the number of heads when its rows are rotated pairs,
-    /// which GGUF interleaves: (2j, 2j + 1) there is (j, j + d/2) here.
+    /// A matrix `[out, in]`.
     pub(crate) fn weight(
         &self,
-        name: &str,
+        name: &Name,
         shape: [usize; 2],
-        rotary_heads: Option<usize>,
+        stored: Stored,
         device: &Device,
     ) -> Result<Weight> {
         let context = |e: Error| e.path(self.path()).layer(name);
         let weight = match self {
             Self::Gguf { file, content, .. } => {
-                let info = content.tensor_infos.get(&gguf_name(name)).ok_or_else(|| context(missing()))?;
+                let info = content.tensor_infos.get(&name.gguf).ok_or_else(|| context(missing()))?;
                 let [rows, inner] = shape;
                 let fits = info.shape.dims() == shape && inner.is_multiple_of(info.ggml_dtype.block_size());
                 if !fits {
                     return Err(context(wrong_shape(info.shape.dims(), &shape)));
                 }
                 let bytes = tensor_bytes(file, content, info).map_err(context)?;
-                let bytes = match rotary_heads {
+                let bytes = match stored.interleaved {
                     Some(heads) => Cow::Owned(halves_apart(bytes, rows, heads)),
                     None => Cow::Borrowed(bytes),
                 };
@@ -183,23 +262,46 @@ impl Source {
                     QStorage::from_data(bytes, device, info.ggml_dtype).map_err(|e| context(e.into()))?;
                 Weight::quantized(QTensor::new(storage, (rows, inner))?)
             }
-            Self::Folder { .. } => Weight::dense(self.dense(name, device).map_err(context)?),
+            Self::Folder { .. } => {
+                let tensor = self.dense(name, device).map_err(context)?;
+                match (stored.transposed, tensor.dims()) {
+                    (true, [_, _]) => Weight::dense(tensor.t()?),
+                    _ => Weight::dense(tensor),
+                }
+            }
         }
         .map_err(context)?;
         if weight.shape() != shape {
             return Err(context(wrong_shape(&weight.shape(), &shape)));
         }
-        Ok(weight)
+        self.weights_as().convert(weight).map_err(context)
     }
 
-    /// A vector in f32.
-    pub(crate) fn vector(&self, name: &str, length: usize, device: &Device) -> Result<Tensor> {
+    /// A vector in f32; `interleaved` as in [`Stored`].
+    pub(crate) fn vector(
+        &self,
+        name: &Name,
+        length: usize,
+        interleaved: Option<usize>,
+        device: &Device,
+    ) -> Result<Tensor> {
         let context = |e: Error| e.path(self.path()).layer(name);
         let vector = match self {
             Self::Gguf { file, content, .. } => {
-                let info = content.tensor_infos.get(&gguf_name(name)).ok_or_else(|| context(missing()))?;
+                let info = content.tensor_infos.get(&name.gguf).ok_or_else(|| context(missing()))?;
+                if info.shape.dims() != [length] {
+                    return Err(context(wrong_shape(info.shape.dims(), &[length])));
+                }
                 let bytes = tensor_bytes(file, content, info).map_err(context)?;
-                QStorage::from_data(Cow::Borrowed(bytes), device, info.ggml_dtype)
+                let bytes = match interleaved {
+                    Some(_) if info.ggml_dtype.block_size() > 1 => {
+                        let error = Error::format("a quantised bias of rotated heads is not supported");
+                        return Err(context(error.help("take a file whose biases are f32")));
+                    }
+                    Some(heads) => Cow::Owned(halves_apart(bytes, length, heads)),
+                    None => Cow::Borrowed(bytes),
+                };
+                QStorage::from_data(bytes, device, info.ggml_dtype)
                     .and_then(|storage| QTensor::new(storage, info.shape.clone())?.dequantize(device))
             }
             Self::Folder { .. } => self.dense(name, device).map_err(context)?.to_dtype(DType::F32),
@@ -211,10 +313,12 @@ impl Source {
         Ok(vector)
     }
 
-    fn dense(&self, name: &str, device: &Device) -> Result<Tensor> {
+    fn dense(&self, name: &Name, device: &Device) -> Result<Tensor> {
         use candle_core::safetensors::Load;
         let Self::Folder { files, names, .. } = self else { return Err(missing()) };
-        let file = names.get(name).and_then(|i| files.get(*i)).ok_or_else(missing)?;
+        let found = [&name.hugging_face, &name.bare].into_iter().find_map(|n| names.get_key_value(n));
+        let (name, file) = found.ok_or_else(missing)?;
+        let file = files.get(*file).ok_or_else(missing)?;
         let tensors = safetensors::SafeTensors::deserialize(file).map_err(Error::format)?;
         Ok(tensors.tensor(name).map_err(Error::format)?.load(device)?)
     }
@@ -321,26 +425,6 @@ fn halves_apart(bytes: &[u8], rows: usize, heads: usize) -> Vec<u8> {
         }
     }
     out
-}
-
-/// GGUF's name for a tensor that Hugging Face calls `name`.
-fn gguf_name(name: &str) -> String {
-    const PARTS: [(&str, &str); 13] = [
-        ("model.layers.", "blk."),
-        ("model.embed_tokens", "token_embd"),
-        ("model.norm", "output_norm"),
-        ("lm_head", "output"),
-        ("self_attn.q_proj", "attn_q"),
-        ("self_attn.k_proj", "attn_k"),
-        ("self_attn.v_proj", "attn_v"),
-        ("self_attn.o_proj", "attn_output"),
-        ("mlp.gate_proj", "ffn_gate"),
-        ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"),
-        ("post_attention_layernorm", "ffn_norm"),
-        ("input_layernorm", "attn_norm"),
-    ];
-    PARTS.iter().fold(name.to_string(), |name, (ours, theirs)| name.replace(ours, theirs))
 }
 
 fn missing() -> Error {

@@ -5,7 +5,7 @@ use crate::ops::matmul::{Form, matmul};
 use crate::ops::{self, Kernels, vector};
 use candle_core::quantized::k_quants::{self, GgmlType};
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -178,6 +178,21 @@ impl Weight {
                 Ok(Tensor::from_vec(all, (ids.len(), self.inner), &Device::Cpu)?)
             }
             Storage::Quantized(q) => Ok(q.embedding(&Tensor::new(ids, &q.device())?)?),
+        }
+    }
+
+    /// The matrix with each row divided by its length, max(‖w‖, 1e-12) as PyTorch's `normalize` has
+    /// it, in the type that it is stored in; f32 where that is blocks.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn unit_rows(&self) -> Result<Self> {
+        let rows = self.expand()?;
+        let length = rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-12)?;
+        let unit = rows.broadcast_div(&length)?;
+        match &self.storage {
+            Storage::Dense(t) => Self::dense(unit.to_dtype(t.dtype())?),
+            Storage::Quantized(_) => Self::dense(unit),
         }
     }
 

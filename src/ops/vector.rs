@@ -103,6 +103,46 @@ pub(crate) fn dot3(x: &[f32], y: &[f32], z: &[f32]) -> f32 {
     )
 }
 
+/// Σ x
+#[inline(always)]
+pub(crate) fn sum(x: &[f32]) -> f32 {
+    fold(
+        [x],
+        0.0,
+        #[inline(always)]
+        |acc, [x]| acc + x,
+        #[inline(always)]
+        |a, b| a + b,
+    )
+}
+
+/// Σ (x − mean)²
+#[inline(always)]
+pub(crate) fn square_from_mean(x: &[f32], mean: f32) -> f32 {
+    fold(
+        [x],
+        0.0,
+        #[inline(always)]
+        |acc, [x]| (x - mean).mul_add(x - mean, acc),
+        #[inline(always)]
+        |a, b| a + b,
+    )
+}
+
+/// Σ g·(x − mean)
+#[inline(always)]
+pub(crate) fn dot_from_mean(g: &[f32], x: &[f32], mean: f32) -> f32 {
+    let x = &x[..g.len()];
+    fold(
+        [g, x],
+        0.0,
+        #[inline(always)]
+        |acc, [g, x]| g.mul_add(x - mean, acc),
+        #[inline(always)]
+        |a, b| a + b,
+    )
+}
+
 /// The largest value; NaN when there is one.
 #[inline(always)]
 pub(crate) fn max(x: &[f32]) -> f32 {

@@ -12,13 +12,13 @@ use super::sentencepiece::{self, Prefix};
 use super::template::Sources;
 use crate::error::{Error, Result};
 
-const MODEL: &str = "tokenizer.json";
+pub(super) const MODEL: &str = "tokenizer.json";
 const PIECES: &str = "tokenizer.model";
-const CONFIG: &str = "tokenizer_config.json";
-const GENERATION: &str = "generation_config.json";
-const TEMPLATE: &str = "chat_template.jinja";
+pub(super) const CONFIG: &str = "tokenizer_config.json";
+pub(super) const GENERATION: &str = "generation_config.json";
+pub(super) const TEMPLATE: &str = "chat_template.jinja";
 const TEMPLATE_JSON: &str = "chat_template.json";
-const TOOLS_TEMPLATE: &str = "additional_chat_templates/tool_use.jinja";
+pub(super) const TOOLS_TEMPLATE: &str = "additional_chat_templates/tool_use.jinja";
 /// The files that [`read`] looks at.
 pub(crate) const FILES: [&str; 7] =
     [MODEL, PIECES, CONFIG, GENERATION, TEMPLATE, TEMPLATE_JSON, TOOLS_TEMPLATE];

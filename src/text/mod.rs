@@ -14,6 +14,7 @@ mod named;
 mod pack;
 mod protobuf;
 mod python;
+mod save;
 mod sentencepiece;
 mod template;
 mod tokenizer;

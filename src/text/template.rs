@@ -45,6 +45,11 @@ pub(super) struct Templates {
 }
 
 impl Templates {
+    /// What the templates were made from.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
     pub fn new(sources: Sources, given: Given) -> Result<Self> {
         let compiled = |source: &Option<String>| {
             source.as_deref().map(|source| Template::new(source, given.clone())).transpose()

@@ -1,6 +1,6 @@
 //! The settings of a run.
 
-use super::optimizer::AdamWConfig;
+use super::optimizer::OptimizerConfig;
 use super::schedule::Schedule;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -17,6 +17,17 @@ pub enum Existing {
     Overwrite,
 }
 
+/// What a run trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Adaptation {
+    /// Adapters beside frozen weights.
+    #[default]
+    Lora,
+    /// All weights, in f32: the baseline that LoRA is compared with.
+    Full,
+}
+
 /// The settings of a run, with defaults that suit a first try.
 ///
 /// # Examples
@@ -31,6 +42,8 @@ pub enum Existing {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunConfig {
+    /// What is trained.
+    pub adaptation: Adaptation,
     /// Rank, alpha and target modules.
     pub lora: LoraConfig,
     /// The learning rate at its height.
@@ -43,7 +56,7 @@ pub struct RunConfig {
     /// 2,048. Longer rows are left out and reported, never cut.
     pub context: Option<usize>,
     /// The optimiser's constants.
-    pub optimizer: AdamWConfig,
+    pub optimizer: OptimizerConfig,
     /// The largest gradient norm; `None` does not clip.
     pub clip: Option<f64>,
     /// The seed of the adapters' first values and of the order of the rows.
@@ -66,7 +79,8 @@ impl Default for RunConfig {
             schedule: Schedule::default(),
             batch: 16,
             context: None,
-            optimizer: AdamWConfig::default(),
+            optimizer: OptimizerConfig::default(),
+            adaptation: Adaptation::Lora,
             clip: Some(1.0),
             seed: 42,
             eval_every: None,
@@ -97,6 +111,20 @@ impl RunConfig {
     #[must_use]
     pub fn targets<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.lora.target_modules = TargetModules::Named(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Trains all weights instead of adapters.
+    #[must_use]
+    pub fn full(mut self) -> Self {
+        self.adaptation = Adaptation::Full;
+        self
+    }
+
+    /// Sets the optimiser.
+    #[must_use]
+    pub fn optimizer(mut self, optimizer: OptimizerConfig) -> Self {
+        self.optimizer = optimizer;
         self
     }
 
@@ -168,7 +196,7 @@ impl RunConfig {
     /// # Errors
     /// When a value makes no sense; the error names it.
     pub fn check(&self) -> Result<()> {
-        self.lora.scaling()?;
+        self.lora.check()?;
         if !(self.lr.is_finite() && self.lr > 0.0) {
             return Err(Error::input(format!("the learning rate is {}", self.lr))
                 .help("give a positive number such as 2e-4"));
@@ -192,12 +220,6 @@ impl RunConfig {
         if self.eval_every == Some(0) {
             return Err(Error::input("evaluating every 0 steps").help("give at least 1, or None"));
         }
-        let o = &self.optimizer;
-        let decays = [o.beta1, o.beta2].iter().all(|b| (0.0..1.0).contains(b));
-        if !(decays && o.epsilon > 0.0 && o.weight_decay >= 0.0) {
-            return Err(Error::input(format!("{o:?}"))
-                .help("betas lie in [0, 1), epsilon above 0, weight decay is not negative"));
-        }
-        Ok(())
+        self.optimizer.check()
     }
 }

@@ -6,11 +6,11 @@
 use super::batches::{Position, Rows};
 use super::config::RunConfig;
 use super::history::StepReport;
-use super::optimizer::{AdamW, Moments};
+use super::optimizer::{Moments, Optimizer};
 use super::step::Learned;
 use crate::dataset::{Dataset, Recipe};
 use crate::error::{Error, Result};
-use crate::lora::{Adapter, Adapters};
+use crate::lora::Adapters;
 use crate::model::Model;
 use candle_core::{Device, Tensor};
 use serde::de::DeserializeOwned;
@@ -247,7 +247,8 @@ impl Folder {
             .moments()
             .iter()
             .flat_map(|(name, m)| {
-                [(format!("{name}.mean"), m.mean.clone()), (format!("{name}.square"), m.square.clone())]
+                let square = m.square.iter().map(move |square| (format!("{name}.square"), square.clone()));
+                std::iter::once((format!("{name}.mean"), m.mean.clone())).chain(square)
             })
             .collect();
         for (file, tensors) in [("adapters.safetensors", &adapters), ("optimizer.safetensors", &moments)] {
@@ -313,7 +314,7 @@ impl Folder {
     ///
     /// # Errors
     /// When there is none, or it is damaged or of other adapters.
-    pub fn load_last(&self, fresh: &Adapters, device: &Device) -> Result<(Learned, Place)> {
+    pub fn load_last(&self, fresh: &Adapters, seed: u64, device: &Device) -> Result<(Learned, Place)> {
         let Some(step) = self.snapshots()?.pop() else {
             return Err(Error::not_found("no snapshot inside")
                 .path(self.path.join("snapshots"))
@@ -323,21 +324,22 @@ impl Folder {
         let folder = self.path.join("snapshots").join(name(step));
         let path = folder.join("adapters.safetensors");
         let tensors = read_tensors(&path, device)?;
-        let missing = |name: &str| Error::format(format!("{name} is missing")).path(&path);
-        let mut pairs = BTreeMap::new();
-        for (layer, pair) in fresh.iter() {
-            let (a, b) = (format!("{layer}.lora_A"), format!("{layer}.lora_B"));
-            let a = tensors.get(&a).ok_or_else(|| missing(&a))?;
-            let b = tensors.get(&b).ok_or_else(|| missing(&b))?;
-            let loaded =
-                Adapter::new(a.clone(), b.clone(), pair.scale()).map_err(|e| e.path(&path).layer(layer))?;
-            if loaded.shape() != pair.shape() || loaded.rank() != pair.rank() {
-                return Err(Error::format("another shape than the run's config says")
-                    .path(&path)
-                    .layer(layer));
+        let mut tensors = tensors;
+        let adapters = fresh.map(|name, begun| {
+            let tensor = tensors
+                .remove(name)
+                .ok_or_else(|| Error::format(format!("{name} is missing")).path(&path))?;
+            match tensor.dims() == begun.dims() {
+                true => Ok(tensor),
+                false => Err(Error::format(format!(
+                    "shape {:?} where the run's config says {:?}",
+                    tensor.dims(),
+                    begun.dims()
+                ))
+                .path(&path)
+                .layer(name)),
             }
-            pairs.insert(layer.to_string(), loaded);
-        }
+        })?;
         let path = folder.join("optimizer.safetensors");
         let mut means = BTreeMap::new();
         let mut squares = BTreeMap::new();
@@ -348,23 +350,25 @@ impl Folder {
                 squares.insert(name.to_string(), tensor);
             }
         }
-        let mut moments = BTreeMap::new();
-        for (name, mean) in means {
-            let square = squares
-                .remove(&name)
-                .ok_or_else(|| Error::format(format!("{name}.square is missing")).path(&path))?;
-            moments.insert(name, Moments { mean, square });
+        let moments: BTreeMap<String, Moments> = means
+            .into_iter()
+            .map(|(name, mean)| {
+                let square = squares.remove(&name);
+                (name, Moments { mean, square })
+            })
+            .collect();
+        for (name, tensor) in adapters.tensors().filter(|_| place.updates > 0) {
+            let fits = moments.get(&name).is_some_and(|m| {
+                m.mean.dims() == tensor.dims() && m.square.as_ref().is_none_or(|s| s.dims() == tensor.dims())
+            });
+            if !fits {
+                return Err(Error::format("its moments are missing or of another shape")
+                    .path(&path)
+                    .layer(name));
+            }
         }
-        if place.updates > 0 && moments.len() != 2 * pairs.len() {
-            return Err(Error::format(format!(
-                "moments of {} tensors, expected {}",
-                moments.len(),
-                2 * pairs.len()
-            ))
-            .path(&path));
-        }
-        let adapters = Adapters::from_pairs(fresh.config().clone(), pairs);
-        Ok((Learned { adapters, optimizer: AdamW::from_moments(place.updates, moments) }, place))
+        let optimizer = Optimizer::from_moments(place.updates, moments);
+        Ok((Learned { adapters, optimizer, seed }, place))
     }
 }
 

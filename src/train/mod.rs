@@ -15,10 +15,10 @@ pub mod step;
 mod worker;
 
 pub use batches::LeftOut;
-pub use config::{Existing, RunConfig};
+pub use config::{Adaptation, Existing, RunConfig};
 pub use evaluation::Evaluation;
 pub use history::{History, StepReport};
-pub use optimizer::{AdamW, AdamWConfig};
+pub use optimizer::{AdamWConfig, Moments, Optimizer, OptimizerConfig, SgdConfig};
 pub use run::{Run, runs};
 pub use schedule::Schedule;
 pub use status::{State, Status};

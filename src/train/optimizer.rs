@@ -1,4 +1,4 @@
-//! AdamW over the adapters' tensors.
+//! AdamW, and SGD with momentum, over the trained tensors.
 
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
@@ -18,11 +18,73 @@ pub struct AdamWConfig {
     pub epsilon: f64,
     /// λ, decoupled from the gradient.
     pub weight_decay: f64,
+    /// The learning rate of B over that of the others (Hayou et al. 2024, *LoRA+*); 1 is AdamW as it
+    /// is, 16 what the paper takes.
+    pub lora_plus: f64,
 }
 
 impl Default for AdamWConfig {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, lora_plus: 1.0 }
+    }
+}
+
+/// How trained tensors follow their gradients.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimizerConfig {
+    /// AdamW, perhaps with LoRA+; see [`Optimizer`].
+    AdamW(AdamWConfig),
+    /// Stochastic gradient descent with momentum (Polyak 1964): b ← μb + g + λθ, θ ← θ − lr·b.
+    Sgd(SgdConfig),
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self::AdamW(AdamWConfig::default())
+    }
+}
+
+impl OptimizerConfig {
+    /// Says what cannot be used.
+    ///
+    /// # Errors
+    /// When a value makes no sense; the error names them all.
+    pub fn check(&self) -> Result<()> {
+        let in_range = |share: f64| (0.0..1.0).contains(&share);
+        let fine = match self {
+            Self::AdamW(o) => {
+                in_range(o.beta1)
+                    && in_range(o.beta2)
+                    && o.epsilon > 0.0
+                    && o.weight_decay >= 0.0
+                    && o.lora_plus > 0.0
+                    && o.lora_plus.is_finite()
+            }
+            Self::Sgd(o) => in_range(o.momentum) && o.weight_decay >= 0.0,
+        };
+        match fine {
+            true => Ok(()),
+            false => Err(Error::input(format!("{self:?}")).help(
+                "betas and momentum lie in [0, 1), epsilon and lora_plus above 0, weight decay is not negative",
+            )),
+        }
+    }
+}
+
+/// The hyperparameters of SGD with momentum.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SgdConfig {
+    /// μ, how much of the last update goes into the next.
+    pub momentum: f64,
+    /// λ, added to the gradient.
+    pub weight_decay: f64,
+}
+
+impl Default for SgdConfig {
+    fn default() -> Self {
+        Self { momentum: 0.9, weight_decay: 0.0 }
     }
 }
 
@@ -30,23 +92,24 @@ impl Default for AdamWConfig {
 /// m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g²,
 /// θ ← θ − lr·λ·θ − lr·m̂/(√v̂ + ε) with m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ).
 ///
-/// The moments are f32 tensors beside each trained tensor, under its name.
+/// The moments are f32 tensors beside each trained tensor, under its name. Of
+/// [SGD](OptimizerConfig::Sgd) there is one, the running sum b.
 #[derive(Debug, Clone, Default)]
-pub struct AdamW {
+pub struct Optimizer {
     updates: u64,
     moments: BTreeMap<String, Moments>,
 }
 
-/// The two running means of one trained tensor.
+/// The running means of one trained tensor.
 #[derive(Debug, Clone)]
 pub struct Moments {
-    /// m
+    /// m, or b of SGD.
     pub mean: Tensor,
-    /// v
-    pub square: Tensor,
+    /// v; SGD has none.
+    pub square: Option<Tensor>,
 }
 
-impl AdamW {
+impl Optimizer {
     /// No update made yet.
     pub fn new() -> Self {
         Self::default()
@@ -76,32 +139,75 @@ impl AdamW {
     pub fn update(
         &self,
         adapters: &Adapters,
-        gradients: &Gradients,
+        gradients: Gradients,
         factor: f64,
         lr: f64,
-        config: &AdamWConfig,
+        config: &OptimizerConfig,
     ) -> Result<(Adapters, Self)> {
         let updates = self.updates + 1;
-        let bias1 = 1.0 - config.beta1.powf(updates as f64);
-        let bias2 = 1.0 - config.beta2.powf(updates as f64);
-        let gradients: BTreeMap<String, &Tensor> = gradients.tensors().collect();
+        let mut gradients = gradients;
         let mut moments = BTreeMap::new();
         let adapters = adapters.map(|name, theta| {
-            let gradient = gradients.get(name).ok_or_else(|| Error::compute("no gradient").layer(name))?;
+            // Taken out, so that each gradient goes as soon as it is used.
+            let gradient = gradients.take(name).ok_or_else(|| Error::compute("no gradient").layer(name))?;
             let g = (gradient.to_dtype(DType::F32)? * factor)?;
-            let (mean, square) = match self.moments.get(name) {
-                Some(Moments { mean, square }) => (
-                    ((mean * config.beta1)? + (&g * (1.0 - config.beta1))?)?,
-                    ((square * config.beta2)? + (g.sqr()? * (1.0 - config.beta2))?)?,
-                ),
-                None => ((&g * (1.0 - config.beta1))?, (g.sqr()? * (1.0 - config.beta2))?),
+            let before = self.moments.get(name);
+            let (new, after) = match config {
+                OptimizerConfig::AdamW(config) => {
+                    let ratio = if is_b(name) { config.lora_plus } else { 1.0 };
+                    adamw(theta, &g, before, updates, lr * ratio, config)?
+                }
+                OptimizerConfig::Sgd(config) => sgd(theta, g, before, lr, config)?,
             };
-            let root = ((&square / bias2)?.sqrt()? + config.epsilon)?;
-            let step = ((&mean * (lr / bias1))? / root)?;
-            let new = ((theta * (1.0 - lr * config.weight_decay))? - step)?;
-            moments.insert(name.to_string(), Moments { mean, square });
+            moments.insert(name.to_string(), after);
             Ok(new)
         })?;
         Ok((adapters, Self { updates, moments }))
     }
+}
+
+/// Whether this is B of a pair: of an embedding LoRA+ speeds up A, which begins at zero there.
+fn is_b(name: &str) -> bool {
+    name.ends_with(".lora_B") || name.ends_with(".lora_embedding_A")
+}
+
+fn adamw(
+    theta: &Tensor,
+    g: &Tensor,
+    before: Option<&Moments>,
+    updates: u64,
+    lr: f64,
+    config: &AdamWConfig,
+) -> Result<(Tensor, Moments)> {
+    let bias1 = 1.0 - config.beta1.powf(updates as f64);
+    let bias2 = 1.0 - config.beta2.powf(updates as f64);
+    let mut mean = (g * (1.0 - config.beta1))?;
+    let mut square = (g.sqr()? * (1.0 - config.beta2))?;
+    if let Some(before) = before {
+        mean = ((&before.mean * config.beta1)? + mean)?;
+        let before = before.square.as_ref().ok_or_else(|| Error::compute("a moment is missing"))?;
+        square = ((before * config.beta2)? + square)?;
+    }
+    let root = ((&square / bias2)?.sqrt()? + config.epsilon)?;
+    let step = ((&mean * (lr / bias1))? / root)?;
+    let new = ((theta * (1.0 - lr * config.weight_decay))? - step)?;
+    Ok((new, Moments { mean, square: Some(square) }))
+}
+
+fn sgd(
+    theta: &Tensor,
+    g: Tensor,
+    before: Option<&Moments>,
+    lr: f64,
+    config: &SgdConfig,
+) -> Result<(Tensor, Moments)> {
+    let mut mean = g;
+    if config.weight_decay > 0.0 {
+        mean = (mean + (theta * config.weight_decay)?)?;
+    }
+    if let Some(before) = before {
+        mean = ((&before.mean * config.momentum)? + mean)?;
+    }
+    let new = (theta - (&mean * lr)?)?;
+    Ok((new, Moments { mean, square: None }))
 }

@@ -1,11 +1,11 @@
 //! The handle of a run.
 
 use super::batches::Rows;
-use super::config::{Existing, RunConfig};
+use super::config::{Adaptation, Existing, RunConfig};
 use super::evaluation::Evaluation;
 use super::folder::{Folder, Identity, Place};
 use super::history::{History, StepReport};
-use super::optimizer::AdamW;
+use super::optimizer::Optimizer;
 use super::registry;
 use super::status::{State, Status};
 use super::step::{self, Learned};
@@ -15,7 +15,7 @@ use crate::display::{Progress, Text};
 use crate::error::{Error, Result};
 use crate::image;
 use crate::lora::Adapters;
-use crate::model::{GenerateConfig, Model};
+use crate::model::{Decoder, GenerateConfig, Model, OpenOptions, WeightsAs};
 use crate::spectrum::Spectra;
 use crate::text::Message;
 use std::path::{Path, PathBuf};
@@ -73,9 +73,13 @@ impl Run {
             Ok(())
         };
         free()?;
+        if model.is_merged() {
+            return Err(Error::state("adapters were merged into this model, and no file holds it")
+                .help("export() it and open the folder, or train on model.unmerged()"));
+        }
         // All that can fail comes before anything is replaced.
-        let llama = model.llama();
-        let adapters = Adapters::new(&config.lora, &llama.targets(), config.seed, llama.device())?;
+        let decoder = model.decoder();
+        let adapters = begin(decoder, &config)?;
         let rows = Rows::new(data, config.eval.as_ref(), model, config.context)?;
         let identity = Identity::new(model, data, &config, &rows)?;
         let pool = worker::pool(name)?;
@@ -85,7 +89,7 @@ impl Run {
         let folder = Folder::hold(&path)?;
         free()?; // another process may have been faster
         folder.clear()?;
-        let learned = Learned { adapters, optimizer: AdamW::new() };
+        let learned = Learned { adapters, optimizer: Optimizer::new(), seed: config.seed };
         folder.save(&learned, &Place::default())?;
         folder.write_identity(&identity)?;
         let worker = Worker::new(model.clone(), rows, config, folder, learned, Place::default(), Vec::new());
@@ -112,7 +116,8 @@ impl Run {
                 .path(&identity.model)
                 .help("put it back there"));
         }
-        let model = Model::open(&identity.model)?;
+        let weights = WeightsAs::of_fingerprint(&identity.model_fingerprint);
+        let model = Model::open_with(&identity.model, &OpenOptions { weights, ..Default::default() })?;
         if model.fingerprint()? != identity.model_fingerprint {
             return Err(Error::state("the model has changed since this run was trained")
                 .path(&identity.model)
@@ -129,9 +134,9 @@ impl Run {
             .path(&path)
             .help("begin a new run"));
         }
-        let llama = model.llama();
-        let fresh = Adapters::new(&config.lora, &llama.targets(), config.seed, llama.device())?;
-        let (learned, place) = folder.load_last(&fresh, llama.device())?;
+        let decoder = model.decoder();
+        let fresh = begin(decoder, &config)?;
+        let (learned, place) = folder.load_last(&fresh, config.seed, decoder.device())?;
         let history = folder.history(place.step)?;
         let pool = worker::pool(&name_of(&path))?;
         let worker = Worker::new(model, rows, config, folder, learned, place, history);
@@ -393,7 +398,7 @@ impl Run {
             let public = self.0.shared.read();
             (public.step, public.learned.adapters.clone())
         };
-        let (loss, tokens) = step::evaluate(self.0.model.llama(), &adapters, &eval.all()?, &|| true)?;
+        let (loss, tokens) = step::evaluate(self.0.model.decoder(), &adapters, &eval.all()?, &|| true)?;
         Ok(Evaluation { step, loss, rows: eval.rows(), tokens })
     }
 
@@ -403,7 +408,9 @@ impl Run {
     /// When an adapter holds a value that is not finite.
     pub fn spectra(&self) -> Result<Spectra> {
         let adapters = self.adapters();
-        Spectra::of(adapters.iter().map(|(path, pair)| (path, pair.a(), pair.b(), pair.scale())))
+        let factors: Vec<_> =
+            adapters.iter().map(|(path, pair)| Ok((path, pair.factors()?))).collect::<Result<_>>()?;
+        Spectra::of(factors.iter().map(|(path, (a, b, scale))| (*path, a, b, *scale)))
     }
 
     /// Saves the adapters in a folder that PEFT loads; it appears whole or not at all.
@@ -481,5 +488,13 @@ fn real(path: &Path) -> Result<PathBuf> {
             Ok(real(parent)?.join(name))
         }
         (real, ..) => real.map_err(|e| Error::io(&path, e)),
+    }
+}
+
+/// What a run trains, before its first step.
+fn begin(decoder: &Decoder, config: &RunConfig) -> Result<Adapters> {
+    match config.adaptation {
+        Adaptation::Lora => decoder.adapters(&config.lora, config.seed),
+        Adaptation::Full => decoder.all_trained(),
     }
 }

@@ -1,9 +1,9 @@
 //! THE step: forward, loss over trained tokens, backward, clip, update.
 
-use super::optimizer::{AdamW, AdamWConfig};
+use super::optimizer::{Optimizer, OptimizerConfig};
 use crate::error::{Error, Result};
-use crate::lora::{Adapters, Gradients};
-use crate::model::{Llama, Tokens};
+use crate::lora::{Adapters, Gradients, Pass};
+use crate::model::{Decoder, Tokens};
 use crate::text::Pack;
 
 /// What a step changes: the trained tensors and the optimiser's moments.
@@ -14,7 +14,9 @@ pub struct Learned {
     /// The adapters.
     pub adapters: Adapters,
     /// The optimiser.
-    pub optimizer: AdamW,
+    pub optimizer: Optimizer,
+    /// The seed of dropout.
+    pub seed: u64,
 }
 
 /// Numbers of one step.
@@ -41,12 +43,12 @@ pub struct StepNumbers {
 /// When the batch trains no token, when the loss or a gradient is not finite, and an interrupted
 /// error when `go_on` says no.
 pub fn step(
-    model: &Llama,
+    model: &Decoder,
     learned: &Learned,
     batch: &[Pack],
     lr: f64,
     clip: Option<f64>,
-    config: &AdamWConfig,
+    config: &OptimizerConfig,
     go_on: &dyn Fn() -> bool,
 ) -> Result<(Learned, StepNumbers)> {
     let trained_tokens: usize = batch.iter().map(Pack::trained_tokens).sum();
@@ -57,14 +59,16 @@ pub fn step(
     }
     let scale = 1.0 / trained_tokens as f64;
     let (mut sum, mut gradients) = (0f64, Gradients::new());
-    for pack in batch.iter().filter(|pack| pack.trained_tokens() > 0) {
+    let step = learned.optimizer.updates() + 1;
+    for (number, pack) in (0..).zip(batch).filter(|(_, pack)| pack.trained_tokens() > 0) {
+        let adapters = learned.adapters.training(Pass { seed: learned.seed, step, pack: number });
         let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
-        let (hidden, saved) = model.forward(tokens, &learned.adapters, go_on)?;
+        let (hidden, saved) = model.forward(tokens, &adapters, go_on)?;
         let (rows, targets) = trained(pack);
-        let (pack_sum, dhidden) = model.loss(&hidden, &rows, &targets, Some(scale))?;
+        let (pack_sum, dhidden) =
+            model.loss_backward(&hidden, &rows, &targets, scale, &adapters, &mut gradients)?;
         drop(hidden);
-        let dhidden = dhidden.ok_or_else(|| Error::compute("no gradient"))?;
-        model.backward(saved, &dhidden, &pack.borders, &learned.adapters, &mut gradients, go_on)?;
+        model.backward(saved, &dhidden, &pack.borders, &adapters, &mut gradients, go_on)?;
         sum += pack_sum;
     }
     let (loss, gradient_norm) = (sum * scale, gradients.norm()?);
@@ -76,10 +80,12 @@ pub fn step(
         Some(limit) if gradient_norm > limit => limit / gradient_norm,
         _ => 1.0,
     };
-    let (adapters, optimizer) =
-        learned.optimizer.update(&learned.adapters, &gradients, factor, lr, config)?;
+    let (adapters, optimizer) = learned.optimizer.update(&learned.adapters, gradients, factor, lr, config)?;
     let tokens = batch.iter().map(Pack::len).sum();
-    Ok((Learned { adapters, optimizer }, StepNumbers { loss, gradient_norm, tokens, trained_tokens }))
+    Ok((
+        Learned { adapters, optimizer, seed: learned.seed },
+        StepNumbers { loss, gradient_norm, tokens, trained_tokens },
+    ))
 }
 
 /// Mean cross-entropy over the trained tokens of all packs, in nats, and how many tokens that were.
@@ -87,7 +93,7 @@ pub fn step(
 /// # Errors
 /// When there is no trained token, and as the model's forward pass.
 pub fn evaluate(
-    model: &Llama,
+    model: &Decoder,
     adapters: &Adapters,
     packs: &[Pack],
     go_on: &dyn Fn() -> bool,
@@ -97,7 +103,7 @@ pub fn evaluate(
         let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
         let hidden = model.hidden(tokens, adapters, go_on)?;
         let (rows, targets) = trained(pack);
-        sum += model.loss(&hidden, &rows, &targets, None)?.0;
+        sum += model.loss(&hidden, &rows, &targets, adapters)?;
         count += targets.len();
     }
     if count == 0 {

@@ -5,7 +5,7 @@ writes layers.safetensors beside it: `LAYER.NAME`, inputs in float32, what PyTor
 `d` before a name is the gradient with respect to it: `dy` is given, the others are the answer. README.md has the shapes.
 """
 import torch
-from torch.nn.functional import cross_entropy, linear, scaled_dot_product_attention, silu
+from torch.nn.functional import cross_entropy, embedding, gelu, layer_norm, linear, normalize, scaled_dot_product_attention, silu
 
 from reference import numbers, rms_norm, rotary_angles, save
 
@@ -77,6 +77,26 @@ def loss(logits, targets):
 record("cross_entropy", loss, {"logits": normal(9, 17, std=3.0), "targets": targets}, ["logits"])
 record("head_loss", lambda x, weight, targets: loss(linear(x, weight), targets),
        {"x": normal(9, 8), "weight": normal(17, 8), "targets": targets}, ["x"])
+
+# Below what was there first, so that the numbers above stay those they were.
+record("layer_norm", lambda x, weight, bias: layer_norm(x, (15,), weight, bias, 1e-5),
+       {"x": normal(7, 15, mean=0.5, std=0.7), "weight": normal(15, mean=1.0, std=0.3), "bias": normal(15)}, ["x", "weight", "bias"], eps=1e-5)
+
+record("gelu_tanh", lambda x: gelu(x, approximate="tanh"), {"x": normal(9, 13, std=2.5)}, ["x"])
+record("gelu_erf", gelu, {"x": normal(9, 13, std=2.5)}, ["x"])
+
+# Qwen3: each of 3 heads of 6 by itself, one weight for all.
+record("head_norm", lambda x, weight: rms_norm(x.unflatten(-1, (3, 6)), weight, 1e-6).flatten(-2),
+       {"x": normal(7, 18, std=0.7), "weight": normal(6, mean=1.0, std=0.3)}, ["x"], eps=1e-6)
+
+record("positions", lambda x, table, positions: x + embedding(positions, table),
+       {"x": normal(9, 7), "table": normal(11, 7), "positions": positions}, ["x", "table"])
+
+# Queries, keys and values in one product; sums with different factors keep their gradients apart.
+record("fused", lambda whole: torch.cat([part * factor for part, factor in zip(whole.split([6, 4, 4], dim=-1), (1.0, 2.0, -3.0))], dim=-1),
+       {"whole": normal(5, 14)}, ["whole"])
+
+record("unit_rows", lambda x, weight: linear(x, normalize(weight)), {"x": normal(5, 7), "weight": normal(9, 7, std=3.0)}, ["x"])
 
 save(golden, "layers.safetensors")
 for name, tensor in golden.items():

@@ -19,26 +19,30 @@ STEPS, LR, BETAS, EPS = 10, 2e-3, (0.9, 0.999), 1e-8
 RUNS = {"plain": (None, 0.0), "clipped": (1.0, 0.0), "decayed": (1.0, 0.1)}  # largest gradient norm, weight decay
 
 
-def make_model(config, seed, folder):
-    """A Llama in which nothing is special: biases are not zero, norm weights not one. Saved as Hugging Face saves it."""
+def llama(config):
+    return LlamaForCausalLM(LlamaConfig(hidden_act="silu", bos_token_id=1, eos_token_id=2, **config))
+
+
+def make_model(model, seed, folder):
+    """A model in which nothing is special: biases are not zero, norm weights not one. Saved as Hugging Face saves it."""
     normal = numbers(seed)
-    model = LlamaForCausalLM(LlamaConfig(hidden_act="silu", bos_token_id=1, eos_token_id=2, **config))
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "norm" in name:
+            if ("norm" in name or ".ln_" in name) and not name.endswith("bias"):
                 weight.copy_(normal(*weight.shape, mean=1.0, std=0.3))
-            elif "embed" in name or "bias" in name:
+            elif "embed" in name or "bias" in name or ".wpe" in name or ".wte" in name:
                 weight.copy_(normal(*weight.shape, std=0.5))
             else:
                 weight.copy_(normal(*weight.shape, std=1.5 * weight.shape[1] ** -0.5))
     model.save_pretrained(folder)
-    os.remove(os.path.join(folder, "generation_config.json"))
+    if os.path.exists(os.path.join(folder, "generation_config.json")):
+        os.remove(os.path.join(folder, "generation_config.json"))
 
 
-def make_adapter(model_folder, config, seed, folder):
+def make_adapter(kind, model_folder, config, seed, folder):
     """An adapter in which A and B are both random: with B zero, as training starts, half of the gradients would be zero."""
     normal = numbers(seed)
-    model = get_peft_model(LlamaForCausalLM.from_pretrained(model_folder), LoraConfig(task_type="CAUSAL_LM", **config))
+    model = get_peft_model(kind.from_pretrained(model_folder), LoraConfig(**config))
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "lora_" in name:
@@ -129,15 +133,16 @@ def train(load, batch, max_norm, weight_decay):
     return record, adapter(model)
 
 
-def make_golden(name, model_config, lora_config, lengths, seed):
+def make_golden(name, new_model, lora_config, lengths, seed):
     folder, adapter_folder = os.path.join(HERE, name), os.path.join(HERE, f"{name}-adapter")
-    make_model(model_config, seed, folder)
-    make_adapter(folder, lora_config, seed + 1, adapter_folder)
-    rows = make_rows(model_config["vocab_size"], lengths, seed + 2)
+    kind = type(new_model)
+    make_model(new_model, seed, folder)
+    make_adapter(kind, folder, lora_config, seed + 1, adapter_folder)
+    rows = make_rows(new_model.lm_head.weight.shape[0], lengths, seed + 2)
     batch = ids, labels, mask = padded(rows)
 
     def load32():
-        return PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(folder), adapter_folder, is_trainable=True)
+        return PeftModel.from_pretrained(kind.from_pretrained(folder), adapter_folder, is_trainable=True)
 
     load = lambda: to_float64(load32())
     model = load()
@@ -180,22 +185,27 @@ def make_golden(name, model_config, lora_config, lengths, seed):
         print(f"  {run:8} losses {record['losses'][0]:.6f} → {record['loss_after']:.6f}, norms {record['grad_norms'][0]:.3f} → {record['grad_norms'][-1]:.3f}, error of float32 {float32[run]['adapter_error']:.1e}")
 
 
-make_golden(
-    "tiny",
-    dict(vocab_size=97, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-         head_dim=6, max_position_embeddings=64, rms_norm_eps=1e-5, rope_parameters={"rope_type": "default", "rope_theta": 10000.0}),
-    dict(r=3, lora_alpha=7, lora_dropout=0.0, target_modules=ALL_LINEAR),
-    lengths=[11, 5, 17], seed=10)
+def main():
+    make_golden(
+        "tiny",
+        llama(dict(vocab_size=97, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+             head_dim=6, max_position_embeddings=64, rms_norm_eps=1e-5, rope_parameters={"rope_type": "default", "rope_theta": 10000.0})),
+        dict(task_type="CAUSAL_LM", r=3, lora_alpha=7, lora_dropout=0.0, target_modules=ALL_LINEAR),
+        lengths=[11, 5, 17], seed=10)
 
-# What the first has not: tied embeddings, biases, as many key-value heads as heads, heads wider than the model, another
-# theta and eps, rank-stabilised scaling, modules without an adapter, and a row of one token.
-make_golden(
-    "tied",
-    dict(vocab_size=53, hidden_size=15, intermediate_size=37, num_hidden_layers=3, num_attention_heads=3, num_key_value_heads=3,
-         head_dim=6, max_position_embeddings=32, rms_norm_eps=1e-6, rope_parameters={"rope_type": "default", "rope_theta": 500.0},
-         tie_word_embeddings=True, attention_bias=True),
-    dict(r=3, lora_alpha=7, lora_dropout=0.0, target_modules=["q_proj", "o_proj", "down_proj"], use_rslora=True),
-    lengths=[7, 13, 1, 3], seed=20)
+    # What the first has not: tied embeddings, biases, as many key-value heads as heads, heads wider than the model, another
+    # theta and eps, rank-stabilised scaling, modules without an adapter, and a row of one token.
+    make_golden(
+        "tied",
+        llama(dict(vocab_size=53, hidden_size=15, intermediate_size=37, num_hidden_layers=3, num_attention_heads=3, num_key_value_heads=3,
+             head_dim=6, max_position_embeddings=32, rms_norm_eps=1e-6, rope_parameters={"rope_type": "default", "rope_theta": 500.0},
+             tie_word_embeddings=True, attention_bias=True)),
+        dict(task_type="CAUSAL_LM", r=3, lora_alpha=7, lora_dropout=0.0, target_modules=["q_proj", "o_proj", "down_proj"], use_rslora=True),
+        lengths=[7, 13, 1, 3], seed=20)
 
-# Older files, and most on the hub, have theta beside the other numbers.
-edit_json(os.path.join(HERE, "tied", "config.json"), lambda c: c.update(rope_theta=c.pop("rope_parameters")["rope_theta"]))
+    # Older files, and most on the hub, have theta beside the other numbers.
+    edit_json(os.path.join(HERE, "tied", "config.json"), lambda c: c.update(rope_theta=c.pop("rope_parameters")["rope_theta"]))
+
+
+if __name__ == "__main__":
+    main()

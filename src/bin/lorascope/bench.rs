@@ -4,11 +4,11 @@ use clap::{Args, Subcommand};
 use lorascope::candle_core::Device;
 use lorascope::error::{Error, Result};
 use lorascope::lora::{Adapters, LoraConfig};
-use lorascope::model::Llama;
+use lorascope::model::Decoder;
 use lorascope::ops::random::{Random, Stream};
 use lorascope::text::Pack;
 use lorascope::train::step::step as one_step;
-use lorascope::train::{AdamW, AdamWConfig, Learned};
+use lorascope::train::{Learned, Optimizer, OptimizerConfig};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -50,16 +50,16 @@ fn step(args: &Step) -> Result<String> {
     if args.batch == 0 || args.tokens < 2 || args.steps == 0 {
         return Err(Error::input("a batch needs a row of at least two tokens and a step"));
     }
-    let model = Llama::open(&args.model, &Device::Cpu)?;
+    let model = Decoder::open(&args.model, &Device::Cpu)?;
     let config = LoraConfig { rank: args.rank, alpha: 2.0 * args.rank as f64, ..Default::default() };
     let adapters = Adapters::new(&config, &model.targets(), 0, model.device())?;
-    let mut learned = Learned { adapters, optimizer: AdamW::new() };
+    let mut learned = Learned { adapters, optimizer: Optimizer::new(), seed: 0 };
     let packs = [random_pack(args.batch, args.tokens, model.config().vocabulary)];
     let (mut seconds, mut loss) = (Vec::new(), 0.0);
     for i in 0..=args.steps {
         let begun = Instant::now();
         let (next, numbers) =
-            one_step(&model, &learned, &packs, 2e-4, Some(1.0), &AdamWConfig::default(), &|| true)?;
+            one_step(&model, &learned, &packs, 2e-4, Some(1.0), &OptimizerConfig::default(), &|| true)?;
         (learned, loss) = (next, numbers.loss);
         if i > 0 {
             seconds.push(begun.elapsed().as_secs_f64());

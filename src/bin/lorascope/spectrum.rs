@@ -24,7 +24,9 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let adapters = Adapters::open(&arguments.adapter, &Device::Cpu)?;
-    let spectra = Spectra::of(adapters.iter().map(|(path, pair)| (path, pair.a(), pair.b(), pair.scale())))?;
+    let factors: Vec<_> =
+        adapters.iter().map(|(path, pair)| Ok((path, pair.factors()?))).collect::<Result<_>>()?;
+    let spectra = Spectra::of(factors.iter().map(|(path, (a, b, scale))| (*path, a, b, *scale)))?;
     let footer =
         arguments.adapter.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
     for (path, figure) in [(&arguments.plot, spectra.plot()?), (&arguments.heat_map, spectra.heat_map()?)] {

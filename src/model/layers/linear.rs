@@ -1,22 +1,48 @@
-//! A frozen linear layer with a trained adapter beside it.
+//! A frozen linear layer with what is trained beside it.
 
 use crate::error::Result;
-use crate::lora::{Adapters, Gradients};
+use crate::lora::{Adapter, Adapters, Dropout, Gradients};
 use crate::model::weight::Weight;
-use candle_core::Tensor;
+use crate::ops::matmul::{Form, matmul};
+use candle_core::{DType, Tensor};
+use std::sync::{Arc, OnceLock};
 
-/// y = W x + b, plus what the adapter at this layer's path adds. W and b are frozen.
+/// y = W x + b, plus what the adapter at this layer's path adds. W and b are frozen, unless they are
+/// among the weights that are trained whole.
 #[derive(Debug, Clone)]
 pub struct Linear {
     path: String,
+    /// Their names in the model's files.
+    names: [String; 2],
     weight: Weight,
     bias: Option<Tensor>,
+    drops: bool,
+    /// ‖Wᵢ‖² of each row, once DoRA has asked for it.
+    squares: Arc<OnceLock<Tensor>>,
 }
 
 impl Linear {
     /// A layer at a path in the weights, with W `[out, in]` and perhaps b `[out]`.
     pub fn new(path: impl Into<String>, weight: Weight, bias: Option<Tensor>) -> Self {
-        Self { path: path.into(), weight, bias }
+        let path = path.into();
+        let names = [format!("{path}.weight"), format!("{path}.bias")];
+        Self { path, names, weight, bias, drops: true, squares: Arc::default() }
+    }
+
+    /// The same layer, but nothing is dropped before its adapter: the loss takes a trained head as one
+    /// matrix.
+    #[must_use]
+    pub fn without_dropout(self) -> Self {
+        Self { drops: false, ..self }
+    }
+
+    /// The same layer under another path: a head that is the embedding.
+    pub(crate) fn called(self, path: &str) -> Self {
+        Self { names: [format!("{path}.weight"), format!("{path}.bias")], path: path.to_string(), ..self }
+    }
+
+    fn dropout(&self, adapters: &Adapters) -> Option<Dropout> {
+        if self.drops { adapters.dropout(&self.path) } else { None }
     }
 
     /// Its path in the weights, such as `model.layers.3.self_attn.q_proj`.
@@ -29,6 +55,16 @@ impl Linear {
         &self.weight
     }
 
+    /// b.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// Whether anything of this layer is trained.
+    pub fn is_trained(&self, adapters: &Adapters) -> bool {
+        adapters.get(&self.path).is_some() || self.names.iter().any(|name| adapters.whole(name).is_some())
+    }
+
     /// x `[T, in]` to y `[T, out]`.
     ///
     /// # Errors
@@ -38,18 +74,28 @@ impl Linear {
     }
 
     fn try_forward(&self, x: &Tensor, adapters: &Adapters) -> Result<Tensor> {
-        let mut y = self.weight.forward(x)?;
-        if let Some(bias) = &self.bias {
-            y = y.broadcast_add(bias)?;
+        let [weight, bias] = &self.names;
+        let mut y = match adapters.whole(weight) {
+            Some(weight) => matmul(x, weight, Form::RightTransposed)?,
+            None => self.weight.forward(x)?,
+        };
+        if let Some(adapter) = adapters.get(&self.path) {
+            y = adapter.forward_dropped(y, x, self.dropout(adapters))?;
+            if let Some(magnitude) = adapter.magnitude() {
+                y = y.broadcast_mul(&(magnitude / self.norms(adapter)?)?)?;
+            }
         }
-        match adapters.get(&self.path) {
-            Some(adapter) => adapter.forward(y, x),
+        match adapters.whole(bias).or(self.bias.as_ref()) {
+            Some(bias) => Ok(y.broadcast_add(bias)?),
             None => Ok(y),
         }
     }
 
-    /// dx = Wᵀ dy and what the adapter adds; the adapter's gradient goes into `gradients`. `None`
+    /// dx = Wᵀ dy and what the adapter adds; gradients of what is trained go into `gradients`. `None`
     /// when `wanted` says that nothing below is trained.
+    ///
+    /// With a magnitude m, y = (m / ‖W + s·B A‖) ⊙ z, and the norm counts as a constant in the
+    /// backward pass (Liu et al. 2024, §4.3): dz = (m / ‖·‖) ⊙ dy, ∂m = Σ dy ⊙ z / ‖·‖.
     ///
     /// # Errors
     /// When the shapes do not fit; the error names the layer.
@@ -72,22 +118,84 @@ impl Linear {
         gradients: &mut Gradients,
         wanted: Wanted,
     ) -> Result<Option<Tensor>> {
-        let dx = match wanted {
-            Wanted::Input => Some(self.weight.backward(dy)?),
-            Wanted::AdaptersOnly => None,
+        let [weight, bias] = &self.names;
+        if adapters.whole(bias).is_some() {
+            gradients.add_tensor(bias.clone(), dy.sum(0)?)?;
+        }
+        let adapter = adapters.get(&self.path);
+        let dropout = self.dropout(adapters);
+        let mut magnitude = None;
+        let mut dz = dy.clone();
+        if let Some((adapter, m)) = adapter.and_then(|a| Some((a, a.magnitude()?))) {
+            let norms = self.norms(adapter)?;
+            // The layer's product once more, instead of keeping it since the forward pass.
+            let z = adapter.forward_dropped(self.weight.forward(x)?, x, dropout)?;
+            magnitude = Some(((dy * z)?.sum(0)? / &norms)?);
+            dz = dy.broadcast_mul(&(m / norms)?)?;
+        }
+        let whole = adapters.whole(weight);
+        if whole.is_some() {
+            gradients.add_tensor(weight.clone(), matmul(&dz, x, Form::LeftTransposed)?)?;
+        }
+        let dx = match (wanted, whole) {
+            (Wanted::AdaptersOnly, _) => None,
+            (Wanted::Input, Some(weight)) => Some(matmul(&dz, weight, Form::Plain)?),
+            (Wanted::Input, None) => Some(self.weight.backward(&dz)?),
         };
-        let Some(adapter) = adapters.get(&self.path) else { return Ok(dx) };
-        let (gradient, dx) = adapter.backward(x, dy, dx)?;
-        gradients.add(&self.path, gradient)?;
+        let Some(adapter) = adapter else { return Ok(dx) };
+        let (mut gradient, dx) = adapter.backward_dropped(x, &dz, dx, dropout)?;
+        gradient.magnitude = magnitude;
+        gradients.add(&self.path, adapter, gradient)?;
         Ok(dx)
+    }
+
+    /// ‖Wᵢ + s·(B A)ᵢ‖ of each row, `[out]`.
+    fn norms(&self, adapter: &Adapter) -> Result<Tensor> {
+        let squares = match self.squares.get() {
+            Some(squares) => squares,
+            None => {
+                let squares = self.weight.expand()?.to_dtype(DType::F64)?.sqr()?.sum(1)?;
+                self.squares.get_or_init(|| squares)
+            }
+        };
+        adapter.row_norms(squares, &self.weight.forward(adapter.a())?)
+    }
+
+    /// The same layer with the adapter added to a copy of its weight, in f32: the frozen one is not
+    /// touched, so that dropping the copy restores it bit for bit.
+    ///
+    /// # Errors
+    /// When the shapes do not fit; the error names the layer.
+    pub fn merged(&self, adapters: &Adapters) -> Result<Self> {
+        if !self.is_trained(adapters) {
+            return Ok(self.clone());
+        }
+        self.try_merged(adapters).map_err(|e| e.layer(&self.path))
+    }
+
+    fn try_merged(&self, adapters: &Adapters) -> Result<Self> {
+        let [weight, bias] = &self.names;
+        let mut merged = match adapters.whole(weight) {
+            Some(weight) => weight.clone(),
+            None => self.weight.expand()?,
+        };
+        if let Some(adapter) = adapters.get(&self.path) {
+            merged = (merged + adapter.delta()?)?;
+            if let Some(magnitude) = adapter.magnitude() {
+                let rows = (magnitude / self.norms(adapter)?)?;
+                merged = merged.broadcast_mul(&rows.unsqueeze(1)?)?;
+            }
+        }
+        let bias = adapters.whole(bias).or(self.bias.as_ref()).cloned();
+        Ok(Self { drops: self.drops, ..Self::new(self.path.clone(), Weight::dense(merged)?, bias) })
     }
 }
 
 /// Which gradients a backward pass is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// Those of the input, and of the adapters.
+    /// Those of the input, and of what is trained.
     Input,
-    /// Those of the adapters; nothing below is trained.
+    /// Those of what is trained in this layer; nothing below is.
     AdaptersOnly,
 }

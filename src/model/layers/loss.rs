@@ -24,7 +24,7 @@ const LOGITS: usize = 32 << 20;
 /// When the numbers of rows and targets or the widths of rows and head differ, or a target is
 /// outside the vocabulary.
 pub fn forward(hidden: &Tensor, targets: &[u32], head: &Weight, kernels: Kernels) -> Result<f64> {
-    Ok(run(hidden, targets, head, None, kernels)?.0)
+    Ok(run(hidden, targets, head, None, kernels, None)?.0)
 }
 
 /// The same sum, and ∂(scale·sum)/∂h. With p = softmax(E h): scale·Eᵀ(p − onehot(target)). The scale
@@ -39,7 +39,23 @@ pub fn forward_backward(
     scale: f64,
     kernels: Kernels,
 ) -> Result<(f64, Tensor)> {
-    let (sum, gradient) = run(hidden, targets, head, Some(scale), kernels)?;
+    forward_backward_with(hidden, targets, head, scale, kernels, None)
+}
+
+/// What is done with some rows h and ∂(scale·sum)/∂logits of them, `[n, V]`.
+pub(crate) type OnLogits<'a> = &'a mut dyn FnMut(&Tensor, &Tensor) -> Result<()>;
+
+/// The same, and `on_logits` sees the gradient of the logits piece by piece: for a head that is
+/// trained itself.
+pub(crate) fn forward_backward_with(
+    hidden: &Tensor,
+    targets: &[u32],
+    head: &Weight,
+    scale: f64,
+    kernels: Kernels,
+    on_logits: Option<OnLogits>,
+) -> Result<(f64, Tensor)> {
+    let (sum, gradient) = run(hidden, targets, head, Some(scale), kernels, on_logits)?;
     Ok((sum, gradient.ok_or_else(|| Error::compute("no gradient"))?))
 }
 
@@ -49,6 +65,7 @@ fn run(
     head: &Weight,
     scale: Option<f64>,
     kernels: Kernels,
+    mut on_logits: Option<OnLogits>,
 ) -> Result<(f64, Option<Tensor>)> {
     let rows = hidden.dims2()?.0;
     let [vocabulary, width] = head.shape();
@@ -75,6 +92,9 @@ fn run(
                 let p = logits.broadcast_sub(&log_sum)?.exp()?;
                 let minus = Tensor::full(-1f32, (count, 1), h.device())?;
                 let d = (p.scatter_add(&ids, &minus, 1)? * scale)?;
+                if let Some(on_logits) = &mut on_logits {
+                    on_logits(&h, &d)?;
+                }
                 gradients.push(d.matmul(&head)?);
             }
         }
@@ -124,6 +144,10 @@ fn run(
         if let Some(gradient) = &mut gradient {
             let d = &mut gradient[start * width..(start + count) * width];
             product(d, Accum::Replace, (logits, (count, vocabulary)), e, Form::Plain, 1.0, par);
+            if let Some(on_logits) = &mut on_logits {
+                let h = Tensor::from_slice(h, (count, width), &Device::Cpu)?;
+                on_logits(&h, &Tensor::from_slice(logits, (count, vocabulary), &Device::Cpu)?)?;
+            }
         }
     }
     let gradient = gradient.map(|g| Tensor::from_vec(g, (rows, width), &Device::Cpu)).transpose()?;

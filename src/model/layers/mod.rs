@@ -13,13 +13,23 @@ use crate::error::{Error, Result};
 use candle_core::Tensor;
 
 pub mod attention;
+pub mod embedding;
+pub mod frequencies;
+pub mod fused;
+pub mod gelu;
+pub mod layer_norm;
 pub mod linear;
 pub mod loss;
+pub mod positions;
 pub mod rms_norm;
 pub mod rotary;
 pub mod swiglu;
 
+pub use embedding::Embedding;
+pub use gelu::Gelu;
+pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub use positions::LearnedPositions;
 pub use rms_norm::RmsNorm;
 pub use rotary::Rotary;
 

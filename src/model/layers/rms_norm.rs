@@ -1,7 +1,7 @@
 //! Root mean square layer normalisation.
 
 use super::expect;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::{Kernels, values, vector};
 use candle_core::{D, DType, Device, Tensor};
 
@@ -33,6 +33,28 @@ impl RmsNorm {
     /// A norm with its weight and ε.
     pub fn new(weight: Tensor, epsilon: f64) -> Self {
         Self { weight, epsilon }
+    }
+
+    /// w.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// The same norm with another w.
+    #[must_use]
+    pub fn with_weight(&self, weight: Tensor) -> Self {
+        Self { weight, epsilon: self.epsilon }
+    }
+
+    /// ∂loss/∂w `[D]` for dy = ∂loss/∂y: Σ dy ⊙ x / √(mean(x²) + ε), over tokens, and over heads where
+    /// x is `[T, H·D]`.
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn weight_gradient(&self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        let (x, dy) = (self.heads(x)?, self.heads(dy)?);
+        let normed = x.to_dtype(DType::F32)?.broadcast_mul(&self.inverse_root(&x)?)?;
+        Ok((normed * dy.to_dtype(DType::F32)?)?.sum(0)?)
     }
 
     /// x `[T, D]` to y `[T, D]`.
@@ -103,6 +125,33 @@ impl RmsNorm {
             },
         );
         Ok(Tensor::from_vec(dx, (rows, width), &Device::Cpu)?)
+    }
+
+    /// The norm of each head by itself, x `[T, H·W]` to y `[T, H·W]` with w `[W]`: Qwen3's norm of
+    /// queries and keys before they are rotated (Yang et al. 2025, *Qwen3 Technical Report*, §2).
+    ///
+    /// # Errors
+    /// When the width is no multiple of W.
+    pub fn forward_heads(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        Ok(self.forward(&self.heads(x)?, kernels)?.reshape(x.dims())?)
+    }
+
+    /// dx `[T, H·W]` of [`forward_heads`](Self::forward_heads).
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn backward_heads(&self, x: &Tensor, dy: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        expect("dy", dy, x.dims())?;
+        Ok(self.backward(&self.heads(x)?, &self.heads(dy)?, kernels)?.reshape(x.dims())?)
+    }
+
+    /// `[T, H·W]` to `[T·H, W]`, without a copy.
+    fn heads(&self, x: &Tensor) -> Result<Tensor> {
+        let ((tokens, all), width) = (x.dims2()?, self.weight.dims1()?);
+        if width == 0 || !all.is_multiple_of(width) {
+            return Err(Error::compute(format!("a width of {all} cannot be split into heads of {width}")));
+        }
+        Ok(x.reshape((tokens * (all / width), width))?)
     }
 
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! Rotary position embedding, and the change between rows of tokens and rows of heads.
 
+use super::frequencies::{Frequencies, Scaling};
 use crate::error::{Error, Result};
 use crate::ops::{Kernels, values, vector};
 use candle_core::{DType, Device, Tensor};
@@ -21,7 +22,7 @@ impl Rotary {
     /// The angles for tokens at these positions.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When θ is no positive number or the device fails.
     ///
     /// # Examples
     /// ```
@@ -36,12 +37,19 @@ impl Rotary {
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn new(positions: &[u32], head_width: usize, theta: f64, device: &Device) -> Result<Self> {
-        let half = head_width / 2;
-        let angles = positions.iter().flat_map(|p| {
-            (0..half).map(move |j| *p as f64 * theta.powf(-2.0 * j as f64 / head_width as f64))
-        });
+        let plain = Frequencies { theta, scaling: Scaling::None };
+        Self::with(positions, &plain.of(head_width)?, device)
+    }
+
+    /// The angles for tokens at these positions where the pairs of a head turn at these
+    /// [frequencies](Frequencies::of).
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn with(positions: &[u32], frequencies: &[f64], device: &Device) -> Result<Self> {
+        let angles = positions.iter().flat_map(|p| frequencies.iter().map(move |f| f64::from(*p) * f));
         let (cos, sin): (Vec<f32>, Vec<f32>) = angles.map(|a| (a.cos() as f32, a.sin() as f32)).unzip();
-        let shape = (positions.len(), half);
+        let shape = (positions.len(), frequencies.len());
         Ok(Self { cos: Tensor::from_vec(cos, shape, device)?, sin: Tensor::from_vec(sin, shape, device)? })
     }
 

@@ -1,0 +1,88 @@
+//! The gradients of what is trained.
+
+use super::AdapterGradient;
+use super::adapters::{A, B, EMBEDDING_A, EMBEDDING_B, MAGNITUDE};
+use super::{Adapter, Beside};
+use crate::error::Result;
+use crate::ops;
+use candle_core::{DType, Tensor};
+use std::collections::BTreeMap;
+
+/// The gradient of each trained tensor, under the names of [`Adapters::tensors`](super::Adapters::tensors).
+#[derive(Debug, Clone, Default)]
+pub struct Gradients(BTreeMap<String, Tensor>);
+
+impl Gradients {
+    /// No gradient yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds what one backward pass found for the adapter at `path`, in place: copy a tensor that is
+    /// to outlive the next call.
+    ///
+    /// # Errors
+    /// When the shapes differ from what was added before.
+    pub fn add(&mut self, path: &str, adapter: &Adapter, gradient: AdapterGradient) -> Result<()> {
+        let (a, b) = match adapter.beside() {
+            Beside::Embedding => (EMBEDDING_A, EMBEDDING_B),
+            _ => (A, B),
+        };
+        self.add_tensor(format!("{path}.{a}"), gradient.a)?;
+        self.add_tensor(format!("{path}.{b}"), gradient.b)?;
+        match gradient.magnitude {
+            Some(magnitude) => self.add_tensor(format!("{path}.{MAGNITUDE}"), magnitude),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds to the gradient of one tensor, in place.
+    ///
+    /// # Errors
+    /// When the shape differs from what was added before.
+    pub fn add_tensor(&mut self, name: String, gradient: Tensor) -> Result<()> {
+        let sum = match self.0.remove(&name) {
+            None => gradient,
+            Some(sum) => ops::add(sum, &gradient)?,
+        };
+        self.0.insert(name, sum);
+        Ok(())
+    }
+
+    /// The gradient of a tensor, by its name: `model.layers.0.self_attn.q_proj.lora_A`.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.0.get(name)
+    }
+
+    /// All of them, in the order of their names.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Takes the gradient of a tensor out.
+    pub fn take(&mut self, name: &str) -> Option<Tensor> {
+        self.0.remove(name)
+    }
+
+    /// How many tensors have a gradient.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// √(Σ g²) over all gradients, summed in f64.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read.
+    pub fn norm(&self) -> Result<f64> {
+        let mut sum = 0f64;
+        for tensor in self.0.values() {
+            sum += tensor.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
+        }
+        Ok(sum.sqrt())
+    }
+}

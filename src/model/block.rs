@@ -1,0 +1,409 @@
+//! One block of a decoder: attention and the feed-forward layer, each behind a norm and beside a
+//! residual path.
+
+use super::config::{DecoderConfig, FeedForward, NormKind};
+use super::families::Part;
+use super::layers::attention::{self, Saved as AttentionSaved};
+use super::layers::linear::Wanted;
+use super::layers::{Gelu, LayerNorm, Linear, RmsNorm, Rotary, fused, rotary, swiglu};
+use super::norm::{Layer, Norm};
+use super::source::{Name, Source, Stored};
+use crate::error::{Error, Result};
+use crate::lora::{Adapters, Gradients};
+use crate::ops::{self, Kernels};
+use candle_core::{Device, Tensor};
+
+/// Where tensors are read from, and what they should be.
+pub(crate) struct Loader<'a> {
+    pub(crate) source: &'a Source,
+    pub(crate) config: &'a DecoderConfig,
+    pub(crate) device: &'a Device,
+}
+
+/// What all blocks of one pass share.
+pub(crate) struct Pass<'a> {
+    /// `None` where a model adds its positions to the embedding.
+    pub(crate) rotary: Option<&'a Rotary>,
+    /// Where each row of the pack begins and, last, the number of tokens.
+    pub(crate) borders: &'a [usize],
+    pub(crate) adapters: &'a Adapters,
+    pub(crate) kernels: Kernels,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Block {
+    attention_norm: Norm,
+    projections: Projections,
+    /// Queries, keys and values of a token in columns.
+    widths: [usize; 3],
+    heads: usize,
+    kv_heads: usize,
+    /// Of the heads of q and of k.
+    head_norms: Option<[Norm; 2]>,
+    o: Linear,
+    mlp_norm: Norm,
+    activation: Activation,
+    up: Linear,
+    down: Linear,
+}
+
+#[derive(Debug, Clone)]
+enum Projections {
+    Separate { q: Linear, k: Linear, v: Linear },
+    Fused(Linear),
+}
+
+#[derive(Debug, Clone)]
+enum Activation {
+    /// With its gate.
+    SwiGlu(Linear),
+    Gelu(Gelu),
+}
+
+/// What a block keeps for its backward pass. H query heads, G key-value heads of width W.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    x: Tensor,                 // [T, D]
+    q: Tensor,                 // [H, T, W]; with norms of heads [T, H·W], before them
+    k: Tensor,                 // [G, T, W]; with norms of heads [T, G·W], before them
+    v: Tensor,                 // [G, T, W]
+    attended: Tensor,          // [H, T, W]
+    attention: AttentionSaved, // [H, T]
+    middle: Tensor,            // [T, D]
+    gate: Option<Tensor>,      // [T, F]
+    up: Tensor,                // [T, F]
+}
+
+/// Keys and values of a block in a cache, `[G, T, W]` each.
+pub(crate) type Cached = Option<(Tensor, Tensor)>;
+
+impl Loader<'_> {
+    /// A norm of the width of the model, in a block or outside of them.
+    pub(crate) fn norm(&self, part: Part, layer: Option<usize>) -> Result<Norm> {
+        let vector = |tensor: &str| {
+            let name = Name::of(self.config, part, layer, tensor);
+            self.source.vector(&name, self.config.width, None, self.device)
+        };
+        let (weight, epsilon) = (vector("weight")?, self.config.norm_epsilon);
+        let norm = match self.config.norm {
+            NormKind::Rms => Layer::Rms(RmsNorm::new(weight, epsilon)),
+            NormKind::Layer => Layer::Layer(LayerNorm::new(weight, vector("bias")?, epsilon)),
+        };
+        Ok(Norm::new(&self.path(part, layer), norm))
+    }
+
+    fn path(&self, part: Part, layer: Option<usize>) -> String {
+        match layer {
+            Some(layer) => self.config.path(part, layer),
+            None => self.config.family.definition().name(part).to_string(),
+        }
+    }
+
+    fn head_norm(&self, part: Part, layer: usize) -> Result<Norm> {
+        let name = Name::of(self.config, part, Some(layer), "weight");
+        let weight = self.source.vector(&name, self.config.head_width, None, self.device)?;
+        let norm = Layer::Rms(RmsNorm::new(weight, self.config.norm_epsilon));
+        Ok(Norm::new(&self.config.path(part, layer), norm))
+    }
+
+    fn linear(&self, part: Part, layer: usize) -> Result<Linear> {
+        let (config, family) = (self.config, self.config.family.definition());
+        let matrices = config.matrices();
+        let Some(matrix) = matrices.iter().find(|m| m.part == part) else {
+            return Err(Error::compute(format!("{:?} has no {part:?}", config.family)));
+        };
+        let rotated = match part {
+            Part::Q => Some(config.heads),
+            Part::K => Some(config.kv_heads),
+            _ => None,
+        };
+        let interleaved = rotated.filter(|_| family.interleaved);
+        let stored = Stored { interleaved, transposed: family.transposed };
+        let name = Name::of(config, part, Some(layer), "weight");
+        let weight = self.source.weight(&name, matrix.shape, stored, self.device)?;
+        let name = Name::of(config, part, Some(layer), "bias");
+        if !matrix.bias && self.source.has(&name) {
+            let help = match self.source.metadata() {
+                Some(_) => "the layers beside it have none: the file is damaged, fetch it again",
+                None => "set attention_bias or mlp_bias in config.json if it belongs to the model",
+            };
+            let error = Error::format("a bias that the model's config does not announce");
+            return Err(error.path(self.source.path()).layer(name).help(help));
+        }
+        let bias = || self.source.vector(&name, matrix.shape[0], interleaved, self.device);
+        let bias = matrix.bias.then(bias).transpose()?;
+        Ok(Linear::new(config.path(part, layer), weight, bias))
+    }
+
+    pub(crate) fn block(&self, layer: usize) -> Result<Block> {
+        let config = self.config;
+        let linear = |part| self.linear(part, layer);
+        Ok(Block {
+            attention_norm: self.norm(Part::AttentionNorm, Some(layer))?,
+            projections: match config.projections {
+                super::config::Projections::Separate => {
+                    Projections::Separate { q: linear(Part::Q)?, k: linear(Part::K)?, v: linear(Part::V)? }
+                }
+                super::config::Projections::Fused => Projections::Fused(linear(Part::Qkv)?),
+            },
+            widths: config.qkv_widths(),
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_norms: match config.head_norms {
+                true => Some([self.head_norm(Part::QNorm, layer)?, self.head_norm(Part::KNorm, layer)?]),
+                false => None,
+            },
+            o: linear(Part::O)?,
+            mlp_norm: self.norm(Part::MlpNorm, Some(layer))?,
+            activation: match config.feed_forward {
+                FeedForward::SwiGlu => Activation::SwiGlu(linear(Part::Gate)?),
+                FeedForward::Gelu(gelu) => Activation::Gelu(gelu),
+            },
+            up: linear(Part::Up)?,
+            down: linear(Part::Down)?,
+        })
+    }
+}
+
+impl Pass<'_> {
+    /// Queries or keys `[T, H·W]` to `[H, T, W]`, normed where heads have a norm, and rotated.
+    fn turn(&self, x: &Tensor, norm: Option<&Norm>, heads: usize) -> Result<Tensor> {
+        let normed = norm.map(|norm| norm.forward(x, self.adapters, self.kernels)).transpose()?;
+        let x = normed.as_ref().unwrap_or(x);
+        match self.rotary {
+            Some(rotary) => rotary.forward(x, heads, self.kernels),
+            None => rotary::split_heads(x, heads, self.kernels),
+        }
+    }
+
+    /// The gradient of [`turn`](Self::turn), `[H, T, W]` to `[T, H·W]`; `before` is what the norm read.
+    fn turn_back(
+        &self,
+        dy: &Tensor,
+        before: Option<(&Norm, &Tensor)>,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor> {
+        let dx = match self.rotary {
+            Some(rotary) => rotary.backward(dy, self.kernels)?,
+            None => rotary::merge_heads(dy, self.kernels)?,
+        };
+        match before {
+            Some((norm, x)) => norm.backward(x, &dx, self.adapters, gradients, self.kernels),
+            None => Ok(dx),
+        }
+    }
+}
+
+impl Block {
+    /// Whether anything of this block is trained.
+    pub(crate) fn is_trained(&self, adapters: &Adapters) -> bool {
+        self.linears().iter().any(|linear| linear.is_trained(adapters))
+            || self.norms().iter().any(|norm| norm.is_trained(adapters))
+    }
+
+    /// Whether the norm that reads the block's input is trained: its gradient needs that of what it
+    /// gave.
+    pub(crate) fn first_norm_is_trained(&self, adapters: &Adapters) -> bool {
+        self.attention_norm.is_trained(adapters)
+    }
+
+    pub(crate) fn norms(&self) -> Vec<&Norm> {
+        let heads = self.head_norms.iter().flatten();
+        [&self.attention_norm, &self.mlp_norm].into_iter().chain(heads).collect()
+    }
+
+    /// The same block with the adapters in copies of the weights that they stand beside.
+    pub(crate) fn merged(&self, adapters: &Adapters) -> Result<Self> {
+        let of = |linear: &Linear| linear.merged(adapters);
+        Ok(Self {
+            attention_norm: self.attention_norm.merged(adapters),
+            projections: match &self.projections {
+                Projections::Separate { q, k, v } => {
+                    Projections::Separate { q: of(q)?, k: of(k)?, v: of(v)? }
+                }
+                Projections::Fused(qkv) => Projections::Fused(of(qkv)?),
+            },
+            head_norms: self.head_norms.as_ref().map(|norms| norms.each_ref().map(|n| n.merged(adapters))),
+            o: of(&self.o)?,
+            mlp_norm: self.mlp_norm.merged(adapters),
+            activation: match &self.activation {
+                Activation::SwiGlu(gate) => Activation::SwiGlu(of(gate)?),
+                Activation::Gelu(gelu) => Activation::Gelu(*gelu),
+            },
+            up: of(&self.up)?,
+            down: of(&self.down)?,
+            ..*self
+        })
+    }
+
+    /// In the order of the forward pass.
+    pub(crate) fn linears(&self) -> Vec<&Linear> {
+        let mut all = match &self.projections {
+            Projections::Separate { q, k, v } => vec![q, k, v],
+            Projections::Fused(qkv) => vec![qkv],
+        };
+        all.push(&self.o);
+        if let Activation::SwiGlu(gate) = &self.activation {
+            all.push(gate);
+        }
+        all.extend([&self.up, &self.down]);
+        all
+    }
+
+    /// `[T, D]` to q `[T, H·W]`, k and v `[T, G·W]`.
+    fn project(&self, normed: &Tensor, pass: &Pass) -> Result<[Tensor; 3]> {
+        let of = |linear: &Linear| linear.forward(normed, pass.adapters);
+        match &self.projections {
+            Projections::Separate { q, k, v } => Ok([of(q)?, of(k)?, of(v)?]),
+            Projections::Fused(qkv) => fused::split(&of(qkv)?, self.widths, pass.kernels),
+        }
+    }
+
+    /// Queries, keys and values by heads, and what the norms of heads read where there are any.
+    fn heads_of(&self, normed: &Tensor, pass: &Pass) -> Result<(Option<[Tensor; 2]>, [Tensor; 3])> {
+        let [q, k, v] = self.project(normed, pass)?;
+        let heads = [
+            pass.turn(&q, self.norm_of(0), self.heads)?,
+            pass.turn(&k, self.norm_of(1), self.kv_heads)?,
+            rotary::split_heads(&v, self.kv_heads, pass.kernels)?,
+        ];
+        Ok((self.head_norms.is_some().then_some([q, k]), heads))
+    }
+
+    fn norm_of(&self, which: usize) -> Option<&Norm> {
+        self.head_norms.as_ref().map(|norms| &norms[which])
+    }
+
+    /// y + the residual path, from what attention gave, and what the feed-forward layer keeps.
+    fn feed_forward(&self, middle: &Tensor, pass: &Pass) -> Result<(Tensor, Option<Tensor>, Tensor)> {
+        let normed = self.mlp_norm.forward(middle, pass.adapters, pass.kernels)?;
+        let gate = match &self.activation {
+            Activation::SwiGlu(gate) => Some(gate.forward(&normed, pass.adapters)?),
+            Activation::Gelu(_) => None,
+        };
+        let up = self.up.forward(&normed, pass.adapters)?;
+        let active = self.active(gate.as_ref(), &up, pass.kernels)?;
+        let y = ops::add(self.down.forward(&active, pass.adapters)?, middle)?;
+        Ok((y, gate, up))
+    }
+
+    fn active(&self, gate: Option<&Tensor>, up: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        match (&self.activation, gate) {
+            (Activation::SwiGlu(_), Some(gate)) => swiglu::forward(gate, up, kernels),
+            (Activation::SwiGlu(_), None) => Err(Error::compute("a gate was not kept")),
+            (Activation::Gelu(gelu), _) => gelu.forward(up, kernels),
+        }
+    }
+
+    pub(crate) fn forward(&self, x: Tensor, pass: &Pass) -> Result<(Tensor, Saved)> {
+        let kernels = pass.kernels;
+        let normed = self.attention_norm.forward(&x, pass.adapters, kernels)?;
+        let (before, [q, k, v]) = self.heads_of(&normed, pass)?;
+        drop(normed);
+        let (attended, attention) = attention::forward(&q, &k, &v, pass.borders, kernels)?;
+        // A norm's backward needs what it read; what it gave is cheap to make again.
+        let [q, k] = before.unwrap_or([q, k]);
+        let merged = rotary::merge_heads(&attended, kernels)?;
+        let middle = ops::add(self.o.forward(&merged, pass.adapters)?, &x)?;
+        drop(merged);
+        let (y, gate, up) = self.feed_forward(&middle, pass)?;
+        Ok((y, Saved { x, q, k, v, attended, attention, middle, gate, up }))
+    }
+
+    /// dx for dy; adapters' gradients go into `gradients`. `None` when `wanted` says that nothing
+    /// below is trained.
+    pub(crate) fn backward(
+        &self,
+        saved: Saved,
+        dy: Tensor,
+        pass: &Pass,
+        gradients: &mut Gradients,
+        wanted: Wanted,
+    ) -> Result<Option<Tensor>> {
+        let Saved { x, q, k, v, attended, attention, middle, gate, up } = saved;
+        let kernels = pass.kernels;
+        let back = |linear: &Linear, x: &Tensor, dy: &Tensor, gradients: &mut Gradients, wanted| {
+            linear.backward(x, dy, pass.adapters, gradients, wanted)
+        };
+        let input = |dx: Option<Tensor>| dx.ok_or_else(|| Error::compute("a gradient is missing"));
+
+        let active = self.active(gate.as_ref(), &up, kernels)?;
+        let dactive = input(back(&self.down, &active, &dy, gradients, Wanted::Input)?)?;
+        drop(active);
+        let normed = self.mlp_norm.forward(&middle, pass.adapters, kernels)?;
+        let dnormed = match (&self.activation, gate) {
+            (Activation::SwiGlu(linear), Some(gate)) => {
+                let (dgate, dup) = swiglu::backward(&gate, &up, &dactive, kernels)?;
+                drop((dactive, gate, up));
+                let dnormed = input(back(linear, &normed, &dgate, gradients, Wanted::Input)?)?;
+                ops::add(dnormed, &input(back(&self.up, &normed, &dup, gradients, Wanted::Input)?)?)?
+            }
+            (Activation::SwiGlu(_), None) => return Err(Error::compute("a gate was not kept")),
+            (Activation::Gelu(gelu), _) => {
+                let dup = gelu.backward(&up, &dactive, kernels)?;
+                drop((dactive, up));
+                input(back(&self.up, &normed, &dup, gradients, Wanted::Input)?)?
+            }
+        };
+        drop(normed);
+        let dmiddle =
+            ops::add(dy, &self.mlp_norm.backward(&middle, &dnormed, pass.adapters, gradients, kernels)?)?;
+        drop((dnormed, middle));
+
+        let merged = rotary::merge_heads(&attended, kernels)?;
+        let dmerged = input(back(&self.o, &merged, &dmiddle, gradients, Wanted::Input)?)?;
+        let dattended = rotary::split_heads(&dmerged, self.heads, kernels)?;
+        drop((merged, dmerged));
+        let (q, k, before) = match &self.head_norms {
+            None => (q, k, None),
+            Some([q_norm, k_norm]) => {
+                let turned_q = pass.turn(&q, Some(q_norm), self.heads)?;
+                let turned_k = pass.turn(&k, Some(k_norm), self.kv_heads)?;
+                (turned_q, turned_k, Some([(q_norm, q), (k_norm, k)]))
+            }
+        };
+        let (dq, dk, dv) =
+            attention::backward(&q, &k, &v, &attended, &attention, &dattended, pass.borders, kernels)?;
+        drop((q, k, v, attended, dattended));
+        let before = |which: usize| before.as_ref().map(|b| (b[which].0, &b[which].1));
+        let dq = pass.turn_back(&dq, before(0), gradients)?;
+        let dk = pass.turn_back(&dk, before(1), gradients)?;
+        let dv = rotary::merge_heads(&dv, kernels)?;
+
+        let normed = self.attention_norm.forward(&x, pass.adapters, kernels)?;
+        let dnormed = match &self.projections {
+            Projections::Separate { q, k, v } => {
+                let from_q = back(q, &normed, &dq, gradients, wanted)?;
+                let from_k = back(k, &normed, &dk, gradients, wanted)?;
+                let from_v = back(v, &normed, &dv, gradients, wanted)?;
+                match (from_q, from_k, from_v) {
+                    (Some(q), Some(k), Some(v)) => Some(ops::add(ops::add(q, &k)?, &v)?),
+                    _ => None,
+                }
+            }
+            Projections::Fused(qkv) => {
+                back(qkv, &normed, &fused::join([&dq, &dk, &dv], kernels)?, gradients, wanted)?
+            }
+        };
+        let Some(dnormed) = dnormed else { return Ok(None) };
+        Ok(Some(ops::add(
+            dmiddle,
+            &self.attention_norm.backward(&x, &dnormed, pass.adapters, gradients, kernels)?,
+        )?))
+    }
+
+    /// For tokens that follow those in the cache; `borders` is not read.
+    pub(crate) fn extend(&self, x: Tensor, cached: &mut Cached, pass: &Pass) -> Result<Tensor> {
+        let kernels = pass.kernels;
+        let normed = self.attention_norm.forward(&x, pass.adapters, kernels)?;
+        let (_, [q, mut k, mut v]) = self.heads_of(&normed, pass)?;
+        if let Some((before_k, before_v)) = cached.take() {
+            k = Tensor::cat(&[before_k, k], 1)?;
+            v = Tensor::cat(&[before_v, v], 1)?;
+        }
+        let merged = rotary::merge_heads(&attention::decode(&q, &k, &v)?, kernels)?;
+        *cached = Some((k, v));
+        let middle = ops::add(self.o.forward(&merged, pass.adapters)?, &x)?;
+        Ok(self.feed_forward(&middle, pass)?.0)
+    }
+}

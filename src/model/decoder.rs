@@ -1,0 +1,378 @@
+//! A decoder of any family: forward and backward through all blocks, loss, generation.
+
+use super::block::{self, Block, Cached, Loader, Pass};
+use super::config::{DecoderConfig, Positions};
+use super::families::Part;
+use super::layers::linear::Wanted;
+use super::layers::{Embedding, LearnedPositions, Linear, Rotary, loss};
+use super::norm::Norm;
+use super::source::{Name, Source, Stored};
+use super::weight::Weight;
+use crate::error::{Error, Result};
+use crate::lora::{Adapters, Gradients, Target};
+use crate::ops::Kernels;
+use candle_core::{Device, Tensor};
+use std::path::Path;
+
+/// A decoder, frozen: embedding, blocks of attention and a feed-forward layer with norms before each,
+/// a last norm, the head. Its [config](DecoderConfig) says which kinds of these it has.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    pub(super) config: DecoderConfig,
+    pub(super) embedding: Embedding,
+    pub(super) positions: Place,
+    pub(super) blocks: Vec<Block>,
+    pub(super) norm: Norm,
+    pub(super) head: Linear,
+    pub(super) device: Device,
+    pub(super) kernels: Kernels,
+}
+
+/// How a token knows its place.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    /// By the angles that the pairs of a head turn from one token to the next.
+    Rotary(Vec<f64>),
+    Learned(LearnedPositions),
+}
+
+/// Tokens of one or more rows, one row after the other without padding.
+#[derive(Debug, Clone, Copy)]
+pub struct Tokens<'a> {
+    /// The tokens of all rows.
+    pub ids: &'a [u32],
+    /// Where each row begins and, last, the number of tokens; attention and positions start anew at
+    /// each.
+    pub borders: &'a [usize],
+}
+
+impl Tokens<'_> {
+    /// The position of each token in its own row.
+    pub fn positions(&self) -> Vec<u32> {
+        self.borders.windows(2).flat_map(|row| 0..row[1].saturating_sub(row[0]) as u32).collect()
+    }
+}
+
+/// What a forward pass keeps for the backward pass: the inputs of the matrix products. Norms and
+/// activations are computed again.
+#[derive(Debug)]
+pub struct Saved {
+    ids: Vec<u32>,
+    positions: Vec<u32>,
+    blocks: Vec<block::Saved>,
+    rotary: Option<Rotary>,
+    last: Tensor,
+}
+
+impl Decoder {
+    /// Loads the weights of a `.gguf` file or a Hugging Face folder; no tokenizer is needed.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged, cut off, or of another architecture.
+    pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        Self::load(&Source::open(path.as_ref())?, device)
+    }
+
+    pub(crate) fn load(source: &Source, device: &Device) -> Result<Self> {
+        let config = source.config()?;
+        let loader = Loader { source, config: &config, device };
+        let name = |part| Name::of(&config, part, None, "weight");
+        let outside =
+            |part, rows| source.weight(&name(part), [rows, config.width], Stored::default(), device);
+        let mut blocks = Vec::new(); // no room in advance: the file may lie about its layers
+        for layer in 0..config.layers {
+            blocks.push(loader.block(layer)?);
+        }
+        let norm = loader.norm(Part::Norm, None)?;
+        let embedding = outside(Part::Embedding, config.vocabulary)?;
+        let mut head = match config.tied_embeddings && !source.has(&name(Part::Head)) {
+            true => embedding.clone(),
+            false => outside(Part::Head, config.vocabulary)?,
+        };
+        if config.unit_head {
+            head = head.unit_rows()?;
+        }
+        let family = config.family.definition();
+        let embedding = Embedding::new(family.name(Part::Embedding), embedding);
+        let head = Linear::new(family.name(Part::Head), head, None).without_dropout();
+        let positions = match &config.positions {
+            Positions::Rotary(frequencies) => Place::Rotary(frequencies.of(config.head_width)?),
+            Positions::Learned => {
+                let table = outside(Part::Positions, config.context)?;
+                Place::Learned(LearnedPositions::new(table).called(family.name(Part::Positions)))
+            }
+        };
+        let kernels = if device.is_cpu() { Kernels::Fused } else { Kernels::Candle };
+        Ok(Self { embedding, positions, blocks, norm, head, device: device.clone(), kernels, config })
+    }
+
+    /// The sizes of the model.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// Where the weights lie.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The same model, sharing its weights, computed by these kernels.
+    #[must_use]
+    pub fn with_kernels(&self, kernels: Kernels) -> Self {
+        Self { kernels, ..self.clone() }
+    }
+
+    /// Bytes that the matrices take in memory.
+    pub fn bytes(&self) -> usize {
+        self.matrices().map(Weight::bytes).sum()
+    }
+
+    /// How many frozen numbers the matrices hold. [`DecoderConfig::parameters`] counts norms and biases
+    /// too.
+    pub fn parameters(&self) -> usize {
+        self.matrices().map(|weight| weight.shape().iter().product::<usize>()).sum()
+    }
+
+    /// All matrices, one that serves as embedding and head once.
+    fn matrices(&self) -> impl Iterator<Item = &Weight> {
+        let table = match &self.positions {
+            Place::Learned(positions) => Some(positions.table()),
+            Place::Rotary(_) => None,
+        };
+        let head = (!self.is_tied()).then_some(self.head.weight());
+        self.linears().map(Linear::weight).chain([self.embedding.weight()]).chain(table).chain(head)
+    }
+
+    /// The types that the matrices are stored in, such as `Q4_1, Q8_0`.
+    pub fn weight_types(&self) -> String {
+        let mut types: Vec<String> = self.linears().map(|l| l.weight().type_name()).collect();
+        types.push(self.embedding.weight().type_name());
+        types.sort();
+        types.dedup();
+        types.join(", ")
+    }
+
+    /// The layers that can be adapted, in the order of the forward pass; embedding and head come last.
+    pub fn targets(&self) -> Vec<Target> {
+        self.config.targets()
+    }
+
+    /// Whether the head is the embedding.
+    pub fn is_tied(&self) -> bool {
+        self.embedding.weight().same_storage(self.head.weight())
+    }
+
+    pub(super) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.blocks.iter().flat_map(|b| b.linears())
+    }
+
+    /// The hidden state of every token after the last norm, `[T, D]`, and what the backward pass
+    /// needs. `go_on` is asked between blocks.
+    ///
+    /// # Errors
+    /// When a token is outside the vocabulary, when a row is longer than the model's context, and
+    /// an interrupted error when `go_on` says no.
+    pub fn forward(
+        &self,
+        tokens: Tokens,
+        adapters: &Adapters,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(Tensor, Saved)> {
+        let mut saved = Vec::with_capacity(self.blocks.len());
+        let (last, rotary) = self.through(tokens, adapters, go_on, |block| saved.push(block))?;
+        let hidden = self.norm.forward(&last, adapters, self.kernels)?;
+        let (ids, positions) = (tokens.ids.to_vec(), tokens.positions());
+        Ok((hidden, Saved { ids, positions, blocks: saved, rotary, last }))
+    }
+
+    /// The hidden states alone; nothing is kept for a backward pass.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn hidden(&self, tokens: Tokens, adapters: &Adapters, go_on: &dyn Fn() -> bool) -> Result<Tensor> {
+        let (last, _) = self.through(tokens, adapters, go_on, drop)?;
+        self.norm.forward(&last, adapters, self.kernels)
+    }
+
+    fn through(
+        &self,
+        tokens: Tokens,
+        adapters: &Adapters,
+        go_on: &dyn Fn() -> bool,
+        mut keep: impl FnMut(block::Saved),
+    ) -> Result<(Tensor, Option<Rotary>)> {
+        let positions = tokens.positions();
+        if let Some(longest) = positions.iter().max().filter(|p| **p as usize >= self.config.context) {
+            return Err(Error::input(format!("a row has {} tokens", longest + 1))
+                .help(format!("the model was made for at most {}", self.config.context)));
+        }
+        let (mut x, rotary) = self.enter(tokens.ids, &positions, adapters)?;
+        let pass = self.pass(rotary.as_ref(), tokens.borders, adapters);
+        for block in &self.blocks {
+            if !go_on() {
+                return Err(Error::interrupted());
+            }
+            let (y, saved) = block.forward(x, &pass)?;
+            keep(saved);
+            x = y;
+        }
+        Ok((x, rotary))
+    }
+
+    /// Tokens at their positions: what the first block reads, `[T, D]`, and the angles of rotation.
+    fn enter(&self, ids: &[u32], positions: &[u32], adapters: &Adapters) -> Result<(Tensor, Option<Rotary>)> {
+        let x = self.embedding.forward(ids, adapters)?;
+        match &self.positions {
+            Place::Rotary(frequencies) => Ok((x, Some(Rotary::with(positions, frequencies, &self.device)?))),
+            Place::Learned(table) => Ok((table.merged(adapters)?.forward(x, positions, self.kernels)?, None)),
+        }
+    }
+
+    fn pass<'a>(&self, rotary: Option<&'a Rotary>, borders: &'a [usize], adapters: &'a Adapters) -> Pass<'a> {
+        Pass { rotary, borders, adapters, kernels: self.kernels }
+    }
+
+    /// Gradients of all adapters for `dhidden` = ∂loss/∂hidden, `[T, D]`, added to `gradients`.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn backward(
+        &self,
+        saved: Saved,
+        dhidden: &Tensor,
+        borders: &[usize],
+        adapters: &Adapters,
+        gradients: &mut Gradients,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let table = match &self.positions {
+            Place::Learned(table) => Some(table).filter(|table| table.is_trained(adapters)),
+            Place::Rotary(_) => None,
+        };
+        let bottom = self.embedding.is_trained(adapters) || table.is_some();
+        let lowest = match self.blocks.iter().position(|block| block.is_trained(adapters)) {
+            _ if bottom => 0,
+            Some(lowest) => lowest,
+            None => self.blocks.len(),
+        };
+        let Saved { ids, positions, mut blocks, rotary, last } = saved;
+        let mut dx = self.norm.backward(&last, dhidden, adapters, gradients, self.kernels)?;
+        drop(last);
+        let pass = self.pass(rotary.as_ref(), borders, adapters);
+        for (layer, block) in self.blocks.iter().enumerate().skip(lowest).rev() {
+            if !go_on() {
+                return Err(Error::interrupted());
+            }
+            let Some(saved) = blocks.pop() else { return Err(Error::compute("a block was not run forward")) };
+            let ends = layer == lowest && !bottom && !block.first_norm_is_trained(adapters);
+            let wanted = if ends { Wanted::AdaptersOnly } else { Wanted::Input };
+            match block.backward(saved, dx, &pass, gradients, wanted)? {
+                Some(below) => dx = below,
+                None => return Ok(()),
+            }
+        }
+        if let Some(table) = table {
+            gradients.add_tensor(table.name().to_string(), table.backward(&dx, &positions, self.kernels)?)?;
+        }
+        if bottom { self.embedding.backward(&ids, &dx, adapters, gradients) } else { Ok(()) }
+    }
+
+    /// Σ of the cross-entropy at the given tokens. `rows` are the places whose next token is counted,
+    /// `targets` those next tokens.
+    ///
+    /// # Errors
+    /// When a row or a target is out of range.
+    pub fn loss(&self, hidden: &Tensor, rows: &[u32], targets: &[u32], adapters: &Adapters) -> Result<f64> {
+        let index = Tensor::new(rows, hidden.device())?;
+        let picked = hidden.index_select(&index, 0)?.contiguous()?;
+        loss::forward(&picked, targets, &self.head_of(adapters)?, self.kernels)
+    }
+
+    /// The same sum and ∂(scale·Σ)/∂hidden in the shape of `hidden`; gradients of a head that is
+    /// trained itself go into `gradients`.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
+    pub fn loss_backward(
+        &self,
+        hidden: &Tensor,
+        rows: &[u32],
+        targets: &[u32],
+        scale: f64,
+        adapters: &Adapters,
+        gradients: &mut Gradients,
+    ) -> Result<(f64, Tensor)> {
+        let index = Tensor::new(rows, hidden.device())?;
+        let picked = hidden.index_select(&index, 0)?.contiguous()?;
+        let weight = self.head_of(adapters)?;
+        let trained = self.trained_head(adapters);
+        let mut on_logits = |h: &Tensor, d: &Tensor| match &trained {
+            Some(head) => head.backward(h, d, adapters, gradients, Wanted::AdaptersOnly).map(drop),
+            None => Ok(()),
+        };
+        let on_logits: Option<loss::OnLogits> = trained.is_some().then_some(&mut on_logits);
+        let (sum, d) =
+            loss::forward_backward_with(&picked, targets, &weight, scale, self.kernels, on_logits)?;
+        Ok((sum, hidden.zeros_like()?.index_add(&index, &d, 0)?))
+    }
+
+    /// The head's matrix with what is trained in it.
+    fn head_of(&self, adapters: &Adapters) -> Result<Weight> {
+        match self.trained_head(adapters) {
+            Some(head) => Ok(head.merged(adapters)?.weight().clone()),
+            None => Ok(self.head.weight().clone()),
+        }
+    }
+
+    /// Logits of hidden states, `[n, D]` to `[n, V]`.
+    ///
+    /// # Errors
+    /// When the width differs.
+    pub fn logits(&self, hidden: &Tensor, adapters: &Adapters) -> Result<Tensor> {
+        match self.trained_head(adapters) {
+            Some(head) => head.forward(hidden, adapters),
+            None => self.head.forward(hidden, &Adapters::default()),
+        }
+    }
+
+    /// Feeds tokens that follow those in the cache and gives the hidden state of the last one,
+    /// `[1, D]`.
+    ///
+    /// # Errors
+    /// When the context is full, or a token is outside the vocabulary.
+    pub fn extend(&self, ids: &[u32], cache: &mut Cache, adapters: &Adapters) -> Result<Tensor> {
+        let total = cache.tokens + ids.len();
+        if total > self.config.context || ids.is_empty() {
+            return Err(Error::input(format!("{total} tokens, {} of them new", ids.len()))
+                .help(format!("the model takes at least one and at most {}", self.config.context)));
+        }
+        let positions: Vec<u32> = (cache.tokens as u32..total as u32).collect();
+        let (mut x, rotary) = self.enter(ids, &positions, adapters)?;
+        let pass = self.pass(rotary.as_ref(), &[], adapters);
+        cache.layers.resize(self.blocks.len(), None);
+        for (block, cached) in self.blocks.iter().zip(&mut cache.layers) {
+            x = block.extend(x, cached, &pass)?;
+        }
+        cache.tokens = total;
+        self.norm.forward(&x.narrow(0, ids.len() - 1, 1)?.contiguous()?, adapters, self.kernels)
+    }
+}
+
+/// Keys and values of the tokens seen so far, for generation.
+#[derive(Debug, Clone, Default)]
+pub struct Cache {
+    tokens: usize,
+    layers: Vec<Cached>,
+}
+
+impl Cache {
+    /// Tokens in it.
+    pub fn len(&self) -> usize {
+        self.tokens
+    }
+
+    /// Whether nothing was fed yet.
+    pub fn is_empty(&self) -> bool {
+        self.tokens == 0
+    }
+}

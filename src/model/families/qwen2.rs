@@ -1,0 +1,29 @@
+//! Qwen2 and Qwen2.5 (Yang et al. 2024): a llama with biases on q, k and v.
+
+use super::read::{self, Json, Metadata};
+use super::{Definition, Family, LLAMA_NAMES};
+use crate::error::Result;
+use crate::model::config::DecoderConfig;
+
+pub(super) const DEFINITION: Definition = Definition {
+    model_types: &["qwen2"],
+    gguf: Some(("qwen2", from_gguf)),
+    base: "model",
+    blocks: "layers",
+    names: LLAMA_NAMES,
+    transposed: false,
+    interleaved: false,
+    from_json,
+};
+
+fn from_json(json: &Json) -> Result<DecoderConfig> {
+    let config = DecoderConfig { qkv_bias: true, ..read::like_llama(Family::Qwen2, json)? };
+    if json.flag("use_sliding_window")?.unwrap_or(false) {
+        read::refuse_window(json, config.context)?; // where it is off, a window may stand there still
+    }
+    Ok(config)
+}
+
+fn from_gguf(metadata: &Metadata) -> Result<DecoderConfig> {
+    Ok(DecoderConfig { qkv_bias: true, ..metadata.like_llama(Family::Qwen2)? })
+}

@@ -1,0 +1,99 @@
+//! The norm of a family, whose weight and bias may be among those that are trained whole.
+
+use super::layers::{LayerNorm, RmsNorm};
+use crate::error::Result;
+use crate::lora::{Adapters, Gradients};
+use crate::ops::Kernels;
+use candle_core::Tensor;
+use std::borrow::Cow;
+
+/// A norm at its path in the weights.
+#[derive(Debug, Clone)]
+pub(crate) struct Norm {
+    /// The names of weight and bias in the model's files.
+    names: [String; 2],
+    layer: Layer,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Layer {
+    Rms(RmsNorm),
+    Layer(LayerNorm),
+}
+
+impl Norm {
+    pub(crate) fn new(path: &str, layer: Layer) -> Self {
+        Self { names: [format!("{path}.weight"), format!("{path}.bias")], layer }
+    }
+
+    /// The weights with their names.
+    pub(crate) fn vectors(&self) -> Vec<(String, Tensor)> {
+        let [weight, bias] = &self.names;
+        match &self.layer {
+            Layer::Rms(norm) => vec![(weight.clone(), norm.weight().clone())],
+            Layer::Layer(norm) => {
+                vec![(weight.clone(), norm.weight().clone()), (bias.clone(), norm.bias().clone())]
+            }
+        }
+    }
+
+    pub(crate) fn is_trained(&self, adapters: &Adapters) -> bool {
+        self.names.iter().any(|name| adapters.whole(name).is_some())
+    }
+
+    /// The layer with what is trained of it.
+    fn with<'a>(&'a self, adapters: &Adapters) -> Cow<'a, Layer> {
+        if !self.is_trained(adapters) {
+            return Cow::Borrowed(&self.layer);
+        }
+        let [weight, bias] = self.names.each_ref().map(|name| adapters.whole(name).cloned());
+        Cow::Owned(match &self.layer {
+            Layer::Rms(norm) => Layer::Rms(norm.with_weight(weight.unwrap_or(norm.weight().clone()))),
+            Layer::Layer(norm) => {
+                Layer::Layer(norm.with_weights(
+                    weight.unwrap_or(norm.weight().clone()),
+                    bias.unwrap_or(norm.bias().clone()),
+                ))
+            }
+        })
+    }
+
+    pub(crate) fn merged(&self, adapters: &Adapters) -> Self {
+        Self { layer: self.with(adapters).into_owned(), names: self.names.clone() }
+    }
+
+    /// x `[T, D]`, or `[T, H·D]` where each of H heads has this norm.
+    pub(crate) fn forward(&self, x: &Tensor, adapters: &Adapters, kernels: Kernels) -> Result<Tensor> {
+        match &*self.with(adapters) {
+            Layer::Rms(norm) => norm.forward_heads(x, kernels),
+            Layer::Layer(norm) => norm.forward(x, kernels),
+        }
+    }
+
+    /// dx; the gradients of what is trained go into `gradients`.
+    pub(crate) fn backward(
+        &self,
+        x: &Tensor,
+        dy: &Tensor,
+        adapters: &Adapters,
+        gradients: &mut Gradients,
+        kernels: Kernels,
+    ) -> Result<Tensor> {
+        let layer = self.with(adapters);
+        let [weight, bias] = &self.names;
+        if adapters.whole(weight).is_some() {
+            let gradient = match &*layer {
+                Layer::Rms(norm) => norm.weight_gradient(x, dy)?,
+                Layer::Layer(norm) => norm.weight_gradient(x, dy)?,
+            };
+            gradients.add_tensor(weight.clone(), gradient)?;
+        }
+        if adapters.whole(bias).is_some() {
+            gradients.add_tensor(bias.clone(), dy.sum(0)?)?;
+        }
+        match &*layer {
+            Layer::Rms(norm) => norm.backward_heads(x, dy, kernels),
+            Layer::Layer(norm) => norm.backward(x, dy, kernels),
+        }
+    }
+}

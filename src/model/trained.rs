@@ -1,0 +1,91 @@
+//! What of a model is trained, merged into it, or begun from it.
+
+use super::decoder::{Decoder, Place};
+use super::layers::Linear;
+use crate::error::{Error, Result};
+use crate::lora::{Adapters, Base, Kind, LoraConfig};
+use candle_core::Tensor;
+use std::collections::BTreeMap;
+
+impl Decoder {
+    /// Fresh adapters beside this model, as the config says.
+    ///
+    /// # Errors
+    /// When the config cannot be used or does not fit the model.
+    pub fn adapters(&self, config: &LoraConfig, seed: u64) -> Result<Adapters> {
+        let config = LoraConfig { fan_in_fan_out: self.config().fan_in_fan_out(), ..config.clone() };
+        Adapters::beside(self, &config, &self.targets(), seed, self.device())
+    }
+
+    /// All weights as those that are trained: what LoRA is compared with.
+    ///
+    /// # Errors
+    /// When the head's rows are normalised, as Baichuan2's, or the device has no room.
+    pub fn all_trained(&self) -> Result<Adapters> {
+        if self.config().unit_head {
+            return Err(Error::input("a head with rows of length 1 cannot be trained whole")
+                .help("train adapters: RunConfig::default()"));
+        }
+        let mut whole = BTreeMap::new();
+        for target in self.targets().iter().filter(|t| t.kind != Kind::Head || !self.is_tied()) {
+            whole.insert(format!("{}.weight", target.path), self.matrix(&target.path)?);
+        }
+        whole.extend(self.vectors(&|_| true)?);
+        if let Place::Learned(table) = &self.positions {
+            whole.insert(table.name().to_string(), table.table().expand()?);
+        }
+        Ok(Adapters::from_pairs(LoraConfig::default(), BTreeMap::new()).with_whole(whole))
+    }
+
+    /// The same model with the adapters in copies of the weights that they stand beside; all others
+    /// are shared. Dropping it unmerges: nothing of this model has changed.
+    ///
+    /// # Errors
+    /// When the adapters belong to another model, or the device has no room.
+    pub fn merged(&self, adapters: &Adapters) -> Result<Self> {
+        adapters.check(&self.targets())?;
+        let positions = match &self.positions {
+            Place::Learned(table) => Place::Learned(table.merged(adapters)?),
+            rotary => rotary.clone(),
+        };
+        Ok(Self {
+            blocks: self.blocks.iter().map(|block| block.merged(adapters)).collect::<Result<_>>()?,
+            norm: self.norm.merged(adapters),
+            embedding: self.embedding.merged(adapters)?,
+            head: match self.trained_head(adapters) {
+                Some(head) => head.merged(adapters)?,
+                None => self.head.clone(),
+            },
+            positions,
+            ..self.clone()
+        })
+    }
+
+    /// The head where anything of it is trained: in a tied model that is trained whole, the embedding's
+    /// tensor is the head's.
+    pub(super) fn trained_head(&self, adapters: &Adapters) -> Option<Linear> {
+        if self.head.is_trained(adapters) {
+            return Some(self.head.clone());
+        }
+        let shared = self.is_tied() && adapters.whole(self.embedding.name()).is_some();
+        shared.then(|| self.head.clone().called(self.embedding.path()))
+    }
+}
+
+impl Base for Decoder {
+    fn matrix(&self, path: &str) -> Result<Tensor> {
+        let linear = self.linears().chain([&self.head]).find(|linear| linear.path() == path);
+        match linear {
+            Some(linear) => linear.weight().expand(),
+            None if path == self.embedding.path() => self.embedding.weight().expand(),
+            None => Err(Error::input("this model has no such layer").layer(path)),
+        }
+    }
+
+    fn vectors(&self, fits: &dyn Fn(&str) -> bool) -> Result<Vec<(String, Tensor)>> {
+        let biases = self.linears().filter_map(|l| Some((format!("{}.bias", l.path()), l.bias()?.clone())));
+        let norms = self.blocks.iter().flat_map(|b| b.norms()).chain([&self.norm]);
+        let all = biases.chain(norms.flat_map(|norm| norm.vectors()));
+        Ok(all.filter(|(name, _)| fits(name)).collect())
+    }
+}

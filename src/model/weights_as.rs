@@ -1,0 +1,207 @@
+//! How weights lie in memory, whatever they are in the file.
+
+use super::decoder::Decoder;
+use super::source::Source;
+use super::weight::Weight;
+use super::written::Frozen;
+use crate::error::{Error, Result};
+use crate::ops;
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What becomes of a model's matrices when they are loaded. Norms and biases stay in f32.
+///
+/// A matrix whose rows the blocks of a type do not divide takes the next type that fits, from
+/// [`Q4K`](Self::Q4K) (256 values in a block) over [`Q8_0`](Self::Q8_0) (32) to
+/// [`Bf16`](Self::Bf16); the model's table says how many did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightsAs {
+    /// As they are in the file.
+    #[default]
+    Stored,
+    /// 32-bit numbers: quantised weights are expanded once, and every product saves that.
+    F32,
+    /// The upper half of the 32 bits.
+    Bf16,
+    /// GGUF's blocks of 32 in 8 bits each and a scale: 8.5 bits a weight.
+    Q8_0,
+    /// GGUF's blocks of 256 in 4 bits each, scales and minima in 6: 4.5 bits a weight.
+    #[serde(rename = "q4k")]
+    Q4K,
+}
+
+/// How a model is opened.
+///
+/// # Examples
+/// ```no_run
+/// use lorascope::model::{Model, OpenOptions, WeightsAs};
+///
+/// let options = OpenOptions { weights: WeightsAs::Q8_0, ..Default::default() };
+/// let model = Model::open_with("models/smollm2-135m", &options)?;
+/// # Ok::<(), lorascope::error::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// What becomes of the weights.
+    pub weights: WeightsAs,
+    /// Where they lie.
+    pub device: Device,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { weights: WeightsAs::Stored, device: Device::Cpu }
+    }
+}
+
+impl Decoder {
+    /// Loads the weights of a `.gguf` file or a Hugging Face folder as the options say; no tokenizer is
+    /// needed.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when a weight is too large for the type that it shall have.
+    pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
+        let source = Source::open(path.as_ref())?.loading_as(options.weights);
+        Self::load(&source, &options.device)
+    }
+}
+
+impl WeightsAs {
+    const ALL: [Self; 5] = [Self::Stored, Self::F32, Self::Bf16, Self::Q8_0, Self::Q4K];
+
+    /// As [`Weight::type_name`] calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Q8_0 => "Q8_0",
+            Self::Q4K => "Q4K",
+        }
+    }
+
+    /// A fingerprint of files, and how they are loaded: the weights are others.
+    pub(super) fn mark(self, fingerprint: String) -> String {
+        match self {
+            Self::Stored => fingerprint,
+            other => format!("{fingerprint}-{}", other.name()),
+        }
+    }
+
+    /// How the model with this fingerprint was loaded.
+    pub(crate) fn of_fingerprint(fingerprint: &str) -> Self {
+        let name = fingerprint.split_once('-').map_or("", |(_, name)| name);
+        Self::ALL.into_iter().find(|kind| kind.name() == name).unwrap_or_default()
+    }
+
+    /// The type that fits rows of this length.
+    fn fitting(self, inner: usize) -> Self {
+        match self {
+            Self::Q4K if !inner.is_multiple_of(GgmlDType::Q4K.block_size()) => Self::Q8_0.fitting(inner),
+            Self::Q8_0 if !inner.is_multiple_of(GgmlDType::Q8_0.block_size()) => Self::Bf16,
+            other => other,
+        }
+    }
+
+    /// The matrix in this type, or in the next one that fits it.
+    pub(super) fn convert(self, weight: Weight) -> Result<Weight> {
+        let kind = self.fitting(weight.shape()[1]);
+        if kind == Self::Stored || weight.type_name() == kind.name() {
+            return Ok(weight);
+        }
+        let dense = weight.expand()?;
+        match kind {
+            Self::Stored | Self::F32 => Weight::dense(dense),
+            Self::Bf16 => Weight::dense(dense.to_dtype(DType::BF16)?),
+            Self::Q8_0 => Weight::quantized(quantise(&dense, GgmlDType::Q8_0)?),
+            Self::Q4K => Weight::quantized(quantise(&dense, GgmlDType::Q4K)?),
+        }
+    }
+
+    /// What the model's table says about the types of its matrices.
+    pub(super) fn describe(self, decoder: &Decoder) -> String {
+        if self == Self::Stored {
+            return format!("as stored: {}", decoder.weight_types());
+        }
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for (_, part) in decoder.tensors() {
+            if let Frozen::Matrix(weight) | Frozen::Turned(weight) = part {
+                *counts.entry(weight.type_name()).or_default() += 1;
+            }
+        }
+        let own = counts.remove(self.name()).unwrap_or(0);
+        if counts.is_empty() {
+            return format!("as {}", self.name());
+        }
+        let others: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        format!(
+            "as {}: {own} matrices, and {} whose rows its blocks do not divide",
+            self.name(),
+            others.join(", ")
+        )
+    }
+}
+
+/// Blocks of a dense f32 matrix, on the CPU some rows for each thread.
+fn quantise(dense: &Tensor, dtype: GgmlDType) -> Result<QTensor> {
+    const PIECE: usize = 64 * 1024;
+    let (out, inner) = dense.dims2()?;
+    if !dense.device().is_cpu() {
+        return Ok(QTensor::quantize(dense, dtype)?);
+    }
+    let dense = dense.contiguous()?;
+    let values = ops::values(&dense)?;
+    let values: &[f32] = &values;
+    // A block's scale is f16, and no scale is larger than the largest value.
+    let cannot = |x: &&f32| x.is_nan() || x.abs() > half::f16::MAX.to_f32();
+    if let Some(x) = values.par_iter().find_first(cannot) {
+        return Err(Error::format(format!("a weight is {x}, which {dtype:?} cannot hold"))
+            .help("open the model with WeightsAs::Bf16, or as it is stored"));
+    }
+    let rows = (PIECE / inner).max(1);
+    let pieces: Vec<Vec<u8>> = values
+        .par_chunks(rows * inner)
+        .map(|piece| {
+            let piece = Tensor::from_slice(piece, (piece.len() / inner, inner), &Device::Cpu)?;
+            Ok(QTensor::quantize(&piece, dtype)?.data()?.into_owned())
+        })
+        .collect::<Result<_>>()?;
+    let storage = QStorage::from_data(Cow::Owned(pieces.concat()), &Device::Cpu, dtype)?;
+    Ok(QTensor::new(storage, (out, inner))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_what_the_whole_is() {
+        let values: Vec<f32> =
+            (0..700 * 256).map(|i| (i as f32 * 0.731).sin() * (1 + i % 7) as f32).collect();
+        let dense = Tensor::from_vec(values, (700, 256), &Device::Cpu).unwrap();
+        for dtype in [GgmlDType::Q8_0, GgmlDType::Q4K] {
+            let whole = QTensor::quantize(&dense, dtype).unwrap();
+            assert_eq!(quantise(&dense, dtype).unwrap().data().unwrap(), whole.data().unwrap());
+        }
+        let large = (dense * 1e5).unwrap();
+        let error = quantise(&large, GgmlDType::Q8_0).unwrap_err().to_string();
+        assert!(error.contains("which Q8_0 cannot hold; open the model with WeightsAs::Bf16"), "{error}");
+    }
+
+    #[test]
+    fn rows_that_blocks_do_not_divide() {
+        let kinds = [512, 576, 40].map(|inner| WeightsAs::Q4K.fitting(inner));
+        assert_eq!(kinds, [WeightsAs::Q4K, WeightsAs::Q8_0, WeightsAs::Bf16]);
+        assert_eq!(WeightsAs::Q8_0.fitting(40), WeightsAs::Bf16);
+        for kind in WeightsAs::ALL {
+            assert_eq!(kind.fitting(256), kind);
+            assert_eq!(WeightsAs::of_fingerprint(&kind.mark("00ff".to_string())), kind);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A whole model with adapters against PyTorch and PEFT, in one forward and backward pass.
+
+use candle_core::{DType, Device, Tensor};
+use lorascope::candle_core;
+use lorascope::error::Result;
+use lorascope::lora::{Adapters, Gradients};
+use lorascope::model::{Decoder, Tokens};
+use lorascope::ops::Kernels;
+use std::collections::HashMap;
+
+#[derive(serde::Deserialize)]
+struct Golden {
+    rows: Vec<Row>,
+    trained_tokens: usize,
+    loss: f64,
+    grad_norm: f64,
+}
+
+#[derive(serde::Deserialize)]
+struct Row {
+    ids: Vec<u32>,
+    trained: Vec<bool>,
+}
+
+fn file(name: &str) -> String {
+    format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// |ours − truth| / |truth|
+fn error(ours: &Tensor, truth: &Tensor) -> f64 {
+    assert_eq!(ours.dims(), truth.dims());
+    let norm = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt();
+    norm(&(ours.to_dtype(DType::F64).unwrap() - truth).unwrap()) / norm(truth)
+}
+
+/// Logits, loss and all gradients of a batch that is packed into one sequence.
+pub fn check_pass(name: &str, kernels: Kernels) -> Result<()> {
+    let golden: Golden =
+        serde_json::from_slice(&std::fs::read(file(&format!("{name}.json"))).unwrap()).unwrap();
+    let truth: HashMap<String, Tensor> =
+        candle_core::safetensors::load(file(&format!("{name}.safetensors")), &Device::Cpu)?;
+    let model = Decoder::open(file(name), &Device::Cpu)?.with_kernels(kernels);
+    let adapters = Adapters::open(file(&format!("{name}-adapter")), &Device::Cpu)?;
+    adapters.check(&model.targets())?;
+
+    let (mut ids, mut borders) = (Vec::new(), vec![0]);
+    let (mut places, mut targets) = (Vec::new(), Vec::new());
+    for row in &golden.rows {
+        for i in (1..row.ids.len()).filter(|i| row.trained[*i]) {
+            places.push((ids.len() + i - 1) as u32);
+            targets.push(row.ids[i]);
+        }
+        ids.extend(&row.ids);
+        borders.push(ids.len());
+    }
+    assert_eq!(targets.len(), golden.trained_tokens);
+
+    let go_on = || true;
+    let tokens = Tokens { ids: &ids, borders: &borders };
+    let (hidden, saved) = model.forward(tokens, &adapters, &go_on)?;
+    let logits = model.logits(&hidden, &adapters)?;
+    let mut largest = [0f64; 2];
+    for (i, border) in borders.windows(2).enumerate() {
+        let off = error(&logits.narrow(0, border[0], border[1] - border[0])?, &truth[&format!("logits.{i}")]);
+        assert!(off < 1e-5, "the logits of row {i} of {name} are off by {off:e}");
+        largest[0] = largest[0].max(off);
+    }
+
+    let scale = 1.0 / targets.len() as f64;
+    let mut gradients = Gradients::new();
+    let (sum, dhidden) = model.loss_backward(&hidden, &places, &targets, scale, &adapters, &mut gradients)?;
+    let loss_off = (sum * scale / golden.loss - 1.0).abs();
+    assert!(loss_off < 1e-6, "the loss of {name} is off by {loss_off:e}");
+
+    model.backward(saved, &dhidden, &borders, &adapters, &mut gradients, &go_on)?;
+    let expected = truth.keys().filter(|key| key.starts_with("grad.")).count();
+    assert_eq!(gradients.tensors().count(), expected);
+    for (tensor, gradient) in gradients.tensors() {
+        let off = error(gradient, &truth[&format!("grad.base_model.model.{tensor}.weight")]);
+        assert!(off < 5e-5, "the gradient of {tensor} of {name} is off by {off:e}");
+        largest[1] = largest[1].max(off);
+    }
+    let off = (gradients.norm()? / golden.grad_norm - 1.0).abs();
+    assert!(off < 1e-5, "the norm of {name}'s gradients is off by {off:e}");
+    let [of_logits, of_gradients] = largest;
+    println!(
+        "{name}, {kernels:?}: logits {of_logits:.1e}, loss {loss_off:.1e}, gradients {of_gradients:.1e}"
+    );
+    Ok(())
+}
