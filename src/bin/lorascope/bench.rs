@@ -3,18 +3,18 @@
 use clap::{Args, Subcommand};
 use lorascope::candle_core::Device;
 use lorascope::error::{Error, Result};
-use lorascope::lora::{Adapters, LoraConfig};
-use lorascope::model::Decoder;
+use lorascope::lora::LoraConfig;
+use lorascope::model::{Decoder, OpenOptions, WeightsAs};
 use lorascope::ops::random::{Random, Stream};
 use lorascope::text::Pack;
 use lorascope::train::step::step as one_step;
-use lorascope::train::{Learned, Optimizer, OptimizerConfig};
+use lorascope::train::{Learned, Optimizer, OptimizerConfig, SgdConfig, StepMemory};
 use std::path::PathBuf;
 use std::time::Instant;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// One LoRA step on random tokens, all of them trained, on all linear layers, in f32
+    /// One step on random tokens, all of them trained, in f32: LoRA on all linear layers, or all weights
     Step(Step),
 }
 
@@ -34,9 +34,24 @@ pub struct Step {
     /// Steps that count; one more comes before them
     #[arg(long, default_value_t = 4)]
     steps: usize,
+    /// All weights trained by SGD with momentum, instead of adapters by AdamW
+    #[arg(long)]
+    full: bool,
+    /// The frozen weights in memory
+    #[arg(long, value_enum, default_value = "stored")]
+    weights: Weights,
     /// One line of JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Weights {
+    Stored,
+    F32,
+    Bf16,
+    Q8_0,
+    Q4k,
 }
 
 pub fn run(command: Command) -> Result<()> {
@@ -50,16 +65,26 @@ fn step(args: &Step) -> Result<String> {
     if args.batch == 0 || args.tokens < 2 || args.steps == 0 {
         return Err(Error::input("a batch needs a row of at least two tokens and a step"));
     }
-    let model = Decoder::open(&args.model, &Device::Cpu)?;
+    let weights = match args.weights {
+        Weights::Stored => WeightsAs::Stored,
+        Weights::F32 => WeightsAs::F32,
+        Weights::Bf16 => WeightsAs::Bf16,
+        Weights::Q8_0 => WeightsAs::Q8_0,
+        Weights::Q4k => WeightsAs::Q4K,
+    };
+    let model = Decoder::open_with(&args.model, &OpenOptions { weights, device: Device::Cpu })?;
     let config = LoraConfig { rank: args.rank, alpha: 2.0 * args.rank as f64, ..Default::default() };
-    let adapters = Adapters::new(&config, &model.targets(), 0, model.device())?;
+    let (adapters, optimizer) = match args.full {
+        true => (model.all_trained()?, OptimizerConfig::Sgd(SgdConfig::default())),
+        false => (model.adapters(&config, 0)?, OptimizerConfig::default()),
+    };
+    let computed = StepMemory::of(&model, &adapters, &optimizer, args.batch * args.tokens).peak() >> 20;
     let mut learned = Learned { adapters, optimizer: Optimizer::new(), seed: 0 };
     let packs = [random_pack(args.batch, args.tokens, model.config().vocabulary)];
     let (mut seconds, mut loss) = (Vec::new(), 0.0);
     for i in 0..=args.steps {
         let begun = Instant::now();
-        let (next, numbers) =
-            one_step(&model, &learned, &packs, 2e-4, Some(1.0), &OptimizerConfig::default(), &|| true)?;
+        let (next, numbers) = one_step(&model, &learned, &packs, 2e-4, Some(1.0), &optimizer, &|| true)?;
         (learned, loss) = (next, numbers.loss);
         if i > 0 {
             seconds.push(begun.elapsed().as_secs_f64());
@@ -71,11 +96,11 @@ fn step(args: &Step) -> Result<String> {
     let peak = peak_mb().map_or("null".to_string(), |mb| mb.to_string());
     Ok(if args.json {
         format!(
-            "{{\"tool\": \"lorascope\", \"dtype\": \"float32\", \"tokens_per_second\": {rate:.1}, \"step_seconds\": {median:.3}, \"peak_mb\": {peak}, \"loss\": {loss:.4}}}"
+            "{{\"tool\": \"lorascope\", \"dtype\": \"float32\", \"tokens_per_second\": {rate:.1}, \"step_seconds\": {median:.3}, \"peak_mb\": {peak}, \"computed_mb\": {computed}, \"loss\": {loss:.4}}}"
         )
     } else {
         format!(
-            "{rate:.1} tokens/s, {median:.3} s a step (median of {}), peak {peak} MB, loss {loss:.4}",
+            "{rate:.1} tokens/s, {median:.3} s a step (median of {}), peak {peak} MB ({computed} MB computed), loss {loss:.4}",
             args.steps
         )
     })
