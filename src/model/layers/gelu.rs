@@ -36,9 +36,10 @@ impl Gelu {
     /// use lorascope::ops::Kernels;
     ///
     /// let x = Tensor::new(&[[1f32]], &Device::Cpu)?;
-    /// let y = |gelu: Gelu| gelu.forward(&x, Kernels::Fused)?.flatten_all()?.to_vec1::<f32>();
-    /// assert!((y(Gelu::Tanh)?[0] - 0.841192).abs() < 1e-6);
-    /// assert!((y(Gelu::Erf)?[0] - 0.841345).abs() < 1e-6);
+    /// let y = Gelu::Tanh.forward(&x, Kernels::Fused)?.to_vec2::<f32>()?;
+    /// assert!((y[0][0] - 0.841192).abs() < 1e-6);
+    /// let y = Gelu::Erf.forward(&x, Kernels::Fused)?.to_vec2::<f32>()?;
+    /// assert!((y[0][0] - 0.841345).abs() < 1e-6);
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn forward(self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {

@@ -7,7 +7,7 @@ use crate::model::weight::Weight;
 use crate::ops::{self, Kernels, values};
 use candle_core::{DType, Device, Tensor};
 
-/// y = x + P[p], p a token's position in its own row (Radford et al. 2019; Vaswani et al. 2017, §3.5,
+/// y = x + Pₚ, p a token's position in its own row (Radford et al. 2019; Vaswani et al. 2017, §3.5,
 /// "learned positional embeddings").
 ///
 /// # Shapes
@@ -58,7 +58,7 @@ impl LearnedPositions {
         &self.table
     }
 
-    /// x + P[positions], in place on the CPU: x must be a tensor that nobody else holds.
+    /// x + the rows of P at these positions, in place on the CPU: x must be a tensor that nobody else holds.
     ///
     /// # Errors
     /// When x has another width or number of rows, or a position lies beyond the table.
