@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use lorascope::dataset::Dataset;
-use lorascope::dataset::remote::{Network, RemoteOptions, Reuse, fetch_url, hub_files};
+use lorascope::dataset::remote::{Network, RemoteOptions, Reuse, fetch_url, hub_files, hub_model};
 use server::{Reply, Server};
 use sha2::Digest as _;
 use tempfile::TempDir;
@@ -375,6 +375,59 @@ fn a_dataset_of_the_hub_lies_where_its_client_looks() {
     let error = hub_files("org/other", &offline).unwrap_err();
     assert!(error.is_state() && error.to_string().contains("was not fetched before"), "{error}");
     assert!(!cache.path().join("evil.json").exists());
+}
+
+/// The tiny golden model behind the hub's paths, and without a network afterwards.
+#[test]
+fn a_model_of_the_hub_is_opened() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny");
+    let files = golden.clone();
+    let server = Server::new(move |request, _| {
+        let path = request.path.as_str();
+        if path == "/api/models/org/tiny/revision/main" {
+            let names = [
+                "config.json",
+                "model.safetensors",
+                "pytorch_model.bin",
+                "onnx/model.safetensors",
+                "../x.json",
+            ];
+            let names = names.map(|name| format!("{{\"rfilename\": \"{name}\"}}")).join(",");
+            return Reply::new(200, format!("{{\"sha\": \"{SHA}\", \"siblings\": [{names}]}}"));
+        }
+        if path == "/api/models/org/bin/revision/main" {
+            return Reply::new(
+                200,
+                format!("{{\"sha\": \"{SHA}\", \"siblings\": [{{\"rfilename\": \"pytorch_model.bin\"}}]}}"),
+            );
+        }
+        match path.strip_prefix(&format!("/org/tiny/resolve/{SHA}/")) {
+            Some(name) => {
+                let bytes = std::fs::read(files.join(name)).unwrap();
+                let tag = format!("\"{}\"", sha256(&bytes));
+                Reply::file(&bytes, &tag, request)
+            }
+            None => Reply::new(404, ""),
+        }
+    });
+    let cache = tempfile::tempdir().unwrap();
+    let options = RemoteOptions { endpoint: Some(server.url.clone()), ..options(&cache) };
+    let folder = hub_model("org/tiny", &options).unwrap();
+    assert_eq!(folder, cache.path().join("hub/models--org--tiny/snapshots").join(SHA));
+    assert_eq!(names(&folder), ["config.json", "model.safetensors"]);
+    let device = lorascope::candle_core::Device::Cpu;
+    let open = |path: &Path| lorascope::model::Decoder::open(path, &device).unwrap();
+    assert_eq!(open(&folder).config(), open(&golden).config());
+    let offline = RemoteOptions { network: Network::Offline, ..options.clone() };
+    assert_eq!(hub_model("org/tiny", &offline).unwrap(), folder);
+    let said = |id: &str| hub_model(id, &options).unwrap_err().to_string();
+    assert_eq!(
+        said("org/bin"),
+        "the model org/bin has no config.json with safetensors: it has pytorch_model.bin; \
+         name a .gguf file of it in RemoteOptions::files"
+    );
+    assert!(said("org/none").starts_with("the hub has no model org/none"));
+    assert!(said("../x").contains("is no name of a model"));
 }
 
 #[test]

@@ -107,6 +107,23 @@ impl Model {
         Ok(Self(inner))
     }
 
+    /// Opens a model of the Hugging Face hub, fetched into the hub's cache where it is not there yet:
+    /// `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean to the hub's own
+    /// client.
+    ///
+    /// # Errors
+    /// As [`hub_model`](crate::dataset::remote::hub_model) and [`open`](Self::open).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// let model = lorascope::model::Model::hub("HuggingFaceTB/SmolLM2-135M-Instruct")?;
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    #[cfg(feature = "hub")]
+    pub fn hub(id: &str) -> Result<Self> {
+        Self::open(crate::dataset::remote::hub_model(id, &Default::default())?)
+    }
+
     /// The same model with other weights of the same shapes.
     pub(super) fn with_decoder(&self, decoder: Decoder) -> Self {
         let old = &self.0;

@@ -1,4 +1,4 @@
-//! Datasets of the hub, in the layout that its own client has: blobs by their hash, and snapshots
+//! Datasets and models of the hub, in the layout that its own client has: blobs by their hash, and snapshots
 //! that link to them.
 
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::client::{Answer, Client, Follow, passing};
 use super::fetch::{Wanted, beside, fetch, lock};
-use super::names::{below, check_dataset, check_revision, escaped, is_hash};
+use super::names::{below, check_id, check_revision, escaped, is_hash};
 use super::options::{RemoteOptions, environment};
 use crate::dataset::container::{Container, Form};
 use crate::error::{Error, Result};
@@ -25,13 +25,43 @@ use crate::files::{Existing, write_whole};
 /// if the network may not be used and the files were not fetched before, and as for
 /// [`fetch_url`](super::fetch_url).
 pub fn hub_files(id: &str, options: &RemoteOptions) -> Result<Vec<PathBuf>> {
-    check_dataset(id)?;
+    files(Kind::Dataset, id, options)
+}
+
+/// Fetches a model of the Hugging Face hub into the hub's cache, and gives what
+/// [`Model::open`](crate::model::Model::open) opens: the folder of its snapshot, with config,
+/// tokenizer, chat template and safetensors, or the one file that [`RemoteOptions::files`] names,
+/// such as `*Q4_K_M.gguf`.
+///
+/// # Errors
+/// As for [`hub_files`], and if the model has no safetensors.
+pub fn hub_model(id: &str, options: &RemoteOptions) -> Result<PathBuf> {
+    let fetched = files(Kind::Model, id, options)?;
+    match (&options.files, fetched.as_slice()) {
+        (Some(_), [one]) => Ok(one.clone()),
+        (Some(pattern), several) => {
+            Err(Error::input(format_args!("{} files of the model {id} match {pattern}", several.len()))
+                .help("name one .gguf file in RemoteOptions::files"))
+        }
+        (None, several) => {
+            // All lie at the top of the snapshot, but for templates, which may lie one deeper.
+            let config = several.iter().find(|path| path.ends_with(MODEL_CONFIG));
+            let folder = config.and_then(|path| path.parent());
+            folder.map(Path::to_path_buf).ok_or_else(|| Error::compute("the model's config was not fetched"))
+        }
+    }
+}
+
+fn files(kind: Kind, id: &str, options: &RemoteOptions) -> Result<Vec<PathBuf>> {
+    check_id(kind.name(), id)?;
     check_revision(&options.revision)?;
-    let folder = options.hub_cache(&environment)?.join(format!("datasets--{}", id.replace('/', "--")));
+    let folder = format!("{}s--{}", kind.name(), id.replace('/', "--"));
+    let folder = options.hub_cache(&environment)?.join(folder);
     if options.offline(&environment) {
-        return cached(&folder, id, options);
+        return cached(kind, &folder, id, options);
     }
     let hub = Hub {
+        kind,
         client: Client::new(options)?,
         endpoint: options.endpoint(&environment),
         token: options.token(&environment),
@@ -40,7 +70,7 @@ pub fn hub_files(id: &str, options: &RemoteOptions) -> Result<Vec<PathBuf>> {
         folder: &folder,
     };
     let found = hub.list()?;
-    let chosen = choose(found.names(), id, options)?;
+    let chosen = kind.choose(found.names(), id, options)?;
     let reference = folder.join("refs").join(&options.revision);
     if options.revision != found.sha {
         write_whole(&reference, found.sha.as_bytes(), Existing::Replace)?;
@@ -48,7 +78,39 @@ pub fn hub_files(id: &str, options: &RemoteOptions) -> Result<Vec<PathBuf>> {
     chosen.iter().map(|name| hub.file(&found.sha, name)).collect()
 }
 
+/// What the hub has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Dataset,
+    Model,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dataset => "dataset",
+            Self::Model => "model",
+        }
+    }
+
+    /// Where its files lie: those of models at the top.
+    fn root(self) -> &'static str {
+        match self {
+            Self::Dataset => "datasets/",
+            Self::Model => "",
+        }
+    }
+
+    fn choose(self, names: Vec<String>, id: &str, options: &RemoteOptions) -> Result<Vec<String>> {
+        match self {
+            Self::Dataset => choose(names, id, options),
+            Self::Model => choose_model(names, id, options),
+        }
+    }
+}
+
 struct Hub<'a> {
+    kind: Kind,
     client: Client,
     endpoint: String,
     token: Option<String>,
@@ -80,7 +142,8 @@ impl Hub<'_> {
     /// The files of the revision.
     fn list(&self) -> Result<Found> {
         let revision = escaped(&self.options.revision).replace('/', "%2F");
-        let url = format!("{}/api/datasets/{}/revision/{revision}", self.endpoint, self.id);
+        let (kind, id) = (self.kind.name(), self.id);
+        let url = format!("{}/api/{kind}s/{id}/revision/{revision}", self.endpoint);
         let (status, headers, text) = self.client.text(&url, self.token.as_deref())?;
         if status != 200 {
             return Err(self.refused(
@@ -105,7 +168,8 @@ impl Hub<'_> {
         if place.is_file() {
             return Ok(place);
         }
-        let url = format!("{}/datasets/{}/resolve/{sha}/{}", self.endpoint, self.id, escaped(name));
+        let (root, id) = (self.kind.root(), self.id);
+        let url = format!("{}/{root}{id}/resolve/{sha}/{}", self.endpoint, escaped(name));
         let (hash, size) = self.about(&url, name)?;
         let blobs = self.folder.join("blobs");
         let blob = blobs.join(&hash);
@@ -164,28 +228,25 @@ impl Hub<'_> {
 
     /// Why the hub gives nothing.
     fn refused(&self, status: u16, code: Option<&str>, file: Option<&str>) -> Error {
-        let id = self.id;
+        let id = format!("{} {}", self.kind.name(), self.id);
         match (status, code) {
             (_, Some("RevisionNotFound")) => {
-                Error::not_found(format_args!("the dataset {id} has no revision {}", self.options.revision))
+                Error::not_found(format_args!("the {id} has no revision {}", self.options.revision))
                     .help("give a branch, a tag or a commit of it in RemoteOptions::revision")
             }
             (404, Some("EntryNotFound")) => {
-                Error::not_found(format_args!("the dataset {id} has no file {}", file.unwrap_or_default()))
+                Error::not_found(format_args!("the {id} has no file {}", file.unwrap_or_default()))
             }
-            (404, _) => Error::not_found(format_args!("the hub has no dataset {id}"))
+            (404, _) => Error::not_found(format_args!("the hub has no {id}"))
                 .help("check the name; for a private one set HF_TOKEN"),
             // Without a token the hub does not say whether there is such a dataset.
             (401 | 403, _) if self.token.is_none() => Error::input(format_args!(
-                "the hub does not give out the dataset {id}: it is gated, private, or not there"
+                "the hub does not give out the {id}: it is gated, private, or not there"
             ))
             .help("check the name, accept its terms on its page, and set HF_TOKEN"),
-            (401 | 403, _) => {
-                Error::input(format_args!("the hub does not give out the dataset {id} for this token"))
-                    .help("accept its terms on its page, and set HF_TOKEN to a token that may read it")
-            }
-            _ => Error::format(format_args!("the hub answers {status} for the dataset {id}"))
-                .help("try again later"),
+            (401 | 403, _) => Error::input(format_args!("the hub does not give out the {id} for this token"))
+                .help("accept its terms on its page, and set HF_TOKEN to a token that may read it"),
+            _ => Error::format(format_args!("the hub answers {status} for the {id}")).help("try again later"),
         }
     }
 }
@@ -209,9 +270,10 @@ fn link(blob: &Path, hash: &str, place: &Path, name: &str) -> Result<()> {
 }
 
 /// The files that were fetched before.
-fn cached(folder: &Path, id: &str, options: &RemoteOptions) -> Result<Vec<PathBuf>> {
+fn cached(kind: Kind, folder: &Path, id: &str, options: &RemoteOptions) -> Result<Vec<PathBuf>> {
     let missing = || {
-        Error::state(format_args!("the dataset {id} was not fetched before, and the network may not be used"))
+        let kind = kind.name();
+        Error::state(format_args!("the {kind} {id} was not fetched before, and the network may not be used"))
             .help("unset HF_HUB_OFFLINE, or set RemoteOptions::network")
     };
     let reference = std::fs::read_to_string(folder.join("refs").join(&options.revision));
@@ -225,7 +287,7 @@ fn cached(folder: &Path, id: &str, options: &RemoteOptions) -> Result<Vec<PathBu
     if names.is_empty() {
         return Err(missing());
     }
-    Ok(choose(names, id, options)?.iter().map(|name| snapshot.join(name)).collect())
+    Ok(kind.choose(names, id, options)?.iter().map(|name| snapshot.join(name)).collect())
 }
 
 fn walk(folder: &Path, before: &str, names: &mut Vec<String>) -> Result<()> {
@@ -245,25 +307,56 @@ fn walk(folder: &Path, before: &str, names: &mut Vec<String>) -> Result<()> {
 const NO_ROWS: [&str; 5] =
     ["dataset_info.json", "dataset_infos.json", "package.json", "config.json", "state.json"];
 
+const MODEL_CONFIG: &str = "config.json";
+
+/// The files that a model is opened from.
+fn choose_model(names: Vec<String>, id: &str, options: &RemoteOptions) -> Result<Vec<String>> {
+    let mut all: Vec<String> = names.into_iter().filter(|name| below(name)).collect();
+    all.sort();
+    if options.files.is_some() {
+        return matching(&all, &format!("model {id}"), options);
+    }
+    let shards = all.iter().any(|name| name == "model.safetensors.index.json");
+    let weights = |name: &str| {
+        let part = name.starts_with("model-") && name.ends_with(".safetensors");
+        if shards { part || name == "model.safetensors.index.json" } else { name == "model.safetensors" }
+    };
+    let beside = |name: &str| name == MODEL_CONFIG || crate::text::FILES.contains(&name);
+    if !all.iter().any(|name| weights(name)) || !all.iter().any(|name| name == MODEL_CONFIG) {
+        let what = format!("the model {id} has no config.json with safetensors: {}", shown(&all));
+        return Err(Error::not_found(what).help("name a .gguf file of it in RemoteOptions::files"));
+    }
+    Ok(all.into_iter().filter(|name| weights(name) || beside(name)).collect())
+}
+
+fn shown(names: &[String]) -> String {
+    match names.len() {
+        0 => "it is empty".to_string(),
+        1..=12 => format!("it has {}", names.join(", ")),
+        n => format!("it has {} and {} more", names[..12].join(", "), n - 12),
+    }
+}
+
+/// The files that [`RemoteOptions::files`] names.
+fn matching(all: &[String], whose: &str, options: &RemoteOptions) -> Result<Vec<String>> {
+    let pattern = options.files.as_deref().unwrap_or_default();
+    let glob = glob::Pattern::new(pattern)
+        .map_err(|e| Error::input(format_args!("the pattern `{pattern}` cannot be used: {e}")))?;
+    let chosen: Vec<String> = all.iter().filter(|name| glob.matches(name)).cloned().collect();
+    if chosen.is_empty() {
+        let what = format!("the {whose} has no file {pattern}: {}", shown(all));
+        return Err(Error::not_found(what).help("name one of them in RemoteOptions::files"));
+    }
+    Ok(chosen)
+}
+
 /// The files with rows among those of a dataset.
 fn choose(names: Vec<String>, id: &str, options: &RemoteOptions) -> Result<Vec<String>> {
     let mut all: Vec<String> = names.into_iter().filter(|name| below(name)).collect();
     all.sort();
     let form = |name: &str| Container::of_name(Path::new(name)).map(|container| container.form);
-    let shown = |names: &[String]| match names.len() {
-        0 => "it is empty".to_string(),
-        1..=12 => format!("it has {}", names.join(", ")),
-        n => format!("it has {} and {} more", names[..12].join(", "), n - 12),
-    };
-    if let Some(pattern) = &options.files {
-        let pattern = glob::Pattern::new(pattern)
-            .map_err(|e| Error::input(format_args!("the pattern `{pattern}` cannot be used: {e}")))?;
-        let chosen: Vec<String> = all.iter().filter(|name| pattern.matches(name)).cloned().collect();
-        if chosen.is_empty() {
-            let what = format!("the dataset {id} has no file {pattern}: {}", shown(&all));
-            return Err(Error::not_found(what).help("name one of them in RemoteOptions::files"));
-        }
-        return Ok(chosen);
+    if options.files.is_some() {
+        return matching(&all, &format!("dataset {id}"), options);
     }
     let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_string();
     let rows: Vec<&String> = all

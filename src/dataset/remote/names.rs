@@ -29,12 +29,12 @@ fn plain(name: &str) -> bool {
         && !name.contains("--")
 }
 
-/// Checks the name of a dataset of the hub: `organisation/name`, or a `name` alone.
-pub(super) fn check_dataset(id: &str) -> Result<()> {
+/// Checks the name of a dataset or model of the hub: `organisation/name`, or a `name` alone.
+pub(super) fn check_id(kind: &str, id: &str) -> Result<()> {
     match id.split_once('/') {
         Some((organisation, name)) if plain(organisation) && plain(name) => Ok(()),
         None if plain(id) => Ok(()),
-        _ => Err(Error::input(format_args!("`{id}` is no name of a dataset"))
+        _ => Err(Error::input(format_args!("`{id}` is no name of a {kind}"))
             .help("name it as its page does: organisation/name")),
     }
 }
@@ -102,12 +102,12 @@ mod tests {
     #[test]
     fn names_of_the_hub() {
         for good in ["BelleGroup/school_math_0.25M", "gsm8k", "a/b-c.d_e"] {
-            check_dataset(good).unwrap();
+            check_id("dataset", good).unwrap();
         }
         for bad in
             ["", "/", "a/", "../b", "a/..", "a/b/c", "a b", "a/.b", "a/b?x", "-a/b", "a--b/c", "a/b#", "数/a"]
         {
-            assert!(check_dataset(bad).is_err(), "{bad}");
+            assert!(check_id("dataset", bad).is_err(), "{bad}");
         }
         for good in ["main", "refs/convert/parquet", "v1.0"] {
             check_revision(good).unwrap();
