@@ -168,7 +168,7 @@ fn a_name_in_use_is_kept() -> Result<()> {
     let error = new(config().targets(["q_prof"])).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "unknown target module \"q_prof\"; this model has down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+        "unknown target module \"q_prof\"; this model has q_proj, k_proj, o_proj, v_proj, up_proj, down_proj, gate_proj, lm_head, embed_tokens"
     );
     assert_eq!(Run::get("once")?.status().step, 1);
     Ok(())
