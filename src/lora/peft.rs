@@ -226,8 +226,8 @@ impl Adapters {
             };
             put(name, tensor)?;
         }
-        config.rank_pattern = Some(ranks).filter(|ranks| !ranks.is_empty());
-        config.alpha_pattern = Some(alphas).filter(|alphas| !alphas.is_empty());
+        // PEFT takes no null for these.
+        (config.rank_pattern, config.alpha_pattern) = (Some(ranks), Some(alphas));
         let path = folder.join(CONFIG);
         let text = serde_json::to_string_pretty(&config).map_err(Error::compute)?;
         std::fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
