@@ -386,13 +386,12 @@ impl Adapter {
         let Beside::Parts(enabled) = &self.beside else { return Ok(b) };
         let (out, columns) = b.dims2()?;
         let (width, rank) = (out / enabled.len().max(1), self.rank());
-        let mut done = 0;
         let mut mask = vec![0f32; out * columns];
-        for (part, _) in enabled.iter().enumerate().filter(|(_, on)| **on) {
+        let on = enabled.iter().enumerate().filter(|(_, on)| **on);
+        for (done, (part, _)) in on.enumerate() {
             for row in part * width..(part + 1) * width {
                 mask[row * columns + done * rank..][..rank].fill(1.0);
             }
-            done += 1;
         }
         Ok((b * Tensor::from_vec(mask, (out, columns), self.b.device())?)?)
     }

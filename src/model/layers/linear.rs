@@ -11,9 +11,7 @@ use std::sync::{Arc, OnceLock};
 /// among the weights that are trained whole.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    path: String,
-    /// Their names in the model's files.
-    names: [String; 2],
+    names: Arc<Names>,
     weight: Weight,
     bias: Option<Tensor>,
     drops: bool,
@@ -21,12 +19,24 @@ pub struct Linear {
     squares: Arc<OnceLock<Tensor>>,
 }
 
+/// The path of a layer, and what the model's files call its tensors.
+#[derive(Debug)]
+struct Names {
+    path: String,
+    weight: String,
+    bias: String,
+}
+
+impl Names {
+    fn of(path: String) -> Arc<Self> {
+        Arc::new(Self { weight: format!("{path}.weight"), bias: format!("{path}.bias"), path })
+    }
+}
+
 impl Linear {
     /// A layer at a path in the weights, with W `[out, in]` and perhaps b `[out]`.
     pub fn new(path: impl Into<String>, weight: Weight, bias: Option<Tensor>) -> Self {
-        let path = path.into();
-        let names = [format!("{path}.weight"), format!("{path}.bias")];
-        Self { path, names, weight, bias, drops: true, squares: Arc::default() }
+        Self { names: Names::of(path.into()), weight, bias, drops: true, squares: Arc::default() }
     }
 
     /// The same layer, but nothing is dropped before its adapter: the loss takes a trained head as one
@@ -38,16 +48,16 @@ impl Linear {
 
     /// The same layer under another path: a head that is the embedding.
     pub(crate) fn called(self, path: &str) -> Self {
-        Self { names: [format!("{path}.weight"), format!("{path}.bias")], path: path.to_string(), ..self }
+        Self { names: Names::of(path.to_string()), ..self }
     }
 
     fn dropout(&self, adapters: &Adapters) -> Option<Dropout> {
-        if self.drops { adapters.dropout(&self.path) } else { None }
+        if self.drops { adapters.dropout(&self.names.path) } else { None }
     }
 
     /// Its path in the weights, such as `model.layers.3.self_attn.q_proj`.
     pub fn path(&self) -> &str {
-        &self.path
+        &self.names.path
     }
 
     /// W.
@@ -62,7 +72,8 @@ impl Linear {
 
     /// Whether anything of this layer is trained.
     pub fn is_trained(&self, adapters: &Adapters) -> bool {
-        adapters.get(&self.path).is_some() || self.names.iter().any(|name| adapters.whole(name).is_some())
+        let Names { weight, bias, path } = &*self.names;
+        adapters.get(path).is_some() || [weight, bias].iter().any(|name| adapters.whole(name).is_some())
     }
 
     /// x `[T, in]` to y `[T, out]`.
@@ -70,16 +81,16 @@ impl Linear {
     /// # Errors
     /// When x has another width; the error names the layer.
     pub fn forward(&self, x: &Tensor, adapters: &Adapters) -> Result<Tensor> {
-        self.try_forward(x, adapters).map_err(|e| e.layer(&self.path))
+        self.try_forward(x, adapters).map_err(|e| e.layer(&self.names.path))
     }
 
     fn try_forward(&self, x: &Tensor, adapters: &Adapters) -> Result<Tensor> {
-        let [weight, bias] = &self.names;
+        let Names { weight, bias, path } = &*self.names;
         let mut y = match adapters.whole(weight) {
             Some(weight) => matmul(x, weight, Form::RightTransposed)?,
             None => self.weight.forward(x)?,
         };
-        if let Some(adapter) = adapters.get(&self.path) {
+        if let Some(adapter) = adapters.get(path) {
             y = adapter.forward_dropped(y, x, self.dropout(adapters))?;
             if let Some(magnitude) = adapter.magnitude() {
                 y = y.broadcast_mul(&(magnitude / self.norms(adapter)?)?)?;
@@ -107,7 +118,7 @@ impl Linear {
         gradients: &mut Gradients,
         wanted: Wanted,
     ) -> Result<Option<Tensor>> {
-        self.try_backward(x, dy, adapters, gradients, wanted).map_err(|e| e.layer(&self.path))
+        self.try_backward(x, dy, adapters, gradients, wanted).map_err(|e| e.layer(&self.names.path))
     }
 
     fn try_backward(
@@ -118,11 +129,11 @@ impl Linear {
         gradients: &mut Gradients,
         wanted: Wanted,
     ) -> Result<Option<Tensor>> {
-        let [weight, bias] = &self.names;
+        let Names { weight, bias, path } = &*self.names;
         if adapters.whole(bias).is_some() {
             gradients.add_tensor(bias.clone(), dy.sum(0)?)?;
         }
-        let adapter = adapters.get(&self.path);
+        let adapter = adapters.get(path);
         let dropout = self.dropout(adapters);
         let mut magnitude = None;
         let mut dz = dy.clone();
@@ -145,7 +156,7 @@ impl Linear {
         let Some(adapter) = adapter else { return Ok(dx) };
         let (mut gradient, dx) = adapter.backward_dropped(x, &dz, dx, dropout)?;
         gradient.magnitude = magnitude;
-        gradients.add(&self.path, adapter, gradient)?;
+        gradients.add(path, adapter, gradient)?;
         Ok(dx)
     }
 
@@ -170,16 +181,16 @@ impl Linear {
         if !self.is_trained(adapters) {
             return Ok(self.clone());
         }
-        self.try_merged(adapters).map_err(|e| e.layer(&self.path))
+        self.try_merged(adapters).map_err(|e| e.layer(&self.names.path))
     }
 
     fn try_merged(&self, adapters: &Adapters) -> Result<Self> {
-        let [weight, bias] = &self.names;
+        let Names { weight, bias, path } = &*self.names;
         let mut merged = match adapters.whole(weight) {
             Some(weight) => weight.clone(),
             None => self.weight.expand()?,
         };
-        if let Some(adapter) = adapters.get(&self.path) {
+        if let Some(adapter) = adapters.get(path) {
             merged = (merged + adapter.delta()?)?;
             if let Some(magnitude) = adapter.magnitude() {
                 let rows = (magnitude / self.norms(adapter)?)?;
@@ -187,7 +198,7 @@ impl Linear {
             }
         }
         let bias = adapters.whole(bias).or(self.bias.as_ref()).cloned();
-        Ok(Self { drops: self.drops, ..Self::new(self.path.clone(), Weight::dense(merged)?, bias) })
+        Ok(Self { drops: self.drops, ..Self::new(path.clone(), Weight::dense(merged)?, bias) })
     }
 }
 
