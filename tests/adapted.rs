@@ -6,7 +6,7 @@ use lorascope::candle_core;
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::lora::{Adapter, Adapters, Beside, Init, LoraConfig};
-use lorascope::model::{Decoder, Model, Tokens};
+use lorascope::model::{Decoder, GenerateConfig, Model, Tokens};
 use lorascope::train::{Run, RunConfig};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -61,6 +61,10 @@ fn merged_is_what_the_adapters_are_and_leaves_the_model_alone() -> Result<()> {
     assert!(merged.is_merged() && !model.is_merged());
     let off = off(&logits(merged.decoder(), &none), &with);
     assert!(off < 1e-4, "merged, the logits are off by {off:e}");
+    // The same as an option of generation.
+    let config = GenerateConfig { max_tokens: 6, ..Default::default() };
+    let answer = |config: &GenerateConfig| model.complete_with(&adapters, "3 + 5 =", config);
+    assert_eq!(answer(&config)?, answer(&GenerateConfig { merge: true, ..config.clone() })?);
     // W₀ is what it was, bit for bit.
     assert_eq!(logits(model.decoder(), &none), before);
     assert_eq!(logits(merged.unmerged().decoder(), &none), before);

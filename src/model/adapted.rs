@@ -87,6 +87,7 @@ impl Model {
             trained: adapters.parameters() as u64,
             all: self.config().parameters() + pairs as u64,
             merged: self.is_merged(),
+            unknown: adapters.unknown_fields().into_iter().map(str::to_string).collect(),
         })
     }
 }
@@ -138,6 +139,9 @@ pub struct AdapterStatus {
     pub all: u64,
     /// Whether the model that was asked is a [merged](Model::merged) one.
     pub merged: bool,
+    /// Fields of PEFT's config that this library does not know: kept and written again, but whatever
+    /// they mean is not done.
+    pub unknown: Vec<String>,
 }
 
 impl std::fmt::Display for AdapterStatus {
@@ -169,7 +173,13 @@ impl Show for AdapterStatus {
             ("device", Align::Left),
         ];
         let merged = if self.merged { ", merged" } else { "" };
-        let mut table = Table::new(names).caption(format!("{self}{merged}"));
+        let unknown = match self.unknown.is_empty() {
+            true => String::new(),
+            false => {
+                format!("; unknown in adapter_config.json, without effect here: {}", self.unknown.join(", "))
+            }
+        };
+        let mut table = Table::new(names).caption(format!("{self}{merged}{unknown}"));
         for layer in &self.layers {
             let [a, b, delta] = layer.norms;
             let whole = layer.kind == "whole";

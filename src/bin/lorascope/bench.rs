@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 use lorascope::candle_core::Device;
 use lorascope::error::{Error, Result};
-use lorascope::lora::LoraConfig;
-use lorascope::model::{Decoder, OpenOptions, WeightsAs};
+use lorascope::lora::{Adapters, LoraConfig};
+use lorascope::model::{Decoder, OpenOptions, Tokens, WeightsAs};
 use lorascope::ops::random::{Random, Stream};
 use lorascope::text::Pack;
 use lorascope::train::step::step as one_step;
@@ -16,6 +16,22 @@ use std::time::Instant;
 pub enum Command {
     /// One step on random tokens, all of them trained, in f32: LoRA on all linear layers, or all weights
     Step(Step),
+    /// The forward pass of a model with adapters merged into it beside that of the model alone
+    Merged(Merged),
+}
+
+#[derive(Args)]
+pub struct Merged {
+    /// A .gguf file or a Hugging Face folder; its weights are held in f32
+    #[arg(long)]
+    model: PathBuf,
+    #[arg(long, default_value_t = 256)]
+    tokens: usize,
+    #[arg(long, default_value_t = 8)]
+    rank: usize,
+    /// Passes of each, turn by turn
+    #[arg(long, default_value_t = 21)]
+    turns: usize,
 }
 
 #[derive(Args)]
@@ -57,6 +73,7 @@ enum Weights {
 pub fn run(command: Command) -> Result<()> {
     match command {
         Command::Step(args) => crate::print(step(&args)?),
+        Command::Merged(args) => crate::print(merged(&args)?),
     }
     Ok(())
 }
@@ -104,6 +121,38 @@ fn step(args: &Step) -> Result<String> {
             args.steps
         )
     })
+}
+
+fn merged(args: &Merged) -> Result<String> {
+    if args.tokens == 0 || args.turns == 0 {
+        return Err(Error::input("a pass needs a token and a turn"));
+    }
+    let options = OpenOptions { weights: WeightsAs::F32, device: Device::Cpu };
+    let model = Decoder::open_with(&args.model, &options)?;
+    let config = LoraConfig { rank: args.rank, ..Default::default() };
+    let adapters = model.adapters(&config, 0)?;
+    let (merged, none) = (model.merged(&adapters)?, Adapters::default());
+    let pack = random_pack(1, args.tokens, model.config().vocabulary);
+    let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
+    let contestants = [("plain", &model, &none), ("merged", &merged, &none), ("unmerged", &model, &adapters)];
+    let mut seconds = [const { Vec::new() }; 3];
+    for turn in 0..=args.turns {
+        for ((_, model, adapters), seconds) in contestants.iter().zip(&mut seconds) {
+            let begun = Instant::now();
+            model.hidden(tokens, adapters, &|| true)?;
+            if turn > 0 {
+                seconds.push(begun.elapsed().as_secs_f64());
+            }
+        }
+    }
+    let medians = seconds.map(|mut seconds| {
+        seconds.sort_by(f64::total_cmp);
+        seconds[seconds.len() / 2]
+    });
+    let line = |((name, ..), median): (&(&str, &Decoder, &Adapters), f64)| {
+        format!("{name:<9} {:.1} ms, {:.3} times plain", median * 1e3, median / medians[0])
+    };
+    Ok(contestants.iter().zip(medians).map(line).collect::<Vec<_>>().join("\n"))
 }
 
 fn random_pack(rows: usize, tokens: usize, vocabulary: usize) -> Pack {
