@@ -354,7 +354,7 @@ impl Adapter {
     }
 
     /// Gradients beside an embedding: ∂B = scale·dyᵀ A[:, ids]ᵀ, and column t of scale·(dy B)ᵀ is
-    /// added to the column ids[t] of ∂A.
+    /// added to the column of token t in ∂A.
     ///
     /// # Errors
     /// When dy is not `[T, D]`.

@@ -51,7 +51,8 @@ impl Model {
     /// # Errors
     /// When the adapters belong to another model, or hold a number that is not finite.
     pub fn adapter_status(&self, adapters: &Adapters) -> Result<AdapterStatus> {
-        adapters.check(&self.decoder().targets())?;
+        let targets = self.decoder().targets();
+        adapters.check(&targets)?;
         let mut layers = Vec::new();
         for (path, pair) in adapters.iter() {
             let (a, b, scale) = pair.factors()?;
@@ -68,6 +69,8 @@ impl Model {
                 device: format!("{:?}", pair.a().device().location()),
             });
         }
+        // As the forward pass meets them: block 2 before block 10.
+        layers.sort_by_cached_key(|layer| targets.iter().position(|target| target.path == layer.path));
         for (name, tensor) in adapters.wholes() {
             layers.push(LayerStatus {
                 path: name.to_string(),

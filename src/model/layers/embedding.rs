@@ -5,7 +5,7 @@ use crate::lora::{Adapters, Gradients};
 use crate::model::weight::Weight;
 use candle_core::{DType, Tensor};
 
-/// y = E[ids], plus what the adapter at this path adds. E is frozen, unless it is trained whole.
+/// y = `E[ids]`, plus what the adapter at this path adds. E is frozen, unless it is trained whole.
 #[derive(Debug, Clone)]
 pub struct Embedding {
     path: String,
