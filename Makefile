@@ -68,6 +68,7 @@ endif
 .PHONY: check
 check: tools
 	cargo fmt --check
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml > /dev/null
 	cargo clippy --locked --all-targets $(FEATURES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps $(FEATURES)
 
@@ -83,6 +84,9 @@ bench: model $(CACHE)/models/smollm2-hf/config.json
 	$(CARGO) build --locked $(FEATURES)
 	LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug \
 	$(GOLDEN)/python benches/compare.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug/lorascope \
+	    $(MODEL) $(CACHE)/models/smollm2-hf
+	LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug \
+	$(GOLDEN)/python benches/memory.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug/lorascope \
 	    $(MODEL) $(CACHE)/models/smollm2-hf
 	LORASCOPE_PEER=$(GOLDEN)/python $(CARGO) bench --locked $(FEATURES) --profile dev
 	$(GOLDEN)/python benches/peers/torch_spectra.py

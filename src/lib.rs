@@ -40,9 +40,7 @@
 //!
 //! # What is not supported yet
 //! Architectures other than those of [`model::Family`]; attention in a sliding window; rotary scaling
-//! other than `llama3` and `linear`; training on more than one device;
-//! file formats other than JSON lines and JSON arrays of the schemas that [`dataset::RowSchema`]
-//! names.
+//! other than `llama3` and `linear`; training on more than one device.
 #![deny(missing_docs)]
 
 pub mod dataset;

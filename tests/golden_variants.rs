@@ -22,6 +22,7 @@ struct Golden {
     trained: usize,
     #[serde(default)]
     ratio: f64,
+    padding: Option<u32>,
 }
 
 #[derive(serde::Deserialize)]
@@ -52,6 +53,19 @@ static TRUTH: LazyLock<HashMap<String, Tensor>> =
 
 fn model(base: &str, kernels: Kernels) -> Decoder {
     Decoder::open(file(base), &Device::Cpu).unwrap().with_kernels(kernels)
+}
+
+/// The base of a variant; where that has a padding token, its config says so.
+fn base_of(name: &str, kernels: Kernels) -> Decoder {
+    let Golden { base, padding, .. } = &GOLDEN[name];
+    let Some(padding) = padding else { return model(base, kernels) };
+    let folder = tempfile::tempdir().unwrap();
+    let from = std::path::PathBuf::from(file(base));
+    std::fs::copy(from.join("model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    let mut config: serde_json::Value = json(&format!("{base}/config.json"));
+    config["pad_token_id"] = (*padding).into();
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    Decoder::open(folder.path(), &Device::Cpu).unwrap().with_kernels(kernels)
 }
 
 fn packed(base: &str) -> Vec<Pack> {
@@ -107,7 +121,7 @@ fn check_gradients(name: &str, model: &Decoder, adapters: &Adapters, packs: &[Pa
     assert_eq!(ours, expected.keys().copied().collect::<Vec<_>>(), "{name}");
     for (tensor, truth) in expected {
         let off = error(gradients.get(tensor).unwrap(), truth);
-        assert!(off < 1e-4, "{name}: the gradient of {tensor} is off by {off:e}");
+        assert!(off < 5e-5, "{name}: the gradient of {tensor} is off by {off:e}");
     }
     assert_eq!(adapters.parameters(), GOLDEN[name].trained, "{name}");
     Ok(())
@@ -125,12 +139,12 @@ fn check_losses(
         let (next, numbers) = step(model, &learned, packs, LR, None, config, &|| true)?;
         learned = next;
         let off = (numbers.loss / loss - 1.0).abs();
-        assert!(off < 2e-5, "{name}, step {}: the loss is off by {off:e}", i + 1);
+        assert!(off < 1e-5, "{name}, step {}: the loss is off by {off:e}", i + 1);
     }
     Ok(())
 }
 
-const VARIANTS: [&str; 11] = [
+const VARIANTS: [&str; 13] = [
     "dora",
     "dora_biased",
     "patterns",
@@ -142,6 +156,8 @@ const VARIANTS: [&str; 11] = [
     "saved_head",
     "biases",
     "own_biases",
+    "padded_embedding",
+    "padded_saved",
 ];
 
 #[test]
@@ -153,8 +169,8 @@ fn golden_logits_gradients_and_ten_steps() -> Result<()> {
         assert!(adapters.unknown_fields().is_empty(), "{:?}", adapters.unknown_fields());
         let packs = packed(base);
         for kernels in [Kernels::Candle, Kernels::Fused] {
-            let model = model(base, kernels);
-            adapters.check(&model.targets())?;
+            let model = base_of(name, kernels);
+            model.check(&adapters)?;
             let merged = model.merged(&adapters)?;
             let none = Adapters::default();
             let pairs = logits(&model, &adapters, base).into_iter().zip(logits(&merged, &none, base));
@@ -227,13 +243,18 @@ fn adapters_are_left_for_peft() -> Result<()> {
     };
     let tiny = model("tiny", Kernels::Fused);
     let pissa = LoraConfig { rank: 4, alpha: 6.0, init: Init::Pissa, ..Default::default() };
-    leave("pissa", "tiny", &tiny, &tiny.adapters(&pissa.targets(["q_proj", "down_proj"]), 3)?.map(move_on)?)?;
+    leave(
+        "pissa",
+        "tiny",
+        &tiny,
+        &tiny.new_adapters(&pissa.targets(["q_proj", "down_proj"]), 3)?.map(move_on)?,
+    )?;
     let gpt2 = model("gpt2", Kernels::Fused);
     let all = LoraConfig { rank: 2, alpha: 3.0, ..Default::default() }.targets(["c_attn", "c_fc", "wte"]);
-    leave("gpt2", "gpt2", &gpt2, &gpt2.adapters(&all, 3)?.map(move_on)?)?;
+    leave("gpt2", "gpt2", &gpt2, &gpt2.new_adapters(&all, 3)?.map(move_on)?)?;
     let width = gpt2.config().width;
     let mut pairs = BTreeMap::new();
-    for (path, pair) in gpt2.adapters(&all.targets(["c_attn"]), 4)?.iter() {
+    for (path, pair) in gpt2.new_adapters(&all.targets(["c_attn"]), 4)?.iter() {
         let a = Tensor::cat(&[pair.a(), &(pair.a() * 0.5)?], 0)?;
         let b: Vec<f32> = (0..2 * width * 2).map(|i| (i as f32 * 0.61).cos() * 0.2).collect();
         let b = Tensor::from_vec(b, (2 * width, 2), &Device::Cpu)?;
@@ -303,7 +324,7 @@ fn golden_pissa() -> Result<()> {
     let model = model("tiny", Kernels::Fused);
     let config = LoraConfig { rank: 4, alpha: 6.0, init: Init::Pissa, ..Default::default() }
         .targets(["q_proj", "down_proj"]);
-    let adapters = model.adapters(&config, 3)?;
+    let adapters = model.new_adapters(&config, 3)?;
     for (path, pair) in adapters.iter() {
         let start = lorascope::lora::Adapter::new(pair.a().clone(), pair.b().clone(), pair.scale())?;
         let off = error(&start.delta()?, &TRUTH[&format!("pissa.{path}")]);
@@ -338,18 +359,18 @@ fn every_beginning_leaves_the_model_as_it_is() -> Result<()> {
     configs.extend([Init::Kaiming, Init::Gaussian, Init::Orthogonal, Init::Pissa].map(config));
     configs.push(LoraConfig { rank: 4, ..Default::default() }.targets(["embed_tokens", "lm_head"]));
     for config in configs {
-        let adapters = model.adapters(&config, 5)?;
+        let adapters = model.new_adapters(&config, 5)?;
         for (ours, before) in logits(&model, &adapters, "tiny").iter().zip(&before) {
             assert!(error(ours, before) < 2e-6, "{:?}", config.init);
         }
         let values = |a: &Adapters| -> Vec<Vec<f32>> {
             a.tensors().map(|(_, t)| t.flatten_all().unwrap().to_vec1().unwrap()).collect()
         };
-        assert_eq!(values(&adapters), values(&model.adapters(&config, 5)?));
-        assert!(config.init == Init::Pissa || values(&adapters) != values(&model.adapters(&config, 6)?));
+        assert_eq!(values(&adapters), values(&model.new_adapters(&config, 5)?));
+        assert!(config.init == Init::Pissa || values(&adapters) != values(&model.new_adapters(&config, 6)?));
     }
     let odd = LoraConfig { rank: 3, ..config(Init::Orthogonal) };
-    let error = model.adapters(&odd, 5).unwrap_err().to_string();
+    let error = model.new_adapters(&odd, 5).unwrap_err().to_string();
     assert!(error.contains("needs an even rank, not 3"), "{error}");
     Ok(())
 }

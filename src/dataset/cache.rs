@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::files::{self, Existing};
 
 /// Changes with the columns of the canonical table and with what is made of a record.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Row groups that stay decoded, for single rows that are looked at one after the other.
 const DECODED: usize = 4;
 
@@ -38,6 +38,8 @@ pub(super) struct About {
     /// The sizes of the files of rows and of problems.
     written: (u64, u64),
     pub rejected: usize,
+    /// The number of problems.
+    pub problems: usize,
     pub fingerprint: String,
 }
 
@@ -54,6 +56,7 @@ impl About {
             options: options.clone(),
             written: (0, 0),
             rejected: 0,
+            problems: 0,
             fingerprint: String::new(),
         })
     }
@@ -89,8 +92,8 @@ impl Entry {
         let known: About = serde_json::from_slice(&std::fs::read(self.file("json")).ok()?).ok()?;
         let size = |what| std::fs::metadata(self.file(what)).map(|m| m.len()).ok();
         let written = (size("parquet")?, size("problems.parquet")?);
-        let About { rejected, fingerprint, .. } = known.clone();
-        if known != (About { rejected, fingerprint, written, ..self.about.clone() }) {
+        let About { rejected, problems, fingerprint, .. } = known.clone();
+        if known != (About { rejected, problems, fingerprint, written, ..self.about.clone() }) {
             return None;
         }
         // A file that cannot be read is as good as none.
@@ -136,7 +139,13 @@ impl Writer {
         let mut file = files::beside(&listed, Existing::Replace)?;
         let size = ParquetWriter::new(file.as_file_mut()).finish(&mut problems::plain(problems)?)?;
         files::place(file, &listed, Existing::Replace)?;
-        let about = About { written: (rows, size), rejected, fingerprint, ..self.entry.about };
+        let about = About {
+            written: (rows, size),
+            rejected,
+            problems: problems.len(),
+            fingerprint,
+            ..self.entry.about
+        };
         let about = serde_json::to_vec(&about).map_err(|e| Error::compute(e).path(&json))?;
         files::write_whole(&json, &about, Existing::Replace)?;
         Ok(Arc::new(Cached::open(parquet, listed)?))

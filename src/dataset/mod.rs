@@ -415,6 +415,14 @@ impl Dataset {
         Ok(listed)
     }
 
+    /// How many problems there are. Of whole files the number is known; the list of a big one is long.
+    fn faults(&self) -> Result<usize> {
+        match self.0.rows {
+            None => self.0.sources.iter().map(|source| Ok(source.full()?.faults)).sum(),
+            Some(_) => Ok(self.listed()?.iter().map(|(_, problems)| problems.len()).sum()),
+        }
+    }
+
     /// How many records of the files became no row; [`problems`](Self::problems) lists them.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ impl Dataset {
             )));
         }
         let all = self.len();
-        let problems = match self.listed()?.iter().map(|(_, problems)| problems.len()).sum::<usize>() {
+        let problems = match self.faults()? {
             0 => "no problems".to_string(),
             1 => "1 problem: see problems() and report()".to_string(),
             n => format!("{} problems: see problems() and report()", thousands(n as u64)),

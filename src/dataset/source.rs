@@ -46,6 +46,8 @@ pub(super) struct Full {
     pub groups: Vec<Group>,
     /// Records that became no row.
     pub rejected: usize,
+    /// How many [`problems`](Self::problems) there are; known without reading them.
+    pub faults: usize,
     pub fingerprint: String,
     problems: Listed,
 }
@@ -155,6 +157,7 @@ impl Source {
         Some(Full {
             groups: cached.groups().collect(),
             rejected: about.rejected,
+            faults: about.problems,
             fingerprint: about.fingerprint,
             problems: Listed::Cached(cached, Mutex::default()),
         })
@@ -166,6 +169,7 @@ impl Source {
             Place::Cache => Entry::of(&self.path, &self.options),
         };
         let read = read::read(&self.path, &self.options, entry)?;
+        let faults = read.problems.len();
         let rejected = read.problems.iter().filter(|p| p.outcome == Outcome::Rejected).count();
         let (groups, problems) = match read.sink {
             Sink::Memory(frames) => {
@@ -177,6 +181,6 @@ impl Source {
                 (cached.groups().collect(), Listed::Cached(cached, Mutex::new(Some(Arc::new(read.problems)))))
             }
         };
-        Ok(Full { groups, rejected, fingerprint: read.fingerprint, problems })
+        Ok(Full { groups, rejected, faults, fingerprint: read.fingerprint, problems })
     }
 }

@@ -354,13 +354,21 @@ impl Adapter {
     }
 
     /// Gradients beside an embedding: ∂B = scale·dyᵀ A[:, ids]ᵀ, and column t of scale·(dy B)ᵀ is
-    /// added to the column of token t in ∂A.
+    /// added to the column of token t in ∂A, unless `counted` `[T, 1]` is 0 there.
     ///
     /// # Errors
     /// When dy is not `[T, D]`.
-    pub fn look_up_backward(&self, ids: &Tensor, dy: &Tensor) -> Result<AdapterGradient> {
+    pub fn look_up_backward(
+        &self,
+        ids: &Tensor,
+        dy: &Tensor,
+        counted: Option<&Tensor>,
+    ) -> Result<AdapterGradient> {
         let u = (columns(&self.a, ids)? * self.scale)?;
-        let v = (matmul(dy, &self.b, Form::Plain)? * self.scale)?; // [T, r]
+        let mut v = (matmul(dy, &self.b, Form::Plain)? * self.scale)?; // [T, r]
+        if let Some(counted) = counted {
+            v = v.broadcast_mul(counted)?;
+        }
         let (rank, vocabulary) = self.a.dims2()?;
         let zeros = Tensor::zeros((vocabulary, rank), self.a.dtype(), self.a.device())?;
         let a = zeros.index_add(ids, &v, 0)?.t()?.contiguous()?;

@@ -141,6 +141,9 @@ impl Adapters {
     /// of a model. One that has none would do nothing, without a word, so whoever brings a model
     /// and adapters together asks once.
     ///
+    /// Of weights that are trained whole those of these layers are looked at;
+    /// [`Decoder::check`](crate::model::Decoder::check) knows the norms as well.
+    ///
     /// # Errors
     /// When an adapter stands beside no layer, or beside one of another shape.
     ///
@@ -178,10 +181,10 @@ impl Adapters {
             return Err(Error::input(error).layer(path).help("these adapters belong to another model"));
         }
         for (name, tensor) in &self.whole {
-            let target = name.strip_suffix(".weight").and_then(|path| known.get(path));
-            if let Some(Target { shape, .. }) = target
-                && tensor.dims() != shape
-            {
+            let path = name.rsplit_once('.').map_or(name.as_str(), |(path, _)| path);
+            let Some(target) = known.get(path) else { continue };
+            let shape = if name.ends_with(".bias") { &target.shape[..1] } else { &target.shape[..] };
+            if tensor.dims() != shape {
                 return Err(Error::input(format!("shape {:?} beside a weight of {shape:?}", tensor.dims()))
                     .layer(name)
                     .help("these adapters belong to another model"));

@@ -1,6 +1,7 @@
 //! What to adapt and how strongly.
 
 use crate::error::{Error, Result};
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -72,10 +73,11 @@ pub struct LoraConfig {
     pub exclude_modules: Vec<String>,
     /// The blocks whose layers are adapted, from 0; `None` takes all.
     pub layers_to_transform: Option<Vec<usize>>,
-    /// Other ranks for some layers: a name at the end of their paths, or a regular expression for it.
-    pub rank_pattern: BTreeMap<String, usize>,
+    /// Other ranks for some layers: a name at the end of their paths, or a regular expression for it. The
+    /// first that fits counts, as in PEFT.
+    pub rank_pattern: IndexMap<String, usize>,
     /// Other alphas for some layers. Whoever changes a rank keeps the scale by changing alpha too.
-    pub alpha_pattern: BTreeMap<String, f64>,
+    pub alpha_pattern: IndexMap<String, f64>,
     /// Whether the scale is α / √r (rsLoRA, Kalajdzievski 2023) rather than α / r.
     pub rank_stabilised: bool,
     /// Whether each row of W + B·A also gets a trained magnitude (DoRA, Liu et al. 2024).
@@ -106,8 +108,8 @@ impl Default for LoraConfig {
             target_modules: TargetModules::AllLinear,
             exclude_modules: Vec::new(),
             layers_to_transform: None,
-            rank_pattern: BTreeMap::new(),
-            alpha_pattern: BTreeMap::new(),
+            rank_pattern: IndexMap::new(),
+            alpha_pattern: IndexMap::new(),
             rank_stabilised: false,
             dora: false,
             dropout: 0.0,

@@ -145,7 +145,7 @@ pub(super) fn whole(
 
 fn needs_model(what: &str) -> Error {
     Error::input(format!("{what} begins from the model's weights"))
-        .help("make the adapters beside a model: model.adapters(&config, seed)?")
+        .help("make the adapters beside a model: model.new_adapters(&config, seed)?")
 }
 
 fn tensor(values: impl Iterator<Item = f64>, shape: (usize, usize), device: &Device) -> Result<Tensor> {

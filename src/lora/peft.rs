@@ -8,6 +8,7 @@ use super::{Adapter, Adapters, Beside, Biases, LoraConfig, TargetModules};
 use crate::error::{Error, Result};
 use crate::files::folder_beside;
 use candle_core::{DType, Device, Tensor};
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
@@ -44,9 +45,9 @@ struct PeftConfig {
     #[serde(default)]
     layers_to_transform: Option<Blocks>,
     #[serde(default)]
-    rank_pattern: Option<BTreeMap<String, usize>>,
+    rank_pattern: Option<IndexMap<String, usize>>,
     #[serde(default)]
-    alpha_pattern: Option<BTreeMap<String, f64>>,
+    alpha_pattern: Option<IndexMap<String, f64>>,
     #[serde(default)]
     modules_to_save: Option<Vec<String>>,
     #[serde(default = "yes")]
@@ -164,6 +165,10 @@ impl Adapters {
     }
 
     fn write(&self, folder: &Path, base: &str) -> Result<()> {
+        if self.len() == 0 && self.config().modules_to_save.is_empty() {
+            return Err(Error::input("there is no adapter to save")
+                .help("where all weights were trained, write the model: model.export_merged(&run.adapters(), folder, &options)?"));
+        }
         let ours = self.config();
         let mut config = PeftConfig {
             peft_type: "LORA".to_string(),
@@ -187,7 +192,7 @@ impl Adapters {
             rest: self.foreign().clone(),
         };
         let mut tensors = BTreeMap::new();
-        let (mut ranks, mut alphas) = (BTreeMap::new(), BTreeMap::new());
+        let (mut ranks, mut alphas) = (IndexMap::new(), IndexMap::new());
         let mut put = |name: String, tensor: &Tensor| {
             let tensor = tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?;
             tensors.insert(format!("{PREFIX}{name}"), tensor);

@@ -2,6 +2,7 @@
 
 use super::{Kind, LoraConfig, Target, TargetModules};
 use crate::error::{Error, Result};
+use indexmap::IndexMap;
 use regex::Regex;
 
 impl LoraConfig {
@@ -75,7 +76,7 @@ pub(super) fn ends_in(path: &str, name: &str) -> bool {
 }
 
 /// The value of the first pattern that fits: `(.*\.)?(pattern)$`, as PEFT has it.
-fn first<'a, T>(patterns: &'a std::collections::BTreeMap<String, T>, path: &str) -> Result<Option<&'a T>> {
+fn first<'a, T>(patterns: &'a IndexMap<String, T>, path: &str) -> Result<Option<&'a T>> {
     for (pattern, value) in patterns {
         if ends_in(path, pattern) || expression(&format!(r"^(?:.*\.)?(?:{pattern})$"))?.is_match(path) {
             return Ok(Some(value));
@@ -137,7 +138,6 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn targets() -> Vec<Target> {
         let path = |layer, name| format!("model.layers.{layer}.{name}");
@@ -183,13 +183,20 @@ mod tests {
     #[test]
     fn patterns_are_peft_s() {
         let config = LoraConfig {
-            rank_pattern: BTreeMap::from([("q_proj".into(), 4), (r"layers\.[01]\.mlp\..*".into(), 2)]),
-            alpha_pattern: BTreeMap::from([("model.layers.2.self_attn.q_proj".into(), 5.0)]),
+            rank_pattern: IndexMap::from([("q_proj".into(), 4), (r"layers\.[01]\.mlp\..*".into(), 2)]),
+            alpha_pattern: IndexMap::from([("model.layers.2.self_attn.q_proj".into(), 5.0)]),
             ..Default::default()
         };
         assert_eq!(config.rank_and_alpha("model.layers.2.self_attn.q_proj").unwrap(), (4, 5.0));
         assert_eq!(config.rank_and_alpha("model.layers.1.mlp.down_proj").unwrap(), (2, 32.0));
         assert_eq!(config.rank_and_alpha("model.layers.2.mlp.down_proj").unwrap(), (16, 32.0));
         assert_eq!(config.rank_and_alpha("model.layers.1.self_attn.my_q_proj").unwrap(), (16, 32.0));
+        // Both fit; the first counts, whatever the alphabet says, and also after a file.
+        let both = IndexMap::from([("q_proj".into(), 4.0), ("layers.0.self_attn.q_proj".into(), 9.0)]);
+        let config = LoraConfig { alpha_pattern: both, ..Default::default() };
+        let read: LoraConfig = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
+        for config in [config, read] {
+            assert_eq!(config.rank_and_alpha("model.layers.0.self_attn.q_proj").unwrap(), (16, 4.0));
+        }
     }
 }

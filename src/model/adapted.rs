@@ -15,7 +15,7 @@ impl Model {
     /// # Errors
     /// When the config cannot be used or does not fit the model.
     pub fn new_adapters(&self, config: &LoraConfig, seed: u64) -> Result<Adapters> {
-        self.decoder().adapters(config, seed)
+        self.decoder().new_adapters(config, seed)
     }
 
     /// An empty collection of named adapters for this model.
@@ -51,8 +51,8 @@ impl Model {
     /// # Errors
     /// When the adapters belong to another model, or hold a number that is not finite.
     pub fn adapter_status(&self, adapters: &Adapters) -> Result<AdapterStatus> {
+        self.decoder().check(adapters)?;
         let targets = self.decoder().targets();
-        adapters.check(&targets)?;
         let mut layers = Vec::new();
         for (path, pair) in adapters.iter() {
             let (a, b, scale) = pair.factors()?;

@@ -43,6 +43,9 @@ pub struct DecoderConfig {
     pub projections: Projections,
     /// Whether each head of q and k has an RMS norm before it is rotated.
     pub head_norms: bool,
+    /// The token that fills short rows up: where the embedding is trained, its row is not.
+    #[serde(default)]
+    pub padding: Option<u32>,
     /// Whether the head is the embedding, which then has no tensor of its own.
     pub tied_embeddings: bool,
     /// Whether the head's rows are brought to length 1 before they are used.

@@ -192,7 +192,8 @@ impl Model {
     /// # Errors
     /// As [`Adapters::open_for`].
     pub fn adapters(&self, path: impl AsRef<Path>) -> Result<Adapters> {
-        Adapters::open_for(path, &self.decoder().targets(), self.decoder().device())
+        let adapters = Adapters::open_for(path, &self.decoder().targets(), self.decoder().device())?;
+        self.decoder().check(&adapters).map(|()| adapters)
     }
 
     /// What the model answers to one question, by its chat template, taking the most likely token
@@ -238,7 +239,7 @@ impl Model {
         config: &GenerateConfig,
         on_text: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Generated> {
-        adapters.check(&self.decoder().targets())?;
+        self.decoder().check(adapters)?;
         let ids = self.tokenizer().prompt(messages, None)?;
         generate_with(self.decoder(), adapters, self.tokenizer(), &ids, config, on_text)
     }
@@ -274,7 +275,7 @@ impl Model {
     /// # Errors
     /// As [`chat`](Self::chat).
     pub fn complete_with(&self, adapters: &Adapters, text: &str, config: &GenerateConfig) -> Result<Text> {
-        adapters.check(&self.decoder().targets())?;
+        self.decoder().check(adapters)?;
         let tokenizer = self.tokenizer();
         let ids = tokenizer.encode(text)?;
         let made = generate_with(self.decoder(), adapters, tokenizer, &ids, config, &mut |_| true)?;

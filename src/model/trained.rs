@@ -12,9 +12,37 @@ impl Decoder {
     ///
     /// # Errors
     /// When the config cannot be used or does not fit the model.
-    pub fn adapters(&self, config: &LoraConfig, seed: u64) -> Result<Adapters> {
+    pub fn new_adapters(&self, config: &LoraConfig, seed: u64) -> Result<Adapters> {
         let config = LoraConfig { fan_in_fan_out: self.config().fan_in_fan_out(), ..config.clone() };
         Adapters::beside(self, &config, &self.targets(), seed, self.device())
+    }
+
+    /// Whether these adapters, and all weights that are trained whole with them, belong to this model.
+    ///
+    /// # Errors
+    /// When one has no place here or another shape: it would do nothing, without a word.
+    pub fn check(&self, adapters: &Adapters) -> Result<()> {
+        adapters.check(&self.targets())?;
+        if adapters.wholes().next().is_none() {
+            return Ok(());
+        }
+        let mut shapes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for target in self.targets() {
+            shapes.insert(format!("{}.weight", target.path), target.shape.to_vec());
+        }
+        shapes.extend(self.vectors(&|_| true)?.into_iter().map(|(name, v)| (name, v.dims().to_vec())));
+        if let Place::Learned(table) = &self.positions {
+            shapes.insert(table.name().to_string(), table.table().shape().to_vec());
+        }
+        for (name, tensor) in adapters.wholes() {
+            let error = match shapes.get(name) {
+                Some(shape) if shape == tensor.dims() => continue,
+                Some(shape) => format!("shape {:?} in place of {shape:?}", tensor.dims()),
+                None => "this model has no such weight".to_string(),
+            };
+            return Err(Error::input(error).layer(name).help("these adapters belong to another model"));
+        }
+        Ok(())
     }
 
     /// All weights as those that are trained: what LoRA is compared with.
@@ -43,7 +71,7 @@ impl Decoder {
     /// # Errors
     /// When the adapters belong to another model, or the device has no room.
     pub fn merged(&self, adapters: &Adapters) -> Result<Self> {
-        adapters.check(&self.targets())?;
+        self.check(adapters)?;
         let positions = match &self.positions {
             Place::Learned(table) => Place::Learned(table.merged(adapters)?),
             rotary => rotary.clone(),

@@ -1,8 +1,9 @@
 //! A model's tensors as they are written, and the `config.json` that says so.
 
-use super::config::{DecoderConfig, Positions};
+use super::config::{DecoderConfig, FeedForward, Positions};
 use super::decoder::{Decoder, Place};
 use super::families::Family;
+use super::layers::Gelu;
 use super::layers::frequencies::Scaling;
 use super::weight::Weight;
 use crate::error::{Error, Result};
@@ -66,7 +67,10 @@ pub(super) fn config_json(config: &DecoderConfig, dtype: &str) -> Result<Map<Str
             "n_inner": config.intermediate,
             "n_positions": config.context,
             "layer_norm_epsilon": config.norm_epsilon,
-            "activation_function": "gelu_new",
+            "activation_function": match config.feed_forward {
+                FeedForward::Gelu(Gelu::Erf) => "gelu",
+                _ => "gelu_new",
+            },
         }),
         _ => json!({
             "hidden_size": config.width,
@@ -87,6 +91,9 @@ pub(super) fn config_json(config: &DecoderConfig, dtype: &str) -> Result<Map<Str
     all.insert("model_type".to_string(), json!(kind));
     all.insert("vocab_size".to_string(), json!(config.vocabulary));
     all.insert("torch_dtype".to_string(), json!(dtype));
+    if config.unit_head {
+        all.insert("z_loss_weight".to_string(), json!(0)); // what tells the second Baichuan from the first
+    }
     let Positions::Rotary(frequencies) = &config.positions else { return Ok(all) };
     all.insert("rope_theta".to_string(), json!(frequencies.theta));
     let scaling = match &frequencies.scaling {

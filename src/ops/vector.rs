@@ -166,14 +166,7 @@ pub(crate) fn exp_sum(x: &mut [f32], shift: f32) -> f32 {
     for x in x.iter_mut() {
         *x = exp(*x - shift);
     }
-    fold(
-        [x],
-        0.0,
-        #[inline(always)]
-        |acc, [x]| acc + x,
-        #[inline(always)]
-        |a, b| a + b,
-    )
+    sum(x)
 }
 
 /// e^x to within 2 units in the last place, without branches so that it vectorises; 0 below −87.3

@@ -310,11 +310,17 @@ impl Folder {
         read_json(&self.path.join("snapshots").join(name(step)).join(PLACE))
     }
 
-    /// Reads the newest snapshot. `fresh` gives the shapes, scale and config of its adapters.
+    /// Reads the newest snapshot. `fresh` gives the shapes, scale and config of its adapters, `config` the
+    /// optimiser whose moments it must have.
     ///
     /// # Errors
     /// When there is none, or it is damaged or of other adapters.
-    pub fn load_last(&self, fresh: &Adapters, seed: u64, device: &Device) -> Result<(Learned, Place)> {
+    pub fn load_last(
+        &self,
+        fresh: &Adapters,
+        config: &RunConfig,
+        device: &Device,
+    ) -> Result<(Learned, Place)> {
         let Some(step) = self.snapshots()?.pop() else {
             return Err(Error::not_found("no snapshot inside")
                 .path(self.path.join("snapshots"))
@@ -359,7 +365,9 @@ impl Folder {
             .collect();
         for (name, tensor) in adapters.tensors().filter(|_| place.updates > 0) {
             let fits = moments.get(&name).is_some_and(|m| {
-                m.mean.dims() == tensor.dims() && m.square.as_ref().is_none_or(|s| s.dims() == tensor.dims())
+                let square = m.square.as_ref().map(Tensor::dims);
+                let wanted = config.optimizer.has_square().then_some(tensor.dims());
+                m.mean.dims() == tensor.dims() && square == wanted
             });
             if !fits {
                 return Err(Error::format("its moments are missing or of another shape")
@@ -368,7 +376,7 @@ impl Folder {
             }
         }
         let optimizer = Optimizer::from_moments(place.updates, moments);
-        Ok((Learned { adapters, optimizer, seed }, place))
+        Ok((Learned { adapters, optimizer, seed: config.seed }, place))
     }
 }
 

@@ -46,6 +46,11 @@ impl Default for OptimizerConfig {
 }
 
 impl OptimizerConfig {
+    /// Whether there is a mean of squares beside that of gradients.
+    pub fn has_square(&self) -> bool {
+        matches!(self, Self::AdamW(_))
+    }
+
     /// Says what cannot be used.
     ///
     /// # Errors

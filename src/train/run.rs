@@ -136,7 +136,7 @@ impl Run {
         }
         let decoder = model.decoder();
         let fresh = begin(decoder, &config)?;
-        let (learned, place) = folder.load_last(&fresh, config.seed, decoder.device())?;
+        let (learned, place) = folder.load_last(&fresh, &config, decoder.device())?;
         let history = folder.history(place.step)?;
         let pool = worker::pool(&name_of(&path))?;
         let worker = Worker::new(model, rows, config, folder, learned, place, history);
@@ -494,7 +494,7 @@ fn real(path: &Path) -> Result<PathBuf> {
 /// What a run trains, before its first step.
 fn begin(decoder: &Decoder, config: &RunConfig) -> Result<Adapters> {
     match config.adaptation {
-        Adaptation::Lora => decoder.adapters(&config.lora, config.seed),
+        Adaptation::Lora => decoder.new_adapters(&config.lora, config.seed),
         Adaptation::Full => decoder.all_trained(),
     }
 }

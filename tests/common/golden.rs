@@ -1,4 +1,6 @@
-//! A whole model with adapters against PyTorch and PEFT, in one forward and backward pass.
+//! A whole model with adapters against PyTorch and PEFT, in one forward and backward pass and in ten
+//! steps.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use candle_core::{DType, Device, Tensor};
 use lorascope::candle_core;
@@ -6,7 +8,10 @@ use lorascope::error::Result;
 use lorascope::lora::{Adapters, Gradients};
 use lorascope::model::{Decoder, Tokens};
 use lorascope::ops::Kernels;
-use std::collections::HashMap;
+use lorascope::text::{Example, pack};
+use lorascope::train::step::{evaluate, step};
+use lorascope::train::{AdamWConfig, Learned, Optimizer, OptimizerConfig};
+use std::collections::{BTreeMap, HashMap};
 
 #[derive(serde::Deserialize)]
 struct Golden {
@@ -14,6 +19,27 @@ struct Golden {
     trained_tokens: usize,
     loss: f64,
     grad_norm: f64,
+    optimizer: Option<Constants>,
+    #[serde(default)]
+    runs: BTreeMap<String, Run>,
+}
+
+/// Of AdamW, for all runs.
+#[derive(serde::Deserialize)]
+struct Constants {
+    lr: f64,
+    beta1: f64,
+    beta2: f64,
+    eps: f64,
+}
+
+#[derive(serde::Deserialize)]
+struct Run {
+    max_norm: Option<f64>,
+    weight_decay: f64,
+    losses: Vec<f64>,
+    loss_after: f64,
+    grad_norms: Vec<f64>,
 }
 
 #[derive(serde::Deserialize)]
@@ -86,5 +112,53 @@ pub fn check_pass(name: &str, kernels: Kernels) -> Result<()> {
     println!(
         "{name}, {kernels:?}: logits {of_logits:.1e}, loss {loss_off:.1e}, gradients {of_gradients:.1e}"
     );
+    Ok(())
+}
+
+/// Losses and gradient norms of ten steps, and where the adapter ends.
+pub fn check_steps(name: &str, kernels: Kernels) -> Result<()> {
+    let golden: Golden =
+        serde_json::from_slice(&std::fs::read(file(&format!("{name}.json"))).unwrap()).unwrap();
+    let truth: HashMap<String, Tensor> =
+        candle_core::safetensors::load(file(&format!("{name}.safetensors")), &Device::Cpu)?;
+    let model = Decoder::open(file(name), &Device::Cpu)?.with_kernels(kernels);
+    let begin = Adapters::open(file(&format!("{name}-adapter")), &Device::Cpu)?;
+    let row = |row: &Row| Example { ids: row.ids.clone(), trained: row.trained.clone() };
+    let rows: Vec<Example> = golden.rows.iter().map(row).collect();
+    let packs = pack(&rows.iter().collect::<Vec<_>>(), 64).unwrap();
+    assert_eq!(packs.len(), 1);
+    assert_eq!(golden.runs.keys().collect::<Vec<_>>(), ["clipped", "decayed", "plain"]);
+    let (mut worst, mut worst_move) = (0f64, 0f64);
+    for (run, truth_of) in &golden.runs {
+        let Some(Constants { lr, beta1, beta2, eps }) = golden.optimizer else { panic!("no optimizer") };
+        let weight_decay = truth_of.weight_decay;
+        let config = AdamWConfig { beta1, beta2, epsilon: eps, weight_decay, lora_plus: 1.0 };
+        let config = OptimizerConfig::AdamW(config);
+        let mut learned = Learned { adapters: begin.clone(), optimizer: Optimizer::new(), seed: 0 };
+        assert_eq!(truth_of.losses.len(), 10);
+        for (i, (loss, gradient_norm)) in truth_of.losses.iter().zip(&truth_of.grad_norms).enumerate() {
+            let (next, numbers) = step(&model, &learned, &packs, lr, truth_of.max_norm, &config, &|| true)?;
+            learned = next;
+            let off = (numbers.loss / loss - 1.0).abs();
+            assert!(off < 1e-5, "{name}, {run}, step {}: the loss is off by {off:e}", i + 1);
+            worst = worst.max(off);
+            let off = (numbers.gradient_norm / gradient_norm - 1.0).abs();
+            assert!(off < 1e-4, "{name}, {run}, step {}: the gradient norm is off by {off:e}", i + 1);
+            assert_eq!((numbers.trained_tokens, numbers.tokens), (golden.trained_tokens, packs[0].len()));
+        }
+        assert_eq!(learned.optimizer.updates(), 10);
+        let (after, _) = evaluate(&model, &learned.adapters, &packs, &|| true)?;
+        let off = (after / truth_of.loss_after - 1.0).abs();
+        assert!(off < 1e-5, "{name}, {run}: the loss after the last step is off by {off:e}");
+        for ((tensor, begin), (_, end)) in begin.tensors().zip(learned.adapters.tensors()) {
+            let begin = begin.to_dtype(DType::F64)?;
+            let expected = (&truth[&format!("{run}.base_model.model.{tensor}.weight")] - &begin)?;
+            let moved = (end.to_dtype(DType::F64)? - &begin)?;
+            let off = error(&moved, &expected);
+            assert!(off < 1e-3, "{name}, {run}: the movement of {tensor} is off by {off:e}");
+            worst_move = worst_move.max(off);
+        }
+    }
+    println!("{name}, {kernels:?}: losses of ten steps {worst:.1e}, movement {worst_move:.1e}");
     Ok(())
 }

@@ -100,8 +100,19 @@ impl Sizes {
 
     /// Writes a GGUF file whose matrices are of this type.
     pub fn write_gguf(&self, path: &Path, tensors: &Tensors, dtype: GgmlDType) {
+        self.write_gguf_with(path, tensors, dtype, HashMap::new());
+    }
+
+    /// The same with further metadata, such as a tokenizer's.
+    pub fn write_gguf_with(
+        &self,
+        path: &Path,
+        tensors: &Tensors,
+        dtype: GgmlDType,
+        more: HashMap<String, Value>,
+    ) {
         let number = |n: usize| Value::U32(n as u32);
-        let metadata = [
+        let mut metadata: BTreeMap<String, Value> = [
             ("general.architecture", Value::String("llama".to_string())),
             ("llama.vocab_size", number(self.vocabulary)),
             ("llama.embedding_length", number(self.width)),
@@ -112,7 +123,10 @@ impl Sizes {
             ("llama.feed_forward_length", number(self.intermediate)),
             ("llama.context_length", number(64)),
             ("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-5)),
-        ];
+        ]
+        .map(|(name, value)| (name.to_string(), value))
+        .into();
+        metadata.extend(more);
         let heads: HashMap<String, usize> =
             self.matrices().into_iter().filter_map(|(name, _, heads)| Some((name, heads?))).collect();
         let stored: Vec<(String, QTensor)> = tensors
@@ -126,7 +140,7 @@ impl Sizes {
                 (gguf_name(name), QTensor::quantize(&tensor, dtype).unwrap())
             })
             .collect();
-        let metadata: Vec<_> = metadata.iter().map(|(name, value)| (*name, value)).collect();
+        let metadata: Vec<_> = metadata.iter().map(|(name, value)| (name.as_str(), value)).collect();
         let tensors: Vec<_> = stored.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         gguf_file::write(&mut std::fs::File::create(path).unwrap(), &metadata, &tensors).unwrap();
     }

@@ -30,11 +30,18 @@ VARIANTS = {
     "biases": ("tied", dict(r=3, lora_alpha=7, target_modules=["q_proj", "up_proj"], bias="all")),
     "own_biases": ("tied", dict(r=3, lora_alpha=7, target_modules=["q_proj", "up_proj"], bias="lora_only")),
 }
+PADDING = 76
 tensors, golden = {}, {}
 
 
 def open_model(name):
     return LlamaForCausalLM.from_pretrained(os.path.join(HERE, name))
+
+
+def pad(model, token):
+    """The same model with a token whose row of the embedding is not trained."""
+    model.model.embed_tokens.padding_idx = token
+    return model
 
 
 def trained(model, of=lambda p: p):
@@ -51,10 +58,30 @@ def trained(model, of=lambda p: p):
     return plain
 
 
-def variant(name, base, config, seed):
+def ten_losses(model, optimizer, batch, after_first=lambda: None):
+    """The losses of ten steps; `after_first` sees the first gradients."""
+    ids, labels, mask = batch
+    losses = []
+    for step in range(STEPS):
+        loss = loss_of(model(input_ids=ids, attention_mask=mask).logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        if step == 0:
+            after_first()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def batch_of(base):
+    return padded(json.load(open(os.path.join(HERE, f"{base}.json")))["rows"])
+
+
+def variant(name, base, config, seed, padding=None):
     folder = os.path.join(HERE, "variants", name)
     normal = numbers(seed)
-    model = get_peft_model(open_model(base), LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.0, **config))
+    plain = lambda: pad(open_model(base), padding)
+    model = get_peft_model(plain(), LoraConfig(task_type="CAUSAL_LM", lora_dropout=0.0, **config))
     with torch.no_grad():
         for tensor, p in model.named_parameters():
             if p.requires_grad:
@@ -71,7 +98,7 @@ def variant(name, base, config, seed):
     edit_json(os.path.join(folder, "adapter_config.json"), tidy)
     rows = json.load(open(os.path.join(HERE, f"{base}.json")))["rows"]
     ids, labels, mask = padded(rows)
-    load = lambda: to_float64(PeftModel.from_pretrained(open_model(base), folder, is_trainable=True))
+    load = lambda: to_float64(PeftModel.from_pretrained(plain(), folder, is_trainable=True))
     model = load()
     for tensor, p in model.named_parameters():
         if config.get("bias", "none") == "all" and tensor.endswith(".bias"):
@@ -90,32 +117,17 @@ def variant(name, base, config, seed):
     assert name == "tied_embedding" or difference < 1e-9 * logits.abs().max().item(), difference
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=LR, betas=BETAS, eps=EPS, weight_decay=0.0)
-    losses = []
-    for _ in range(STEPS):
-        loss = loss_of(model(input_ids=ids, attention_mask=mask).logits, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    golden[name] = {"base": base, "losses": losses, "trained": sum(g.numel() for g in gradients.values())}
+    losses = ten_losses(model, optimizer, (ids, labels, mask))
+    golden[name] = {"base": base, "padding": padding, "losses": losses, "trained": sum(g.numel() for g in gradients.values())}
     print(name, golden[name])
 
 
 def full(base, momentum):
     """All weights trained by SGD with momentum: what LoRA is compared with."""
-    rows = json.load(open(os.path.join(HERE, f"{base}.json")))["rows"]
-    ids, labels, mask = padded(rows)
     model = to_float64(open_model(base))
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=momentum)
-    losses = []
-    for step in range(STEPS):
-        loss = loss_of(model(input_ids=ids, attention_mask=mask).logits, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        if step == 0:
-            tensors.update({f"full_{base}.grad.{n}": p.grad.float() for n, p in model.named_parameters()})
-        optimizer.step()
-        losses.append(loss.item())
+    keep = lambda: tensors.update({f"full_{base}.grad.{n}": p.grad.float() for n, p in model.named_parameters()})
+    losses = ten_losses(model, optimizer, batch_of(base), keep)
     golden[f"full_{base}"] = {"base": base, "losses": losses, "trained": sum(p.numel() for p in model.parameters())}
     print(f"full_{base}", losses)
 
@@ -123,19 +135,10 @@ def full(base, momentum):
 def lora_plus(base, ratio):
     """LoRA+ by PEFT: its parameter groups, plain AdamW."""
     from peft.optimizers import create_loraplus_optimizer
-    rows = json.load(open(os.path.join(HERE, f"{base}.json")))["rows"]
-    ids, labels, mask = padded(rows)
     model = to_float64(PeftModel.from_pretrained(open_model(base), os.path.join(HERE, f"{base}-adapter"), is_trainable=True))
     optimizer = create_loraplus_optimizer(model=model, optimizer_cls=torch.optim.AdamW, lr=LR, loraplus_lr_ratio=ratio, betas=BETAS, eps=EPS, weight_decay=0.0)
-    losses = []
-    for _ in range(STEPS):
-        loss = loss_of(model(input_ids=ids, attention_mask=mask).logits, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    golden["lora_plus"] = {"base": base, "ratio": ratio, "losses": losses}
-    print("lora_plus", losses)
+    golden["lora_plus"] = {"base": base, "ratio": ratio, "losses": ten_losses(model, optimizer, batch_of(base))}
+    print("lora_plus", golden["lora_plus"]["losses"])
 
 
 def combinations():
@@ -178,6 +181,9 @@ def pissa():
 if __name__ == "__main__":
     for seed, (name, (base, config)) in enumerate(VARIANTS.items()):
         variant(name, base, config, 200 + seed)
+    # A token that stands in two rows.
+    variant("padded_embedding", *VARIANTS["embedding"], 300, padding=PADDING)
+    variant("padded_saved", "tiny", dict(r=3, lora_alpha=7, target_modules=["v_proj"], modules_to_save=["embed_tokens"]), 301, padding=PADDING)
     full("tiny", 0.9)
     full("tied", 0.9)
     lora_plus("tiny", 16.0)

@@ -93,7 +93,7 @@ fn step(args: &Step) -> Result<String> {
     let config = LoraConfig { rank: args.rank, alpha: 2.0 * args.rank as f64, ..Default::default() };
     let (adapters, optimizer) = match args.full {
         true => (model.all_trained()?, OptimizerConfig::Sgd(SgdConfig::default())),
-        false => (model.adapters(&config, 0)?, OptimizerConfig::default()),
+        false => (model.new_adapters(&config, 0)?, OptimizerConfig::default()),
     };
     let computed = StepMemory::of(&model, &adapters, &optimizer, args.batch * args.tokens).peak() >> 20;
     let mut learned = Learned { adapters, optimizer: Optimizer::new(), seed: 0 };
@@ -130,7 +130,7 @@ fn merged(args: &Merged) -> Result<String> {
     let options = OpenOptions { weights: WeightsAs::F32, device: Device::Cpu };
     let model = Decoder::open_with(&args.model, &options)?;
     let config = LoraConfig { rank: args.rank, ..Default::default() };
-    let adapters = model.adapters(&config, 0)?;
+    let adapters = model.new_adapters(&config, 0)?;
     let (merged, none) = (model.merged(&adapters)?, Adapters::default());
     let pack = random_pack(1, args.tokens, model.config().vocabulary);
     let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };

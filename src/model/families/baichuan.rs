@@ -7,20 +7,11 @@
 //! `max_position_embeddings`, or a width of 5120.
 
 use super::read::{self, Json};
-use super::{Definition, Family, LLAMA_NAMES};
+use super::{Definition, Family, LIKE_LLAMA};
 use crate::error::{Error, Result};
 use crate::model::config::{DecoderConfig, Projections};
 
-pub(super) const DEFINITION: Definition = Definition {
-    model_types: &["baichuan"],
-    gguf: None,
-    base: "model",
-    blocks: "layers",
-    names: LLAMA_NAMES,
-    transposed: false,
-    interleaved: false,
-    from_json,
-};
+pub(super) const DEFINITION: Definition = Definition { model_types: &["baichuan"], from_json, ..LIKE_LLAMA };
 
 const SECOND_VOCABULARY: usize = 125_696;
 const WIDTH_OF_13B: usize = 5120;

@@ -91,6 +91,7 @@ fn of_size(width: usize, heads: usize) -> Result<DecoderConfig> {
         feed_forward: FeedForward::Gelu(Gelu::Tanh),
         projections: Projections::Fused,
         head_norms: false,
+        padding: None,
         tied_embeddings: true,
         unit_head: false,
         qkv_bias: true,

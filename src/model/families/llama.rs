@@ -2,19 +2,16 @@
 //! (Jiang et al. 2023), SmolLM2, TinyLlama. RMS norms, rotary positions, grouped heads, SwiGLU.
 
 use super::read::{self, Json, Metadata};
-use super::{Definition, Family, LLAMA_NAMES};
+use super::{Definition, Family, LIKE_LLAMA};
 use crate::error::Result;
 use crate::model::config::DecoderConfig;
 
 pub(super) const DEFINITION: Definition = Definition {
     model_types: &["llama", "mistral"],
     gguf: Some(("llama", from_gguf)), // Mistral, too
-    base: "model",
-    blocks: "layers",
-    names: LLAMA_NAMES,
-    transposed: false,
     interleaved: true,
     from_json,
+    ..LIKE_LLAMA
 };
 
 fn from_json(json: &Json) -> Result<DecoderConfig> {

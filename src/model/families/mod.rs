@@ -118,6 +118,19 @@ const LLAMA_NAMES: &[(Part, &str)] = &[
     (Part::Head, "lm_head"),
 ];
 
+/// What families with llama's layout have in common. A family says at least whose it is: its
+/// `model_type` and how its config is read.
+const LIKE_LLAMA: Definition = Definition {
+    model_types: &[],
+    gguf: None,
+    base: "model",
+    blocks: "layers",
+    names: LLAMA_NAMES,
+    transposed: false,
+    interleaved: false,
+    from_json: |json| read::like_llama(Family::Llama, json),
+};
+
 impl Family {
     pub(crate) fn definition(self) -> &'static Definition {
         match self {

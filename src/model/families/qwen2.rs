@@ -1,20 +1,12 @@
 //! Qwen2 and Qwen2.5 (Yang et al. 2024): a llama with biases on q, k and v.
 
 use super::read::{self, Json, Metadata};
-use super::{Definition, Family, LLAMA_NAMES};
+use super::{Definition, Family, LIKE_LLAMA};
 use crate::error::Result;
 use crate::model::config::DecoderConfig;
 
-pub(super) const DEFINITION: Definition = Definition {
-    model_types: &["qwen2"],
-    gguf: Some(("qwen2", from_gguf)),
-    base: "model",
-    blocks: "layers",
-    names: LLAMA_NAMES,
-    transposed: false,
-    interleaved: false,
-    from_json,
-};
+pub(super) const DEFINITION: Definition =
+    Definition { model_types: &["qwen2"], gguf: Some(("qwen2", from_gguf)), from_json, ..LIKE_LLAMA };
 
 fn from_json(json: &Json) -> Result<DecoderConfig> {
     let config = DecoderConfig { qkv_bias: true, ..read::like_llama(Family::Qwen2, json)? };

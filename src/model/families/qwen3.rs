@@ -1,20 +1,12 @@
 //! Qwen3, the dense ones (Yang et al. 2025): a llama whose heads of q and k have RMS norms.
 
 use super::read::{self, Json, Metadata};
-use super::{Definition, Family, LLAMA_NAMES};
+use super::{Definition, Family, LIKE_LLAMA};
 use crate::error::Result;
 use crate::model::config::DecoderConfig;
 
-pub(super) const DEFINITION: Definition = Definition {
-    model_types: &["qwen3"],
-    gguf: Some(("qwen3", from_gguf)),
-    base: "model",
-    blocks: "layers",
-    names: LLAMA_NAMES,
-    transposed: false,
-    interleaved: false,
-    from_json,
-};
+pub(super) const DEFINITION: Definition =
+    Definition { model_types: &["qwen3"], gguf: Some(("qwen3", from_gguf)), from_json, ..LIKE_LLAMA };
 
 fn from_json(json: &Json) -> Result<DecoderConfig> {
     let config = DecoderConfig { head_norms: true, ..read::like_llama(Family::Qwen3, json)? };

@@ -95,6 +95,8 @@ pub(super) fn like_llama(family: Family, json: &Json) -> Result<DecoderConfig> {
         feed_forward: FeedForward::SwiGlu,
         projections: Projections::Separate,
         head_norms: false,
+        // Old files say −1 for none.
+        padding: json.get("pad_token_id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()),
         tied_embeddings: json.flag("tie_word_embeddings")?.unwrap_or(false),
         unit_head: false,
         qkv_bias: false,
@@ -215,6 +217,7 @@ impl<'a> Metadata<'a> {
             projections: Projections::Separate,
             head_norms: false,
             tied_embeddings: false, // the metadata does not say; the tensors do
+            padding: None,
             unit_head: false,
             qkv_bias: false,
             o_bias: false,

@@ -21,7 +21,8 @@ impl Embedding {
         Self { name: format!("{path}.weight"), path, weight, padding: None }
     }
 
-    /// The same with a token that is not trained: its row has no gradient (PyTorch's `padding_idx`).
+    /// The same with a token whose row, and whose column of an adapter's A, has no gradient (PyTorch's
+    /// `padding_idx`).
     #[must_use]
     pub fn with_padding(self, token: Option<u32>) -> Self {
         Self { padding: token, ..self }
@@ -75,23 +76,27 @@ impl Embedding {
         adapters: &Adapters,
         gradients: &mut Gradients,
     ) -> Result<()> {
-        let places: Vec<u32> =
-            (0..).zip(ids).filter(|(_, id)| Some(**id) != self.padding).map(|(t, _)| t).collect();
-        let (ids, dy) = match places.len() == ids.len() {
-            true => (Tensor::new(ids, dy.device())?, dy.clone()),
-            false => {
-                let ids: Vec<u32> = ids.iter().copied().filter(|id| Some(*id) != self.padding).collect();
-                let places = Tensor::new(places, dy.device())?;
-                (Tensor::new(ids, dy.device())?, dy.index_select(&places, 0)?)
+        let counted = match self.padding {
+            Some(padding) if ids.contains(&padding) => {
+                let counted = ids.iter().map(|id| if *id == padding { 0f32 } else { 1.0 }).collect();
+                Some(Tensor::from_vec(counted, (ids.len(), 1), dy.device())?)
             }
+            _ => None,
         };
+        let ids = Tensor::new(ids, dy.device())?;
         if adapters.whole(&self.name).is_some() {
-            let [rows, width] = self.weight.shape();
-            let zeros = Tensor::zeros((rows, width), DType::F32, dy.device())?;
-            gradients.add_tensor(self.name.clone(), zeros.index_add(&ids, &dy, 0)?)?;
+            let zeros = Tensor::zeros(&self.weight.shape()[..], DType::F32, dy.device())?;
+            let rows = match &counted {
+                Some(counted) => dy.broadcast_mul(counted)?,
+                None => dy.clone(),
+            };
+            gradients.add_tensor(self.name.clone(), zeros.index_add(&ids, &rows, 0)?)?;
         }
         match adapters.get(&self.path) {
-            Some(adapter) => gradients.add(&self.path, adapter, adapter.look_up_backward(&ids, &dy)?),
+            Some(adapter) => {
+                let gradient = adapter.look_up_backward(&ids, dy, counted.as_ref())?;
+                gradients.add(&self.path, adapter, gradient)
+            }
             None => Ok(()),
         }
     }
