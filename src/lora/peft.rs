@@ -165,7 +165,7 @@ impl Adapters {
     }
 
     fn write(&self, folder: &Path, base: &str) -> Result<()> {
-        if self.len() == 0 && self.config().modules_to_save.is_empty() {
+        if self.iter().next().is_none() && self.config().modules_to_save.is_empty() {
             return Err(Error::input("there is no adapter to save")
                 .help("where all weights were trained, write the model: model.export_merged(&run.adapters(), folder, &options)?"));
         }
