@@ -105,6 +105,13 @@ impl Error {
         new
     }
 
+    /// Whether there is no room left on the disk.
+    pub fn is_disk_full(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        let source = self.0.source.as_ref().and_then(|source| source.downcast_ref::<std::io::Error>());
+        source.is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// Says which file it was. The innermost path, set first, is kept.
     #[must_use]
     pub fn path(mut self, path: impl AsRef<Path>) -> Self {

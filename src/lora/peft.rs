@@ -165,6 +165,15 @@ impl Adapters {
     }
 
     fn write(&self, folder: &Path, base: &str) -> Result<()> {
+        for (name, bytes) in self.files(base)? {
+            let path = folder.join(name);
+            std::fs::write(&path, bytes).map_err(|e| Error::io(&path, e))?;
+        }
+        Ok(())
+    }
+
+    /// The names and contents of the files of a folder that PEFT loads.
+    pub(crate) fn files(&self, base: &str) -> Result<[(&'static str, Vec<u8>); 2]> {
         if self.iter().next().is_none() && self.config().modules_to_save.is_empty() {
             return Err(Error::input("there is no adapter to save")
                 .help("where all weights were trained, write the model: model.export_merged(&run.adapters(), folder, &options)?"));
@@ -233,14 +242,10 @@ impl Adapters {
         }
         // PEFT takes no null for these.
         (config.rank_pattern, config.alpha_pattern) = (Some(ranks), Some(alphas));
-        let path = folder.join(CONFIG);
-        let text = serde_json::to_string_pretty(&config).map_err(Error::compute)?;
-        std::fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
+        let text = serde_json::to_vec_pretty(&config).map_err(Error::compute)?;
         let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-        let path = folder.join(WEIGHTS);
-        let bytes =
-            safetensors::serialize(&tensors, Some(metadata)).map_err(|e| Error::format(e).path(&path))?;
-        std::fs::write(&path, bytes).map_err(|e| Error::io(&path, e))
+        let weights = safetensors::serialize(&tensors, Some(metadata)).map_err(Error::format)?;
+        Ok([(CONFIG, text), (WEIGHTS, weights)])
     }
 
     /// Names that select exactly the adapted layers in PEFT, which compares the ends of paths as we

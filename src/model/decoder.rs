@@ -10,7 +10,7 @@ use super::source::{Name, Source, Stored};
 use super::weight::Weight;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients, Target};
-use crate::ops::Kernels;
+use crate::ops::{self, Kernels};
 use candle_core::{Device, Tensor};
 use std::path::Path;
 
@@ -219,6 +219,31 @@ impl Decoder {
         Ok((x, rotary))
     }
 
+    /// The first module, in the order of the forward pass, whose output for these tokens has a number
+    /// that is not finite: the embedding, a block, the last norm.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn first_not_finite(&self, tokens: Tokens, adapters: &Adapters) -> Result<Option<String>> {
+        let family = self.config.family.definition();
+        let positions = tokens.positions();
+        let (mut x, rotary) = self.enter(tokens.ids, &positions, adapters)?;
+        if !ops::is_finite(&x)? {
+            return Ok(Some(family.name(Part::Embedding).to_string()));
+        }
+        let pass = self.pass(rotary.as_ref(), tokens.borders, adapters);
+        for (layer, block) in self.blocks.iter().enumerate() {
+            x = block.forward(x, &pass)?.0;
+            if !ops::is_finite(&x)? {
+                // Its linear layers share what stands before their names.
+                let paths: Vec<&str> = block.linears().iter().map(|linear| linear.path()).collect();
+                return Ok(Some(common(&paths).unwrap_or_else(|| format!("block {layer}"))));
+            }
+        }
+        let hidden = self.norm.forward(&x, adapters, self.kernels)?;
+        Ok((!ops::is_finite(&hidden)?).then(|| family.name(Part::Norm).to_string()))
+    }
+
     /// Tokens at their positions: what the first block reads, `[T, D]`, and the angles of rotation.
     fn enter(&self, ids: &[u32], positions: &[u32], adapters: &Adapters) -> Result<(Tensor, Option<Rotary>)> {
         let x = self.embedding.forward(ids, adapters)?;
@@ -277,18 +302,18 @@ impl Decoder {
         if bottom { self.embedding.backward(&ids, &dx, adapters, gradients) } else { Ok(()) }
     }
 
-    /// Σ of the cross-entropy at the given tokens. `rows` are the places whose next token is counted,
+    /// The cross-entropy at the given tokens, in nats. `rows` are the places whose next token is counted,
     /// `targets` those next tokens.
     ///
     /// # Errors
     /// When a row or a target is out of range.
-    pub fn loss(&self, hidden: &Tensor, rows: &[u32], targets: &[u32], adapters: &Adapters) -> Result<f64> {
+    pub fn loss(&self, hidden: &Tensor, rows: &[u32], targets: &[u32], adapters: &Adapters) -> Result<Vec<f64>> {
         let index = Tensor::new(rows, hidden.device())?;
         let picked = hidden.index_select(&index, 0)?.contiguous()?;
         loss::forward(&picked, targets, &self.head_of(adapters)?, self.kernels)
     }
 
-    /// The same sum and ∂(scale·Σ)/∂hidden in the shape of `hidden`; gradients of a head that is
+    /// The same, and ∂(scale·Σ)/∂hidden in the shape of `hidden`; gradients of a head that is
     /// trained itself go into `gradients`.
     ///
     /// # Errors
@@ -301,7 +326,7 @@ impl Decoder {
         scale: f64,
         adapters: &Adapters,
         gradients: &mut Gradients,
-    ) -> Result<(f64, Tensor)> {
+    ) -> Result<(Vec<f64>, Tensor)> {
         let index = Tensor::new(rows, hidden.device())?;
         let picked = hidden.index_select(&index, 0)?.contiguous()?;
         let weight = self.head_of(adapters)?;
@@ -311,9 +336,9 @@ impl Decoder {
             None => Ok(()),
         };
         let on_logits: Option<loss::OnLogits> = trained.is_some().then_some(&mut on_logits);
-        let (sum, d) =
+        let (losses, d) =
             loss::forward_backward_with(&picked, targets, &weight, scale, self.kernels, on_logits)?;
-        Ok((sum, hidden.zeros_like()?.index_add(&index, &d, 0)?))
+        Ok((losses, hidden.zeros_like()?.index_add(&index, &d, 0)?))
     }
 
     /// The head's matrix with what is trained in it.
@@ -375,4 +400,13 @@ impl Cache {
     pub fn is_empty(&self) -> bool {
         self.tokens == 0
     }
+}
+
+/// The modules that all paths lie in: `model.layers.3`.
+fn common(paths: &[&str]) -> Option<String> {
+    let (first, rest) = paths.split_first()?;
+    let parts: Vec<&str> = first.split('.').collect();
+    let shared = (1..parts.len()).rev().map(|n| parts[..n].join("."));
+    let inside = |prefix: &str| rest.iter().all(|path| path.strip_prefix(prefix).is_some_and(|p| p.starts_with('.')));
+    shared.into_iter().find(|prefix| inside(prefix))
 }

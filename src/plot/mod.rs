@@ -38,7 +38,7 @@ fn drawable(value: f64) -> bool {
 }
 
 /// A row of blocks for the plain twin of a figure: at most 48, each the mean of its share.
-fn sparkline(values: &[f64]) -> String {
+pub(crate) fn sparkline(values: &[f64]) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     const WIDTH: usize = 48;
     let (low, high) = range(values.iter().copied()).unwrap_or((0.0, 0.0));

@@ -13,25 +13,20 @@ use xxhash_rust::xxh3::Xxh3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
+    /// Which of the datasets that the run had so far, from 0.
+    pub segment: usize,
     /// Times that all rows were seen.
     pub epoch: u64,
     /// Rows of this epoch that were seen.
     pub consumed: usize,
 }
 
-/// The rows of a run as tokens.
-#[derive(Debug)]
-pub struct Rows {
-    /// Those that it trains on.
-    pub train: Batches,
-    /// Those that it is evaluated on.
-    pub eval: Option<Batches>,
-}
-
 /// The tokens of a dataset's rows, those that can be trained on.
 #[derive(Debug)]
 pub struct Batches {
     examples: Vec<Example>,
+    /// The number of each in the dataset.
+    numbers: Vec<u32>,
     context: usize,
     left_out: LeftOut,
 }
@@ -48,50 +43,13 @@ pub struct LeftOut {
 /// Tokens of a micro-batch, unless a single row is longer: enough to spread the cost of expanding the
 /// weights, which each micro-batch pays once, few enough to keep its activations below a gigabyte in
 /// a small model.
-const MICRO_BATCH: usize = 1024;
+pub(super) const MICRO_BATCH: usize = 1024;
 
 /// Tokens that a row has at most when nobody says otherwise.
 const CONTEXT: usize = 2048;
 
 /// Rows that an evaluation uses at most.
 const EVAL_ROWS: usize = 200;
-
-impl Rows {
-    /// Tokenises the rows to train on and the first [`EVAL_ROWS`] for evaluation, which get the same
-    /// context.
-    ///
-    /// # Errors
-    /// As [`Batches::new`].
-    pub fn new(
-        data: &Dataset,
-        eval: Option<&Dataset>,
-        model: &Model,
-        context: Option<usize>,
-    ) -> Result<Self> {
-        let train = Batches::new(data, model, context)?;
-        let eval = eval
-            .map(|data| Batches::new(&data.head(EVAL_ROWS)?, model, Some(train.context())))
-            .transpose()?;
-        Ok(Self { train, eval })
-    }
-
-    /// XXH3 of all ids and masks, 128 bits in hexadecimal: the same rows give other tokens when the
-    /// tokenizer or the chat template is another, or when the template writes today's date.
-    pub fn fingerprint(&self) -> String {
-        let mut hash = Xxh3::new();
-        for batches in std::iter::once(&self.train).chain(&self.eval) {
-            hash.update(&batches.examples.len().to_le_bytes());
-            for example in &batches.examples {
-                let ids: Vec<u8> = example.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-                let mask: Vec<u8> = example.trained.iter().map(|trained| u8::from(*trained)).collect();
-                hash.update(&example.ids.len().to_le_bytes());
-                hash.update(&ids);
-                hash.update(&mask);
-            }
-        }
-        format!("{:032x}", hash.digest128())
-    }
-}
 
 impl Batches {
     /// Tokenises all rows. `context` as in [`RunConfig`](super::RunConfig).
@@ -109,13 +67,15 @@ impl Batches {
         let context = context.unwrap_or_else(|| usual_context(&all).min(most));
         let mut left_out = LeftOut::default();
         let mut examples = Vec::with_capacity(all.len());
-        for example in all {
+        let mut numbers = Vec::with_capacity(all.len());
+        for (number, example) in (0..).zip(all) {
             if example.trained_tokens() == 0 {
                 left_out.untrained += 1;
             } else if example.len() > context {
                 left_out.too_long += 1;
             } else {
                 examples.push(example);
+                numbers.push(number);
             }
         }
         if examples.is_empty() {
@@ -128,7 +88,7 @@ impl Batches {
             .path(data.path())
             .help("raise the context, or look at data.report()"));
         }
-        Ok(Self { examples, context, left_out })
+        Ok(Self { examples, numbers, context, left_out })
     }
 
     /// Rows that are trained on, at least one.
@@ -146,33 +106,99 @@ impl Batches {
         self.left_out
     }
 
-    /// The batch of `rows` rows at a position, packed, and the position after it. A batch at the end
-    /// of an epoch goes on into the next one.
+    /// Rows to evaluate on: the first [`EVAL_ROWS`] of a dataset.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn for_evaluation(data: &Dataset, model: &Model, context: usize) -> Result<Self> {
+        Self::new(&data.head(EVAL_ROWS)?, model, Some(context))
+    }
+
+    /// The tokens of the rows.
+    pub fn examples(&self) -> &[Example] {
+        &self.examples
+    }
+
+    /// The numbers of the rows in their dataset.
+    pub fn numbers(&self) -> &[u32] {
+        &self.numbers
+    }
+
+    /// XXH3 of all ids and masks, 128 bits in hexadecimal: the same rows give other tokens when the
+    /// tokenizer or the chat template is another, or when the template writes today's date.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Xxh3::new();
+        hash.update(&self.examples.len().to_le_bytes());
+        for example in &self.examples {
+            let ids: Vec<u8> = example.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+            let mask: Vec<u8> = example.trained.iter().map(|trained| u8::from(*trained)).collect();
+            hash.update(&example.ids.len().to_le_bytes());
+            hash.update(&ids);
+            hash.update(&mask);
+        }
+        format!("{:032x}", hash.digest128())
+    }
+
+    /// The batch of `rows` rows at a position, packed into micro-batches of about `micro_batch`
+    /// tokens. A batch at the end of an epoch goes on into the next one.
     ///
     /// # Errors
     /// Never for the rows that [`new`](Self::new) let through.
-    pub fn at(&self, position: Position, rows: usize, seed: u64) -> Result<(Vec<Pack>, Position)> {
-        let Position { mut epoch, mut consumed } = position;
+    pub fn at(&self, position: Position, rows: usize, micro_batch: usize, seed: u64) -> Result<Batch> {
+        let Position { segment, mut epoch, mut consumed } = position;
         let mut order = permutation(self.rows(), seed, epoch);
-        let mut batch = Vec::with_capacity(rows);
+        let mut chosen = Vec::with_capacity(rows);
         for _ in 0..rows {
             if consumed >= order.len() {
                 (epoch, consumed) = (epoch + 1, 0);
                 order = permutation(self.rows(), seed, epoch);
             }
-            batch.push(&self.examples[order[consumed]]);
+            chosen.push(order[consumed]);
             consumed += 1;
         }
-        Ok((pack(&batch, self.context.max(MICRO_BATCH))?, Position { epoch, consumed }))
+        let examples: Vec<&Example> = chosen.iter().map(|row| &self.examples[*row]).collect();
+        Ok(Batch {
+            packs: pack(&examples, self.context.max(micro_batch))?,
+            rows: chosen.iter().map(|row| self.numbers[*row]).collect(),
+            segment,
+            next: Some(Position { segment, epoch, consumed }),
+        })
     }
 
-    /// All rows in the order of the file, packed, for evaluation.
+    /// All rows in the order of the file, packed.
     ///
     /// # Errors
     /// Never for the rows that [`new`](Self::new) let through.
-    pub fn all(&self) -> Result<Vec<Pack>> {
-        let batch: Vec<&Example> = self.examples.iter().collect();
-        pack(&batch, self.context.max(MICRO_BATCH))
+    pub fn all(&self) -> Result<Batch> {
+        let examples: Vec<&Example> = self.examples.iter().collect();
+        let packs = pack(&examples, self.context.max(MICRO_BATCH))?;
+        Ok(Batch { packs, rows: self.numbers.clone(), segment: 0, next: None })
+    }
+}
+
+/// Rows of one step, packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The micro-batches. The examples of each are places in `rows`.
+    pub packs: Vec<Pack>,
+    /// The numbers of the rows in their dataset, from 0.
+    pub rows: Vec<u32>,
+    /// Which of the run's datasets that is.
+    pub segment: usize,
+    /// Where the run's data goes on after it; `None` for rows that are not the run's next ones.
+    pub(super) next: Option<Position>,
+}
+
+impl Batch {
+    /// A batch of packs whose examples are numbered as they come.
+    pub fn of(packs: Vec<Pack>) -> Self {
+        let rows = packs.iter().flat_map(|pack| &pack.examples).map(|n| n + 1).max().unwrap_or(0) as u32;
+        Self { packs, rows: (0..rows).collect(), segment: 0, next: None }
+    }
+
+    /// Tokens that go through the model.
+    pub fn tokens(&self) -> usize {
+        self.packs.iter().map(Pack::len).sum()
     }
 }
 

@@ -1,11 +1,13 @@
 //! The settings of a run.
 
+use super::batches::MICRO_BATCH;
 use super::optimizer::OptimizerConfig;
 use super::schedule::Schedule;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::lora::{LoraConfig, TargetModules};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// What to do when a run of the same name exists already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,6 +17,27 @@ pub enum Existing {
     Keep,
     /// Replace it, once the new run is ready.
     Overwrite,
+}
+
+/// Which snapshots of a run are taken and kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Snapshots {
+    /// Seconds of training between two of them; there is one on every pause and at the end.
+    pub every_seconds: f64,
+    /// How many of the latest stay on disk.
+    pub keep: usize,
+    /// Those of every so many steps stay, too, if a step has one. The best by evaluation always does.
+    pub keep_every: Option<u64>,
+    /// Bytes of memory for the states of earlier steps, to which [`Run::rewind`](super::Run::rewind)
+    /// goes back at once.
+    pub memory: u64,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self { every_seconds: 60.0, keep: 3, keep_every: None, memory: 256 << 20 }
+    }
 }
 
 /// What a run trains.
@@ -52,6 +75,9 @@ pub struct RunConfig {
     pub schedule: Schedule,
     /// Rows of one optimiser step.
     pub batch: usize,
+    /// Tokens of a micro-batch, unless a single row is longer: a step goes through the model in so many
+    /// tokens at a time, and sums the gradients. More are faster, and take more memory.
+    pub micro_batch: usize,
     /// Tokens of a row at most; `None` takes the 99th percentile of the rows' lengths, at most
     /// 2,048. Longer rows are left out and reported, never cut.
     pub context: Option<usize>,
@@ -63,6 +89,16 @@ pub struct RunConfig {
     pub seed: u64,
     /// Steps between two evaluations while training; `None` evaluates only when asked.
     pub eval_every: Option<u64>,
+    /// Evaluations in a row that may be no better than the best before: then the run is finished, and
+    /// the best snapshot is kept. `None` does not stop early.
+    pub patience: Option<u64>,
+    /// Pauses after a step whose loss is more than this many times the median of the twenty before.
+    pub spike: Option<f64>,
+    /// What is kept of earlier steps.
+    pub snapshots: Snapshots,
+    /// The folder of adapters that training begins with: a warm start, in which nothing of another
+    /// run is kept but its adapters.
+    pub init_from: Option<PathBuf>,
     /// Rows to evaluate on; the first 200 of them are used.
     #[serde(skip)]
     pub eval: Option<Dataset>,
@@ -78,6 +114,11 @@ impl Default for RunConfig {
             lr: 2e-4,
             schedule: Schedule::default(),
             batch: 16,
+            micro_batch: MICRO_BATCH,
+            patience: None,
+            spike: None,
+            snapshots: Snapshots::default(),
+            init_from: None,
             context: None,
             optimizer: OptimizerConfig::default(),
             adaptation: Adaptation::Lora,
@@ -139,6 +180,41 @@ impl RunConfig {
     #[must_use]
     pub fn batch(mut self, rows: usize) -> Self {
         self.batch = rows;
+        self
+    }
+
+    /// Sets the tokens that go through the model at a time.
+    #[must_use]
+    pub fn micro_batch(mut self, tokens: usize) -> Self {
+        self.micro_batch = tokens;
+        self
+    }
+
+    /// Stops when so many evaluations in a row were no better than the best before.
+    #[must_use]
+    pub fn patience(mut self, evaluations: u64) -> Self {
+        self.patience = Some(evaluations);
+        self
+    }
+
+    /// Pauses after a loss that is so many times the median of the twenty before.
+    #[must_use]
+    pub fn spike(mut self, factor: f64) -> Self {
+        self.spike = Some(factor);
+        self
+    }
+
+    /// Says which snapshots are taken and kept.
+    #[must_use]
+    pub fn snapshots(mut self, snapshots: Snapshots) -> Self {
+        self.snapshots = snapshots;
+        self
+    }
+
+    /// Begins with adapters from a folder.
+    #[must_use]
+    pub fn init_from(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.init_from = Some(folder.into());
         self
     }
 
@@ -216,6 +292,24 @@ impl RunConfig {
                 "the learning rate rises for {warmup} steps, but training ends at step {total}"
             ))
             .help("give a total above the warm-up"));
+        }
+        if self.micro_batch == 0 {
+            return Err(Error::input("a micro-batch of 0 tokens").help("give some hundreds"));
+        }
+        if self.patience == Some(0) {
+            return Err(Error::input("a patience of 0 evaluations").help("give at least 1, or None"));
+        }
+        if self.patience.is_some() && (self.eval.is_none() || self.eval_every.is_none()) {
+            return Err(Error::input("stopping early needs evaluations")
+                .help("RunConfig::default().eval(&test).eval_every(20).patience(3)"));
+        }
+        if self.spike.is_some_and(|factor| !(factor > 1.0 && factor.is_finite())) {
+            return Err(Error::input("a spike is a loss above the usual").help("give a factor above 1, such as 2"));
+        }
+        let Snapshots { every_seconds, keep, keep_every, .. } = self.snapshots;
+        if !(every_seconds >= 0.0 && every_seconds.is_finite()) || keep == 0 || keep_every == Some(0) {
+            return Err(Error::input(format!("{:?}", self.snapshots))
+                .help("keep at least 1, every so many seconds, 0 or more, and every so many steps, 1 or more"));
         }
         if self.eval_every == Some(0) {
             return Err(Error::input("evaluating every 0 steps").help("give at least 1, or None"));

@@ -1,35 +1,38 @@
-//! A run on disk: `run.json`, `history.jsonl`, and `snapshots/step-N/`.
-//!
-//! Whatever is written appears whole or not at all: files go to a temporary name beside their place,
-//! are flushed to the disk, and are renamed.
+//! A run on disk: `run.json`, `history.jsonl`, `journal.json`, `goal.json`, and `step-000120/` for each
+//! snapshot.
 
-use super::batches::{Position, Rows};
+use super::batches::Batches;
 use super::config::RunConfig;
+use super::disk::{self, PARTIAL};
+use super::goal::Goal;
 use super::history::StepReport;
-use super::optimizer::{Moments, Optimizer};
+use super::journal::{Journal, Rows};
+use super::shared::Answer;
+use super::snapshot::{self, Context, Place};
 use super::step::Learned;
 use crate::dataset::{Dataset, Recipe};
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
 use crate::model::Model;
-use candle_core::{Device, Tensor};
-use serde::de::DeserializeOwned;
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Version of the files' layout.
-const FORMAT: u32 = 1;
-/// Snapshots that are kept besides the best.
-const KEPT: usize = 3;
+const FORMAT: u32 = 2;
 
 const RUN: &str = "run.json";
 const HISTORY: &str = "history.jsonl";
-const PLACE: &str = "place.json";
-/// How the names of what is not written to its end begin.
-const PARTIAL: &str = ".partial-";
+const JOURNAL: &str = "journal.json";
+const GOAL: &str = "goal.json";
+const ANSWERS: &str = "answers.jsonl";
+const REWIND: &str = "rewind.json";
+const LOCK: &str = "lock";
+const STEP: &str = "step-";
+/// How the names of snapshots that cannot be read begin.
+const DAMAGED: &str = "damaged-";
 
 /// What makes a run the run that it is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,14 +46,27 @@ pub struct Identity {
     pub model: PathBuf,
     /// The weights' fingerprint.
     pub model_fingerprint: String,
-    /// Tokens of a row at most: what the config says, or what followed from the rows.
-    pub context: usize,
-    /// The fingerprint of all tokens, of training and evaluation.
-    pub tokens: String,
-    /// The rows that are trained on.
-    pub data: Recipe,
+    /// The rows that are trained on at first.
+    pub rows: Rows,
     /// The rows that are evaluated on.
-    pub eval: Option<Recipe>,
+    pub eval: Option<Rows>,
+    /// Where it was forked from.
+    pub parent: Option<Parent>,
+}
+
+/// The run that another was forked from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    /// Its folder.
+    pub run: PathBuf,
+    /// After which step.
+    pub step: u64,
+}
+
+/// How rows are found again.
+pub(super) fn rows_of(data: &Dataset, batches: &Batches) -> Result<Rows> {
+    Ok(Rows { data: data.recipe()?, context: batches.context(), tokens: batches.fingerprint() })
 }
 
 impl Identity {
@@ -58,34 +74,28 @@ impl Identity {
     ///
     /// # Errors
     /// When the model's files cannot be read.
-    pub fn new(model: &Model, data: &Dataset, config: &RunConfig, rows: &Rows) -> Result<Self> {
+    pub fn new(model: &Model, config: &RunConfig, rows: Rows, eval: Option<Rows>) -> Result<Self> {
         Ok(Self {
             format: FORMAT,
             config: config.clone(),
             model: model.path().into(),
             model_fingerprint: model.fingerprint()?,
-            context: rows.train.context(),
-            tokens: rows.fingerprint(),
-            data: data.recipe()?,
-            eval: config.eval.as_ref().map(Dataset::recipe).transpose()?,
+            rows,
+            eval,
+            parent: None,
         })
+    }
+
+    /// The recipe of the rows to evaluate on.
+    pub fn eval_recipe(&self) -> Option<&Recipe> {
+        self.eval.as_ref().map(|rows| &rows.data)
     }
 }
 
-/// The numbers beside the tensors of a snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Place {
-    /// Steps done.
-    pub step: u64,
-    /// The step at which training was to stop.
-    pub target: u64,
-    /// Where in the data.
-    pub position: Position,
-    /// Updates of the optimiser.
-    pub updates: u64,
-    /// The loss on the evaluation rows at this step, where it is known.
-    pub eval_loss: Option<f64>,
+/// What `rewind.json` says while a run goes back.
+#[derive(Debug, Serialize, Deserialize)]
+struct Rewind {
+    to: u64,
 }
 
 /// The folder of one run, held by this process alone.
@@ -102,25 +112,20 @@ impl Folder {
     /// # Errors
     /// When another process trains this run, or the folder cannot be made.
     pub fn hold(path: &Path) -> Result<Self> {
-        let snapshots = path.join("snapshots");
-        fs::create_dir_all(&snapshots).map_err(|e| Error::io(&snapshots, e))?;
-        let lock_path = path.join("lock");
-        let lock = File::create(&lock_path).map_err(|e| Error::io(&lock_path, e))?;
-        lock.try_lock().map_err(|e| match e {
-            fs::TryLockError::WouldBlock => Error::state("another process has this run open")
-                .path(path)
-                .help("shut that notebook's kernel down, or give this run another name"),
-            fs::TryLockError::Error(e) => Error::io(&lock_path, e),
-        })?;
-        for folder in [path, &snapshots] {
-            let entries = fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-            for entry in entries.flatten() {
-                if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
-                    remove(&entry.path())?;
-                }
+        fs::create_dir_all(path).map_err(|e| Error::io(path, e))?;
+        let lock = lock(path)?;
+        let entries = fs::read_dir(path).map_err(|e| Error::io(path, e))?;
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
+                disk::remove(&entry.path())?;
             }
         }
         Ok(Self { path: path.to_path_buf(), _lock: lock })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Empties the folder, `run.json` first: without it there is no run, whatever else is left.
@@ -128,11 +133,18 @@ impl Folder {
     /// # Errors
     /// When something cannot be removed.
     pub fn clear(&self) -> Result<()> {
-        for name in [RUN, HISTORY, "snapshots"] {
-            remove(&self.path.join(name))?;
+        for name in [RUN, HISTORY, JOURNAL, GOAL, ANSWERS, REWIND] {
+            disk::remove(&self.path.join(name))?;
         }
-        let snapshots = self.path.join("snapshots");
-        fs::create_dir(&snapshots).map_err(|e| Error::io(&snapshots, e))
+        for name in self.entries()?.iter().filter(|name| name.starts_with(STEP) || name.starts_with(DAMAGED)) {
+            disk::remove(&self.path.join(name))?;
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> Result<Vec<String>> {
+        let entries = fs::read_dir(&self.path).map_err(|e| Error::io(&self.path, e))?;
+        Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
     }
 
     /// Whether there is a run at this path.
@@ -156,11 +168,11 @@ impl Folder {
                 .path(path)
                 .help("give the folder of a run, such as runs/NAME"));
         }
-        let Version { format } = read_json(&file)?;
+        let Version { format } = disk::read_json(&file)?;
         if format != FORMAT {
             return Err(Error::format(format!("format {format}, this version reads {FORMAT}")).path(file));
         }
-        read_json(&file)
+        disk::read_json(&file)
     }
 
     /// Writes who the run is; from then on there is a run.
@@ -168,7 +180,79 @@ impl Folder {
     /// # Errors
     /// When it cannot be written.
     pub fn write_identity(&self, identity: &Identity) -> Result<()> {
-        write_json(&self.path.join(RUN), identity)
+        disk::write_json(&self.path.join(RUN), identity)
+    }
+
+    /// Writes all changes that were made to the run.
+    ///
+    /// # Errors
+    /// When they cannot be written; the earlier ones still stand there then.
+    pub fn write_journal(path: &Path, journal: &Journal) -> Result<()> {
+        disk::write_json(&path.join(JOURNAL), journal)
+    }
+
+    /// The changes that were made to the run; those that a snapshot knows of if the file is damaged.
+    ///
+    /// # Errors
+    /// When neither can be read.
+    pub fn journal(&self) -> Result<Journal> {
+        let path = self.path.join(JOURNAL);
+        match disk::read_json(&path) {
+            Ok(journal) => Ok(journal),
+            Err(error) => match self.snapshots()?.pop() {
+                Some(newest) => snapshot::journal(&self.snapshot(newest)).map_err(|_| error),
+                None if path.exists() => Err(error),
+                None => Ok(Journal::default()),
+            },
+        }
+    }
+
+    /// Writes how far the run is to train.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_goal(&self, goal: &Goal) -> Result<()> {
+        disk::write_json(&self.path.join(GOAL), goal)
+    }
+
+    /// How far the run was to train, where that is known.
+    pub fn goal(&self) -> Option<Goal> {
+        disk::read_json(&self.path.join(GOAL)).ok()
+    }
+
+    /// Appends an answer to a prompt that is watched.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn append_answer(&self, answer: &Answer) -> Result<()> {
+        disk::append(&self.path.join(ANSWERS), &lines(std::slice::from_ref(answer))?)
+    }
+
+    /// Writes the answers anew, if there are or were some.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_answers(&self, answers: &[Answer]) -> Result<()> {
+        let path = self.path.join(ANSWERS);
+        if answers.is_empty() && !path.exists() {
+            return Ok(());
+        }
+        disk::write_whole(&path, &lines(answers)?)
+    }
+
+    /// The answers up to a step; a line that was cut short belongs to none of them.
+    pub fn answers(&self, last: u64) -> Vec<Answer> {
+        let text = fs::read_to_string(self.path.join(ANSWERS)).unwrap_or_default();
+        let read = text.lines().filter_map(|line| serde_json::from_str::<Answer>(line).ok());
+        read.filter(|answer| answer.step <= last).collect()
+    }
+
+    /// Whether the disk takes this many bytes more.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        let path = self.path.join(format!("{PARTIAL}room"));
+        let fits = disk::write_new(&path, &vec![1; bytes as usize]).is_ok();
+        let _ = fs::remove_file(&path);
+        fits
     }
 
     /// Appends one step to the history.
@@ -176,16 +260,7 @@ impl Folder {
     /// # Errors
     /// When it cannot be written; the history is as it was then.
     pub fn append(&self, report: &StepReport) -> Result<()> {
-        let path = self.path.join(HISTORY);
-        let mut line = serde_json::to_vec(report).map_err(Error::compute)?;
-        line.push(b'\n');
-        let written = File::options().create(true).append(true).open(&path).and_then(|mut file| {
-            let before = file.metadata()?.len();
-            file.write_all(&line).inspect_err(|_| {
-                let _ = file.set_len(before); // the step is done again, and must not stand there twice
-            })
-        });
-        written.map_err(|e| Error::io(&path, e))
+        disk::append(&self.path.join(HISTORY), &lines(std::slice::from_ref(report))?)
     }
 
     /// The history up to a step; what came after it, and was lost, is cut off on disk too.
@@ -224,72 +299,55 @@ impl Folder {
         Ok(steps)
     }
 
-    /// Writes a snapshot and drops old ones: the last three and the best by evaluation loss stay.
+    /// Writes a history anew.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_history(&self, steps: &[StepReport]) -> Result<()> {
+        disk::write_whole(&self.path.join(HISTORY), &lines(steps)?)
+    }
+
+    /// Writes a snapshot, unless this step has one, and drops old ones: the last `keep`, the best by
+    /// evaluation loss and every n-th step stay.
     ///
     /// # Errors
     /// When it cannot be written; earlier snapshots are untouched then.
-    pub fn save(&self, learned: &Learned, place: &Place) -> Result<PathBuf> {
-        let snapshots = self.path.join("snapshots");
-        let target = snapshots.join(name(place.step));
+    pub fn save(&self, learned: &Learned, place: &Place, context: Context) -> Result<()> {
+        let target = self.snapshot(place.step);
         if target.exists() {
-            // The same step has the same tensors: only its target can be another.
-            write_json(&target.join(PLACE), place)?;
-            return Ok(target);
+            return Ok(()); // the same step has the same tensors
         }
         let partial = tempfile::Builder::new()
             .prefix(PARTIAL)
-            .tempdir_in(&snapshots)
-            .map_err(|e| Error::io(&snapshots, e))?;
-        let adapters: HashMap<String, Tensor> =
-            learned.adapters.tensors().map(|(name, tensor)| (name, tensor.clone())).collect();
-        let moments: HashMap<String, Tensor> = learned
-            .optimizer
-            .moments()
-            .iter()
-            .flat_map(|(name, m)| {
-                let square = m.square.iter().map(move |square| (format!("{name}.square"), square.clone()));
-                std::iter::once((format!("{name}.mean"), m.mean.clone())).chain(square)
-            })
-            .collect();
-        for (file, tensors) in [("adapters.safetensors", &adapters), ("optimizer.safetensors", &moments)] {
-            let path = partial.path().join(file);
-            let bytes = safetensors::serialize(tensors, None).map_err(|e| Error::format(e).path(&path))?;
-            write_new(&path, &bytes)?;
-        }
-        let path = partial.path().join(PLACE);
-        write_new(&path, &serde_json::to_vec_pretty(place).map_err(Error::compute)?)?;
-
-        self.flush_history()?;
-        let partial = partial.keep();
-        if let Err(e) = fs::rename(&partial, &target) {
-            let _ = fs::remove_dir_all(&partial);
-            return Err(Error::io(&target, e));
-        }
-        self.prune()?;
-        Ok(target)
+            .tempdir_in(&self.path)
+            .map_err(|e| Error::io(&self.path, e))?;
+        snapshot::write(partial.path(), learned, place, context)?;
+        // The history reaches the disk before the snapshot that relies on it.
+        disk::flush(&self.path.join(HISTORY))?;
+        disk::rename(partial.path(), &target)?;
+        drop(partial.keep()); // it has moved: nothing is left to remove
+        self.prune(context.config)
     }
 
-    /// The history reaches the disk before the snapshot that relies on it.
-    fn flush_history(&self) -> Result<()> {
-        let path = self.path.join(HISTORY);
-        match File::options().append(true).open(&path).and_then(|file| file.sync_all()) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path, e)),
-            _ => Ok(()),
-        }
-    }
-
-    fn prune(&self) -> Result<()> {
+    fn prune(&self, config: &RunConfig) -> Result<()> {
         let steps = self.snapshots()?;
         let best = steps
             .iter()
-            .filter_map(|step| Some((self.place(*step).ok()?.eval_loss?, *step)))
+            .filter_map(|step| Some((snapshot::place(&self.snapshot(*step)).ok()?.eval_loss?, *step)))
             .min_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(_, step)| step);
-        for step in steps.iter().rev().skip(KEPT).filter(|step| Some(**step) != best) {
-            let old = self.path.join("snapshots").join(name(*step));
-            fs::remove_dir_all(&old).map_err(|e| Error::io(&old, e))?;
+        let kept = |step: u64| {
+            Some(step) == best || config.snapshots.keep_every.is_some_and(|every| step.is_multiple_of(every))
+        };
+        for step in steps.iter().rev().skip(config.snapshots.keep).filter(|step| !kept(**step)) {
+            disk::remove(&self.snapshot(*step))?;
         }
         Ok(())
+    }
+
+    /// Where the snapshot of a step lies. Digits are padded so that names sort as numbers do.
+    pub fn snapshot(&self, step: u64) -> PathBuf {
+        self.path.join(format!("{STEP}{step:06}"))
     }
 
     /// The steps that have a snapshot, in order.
@@ -297,134 +355,102 @@ impl Folder {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn snapshots(&self) -> Result<Vec<u64>> {
-        let folder = self.path.join("snapshots");
-        let entries = fs::read_dir(&folder).map_err(|e| Error::io(&folder, e))?;
-        let mut steps: Vec<u64> = entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("step-")?.parse().ok())
-            .collect();
+        let steps = self.entries()?;
+        let mut steps: Vec<u64> =
+            steps.iter().filter_map(|name| name.strip_prefix(STEP)?.parse().ok()).collect();
         steps.sort_unstable();
         Ok(steps)
     }
 
-    fn place(&self, step: u64) -> Result<Place> {
-        read_json(&self.path.join("snapshots").join(name(step)).join(PLACE))
-    }
-
-    /// Reads the newest snapshot. `fresh` gives the shapes, scale and config of its adapters, `config` the
-    /// optimiser whose moments it must have.
+    /// Reads the newest snapshot up to a step that is whole, and says what was wrong with newer ones,
+    /// which are put aside. `None` where there is none: the run begins anew then.
     ///
     /// # Errors
-    /// When there is none, or it is damaged or of other adapters.
-    pub fn load_last(
+    /// When the folder cannot be listed, or a damaged snapshot cannot be put aside.
+    pub fn load(
         &self,
+        last: u64,
         fresh: &Adapters,
         config: &RunConfig,
         device: &Device,
-    ) -> Result<(Learned, Place)> {
-        let Some(step) = self.snapshots()?.pop() else {
-            return Err(Error::not_found("no snapshot inside")
-                .path(self.path.join("snapshots"))
-                .help("put one back, or begin a new run"));
-        };
-        let place = self.place(step)?;
-        let folder = self.path.join("snapshots").join(name(step));
-        let path = folder.join("adapters.safetensors");
-        let tensors = read_tensors(&path, device)?;
-        let mut tensors = tensors;
-        let adapters = fresh.map(|name, begun| {
-            let tensor = tensors
-                .remove(name)
-                .ok_or_else(|| Error::format(format!("{name} is missing")).path(&path))?;
-            match tensor.dims() == begun.dims() {
-                true => Ok(tensor),
-                false => Err(Error::format(format!(
-                    "shape {:?} where the run's config says {:?}",
-                    tensor.dims(),
-                    begun.dims()
-                ))
-                .path(&path)
-                .layer(name)),
+    ) -> Result<(Option<(Learned, Place)>, Vec<String>)> {
+        let mut notes = Vec::new();
+        for step in self.snapshots()?.into_iter().rev().filter(|step| *step <= last) {
+            let folder = self.snapshot(step);
+            match snapshot::check(&folder).and_then(|()| snapshot::read(&folder, fresh, config, device)) {
+                Ok((learned, place)) if place.step == step => return Ok((Some((learned, place)), notes)),
+                Ok((_, place)) => notes.push(format!("{}: it is of step {}", folder.display(), place.step)),
+                Err(error) => notes.push(format!("the snapshot of step {step} is damaged ({error})")),
             }
-        })?;
-        let path = folder.join("optimizer.safetensors");
-        let mut means = BTreeMap::new();
-        let mut squares = BTreeMap::new();
-        for (name, tensor) in read_tensors(&path, device)? {
-            if let Some(name) = name.strip_suffix(".mean") {
-                means.insert(name.to_string(), tensor);
-            } else if let Some(name) = name.strip_suffix(".square") {
-                squares.insert(name.to_string(), tensor);
-            }
+            let aside = self.path.join(format!("{DAMAGED}{STEP}{step:06}"));
+            disk::remove(&aside)?;
+            disk::rename(&folder, &aside)?;
         }
-        let moments: BTreeMap<String, Moments> = means
-            .into_iter()
-            .map(|(name, mean)| {
-                let square = squares.remove(&name);
-                (name, Moments { mean, square })
-            })
-            .collect();
-        for (name, tensor) in adapters.tensors().filter(|_| place.updates > 0) {
-            let fits = moments.get(&name).is_some_and(|m| {
-                let square = m.square.as_ref().map(Tensor::dims);
-                let wanted = config.optimizer.has_square().then_some(tensor.dims());
-                m.mean.dims() == tensor.dims() && square == wanted
-            });
-            if !fits {
-                return Err(Error::format("its moments are missing or of another shape")
-                    .path(&path)
-                    .layer(name));
-            }
+        Ok((None, notes))
+    }
+
+    /// Notes that the run goes back, so that it does even if this process ends now.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begin_rewind(&self, to: u64) -> Result<()> {
+        disk::write_json(&self.path.join(REWIND), &Rewind { to })
+    }
+
+    /// The step that the run was going back to.
+    pub fn pending_rewind(&self) -> Option<u64> {
+        disk::read_json::<Rewind>(&self.path.join(REWIND)).ok().map(|rewind| rewind.to)
+    }
+
+    /// Drops what came after a step: changes and snapshots.
+    ///
+    /// # Errors
+    /// When it cannot be written or removed.
+    pub fn forget_after(&self, step: u64, journal: &Journal) -> Result<()> {
+        for later in self.snapshots()?.into_iter().rev().filter(|later| *later > step) {
+            disk::remove(&self.snapshot(later))?;
         }
-        let optimizer = Optimizer::from_moments(place.updates, moments);
-        Ok((Learned { adapters, optimizer, seed: config.seed }, place))
+        Self::write_journal(&self.path, journal)
+    }
+
+    /// The run is where it was to go back to.
+    ///
+    /// # Errors
+    /// When the note cannot be removed.
+    pub fn end_rewind(&self) -> Result<()> {
+        disk::remove(&self.path.join(REWIND))
     }
 }
 
-/// The name of a step's snapshot; digits are padded so that names sort as numbers do.
-fn name(step: u64) -> String {
-    format!("step-{step:08}")
-}
-
-fn read_tensors(path: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
-    let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
-    candle_core::safetensors::load_buffer(&bytes, device).map_err(|e| {
-        Error::format(Error::from(e))
-            .path(path)
-            .help("this snapshot is damaged: remove its folder to go on from the one before")
-    })
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-    serde_json::from_str(&text).map_err(|e| Error::format(&e).path(path).line(e.line() as u64))
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    write_whole(path, &serde_json::to_vec_pretty(value).map_err(Error::compute)?)
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file =
-        tempfile::Builder::new().prefix(PARTIAL).tempfile_in(folder).map_err(|e| Error::io(folder, e))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| Error::io(path, e))?;
-    file.persist(path).map_err(|e| Error::io(path, e.error))?;
-    Ok(())
-}
-
-/// Removes a file or a folder, if it is there.
-fn remove(path: &Path) -> Result<()> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    match removed {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
-        _ => Ok(()),
+/// Each on a line of its own.
+fn lines(values: &[impl Serialize]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for value in values {
+        serde_json::to_writer(&mut bytes, value).map_err(Error::compute)?;
+        bytes.push(b'\n');
     }
+    Ok(bytes)
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
-    let written = File::create_new(path).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.map_err(|e| Error::io(path, e))
+/// Takes the lock of a run's folder. It ends with its process, however that ends; the number in it is
+/// for people.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join(LOCK);
+    let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+    let mut lock = open.map_err(|e| Error::io(&path, e))?;
+    lock.try_lock().map_err(|e| match e {
+        fs::TryLockError::WouldBlock => {
+            let mut pid = String::new();
+            let _ = lock.read_to_string(&mut pid); // what is not there is not said
+            let pid: String = pid.chars().filter(char::is_ascii_digit).take(10).collect();
+            let who = if pid.is_empty() { String::new() } else { format!(" (process {pid})") };
+            Error::state(format!("another process{who} has this run open"))
+                .path(folder)
+                .help("shut that notebook's kernel down, or give this run another name")
+        }
+        fs::TryLockError::Error(e) => Error::io(&path, e),
+    })?;
+    let written = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
+    written.map_err(|e| Error::io(&path, e))?;
+    Ok(lock)
 }

@@ -1,5 +1,6 @@
 //! What a run measured, step by step.
 
+use super::step::RowLoss;
 use crate::display::{self, Align, Bundle, Show, Table, Text};
 use crate::error::Result;
 use crate::plot::{Figure, Scale, Series, lines};
@@ -31,6 +32,12 @@ pub struct StepReport {
     /// Loss on the rows for evaluation after this step, where it was asked for.
     #[serde(default)]
     pub eval_loss: Option<f64>,
+    /// Which of the datasets that the run had so far, from 0.
+    #[serde(default)]
+    pub segment: usize,
+    /// The loss of each row of the batch.
+    #[serde(default)]
+    pub rows: Vec<RowLoss>,
 }
 
 impl StepReport {

@@ -1,27 +1,54 @@
 //! Optimiser, the step, run state on disk, the run handle.
 
 mod batches;
+mod change;
 mod config;
+mod control;
+mod disk;
 mod evaluation;
+mod examples;
+mod find_lr;
 mod folder;
+mod fork;
+mod goal;
+mod hand;
 mod history;
+mod inspect;
+mod journal;
+mod look;
 pub mod memory;
 pub mod optimizer;
+mod over;
 mod registry;
+mod ring;
 mod run;
 mod schedule;
+mod segments;
+mod shared;
 mod show;
+mod snapshot;
 mod status;
 pub mod step;
 mod worker;
 
-pub use batches::LeftOut;
-pub use config::{Adaptation, Existing, RunConfig};
+pub use batches::{Batch, LeftOut};
+pub use change::Changes;
+pub use config::{Adaptation, Existing, RunConfig, Snapshots};
+#[doc(hidden)]
+pub use disk::{Operation, before_each_operation};
 pub use evaluation::Evaluation;
+pub use examples::{Hard, Worst};
+pub use find_lr::LrCurve;
+pub use fork::{RunComparison, compare_runs};
+pub use goal::{Goal, Until};
 pub use history::{History, StepReport};
+pub use inspect::{Gradient, GradientTable, Inspected, Inspection};
+pub use journal::{Change, Rows};
+pub use look::{Answers, Seen};
 pub use memory::StepMemory;
 pub use optimizer::{AdamWConfig, Moments, Optimizer, OptimizerConfig, SgdConfig};
-pub use run::{Run, runs};
+pub use run::{Changed, OpenRun, Run, runs};
 pub use schedule::Schedule;
+pub use shared::Answer;
 pub use status::{State, Status};
-pub use step::{Learned, StepNumbers};
+pub use step::{Learned, RowLoss, StepNumbers};

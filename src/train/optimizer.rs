@@ -97,7 +97,7 @@ impl Default for SgdConfig {
 /// m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g²,
 /// θ ← θ − lr·λ·θ − lr·m̂/(√v̂ + ε) with m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ).
 ///
-/// The moments are f32 tensors beside each trained tensor, under its name. Of
+/// t counts the updates of each tensor. The moments are f32 tensors beside it, under its name. Of
 /// [SGD](OptimizerConfig::Sgd) there is one, the running sum b.
 #[derive(Debug, Clone, Default)]
 pub struct Optimizer {
@@ -112,6 +112,8 @@ pub struct Moments {
     pub mean: Tensor,
     /// v; SGD has none.
     pub square: Option<Tensor>,
+    /// Updates that are in them: fewer than the optimiser's where the tensor was frozen for a while.
+    pub updates: u64,
 }
 
 impl Optimizer {
@@ -125,7 +127,7 @@ impl Optimizer {
         Self { updates, moments }
     }
 
-    /// Updates made so far, t in the formula.
+    /// Updates made so far.
     pub fn updates(&self) -> u64 {
         self.updates
     }
@@ -136,8 +138,8 @@ impl Optimizer {
     }
 
     /// The adapters after one update with `factor`·gradient (the factor clips), and the optimiser's
-    /// next state. Neither `self` nor `adapters` changes, so an update that fails leaves the run as
-    /// it was.
+    /// next state. Tensors that are `frozen` and their moments stay. Neither `self` nor `adapters`
+    /// changes, so an update that fails leaves the run as it was.
     ///
     /// # Errors
     /// When a gradient is missing or of another shape.
@@ -148,26 +150,30 @@ impl Optimizer {
         factor: f64,
         lr: f64,
         config: &OptimizerConfig,
+        frozen: &dyn Fn(&str) -> bool,
     ) -> Result<(Adapters, Self)> {
-        let updates = self.updates + 1;
         let mut gradients = gradients;
         let mut moments = BTreeMap::new();
         let adapters = adapters.map(|name, theta| {
+            let before = self.moments.get(name);
+            if frozen(name) {
+                moments.extend(before.map(|moments| (name.to_string(), moments.clone())));
+                return Ok(theta.clone());
+            }
             // Taken out, so that each gradient goes as soon as it is used.
             let gradient = gradients.take(name).ok_or_else(|| Error::compute("no gradient").layer(name))?;
             let g = (gradient.to_dtype(DType::F32)? * factor)?;
-            let before = self.moments.get(name);
             let (new, after) = match config {
                 OptimizerConfig::AdamW(config) => {
                     let ratio = if is_b(name) { config.lora_plus } else { 1.0 };
-                    adamw(theta, &g, before, updates, lr * ratio, config)?
+                    adamw(theta, &g, before, lr * ratio, config)?
                 }
                 OptimizerConfig::Sgd(config) => sgd(theta, g, before, lr, config)?,
             };
             moments.insert(name.to_string(), after);
             Ok(new)
         })?;
-        Ok((adapters, Self { updates, moments }))
+        Ok((adapters, Self { updates: self.updates + 1, moments }))
     }
 }
 
@@ -180,10 +186,10 @@ fn adamw(
     theta: &Tensor,
     g: &Tensor,
     before: Option<&Moments>,
-    updates: u64,
     lr: f64,
     config: &AdamWConfig,
 ) -> Result<(Tensor, Moments)> {
+    let updates = before.map_or(0, |moments| moments.updates) + 1;
     let bias1 = 1.0 - config.beta1.powf(updates as f64);
     let bias2 = 1.0 - config.beta2.powf(updates as f64);
     let mut mean = (g * (1.0 - config.beta1))?;
@@ -196,7 +202,7 @@ fn adamw(
     let root = ((&square / bias2)?.sqrt()? + config.epsilon)?;
     let step = ((&mean * (lr / bias1))? / root)?;
     let new = ((theta * (1.0 - lr * config.weight_decay))? - step)?;
-    Ok((new, Moments { mean, square: Some(square) }))
+    Ok((new, Moments { mean, square: Some(square), updates }))
 }
 
 fn sgd(
@@ -206,6 +212,7 @@ fn sgd(
     lr: f64,
     config: &SgdConfig,
 ) -> Result<(Tensor, Moments)> {
+    let updates = before.map_or(0, |moments| moments.updates) + 1;
     let mut mean = g;
     if config.weight_decay > 0.0 {
         mean = (mean + (theta * config.weight_decay)?)?;
@@ -214,5 +221,5 @@ fn sgd(
         mean = ((&before.mean * config.momentum)? + mean)?;
     }
     let new = (theta - (&mean * lr)?)?;
-    Ok((new, Moments { mean, square: None }))
+    Ok((new, Moments { mean, square: None, updates }))
 }

@@ -1,28 +1,26 @@
-//! The handle of a run.
+//! The handle of a run: how it is made, found and closed.
 
-use super::batches::Rows;
+use super::batches::Batches;
 use super::config::{Adaptation, Existing, RunConfig};
-use super::evaluation::Evaluation;
-use super::folder::{Folder, Identity, Place};
-use super::history::{History, StepReport};
+use super::folder::{self, Folder, Identity};
+use super::goal::Goal;
+use super::journal::{Change, Journal};
 use super::optimizer::Optimizer;
 use super::registry;
+use super::segments::{self, Segment, Segments};
+use super::shared::Shared;
+use super::snapshot::{Context, Place};
 use super::status::{State, Status};
-use super::step::{self, Learned};
-use super::worker::{self, Public, Request, Shared, Worker};
+use super::step::Learned;
+use super::worker::{self, Begin, Request, Worker};
 use crate::dataset::Dataset;
-use crate::display::{Progress, Text};
 use crate::error::{Error, Result};
 use crate::image;
 use crate::lora::Adapters;
-use crate::model::{Decoder, GenerateConfig, Model, OpenOptions, WeightsAs};
-use crate::spectrum::Spectra;
-use crate::text::Message;
+use crate::model::{Decoder, Model, OpenOptions, WeightsAs};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// The folder that runs lie in, below the working folder.
 const RUNS: &str = "runs";
@@ -39,16 +37,47 @@ pub(super) struct Inner {
     pub folder: PathBuf,
     pub model: Model,
     pub config: RunConfig,
-    pub rows: Arc<Rows>,
-    shared: Arc<Shared>,
+    pub segments: Arc<Segments>,
+    pub eval: Option<Arc<Batches>>,
+    pub shared: Arc<Shared>,
     requests: Mutex<Sender<Request>>,
 }
 
 impl Inner {
     /// Whether its thread has ended.
     pub fn ended(&self) -> bool {
-        self.shared.read().state == State::Ended
+        self.shared.read().state == State::Closed
     }
+}
+
+/// What [`Run::open_with`] takes instead of what the run's folder says.
+#[derive(Debug, Clone, Default)]
+pub struct OpenRun {
+    /// The model, where it lies elsewhere now.
+    pub model: Option<Model>,
+    /// The rows that it goes on with.
+    pub data: Option<Dataset>,
+    /// The rows that it is evaluated on.
+    pub eval: Option<Dataset>,
+    /// What to do where these are not those that the run was trained with.
+    pub changed: Changed,
+}
+
+impl OpenRun {
+    /// Goes on with whatever there is now.
+    pub fn accept() -> Self {
+        Self { changed: Changed::Accept, ..Self::default() }
+    }
+}
+
+/// What to do with a model or rows that are others than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Changed {
+    /// Fail, and say what differs.
+    #[default]
+    Refuse,
+    /// Go on with them: what follows is no longer what the run would have become.
+    Accept,
 }
 
 impl Run {
@@ -61,86 +90,244 @@ impl Run {
     pub fn new(name: &str, model: &Model, data: &Dataset, config: RunConfig) -> Result<Self> {
         image::check()?;
         config.check()?;
-        check_name(name)?;
-        let path = real(&Path::new(RUNS).join(name))?;
-        let free = || {
-            let exists = registry::get(&path).is_some() || Folder::exists(&path);
-            if exists && config.existing == Existing::Keep {
-                return Err(Error::state(format!("the run {name:?} exists")).path(&path).help(format!(
-                    "Run::get({name:?})? gives it, RunConfig::default().overwrite() replaces it"
-                )));
-            }
-            Ok(())
-        };
-        free()?;
+        let path = Self::path_of(name)?;
+        Self::free(name, &path, config.existing)?;
         if model.is_merged() {
             return Err(Error::state("adapters were merged into this model, and no file holds it")
                 .help("export() it and open the folder, or train on model.unmerged()"));
         }
         // All that can fail comes before anything is replaced.
+        let mut config = config;
         let decoder = model.decoder();
-        let adapters = begin(decoder, &config)?;
-        let rows = Rows::new(data, config.eval.as_ref(), model, config.context)?;
-        let identity = Identity::new(model, data, &config, &rows)?;
+        let warm = config.init_from.as_ref().map(|folder| model.adapters(folder)).transpose()?;
+        if let Some(warm) = &warm {
+            config.lora = warm.config().clone();
+        }
+        let fresh = begin(decoder, &config)?;
+        let adapters = match &warm {
+            Some(warm) => warm_start(&fresh, warm)?,
+            None => fresh.clone(),
+        };
+        let batches = Batches::new(data, model, config.context)?;
+        let eval = config
+            .eval
+            .as_ref()
+            .map(|eval| Batches::for_evaluation(eval, model, batches.context()))
+            .transpose()?;
+        let rows = folder::rows_of(data, &batches)?;
+        let eval_rows = match (&config.eval, &eval) {
+            (Some(data), Some(batches)) => Some(folder::rows_of(data, batches)?),
+            _ => None,
+        };
+        let identity = Identity::new(model, &config, rows, eval_rows)?;
+        let segments = Segments::new(model, [&identity.rows]);
+        segments.put(0, identity.rows.clone(), Arc::new(Segment { data: data.clone(), batches }));
+        let learned = Learned { adapters, optimizer: Optimizer::new(), seed: config.seed };
+        let begin = NewRun {
+            identity,
+            segments: Arc::new(segments),
+            eval: eval.map(Arc::new),
+            fresh,
+            learned,
+            place: Place::default(),
+            journal: Journal::default(),
+            history: Vec::new(),
+        };
+        Self::found(name, path, model, config, begin)
+    }
+
+    /// Writes a run that did not exist, and starts its thread.
+    pub(super) fn found(
+        name: &str,
+        path: PathBuf,
+        model: &Model,
+        config: RunConfig,
+        new: NewRun,
+    ) -> Result<Self> {
         let pool = worker::pool(name)?;
         if let Some(old) = registry::get(&path) {
             Self(old).end();
         }
         let folder = Folder::hold(&path)?;
-        free()?; // another process may have been faster
+        Self::free(name, &path, config.existing)?; // another process may have been faster
         folder.clear()?;
-        let learned = Learned { adapters, optimizer: Optimizer::new(), seed: config.seed };
-        folder.save(&learned, &Place::default())?;
-        folder.write_identity(&identity)?;
-        let worker = Worker::new(model.clone(), rows, config, folder, learned, Place::default(), Vec::new());
+        let context = Context {
+            config: &config,
+            journal: &new.journal,
+            tokens: &new.identity.rows.tokens,
+            base: &model.name(),
+        };
+        folder.write_history(&new.history)?;
+        Folder::write_journal(&path, &new.journal)?;
+        folder.save(&new.learned, &new.place, context)?;
+        folder.write_identity(&new.identity)?;
+        let worker = Worker::new(Begin {
+            model: model.clone(),
+            segments: new.segments,
+            eval: new.eval,
+            config,
+            folder,
+            fresh: new.fresh,
+            learned: new.learned,
+            place: new.place,
+            saved: true,
+            goal: Goal::none(new.place.step),
+            journal: new.journal,
+            history: new.history,
+            answers: Vec::new(),
+            notes: Vec::new(),
+        });
         Self::begin(path, worker, pool)
     }
 
+    /// Where a run of this name lies.
+    pub(super) fn path_of(name: &str) -> Result<PathBuf> {
+        check_name(name)?;
+        real(&Path::new(RUNS).join(name))
+    }
+
+    pub(super) fn free(name: &str, path: &Path, existing: Existing) -> Result<()> {
+        let exists = registry::get(path).is_some() || Folder::exists(path);
+        if exists && existing == Existing::Keep {
+            return Err(Error::state(format!("the run {name:?} exists")).path(path).help(format!(
+                "Run::get({name:?})? gives it, RunConfig::default().overwrite() replaces it"
+            )));
+        }
+        Ok(())
+    }
+
     /// Opens a run from its folder: model, rows and settings come from there, and training goes on
-    /// from the newest snapshot as if it had never stopped. A run that is open in this process is
-    /// given as it is.
+    /// from the newest snapshot that is whole as if it had never stopped. A run that is open in this
+    /// process is given as it is.
     ///
     /// # Errors
     /// When there is no run, another process has it open, its model or data are gone or changed, or
     /// the rows give other tokens than they did.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(folder, &OpenRun::default())
+    }
+
+    /// As [`open`](Self::open), with a model or rows that lie elsewhere, or have changed.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); what was accepted is no error.
+    pub fn open_with(folder: impl AsRef<Path>, options: &OpenRun) -> Result<Self> {
         image::check()?;
         let path = real(folder.as_ref())?;
         if let Some(inner) = registry::get(&path) {
             return Ok(Self(inner));
         }
-        let identity = Folder::identity(&path)?;
+        let mut identity = Folder::identity(&path)?;
         let folder = Folder::hold(&path)?;
-        if !identity.model.exists() {
-            return Err(Error::not_found("the model of this run is gone")
-                .path(&identity.model)
-                .help("put it back there"));
+        let mut notes = Vec::new();
+        let model = model_of(&mut identity, options, &mut notes)?;
+        let mut config = identity.config.clone();
+        let eval_data = match (&options.eval, identity.eval_recipe()) {
+            (Some(eval), _) => Some(eval.clone()),
+            (None, recipe) => recipe.map(Dataset::from_recipe).transpose()?,
+        };
+        config.eval = eval_data;
+
+        let fresh = begin(model.decoder(), &config)?;
+        let pending = folder.pending_rewind();
+        let mut journal = folder.journal()?;
+        if let Some(to) = pending {
+            journal = journal.until(to);
+            folder.forget_after(to, &journal)?;
         }
-        let weights = WeightsAs::of_fingerprint(&identity.model_fingerprint);
-        let model = Model::open_with(&identity.model, &OpenOptions { weights, ..Default::default() })?;
-        if model.fingerprint()? != identity.model_fingerprint {
-            return Err(Error::state("the model has changed since this run was trained")
-                .path(&identity.model)
-                .help("put the old weights back, or begin a new run"));
+        let device = model.decoder().device();
+        let (found, damaged) = folder.load(u64::MAX, &fresh, &config, device)?;
+        notes.extend(damaged);
+        let saved = found.is_some();
+        let (learned, place) = match found {
+            Some(found) => found,
+            None if config.init_from.is_some() => {
+                return Err(Error::not_found("no snapshot is left of a run that began with adapters")
+                    .path(&path)
+                    .help("begin a new run"));
+            }
+            None => {
+                notes.push("no snapshot is left: the run begins anew".to_string());
+                let optimizer = Optimizer::new();
+                (Learned { adapters: fresh.clone(), optimizer, seed: config.seed }, Place::default())
+            }
+        };
+        if !notes.is_empty() && saved {
+            notes.push(format!("the run goes on from step {}", place.step));
         }
-        let data = Dataset::from_recipe(&identity.data)?;
-        let mut config = identity.config;
-        config.eval = identity.eval.as_ref().map(Dataset::from_recipe).transpose()?;
-        let rows = Rows::new(&data, config.eval.as_ref(), &model, Some(identity.context))?;
-        if rows.fingerprint() != identity.tokens {
-            return Err(Error::state(
-                "the rows give other tokens than when this run was made (tokenizer, template or its date changed)",
-            )
-            .path(&path)
-            .help("begin a new run"));
+        let later = journal.entries().iter().filter(|entry| entry.at > place.step).count();
+        if later > 0 {
+            notes.push(format!("{later} changes made after step {} will be made again where they were", place.step));
         }
-        let decoder = model.decoder();
-        let fresh = begin(decoder, &config)?;
-        let (learned, place) = folder.load_last(&fresh, &config, decoder.device())?;
         let history = folder.history(place.step)?;
+        let segments = Arc::new(Segments::new(&model, std::iter::once(&identity.rows).chain(journal.data())));
+        let current = journal.settings(&config, place.step + 1).segment;
+        let swap = match (&options.data, segments.get(current)) {
+            (Some(data), _) => Some(data.clone()),
+            (None, Ok(_)) => None,
+            (None, Err(error)) if options.changed == Changed::Refuse => return Err(error),
+            (None, Err(_)) => {
+                let rows = segments.rows(current).unwrap_or_else(|| identity.rows.clone());
+                Some(Dataset::open_with(&rows.data.path, &rows.data.options)?)
+            }
+        };
+        let context = identity.rows.context;
+        let eval = config.eval.as_ref().map(|eval| Batches::for_evaluation(eval, &model, context)).transpose()?;
+        if let (Some(eval), Some(rows), None) = (&eval, &identity.eval, &options.eval) {
+            let same = segments::same_tokens(eval, rows);
+            if options.changed == Changed::Refuse {
+                same?;
+            }
+        }
         let pool = worker::pool(&name_of(&path))?;
-        let worker = Worker::new(model, rows, config, folder, learned, place, history);
-        Self::begin(path, worker, pool)
+        let worker = Worker::new(Begin {
+            model,
+            segments,
+            eval: eval.map(Arc::new),
+            config,
+            answers: folder.answers(place.step),
+            goal: folder.goal().unwrap_or_else(|| Goal::none(place.step)),
+            folder,
+            fresh,
+            learned,
+            place,
+            saved,
+            journal,
+            history,
+            notes,
+        });
+        let run = Self::begin(path, worker, pool)?;
+        if let Some(to) = pending {
+            run.rewind_to(to)?;
+        }
+        if let Some(data) = swap {
+            run.swap_data(&data, options.changed)?;
+        }
+        Ok(run)
+    }
+
+    /// Other rows than the run had, where they are others.
+    fn swap_data(&self, data: &Dataset, changed: Changed) -> Result<()> {
+        let (rows, segment) = self.segment_of(data)?;
+        let number = self.settings().segment;
+        let known = self.0.segments.rows(number);
+        if known.as_ref().is_some_and(|known| known.tokens == rows.tokens) {
+            self.0.segments.put(number, rows, segment); // the same rows from another place
+            return Ok(());
+        }
+        if changed == Changed::Refuse {
+            self.close()?;
+            return Err(Error::state(format!(
+                "these are other rows: {} of {} tokens at most, fingerprint {}; the run had fingerprint {}",
+                segment.batches.rows(),
+                rows.context,
+                rows.tokens,
+                known.map(|known| known.tokens).unwrap_or_default()
+            ))
+            .path(data.path())
+            .help("OpenRun { data, changed: Changed::Accept, .. } goes on with them, as run.set_data(&data) does"));
+        }
+        self.change_data(rows, segment)
     }
 
     /// The run of this name in `runs`, if this process has it open; otherwise it is opened from disk.
@@ -180,7 +367,8 @@ impl Run {
             folder: path,
             model: worker.model.clone(),
             config: worker.config.clone(),
-            rows: worker.rows.clone(),
+            segments: worker.segments.clone(),
+            eval: worker.eval.clone(),
             shared: worker.shared.clone(),
             requests: Mutex::new(sender),
         });
@@ -202,7 +390,7 @@ impl Run {
         &self.0.folder
     }
 
-    /// Its settings.
+    /// Its settings as it was made with; [`changes`](Self::changes) came after.
     pub fn config(&self) -> &RunConfig {
         &self.0.config
     }
@@ -212,86 +400,9 @@ impl Run {
         &self.0.model
     }
 
-    /// Trains one step and waits for it.
-    ///
-    /// # Errors
-    /// When the run is training already, or the step fails.
-    pub fn step(&self) -> Result<StepReport> {
-        let steps = self.steps(1)?;
-        steps
-            .steps()
-            .last()
-            .cloned()
-            .ok_or_else(|| Error::state("the step was paused").help("run.resume() goes on"))
-    }
-
-    /// Trains some steps and waits for them, with progress.
-    ///
-    /// # Errors
-    /// When the run is training already, or a step fails.
-    pub fn steps(&self, steps: u64) -> Result<History> {
-        let before = self.0.shared.read().step;
-        self.start(steps)?;
-        self.wait()?;
-        let done = self.0.shared.read().history.iter().filter(|s| s.step > before).cloned().collect();
-        Ok(History::new(done, self.footer()))
-    }
-
-    /// Begins to train this many steps in the background; the call returns at once.
-    ///
-    /// # Errors
-    /// When the run is training already, or has ended.
-    pub fn start(&self, steps: u64) -> Result<Status> {
-        self.0.shared.update(|public| match public.state {
-            State::Ended => Err(self.ended()),
-            State::Training => {
-                Err(Error::state(format!("this run is training: step {} of {}", public.step, public.target))
-                    .help("run.status() shows it, run.pause()? stops it"))
-            }
-            State::Idle | State::Paused | State::Failed(_) => {
-                public.target = public.step.saturating_add(steps);
-                public.state = if steps > 0 { State::Training } else { State::Idle };
-                Ok(())
-            }
-        })?;
-        self.send(Request::Go)?;
-        Ok(self.status())
-    }
-
-    /// Goes on to the step that the run was asked for before it was paused, failed or was closed.
-    ///
-    /// # Errors
-    /// When no step is left to do, or the run has ended.
-    pub fn resume(&self) -> Result<Status> {
-        let left = {
-            let public = self.0.shared.read();
-            match public.state {
-                State::Training => return Ok(self.status_of(&public)),
-                State::Ended => return Err(self.ended()),
-                State::Idle | State::Paused | State::Failed(_) => public.target.saturating_sub(public.step),
-            }
-        };
-        if left == 0 {
-            return Err(Error::state("no steps are left to do").help("run.start(n)? begins n more"));
-        }
-        self.start(left)
-    }
-
-    /// Stops within a block of the model and returns when a snapshot is on disk. The step that was
-    /// not finished is thrown away and done again by [`resume`](Self::resume).
-    ///
-    /// # Errors
-    /// When the snapshot cannot be written.
-    pub fn pause(&self) -> Result<Status> {
-        let (answer, answered) = channel();
-        self.0.shared.stop.store(true, Ordering::Relaxed);
-        self.send(Request::Pause(answer))?;
-        answered.recv().map_err(|_| self.ended())??;
-        Ok(self.status())
-    }
-
-    /// Pauses, ends the run's thread and lets go of its folder, so that another process can open it.
-    /// [`Run::open`] reads it from disk again; older handles still show what it had learned.
+    /// Pauses, ends the run's thread and lets go of its folder and its memory, so that another process
+    /// can open it. [`Run::open`] reads it from disk again; older handles still show what it had
+    /// learned.
     ///
     /// # Errors
     /// When the snapshot cannot be written, or the run has ended before.
@@ -304,7 +415,7 @@ impl Run {
     /// Ends the thread without a snapshot. The folder is free when this returns.
     fn end(&self) {
         let (answer, answered) = channel();
-        self.0.shared.stop.store(true, Ordering::Relaxed);
+        self.0.shared.stop.store(true, std::sync::atomic::Ordering::Relaxed);
         // Without an answer the thread had ended before, which is all that is asked.
         if self.send(Request::End(answer)).is_ok() {
             let _ = answered.recv();
@@ -312,146 +423,54 @@ impl Run {
         registry::remove(&self.0);
     }
 
-    /// Waits until the run is no longer training, with progress.
-    ///
-    /// # Errors
-    /// When a step fails, or the run ends.
-    pub fn wait(&self) -> Result<Status> {
-        let (mut seen, target) = {
-            let public = self.0.shared.read();
-            (public.step, public.target)
-        };
-        let mut progress = Progress::new(self.0.name.clone(), target.saturating_sub(seen));
-        loop {
-            let status = self.status();
-            let note = status.last.as_ref().map_or(String::new(), |s| format!("loss {:.3}", s.loss));
-            progress.advance(status.step.saturating_sub(seen), &note);
-            seen = status.step;
-            match &status.state {
-                State::Training => self.0.shared.wait(Duration::from_millis(500)),
-                State::Idle | State::Paused => return Ok(status),
-                State::Failed(why) => return Err(Error::compute(why)),
-                State::Ended => return Err(self.ended()),
-            }
-        }
-    }
-
-    /// Where the run stands; answers at once, also in the middle of a step.
-    pub fn status(&self) -> Status {
-        self.status_of(&self.0.shared.read())
-    }
-
-    fn status_of(&self, public: &Public) -> Status {
-        let recent: Vec<f64> = public.history.iter().rev().take(8).map(|s| s.seconds).collect();
-        let pace = recent.iter().sum::<f64>() / recent.len().max(1) as f64;
-        let left = public.target.saturating_sub(public.step);
-        Status {
-            name: self.0.name.clone(),
-            state: public.state.clone(),
-            step: public.step,
-            target: public.target,
-            last: public.history.last().cloned(),
-            snapshot: public.snapshot,
-            left: Some(pace * left as f64)
-                .filter(|seconds| *seconds > 0.0)
-                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-            folder: self.0.folder.clone(),
-        }
-    }
-
-    /// All steps so far.
-    pub fn history(&self) -> History {
-        History::new(self.0.shared.read().history.clone(), self.footer())
-    }
-
-    /// The adapters as they are after the latest step. They are a copy: training goes on beside it.
-    pub fn adapters(&self) -> Adapters {
-        self.0.shared.read().learned.adapters.clone()
-    }
-
-    /// What the model answers with the adapters as they are now, taking the most likely tokens.
-    ///
-    /// # Errors
-    /// As [`Model::chat`].
-    pub fn sample(&self, question: &str) -> Result<Text> {
-        self.chat(&[Message::user(question)], &GenerateConfig::default())
-    }
-
-    /// What the model with the adapters answers to a conversation.
-    ///
-    /// # Errors
-    /// As [`Model::chat`].
-    pub fn chat(&self, messages: &[Message], config: &GenerateConfig) -> Result<Text> {
-        self.0.model.chat_with(&self.adapters(), messages, config)
-    }
-
-    /// The loss on the rows given to [`RunConfig::eval`], with the adapters as they are now.
-    ///
-    /// # Errors
-    /// When the run has no such rows.
-    pub fn evaluate(&self) -> Result<Evaluation> {
-        let Some(eval) = &self.0.rows.eval else {
-            return Err(Error::state("this run has no rows for evaluation")
-                .help("give some when it is made: RunConfig::default().eval(&test)"));
-        };
-        let (step, adapters) = {
-            let public = self.0.shared.read();
-            (public.step, public.learned.adapters.clone())
-        };
-        let (loss, tokens) = step::evaluate(self.0.model.decoder(), &adapters, &eval.all()?, &|| true)?;
-        Ok(Evaluation { step, loss, rows: eval.rows(), tokens })
-    }
-
-    /// The singular values of every adapter's B·A as they are now.
-    ///
-    /// # Errors
-    /// When an adapter holds a value that is not finite.
-    pub fn spectra(&self) -> Result<Spectra> {
-        let adapters = self.adapters();
-        let factors: Vec<_> =
-            adapters.iter().map(|(path, pair)| Ok((path, pair.factors()?))).collect::<Result<_>>()?;
-        Spectra::of(factors.iter().map(|(path, (a, b, scale))| (*path, a, b, *scale)))
-    }
-
-    /// Saves the adapters in a folder that PEFT loads; it appears whole or not at all.
-    ///
-    /// # Errors
-    /// When the folder exists, or cannot be written.
-    pub fn save_adapter(&self, folder: impl AsRef<Path>) -> Result<Text> {
-        let path = self.adapters().save(folder, &self.0.model.name())?;
-        Ok(Text::new(format!("adapter saved in {}", path.display())))
-    }
-
-    /// Like [`save_adapter`](Self::save_adapter), but replaces a folder that exists.
-    ///
-    /// # Errors
-    /// When the folder cannot be written.
-    pub fn overwrite_adapter(&self, folder: impl AsRef<Path>) -> Result<Text> {
-        let path = self.adapters().overwrite(folder, &self.0.model.name())?;
-        Ok(Text::new(format!("adapter saved in {}", path.display())))
-    }
-
-    fn footer(&self) -> String {
+    pub(super) fn footer(&self) -> String {
         let c = &self.0.config;
         format!(
             "{} · {} · rank {} · lr {:e} · seed {}",
             self.0.name,
             self.0.model.name(),
             c.lora.rank,
-            c.lr,
+            self.settings().lr,
             c.seed
         )
     }
 
-    fn send(&self, request: Request) -> Result<()> {
+    pub(super) fn send(&self, request: Request) -> Result<()> {
         let requests = self.0.requests.lock().unwrap_or_else(PoisonError::into_inner);
         requests.send(request).map_err(|_| self.ended())
     }
 
-    fn ended(&self) -> Error {
+    pub(super) fn ended(&self) -> Error {
         Error::state(format!("the run {:?} has ended", self.0.name))
             .help("Run::open(folder)? reads it from disk")
     }
+
+    /// Makes a change and writes it down. It holds from the next step that begins.
+    pub(super) fn change(&self, change: Change) -> Result<()> {
+        let mut public = self.0.shared.read();
+        if public.state == State::Closed {
+            return Err(self.ended());
+        }
+        let journal = public.journal.with(public.begun, change);
+        Folder::write_journal(&self.0.folder, &journal)?;
+        public.journal = journal;
+        if matches!(public.state, State::Finished | State::Idle | State::Paused) {
+            public.rest(&self.0.config);
+        }
+        Ok(())
+    }
+}
+
+/// What a run begins with that did not exist.
+pub(super) struct NewRun {
+    pub identity: Identity,
+    pub segments: Arc<Segments>,
+    pub eval: Option<Arc<Batches>>,
+    pub fresh: Adapters,
+    pub learned: Learned,
+    pub place: Place,
+    pub journal: Journal,
+    pub history: Vec<super::history::StepReport>,
 }
 
 /// The runs that this process has open.
@@ -463,6 +482,48 @@ impl std::fmt::Debug for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Run({})", self.0.folder.display())
     }
+}
+
+/// The model of a run; what is said of it is what there is now.
+fn model_of(identity: &mut Identity, options: &OpenRun, notes: &mut Vec<String>) -> Result<Model> {
+    let model = match &options.model {
+        Some(model) => model.clone(),
+        None if !identity.model.exists() => {
+            return Err(Error::not_found("the model of this run is gone").path(&identity.model).help(
+                "put it back there, or say where it is: Run::open_with(folder, &OpenRun { model: Some(model), ..OpenRun::default() })",
+            ));
+        }
+        None => {
+            let weights = WeightsAs::of_fingerprint(&identity.model_fingerprint);
+            Model::open_with(&identity.model, &OpenOptions { weights, ..Default::default() })?
+        }
+    };
+    let now = model.fingerprint()?;
+    if now != identity.model_fingerprint {
+        if options.changed == Changed::Refuse {
+            return Err(Error::state(format!(
+                "the model has changed since this run was trained: its fingerprint was {}, now {now}",
+                identity.model_fingerprint
+            ))
+            .path(model.path())
+            .help("put the old weights back, begin a new run, or accept it: Run::open_with(folder, &OpenRun::accept())"));
+        }
+        notes.push("the model is another than the run was trained with".to_string());
+    }
+    Ok(model)
+}
+
+/// The values of adapters in the shapes of a run's own.
+fn warm_start(fresh: &Adapters, warm: &Adapters) -> Result<Adapters> {
+    let values: std::collections::HashMap<String, &candle_core::Tensor> = warm.tensors().collect();
+    fresh.map(|name, begun| match values.get(name) {
+        Some(value) if value.dims() == begun.dims() => Ok((*value).clone()),
+        Some(value) => {
+            let (is, wanted) = (value.dims(), begun.dims());
+            Err(Error::input(format!("the adapter has shape {is:?} where {wanted:?} is trained")).layer(name))
+        }
+        None => Err(Error::input("the adapter to begin with lacks this").layer(name)),
+    })
 }
 
 /// A run's name is the name of its folder and nothing else.
@@ -492,7 +553,7 @@ fn real(path: &Path) -> Result<PathBuf> {
 }
 
 /// What a run trains, before its first step.
-fn begin(decoder: &Decoder, config: &RunConfig) -> Result<Adapters> {
+pub(super) fn begin(decoder: &Decoder, config: &RunConfig) -> Result<Adapters> {
     match config.adaptation {
         Adaptation::Lora => decoder.new_adapters(&config.lora, config.seed),
         Adaptation::Full => decoder.all_trained(),

@@ -32,6 +32,11 @@ impl Default for Schedule {
 }
 
 impl Schedule {
+    /// The step at which it ends, where it does.
+    pub fn end(&self) -> Option<u64> {
+        self.total
+    }
+
     /// What the learning rate is multiplied with at a step, counted from 1.
     pub fn factor(&self, step: u64) -> f64 {
         const LAST: f64 = 0.1;

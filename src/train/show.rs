@@ -6,7 +6,8 @@ use crate::display::{self, Align, Bundle, Show, Table};
 
 impl Show for Run {
     fn show(&self) -> Bundle {
-        let (inner, rows) = (&self.0, &self.0.rows);
+        let inner = &self.0;
+        let current = inner.segments.get(self.settings().segment);
         let adapters = self.adapters();
         let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption(&inner.name);
         let c = &inner.config;
@@ -21,18 +22,19 @@ impl Show for Run {
                 display::thousands(adapters.parameters() as u64)
             ),
         ]);
-        table.row([
-            "rows".to_string(),
-            format!("{} to train on, {} a step", display::thousands(rows.train.rows() as u64), c.batch),
-        ]);
-        left_out(&mut table, "left out", &rows.train);
-        if let Some(eval) = &rows.eval {
+        let settings = self.settings();
+        if let Ok(segment) = &current {
+            let rows = display::thousands(segment.batches.rows() as u64);
+            table.row(["rows".to_string(), format!("{rows} to train on, {} a step", settings.batch)]);
+            left_out(&mut table, "left out", &segment.batches);
+        }
+        if let Some(eval) = &inner.eval {
             table.row(["evaluation".to_string(), format!("{} rows", eval.rows())]);
             left_out(&mut table, "left out of it", eval);
         }
         table.row([
             "learning rate".to_string(),
-            format!("{:e}{}", c.lr, if c.lr > 1e-3 { ", which is high for LoRA" } else { "" }),
+            format!("{:e}{}", settings.lr, if settings.lr > 1e-3 { ", which is high for LoRA" } else { "" }),
         ]);
         (table, self.status()).show()
     }

@@ -1,7 +1,9 @@
 //! What a run is doing.
 
+use super::goal::Goal;
 use super::history::StepReport;
 use crate::display::{self, Align, Bundle, Show, Table};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,14 +13,17 @@ pub enum State {
     /// Nothing to do: no steps were asked for, or all of them are done.
     Idle,
     /// It trains.
-    Training,
+    Running,
     /// Steps are left; `resume` goes on.
     Paused,
+    /// It has come to its own end: its schedule or a cooldown is over, or it stopped early. Going on
+    /// needs another schedule, a rewind or a fork.
+    Finished,
     /// A step failed, with the message; what was learned before it is kept, and `resume` tries again.
     Failed(String),
     /// It was closed or replaced, or its thread broke down: [`Run::open`](super::Run::open) reads it
     /// from disk.
-    Ended,
+    Closed,
 }
 
 /// Where a run stands.
@@ -30,8 +35,14 @@ pub struct Status {
     pub state: State,
     /// Steps done.
     pub step: u64,
-    /// The step at which it will stop.
-    pub target: u64,
+    /// Where it will stop.
+    pub goal: Goal,
+    /// The step after which it is finished, if it has an end of its own.
+    pub end: Option<u64>,
+    /// The losses of the latest steps, for a picture in one line.
+    pub losses: Vec<f64>,
+    /// What a person should know: why it paused, what was wrong on disk.
+    pub notes: Vec<String>,
     /// The numbers of the latest step.
     pub last: Option<StepReport>,
     /// The step of the newest snapshot on disk.
@@ -42,20 +53,42 @@ pub struct Status {
     pub folder: PathBuf,
 }
 
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Idle => f.write_str("idle"),
+            Self::Running => f.write_str("running"),
+            Self::Paused => f.write_str("paused: resume() goes on"),
+            Self::Finished => f.write_str("finished"),
+            Self::Failed(why) => write!(f, "failed: {why}"),
+            Self::Closed => f.write_str("closed: Run::open(folder)? reads it from disk"),
+        }
+    }
+}
+
+impl Status {
+    /// The steps done, and how far it is to go: `40 of 200`.
+    pub fn progress(&self) -> String {
+        let last = [self.goal.step, self.end].into_iter().flatten().min();
+        let mut text = last.map_or(self.step.to_string(), |last| format!("{} of {last}", self.step));
+        if let Some(loss) = self.goal.loss {
+            text += &format!(", until the loss is below {loss}");
+        }
+        if let Some(loss) = self.goal.eval_loss {
+            text += &format!(", until the loss in evaluation is below {loss}");
+        }
+        text
+    }
+}
+
 impl Show for Status {
     fn show(&self) -> Bundle {
-        let state = match &self.state {
-            State::Idle => "idle".to_string(),
-            State::Training => "training".to_string(),
-            State::Paused => "paused".to_string(),
-            State::Failed(why) => format!("failed: {why}"),
-            State::Ended => "ended: Run::open(folder)? reads it from disk".to_string(),
-        };
         let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption(&self.name);
-        table.row(["state".to_string(), state]);
-        table.row(["step".to_string(), format!("{} of {}", self.step, self.target)]);
+        table.row(["state".to_string(), self.state.to_string()]);
+        table.row(["step".to_string(), self.progress()]);
         if let Some(last) = &self.last {
-            table.row(["loss".to_string(), format!("{:.4}", last.loss)]);
+            let curve = crate::plot::sparkline(&self.losses);
+            table.row(["loss".to_string(), format!("{:.4} {curve}", last.loss)]);
             table.row(["gradient norm".to_string(), format!("{:.3}", last.gradient_norm)]);
             table.row(["learning rate".to_string(), format!("{:.2e}", last.lr)]);
             table.row([
@@ -71,6 +104,9 @@ impl Show for Status {
         }
         if let Some(snapshot) = self.snapshot {
             table.row(["on disk".to_string(), format!("step {snapshot} in {}", self.folder.display())]);
+        }
+        for note in &self.notes {
+            table.row(["note", note]);
         }
         table.show()
     }

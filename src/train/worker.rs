@@ -1,21 +1,30 @@
 //! The thread that trains. It owns the trained tensors; the handle sends it requests and reads what
 //! it publishes.
 
-use super::batches::Rows;
-use super::config::RunConfig;
-use super::folder::{Folder, Place};
+use super::batches::{Batch, Batches, Position};
+use super::config::{Adaptation, RunConfig};
+use super::folder::Folder;
 use super::history::StepReport;
+use super::journal::{Change, Journal, Settings};
+use super::ring::Ring;
+use super::segments::Segments;
+use super::shared::{Answer, Held, Public, Shared};
+use super::snapshot::{Context, Place};
 use super::status::State;
-use super::step::{self, Learned};
+use super::step::{self, Accumulated, Learned};
 use crate::error::{Error, Result};
-use crate::model::Model;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use crate::lora::Adapters;
+use crate::model::{GenerateConfig, Model};
+use crate::text::Message;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-/// Time between two snapshots while training.
-const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
+/// Time between two looks whether a full disk has room again.
+const ROOM: Duration = Duration::from_secs(2);
+/// Tokens of an answer to a prompt that is watched, at most.
+const ANSWER: usize = 64;
 
 /// What the handle asks of the worker.
 pub(super) enum Request {
@@ -23,91 +32,97 @@ pub(super) enum Request {
     Go,
     /// Stop, take a snapshot, answer when it is on disk.
     Pause(Sender<Result<()>>),
+    /// Stop and go back to a step; answer when it is reached.
+    Rewind(u64, Sender<Result<()>>),
+    /// Make a step of what was found by hand.
+    Update(Sender<Result<StepReport>>),
     /// Stop for good, without a snapshot; answer when the folder is let go of.
     End(Sender<()>),
 }
 
-/// What the worker publishes: readable at any moment, also in the middle of a step. Adapters are
-/// never changed in place, so a copy taken here stays what it was.
-pub(super) struct Shared {
-    public: Mutex<Public>,
-    changed: Condvar,
-    /// Set to have an unfinished step thrown away.
-    pub stop: AtomicBool,
-}
-
-pub(super) struct Public {
-    pub state: State,
-    pub step: u64,
-    pub target: u64,
-    pub snapshot: Option<u64>,
-    pub history: Vec<StepReport>,
-    pub learned: Learned,
-}
-
-impl Shared {
-    pub fn new(public: Public) -> Self {
-        Self { public: Mutex::new(public), changed: Condvar::new(), stop: AtomicBool::new(false) }
-    }
-
-    pub fn read(&self) -> MutexGuard<'_, Public> {
-        self.public.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn update<R>(&self, change: impl FnOnce(&mut Public) -> R) -> R {
-        let answer = change(&mut self.read());
-        self.changed.notify_all();
-        answer
-    }
-
-    /// Waits for a change, at most this long.
-    pub fn wait(&self, limit: Duration) {
-        let guard = self.read();
-        drop(self.changed.wait_timeout(guard, limit));
-    }
-}
-
 pub(super) struct Worker {
     pub model: Model,
-    pub rows: Arc<Rows>,
+    pub segments: Arc<Segments>,
+    pub eval: Option<Arc<Batches>>,
     pub config: RunConfig,
     pub shared: Arc<Shared>,
     folder: Folder,
     learned: Learned,
-    /// The target in it is that of the newest snapshot.
     place: Place,
+    /// The state of step 0.
+    fresh: Adapters,
+    ring: Ring,
     saved: Instant,
+    /// The disk is full, and the run goes on when there is room.
+    waits: bool,
 }
 
 /// However the thread ends: nobody waits for it any longer, and nothing can be started.
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.shared.update(|public| public.state = State::Ended);
+        self.shared.update(|public| public.state = State::Closed);
     }
 }
 
+/// What a worker begins with.
+pub(super) struct Begin {
+    pub model: Model,
+    pub segments: Arc<Segments>,
+    pub eval: Option<Arc<Batches>>,
+    pub config: RunConfig,
+    pub folder: Folder,
+    pub fresh: Adapters,
+    pub learned: Learned,
+    pub place: Place,
+    /// Whether that place has a snapshot on disk.
+    pub saved: bool,
+    pub goal: super::goal::Goal,
+    pub journal: Journal,
+    pub history: Vec<StepReport>,
+    pub answers: Vec<Answer>,
+    pub notes: Vec<String>,
+}
+
+/// Whether somebody wants this to go on.
+type GoOn<'a> = &'a dyn Fn() -> bool;
+
 impl Worker {
-    /// A worker that goes on from `place`, the newest snapshot.
-    pub fn new(
-        model: Model,
-        rows: Rows,
-        config: RunConfig,
-        folder: Folder,
-        learned: Learned,
-        place: Place,
-        history: Vec<StepReport>,
-    ) -> Self {
-        let target = place.target.max(place.step);
+    /// A worker that goes on from a place.
+    pub fn new(begin: Begin) -> Self {
+        let Begin { model, segments, eval, config, folder, fresh, learned, place, .. } = begin;
+        let mut ring = Ring::new(config.snapshots.memory);
+        ring.push(&learned, &place);
         let shared = Shared::new(Public {
-            state: if target > place.step { State::Paused } else { State::Idle },
-            step: place.step,
-            target,
-            snapshot: Some(place.step),
-            history,
+            state: State::Idle,
+            place,
+            goal: begin.goal,
+            begun: place.step,
+            snapshot: begin.saved.then_some(place.step),
+            history: begin.history,
             learned: learned.clone(),
+            journal: begin.journal,
+            notes: begin.notes,
+            gradients: None,
+            batch: None,
+            partial: None,
+            answers: begin.answers,
         });
-        let (rows, shared) = (Arc::new(rows), Arc::new(shared));
-        Self { model, rows, config, folder, shared, learned, place, saved: Instant::now() }
+        let worker = Self {
+            model,
+            segments,
+            eval,
+            config,
+            shared: Arc::new(shared),
+            folder,
+            learned,
+            place,
+            fresh,
+            ring,
+            saved: Instant::now(),
+            waits: false,
+        };
+        worker.shared.update(|public| public.rest(&worker.config));
+        worker
     }
 
     /// Answers requests until one of them is to end, or the run is dropped.
@@ -115,61 +130,188 @@ impl Worker {
         loop {
             // Whoever sets `stop` sends a request right after: the unfinished step waits for it.
             let busy =
-                self.shared.read().state == State::Training && !self.shared.stop.load(Ordering::Relaxed);
-            let request = if busy { requests.try_recv().ok() } else { requests.recv().ok() };
+                self.shared.read().state == State::Running && !self.shared.stop.load(Ordering::Relaxed);
+            let request = match (busy, self.waits) {
+                (true, _) => requests.try_recv().ok(),
+                (false, false) => match requests.recv() {
+                    Ok(request) => Some(request),
+                    Err(_) => return,
+                },
+                (false, true) => match requests.recv_timeout(ROOM) {
+                    Ok(request) => Some(request),
+                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.look_for_room();
+                        None
+                    }
+                },
+            };
             match request {
-                Some(Request::Go) => {} // it wakes the thread; the state says the rest
-                Some(Request::Pause(answer)) => {
-                    self.shared.stop.store(false, Ordering::Relaxed);
-                    let saved = guarded(|| self.save());
-                    self.shared.update(|public| {
-                        // A failure stays to be read.
-                        if public.state == State::Training {
-                            let left = public.target > public.step;
-                            public.state = if left { State::Paused } else { State::Idle };
-                        }
-                    });
-                    let _ = answer.send(saved); // a handle that went away needs no answer
-                }
                 Some(Request::End(answer)) => {
                     drop(self);
-                    let _ = answer.send(());
+                    let _ = answer.send(()); // a handle that went away needs no answer
                     return;
                 }
-                None if !busy => return,
-                None => match pool.install(|| guarded(|| self.one_step())) {
-                    Err(error) if !error.is_interrupted() => {
-                        let message = error.to_string();
-                        self.shared.update(|public| public.state = State::Failed(message));
-                    }
-                    _ => {}
-                },
+                Some(request) => pool.install(|| self.answer(request)),
+                None if busy => {
+                    let done = pool.install(|| guarded(|| self.train()));
+                    self.settle(done);
+                }
+                None => {}
             }
         }
     }
 
-    /// One optimiser step, then what follows from it: evaluation, history, snapshot. Until it is
-    /// complete nothing of the run has changed.
-    fn one_step(&mut self) -> Result<()> {
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Go => {
+                self.waits = false;
+                let goal = self.shared.read().goal;
+                let written = guarded(|| self.folder.write_goal(&goal));
+                self.settle(written);
+            }
+            Request::Pause(answer) => {
+                self.waits = false;
+                self.shared.stop.store(false, Ordering::Relaxed);
+                let saved = guarded(|| self.save());
+                self.rest();
+                let _ = answer.send(saved);
+            }
+            Request::Rewind(step, answer) => {
+                self.waits = false;
+                self.shared.stop.store(false, Ordering::Relaxed);
+                let done = guarded(|| self.rewind(step));
+                self.rest();
+                let _ = answer.send(done);
+            }
+            Request::Update(answer) => {
+                let done = guarded(|| self.by_hand());
+                self.rest();
+                let _ = answer.send(done);
+            }
+            Request::End(_) => {}
+        }
+    }
+
+    /// Nothing is done until somebody asks for it.
+    fn rest(&self) {
+        self.shared.update(|public| {
+            public.begun = public.place.step;
+            // A failure stays to be read.
+            if public.state == State::Running {
+                public.rest(&self.config);
+            }
+        });
+    }
+
+    /// What follows from work that failed: it waits for room on the disk, or says why.
+    fn settle(&mut self, done: Result<()>) {
+        match done {
+            Err(error) if error.is_disk_full() => {
+                self.waits = true;
+                self.shared.note(format!("paused: {error}; the run goes on when there is room"));
+                self.shared.update(|public| public.state = State::Paused);
+            }
+            Err(error) if !error.is_interrupted() => {
+                let message = error.to_string();
+                self.shared.update(|public| public.state = State::Failed(message));
+            }
+            _ => {}
+        }
+    }
+
+    fn look_for_room(&mut self) {
+        if self.folder.has_room(3 * self.learned.bytes()) {
+            self.waits = false;
+            self.shared.note("there is room on the disk again: the run goes on");
+            self.shared.update(|public| public.state = State::Running);
+        }
+    }
+
+    /// One step on the way to the goal, and what follows from it.
+    fn train(&mut self) -> Result<()> {
+        let shared = self.shared.clone();
+        self.one_step(&|| !shared.stop.load(Ordering::Relaxed))?;
+        self.watch();
+        let (over, best, spike) = self.shared.update(|public| {
+            let over = public.is_over(&self.config);
+            (over, public.is_best(), public.spike(&self.config))
+        });
+        let due = self.saved.elapsed().as_secs_f64() >= self.config.snapshots.every_seconds;
+        if over || best || due || spike.is_some() {
+            self.save()?;
+        }
+        if let Some(spike) = &spike {
+            self.shared.note(spike.clone());
+        }
+        if over || spike.is_some() {
+            self.shared.update(|public| public.rest(&self.config));
+        }
+        Ok(())
+    }
+
+    /// One optimiser step. Until it is complete nothing of the run has changed.
+    fn one_step(&mut self, go_on: GoOn) -> Result<()> {
         let begun = Instant::now();
         let step = self.place.step + 1;
-        let go_on = || !self.shared.stop.load(Ordering::Relaxed);
-        let (packs, position) =
-            self.rows.train.at(self.place.position, self.config.batch, self.config.seed)?;
-        let lr = self.config.lr * self.config.schedule.factor(step);
-        let model = self.model.decoder();
+        let settings = self.shared.update(|public| {
+            public.begun = step;
+            public.journal.settings(&self.config, step)
+        });
+        let segment = self.segments.get(settings.segment)?;
+        let position = self.position(&settings);
+        let batch = segment.batches.at(position, settings.batch, settings.micro_batch, self.config.seed)?;
+        let mut accumulated = Accumulated::default();
+        step::forward_backward(self.model.decoder(), &self.learned, &batch, &mut accumulated, go_on)
+            .map_err(|e| e.step(step))?;
+        self.complete(accumulated, batch, &settings, begun, go_on).map(drop)
+    }
+
+    /// Where in the data the next step begins.
+    fn position(&self, settings: &Settings) -> Position {
+        match self.place.position {
+            position if position.segment == settings.segment => position,
+            _ => Position { segment: settings.segment, ..Position::default() },
+        }
+    }
+
+    /// The update, the evaluation, and the step in the books.
+    fn complete(
+        &mut self,
+        accumulated: Accumulated,
+        batch: Batch,
+        settings: &Settings,
+        begun: Instant,
+        go_on: GoOn,
+    ) -> Result<StepReport> {
+        let step = self.place.step + 1;
+        let lr = settings.lr * settings.factor(step);
+        let rows = accumulated.rows.clone();
+        // Of all weights they would be as large as the model.
+        let held = (self.config.adaptation == Adaptation::Lora).then(|| {
+            Arc::new(Held {
+                gradients: accumulated.gradients.clone(),
+                tokens: accumulated.trained_tokens,
+            })
+        });
+        let frozen = |name: &str| is_frozen(&settings.frozen, name);
         let (learned, numbers) =
-            step::step(model, &self.learned, &packs, lr, self.config.clip, &self.config.optimizer, &go_on)
+            step::update(&self.learned, accumulated, lr, settings.clip, &settings.optimizer, &frozen)
                 .map_err(|e| e.step(step))?;
         let seconds = begun.elapsed().as_secs_f64();
-        let due = self.config.eval_every.is_some_and(|every| step.is_multiple_of(every));
-        let eval_loss = match &self.rows.eval {
-            Some(eval) if due => Some(step::evaluate(model, &learned.adapters, &eval.all()?, &go_on)?.0),
+        let due = settings.eval_every.is_some_and(|every| step.is_multiple_of(every));
+        let eval_loss = match &self.eval {
+            Some(eval) if due => {
+                let rows = step::evaluate(self.model.decoder(), &learned.adapters, &eval.all()?, go_on)?;
+                Some(step::mean(&rows).0)
+            }
             _ => None,
         };
+        let position = batch.next.unwrap_or_else(|| self.position(settings));
+        let count = self.segments.get(position.segment)?.batches.rows();
         let report = StepReport {
             step,
-            epoch: position.epoch as f64 + position.consumed as f64 / self.rows.train.rows() as f64,
+            epoch: position.epoch as f64 + position.consumed as f64 / count as f64,
             loss: numbers.loss,
             gradient_norm: numbers.gradient_norm,
             lr,
@@ -178,44 +320,155 @@ impl Worker {
             seconds,
             memory: memory(),
             eval_loss,
+            segment: batch.segment,
+            rows,
         };
         self.folder.append(&report)?;
-        let (updates, target) = (learned.optimizer.updates(), self.place.target);
-        self.place = Place { step, target, position, updates, eval_loss };
+        self.place = Place { step, position, seconds: self.place.seconds + seconds, eval_loss };
         self.learned = learned;
-        let (done, best) = self.shared.update(|public| {
-            let mut earlier = public.history.iter().filter_map(|s| s.eval_loss);
-            let best = eval_loss.is_some_and(|loss| earlier.all(|other| loss.total_cmp(&other).is_lt()));
-            public.step = step;
+        self.ring.push(&self.learned, &self.place);
+        self.shared.update(|public| {
+            public.place = self.place;
             public.learned = self.learned.clone();
-            public.history.push(report);
-            (step >= public.target, best)
+            public.gradients = held;
+            public.batch = Some(Arc::new(batch));
+            public.history.push(report.clone());
         });
-        if done || best || self.saved.elapsed() >= SNAPSHOT_EVERY {
-            self.save()?;
-        }
-        if done {
-            // The state was Training up to here, in which `start` refuses: the target is the same.
-            self.shared.update(|public| public.state = State::Idle);
-        }
-        Ok(())
+        Ok(report)
     }
 
-    /// Writes a snapshot, unless this step has one with the same target.
-    fn save(&mut self) -> Result<()> {
-        let (target, snapshot) = {
-            let public = self.shared.read();
-            (public.target, public.snapshot)
+    /// A step of what was found by hand. Where its rows are not the run's next ones nobody can do it
+    /// again: a snapshot is taken.
+    fn by_hand(&mut self) -> Result<StepReport> {
+        let step = self.place.step + 1;
+        let (partial, settings, journal) = self.shared.update(|public| {
+            (public.partial.take(), public.journal.settings(&self.config, step), public.journal.clone())
+        });
+        let Some(partial) = partial else {
+            return Err(Error::state("no gradient waits for an update").help("run.forward_backward(&batch)? first"));
         };
-        let place = Place { target, ..self.place };
-        if snapshot != Some(place.step) || place != self.place {
-            self.folder.save(&self.learned, &place)?;
-            self.place = place;
-            self.shared.update(|public| public.snapshot = Some(place.step));
+        let segment = self.segments.get(settings.segment)?;
+        let position = self.position(&settings);
+        let expected = segment.batches.at(position, settings.batch, settings.micro_batch, self.config.seed)?;
+        let ours = partial.batches == [expected.clone()];
+        let next = if partial.batches.contains(&expected) { expected.next } else { None };
+        let packs = partial.batches.iter().flat_map(|batch| batch.packs.clone()).collect();
+        let rows = partial.batches.iter().flat_map(|batch| batch.rows.clone()).collect();
+        let batch = Batch { packs, rows, segment: settings.segment, next };
+        if !ours {
+            let journal = journal.with(self.place.step, Change::ByHand);
+            Folder::write_journal(self.folder.path(), &journal)?;
+            self.shared.update(|public| public.journal = journal);
+        }
+        let report = self.complete(partial.accumulated, batch, &settings, Instant::now(), &|| true)?;
+        if !ours {
+            self.save()?;
+        }
+        Ok(report)
+    }
+
+    /// Goes back to a step: to the latest state kept before it, and from there by doing the steps
+    /// again, which gives the same to the bit.
+    fn rewind(&mut self, to: u64) -> Result<()> {
+        let kept = self.ring.latest(to).cloned();
+        let newest = self.folder.snapshots()?.into_iter().rfind(|step| *step <= to);
+        let (learned, place) = match kept {
+            Some(kept) if newest.is_none_or(|newest| newest <= kept.1.step) => kept,
+            _ => {
+                let device = self.model.decoder().device();
+                let (found, notes) = self.folder.load(to, &self.fresh, &self.config, device)?;
+                notes.into_iter().for_each(|note| self.shared.note(note));
+                found.unwrap_or_else(|| self.first())
+            }
+        };
+        let journal = self.shared.read().journal.until(to);
+        if let Some(step) = journal.by_hand(place.step, to) {
+            return Err(Error::state(format!("step {step} was made by hand, and cannot be made again"))
+                .help(format!("step {} is kept: run.rewind({})", place.step, place.step)));
+        }
+        self.folder.begin_rewind(to)?;
+        self.segments.truncate(1 + journal.data().count());
+        let history = self.folder.history(place.step)?;
+        self.folder.forget_after(place.step, &journal)?;
+        self.ring.forget_after(place.step);
+        (self.learned, self.place) = (learned, place);
+        let snapshot = self.folder.snapshots()?.pop();
+        let answers = self.shared.update(|public| {
+            public.place = place;
+            public.begun = place.step;
+            public.learned = self.learned.clone();
+            public.history = history;
+            public.journal = journal;
+            public.snapshot = snapshot;
+            public.gradients = None;
+            public.batch = None;
+            public.partial = None;
+            public.answers.retain(|answer| answer.step <= to);
+            if public.state != State::Running {
+                public.rest(&self.config); // a failure lies in what is left behind
+            }
+            public.answers.clone()
+        });
+        self.folder.write_answers(&answers)?;
+        while self.place.step < to {
+            self.one_step(&|| true)?;
+        }
+        self.save()?;
+        self.folder.end_rewind()
+    }
+
+    /// The state before the first step.
+    fn first(&self) -> (Learned, Place) {
+        let optimizer = super::optimizer::Optimizer::new();
+        (Learned { adapters: self.fresh.clone(), optimizer, seed: self.config.seed }, Place::default())
+    }
+
+    /// Answers the prompts that are watched, when they are due. What fails there is no reason to stop.
+    fn watch(&self) {
+        let step = self.place.step;
+        let settings = self.shared.read().journal.settings(&self.config, step);
+        let Some((prompts, _)) = settings.watch.filter(|(_, every)| step.is_multiple_of(*every)) else { return };
+        let config = GenerateConfig { max_tokens: ANSWER, ..Default::default() };
+        for prompt in prompts {
+            let mut on_text = |_: &str| !self.shared.stop.load(Ordering::Relaxed);
+            let messages = [Message::user(prompt.as_str())];
+            let answered = self.model.chat_each(&self.learned.adapters, &messages, &config, &mut on_text);
+            let answered = answered.and_then(|said| {
+                let answer = Answer { step, prompt, answer: said.text };
+                self.folder.append_answer(&answer)?;
+                Ok(answer)
+            });
+            match answered {
+                Ok(answer) => self.shared.update(|public| public.answers.push(answer)),
+                Err(error) => self.shared.note(format!("a watched prompt was not answered: {error}")),
+            }
+        }
+    }
+
+    /// Writes a snapshot, unless this step has one.
+    fn save(&mut self) -> Result<()> {
+        let (goal, snapshot, journal) = {
+            let public = self.shared.read();
+            (public.goal, public.snapshot, public.journal.clone())
+        };
+        if self.folder.goal() != Some(goal) {
+            self.folder.write_goal(&goal)?;
+        }
+        if snapshot != Some(self.place.step) {
+            let tokens = self.segments.rows(self.place.position.segment).map(|rows| rows.tokens).unwrap_or_default();
+            let base = self.model.name();
+            let context = Context { config: &self.config, journal: &journal, tokens: &tokens, base: &base };
+            self.folder.save(&self.learned, &self.place, context)?;
+            self.shared.update(|public| public.snapshot = Some(self.place.step));
         }
         self.saved = Instant::now();
         Ok(())
     }
+}
+
+/// Whether a trained tensor belongs to one of these modules.
+pub(super) fn is_frozen(frozen: &[String], tensor: &str) -> bool {
+    frozen.iter().any(|module| tensor.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with('.') || rest.is_empty()))
 }
 
 /// Does work in which a panic is an error like others, and the thread lives on.
@@ -247,7 +500,7 @@ fn lower_priority() {
 }
 
 /// Resident memory of this process in bytes, where the system tells.
-fn memory() -> Option<u64> {
+pub(super) fn memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)

@@ -201,7 +201,7 @@ pub fn gradients(model: &Decoder, adapters: &Adapters) -> Result<(f64, Vec<(Stri
     let (sum, dhidden) = model.loss_backward(&hidden, &rows, &targets, scale, adapters, &mut gradients)?;
     model.backward(saved, &dhidden, &borders, adapters, &mut gradients, &|| true)?;
     let owned = |(name, tensor): (&str, &Tensor)| (name.to_string(), tensor.copy().unwrap());
-    Ok((sum * scale, gradients.tensors().map(owned).collect()))
+    Ok((sum.iter().sum::<f64>() * scale, gradients.tensors().map(owned).collect()))
 }
 
 /// |ours − truth| / |truth|

@@ -1,0 +1,266 @@
+//! Changing a run while it trains. Each change is written down before it holds.
+
+use super::batches::Batches;
+use super::folder::rows_of;
+use super::goal::Goal;
+use super::journal::{Change, Rows};
+use super::optimizer::OptimizerConfig;
+use super::run::Run;
+use super::schedule::Schedule;
+use super::segments::Segment;
+use super::status::{State, Status};
+use crate::dataset::Dataset;
+use crate::display::{Align, Bundle, Show, Table};
+use crate::error::{Error, Result};
+use std::sync::Arc;
+
+/// The changes that were made to a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changes(Vec<(u64, Change)>);
+
+impl Changes {
+    /// Each change, and the step that it holds from.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Change)> {
+        self.0.iter().map(|(step, change)| (*step, change))
+    }
+}
+
+impl Run {
+    /// Sets the learning rate at its height; the schedule goes on from it. A cooldown ends. It holds
+    /// from the next step that begins, also while the run trains.
+    ///
+    /// # Errors
+    /// When it is not positive, or cannot be written down.
+    pub fn set_lr(&self, lr: f64) -> Result<Status> {
+        self.checked(|config| config.lr = lr)?;
+        self.change(Change::Lr(lr))?;
+        Ok(self.status())
+    }
+
+    /// Lets the learning rate fall to zero over the next steps; then the run is finished. The k-th of n
+    /// steps has 1 − (k − 1)/n of the rate now: a run that is trained step by step needs no end that
+    /// is known in advance (Hägele et al. 2024). [`resume`](Self::resume) does them.
+    ///
+    /// # Errors
+    /// When no step is asked for, or it cannot be written down.
+    pub fn cooldown(&self, steps: u64) -> Result<Status> {
+        if steps == 0 {
+            return Err(Error::input("a cooldown of 0 steps").help("give some, such as a fifth of those done"));
+        }
+        self.change(Change::Cooldown(steps))?;
+        self.0.shared.update(|public| {
+            public.goal = Goal { step: public.end(&self.0.config), ..Goal::default() };
+            if public.state != State::Running {
+                public.rest(&self.0.config);
+            }
+        });
+        Ok(self.status())
+    }
+
+    /// Sets how the learning rate goes with the steps. A cooldown ends.
+    ///
+    /// # Errors
+    /// When it cannot be used, or cannot be written down.
+    pub fn set_schedule(&self, schedule: Schedule) -> Result<Status> {
+        self.checked(|config| config.schedule = schedule.clone())?;
+        self.change(Change::Schedule(schedule))?;
+        Ok(self.status())
+    }
+
+    /// Sets the rows of one step.
+    ///
+    /// # Errors
+    /// When it is none, or cannot be written down.
+    pub fn set_batch(&self, rows: usize) -> Result<Status> {
+        self.checked(|config| config.batch = rows)?;
+        self.change(Change::Batch(rows))?;
+        Ok(self.status())
+    }
+
+    /// Sets the tokens that go through the model at a time: how a step is accumulated.
+    ///
+    /// # Errors
+    /// When it is none, or cannot be written down.
+    pub fn set_micro_batch(&self, tokens: usize) -> Result<Status> {
+        self.checked(|config| config.micro_batch = tokens)?;
+        self.change(Change::MicroBatch(tokens))?;
+        Ok(self.status())
+    }
+
+    /// Sets the largest gradient norm; `None` does not clip.
+    ///
+    /// # Errors
+    /// When it is not positive, or cannot be written down.
+    pub fn set_clip(&self, norm: Option<f64>) -> Result<Status> {
+        self.checked(|config| config.clip = norm)?;
+        self.change(Change::Clip(norm))?;
+        Ok(self.status())
+    }
+
+    /// Sets the optimiser's constants. Its moments stay.
+    ///
+    /// # Errors
+    /// When they cannot be used, when it is another optimiser, or it cannot be written down.
+    pub fn set_optimizer(&self, optimizer: OptimizerConfig) -> Result<Status> {
+        if optimizer.has_square() != self.settings().optimizer.has_square() {
+            return Err(Error::input("another optimiser cannot go on with these moments")
+                .help("begin a new run from this one's adapters: RunConfig::default().init_from(folder)"));
+        }
+        self.checked(|config| config.optimizer = optimizer.clone())?;
+        self.change(Change::Optimizer(optimizer))?;
+        Ok(self.status())
+    }
+
+    /// Sets the steps between two evaluations; `None` evaluates only when asked.
+    ///
+    /// # Errors
+    /// When it is 0, or cannot be written down.
+    pub fn set_eval_every(&self, steps: Option<u64>) -> Result<Status> {
+        self.checked(|config| config.eval_every = steps)?;
+        self.change(Change::EvalEvery(steps))?;
+        Ok(self.status())
+    }
+
+    /// Goes on with other rows, from their beginning, in the context that the run has.
+    ///
+    /// # Errors
+    /// When no row can be trained on, or it cannot be written down.
+    pub fn set_data(&self, data: &Dataset) -> Result<Status> {
+        let (rows, segment) = self.segment_of(data)?;
+        self.change_data(rows, segment)?;
+        Ok(self.status())
+    }
+
+    pub(super) fn segment_of(&self, data: &Dataset) -> Result<(Rows, Arc<Segment>)> {
+        let context = self.0.segments.rows(0).map(|rows| rows.context);
+        let batches = Batches::new(data, &self.0.model, context)?;
+        Ok((rows_of(data, &batches)?, Arc::new(Segment { data: data.clone(), batches })))
+    }
+
+    pub(super) fn change_data(&self, rows: Rows, segment: Arc<Segment>) -> Result<()> {
+        // The number follows from the changes that stay when this one is made.
+        let number = {
+            let public = self.0.shared.read();
+            1 + public.journal.until(public.begun).data().count()
+        };
+        self.0.segments.put(number, rows.clone(), segment);
+        self.change(Change::Data(Box::new(rows)))
+    }
+
+    /// Stops training modules whose path ends in one of these names, or lies below one: `q_proj`,
+    /// `model.layers.3`. They and their moments stay as they are.
+    ///
+    /// # Errors
+    /// When a name fits none that is trained, nothing would be trained any longer, or it cannot be
+    /// written down.
+    pub fn freeze<S: AsRef<str>>(&self, names: &[S]) -> Result<Status> {
+        let trained = self.modules();
+        let mut frozen = self.settings().frozen;
+        for name in names {
+            frozen.extend(fitting(&trained, name.as_ref())?);
+        }
+        frozen.sort();
+        frozen.dedup();
+        if frozen.len() == trained.len() {
+            return Err(Error::input("nothing would be trained any longer").help("leave some modules out"));
+        }
+        self.change(Change::Frozen(frozen))?;
+        Ok(self.status())
+    }
+
+    /// Trains modules again that were frozen.
+    ///
+    /// # Errors
+    /// When a name fits none that is frozen, or it cannot be written down.
+    pub fn unfreeze<S: AsRef<str>>(&self, names: &[S]) -> Result<Status> {
+        let mut frozen = self.settings().frozen;
+        for name in names {
+            let fits = fitting(&frozen, name.as_ref())?;
+            frozen.retain(|module| !fits.contains(module));
+        }
+        self.change(Change::Frozen(frozen))?;
+        Ok(self.status())
+    }
+
+    /// The paths of what is trained.
+    pub(super) fn modules(&self) -> Vec<String> {
+        let adapters = self.adapters();
+        let pairs = adapters.iter().map(|(path, _)| path.to_string());
+        pairs.chain(adapters.wholes().map(|(name, _)| name.to_string())).collect()
+    }
+
+    /// Answers these prompts every so many steps, at most 64 tokens each, while the run trains;
+    /// [`answers`](Self::answers) shows them along the steps. No prompt ends it.
+    ///
+    /// # Errors
+    /// When `every` is 0, or it cannot be written down.
+    pub fn watch<S: AsRef<str>>(&self, prompts: &[S], every: u64) -> Result<Status> {
+        if every == 0 {
+            return Err(Error::input("answering every 0 steps").help("give at least 1"));
+        }
+        let prompts = prompts.iter().map(|prompt| prompt.as_ref().to_string()).collect();
+        self.change(Change::Watch { prompts, every })?;
+        Ok(self.status())
+    }
+
+    /// The changes that were made, and from which step on they hold.
+    pub fn changes(&self) -> Changes {
+        let public = self.0.shared.read();
+        Changes(public.journal.entries().iter().map(|entry| (entry.at + 1, entry.change.clone())).collect())
+    }
+
+    /// Says what the config's own check would say of a value.
+    fn checked(&self, set: impl FnOnce(&mut super::config::RunConfig)) -> Result<()> {
+        let mut config = self.0.config.clone();
+        set(&mut config);
+        config.check()
+    }
+}
+
+/// The modules that a name fits.
+fn fitting(modules: &[String], name: &str) -> Result<Vec<String>> {
+    let fits = |module: &&String| {
+        let (inside, after) = (format!(".{module}."), format!(".{name}."));
+        !name.is_empty() && inside.contains(&after)
+    };
+    let found: Vec<String> = modules.iter().filter(fits).cloned().collect();
+    match found.is_empty() {
+        true => {
+            let some: Vec<&str> = modules.iter().take(3).map(String::as_str).collect();
+            Err(Error::input(format!("no module is called {name:?}")).help(format!("there are {}, …", some.join(", "))))
+        }
+        false => Ok(found),
+    }
+}
+
+impl Show for Changes {
+    fn show(&self) -> Bundle {
+        let mut table = Table::new([("from step", Align::Right), ("change", Align::Left)])
+            .caption(format!("{} changes", self.0.len()));
+        for (step, change) in &self.0 {
+            table.row([step.to_string(), said(change)]);
+        }
+        table.show()
+    }
+}
+
+fn said(change: &Change) -> String {
+    match change {
+        Change::Lr(lr) => format!("learning rate {lr:e}"),
+        Change::Cooldown(steps) => format!("cooldown over {steps} steps"),
+        Change::Schedule(schedule) => format!("{schedule:?}"),
+        Change::Batch(rows) => format!("{rows} rows a step"),
+        Change::MicroBatch(tokens) => format!("{tokens} tokens at a time"),
+        Change::Clip(Some(norm)) => format!("gradients clipped to {norm}"),
+        Change::Clip(None) => "gradients are not clipped".to_string(),
+        Change::Optimizer(optimizer) => format!("{optimizer:?}"),
+        Change::EvalEvery(Some(steps)) => format!("evaluated every {steps} steps"),
+        Change::EvalEvery(None) => "evaluated when asked".to_string(),
+        Change::Data(rows) => format!("other rows: {}", rows.data.path.display()),
+        Change::Frozen(modules) if modules.is_empty() => "nothing is frozen".to_string(),
+        Change::Frozen(modules) => format!("{} modules frozen: {}", modules.len(), modules.join(", ")),
+        Change::Watch { prompts, .. } if prompts.is_empty() => "no prompt is watched".to_string(),
+        Change::Watch { prompts, every } => format!("{} prompts answered every {every} steps", prompts.len()),
+        Change::ByHand => "a step made by hand".to_string(),
+    }
+}

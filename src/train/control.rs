@@ -1,0 +1,257 @@
+//! Step, start, pause, resume, rewind.
+
+use super::goal::{Goal, Until};
+use super::history::{History, StepReport};
+use super::journal::Settings;
+use super::run::Run;
+use super::shared::Public;
+use super::status::{State, Status};
+use super::worker::Request;
+use crate::display::Progress;
+use crate::error::{Error, Result};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::Duration;
+
+/// How long a wait sleeps before it shows progress.
+const LOOK: Duration = Duration::from_millis(500);
+
+impl Run {
+    /// Trains one step and waits for it.
+    ///
+    /// # Errors
+    /// When the run is training already or finished, or the step fails.
+    pub fn step(&self) -> Result<StepReport> {
+        let steps = self.steps(1)?;
+        steps
+            .steps()
+            .last()
+            .cloned()
+            .ok_or_else(|| Error::state("the step was paused").help("run.resume() goes on"))
+    }
+
+    /// Trains some steps and waits for them, with progress.
+    ///
+    /// # Errors
+    /// When the run is training already or finished, or a step fails.
+    pub fn steps(&self, steps: u64) -> Result<History> {
+        let before = self.0.shared.read().place.step;
+        self.start(steps)?;
+        self.wait()?;
+        let done = self.0.shared.read().history.iter().filter(|s| s.step > before).cloned().collect();
+        Ok(History::new(done, self.footer()))
+    }
+
+    /// Begins to train this many steps in the background; the call returns at once.
+    ///
+    /// # Errors
+    /// When the run is training already, is finished, or has ended.
+    pub fn start(&self, steps: u64) -> Result<Status> {
+        self.train_until(Until::steps(steps))
+    }
+
+    /// Begins to train for so long: `20min`, `1h30min`, `45s`. Only training counts, pauses do not.
+    ///
+    /// # Errors
+    /// When the text is no duration, and as [`start`](Self::start).
+    pub fn start_for(&self, time: &str) -> Result<Status> {
+        self.train_until(Until::time(time)?)
+    }
+
+    /// Begins to train until something holds.
+    ///
+    /// # Errors
+    /// When it cannot be used or needs evaluations that the run does not make, and as
+    /// [`start`](Self::start).
+    pub fn start_until(&self, until: Until) -> Result<Status> {
+        until.check()?;
+        if until.eval_loss.is_some() && (self.0.eval.is_none() || self.settings().eval_every.is_none()) {
+            return Err(Error::state("this run makes no evaluations")
+                .help("give it RunConfig::default().eval(&test).eval_every(20)"));
+        }
+        self.train_until(until)
+    }
+
+    fn train_until(&self, until: Until) -> Result<Status> {
+        self.go(|public| Ok(Goal::from(public.place.step, public.place.seconds, until)))
+    }
+
+    /// Publishes a goal and wakes the worker.
+    fn go(&self, goal: impl FnOnce(&Public) -> Result<Goal>) -> Result<Status> {
+        self.0.shared.update(|public| {
+            match public.state {
+                State::Closed => return Err(self.ended()),
+                State::Running => {
+                    return Err(Error::state(format!("this run is training: step {}", self.status_of(public).progress()))
+                        .help("run.status() shows it, run.pause()? stops it"));
+                }
+                _ if public.partial.is_some() => {
+                    return Err(Error::state("gradients of forward_backward wait for their update")
+                        .help("run.optimizer_step()? makes it, run.clear_gradients() forgets them"));
+                }
+                _ if public.has_ended(&self.0.config) => {
+                    return Err(Error::state(format!("this run is finished: its learning rate ended at step {}", public.place.step))
+                        .help("run.set_schedule(Schedule::default())? goes on at a constant rate, run.rewind(step)? goes back, run.fork(name, ..)? tries another way"));
+                }
+                State::Idle | State::Paused | State::Finished | State::Failed(_) => {}
+            }
+            public.goal = goal(public)?;
+            public.state = if public.is_reached() { State::Idle } else { State::Running };
+            Ok(())
+        })?;
+        self.send(Request::Go)?;
+        Ok(self.status())
+    }
+
+    /// Goes on to where the run was to go before it was paused, failed or was closed.
+    ///
+    /// # Errors
+    /// When no step is left to do, or the run is finished or has ended.
+    pub fn resume(&self) -> Result<Status> {
+        {
+            let public = self.0.shared.read();
+            if public.state == State::Running {
+                return Ok(self.status_of(&public));
+            }
+        }
+        self.go(|public| match public.is_reached() {
+            true => Err(Error::state("no steps are left to do").help("run.start(n)? begins n more")),
+            false => Ok(public.goal),
+        })
+    }
+
+    /// Stops within a block of the model and returns when a snapshot is on disk. The step that was
+    /// not finished is thrown away and done again by [`resume`](Self::resume).
+    ///
+    /// # Errors
+    /// When the snapshot cannot be written.
+    pub fn pause(&self) -> Result<Status> {
+        let (answer, answered) = channel();
+        self.0.shared.stop.store(true, Ordering::Relaxed);
+        self.send(Request::Pause(answer))?;
+        answered.recv().map_err(|_| self.ended())??;
+        Ok(self.status())
+    }
+
+    /// Stops for good: as [`pause`](Self::pause), and what was left to do is forgotten.
+    ///
+    /// # Errors
+    /// When the snapshot cannot be written.
+    pub fn stop(&self) -> Result<Status> {
+        self.pause()?;
+        self.0.shared.update(|public| {
+            public.goal = Goal::none(public.place.step);
+            if public.state == State::Paused {
+                public.rest(&self.0.config);
+            }
+        });
+        self.send(Request::Go)?; // writes the goal
+        Ok(self.status())
+    }
+
+    /// Goes back to a step: adapters, moments, the place in the data, changes and history are as they
+    /// were after it, and the next losses are the same as then. Latest steps are in memory; others
+    /// are reached from the snapshot before them by doing steps again, which gives the same to the
+    /// bit. A run that trains is paused first. What came after that step is forgotten: take a
+    /// [`fork`](Self::fork) first to keep it.
+    ///
+    /// # Errors
+    /// When the run is not so far yet, or a step in between was made by hand.
+    pub fn rewind(&self, step: u64) -> Result<Status> {
+        let done = self.0.shared.read().place.step;
+        if step > done {
+            return Err(Error::input(format!("step {step} is not done yet: the run is at step {done}"))
+                .help(format!("give a step from 0 to {done}, or run.start({}) to get there", step - done)));
+        }
+        self.rewind_to(step)
+    }
+
+    pub(super) fn rewind_to(&self, step: u64) -> Result<Status> {
+        let (answer, answered) = channel();
+        self.0.shared.stop.store(true, Ordering::Relaxed);
+        self.send(Request::Rewind(step, answer))?;
+        self.await_answer(&answered, "doing steps again", step)?;
+        Ok(self.status())
+    }
+
+    /// Waits for the worker, with progress if it does steps meanwhile.
+    pub(super) fn await_answer<T>(&self, answered: &Receiver<Result<T>>, label: &str, to: u64) -> Result<T> {
+        let mut progress: Option<(Progress, u64)> = None;
+        loop {
+            match answered.try_recv() {
+                Ok(answer) => return answer,
+                Err(TryRecvError::Disconnected) => return Err(self.ended()),
+                Err(TryRecvError::Empty) => {}
+            }
+            self.0.shared.wait(Duration::from_millis(20));
+            let step = self.0.shared.read().place.step;
+            if step <= to {
+                let (progress, seen) = progress
+                    .get_or_insert_with(|| (Progress::new(label, to - step), step));
+                progress.advance(step.saturating_sub(*seen), "");
+                *seen = step;
+            }
+        }
+    }
+
+    /// Waits until the run is no longer training, with progress.
+    ///
+    /// # Errors
+    /// When a step fails, or the run ends.
+    pub fn wait(&self) -> Result<Status> {
+        let status = self.status();
+        let mut seen = status.step;
+        let last = [status.goal.step, status.end].into_iter().flatten().min();
+        let mut progress = Progress::new(self.0.name.clone(), last.map_or(0, |last| last.saturating_sub(seen)));
+        loop {
+            let status = self.status();
+            let note = status.last.as_ref().map_or(String::new(), |s| format!("loss {:.3}", s.loss));
+            progress.advance(status.step.saturating_sub(seen), &note);
+            seen = status.step;
+            match &status.state {
+                State::Running => self.0.shared.wait(LOOK),
+                State::Idle | State::Paused | State::Finished => return Ok(status),
+                State::Failed(why) => return Err(Error::compute(why)),
+                State::Closed => return Err(self.ended()),
+            }
+        }
+    }
+
+    /// Where the run stands; answers at once, also in the middle of a step.
+    pub fn status(&self) -> Status {
+        self.status_of(&self.0.shared.read())
+    }
+
+    pub(super) fn status_of(&self, public: &Public) -> Status {
+        const CURVE: usize = 30;
+        let recent: Vec<f64> = public.history.iter().rev().take(8).map(|s| s.seconds).collect();
+        let pace = recent.iter().sum::<f64>() / recent.len().max(1) as f64;
+        let end = public.end(&self.0.config);
+        let by_steps = [public.goal.step, end].into_iter().flatten().min();
+        let by_steps = by_steps.map(|last| pace * last.saturating_sub(public.place.step) as f64);
+        let by_time = public.goal.seconds.map(|limit| limit - public.place.seconds);
+        let left = [by_steps, by_time].into_iter().flatten().min_by(f64::total_cmp);
+        let from = public.history.len().saturating_sub(CURVE);
+        Status {
+            name: self.0.name.clone(),
+            state: public.state.clone(),
+            step: public.place.step,
+            goal: public.goal,
+            end,
+            last: public.history.last().cloned(),
+            losses: public.history[from..].iter().map(|step| step.loss).collect(),
+            snapshot: public.snapshot,
+            left: left
+                .filter(|seconds| *seconds > 0.0)
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            folder: self.0.folder.clone(),
+            notes: public.notes.clone(),
+        }
+    }
+
+    /// What holds for the next step.
+    pub(super) fn settings(&self) -> Settings {
+        let public = self.0.shared.read();
+        public.journal.settings(&self.0.config, public.place.step + 1)
+    }
+}

@@ -1,0 +1,146 @@
+//! Every operation by which a run reaches the disk. What is written appears whole or not at all:
+//! under a temporary name beside its place, flushed, then renamed.
+
+use crate::error::{Error, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// How the names of what is not written to its end begin.
+pub(super) const PARTIAL: &str = ".partial-";
+
+/// An operation on the disk.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Write,
+    Sync,
+    Rename,
+    Remove,
+}
+
+/// What a test does before each operation: end the process, or say that the disk is full.
+type Hook = fn(Operation, &Path) -> io::Result<()>;
+
+static HOOK: OnceLock<Hook> = OnceLock::new();
+
+/// Sets what is done before each operation; for tests, once in a process.
+#[doc(hidden)]
+pub fn before_each_operation(hook: Hook) {
+    let _ = HOOK.set(hook); // the first one stays
+}
+
+fn before(operation: Operation, path: &Path) -> io::Result<()> {
+    HOOK.get().map_or(Ok(()), |hook| hook(operation, path))
+}
+
+fn write(file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // In two parts, so that a test can stop between them.
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    for part in [first, second] {
+        before(Operation::Write, path)?;
+        file.write_all(part)?;
+    }
+    Ok(())
+}
+
+fn sync(file: &File, path: &Path) -> io::Result<()> {
+    before(Operation::Sync, path)?;
+    file.sync_all()
+}
+
+/// A new file, flushed to the disk.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    let written = File::create_new(path).and_then(|mut file| {
+        write(&mut file, path, bytes)?;
+        sync(&file, path)
+    });
+    written.map_err(|e| Error::io(path, e))
+}
+
+/// A file that has the old content until it has the new one.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let written = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(folder).and_then(|mut file| {
+        write(file.as_file_mut(), path, bytes)?;
+        sync(file.as_file(), path)?;
+        before(Operation::Rename, path)?;
+        file.persist(path)?;
+        sync_folder(folder)
+    });
+    written.map_err(|e| Error::io(path, e))
+}
+
+/// Adds to the end of a file, which is as it was when that fails. It is not flushed.
+pub(super) fn append(path: &Path, bytes: &[u8]) -> Result<()> {
+    let written = File::options().create(true).append(true).open(path).and_then(|mut file| {
+        let before = file.metadata()?.len();
+        write(&mut file, path, bytes).inspect_err(|_| {
+            let _ = file.set_len(before);
+        })
+    });
+    written.map_err(|e| Error::io(path, e))
+}
+
+/// Flushes a file that may not be there.
+pub(super) fn flush(path: &Path) -> Result<()> {
+    match File::options().append(true).open(path).and_then(|file| sync(&file, path)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// Moves a folder that is written to its end to its place.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
+    let folder = to.parent().unwrap_or(Path::new("."));
+    let moved = before(Operation::Rename, to).and_then(|()| fs::rename(from, to)).and_then(|()| sync_folder(folder));
+    moved.map_err(|e| Error::io(to, e))
+}
+
+/// The names in a folder reach the disk, where the system knows that.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    before(Operation::Sync, path)?;
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+/// Removes a file or a folder, if it is there. A folder is renamed first, so that it never stands
+/// half empty under its name.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    let removed = before(Operation::Remove, path).and_then(|()| {
+        if !path.is_dir() {
+            return fs::remove_file(path);
+        }
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let hidden = name.starts_with(PARTIAL);
+        let aside = if hidden { path.to_path_buf() } else { folder.join(format!("{PARTIAL}{name}")) };
+        if !hidden {
+            if aside.exists() {
+                fs::remove_dir_all(&aside)?;
+            }
+            fs::rename(path, &aside)?;
+        }
+        before(Operation::Remove, &aside)?;
+        fs::remove_dir_all(aside)
+    });
+    match removed {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(path, e)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    serde_json::from_str(&text).map_err(|e| Error::format(&e).path(path).line(e.line() as u64))
+}
+
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    write_whole(path, &json(value)?)
+}
+
+pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(value).map_err(Error::compute)
+}

@@ -1,0 +1,211 @@
+//! Another way to go on from here, and runs beside each other.
+
+use super::config::RunConfig;
+use super::folder::{Folder, Identity, Parent};
+use super::history::StepReport;
+use super::journal::{Change, Journal};
+use super::run::{NewRun, Run};
+use super::segments::Segments;
+use crate::display::{Align, Bundle, Show, Table};
+use crate::error::{Error, Result};
+use crate::plot::{Figure, Scale, Series, lines};
+use std::sync::Arc;
+
+impl Run {
+    /// A second run that goes on from this one as it is now, over the same frozen weights, in
+    /// `runs/NAME`. What `change` changes in the config holds from here on; what came before, and the
+    /// way back to it, is the same in both.
+    ///
+    /// # Errors
+    /// When a run of this name exists, or when something is changed that cannot change on the way: the
+    /// rank, the seed, the data. A fork of a run whose history cannot be read is no fork.
+    pub fn fork(&self, name: &str, change: impl FnOnce(&mut RunConfig)) -> Result<Self> {
+        let path = Self::path_of(name)?;
+        let (learned, place, journal, history) = {
+            let public = self.0.shared.read();
+            let journal = public.journal.until(public.place.step);
+            (public.learned.clone(), public.place, journal, public.history.clone())
+        };
+        let original = self.0.config.clone();
+        let settings = journal.settings(&original, place.step + 1);
+        let now = RunConfig {
+            lr: settings.lr,
+            schedule: settings.schedule.clone(),
+            batch: settings.batch,
+            micro_batch: settings.micro_batch,
+            clip: settings.clip,
+            optimizer: settings.optimizer.clone(),
+            eval_every: settings.eval_every,
+            ..original.clone()
+        };
+        let mut wanted = now.clone();
+        change(&mut wanted);
+        wanted.check()?;
+        Self::free(name, &path, wanted.existing)?;
+        let journal = differences(&now, &wanted, journal, place.step)?;
+        // What holds from the beginning stays as it was; what may differ at any time is taken over.
+        let config = RunConfig {
+            patience: wanted.patience,
+            spike: wanted.spike,
+            snapshots: wanted.snapshots.clone(),
+            existing: wanted.existing,
+            ..original
+        };
+        let mut identity = Identity { config: config.clone(), ..Folder::identity(&self.0.folder)? };
+        identity.parent = Some(Parent { run: self.0.folder.clone(), step: place.step });
+        let segments = Segments::new(&self.0.model, std::iter::once(&identity.rows).chain(journal.data()));
+        for number in 0..=settings.segment {
+            if let (Some(rows), Ok(segment)) = (segments.rows(number), self.0.segments.get(number)) {
+                segments.fill(number, &rows, segment);
+            }
+        }
+        let fresh = super::run::begin(self.0.model.decoder(), &config)?;
+        let new = NewRun {
+            identity,
+            segments: Arc::new(segments),
+            eval: self.0.eval.clone(),
+            fresh,
+            learned,
+            place,
+            journal,
+            history,
+        };
+        Self::found(name, path, &self.0.model, config, new)
+    }
+}
+
+/// The changes that lead from one config to the other.
+fn differences(now: &RunConfig, wanted: &RunConfig, journal: Journal, at: u64) -> Result<Journal> {
+    let fixed = |name: &str, help: &str| {
+        Err(Error::input(format!("a fork cannot have another {name}")).help(help))
+    };
+    if now.lora != wanted.lora || now.adaptation != wanted.adaptation {
+        return fixed("rank or other adapters", "the adapters go on as they are: begin a new run from them with init_from");
+    }
+    if now.seed != wanted.seed || now.context != wanted.context || now.init_from != wanted.init_from {
+        return fixed("seed, context or beginning", "begin a new run: Run::new(name, &model, &data, config)");
+    }
+    let mut changes = Vec::new();
+    if now.schedule != wanted.schedule {
+        changes.push(Change::Schedule(wanted.schedule.clone()));
+    }
+    if now.lr.to_bits() != wanted.lr.to_bits() {
+        changes.push(Change::Lr(wanted.lr));
+    }
+    if now.batch != wanted.batch {
+        changes.push(Change::Batch(wanted.batch));
+    }
+    if now.micro_batch != wanted.micro_batch {
+        changes.push(Change::MicroBatch(wanted.micro_batch));
+    }
+    if now.clip != wanted.clip {
+        changes.push(Change::Clip(wanted.clip));
+    }
+    if now.optimizer != wanted.optimizer {
+        changes.push(Change::Optimizer(wanted.optimizer.clone()));
+    }
+    if now.eval_every != wanted.eval_every {
+        changes.push(Change::EvalEvery(wanted.eval_every));
+    }
+    Ok(changes.into_iter().fold(journal, |journal, change| journal.with(at, change)))
+}
+
+/// Runs beside each other.
+#[derive(Debug, Clone)]
+pub struct RunComparison {
+    runs: Vec<Compared>,
+}
+
+#[derive(Debug, Clone)]
+struct Compared {
+    name: String,
+    steps: Vec<StepReport>,
+    lr: f64,
+    rank: usize,
+    parameters: usize,
+    effective_rank: f64,
+    norm: f64,
+}
+
+/// Lays the curves and spectra of runs over each other.
+///
+/// # Errors
+/// When no run is given, or an adapter holds a value that is not finite.
+pub fn compare_runs(runs: &[&Run]) -> Result<RunComparison> {
+    if runs.is_empty() {
+        return Err(Error::input("no runs to compare").help("compare_runs(&[&a, &b])"));
+    }
+    let compared = runs.iter().map(|run| {
+        let adapters = run.adapters();
+        let spectra = run.spectra()?;
+        let ranks: Vec<f64> = spectra.iter().map(|s| s.effective_rank()).collect();
+        let norm = spectra.iter().map(|s| s.frobenius_norm().powi(2)).sum::<f64>().sqrt();
+        Ok(Compared {
+            name: run.name().to_string(),
+            steps: run.history().steps().to_vec(),
+            lr: run.settings().lr,
+            rank: run.config().lora.rank,
+            parameters: adapters.parameters(),
+            effective_rank: ranks.iter().sum::<f64>() / ranks.len().max(1) as f64,
+            norm,
+        })
+    });
+    Ok(RunComparison { runs: compared.collect::<Result<_>>()? })
+}
+
+impl RunComparison {
+    /// The loss curves over each other.
+    ///
+    /// # Errors
+    /// When no run has done a step.
+    pub fn plot(&self) -> Result<Figure> {
+        let series: Vec<Series> = self
+            .runs
+            .iter()
+            .filter(|run| !run.steps.is_empty())
+            .map(|run| {
+                let points = run.steps.iter().map(|step| (step.step as f64, step.loss));
+                Series::smoothed(run.name.as_str(), points, 8.0)
+            })
+            .collect();
+        lines("Loss", "step", "cross-entropy (nats per token)", &series, Scale::Linear)
+    }
+}
+
+impl Show for RunComparison {
+    fn show(&self) -> Bundle {
+        let columns = [
+            ("run", Align::Left),
+            ("steps", Align::Right),
+            ("loss", Align::Right),
+            ("evaluation", Align::Right),
+            ("lr", Align::Right),
+            ("rank", Align::Right),
+            ("trained", Align::Right),
+            ("effective rank", Align::Right),
+            ("‖ΔW‖", Align::Right),
+        ];
+        let mut table = Table::new(columns);
+        for run in &self.runs {
+            let last = &run.steps[run.steps.len().saturating_sub(8)..];
+            let loss = last.iter().map(|step| step.loss).sum::<f64>() / last.len() as f64;
+            let eval = run.steps.iter().rev().find_map(|step| step.eval_loss);
+            table.row([
+                run.name.clone(),
+                run.steps.len().to_string(),
+                if last.is_empty() { String::new() } else { format!("{loss:.4}") },
+                eval.map_or(String::new(), |loss| format!("{loss:.4}")),
+                format!("{:.1e}", run.lr),
+                run.rank.to_string(),
+                crate::display::thousands(run.parameters as u64),
+                format!("{:.2}", run.effective_rank),
+                format!("{:.3}", run.norm),
+            ]);
+        }
+        let table = table.caption("loss: mean of the latest eight steps; effective rank: mean over the modules");
+        match self.plot() {
+            Ok(figure) => (figure, table).show(),
+            Err(_) => table.show(),
+        }
+    }
+}

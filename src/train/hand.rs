@@ -1,0 +1,84 @@
+//! The parts of a step, one by one.
+
+use super::batches::{Batch, Batches, Position};
+use super::history::StepReport;
+use super::run::Run;
+use super::shared::Partial;
+use super::status::State;
+use super::step::{self, Accumulated, StepNumbers};
+use super::worker::Request;
+use crate::dataset::Dataset;
+use crate::error::{Error, Result};
+use std::sync::mpsc::channel;
+
+impl Run {
+    /// The rows that the next step would train on.
+    ///
+    /// # Errors
+    /// When the data cannot be read.
+    pub fn next_batch(&self) -> Result<Batch> {
+        let (settings, place) = {
+            let public = self.0.shared.read();
+            (public.journal.settings(&self.0.config, public.place.step + 1), public.place)
+        };
+        let position = match place.position {
+            position if position.segment == settings.segment => position,
+            _ => Position { segment: settings.segment, ..Position::default() },
+        };
+        let segment = self.0.segments.get(settings.segment)?;
+        segment.batches.at(position, settings.batch, settings.micro_batch, self.0.config.seed)
+    }
+
+    /// All rows of a dataset as one batch, in the run's context.
+    ///
+    /// # Errors
+    /// When no row can be trained on.
+    pub fn batch_of(&self, data: &Dataset) -> Result<Batch> {
+        let context = self.0.segments.rows(0).map(|rows| rows.context);
+        Batches::new(data, &self.0.model, context)?.all()
+    }
+
+    /// Forward and backward through a batch. Gradients add up over several calls until
+    /// [`optimizer_step`](Self::optimizer_step); [`gradients`](Self::gradients) shows them in between.
+    /// With [`next_batch`](Self::next_batch) the two are the same as [`step`](Self::step), to the bit.
+    ///
+    /// # Errors
+    /// When the run is training, or as [`step::forward_backward`]; what was gathered before is
+    /// forgotten in that case.
+    pub fn forward_backward(&self, batch: &Batch) -> Result<StepNumbers> {
+        let (partial, learned) = self.0.shared.update(|public| match public.state {
+            State::Running => Err(Error::state("this run is training").help("run.pause()? first")),
+            State::Closed => Err(self.ended()),
+            _ => Ok((public.partial.take(), public.learned.clone())),
+        })?;
+        let mut partial =
+            partial.unwrap_or_else(|| Partial { accumulated: Accumulated::default(), batches: Vec::new() });
+        let model = self.0.model.decoder();
+        step::forward_backward(model, &learned, batch, &mut partial.accumulated, &|| true)?;
+        partial.batches.push(batch.clone());
+        let a = &partial.accumulated;
+        let numbers = StepNumbers {
+            loss: a.loss(),
+            gradient_norm: a.gradients.norm()? / a.trained_tokens.max(1) as f64,
+            tokens: a.tokens,
+            trained_tokens: a.trained_tokens,
+        };
+        self.0.shared.update(|public| public.partial = Some(partial));
+        Ok(numbers)
+    }
+
+    /// Makes a step of the gradients that [`forward_backward`](Self::forward_backward) gathered.
+    ///
+    /// # Errors
+    /// When there are none, or as [`step`](Self::step).
+    pub fn optimizer_step(&self) -> Result<StepReport> {
+        let (answer, answered) = channel();
+        self.send(Request::Update(answer))?;
+        answered.recv().map_err(|_| self.ended())?
+    }
+
+    /// Forgets the gradients that wait for their update.
+    pub fn clear_gradients(&self) {
+        self.0.shared.update(|public| public.partial = None);
+    }
+}

@@ -1,0 +1,196 @@
+//! Looking inside a run, also while it trains.
+
+use super::evaluation::Evaluation;
+use super::history::History;
+use super::inspect::{Gradient, GradientTable, Inspection};
+use super::run::Run;
+use super::shared::Answer;
+use super::step;
+use crate::display::{Align, Bundle, Show, Table, Text};
+use crate::dataset::Chat;
+use crate::error::{Error, Result};
+use crate::lora::Adapters;
+use crate::model::{Comparison, GenerateConfig};
+use crate::spectrum::Spectra;
+use crate::text::Message;
+use std::path::Path;
+
+impl Run {
+    /// All steps so far.
+    pub fn history(&self) -> History {
+        History::new(self.0.shared.read().history.clone(), self.footer())
+    }
+
+    /// The adapters as they are after the latest step. They are a copy: training goes on beside it.
+    pub fn adapters(&self) -> Adapters {
+        self.0.shared.read().learned.adapters.clone()
+    }
+
+    /// What the model answers with the adapters as they are now, taking the most likely tokens.
+    ///
+    /// # Errors
+    /// As [`Model::chat`].
+    pub fn sample(&self, question: &str) -> Result<Text> {
+        self.chat(&[Message::user(question)], &GenerateConfig::default())
+    }
+
+    /// What the model with the adapters answers to a conversation.
+    ///
+    /// # Errors
+    /// As [`Model::chat`].
+    pub fn chat(&self, messages: &[Message], config: &GenerateConfig) -> Result<Text> {
+        self.0.model.chat_with(&self.adapters(), messages, config)
+    }
+
+    /// The loss on the rows given to [`RunConfig::eval`], with the adapters as they are now.
+    ///
+    /// # Errors
+    /// When the run has no such rows.
+    pub fn evaluate(&self) -> Result<Evaluation> {
+        let Some(eval) = &self.0.eval else {
+            return Err(Error::state("this run has no rows for evaluation")
+                .help("give some when it is made: RunConfig::default().eval(&test)"));
+        };
+        let (step, adapters) = {
+            let public = self.0.shared.read();
+            (public.place.step, public.learned.adapters.clone())
+        };
+        let losses = step::evaluate(self.0.model.decoder(), &adapters, &eval.all()?, &|| true)?;
+        let (loss, tokens) = step::mean(&losses);
+        Ok(Evaluation { step, loss, rows: eval.rows(), tokens })
+    }
+
+    /// The singular values of every adapter's B·A as they are now.
+    ///
+    /// # Errors
+    /// When an adapter holds a value that is not finite.
+    pub fn spectra(&self) -> Result<Spectra> {
+        let adapters = self.adapters();
+        let factors: Vec<_> =
+            adapters.iter().map(|(path, pair)| Ok((path, pair.factors()?))).collect::<Result<_>>()?;
+        Spectra::of(factors.iter().map(|(path, (a, b, scale))| (*path, a, b, *scale)))
+    }
+
+    /// Saves the adapters in a folder that PEFT loads; it appears whole or not at all.
+    ///
+    /// # Errors
+    /// When the folder exists, or cannot be written.
+    pub fn save_adapter(&self, folder: impl AsRef<Path>) -> Result<Text> {
+        let path = self.adapters().save(folder, &self.0.model.name())?;
+        Ok(Text::new(format!("adapter saved in {}", path.display())))
+    }
+
+    /// Like [`save_adapter`](Self::save_adapter), but replaces a folder that exists.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn overwrite_adapter(&self, folder: impl AsRef<Path>) -> Result<Text> {
+        let path = self.adapters().overwrite(folder, &self.0.model.name())?;
+        Ok(Text::new(format!("adapter saved in {}", path.display())))
+    }
+
+    /// What the model answers to each question without and with the adapters as they are now.
+    ///
+    /// # Errors
+    /// As [`Model::compare`](crate::model::Model::compare).
+    pub fn compare<S: AsRef<str>>(&self, questions: &[S]) -> Result<Comparison> {
+        self.0.model.compare(&self.adapters(), questions, &GenerateConfig::default())
+    }
+
+    /// The answers to the prompts that are [watched](Self::watch), along the steps.
+    pub fn answers(&self) -> Answers {
+        Answers(self.0.shared.read().answers.clone())
+    }
+
+    /// The rows of the latest step as the model saw them, the trained tokens shaded.
+    ///
+    /// # Errors
+    /// When no step was done since the run was opened or rewound.
+    pub fn batch(&self) -> Result<Seen> {
+        let batch = self.0.shared.read().batch.clone();
+        let Some(batch) = batch else {
+            return Err(Error::state("no step was done yet since the run was opened").help("run.step()? does one"));
+        };
+        let segment = self.0.segments.get(batch.segment)?;
+        let data = segment.data.for_tokenizer(self.0.model.tokenizer());
+        Ok(Seen(batch.rows.iter().map(|row| data.row(*row as usize)).collect::<Result<_>>()?))
+    }
+
+    /// The gradients of the latest step, or those that wait for their update, by module: their norms,
+    /// and which are zero or not finite.
+    ///
+    /// # Errors
+    /// When there are none: no step was done since the run was opened, or all weights are trained and
+    /// their gradients were not kept.
+    pub fn gradients(&self) -> Result<GradientTable> {
+        let names: Vec<String> = self.adapters().tensors().map(|(name, _)| name).collect();
+        let public = self.0.shared.read();
+        let (gradients, tokens) = match (&public.partial, &public.gradients) {
+            (Some(partial), _) => (&partial.accumulated.gradients, partial.accumulated.trained_tokens),
+            (None, Some(held)) => (&held.gradients, held.tokens),
+            (None, None) => {
+                return Err(Error::state("there are no gradients now")
+                    .help("run.step()? or run.forward_backward(&batch)? makes some; those of all weights are kept by the latter only"));
+            }
+        };
+        let rows = names.iter().map(|name| Gradient::of(name, gradients.get(name), tokens));
+        Ok(GradientTable(rows.collect::<Result<_>>()?))
+    }
+
+    /// One module from inside: A, B and what else is trained in it, with their gradients and the
+    /// optimiser's moments as norms and histograms. `name` is its path or the end of it:
+    /// `layers.3.self_attn.q_proj`.
+    ///
+    /// # Errors
+    /// When the name fits none or several of the trained modules.
+    pub fn inspect(&self, name: &str) -> Result<Inspection> {
+        let modules = self.modules();
+        let fits = |module: &&String| *module == name || module.ends_with(&format!(".{name}"));
+        let found: Vec<&String> = modules.iter().filter(fits).collect();
+        let [module] = found.as_slice() else {
+            let near: Vec<&str> = match found.is_empty() {
+                true => modules.iter().take(3).map(String::as_str).collect(),
+                false => found.iter().take(3).map(|module| module.as_str()).collect(),
+            };
+            let what = if found.is_empty() { "no trained module" } else { "more than one trained module" };
+            return Err(Error::input(format!("{what} is called {name:?}"))
+                .help(format!("say one of {}, …", near.join(", "))));
+        };
+        let (learned, held) = {
+            let public = self.0.shared.read();
+            (public.learned.clone(), public.gradients.clone())
+        };
+        Inspection::of(module, &learned, held.as_deref())
+    }
+}
+
+/// Answers to watched prompts along the steps; shows as a timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answers(pub Vec<Answer>);
+
+impl Show for Answers {
+    fn show(&self) -> Bundle {
+        if self.0.is_empty() {
+            return Text::new("no answers yet: run.watch(&[\"a question\"], 20)? has them made").show();
+        }
+        let mut table = Table::new([("step", Align::Right), ("prompt", Align::Left), ("answer", Align::Left)]);
+        for answer in &self.0 {
+            table.row([answer.step.to_string(), answer.prompt.clone(), answer.answer.clone()]);
+        }
+        table.show()
+    }
+}
+
+/// Rows as the model saw them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen(pub Vec<Chat>);
+
+impl Show for Seen {
+    fn show(&self) -> Bundle {
+        let shown: Vec<Bundle> = self.0.iter().map(Show::show).collect();
+        Bundle {
+            html: shown.iter().map(|b| b.html.as_str()).collect::<Vec<_>>().join("<hr>"),
+            text: shown.iter().map(|b| b.text.as_str()).collect::<Vec<_>>().join("\n\n"),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Snapshots in memory: trained tensors are never changed in place, so keeping some costs their bytes
+//! and no time.
+
+use super::snapshot::Place;
+use super::step::Learned;
+use std::collections::BTreeMap;
+
+/// Earlier states of a run, within a budget.
+#[derive(Debug, Default)]
+pub struct Ring {
+    kept: BTreeMap<u64, (Learned, Place)>,
+    budget: u64,
+}
+
+impl Ring {
+    /// Nothing yet; `budget` in bytes.
+    pub fn new(budget: u64) -> Self {
+        Self { kept: BTreeMap::new(), budget }
+    }
+
+    /// Keeps a state, and lets others go where the budget asks for it. The latest stay dense, earlier
+    /// ones grow sparse: the one goes whose neighbours are nearest to each other for its age.
+    pub fn push(&mut self, learned: &Learned, place: &Place) {
+        self.kept.insert(place.step, (learned.clone(), *place));
+        let each = learned.bytes().max(1);
+        while self.kept.len() as u64 * each > self.budget && !self.kept.is_empty() {
+            let steps: Vec<u64> = self.kept.keys().copied().collect();
+            let goes = match steps.len() {
+                1 | 2 => steps[0],
+                _ => {
+                    let gap = |w: &&[u64]| (w[2] - w[0]) as f64 / (place.step - w[1] + 1) as f64;
+                    let least = steps.windows(3).min_by(|a, b| gap(a).total_cmp(&gap(b)));
+                    least.map_or(steps[0], |w| w[1])
+                }
+            };
+            self.kept.remove(&goes);
+        }
+    }
+
+    /// The latest state up to a step.
+    pub fn latest(&self, step: u64) -> Option<&(Learned, Place)> {
+        self.kept.range(..=step).next_back().map(|(_, state)| state)
+    }
+
+    /// Forgets what came after a step.
+    pub fn forget_after(&mut self, step: u64) {
+        self.kept.split_off(&(step + 1));
+    }
+
+    /// The steps that are kept.
+    #[cfg(test)]
+    fn steps(&self) -> Vec<u64> {
+        self.kept.keys().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lora::Adapters;
+    use crate::train::optimizer::Optimizer;
+
+    #[test]
+    fn the_latest_are_dense_and_the_first_is_not_forgotten() {
+        let learned = Learned { adapters: Adapters::default(), optimizer: Optimizer::new(), seed: 1 };
+        let mut ring = Ring::new(8); // of one byte each, as nothing is trained
+        for step in 0..100 {
+            ring.push(&learned, &Place { step, ..Place::default() });
+        }
+        let steps = ring.steps();
+        assert_eq!((steps.len(), steps[0], steps[7], steps[6]), (8, 0, 99, 98), "{steps:?}");
+        let gaps: Vec<u64> = steps.windows(2).map(|w| w[1] - w[0]).collect();
+        assert!(gaps.windows(2).all(|g| g[0] * 2 >= g[1]), "{steps:?}");
+        assert_eq!(ring.latest(97).unwrap().1.step, steps[5]);
+        ring.forget_after(50);
+        assert!(ring.latest(1000).unwrap().1.step <= 50);
+    }
+}

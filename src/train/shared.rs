@@ -1,0 +1,105 @@
+//! What the worker publishes: readable at any moment, also in the middle of a step.
+
+use super::batches::Batch;
+use super::goal::Goal;
+use super::history::StepReport;
+use super::journal::Journal;
+use super::snapshot::Place;
+use super::status::State;
+use super::step::{Accumulated, Learned};
+use crate::lora::Gradients;
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Shared by a run's handles and its worker.
+pub(super) struct Shared {
+    public: Mutex<Public>,
+    changed: Condvar,
+    /// Set to have an unfinished step thrown away.
+    pub stop: AtomicBool,
+}
+
+/// Adapters are never changed in place, so a copy taken here stays what it was.
+pub(super) struct Public {
+    pub state: State,
+    pub place: Place,
+    pub goal: Goal,
+    /// The step that is being done, or the last one that was begun.
+    pub begun: u64,
+    pub snapshot: Option<u64>,
+    pub history: Vec<StepReport>,
+    pub learned: Learned,
+    pub journal: Journal,
+    /// What a person should know: why the run paused, what was wrong on disk.
+    pub notes: Vec<String>,
+    /// The gradients of the latest step, divided by nothing yet.
+    pub gradients: Option<Arc<Held>>,
+    /// The rows of the latest step.
+    pub batch: Option<Arc<Batch>>,
+    /// What was found by hand and waits for an update.
+    pub partial: Option<Partial>,
+    /// Answers to the prompts that are watched.
+    pub answers: Vec<Answer>,
+}
+
+/// Gradients that are sums over tokens.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub gradients: Gradients,
+    pub tokens: usize,
+}
+
+/// Passes that were made by hand.
+pub(super) struct Partial {
+    pub accumulated: Accumulated,
+    pub batches: Vec<Batch>,
+}
+
+/// What a run answered to a watched prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// After which step.
+    pub step: u64,
+    /// What was asked.
+    pub prompt: String,
+    /// What the model with the adapters of that step said.
+    pub answer: String,
+}
+
+impl Shared {
+    pub fn new(public: Public) -> Self {
+        Self { public: Mutex::new(public), changed: Condvar::new(), stop: AtomicBool::new(false) }
+    }
+
+    pub fn read(&self) -> MutexGuard<'_, Public> {
+        self.public.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn update<R>(&self, change: impl FnOnce(&mut Public) -> R) -> R {
+        let answer = change(&mut self.read());
+        self.changed.notify_all();
+        answer
+    }
+
+    /// Waits for a change, at most this long.
+    pub fn wait(&self, limit: Duration) {
+        let guard = self.read();
+        drop(self.changed.wait_timeout(guard, limit));
+    }
+
+    /// Tells a person something.
+    pub fn note(&self, note: impl Into<String>) {
+        const MOST: usize = 20;
+        self.update(|public| {
+            let note = note.into();
+            if public.notes.last() != Some(&note) {
+                public.notes.push(note);
+            }
+            let more = public.notes.len().saturating_sub(MOST);
+            public.notes.drain(..more);
+        });
+    }
+}

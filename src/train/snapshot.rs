@@ -1,0 +1,223 @@
+//! One snapshot on disk: `step-000120/` with the adapters as PEFT loads them, the optimiser's moments,
+//! the state of training, and a checksum of each file.
+
+use super::config::{Adaptation, RunConfig};
+use super::disk;
+use super::journal::Journal;
+use super::optimizer::{Moments, Optimizer};
+use super::batches::Position;
+use super::step::Learned;
+use crate::error::{Error, Result};
+use crate::lora::Adapters;
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+const STATE: &str = "trainer.json";
+const MOMENTS: &str = "optimizer.safetensors";
+const WEIGHTS: &str = "weights.safetensors";
+const CHECKSUMS: &str = "checksums.json";
+
+/// Where a run is: with the trained tensors all that the next step needs.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// Steps done.
+    pub step: u64,
+    /// Where in the data.
+    pub position: Position,
+    /// Seconds spent in steps.
+    pub seconds: f64,
+    /// The loss on the evaluation rows at this step, where it is known.
+    pub eval_loss: Option<f64>,
+}
+
+/// What `trainer.json` holds.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    place: Place,
+    /// Updates of each trained tensor.
+    updates: u64,
+    /// Of those that were frozen for a while.
+    fewer_updates: BTreeMap<String, u64>,
+    /// To tell what this is where it lies alone; the run's folder has them too.
+    config: RunConfig,
+    journal: Journal,
+    tokens: String,
+}
+
+/// What a snapshot is of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub config: &'a RunConfig,
+    pub journal: &'a Journal,
+    /// The fingerprint of the data's tokens.
+    pub tokens: &'a str,
+    /// The model's name or path.
+    pub base: &'a str,
+}
+
+/// Writes the files of a snapshot into a folder of their own.
+pub(super) fn write(folder: &Path, learned: &Learned, place: &Place, context: Context) -> Result<()> {
+    let mut files: Vec<(&str, Vec<u8>)> = match context.config.adaptation {
+        Adaptation::Lora => learned.adapters.files(context.base)?.into(),
+        Adaptation::Full => {
+            let tensors: HashMap<String, &Tensor> = learned.adapters.tensors().collect();
+            vec![(WEIGHTS, serialized(&tensors)?)]
+        }
+    };
+    let moments: HashMap<String, &Tensor> = learned
+        .optimizer
+        .moments()
+        .iter()
+        .flat_map(|(name, m)| {
+            let square = m.square.iter().map(move |square| (format!("{name}.square"), square));
+            std::iter::once((format!("{name}.mean"), &m.mean)).chain(square)
+        })
+        .collect();
+    files.push((MOMENTS, serialized(&moments)?));
+    let updates = learned.optimizer.updates();
+    let each = learned.optimizer.moments().iter();
+    let state = State {
+        place: *place,
+        updates,
+        fewer_updates: each.filter(|(_, m)| m.updates != updates).map(|(n, m)| (n.clone(), m.updates)).collect(),
+        config: context.config.clone(),
+        journal: context.journal.clone(),
+        tokens: context.tokens.to_string(),
+    };
+    files.push((STATE, disk::json(&state)?));
+    for (name, bytes) in &files {
+        disk::write_new(&folder.join(name), bytes)?;
+    }
+    let sums: BTreeMap<&str, String> = files.iter().map(|(name, bytes)| (*name, checksum(bytes))).collect();
+    disk::write_new(&folder.join(CHECKSUMS), &disk::json(&sums)?)?;
+    disk::sync_folder(folder).map_err(|e| Error::io(folder, e))
+}
+
+/// Where the run was at a snapshot.
+pub(super) fn place(folder: &Path) -> Result<Place> {
+    Ok(disk::read_json::<State>(&folder.join(STATE))?.place)
+}
+
+/// The changes that were made before a snapshot.
+pub(super) fn journal(folder: &Path) -> Result<Journal> {
+    Ok(disk::read_json::<State>(&folder.join(STATE))?.journal)
+}
+
+/// Says what is wrong with a snapshot: a file is gone, cut short, or has other bytes.
+pub(super) fn check(folder: &Path) -> Result<()> {
+    let path = folder.join(CHECKSUMS);
+    let sums: BTreeMap<String, String> = disk::read_json(&path)?;
+    for needed in [MOMENTS] {
+        if !sums.contains_key(needed) {
+            return Err(Error::format(format!("no checksum of {needed}")).path(path));
+        }
+    }
+    for (name, expected) in sums {
+        if name.contains(['/', '\\']) {
+            return Err(Error::format(format!("{name:?} lies outside of the snapshot")).path(path));
+        }
+        let path = folder.join(name);
+        let bytes = fs::read(&path).map_err(|e| Error::io(&path, e))?;
+        if checksum(&bytes) != expected {
+            return Err(Error::format("its bytes are not those that were written").path(path));
+        }
+    }
+    Ok(())
+}
+
+/// Reads a snapshot. `fresh` gives the shapes, scale and config of its adapters.
+pub(super) fn read(
+    folder: &Path,
+    fresh: &Adapters,
+    config: &RunConfig,
+    device: &Device,
+) -> Result<(Learned, Place)> {
+    let state: State = disk::read_json(&folder.join(STATE))?;
+    let (path, mut tensors) = match config.adaptation {
+        Adaptation::Lora => {
+            let read = Adapters::open(folder, device)?;
+            (folder.join("adapter_model.safetensors"), read.tensors().map(|(n, t)| (n, t.clone())).collect())
+        }
+        Adaptation::Full => {
+            let path = folder.join(WEIGHTS);
+            let tensors = read_tensors(&path, device)?;
+            (path, tensors)
+        }
+    };
+    let adapters = fresh.map(|name, begun| {
+        let tensor: Tensor =
+            tensors.remove(name).ok_or_else(|| Error::format(format!("{name} is missing")).path(&path))?;
+        match first(&tensor, begun.dims())? {
+            Some(tensor) => Ok(tensor),
+            None => {
+                let (is, wanted) = (tensor.dims(), begun.dims());
+                let what = format!("shape {is:?} where the run's config says {wanted:?}");
+                Err(Error::format(what).path(&path).layer(name))
+            }
+        }
+    })?;
+    let path = folder.join(MOMENTS);
+    let (mut means, mut squares) = (BTreeMap::new(), BTreeMap::new());
+    for (name, tensor) in read_tensors(&path, device)? {
+        if let Some(name) = name.strip_suffix(".mean") {
+            means.insert(name.to_string(), tensor);
+        } else if let Some(name) = name.strip_suffix(".square") {
+            squares.insert(name.to_string(), tensor);
+        }
+    }
+    let updates = |name: &String| state.fewer_updates.get(name).copied().unwrap_or(state.updates);
+    let moments: BTreeMap<String, Moments> = means
+        .into_iter()
+        .map(|(name, mean)| {
+            let (square, updates) = (squares.remove(&name), updates(&name));
+            (name, Moments { mean, square, updates })
+        })
+        .collect();
+    for (name, tensor) in adapters.tensors() {
+        let misfit = |m: &Moments| {
+            m.mean.dims() != tensor.dims() || m.square.as_ref().is_some_and(|s| s.dims() != tensor.dims())
+        };
+        let wrong = match moments.get(&name) {
+            Some(moments) => misfit(moments),
+            None => updates(&name) > 0,
+        };
+        if wrong {
+            return Err(Error::format("its moments are missing or of another shape").path(&path).layer(name));
+        }
+    }
+    let optimizer = Optimizer::from_moments(state.updates, moments);
+    Ok((Learned { adapters, optimizer, seed: config.seed }, state.place))
+}
+
+/// The tensor, or its first rows and columns where the file has twice the rank: an adapter that began
+/// with a part of the weight is written beside that beginning.
+fn first(tensor: &Tensor, dims: &[usize]) -> Result<Option<Tensor>> {
+    if tensor.dims() == dims {
+        return Ok(Some(tensor.clone()));
+    }
+    let ([rows, columns], [r, c]) = (tensor.dims(), dims) else { return Ok(None) };
+    let doubled = (*rows == 2 * r && columns == c) || (rows == r && *columns == 2 * c);
+    Ok(match doubled {
+        true => Some(tensor.narrow(0, 0, *r)?.narrow(1, 0, *c)?.contiguous()?),
+        false => None,
+    })
+}
+
+fn serialized(tensors: &HashMap<String, &Tensor>) -> Result<Vec<u8>> {
+    safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, *tensor)), None).map_err(Error::format)
+}
+
+fn read_tensors(path: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
+    let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
+    candle_core::safetensors::load_buffer(&bytes, device)
+        .map_err(|e| Error::format(Error::from(e)).path(path))
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
+}
