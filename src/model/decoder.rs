@@ -93,7 +93,9 @@ impl Decoder {
             head = head.unit_rows()?;
         }
         let family = config.family.definition();
-        let embedding = Embedding::new(family.name(Part::Embedding), embedding).with_padding(config.padding);
+        let embedding = Embedding::new(family.name(Part::Embedding), embedding)
+            .with_padding(config.padding)
+            .with_max_norm(config.max_norm);
         let head = Linear::new(family.name(Part::Head), head, None).without_dropout();
         let positions = match &config.positions {
             Positions::Rotary(frequencies) => Place::Rotary(frequencies.of(config.head_width)?),

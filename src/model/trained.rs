@@ -1,5 +1,6 @@
 //! What of a model is trained, merged into it, or begun from it.
 
+use super::config::DecoderConfig;
 use super::decoder::{Decoder, Place};
 use super::layers::Linear;
 use crate::error::{Error, Result};
@@ -76,7 +77,9 @@ impl Decoder {
             Place::Learned(table) => Place::Learned(table.merged(adapters)?),
             rotary => rotary.clone(),
         };
+        let max_norm = self.config.max_norm.filter(|_| !self.embedding.is_trained(adapters));
         Ok(Self {
+            config: DecoderConfig { max_norm, ..self.config.clone() },
             blocks: self.blocks.iter().map(|block| block.merged(adapters)).collect::<Result<_>>()?,
             norm: self.norm.merged(adapters),
             embedding: self.embedding.merged(adapters)?,
@@ -87,6 +90,16 @@ impl Decoder {
             positions,
             ..self.clone()
         })
+    }
+
+    /// The adapters that an update after these tokens starts from
+    /// ([`Embedding::settled`](super::layers::Embedding::settled)).
+    pub(crate) fn settled(
+        &self,
+        ids: impl IntoIterator<Item = u32>,
+        adapters: &Adapters,
+    ) -> Result<Adapters> {
+        self.embedding.settled(ids, adapters)
     }
 
     /// The head where anything of it is trained: in a tied model that is trained whole, the embedding's

@@ -80,7 +80,10 @@ pub fn step(
         Some(limit) if gradient_norm > limit => limit / gradient_norm,
         _ => 1.0,
     };
-    let (adapters, optimizer) = learned.optimizer.update(&learned.adapters, gradients, factor, lr, config)?;
+    let seen =
+        batch.iter().filter(|pack| pack.trained_tokens() > 0).flat_map(|pack| pack.ids.iter().copied());
+    let before = model.settled(seen, &learned.adapters)?;
+    let (adapters, optimizer) = learned.optimizer.update(&before, gradients, factor, lr, config)?;
     let tokens = batch.iter().map(Pack::len).sum();
     Ok((
         Learned { adapters, optimizer, seed: learned.seed },
