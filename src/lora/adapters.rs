@@ -34,6 +34,8 @@ pub enum Kind {
     Embedding,
     /// The head: a linear layer that `all-linear` leaves out.
     Head,
+    /// A head whose matrix is the embedding's.
+    TiedHead,
 }
 
 impl Target {

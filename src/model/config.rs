@@ -170,7 +170,8 @@ impl DecoderConfig {
         let mut all: Vec<Target> = (0..self.layers).flat_map(of).collect();
         all.push(outside(Part::Embedding, Kind::Embedding));
         if !self.unit_head {
-            all.push(outside(Part::Head, Kind::Head));
+            let kind = if self.tied_embeddings { Kind::TiedHead } else { Kind::Head };
+            all.push(outside(Part::Head, kind));
         }
         all
     }

@@ -4,7 +4,7 @@ use super::config::DecoderConfig;
 use super::decoder::{Decoder, Place};
 use super::layers::Linear;
 use crate::error::{Error, Result};
-use crate::lora::{Adapters, Base, Kind, LoraConfig};
+use crate::lora::{Adapters, Base, Kind, LoraConfig, Target};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
 
@@ -56,7 +56,8 @@ impl Decoder {
                 .help("train adapters: RunConfig::default()"));
         }
         let mut whole = BTreeMap::new();
-        for target in self.targets().iter().filter(|t| t.kind != Kind::Head || !self.is_tied()) {
+        let shared = |t: &Target| matches!(t.kind, Kind::Head | Kind::TiedHead) && self.is_tied();
+        for target in self.targets().iter().filter(|t| !shared(t)) {
             whole.insert(format!("{}.weight", target.path), self.matrix(&target.path)?);
         }
         whole.extend(self.vectors(&|_| true)?);
