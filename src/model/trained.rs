@@ -31,6 +31,7 @@ impl Decoder {
         for target in self.targets() {
             shapes.insert(format!("{}.weight", target.path), target.shape.to_vec());
         }
+        shapes.insert(format!("{}.weight", self.head.path()), self.head.weight().shape().to_vec());
         shapes.extend(self.vectors(&|_| true)?.into_iter().map(|(name, v)| (name, v.dims().to_vec())));
         if let Place::Learned(table) = &self.positions {
             shapes.insert(table.name().to_string(), table.table().shape().to_vec());
@@ -49,16 +50,15 @@ impl Decoder {
     /// All weights as those that are trained: what LoRA is compared with.
     ///
     /// # Errors
-    /// When the head's rows are normalised, as Baichuan2's, or the device has no room.
+    /// When the device has no room.
     pub fn all_trained(&self) -> Result<Adapters> {
-        if self.config().unit_head {
-            return Err(Error::input("a head with rows of length 1 cannot be trained whole")
-                .help("train adapters: RunConfig::default()"));
-        }
         let mut whole = BTreeMap::new();
         let shared = |t: &Target| matches!(t.kind, Kind::Head | Kind::TiedHead) && self.is_tied();
         for target in self.targets().iter().filter(|t| !shared(t)) {
             whole.insert(format!("{}.weight", target.path), self.matrix(&target.path)?);
+        }
+        if self.config().unit_head {
+            whole.insert(format!("{}.weight", self.head.path()), self.head.matrix()?);
         }
         whole.extend(self.vectors(&|_| true)?);
         if let Place::Learned(table) = &self.positions {
@@ -118,7 +118,7 @@ impl Base for Decoder {
     fn matrix(&self, path: &str) -> Result<Tensor> {
         let linear = self.linears().chain([&self.head]).find(|linear| linear.path() == path);
         match linear {
-            Some(linear) => linear.weight().expand(),
+            Some(linear) => linear.matrix(),
             None if path == self.embedding.path() => self.embedding.weight().expand(),
             None => Err(Error::input("this model has no such layer").layer(path)),
         }
