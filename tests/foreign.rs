@@ -39,11 +39,13 @@ fn refused(path: &Path, named: &Path) -> String {
 
 /// How far the logits with an adapter are from PyTorch's with the PEFT adapter.
 fn distance(adapters: &Adapters) -> Result<f64> {
-    let rows: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(golden("tiny.json")).unwrap()).unwrap();
-    let truth: HashMap<String, Tensor> =
-        candle_core::safetensors::load(golden("tiny.safetensors"), &Device::Cpu)?;
-    let model = tiny();
+    distance_of(&tiny(), "tiny.json", adapters, "tiny.safetensors", "")
+}
+
+/// How far the logits of a model with an adapter are from those of this name in a file.
+fn distance_of(model: &Decoder, rows: &str, adapters: &Adapters, file: &str, name: &str) -> Result<f64> {
+    let rows: serde_json::Value = serde_json::from_slice(&std::fs::read(golden(rows)).unwrap()).unwrap();
+    let truth: HashMap<String, Tensor> = candle_core::safetensors::load(golden(file), &Device::Cpu)?;
     let mut worst = 0f64;
     for (i, row) in rows["rows"].as_array().unwrap().iter().enumerate() {
         let ids: Vec<u32> =
@@ -51,7 +53,7 @@ fn distance(adapters: &Adapters) -> Result<f64> {
         let tokens = Tokens { ids: &ids, borders: &[0, ids.len()] };
         let hidden = model.hidden(tokens, adapters, &|| true)?;
         let logits = model.logits(&hidden, adapters)?.to_dtype(DType::F64)?;
-        let truth = &truth[&format!("logits.{i}")];
+        let truth = &truth[&format!("{name}logits.{i}")];
         let norm = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt();
         worst = worst.max(norm(&(logits - truth)?) / norm(truth));
     }
@@ -85,6 +87,78 @@ fn golden_foreign_adapters_compute_the_same() -> Result<()> {
     let scales: Vec<f64> =
         open(golden("foreign/kohya.safetensors"))?.iter().map(|(_, p)| p.scale()).collect();
     assert_eq!(scales[..6], [1.0, 2.0, 4.0, 1.0, 1.0, 4.0]);
+    Ok(())
+}
+
+#[test]
+fn golden_mlx_dora_and_embeddings() -> Result<()> {
+    for (name, base, layers) in
+        [("mlx-dora", "tiny", 4), ("mlx-embedding", "tiny", 3), ("mlx-tied", "tied", 3 + 2)]
+    {
+        let model = Decoder::open(golden(base), &Device::Cpu)?;
+        let adapters = Adapters::open_for(golden("foreign").join(name), &model.targets(), &Device::Cpu)?;
+        model.check(&adapters)?;
+        let rows = format!("{base}.json");
+        let prefix = format!("{name}.");
+        let off = distance_of(&model, &rows, &adapters, "foreign.safetensors", &prefix)?;
+        assert!(off < 1e-5, "{name} is off by {off:e}");
+        let merged = model.merged(&adapters)?;
+        let off = distance_of(&merged, &rows, &Adapters::default(), "foreign.safetensors", &prefix)?;
+        assert!(off < 1e-5, "{name} merged is off by {off:e}");
+        assert_eq!((adapters.len(), adapters.config().dora), (layers, name == "mlx-dora"), "{name}");
+
+        // PEFT's files keep it all.
+        let folder = TempDir::new().unwrap();
+        let saved = folder.path().join("peft");
+        adapters.save(&saved, base)?;
+        let again = Adapters::open_for(&saved, &model.targets(), &Device::Cpu)?;
+        let off = distance_of(&model, &rows, &again, "foreign.safetensors", &prefix)?;
+        assert!(off < 1e-5, "{name} saved for PEFT is off by {off:e}");
+    }
+    Ok(())
+}
+
+/// DoRA's tensors with another config, or with one of them missing.
+#[test]
+fn mlx_dora_that_is_not_whole() -> Result<()> {
+    let mut tensors: HashMap<String, Tensor> =
+        candle_core::safetensors::load(golden("foreign/mlx-dora/adapters.safetensors"), &Device::Cpu)?;
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("adapters.safetensors");
+    let config = |kind: &str| {
+        let text =
+            format!(r#"{{"fine_tune_type": {kind:?}, "lora_parameters": {{"rank": 2, "scale": 2.0}}}}"#);
+        std::fs::write(folder.path().join("adapter_config.json"), text).unwrap();
+    };
+    let write = |tensors: &HashMap<String, Tensor>| candle_core::safetensors::save(tensors, &path).unwrap();
+    let layer = "model.layers.0.mlp.down_proj";
+    write(&tensors);
+    config("lora");
+    assert_eq!(
+        refused(folder.path(), &path),
+        format!(
+            ": unexpected tensor \"{layer}.m\"; \
+             expected pairs named <path>.lora_a and <path>.lora_b; only \"dora\" has <path>.m"
+        )
+    );
+    config("dora");
+    let m = tensors.remove(&format!("{layer}.m")).unwrap();
+    write(&tensors);
+    assert_eq!(
+        refused(folder.path(), &path),
+        format!(", layer {layer}.lora_a: it has no m beside it; the file is cut off: fetch it again")
+    );
+    tensors.insert(format!("{layer}.m"), m.narrow(0, 1, 20)?.contiguous()?);
+    write(&tensors);
+    let error = refused(folder.path(), &path);
+    assert!(error.starts_with(&format!(", layer {layer}: the magnitude has shape [20]")), "{error}");
+    let embedding = golden("foreign/mlx-embedding/adapters.safetensors");
+    std::fs::copy(embedding, &path).unwrap();
+    let error = refused(folder.path(), &path);
+    assert!(
+        error.starts_with(", layer model.embed_tokens: DoRA beside an embedding is not supported"),
+        "{error}"
+    );
     Ok(())
 }
 
@@ -129,8 +203,8 @@ fn mlx_configs_that_are_something_else() {
         .unwrap();
     for (config, what) in [
         (
-            r#"{"fine_tune_type": "dora", "lora_parameters": {"rank": 3, "scale": 2.0}}"#,
-            ": fine_tune_type is \"dora\", which is not supported; supported: \"lora\"",
+            r#"{"fine_tune_type": "full", "lora_parameters": {"rank": 3, "scale": 2.0}}"#,
+            ": fine_tune_type is \"full\", which is not supported; supported: \"lora\" and \"dora\"",
         ),
         (
             r#"{"lora_parameters": {"rank": 3}}"#,

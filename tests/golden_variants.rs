@@ -268,7 +268,7 @@ fn adapters_are_left_for_peft() -> Result<()> {
 #[test]
 fn golden_all_weights_with_momentum() -> Result<()> {
     let sgd = OptimizerConfig::Sgd(SgdConfig { momentum: 0.9, weight_decay: 0.0 });
-    for (name, base) in [("full_tiny", "tiny"), ("full_tied", "tied")] {
+    for (name, base) in [("full_tiny", "tiny"), ("full_tied", "tied"), ("full_baichuan2", "baichuan2")] {
         for kernels in [Kernels::Candle, Kernels::Fused] {
             let (model, packs) = (model(base, kernels), packed(base));
             let all = model.all_trained()?;

@@ -55,9 +55,9 @@ fn losses(run: &Run) -> Vec<(u64, u64)> {
 
 /// The steps that have a snapshot.
 fn snapshots(run: &Run) -> BTreeSet<u64> {
-    let entries = fs::read_dir(run.folder().join("snapshots")).unwrap();
+    let entries = fs::read_dir(run.folder()).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.map(|name| name.strip_prefix("step-").unwrap().parse().unwrap()).collect()
+    names.filter_map(|name| Some(name.strip_prefix("step-")?.parse().unwrap())).collect()
 }
 
 /// Waits until a run that trains has done this many steps.
@@ -68,7 +68,7 @@ fn reach(run: &Run, step: u64) {
         if status.step >= step {
             return;
         }
-        assert_eq!(status.state, State::Training);
+        assert_eq!(status.state, State::Running);
         assert!(begun.elapsed() < Duration::from_secs(60), "step {} after a minute", status.step);
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -85,7 +85,7 @@ fn resume_is_exact_to_the_bit() -> Result<()> {
     let asked = Instant::now();
     let paused = broken.pause()?;
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
-    assert_eq!((paused.state, paused.snapshot, paused.target), (State::Paused, Some(paused.step), 500));
+    assert_eq!((paused.state, paused.snapshot, paused.goal.step), (State::Paused, Some(paused.step), Some(500)));
     broken.resume()?;
     reach(&broken, paused.step + 1);
     let paused = broken.pause()?.step;
@@ -102,11 +102,11 @@ fn resume_is_exact_to_the_bit() -> Result<()> {
 
     // Gone on from disk: nothing of the run is in memory any longer.
     broken.close()?;
-    assert_eq!(broken.status().state, State::Ended);
+    assert_eq!(broken.status().state, State::Closed);
     assert!(broken.close().unwrap_err().to_string().contains("has ended"));
     let opened = Run::get("broken")?;
     let status = opened.status();
-    assert_eq!((status.state, status.step, status.target), (State::Paused, paused, 500));
+    assert_eq!((status.state, status.step, status.goal.step), (State::Paused, paused, Some(500)));
     assert_eq!(losses(&opened), losses(&straight));
     opened.resume()?;
     reach(&opened, paused + 1);
@@ -122,10 +122,10 @@ fn a_target_outlives_a_pause_before_the_first_step() -> Result<()> {
     let run = bench.run("early")?;
     run.start(u64::MAX)?;
     let status = run.pause()?;
-    assert_eq!(status.target, u64::MAX);
+    assert_eq!(status.goal.step, Some(u64::MAX));
     run.close()?;
     let status = Run::get("early")?.status();
-    assert_eq!((status.state, status.target), (State::Paused, u64::MAX));
+    assert_eq!((status.state, status.goal.step), (State::Paused, Some(u64::MAX)));
     Ok(())
 }
 
@@ -188,7 +188,7 @@ fn overwriting_ends_a_run_that_trains() -> Result<()> {
     assert_eq!((new.status().step, new.history().len(), snapshots(&new)), (0, 0, BTreeSet::from([0])));
     let error = waiting.join().unwrap().unwrap_err();
     assert_eq!(error.to_string(), "the run \"again\" has ended; Run::open(folder)? reads it from disk");
-    assert_eq!(old.status().state, State::Ended);
+    assert_eq!(old.status().state, State::Closed);
     for error in [old.start(1), old.pause(), old.wait(), old.resume()].map(Result::unwrap_err) {
         assert!(error.is_state() && error.to_string().contains("has ended"), "{error}");
     }
@@ -230,7 +230,7 @@ fn damage_is_found_and_leftovers_are_cleared() -> Result<()> {
     let history = run.folder().join("history.jsonl");
     let text = fs::read_to_string(&history).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    let leftover = run.folder().join("snapshots/.partial-x");
+    let leftover = run.folder().join(".partial-x");
     fs::create_dir(&leftover).unwrap();
 
     // Killed while it wrote the line of step 3.
@@ -271,7 +271,7 @@ fn damage_is_found_and_leftovers_are_cleared() -> Result<()> {
         with("model", "/gone.gguf".into()),
         "/gone.gguf: the model of this run is gone; put it back there"
     );
-    assert!(with("format", 9.into()).contains("format 9, this version reads 1"));
+    assert!(with("format", 9.into()).contains("format 9, this version reads 2"));
     fs::write(&identity, &old).unwrap();
     assert_eq!(Run::get("hurt")?.status().step, 2);
     Ok(())
@@ -366,7 +366,7 @@ fn looking_inside_while_it_trains() -> Result<()> {
     assert!(run.start(1).unwrap_err().to_string().contains("is training"));
     reach(&run, 2);
     let asked = Instant::now();
-    assert_eq!(run.status().state, State::Training);
+    assert_eq!(run.status().state, State::Running);
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
     assert!(run.spectra()?.iter().all(|s| s.effective_rank() > 0.9), "every adapter has learned");
     run.pause()?;

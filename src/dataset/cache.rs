@@ -212,7 +212,8 @@ impl Cached {
         drop(decoded);
         let mut reader = ParquetReader::new(Cursor::new(Bytes(self.bytes.clone())))
             .with_slice(Some((self.starts[index], self.len_of(index))))
-            .read_parallel(ParallelStrategy::None);
+            // The other strategies unpack every group before the slice, too.
+            .read_parallel(ParallelStrategy::RowGroups);
         reader.set_metadata(self.metadata.clone());
         let mut frame = reader.finish().map_err(|e| Error::from(e).path(&self.path))?;
         frame.rechunk_mut();

@@ -3,6 +3,7 @@
 use super::dropout::Dropout;
 use crate::error::{Error, Result};
 use crate::ops::matmul::{Form, matmul, matmul_add};
+use crate::ops::shortened;
 use candle_core::{DType, Tensor};
 
 /// The trained pair beside one frozen layer: y = W x + scale·B A x.
@@ -341,20 +342,39 @@ impl Adapter {
         Ok((AdapterGradient { a, b, magnitude: None }, Some(dx)))
     }
 
-    /// y + scale·A[:, ids]ᵀ Bᵀ, beside an embedding.
+    /// The same pair beside an embedding with every column of A longer than `max_norm` brought to it.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn with_max_norm(&self, max_norm: f64) -> Result<Self> {
+        let short = |a: &Tensor| -> Result<Tensor> {
+            Ok(shortened(a.t()?.contiguous()?, Some(max_norm))?.t()?.contiguous()?)
+        };
+        let start = match &self.start {
+            Some((a, b)) => Some((short(a)?, b.clone())),
+            None => None,
+        };
+        Ok(Self { a: short(&self.a)?, start, ..self.clone() })
+    }
+
+    /// y + scale·A[:, ids]ᵀ Bᵀ, beside an embedding; a looked-up column longer than `max_norm` counts
+    /// as one of that length.
     ///
     /// # Errors
     /// When a token is outside the vocabulary, or y is not `[T, D]`.
-    pub fn look_up(&self, y: Tensor, ids: &Tensor) -> Result<Tensor> {
-        let y = matmul_add(y, &columns(&self.a, ids)?, &self.b, Form::RightTransposed, self.scale)?;
+    pub fn look_up(&self, y: Tensor, ids: &Tensor, max_norm: Option<f64>) -> Result<Tensor> {
+        let columns = |a| columns(a, ids, max_norm);
+        let y = matmul_add(y, &columns(&self.a)?, &self.b, Form::RightTransposed, self.scale)?;
         match &self.start {
             None => Ok(y),
-            Some((a, b)) => matmul_add(y, &columns(a, ids)?, b, Form::RightTransposed, -self.scale),
+            Some((a, b)) => matmul_add(y, &columns(a)?, b, Form::RightTransposed, -self.scale),
         }
     }
 
     /// Gradients beside an embedding: ∂B = scale·dyᵀ A[:, ids]ᵀ, and column t of scale·(dy B)ᵀ is
-    /// added to the column of token t in ∂A, unless `counted` `[T, 1]` is 0 there.
+    /// added to the column of token t in ∂A, unless `counted` `[T, 1]` is 0 there. With a `max_norm`
+    /// ∂B sees the shortened columns, and ∂A is that of the shortened column: as in PyTorch no gradient
+    /// goes through the factor.
     ///
     /// # Errors
     /// When dy is not `[T, D]`.
@@ -363,8 +383,9 @@ impl Adapter {
         ids: &Tensor,
         dy: &Tensor,
         counted: Option<&Tensor>,
+        max_norm: Option<f64>,
     ) -> Result<AdapterGradient> {
-        let u = (columns(&self.a, ids)? * self.scale)?;
+        let u = (columns(&self.a, ids, max_norm)? * self.scale)?;
         let mut v = (matmul(dy, &self.b, Form::Plain)? * self.scale)?; // [T, r]
         if let Some(counted) = counted {
             v = v.broadcast_mul(counted)?;
@@ -405,7 +426,7 @@ impl Adapter {
     }
 }
 
-/// The columns of A `[r, V]` with these numbers, as rows `[T, r]`.
-fn columns(a: &Tensor, ids: &Tensor) -> Result<Tensor> {
-    Ok(a.index_select(ids, 1)?.t()?.contiguous()?)
+/// The columns of A `[r, V]` with these numbers, as rows `[T, r]`, none longer than `max_norm`.
+fn columns(a: &Tensor, ids: &Tensor, max_norm: Option<f64>) -> Result<Tensor> {
+    shortened(a.index_select(ids, 1)?.t()?.contiguous()?, max_norm)
 }

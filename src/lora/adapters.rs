@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub(super) const A: &str = "lora_A";
 pub(super) const B: &str = "lora_B";
-pub(super) const EMBEDDING_A: &str = "lora_embedding_A";
+pub(crate) const EMBEDDING_A: &str = "lora_embedding_A";
 pub(super) const EMBEDDING_B: &str = "lora_embedding_B";
 pub(super) const MAGNITUDE: &str = "lora_magnitude_vector";
 
@@ -34,6 +34,8 @@ pub enum Kind {
     Embedding,
     /// The head: a linear layer that `all-linear` leaves out.
     Head,
+    /// A head whose matrix is the embedding's.
+    TiedHead,
 }
 
 impl Target {

@@ -1,7 +1,7 @@
 //! Adapters that others wrote: kohya's files and mlx-lm's folders, beside PEFT's.
 
 use super::checked::{SAFETENSORS, read};
-use super::{Adapter, Adapters, LoraConfig, Target, TargetModules};
+use super::{Adapter, Adapters, Kind, LoraConfig, Target, TargetModules};
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde_json::Value;
@@ -21,7 +21,9 @@ impl Adapters {
     ///   `.lora_up.weight` `[out, r]` and `.alpha`, with scale alpha / r, or 1 without an alpha;
     /// - mlx-lm's folder: `model.layers.3.self_attn.q_proj.lora_a` `[in, r]` and `.lora_b` `[r, out]`, with
     ///   y = W x + scale·(x a) b, where scale is that of `lora_parameters`, times alpha / rank where an
-    ///   older version wrote an alpha.
+    ///   older version wrote an alpha. DoRA (`fine_tune_type` "dora") has the magnitude `.m` `[out]` beside
+    ///   each pair. Beside an embedding `lora_a` is `[V, r]` and `lora_b` `[r, D]`; where the head is tied
+    ///   to it, mlx-lm adapts the head with the same pair, which is read as one of its own.
     ///
     /// # Errors
     /// When the file is damaged or of another kind, and when a tensor fits no layer of the model; the
@@ -56,20 +58,23 @@ fn open_folder(folder: &Path, targets: &[Target], device: &Device) -> Result<Ada
             .path(&path)
             .help(FORMATS));
     }
+    let dora = mlx_is_dora(&config).map_err(|e| e.path(&path))?;
     let scale = mlx_scale(&config).map_err(|e| e.path(&path))?;
     let path = folder.join(MLX);
-    mlx(&path, scale, targets, device).map_err(|e| e.path(&path))
+    mlx(&path, scale, dora, targets, device).map_err(|e| e.path(&path))
+}
+
+fn mlx_is_dora(config: &Value) -> Result<bool> {
+    match config.get("fine_tune_type").and_then(Value::as_str) {
+        None | Some("lora") => Ok(false),
+        Some("dora") => Ok(true),
+        Some(other) => Err(Error::format(format!("fine_tune_type is {other:?}, which is not supported"))
+            .help("supported: \"lora\" and \"dora\"")),
+    }
 }
 
 /// The factor in front of (x a) b. Up to early 2024 mlx-lm had an alpha beside the scale.
 fn mlx_scale(config: &Value) -> Result<f64> {
-    match config.get("fine_tune_type").and_then(Value::as_str) {
-        None | Some("lora") => {}
-        Some(other) => {
-            return Err(Error::format(format!("fine_tune_type is {other:?}, which is not supported"))
-                .help("supported: \"lora\""));
-        }
-    }
     let parameters = &config["lora_parameters"];
     let number = |name: &str| parameters.get(name).and_then(Value::as_f64);
     let rank = number("rank").filter(|rank| *rank >= 1.0);
@@ -83,24 +88,45 @@ fn mlx_scale(config: &Value) -> Result<f64> {
     })
 }
 
-fn mlx(path: &Path, scale: f64, targets: &[Target], device: &Device) -> Result<Adapters> {
+fn mlx(path: &Path, scale: f64, dora: bool, targets: &[Target], device: &Device) -> Result<Adapters> {
     let mut tensors = read(path, device)?;
     let layers: BTreeMap<&str, &Target> = targets.iter().map(|t| (t.path.as_str(), t)).collect();
     let mut pairs = BTreeMap::new();
     while let Some((name, a)) = tensors.pop_first() {
         let layer = name.strip_suffix(".lora_a").ok_or_else(|| {
-            let what = if name.ends_with(".m") { " (an adapter of DoRA has such)" } else { "" };
-            Error::format(format!("unexpected tensor {name:?}{what}"))
-                .help("expected pairs named <path>.lora_a and <path>.lora_b")
+            let kind = if dora { ", and <path>.m" } else { "; only \"dora\" has <path>.m" };
+            Error::format(format!("unexpected tensor {name:?}"))
+                .help(format!("expected pairs named <path>.lora_a and <path>.lora_b{kind}"))
         })?;
         let target = layers.get(layer).ok_or_else(|| unknown(&name))?;
         let other = format!("{layer}.lora_b");
         let b = tensors.remove(&other).ok_or_else(|| lacks(&name, "lora_b"))?;
+        let embedding = target.kind == Kind::Embedding;
+        if embedding && dora {
+            return Err(Error::format("DoRA beside an embedding is not supported")
+                .layer(layer)
+                .help("in mlx-lm, leave the embedding out of the keys, or take \"lora\""));
+        }
         let [out, inner] = target.shape;
+        let [inner, out] = if embedding { [out, inner] } else { [inner, out] };
         let rank = rank_of(&a, 1);
         check_shape(&name, &a, [inner, rank])?;
         check_shape(&other, &b, [rank, out])?;
-        let pair = Adapter::new(a.t()?.contiguous()?, b.t()?.contiguous()?, scale)?;
+        let (turned_a, turned_b) = (a.t()?.contiguous()?, b.t()?.contiguous()?);
+        let pair = match (embedding, dora) {
+            (true, _) => {
+                if let Some(head) = targets.iter().find(|t| t.kind == Kind::TiedHead) {
+                    // y = E x + scale·a (b x): the pair, turned.
+                    pairs.insert(head.path.clone(), Adapter::new(b, a, scale)?);
+                }
+                Adapter::embedding(turned_a, turned_b, scale)?
+            }
+            (_, false) => Adapter::new(turned_a, turned_b, scale)?,
+            (_, true) => {
+                let m = tensors.remove(&format!("{layer}.m")).ok_or_else(|| lacks(&name, "m"))?;
+                Adapter::new(turned_a, turned_b, scale)?.with_magnitude(m).map_err(|e| e.layer(layer))?
+            }
+        };
         pairs.insert(layer.to_string(), pair);
     }
     together(pairs)
@@ -207,6 +233,7 @@ fn together(pairs: BTreeMap<String, Adapter>) -> Result<Adapters> {
         rank: largest.rank(),
         alpha: largest.scale() * largest.rank() as f64,
         target_modules: TargetModules::Named(pairs.keys().cloned().collect()),
+        dora: pairs.values().any(|pair| pair.magnitude().is_some()),
         ..Default::default()
     };
     Ok(Adapters::from_pairs(config, pairs))

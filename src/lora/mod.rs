@@ -20,6 +20,7 @@ mod sets;
 mod zip;
 
 pub use adapter::{Adapter, AdapterGradient, Beside};
+pub(crate) use adapters::EMBEDDING_A;
 pub use adapters::{Adapters, Base, Kind, Target};
 pub use combine::Combine;
 pub use config::{Biases, Init, LoraConfig, TargetModules};

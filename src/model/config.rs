@@ -46,6 +46,9 @@ pub struct DecoderConfig {
     /// The token that fills short rows up: where the embedding is trained, its row is not.
     #[serde(default)]
     pub padding: Option<u32>,
+    /// The length (2-norm) that a looked-up row of the embedding has at most: PyTorch's `max_norm`.
+    #[serde(default)]
+    pub max_norm: Option<f64>,
     /// Whether the head is the embedding, which then has no tensor of its own.
     pub tied_embeddings: bool,
     /// Whether the head's rows are brought to length 1 before they are used.
@@ -167,7 +170,8 @@ impl DecoderConfig {
         let mut all: Vec<Target> = (0..self.layers).flat_map(of).collect();
         all.push(outside(Part::Embedding, Kind::Embedding));
         if !self.unit_head {
-            all.push(outside(Part::Head, Kind::Head));
+            let kind = if self.tied_embeddings { Kind::TiedHead } else { Kind::Head };
+            all.push(outside(Part::Head, kind));
         }
         all
     }
@@ -233,6 +237,9 @@ impl DecoderConfig {
         if !(self.norm_epsilon.is_finite() && self.norm_epsilon > 0.0) {
             let epsilon = self.norm_epsilon;
             return Err(Error::format(format!("the norm's epsilon is {epsilon}: it must be positive")));
+        }
+        if let Some(max_norm) = self.max_norm.filter(|norm| !(norm.is_finite() && *norm > 0.0)) {
+            return Err(Error::format(format!("max_norm is {max_norm}: it must be positive")));
         }
         if let Positions::Rotary(frequencies) = &self.positions {
             if !self.head_width.is_multiple_of(2) {

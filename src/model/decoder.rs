@@ -85,16 +85,18 @@ impl Decoder {
         }
         let norm = loader.norm(Part::Norm, None)?;
         let embedding = outside(Part::Embedding, config.vocabulary)?;
-        let mut head = match config.tied_embeddings && !source.has(&name(Part::Head)) {
+        let head = match config.tied_embeddings && !source.has(&name(Part::Head)) {
             true => embedding.clone(),
             false => outside(Part::Head, config.vocabulary)?,
         };
-        if config.unit_head {
-            head = head.unit_rows()?;
-        }
         let family = config.family.definition();
-        let embedding = Embedding::new(family.name(Part::Embedding), embedding).with_padding(config.padding);
-        let head = Linear::new(family.name(Part::Head), head, None).without_dropout();
+        let embedding = Embedding::new(family.name(Part::Embedding), embedding)
+            .with_padding(config.padding)
+            .with_max_norm(config.max_norm);
+        let mut head = Linear::new(family.name(Part::Head), head, None).without_dropout();
+        if config.unit_head {
+            head = head.with_unit_rows()?;
+        }
         let positions = match &config.positions {
             Positions::Rotary(frequencies) => Place::Rotary(frequencies.of(config.head_width)?),
             Positions::Learned => {

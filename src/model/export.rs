@@ -98,8 +98,8 @@ impl Model {
         folder: impl AsRef<Path>,
         options: &ExportOptions,
     ) -> Result<Exported> {
-        let same =
-            DecoderConfig { tied_embeddings: self.config().tied_embeddings, ..decoder.config().clone() };
+        let DecoderConfig { tied_embeddings, max_norm, .. } = *self.config(); // merging may end both
+        let same = DecoderConfig { tied_embeddings, max_norm, ..decoder.config().clone() };
         if same != *self.config() {
             return Err(Error::input("these weights have other sizes than this model")
                 .help("export them with the model that they were made from"));
@@ -220,6 +220,10 @@ fn write_beside(
     // What the files now hold, whatever the model's own config said about its files.
     config.insert("tie_word_embeddings".to_string(), Json::Bool(tied));
     config.shift_remove("quantization_config");
+    match decoder.config().max_norm {
+        Some(max_norm) => config.insert("max_norm".to_string(), json!(max_norm)),
+        None => config.shift_remove("max_norm"),
+    };
     let key = if config.contains_key("dtype") { "dtype" } else { "torch_dtype" };
     config.insert(key.to_string(), json!(options.dtype.names().1));
     put(CONFIG, &(serde_json::to_string_pretty(&config).map_err(Error::compute)? + "\n"))?;

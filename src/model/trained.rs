@@ -1,9 +1,10 @@
 //! What of a model is trained, merged into it, or begun from it.
 
+use super::config::DecoderConfig;
 use super::decoder::{Decoder, Place};
 use super::layers::Linear;
 use crate::error::{Error, Result};
-use crate::lora::{Adapters, Base, Kind, LoraConfig};
+use crate::lora::{Adapters, Base, Kind, LoraConfig, Target};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
 
@@ -30,6 +31,7 @@ impl Decoder {
         for target in self.targets() {
             shapes.insert(format!("{}.weight", target.path), target.shape.to_vec());
         }
+        shapes.insert(format!("{}.weight", self.head.path()), self.head.weight().shape().to_vec());
         shapes.extend(self.vectors(&|_| true)?.into_iter().map(|(name, v)| (name, v.dims().to_vec())));
         if let Place::Learned(table) = &self.positions {
             shapes.insert(table.name().to_string(), table.table().shape().to_vec());
@@ -48,15 +50,15 @@ impl Decoder {
     /// All weights as those that are trained: what LoRA is compared with.
     ///
     /// # Errors
-    /// When the head's rows are normalised, as Baichuan2's, or the device has no room.
+    /// When the device has no room.
     pub fn all_trained(&self) -> Result<Adapters> {
-        if self.config().unit_head {
-            return Err(Error::input("a head with rows of length 1 cannot be trained whole")
-                .help("train adapters: RunConfig::default()"));
-        }
         let mut whole = BTreeMap::new();
-        for target in self.targets().iter().filter(|t| t.kind != Kind::Head || !self.is_tied()) {
+        let shared = |t: &Target| matches!(t.kind, Kind::Head | Kind::TiedHead) && self.is_tied();
+        for target in self.targets().iter().filter(|t| !shared(t)) {
             whole.insert(format!("{}.weight", target.path), self.matrix(&target.path)?);
+        }
+        if self.config().unit_head {
+            whole.insert(format!("{}.weight", self.head.path()), self.head.matrix()?);
         }
         whole.extend(self.vectors(&|_| true)?);
         if let Place::Learned(table) = &self.positions {
@@ -76,7 +78,9 @@ impl Decoder {
             Place::Learned(table) => Place::Learned(table.merged(adapters)?),
             rotary => rotary.clone(),
         };
+        let max_norm = self.config.max_norm.filter(|_| !self.embedding.is_trained(adapters));
         Ok(Self {
+            config: DecoderConfig { max_norm, ..self.config.clone() },
             blocks: self.blocks.iter().map(|block| block.merged(adapters)).collect::<Result<_>>()?,
             norm: self.norm.merged(adapters),
             embedding: self.embedding.merged(adapters)?,
@@ -87,6 +91,16 @@ impl Decoder {
             positions,
             ..self.clone()
         })
+    }
+
+    /// The adapters that an update after these tokens starts from
+    /// ([`Embedding::settled`](super::layers::Embedding::settled)).
+    pub(crate) fn settled(
+        &self,
+        ids: impl IntoIterator<Item = u32>,
+        adapters: &Adapters,
+    ) -> Result<Adapters> {
+        self.embedding.settled(ids, adapters)
     }
 
     /// The head where anything of it is trained: in a tied model that is trained whole, the embedding's
@@ -104,7 +118,7 @@ impl Base for Decoder {
     fn matrix(&self, path: &str) -> Result<Tensor> {
         let linear = self.linears().chain([&self.head]).find(|linear| linear.path() == path);
         match linear {
-            Some(linear) => linear.weight().expand(),
+            Some(linear) => linear.matrix(),
             None if path == self.embedding.path() => self.embedding.weight().expand(),
             None => Err(Error::input("this model has no such layer").layer(path)),
         }

@@ -187,13 +187,19 @@ impl Weight {
     /// # Errors
     /// When the device fails.
     pub fn unit_rows(&self) -> Result<Self> {
-        let rows = self.expand()?;
-        let length = rows.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-12)?;
-        let unit = rows.broadcast_div(&length)?;
+        let unit = self.expand()?.broadcast_div(&self.row_lengths()?)?;
         match &self.storage {
             Storage::Dense(t) => Self::dense(unit.to_dtype(t.dtype())?),
             Storage::Quantized(_) => Self::dense(unit),
         }
+    }
+
+    /// What [`unit_rows`](Self::unit_rows) divides by: max(‖w‖, 1e-12) of each row, `[out, 1]`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn row_lengths(&self) -> Result<Tensor> {
+        Ok(self.expand()?.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-12)?)
     }
 
     fn source(&self) -> Result<Source<'_>> {

@@ -66,6 +66,19 @@ pub(crate) fn values(tensor: &Tensor) -> Result<Values<'_>> {
     }
 }
 
+/// Rows longer than `max_norm` (2-norm), brought to it: row · max_norm / (‖row‖ + 10⁻⁷), PyTorch's
+/// `embedding_renorm_`. Without a `max_norm` they stay as they are.
+///
+/// # Errors
+/// When the device fails.
+pub(crate) fn shortened(rows: Tensor, max_norm: Option<f64>) -> Result<Tensor> {
+    let Some(max_norm) = max_norm else { return Ok(rows) };
+    let norms = rows.sqr()?.sum_keepdim(1)?.sqrt()?;
+    let factors = ((&norms + 1e-7)?.recip()? * max_norm)?;
+    let factors = norms.gt(max_norm)?.where_cond(&factors, &norms.ones_like()?)?;
+    Ok(rows.broadcast_mul(&factors)?)
+}
+
 /// `y + x`, in place on the CPU: y must be a tensor that nobody else holds.
 ///
 /// # Errors

@@ -59,7 +59,7 @@ impl Run {
             if loss > FAR * least {
                 break;
             }
-            match step::update(&learned, accumulated, lr, settings.clip, &settings.optimizer, &frozen) {
+            match step::update(self.0.model.decoder(), &learned, accumulated, lr, settings.clip, &settings.optimizer, &frozen) {
                 Ok((next, _)) => learned = next,
                 Err(_) => break,
             }

@@ -83,6 +83,8 @@ pub struct Accumulated {
     pub rows: Vec<RowLoss>,
     /// Micro-batches so far.
     packs: u64,
+    /// The tokens that went through the model.
+    ids: Vec<u32>,
 }
 
 impl Accumulated {
@@ -141,6 +143,7 @@ pub fn forward_backward(
         }
         model.backward(saved, &dhidden, &pack.borders, &adapters, &mut into.gradients, go_on)?;
         into.sum += losses.iter().sum::<f64>();
+        into.ids.extend(&pack.ids);
         into.tokens += pack.len();
         into.trained_tokens += targets.len();
         into.rows.extend(rows);
@@ -156,6 +159,7 @@ const LOWER: &str = "nothing was updated: rewind() to an earlier step, or set_lr
 /// # Errors
 /// When a gradient is missing or not finite; the error names the first layer that the backward pass met.
 pub fn update(
+    model: &Decoder,
     learned: &Learned,
     mut accumulated: Accumulated,
     lr: f64,
@@ -181,9 +185,9 @@ pub fn update(
         Some(limit) if gradient_norm > limit => scale * limit / gradient_norm,
         _ => scale,
     };
-    let Accumulated { gradients, tokens, trained_tokens, .. } = accumulated;
-    let (adapters, optimizer) =
-        learned.optimizer.update(&learned.adapters, gradients, factor, lr, config, frozen)?;
+    let Accumulated { gradients, tokens, trained_tokens, ids, .. } = accumulated;
+    let before = model.settled(ids.into_iter(), &learned.adapters)?;
+    let (adapters, optimizer) = learned.optimizer.update(&before, gradients, factor, lr, config, frozen)?;
     Ok((
         Learned { adapters, optimizer, seed: learned.seed },
         StepNumbers { loss, gradient_norm, tokens, trained_tokens },
@@ -216,7 +220,7 @@ pub fn step(
 ) -> Result<(Learned, StepNumbers)> {
     let mut accumulated = Accumulated::default();
     forward_backward(model, learned, &Batch::of(packs.to_vec()), &mut accumulated, go_on)?;
-    update(learned, accumulated, lr, clip, config, &|_| false)
+    update(model, learned, accumulated, lr, clip, config, &|_| false)
 }
 
 /// The losses on held-out rows, in the order of the batch's packs.
@@ -244,7 +248,7 @@ pub fn evaluate(
 }
 
 /// Mean over the tokens of all rows, and how many tokens that are.
-pub(super) fn mean(rows: &[RowLoss]) -> (f64, usize) {
+pub fn mean(rows: &[RowLoss]) -> (f64, usize) {
     let tokens: u64 = rows.iter().map(|row| u64::from(row.tokens)).sum();
     let sum: f64 = rows.iter().map(|row| f64::from(row.loss) * f64::from(row.tokens)).sum();
     (sum / tokens.max(1) as f64, tokens as usize)

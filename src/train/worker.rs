@@ -296,7 +296,7 @@ impl Worker {
         });
         let frozen = |name: &str| is_frozen(&settings.frozen, name);
         let (learned, numbers) =
-            step::update(&self.learned, accumulated, lr, settings.clip, &settings.optimizer, &frozen)
+            step::update(self.model.decoder(), &self.learned, accumulated, lr, settings.clip, &settings.optimizer, &frozen)
                 .map_err(|e| e.step(step))?;
         let seconds = begun.elapsed().as_secs_f64();
         let due = settings.eval_every.is_some_and(|every| step.is_multiple_of(every));

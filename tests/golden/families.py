@@ -128,44 +128,45 @@ def lora(r, alpha, modules, **more):
 QKVO, MLP = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]
 CAUSAL = {"task_type": "CAUSAL_LM"}
 
-# Biases on q, k and v without asking; tied, as the small ones are.
-make_golden(
-    "qwen2",
-    Qwen2ForCausalLM(Qwen2Config(
-        vocab_size=67, hidden_size=30, intermediate_size=41, num_hidden_layers=2, num_attention_heads=5, num_key_value_heads=1,
-        max_position_embeddings=64, rms_norm_eps=1e-6, rope_parameters=ROPE, tie_word_embeddings=True)),
-    lora(3, 7, QKVO + MLP, **CAUSAL), lengths=[11, 5, 17], seed=100)
+if __name__ == "__main__":
+    # Biases on q, k and v without asking; tied, as the small ones are.
+    make_golden(
+        "qwen2",
+        Qwen2ForCausalLM(Qwen2Config(
+            vocab_size=67, hidden_size=30, intermediate_size=41, num_hidden_layers=2, num_attention_heads=5, num_key_value_heads=1,
+            max_position_embeddings=64, rms_norm_eps=1e-6, rope_parameters=ROPE, tie_word_embeddings=True)),
+        lora(3, 7, QKVO + MLP, **CAUSAL), lengths=[11, 5, 17], seed=100)
 
-# Norms of heads; heads wider than the model.
-make_golden(
-    "qwen3",
-    Qwen3ForCausalLM(Qwen3Config(
-        vocab_size=59, hidden_size=15, intermediate_size=31, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=6,
-        max_position_embeddings=64, rms_norm_eps=1e-6, rope_parameters=ROPE, tie_word_embeddings=False)),
-    lora(2, 5, QKVO + MLP, **CAUSAL), lengths=[13, 1, 9], seed=200)
+    # Norms of heads; heads wider than the model.
+    make_golden(
+        "qwen3",
+        Qwen3ForCausalLM(Qwen3Config(
+            vocab_size=59, hidden_size=15, intermediate_size=31, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=6,
+            max_position_embeddings=64, rms_norm_eps=1e-6, rope_parameters=ROPE, tie_word_embeddings=False)),
+        lora(2, 5, QKVO + MLP, **CAUSAL), lengths=[13, 1, 9], seed=200)
 
-# Odd heads, every projection of a block; PEFT says fan_in_fan_out.
-make_golden(
-    "gpt2",
-    GPT2LMHeadModel(GPT2Config(
-        vocab_size=61, n_positions=64, n_embd=15, n_layer=2, n_head=3, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-        bos_token_id=1, eos_token_id=2)),
-    lora(3, 7, ["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True, **CAUSAL), lengths=[7, 19, 3], seed=300)
+    # Odd heads, every projection of a block; PEFT says fan_in_fan_out.
+    make_golden(
+        "gpt2",
+        GPT2LMHeadModel(GPT2Config(
+            vocab_size=61, n_positions=64, n_embd=15, n_layer=2, n_head=3, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+            bos_token_id=1, eos_token_id=2)),
+        lora(3, 7, ["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True, **CAUSAL), lengths=[7, 19, 3], seed=300)
 
-# Waves of 6, 10, 16, 25 and 40 tokens: the first is left alone, the last slowed down, those between partly.
-make_golden(
-    "llama3",
-    LlamaForCausalLM(LlamaConfig(
-        vocab_size=71, hidden_size=21, intermediate_size=33, num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=3, head_dim=10,
-        max_position_embeddings=64, rms_norm_eps=1e-5, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2,
-        rope_parameters={"rope_type": "llama3", "rope_theta": 10.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-                         "original_max_position_embeddings": 32})),
-    lora(3, 4, ["q_proj", "v_proj"], **CAUSAL), lengths=[23, 6], seed=400)
+    # Waves of 6, 10, 16, 25 and 40 tokens: the first is left alone, the last slowed down, those between partly.
+    make_golden(
+        "llama3",
+        LlamaForCausalLM(LlamaConfig(
+            vocab_size=71, hidden_size=21, intermediate_size=33, num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=3, head_dim=10,
+            max_position_embeddings=64, rms_norm_eps=1e-5, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2,
+            rope_parameters={"rope_type": "llama3", "rope_theta": 10.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                             "original_max_position_embeddings": 32})),
+        lora(3, 4, ["q_proj", "v_proj"], **CAUSAL), lengths=[23, 6], seed=400)
 
-# `z_loss_weight` marks the second version, as the vocabulary of 125,696 does in the real one.
-make_golden(
-    "baichuan2",
-    Baichuan2(dict(
-        model_type="baichuan", vocab_size=73, hidden_size=18, intermediate_size=29, num_hidden_layers=2, num_attention_heads=3,
-        max_position_embeddings=64, rms_norm_eps=1e-6, hidden_act="silu", tie_word_embeddings=False, z_loss_weight=0)),
-    lora(3, 7, ["W_pack", "o_proj", *MLP]), lengths=[11, 2, 15], seed=500)
+    # `z_loss_weight` marks the second version, as the vocabulary of 125,696 does in the real one.
+    make_golden(
+        "baichuan2",
+        Baichuan2(dict(
+            model_type="baichuan", vocab_size=73, hidden_size=18, intermediate_size=29, num_hidden_layers=2, num_attention_heads=3,
+            max_position_embeddings=64, rms_norm_eps=1e-6, hidden_act="silu", tie_word_embeddings=False, z_loss_weight=0)),
+        lora(3, 7, ["W_pack", "o_proj", *MLP]), lengths=[11, 2, 15], seed=500)

@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import LlamaForCausalLM
 
+from families import Baichuan2
 from reference import HERE, numbers, save, to_float64
 from tiny import ALL_LINEAR, BETAS, EPS, LR, STEPS, edit_json, loss_of, padded
 
@@ -124,7 +125,7 @@ def variant(name, base, config, seed, padding=None):
 
 def full(base, momentum):
     """All weights trained by SGD with momentum: what LoRA is compared with."""
-    model = to_float64(open_model(base))
+    model = to_float64(open_model(base)) if base != "baichuan2" else Baichuan2.from_pretrained(os.path.join(HERE, base)).double()
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=momentum)
     keep = lambda: tensors.update({f"full_{base}.grad.{n}": p.grad.float() for n, p in model.named_parameters()})
     losses = ten_losses(model, optimizer, batch_of(base), keep)
@@ -186,6 +187,7 @@ if __name__ == "__main__":
     variant("padded_saved", "tiny", dict(r=3, lora_alpha=7, target_modules=["v_proj"], modules_to_save=["embed_tokens"]), 301, padding=PADDING)
     full("tiny", 0.9)
     full("tied", 0.9)
+    full("baichuan2", 0.9)  # a head of unit rows
     lora_plus("tiny", 16.0)
     combinations()
     pissa()

@@ -92,6 +92,7 @@ fn of_size(width: usize, heads: usize) -> Result<DecoderConfig> {
         projections: Projections::Fused,
         head_norms: false,
         padding: None,
+        max_norm: None,
         tied_embeddings: true,
         unit_head: false,
         qkv_bias: true,

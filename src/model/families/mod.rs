@@ -155,7 +155,9 @@ pub(super) fn from_json(text: &str) -> Result<DecoderConfig> {
     let name = json.text("model_type")?.ok_or_else(|| Error::format("model_type is missing"))?;
     let mut families = ALL.iter().map(|family| family.definition());
     match families.find(|family| family.model_types.contains(&name)) {
-        Some(family) => (family.from_json)(&json),
+        Some(family) => {
+            Ok(DecoderConfig { max_norm: json.number("max_norm")?, ..(family.from_json)(&json)? })
+        }
         None => {
             let known: Vec<&str> = ALL.iter().flat_map(|f| f.definition().model_types).copied().collect();
             Err(unknown(name).help(format!("supported: {}", known.join(", "))))

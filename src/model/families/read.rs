@@ -97,6 +97,7 @@ pub(super) fn like_llama(family: Family, json: &Json) -> Result<DecoderConfig> {
         head_norms: false,
         // Old files say −1 for none.
         padding: json.get("pad_token_id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()),
+        max_norm: None,
         tied_embeddings: json.flag("tie_word_embeddings")?.unwrap_or(false),
         unit_head: false,
         qkv_bias: false,
@@ -218,6 +219,7 @@ impl<'a> Metadata<'a> {
             head_norms: false,
             tied_embeddings: false, // the metadata does not say; the tensors do
             padding: None,
+            max_norm: None,
             unit_head: false,
             qkv_bias: false,
             o_bias: false,

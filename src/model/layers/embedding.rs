@@ -1,9 +1,11 @@
 //! A frozen table of rows with what is trained beside it.
 
 use crate::error::Result;
-use crate::lora::{Adapters, Gradients};
+use crate::lora::{Adapters, EMBEDDING_A, Gradients};
 use crate::model::weight::Weight;
+use crate::ops::shortened;
 use candle_core::{DType, Tensor};
+use std::collections::BTreeSet;
 
 /// y = `E[ids]`, plus what the adapter at this path adds. E is frozen, unless it is trained whole.
 #[derive(Debug, Clone)]
@@ -12,13 +14,14 @@ pub struct Embedding {
     name: String,
     weight: Weight,
     padding: Option<u32>,
+    max_norm: Option<f64>,
 }
 
 impl Embedding {
     /// A table `[V, D]` at a path in the weights.
     pub fn new(path: impl Into<String>, weight: Weight) -> Self {
         let path = path.into();
-        Self { name: format!("{path}.weight"), path, weight, padding: None }
+        Self { name: format!("{path}.weight"), path, weight, padding: None, max_norm: None }
     }
 
     /// The same with a token whose row, and whose column of an adapter's A, has no gradient (PyTorch's
@@ -26,6 +29,19 @@ impl Embedding {
     #[must_use]
     pub fn with_padding(self, token: Option<u32>) -> Self {
         Self { padding: token, ..self }
+    }
+
+    /// The same where a looked-up row longer than `max_norm`, and a looked-up column of an adapter's A,
+    /// counts as one of that length (PyTorch's `max_norm`, with its 2-norm):
+    /// y = s(`E[ids]`) + scale·s(`A[:, ids]`ᵀ) Bᵀ, s(v) = v · min(1, max_norm / (‖v‖ + 10⁻⁷)).
+    ///
+    /// PyTorch shortens the stored rows in place whenever they are looked up. Here nothing changes in a
+    /// forward pass: the frozen table stays as it is, a head tied to it sees its own rows, and the trained
+    /// tensors are shortened by the training step, before their update ([`settled`](Self::settled)). No
+    /// gradient goes through the factor, in PyTorch neither.
+    #[must_use]
+    pub fn with_max_norm(self, max_norm: Option<f64>) -> Self {
+        Self { max_norm, ..self }
     }
 
     /// Its path in the weights: `model.embed_tokens`.
@@ -57,9 +73,11 @@ impl Embedding {
             Some(whole) => Weight::dense(whole.clone())?.rows(ids)?,
             None => self.weight.rows(ids)?,
         };
+        let y = shortened(y, self.max_norm)?;
         match adapters.get(&self.path) {
             Some(adapter) => {
-                adapter.look_up(y, &Tensor::new(ids, adapter.a().device())?).map_err(|e| e.layer(&self.path))
+                let ids = Tensor::new(ids, adapter.a().device())?;
+                adapter.look_up(y, &ids, self.max_norm).map_err(|e| e.layer(&self.path))
             }
             None => Ok(y),
         }
@@ -94,14 +112,41 @@ impl Embedding {
         }
         match adapters.get(&self.path) {
             Some(adapter) => {
-                let gradient = adapter.look_up_backward(&ids, dy, counted.as_ref())?;
+                let gradient = adapter.look_up_backward(&ids, dy, counted.as_ref(), self.max_norm)?;
                 gradients.add(&self.path, adapter, gradient)
             }
             None => Ok(()),
         }
     }
 
-    /// The same table with what is trained in a copy of it.
+    /// The adapters as a forward pass over these tokens leaves them in PyTorch: trained rows and columns
+    /// that were looked up are no longer than `max_norm`. An update starts from these.
+    ///
+    /// # Errors
+    /// When a token is outside the vocabulary.
+    pub fn settled(&self, ids: impl IntoIterator<Item = u32>, adapters: &Adapters) -> Result<Adapters> {
+        if self.max_norm.is_none() || !self.is_trained(adapters) {
+            return Ok(adapters.clone());
+        }
+        let ids: Vec<u32> = BTreeSet::from_iter(ids).into_iter().collect();
+        let a = format!("{}.{EMBEDDING_A}", self.path);
+        adapters.map(|name, tensor| {
+            let along = match name {
+                name if name == a => 1,
+                name if name == self.name => 0,
+                _ => return Ok(tensor.clone()),
+            };
+            let rows = if along == 1 { tensor.t()?.contiguous()? } else { tensor.clone() };
+            let ids = Tensor::new(&ids[..], tensor.device())?;
+            let index = ids.unsqueeze(1)?.broadcast_as((ids.elem_count(), rows.dim(1)?))?.contiguous()?;
+            let short = shortened(rows.index_select(&ids, 0)?, self.max_norm)?;
+            let rows = rows.scatter(&index, &short, 0)?;
+            Ok(if along == 1 { rows.t()?.contiguous()? } else { rows })
+        })
+    }
+
+    /// The same table with what is trained in a copy of it. Its rows are as long as they are looked up,
+    /// and it has no `max_norm` any more: that would shorten the sum.
     ///
     /// # Errors
     /// When the shapes do not fit.
@@ -113,9 +158,14 @@ impl Embedding {
             Some(whole) => whole.clone(),
             None => self.weight.expand()?,
         };
+        merged = shortened(merged, self.max_norm)?;
         if let Some(adapter) = adapters.get(&self.path) {
-            merged = (merged + adapter.delta()?)?;
+            let delta = match self.max_norm {
+                Some(max_norm) => adapter.with_max_norm(max_norm)?.delta()?,
+                None => adapter.delta()?,
+            };
+            merged = (merged + delta)?;
         }
-        Ok(Self { weight: Weight::dense(merged)?, ..self.clone() })
+        Ok(Self { weight: Weight::dense(merged)?, max_norm: None, ..self.clone() })
     }
 }

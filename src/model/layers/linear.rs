@@ -15,6 +15,8 @@ pub struct Linear {
     weight: Weight,
     bias: Option<Tensor>,
     drops: bool,
+    /// ‖Wᵢ‖ of each row `[out, 1]` as the model's files have it, where W is used with rows of length 1.
+    lengths: Option<Tensor>,
     /// ‖Wᵢ‖² of each row, once DoRA has asked for it.
     squares: Arc<OnceLock<Tensor>>,
 }
@@ -36,7 +38,14 @@ impl Names {
 impl Linear {
     /// A layer at a path in the weights, with W `[out, in]` and perhaps b `[out]`.
     pub fn new(path: impl Into<String>, weight: Weight, bias: Option<Tensor>) -> Self {
-        Self { names: Names::of(path.into()), weight, bias, drops: true, squares: Arc::default() }
+        Self {
+            names: Names::of(path.into()),
+            weight,
+            bias,
+            drops: true,
+            lengths: None,
+            squares: Arc::default(),
+        }
     }
 
     /// The same layer, but nothing is dropped before its adapter: the loss takes a trained head as one
@@ -44,6 +53,37 @@ impl Linear {
     #[must_use]
     pub fn without_dropout(self) -> Self {
         Self { drops: false, ..self }
+    }
+
+    /// The layer with each row of W brought to length 1: y = x (W / ‖W‖)ᵀ, Baichuan2's `NormHead`. Trained
+    /// whole, it is W itself that learns: with Ŵ = W / ‖W‖ and dŴ = dyᵀ x, row by row
+    /// dW = (dŴ − Ŵ (Ŵ·dŴ)) / ‖W‖.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn with_unit_rows(self) -> Result<Self> {
+        let lengths = Some(self.weight.row_lengths()?);
+        Ok(Self { weight: self.weight.unit_rows()?, lengths, ..self })
+    }
+
+    /// W as it is trained, in f32: with its rows' own lengths, where they are used with length 1.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn matrix(&self) -> Result<Tensor> {
+        match &self.lengths {
+            Some(lengths) => Ok(self.weight.expand()?.broadcast_mul(lengths)?),
+            None => self.weight.expand(),
+        }
+    }
+
+    /// What W does where it is trained whole, and the lengths of its rows if these are brought to 1.
+    fn used(&self, whole: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
+        if self.lengths.is_none() {
+            return Ok((whole.clone(), None));
+        }
+        let lengths = Weight::dense(whole.clone())?.row_lengths()?;
+        Ok((whole.broadcast_div(&lengths)?, Some(lengths)))
     }
 
     /// The same layer under another path: a head that is the embedding.
@@ -87,7 +127,7 @@ impl Linear {
     fn try_forward(&self, x: &Tensor, adapters: &Adapters) -> Result<Tensor> {
         let Names { weight, bias, path } = &*self.names;
         let mut y = match adapters.whole(weight) {
-            Some(weight) => matmul(x, weight, Form::RightTransposed)?,
+            Some(weight) => matmul(x, &self.used(weight)?.0, Form::RightTransposed)?,
             None => self.weight.forward(x)?,
         };
         if let Some(adapter) = adapters.get(path) {
@@ -144,13 +184,18 @@ impl Linear {
             magnitude = Some(((dy * z)?.sum(0)? / &norms)?);
             dz = dy.broadcast_mul(&(m / norms)?)?;
         }
-        let whole = adapters.whole(weight);
-        if whole.is_some() {
-            gradients.add_tensor(weight.clone(), matmul(&dz, x, Form::LeftTransposed)?)?;
+        let whole = adapters.whole(weight).map(|whole| self.used(whole)).transpose()?;
+        if let Some((unit, lengths)) = &whole {
+            let mut d = matmul(&dz, x, Form::LeftTransposed)?;
+            if let Some(lengths) = lengths {
+                let along = (unit * &d)?.sum_keepdim(1)?;
+                d = (d - unit.broadcast_mul(&along)?)?.broadcast_div(lengths)?;
+            }
+            gradients.add_tensor(weight.clone(), d)?;
         }
-        let dx = match (wanted, whole) {
+        let dx = match (wanted, &whole) {
             (Wanted::AdaptersOnly, _) => None,
-            (Wanted::Input, Some(weight)) => Some(matmul(&dz, weight, Form::Plain)?),
+            (Wanted::Input, Some((weight, _))) => Some(matmul(&dz, weight, Form::Plain)?),
             (Wanted::Input, None) => Some(self.weight.backward(&dz)?),
         };
         let Some(adapter) = adapter else { return Ok(dx) };
@@ -186,9 +231,9 @@ impl Linear {
 
     fn try_merged(&self, adapters: &Adapters) -> Result<Self> {
         let Names { weight, bias, path } = &*self.names;
-        let mut merged = match adapters.whole(weight) {
-            Some(weight) => weight.clone(),
-            None => self.weight.expand()?,
+        let (mut merged, lengths) = match adapters.whole(weight) {
+            Some(weight) => self.used(weight)?,
+            None => (self.weight.expand()?, self.lengths.clone()),
         };
         if let Some(adapter) = adapters.get(path) {
             merged = (merged + adapter.delta()?)?;
@@ -198,7 +243,7 @@ impl Linear {
             }
         }
         let bias = adapters.whole(bias).or(self.bias.as_ref()).cloned();
-        Ok(Self { drops: self.drops, ..Self::new(path.clone(), Weight::dense(merged)?, bias) })
+        Ok(Self { drops: self.drops, lengths, ..Self::new(path.clone(), Weight::dense(merged)?, bias) })
     }
 }
 
