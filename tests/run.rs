@@ -85,7 +85,10 @@ fn resume_is_exact_to_the_bit() -> Result<()> {
     let asked = Instant::now();
     let paused = broken.pause()?;
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
-    assert_eq!((paused.state, paused.snapshot, paused.goal.step), (State::Paused, Some(paused.step), Some(500)));
+    assert_eq!(
+        (paused.state, paused.snapshot, paused.goal.step),
+        (State::Paused, Some(paused.step), Some(500))
+    );
     broken.resume()?;
     reach(&broken, paused.step + 1);
     let paused = broken.pause()?.step;

@@ -309,7 +309,13 @@ impl Decoder {
     ///
     /// # Errors
     /// When a row or a target is out of range.
-    pub fn loss(&self, hidden: &Tensor, rows: &[u32], targets: &[u32], adapters: &Adapters) -> Result<Vec<f64>> {
+    pub fn loss(
+        &self,
+        hidden: &Tensor,
+        rows: &[u32],
+        targets: &[u32],
+        adapters: &Adapters,
+    ) -> Result<Vec<f64>> {
         let index = Tensor::new(rows, hidden.device())?;
         let picked = hidden.index_select(&index, 0)?.contiguous()?;
         loss::forward(&picked, targets, &self.head_of(adapters)?, self.kernels)
@@ -409,6 +415,7 @@ fn common(paths: &[&str]) -> Option<String> {
     let (first, rest) = paths.split_first()?;
     let parts: Vec<&str> = first.split('.').collect();
     let shared = (1..parts.len()).rev().map(|n| parts[..n].join("."));
-    let inside = |prefix: &str| rest.iter().all(|path| path.strip_prefix(prefix).is_some_and(|p| p.starts_with('.')));
+    let inside =
+        |prefix: &str| rest.iter().all(|path| path.strip_prefix(prefix).is_some_and(|p| p.starts_with('.')));
     shared.into_iter().find(|prefix| inside(prefix))
 }

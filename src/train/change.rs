@@ -45,7 +45,9 @@ impl Run {
     /// When no step is asked for, or it cannot be written down.
     pub fn cooldown(&self, steps: u64) -> Result<Status> {
         if steps == 0 {
-            return Err(Error::input("a cooldown of 0 steps").help("give some, such as a fifth of those done"));
+            return Err(
+                Error::input("a cooldown of 0 steps").help("give some, such as a fifth of those done")
+            );
         }
         self.change(Change::Cooldown(steps))?;
         self.0.shared.update(|public| {
@@ -227,7 +229,8 @@ fn fitting(modules: &[String], name: &str) -> Result<Vec<String>> {
     match found.is_empty() {
         true => {
             let some: Vec<&str> = modules.iter().take(3).map(String::as_str).collect();
-            Err(Error::input(format!("no module is called {name:?}")).help(format!("there are {}, …", some.join(", "))))
+            Err(Error::input(format!("no module is called {name:?}"))
+                .help(format!("there are {}, …", some.join(", "))))
         }
         false => Ok(found),
     }

@@ -186,8 +186,8 @@ impl Run {
             self.0.shared.wait(Duration::from_millis(20));
             let step = self.0.shared.read().place.step;
             if step <= to {
-                let (progress, seen) = progress
-                    .get_or_insert_with(|| (Progress::new(label, to - step), step));
+                let (progress, seen) =
+                    progress.get_or_insert_with(|| (Progress::new(label, to - step), step));
                 progress.advance(step.saturating_sub(*seen), "");
                 *seen = step;
             }
@@ -202,7 +202,8 @@ impl Run {
         let status = self.status();
         let mut seen = status.step;
         let last = [status.goal.step, status.end].into_iter().flatten().min();
-        let mut progress = Progress::new(self.0.name.clone(), last.map_or(0, |last| last.saturating_sub(seen)));
+        let mut progress =
+            Progress::new(self.0.name.clone(), last.map_or(0, |last| last.saturating_sub(seen)));
         loop {
             let status = self.status();
             let note = status.last.as_ref().map_or(String::new(), |s| format!("loss {:.3}", s.loss));

@@ -64,7 +64,7 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
 /// A file that has the old content until it has the new one.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let written = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(folder).and_then(|mut file| {
+    let written = partial(0o666).tempfile_in(folder).and_then(|mut file| {
         write(file.as_file_mut(), path, bytes)?;
         sync(file.as_file(), path)?;
         before(Operation::Rename, path)?;
@@ -72,6 +72,15 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         sync_folder(folder)
     });
     written.map_err(|e| Error::io(path, e))
+}
+
+/// What makes temporary files and folders as any others are made: the user's umask decides who may read it.
+pub(super) fn partial(mode: u32) -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
+    builder.prefix(PARTIAL);
+    builder
 }
 
 /// Adds to the end of a file, which is as it was when that fails. It is not flushed.
@@ -96,7 +105,8 @@ pub(super) fn flush(path: &Path) -> Result<()> {
 /// Moves a folder that is written to its end to its place.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
     let folder = to.parent().unwrap_or(Path::new("."));
-    let moved = before(Operation::Rename, to).and_then(|()| fs::rename(from, to)).and_then(|()| sync_folder(folder));
+    let moved =
+        before(Operation::Rename, to).and_then(|()| fs::rename(from, to)).and_then(|()| sync_folder(folder));
     moved.map_err(|e| Error::io(to, e))
 }
 

@@ -4,7 +4,9 @@ use super::run::Run;
 use crate::dataset::Chat;
 use crate::display::{Bundle, Show, escape};
 use crate::error::{Error, Result};
-use polars::prelude::{DataFrame, IntoColumn, IntoLazy, NamedFrom, Series as Values, SortMultipleOptions, col, len};
+use polars::prelude::{
+    DataFrame, IntoColumn, IntoLazy, NamedFrom, Series as Values, SortMultipleOptions, col, len,
+};
 use std::collections::BTreeMap;
 
 /// A row and its latest loss.
@@ -47,7 +49,8 @@ impl Run {
         let history = self.0.shared.read().history.clone();
         let mut names: BTreeMap<usize, (Vec<String>, Vec<String>)> = BTreeMap::new();
         let (mut data, mut rows, mut ids, mut sources) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (mut epochs, mut steps, mut tokens, mut losses) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut epochs, mut steps, mut tokens, mut losses) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for step in &history {
             if !names.contains_key(&step.segment) {
                 names.insert(step.segment, self.names(step.segment)?);
@@ -107,9 +110,10 @@ impl Run {
         let segment = self.0.segments.get(number)?;
         let mut rows: Vec<(u32, (u64, f64))> = latest.into_iter().collect();
         rows.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
-        let hard = rows.into_iter().take(n).map(|(row, (step, loss))| {
-            Ok(Hard { step, loss, chat: segment.data.row(row as usize)? })
-        });
+        let hard = rows
+            .into_iter()
+            .take(n)
+            .map(|(row, (step, loss))| Ok(Hard { step, loss, chat: segment.data.row(row as usize)? }));
         Ok(Worst(hard.collect::<Result<_>>()?))
     }
 
@@ -137,7 +141,8 @@ impl Run {
     }
 
     fn loss_by(&self, key: polars::prelude::Expr) -> Result<DataFrame> {
-        let grouped = self.example_losses()?.lazy().group_by([key]).agg([len().alias("rows"), col("loss").mean()]);
+        let grouped =
+            self.example_losses()?.lazy().group_by([key]).agg([len().alias("rows"), col("loss").mean()]);
         let order = SortMultipleOptions::default().with_order_descending(true);
         Ok(grouped.sort(["loss"], order).collect()?)
     }

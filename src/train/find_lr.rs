@@ -28,7 +28,8 @@ impl Run {
     /// When fewer than 10 steps are asked for, the run is training, or a step fails.
     pub fn find_lr(&self, steps: u64) -> Result<LrCurve> {
         if steps < 10 {
-            return Err(Error::input(format!("{steps} steps are too few for a curve")).help("give 10 or more, such as 40"));
+            return Err(Error::input(format!("{steps} steps are too few for a curve"))
+                .help("give 10 or more, such as 40"));
         }
         if self.status().state == super::status::State::Running {
             return Err(Error::state("this run is training").help("run.pause()? first"));
@@ -45,9 +46,11 @@ impl Run {
         let frozen = |name: &str| super::worker::is_frozen(&settings.frozen, name);
         for i in 0..steps {
             let lr = RANGE.0 * (RANGE.1 / RANGE.0).powf(i as f64 / (steps - 1) as f64);
-            let batch = segment.batches.at(position, settings.batch, settings.micro_batch, self.0.config.seed)?;
+            let batch =
+                segment.batches.at(position, settings.batch, settings.micro_batch, self.0.config.seed)?;
             let mut accumulated = Accumulated::default();
-            let passed = step::forward_backward(self.0.model.decoder(), &learned, &batch, &mut accumulated, &|| true);
+            let passed =
+                step::forward_backward(self.0.model.decoder(), &learned, &batch, &mut accumulated, &|| true);
             match passed {
                 Err(error) if error.is_compute() && !points.is_empty() => break, // it has run away
                 passed => passed?,
@@ -59,7 +62,15 @@ impl Run {
             if loss > FAR * least {
                 break;
             }
-            match step::update(self.0.model.decoder(), &learned, accumulated, lr, settings.clip, &settings.optimizer, &frozen) {
+            match step::update(
+                self.0.model.decoder(),
+                &learned,
+                accumulated,
+                lr,
+                settings.clip,
+                &settings.optimizer,
+                &frozen,
+            ) {
                 Ok((next, _)) => learned = next,
                 Err(_) => break,
             }
@@ -82,9 +93,19 @@ impl LrCurve {
     /// # Errors
     /// When there is no point.
     pub fn plot(&self) -> Result<Figure> {
-        let log = |points: &[(f64, f64)]| points.iter().map(|(lr, loss)| (lr.log10(), *loss)).collect::<Vec<_>>();
-        let series = [Series::marks("loss", log(&self.points)), Series::line("smoothed", log(&smoothed(&self.points)))];
-        lines("Learning rate", "log10 of the learning rate", "cross-entropy (nats per token)", &series, Scale::Linear)
+        let log =
+            |points: &[(f64, f64)]| points.iter().map(|(lr, loss)| (lr.log10(), *loss)).collect::<Vec<_>>();
+        let series = [
+            Series::marks("loss", log(&self.points)),
+            Series::line("smoothed", log(&smoothed(&self.points))),
+        ];
+        lines(
+            "Learning rate",
+            "log10 of the learning rate",
+            "cross-entropy (nats per token)",
+            &series,
+            Scale::Linear,
+        )
     }
 }
 

@@ -136,7 +136,8 @@ impl Folder {
         for name in [RUN, HISTORY, JOURNAL, GOAL, ANSWERS, REWIND] {
             disk::remove(&self.path.join(name))?;
         }
-        for name in self.entries()?.iter().filter(|name| name.starts_with(STEP) || name.starts_with(DAMAGED)) {
+        for name in self.entries()?.iter().filter(|name| name.starts_with(STEP) || name.starts_with(DAMAGED))
+        {
             disk::remove(&self.path.join(name))?;
         }
         Ok(())
@@ -317,10 +318,7 @@ impl Folder {
         if target.exists() {
             return Ok(()); // the same step has the same tensors
         }
-        let partial = tempfile::Builder::new()
-            .prefix(PARTIAL)
-            .tempdir_in(&self.path)
-            .map_err(|e| Error::io(&self.path, e))?;
+        let partial = disk::partial(0o777).tempdir_in(&self.path).map_err(|e| Error::io(&self.path, e))?;
         snapshot::write(partial.path(), learned, place, context)?;
         // The history reaches the disk before the snapshot that relies on it.
         disk::flush(&self.path.join(HISTORY))?;
@@ -450,7 +448,8 @@ fn lock(folder: &Path) -> Result<File> {
         }
         fs::TryLockError::Error(e) => Error::io(&path, e),
     })?;
-    let written = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
+    let written =
+        lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
     written.map_err(|e| Error::io(&path, e))?;
     Ok(lock)
 }

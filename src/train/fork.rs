@@ -76,11 +76,13 @@ impl Run {
 
 /// The changes that lead from one config to the other.
 fn differences(now: &RunConfig, wanted: &RunConfig, journal: Journal, at: u64) -> Result<Journal> {
-    let fixed = |name: &str, help: &str| {
-        Err(Error::input(format!("a fork cannot have another {name}")).help(help))
-    };
+    let fixed =
+        |name: &str, help: &str| Err(Error::input(format!("a fork cannot have another {name}")).help(help));
     if now.lora != wanted.lora || now.adaptation != wanted.adaptation {
-        return fixed("rank or other adapters", "the adapters go on as they are: begin a new run from them with init_from");
+        return fixed(
+            "rank or other adapters",
+            "the adapters go on as they are: begin a new run from them with init_from",
+        );
     }
     if now.seed != wanted.seed || now.context != wanted.context || now.init_from != wanted.init_from {
         return fixed("seed, context or beginning", "begin a new run: Run::new(name, &model, &data, config)");
@@ -202,7 +204,8 @@ impl Show for RunComparison {
                 format!("{:.3}", run.norm),
             ]);
         }
-        let table = table.caption("loss: mean of the latest eight steps; effective rank: mean over the modules");
+        let table =
+            table.caption("loss: mean of the latest eight steps; effective rank: mean over the modules");
         match self.plot() {
             Ok(figure) => (figure, table).show(),
             Err(_) => table.show(),

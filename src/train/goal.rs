@@ -82,7 +82,9 @@ impl fmt::Display for Until {
         let parts = [
             self.loss.map(|loss| format!("until the loss is below {loss}")),
             self.eval_loss.map(|loss| format!("until the loss in evaluation is below {loss}")),
-            self.seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()).map(|s| format!("for {}", duration(s))),
+            self.seconds
+                .and_then(|s| Duration::try_from_secs_f64(s).ok())
+                .map(|s| format!("for {}", duration(s))),
             self.steps.map(|steps| format!("after {steps} steps")),
         ];
         f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(" or "))
@@ -166,7 +168,9 @@ mod tests {
 
     #[test]
     fn durations_are_read() {
-        for (text, expected) in [("20min", 1200.0), ("1h30min", 5400.0), ("45 s", 45.0), ("90", 90.0), ("0.5h", 1800.0)] {
+        for (text, expected) in
+            [("20min", 1200.0), ("1h30min", 5400.0), ("45 s", 45.0), ("90", 90.0), ("0.5h", 1800.0)]
+        {
             assert_eq!(seconds(text).unwrap(), expected, "{text}");
         }
         for text in ["", "min", "-3s", "3 weeks", "1..5h", "0s"] {
@@ -176,7 +180,11 @@ mod tests {
 
     #[test]
     fn whichever_comes_first() {
-        let goal = Goal::from(10, 5.0, Until { steps: Some(20), seconds: Some(60.0), loss: Some(1.0), eval_loss: None });
+        let goal = Goal::from(
+            10,
+            5.0,
+            Until { steps: Some(20), seconds: Some(60.0), loss: Some(1.0), eval_loss: None },
+        );
         let high = [2.0; 10];
         assert!(!goal.is_reached(29, 64.0, &high, None));
         assert!(goal.is_reached(30, 6.0, &high, None));

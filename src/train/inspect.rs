@@ -76,9 +76,12 @@ impl Show for GradientTable {
     fn show(&self) -> Bundle {
         const SHOWN: usize = 30;
         let odd = self.0.iter().filter(|g| !g.remark().is_empty()).count();
-        let columns = [("tensor", Align::Left), ("norm", Align::Right), ("largest", Align::Right), ("", Align::Left)];
-        let mut table = Table::new(columns)
-            .caption(format!("gradients of {} tensors, {odd} of them zero, missing or not finite", self.0.len()));
+        let columns =
+            [("tensor", Align::Left), ("norm", Align::Right), ("largest", Align::Right), ("", Align::Left)];
+        let mut table = Table::new(columns).caption(format!(
+            "gradients of {} tensors, {odd} of them zero, missing or not finite",
+            self.0.len()
+        ));
         let (first, rest): (Vec<_>, Vec<_>) = self.0.iter().partition(|g| !g.remark().is_empty());
         for g in first.into_iter().chain(rest).take(SHOWN) {
             let norm = g.norm.map_or(String::new(), |norm| format!("{norm:.3e}"));
@@ -134,7 +137,8 @@ pub struct Inspection {
 impl Inspection {
     pub(super) fn of(module: &str, learned: &Learned, held: Option<&Held>) -> Result<Self> {
         let mut tensors = Vec::new();
-        let inside = |name: &str| name == module || name.strip_prefix(module).is_some_and(|n| n.starts_with('.'));
+        let inside =
+            |name: &str| name == module || name.strip_prefix(module).is_some_and(|n| n.starts_with('.'));
         for (name, tensor) in learned.adapters.tensors().filter(|(name, _)| inside(name)) {
             let short = name.strip_prefix(module).map_or(name.as_str(), |n| n.trim_start_matches('.'));
             let short = if short.is_empty() { "weight" } else { short };

@@ -6,8 +6,8 @@ use super::inspect::{Gradient, GradientTable, Inspection};
 use super::run::Run;
 use super::shared::Answer;
 use super::step;
-use crate::display::{Align, Bundle, Show, Table, Text};
 use crate::dataset::Chat;
+use crate::display::{Align, Bundle, Show, Table, Text};
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
 use crate::model::{Comparison, GenerateConfig};
@@ -18,7 +18,8 @@ use std::path::Path;
 impl Run {
     /// All steps so far.
     pub fn history(&self) -> History {
-        History::new(self.0.shared.read().history.clone(), self.footer())
+        let footer = self.footer(); // it looks at what is shared, too
+        History::new(self.0.shared.read().history.clone(), footer)
     }
 
     /// The adapters as they are after the latest step. They are a copy: training goes on beside it.
@@ -109,7 +110,9 @@ impl Run {
     pub fn batch(&self) -> Result<Seen> {
         let batch = self.0.shared.read().batch.clone();
         let Some(batch) = batch else {
-            return Err(Error::state("no step was done yet since the run was opened").help("run.step()? does one"));
+            return Err(
+                Error::state("no step was done yet since the run was opened").help("run.step()? does one")
+            );
         };
         let segment = self.0.segments.get(batch.segment)?;
         let data = segment.data.for_tokenizer(self.0.model.tokenizer());
@@ -173,7 +176,8 @@ impl Show for Answers {
         if self.0.is_empty() {
             return Text::new("no answers yet: run.watch(&[\"a question\"], 20)? has them made").show();
         }
-        let mut table = Table::new([("step", Align::Right), ("prompt", Align::Left), ("answer", Align::Left)]);
+        let mut table =
+            Table::new([("step", Align::Right), ("prompt", Align::Left), ("answer", Align::Left)]);
         for answer in &self.0 {
             table.row([answer.step.to_string(), answer.prompt.clone(), answer.answer.clone()]);
         }

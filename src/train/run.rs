@@ -7,7 +7,7 @@ use super::goal::Goal;
 use super::journal::{Change, Journal};
 use super::optimizer::Optimizer;
 use super::registry;
-use super::segments::{self, Segment, Segments};
+use super::segments::{Segment, Segments};
 use super::shared::Shared;
 use super::snapshot::{Context, Place};
 use super::status::{State, Status};
@@ -17,7 +17,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::image;
 use crate::lora::Adapters;
-use crate::model::{Decoder, Model, OpenOptions, WeightsAs};
+use crate::model::{Decoder, Model};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,36 +48,6 @@ impl Inner {
     pub fn ended(&self) -> bool {
         self.shared.read().state == State::Closed
     }
-}
-
-/// What [`Run::open_with`] takes instead of what the run's folder says.
-#[derive(Debug, Clone, Default)]
-pub struct OpenRun {
-    /// The model, where it lies elsewhere now.
-    pub model: Option<Model>,
-    /// The rows that it goes on with.
-    pub data: Option<Dataset>,
-    /// The rows that it is evaluated on.
-    pub eval: Option<Dataset>,
-    /// What to do where these are not those that the run was trained with.
-    pub changed: Changed,
-}
-
-impl OpenRun {
-    /// Goes on with whatever there is now.
-    pub fn accept() -> Self {
-        Self { changed: Changed::Accept, ..Self::default() }
-    }
-}
-
-/// What to do with a model or rows that are others than before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Changed {
-    /// Fail, and say what differs.
-    #[default]
-    Refuse,
-    /// Go on with them: what follows is no longer what the run would have become.
-    Accept,
 }
 
 impl Run {
@@ -196,140 +166,6 @@ impl Run {
         Ok(())
     }
 
-    /// Opens a run from its folder: model, rows and settings come from there, and training goes on
-    /// from the newest snapshot that is whole as if it had never stopped. A run that is open in this
-    /// process is given as it is.
-    ///
-    /// # Errors
-    /// When there is no run, another process has it open, its model or data are gone or changed, or
-    /// the rows give other tokens than they did.
-    pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
-        Self::open_with(folder, &OpenRun::default())
-    }
-
-    /// As [`open`](Self::open), with a model or rows that lie elsewhere, or have changed.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open); what was accepted is no error.
-    pub fn open_with(folder: impl AsRef<Path>, options: &OpenRun) -> Result<Self> {
-        image::check()?;
-        let path = real(folder.as_ref())?;
-        if let Some(inner) = registry::get(&path) {
-            return Ok(Self(inner));
-        }
-        let mut identity = Folder::identity(&path)?;
-        let folder = Folder::hold(&path)?;
-        let mut notes = Vec::new();
-        let model = model_of(&mut identity, options, &mut notes)?;
-        let mut config = identity.config.clone();
-        let eval_data = match (&options.eval, identity.eval_recipe()) {
-            (Some(eval), _) => Some(eval.clone()),
-            (None, recipe) => recipe.map(Dataset::from_recipe).transpose()?,
-        };
-        config.eval = eval_data;
-
-        let fresh = begin(model.decoder(), &config)?;
-        let pending = folder.pending_rewind();
-        let mut journal = folder.journal()?;
-        if let Some(to) = pending {
-            journal = journal.until(to);
-            folder.forget_after(to, &journal)?;
-        }
-        let device = model.decoder().device();
-        let (found, damaged) = folder.load(u64::MAX, &fresh, &config, device)?;
-        notes.extend(damaged);
-        let saved = found.is_some();
-        let (learned, place) = match found {
-            Some(found) => found,
-            None if config.init_from.is_some() => {
-                return Err(Error::not_found("no snapshot is left of a run that began with adapters")
-                    .path(&path)
-                    .help("begin a new run"));
-            }
-            None => {
-                notes.push("no snapshot is left: the run begins anew".to_string());
-                let optimizer = Optimizer::new();
-                (Learned { adapters: fresh.clone(), optimizer, seed: config.seed }, Place::default())
-            }
-        };
-        if !notes.is_empty() && saved {
-            notes.push(format!("the run goes on from step {}", place.step));
-        }
-        let later = journal.entries().iter().filter(|entry| entry.at > place.step).count();
-        if later > 0 {
-            notes.push(format!("{later} changes made after step {} will be made again where they were", place.step));
-        }
-        let history = folder.history(place.step)?;
-        let segments = Arc::new(Segments::new(&model, std::iter::once(&identity.rows).chain(journal.data())));
-        let current = journal.settings(&config, place.step + 1).segment;
-        let swap = match (&options.data, segments.get(current)) {
-            (Some(data), _) => Some(data.clone()),
-            (None, Ok(_)) => None,
-            (None, Err(error)) if options.changed == Changed::Refuse => return Err(error),
-            (None, Err(_)) => {
-                let rows = segments.rows(current).unwrap_or_else(|| identity.rows.clone());
-                Some(Dataset::open_with(&rows.data.path, &rows.data.options)?)
-            }
-        };
-        let context = identity.rows.context;
-        let eval = config.eval.as_ref().map(|eval| Batches::for_evaluation(eval, &model, context)).transpose()?;
-        if let (Some(eval), Some(rows), None) = (&eval, &identity.eval, &options.eval) {
-            let same = segments::same_tokens(eval, rows);
-            if options.changed == Changed::Refuse {
-                same?;
-            }
-        }
-        let pool = worker::pool(&name_of(&path))?;
-        let worker = Worker::new(Begin {
-            model,
-            segments,
-            eval: eval.map(Arc::new),
-            config,
-            answers: folder.answers(place.step),
-            goal: folder.goal().unwrap_or_else(|| Goal::none(place.step)),
-            folder,
-            fresh,
-            learned,
-            place,
-            saved,
-            journal,
-            history,
-            notes,
-        });
-        let run = Self::begin(path, worker, pool)?;
-        if let Some(to) = pending {
-            run.rewind_to(to)?;
-        }
-        if let Some(data) = swap {
-            run.swap_data(&data, options.changed)?;
-        }
-        Ok(run)
-    }
-
-    /// Other rows than the run had, where they are others.
-    fn swap_data(&self, data: &Dataset, changed: Changed) -> Result<()> {
-        let (rows, segment) = self.segment_of(data)?;
-        let number = self.settings().segment;
-        let known = self.0.segments.rows(number);
-        if known.as_ref().is_some_and(|known| known.tokens == rows.tokens) {
-            self.0.segments.put(number, rows, segment); // the same rows from another place
-            return Ok(());
-        }
-        if changed == Changed::Refuse {
-            self.close()?;
-            return Err(Error::state(format!(
-                "these are other rows: {} of {} tokens at most, fingerprint {}; the run had fingerprint {}",
-                segment.batches.rows(),
-                rows.context,
-                rows.tokens,
-                known.map(|known| known.tokens).unwrap_or_default()
-            ))
-            .path(data.path())
-            .help("OpenRun { data, changed: Changed::Accept, .. } goes on with them, as run.set_data(&data) does"));
-        }
-        self.change_data(rows, segment)
-    }
-
     /// The run of this name in `runs`, if this process has it open; otherwise it is opened from disk.
     ///
     /// # Errors
@@ -360,7 +196,7 @@ impl Run {
         Ok(Folder::exists(&Path::new(RUNS).join(name)))
     }
 
-    fn begin(path: PathBuf, worker: Worker, pool: rayon::ThreadPool) -> Result<Self> {
+    pub(super) fn begin(path: PathBuf, worker: Worker, pool: rayon::ThreadPool) -> Result<Self> {
         let (sender, requests) = channel();
         let inner = Arc::new(Inner {
             name: name_of(&path),
@@ -484,35 +320,6 @@ impl std::fmt::Debug for Run {
     }
 }
 
-/// The model of a run; what is said of it is what there is now.
-fn model_of(identity: &mut Identity, options: &OpenRun, notes: &mut Vec<String>) -> Result<Model> {
-    let model = match &options.model {
-        Some(model) => model.clone(),
-        None if !identity.model.exists() => {
-            return Err(Error::not_found("the model of this run is gone").path(&identity.model).help(
-                "put it back there, or say where it is: Run::open_with(folder, &OpenRun { model: Some(model), ..OpenRun::default() })",
-            ));
-        }
-        None => {
-            let weights = WeightsAs::of_fingerprint(&identity.model_fingerprint);
-            Model::open_with(&identity.model, &OpenOptions { weights, ..Default::default() })?
-        }
-    };
-    let now = model.fingerprint()?;
-    if now != identity.model_fingerprint {
-        if options.changed == Changed::Refuse {
-            return Err(Error::state(format!(
-                "the model has changed since this run was trained: its fingerprint was {}, now {now}",
-                identity.model_fingerprint
-            ))
-            .path(model.path())
-            .help("put the old weights back, begin a new run, or accept it: Run::open_with(folder, &OpenRun::accept())"));
-        }
-        notes.push("the model is another than the run was trained with".to_string());
-    }
-    Ok(model)
-}
-
 /// The values of adapters in the shapes of a run's own.
 fn warm_start(fresh: &Adapters, warm: &Adapters) -> Result<Adapters> {
     let values: std::collections::HashMap<String, &candle_core::Tensor> = warm.tensors().collect();
@@ -536,13 +343,13 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn name_of(path: &Path) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 /// The absolute path without links, also of what is not there yet: the registry knows a folder by one
 /// name only.
-fn real(path: &Path) -> Result<PathBuf> {
+pub(super) fn real(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path).map_err(|e| Error::io(path, e))?;
     match (std::fs::canonicalize(&path), path.parent(), path.file_name()) {
         (Err(e), Some(parent), Some(name)) if e.kind() == std::io::ErrorKind::NotFound => {

@@ -1,11 +1,11 @@
 //! One snapshot on disk: `step-000120/` with the adapters as PEFT loads them, the optimiser's moments,
 //! the state of training, and a checksum of each file.
 
+use super::batches::Position;
 use super::config::{Adaptation, RunConfig};
 use super::disk;
 use super::journal::Journal;
 use super::optimizer::{Moments, Optimizer};
-use super::batches::Position;
 use super::step::Learned;
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
@@ -84,7 +84,10 @@ pub(super) fn write(folder: &Path, learned: &Learned, place: &Place, context: Co
     let state = State {
         place: *place,
         updates,
-        fewer_updates: each.filter(|(_, m)| m.updates != updates).map(|(n, m)| (n.clone(), m.updates)).collect(),
+        fewer_updates: each
+            .filter(|(_, m)| m.updates != updates)
+            .map(|(n, m)| (n.clone(), m.updates))
+            .collect(),
         config: context.config.clone(),
         journal: context.journal.clone(),
         tokens: context.tokens.to_string(),

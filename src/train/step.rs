@@ -25,7 +25,8 @@ impl Learned {
     /// Bytes of the trained tensors and their moments.
     pub fn bytes(&self) -> u64 {
         let moments = self.optimizer.moments().values();
-        let moments: usize = moments.map(|m| m.mean.elem_count() * (1 + usize::from(m.square.is_some()))).sum();
+        let moments: usize =
+            moments.map(|m| m.mean.elem_count() * (1 + usize::from(m.square.is_some()))).sum();
         4 * (self.adapters.parameters() + moments) as u64
     }
 }

@@ -289,15 +289,19 @@ impl Worker {
         let rows = accumulated.rows.clone();
         // Of all weights they would be as large as the model.
         let held = (self.config.adaptation == Adaptation::Lora).then(|| {
-            Arc::new(Held {
-                gradients: accumulated.gradients.clone(),
-                tokens: accumulated.trained_tokens,
-            })
+            Arc::new(Held { gradients: accumulated.gradients.clone(), tokens: accumulated.trained_tokens })
         });
         let frozen = |name: &str| is_frozen(&settings.frozen, name);
-        let (learned, numbers) =
-            step::update(self.model.decoder(), &self.learned, accumulated, lr, settings.clip, &settings.optimizer, &frozen)
-                .map_err(|e| e.step(step))?;
+        let (learned, numbers) = step::update(
+            self.model.decoder(),
+            &self.learned,
+            accumulated,
+            lr,
+            settings.clip,
+            &settings.optimizer,
+            &frozen,
+        )
+        .map_err(|e| e.step(step))?;
         let seconds = begun.elapsed().as_secs_f64();
         let due = settings.eval_every.is_some_and(|every| step.is_multiple_of(every));
         let eval_loss = match &self.eval {
@@ -345,11 +349,14 @@ impl Worker {
             (public.partial.take(), public.journal.settings(&self.config, step), public.journal.clone())
         });
         let Some(partial) = partial else {
-            return Err(Error::state("no gradient waits for an update").help("run.forward_backward(&batch)? first"));
+            return Err(
+                Error::state("no gradient waits for an update").help("run.forward_backward(&batch)? first")
+            );
         };
         let segment = self.segments.get(settings.segment)?;
         let position = self.position(&settings);
-        let expected = segment.batches.at(position, settings.batch, settings.micro_batch, self.config.seed)?;
+        let expected =
+            segment.batches.at(position, settings.batch, settings.micro_batch, self.config.seed)?;
         let ours = partial.batches == [expected.clone()];
         let next = if partial.batches.contains(&expected) { expected.next } else { None };
         let packs = partial.batches.iter().flat_map(|batch| batch.packs.clone()).collect();
@@ -427,7 +434,9 @@ impl Worker {
     fn watch(&self) {
         let step = self.place.step;
         let settings = self.shared.read().journal.settings(&self.config, step);
-        let Some((prompts, _)) = settings.watch.filter(|(_, every)| step.is_multiple_of(*every)) else { return };
+        let Some((prompts, _)) = settings.watch.filter(|(_, every)| step.is_multiple_of(*every)) else {
+            return;
+        };
         let config = GenerateConfig { max_tokens: ANSWER, ..Default::default() };
         for prompt in prompts {
             let mut on_text = |_: &str| !self.shared.stop.load(Ordering::Relaxed);
@@ -455,7 +464,8 @@ impl Worker {
             self.folder.write_goal(&goal)?;
         }
         if snapshot != Some(self.place.step) {
-            let tokens = self.segments.rows(self.place.position.segment).map(|rows| rows.tokens).unwrap_or_default();
+            let tokens =
+                self.segments.rows(self.place.position.segment).map(|rows| rows.tokens).unwrap_or_default();
             let base = self.model.name();
             let context = Context { config: &self.config, journal: &journal, tokens: &tokens, base: &base };
             self.folder.save(&self.learned, &self.place, context)?;
@@ -468,7 +478,9 @@ impl Worker {
 
 /// Whether a trained tensor belongs to one of these modules.
 pub(super) fn is_frozen(frozen: &[String], tensor: &str) -> bool {
-    frozen.iter().any(|module| tensor.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with('.') || rest.is_empty()))
+    frozen.iter().any(|module| {
+        tensor.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with('.') || rest.is_empty())
+    })
 }
 
 /// Does work in which a panic is an error like others, and the thread lives on.

@@ -9,8 +9,8 @@ use lorascope::lora::{Adapters, Gradients};
 use lorascope::model::{Decoder, Tokens};
 use lorascope::ops::Kernels;
 use lorascope::text::{Example, pack};
-use lorascope::train::step::{evaluate, step};
-use lorascope::train::{AdamWConfig, Learned, Optimizer, OptimizerConfig};
+use lorascope::train::step::{evaluate, mean, step};
+use lorascope::train::{AdamWConfig, Batch, Learned, Optimizer, OptimizerConfig};
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(serde::Deserialize)]

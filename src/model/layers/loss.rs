@@ -118,10 +118,8 @@ fn run(
         let par = parallel(count * width * vocabulary);
         let e = (head, (vocabulary, width));
         product(logits, Accum::Replace, (h, (count, width)), e, Form::RightTransposed, 1.0, par);
-        let losses = logits
-            .par_chunks_exact_mut(vocabulary)
-            .zip(&targets[start..start + count])
-            .map(|(logits, target)| {
+        let losses = logits.par_chunks_exact_mut(vocabulary).zip(&targets[start..start + count]).map(
+            |(logits, target)| {
                 vector::simd(
                     #[inline(always)]
                     || {
@@ -138,7 +136,8 @@ fn run(
                         (total as f64).ln() + largest as f64 - at_target as f64
                     },
                 )
-            });
+            },
+        );
         all.par_extend(losses);
         if let Some(gradient) = &mut gradient {
             let d = &mut gradient[start * width..(start + count) * width];

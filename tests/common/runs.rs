@@ -1,0 +1,92 @@
+//! Runs on the real model with short rows, and one beside them that nobody disturbs.
+
+use lorascope::candle_core;
+use lorascope::dataset::Dataset;
+use lorascope::error::Result;
+use lorascope::lora::Adapters;
+use lorascope::model::Model;
+use lorascope::train::{Run, RunConfig, Snapshots};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The working folder belongs to the process, so tests in one process take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+pub struct Bench {
+    pub model: Model,
+    pub data: Dataset,
+    /// Removed with it.
+    folder: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// Twelve short rows: a step takes a fraction of a second.
+fn rows(folder: &Path) -> PathBuf {
+    let path = folder.join("rows.jsonl");
+    let line = |n: u32| format!("{{\"instruction\":\"{n} + {n} = ?\",\"output\":\"{}\"}}\n", 2 * n);
+    fs::write(&path, (1..=12).map(line).collect::<String>()).unwrap();
+    path
+}
+
+impl Bench {
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn new() -> Result<Self> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = tempfile::tempdir().unwrap();
+        std::env::set_current_dir(folder.path()).unwrap();
+        let (model, data) = (Model::open(super::common::model_path())?, Dataset::open(rows(folder.path()))?);
+        Ok(Self { model, data, folder, _turn: turn })
+    }
+
+    pub fn run(&self, name: &str, config: RunConfig) -> Result<Run> {
+        Run::new(name, &self.model, &self.data, config)
+    }
+}
+
+/// Dropout is drawn, and there is a snapshot after every step.
+pub fn config() -> RunConfig {
+    let mut config = RunConfig::default().rank(2).batch(2).targets(["q_proj", "down_proj"]).warmup(3).seed(7);
+    config.lora.dropout = 0.1;
+    config.snapshots(Snapshots { every_seconds: 0.0, ..Snapshots::default() })
+}
+
+pub fn bits(adapters: &Adapters) -> Vec<(String, Vec<u32>)> {
+    let values = |t: &candle_core::Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    adapters.tensors().map(|(name, t)| (name, values(t).into_iter().map(f32::to_bits).collect())).collect()
+}
+
+pub fn losses(run: &Run) -> Vec<(u64, u64)> {
+    run.history().steps().iter().map(|s| (s.step, s.loss.to_bits())).collect()
+}
+
+/// An undisturbed run, step by step.
+pub struct Straight {
+    pub run: Run,
+    seen: Vec<Vec<(String, Vec<u32>)>>,
+}
+
+impl Straight {
+    pub fn new(bench: &Bench) -> Result<Self> {
+        let run = bench.run("straight", config())?;
+        Ok(Self { seen: vec![bits(&run.adapters())], run })
+    }
+
+    pub fn at(&mut self, step: u64) -> Result<&[(String, Vec<u32>)]> {
+        while self.seen.len() as u64 <= step {
+            self.run.step()?;
+            self.seen.push(bits(&self.run.adapters()));
+        }
+        Ok(&self.seen[step as usize])
+    }
+
+    pub fn agrees(&mut self, other: &Run) -> Result<()> {
+        let step = other.status().step;
+        assert_eq!(bits(&other.adapters()), self.at(step)?, "adapters after step {step}");
+        assert_eq!(losses(other), losses(&self.run)[..step as usize]);
+        Ok(())
+    }
+}
