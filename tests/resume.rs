@@ -1,7 +1,9 @@
-//! Runs that are paused, changed, rewound and forked, on the real model: what comes out is to the bit
+//! Runs that are paused, changed, rewound and forked, of a small model: what comes out is to the bit
 //! what comes out of a run that nobody disturbed.
 
 mod common;
+#[path = "common/llama.rs"]
+mod llama;
 #[path = "common/runs.rs"]
 mod runs;
 
@@ -148,7 +150,7 @@ fn goals_end_where_they_say() -> Result<()> {
     assert_eq!((run.wait()?.step, run.status().state), (3, State::Idle));
     run.start_for("1s")?;
     let step = run.wait()?.step;
-    assert!((4..30).contains(&step), "{step} steps in a second");
+    assert!((4..3000).contains(&step), "{step} steps in a second");
     run.start_until(Until::loss_below(50.0))?;
     assert_eq!(run.wait()?.state, State::Idle);
     for text in ["soon", "-1min", ""] {
@@ -177,7 +179,7 @@ enum Act {
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         3 => Just(Act::Step),
-        2 => (0u64..400).prop_map(Act::StartAndPause),
+        2 => (0u64..100).prop_map(Act::StartAndPause),
         2 => (0u64..8).prop_map(Act::Rewind),
         2 => Just(Act::Reopen),
         1 => Just(Act::Resume),
@@ -191,7 +193,7 @@ fn resume_any_sequence_of_acts_ends_where_its_net_steps_say() -> Result<()> {
     let bench = Bench::new()?;
     let straight = Mutex::new(Straight::new(&bench)?);
     let count = AtomicI64::new(0);
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(24);
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
         cases,
         failure_persistence: None,
@@ -253,7 +255,7 @@ fn resume_any_sequence_of_acts_ends_where_its_net_steps_say() -> Result<()> {
 #[test]
 fn forks_and_rewinds_leak_nothing() -> Result<()> {
     let bench = Bench::new()?;
-    let run = bench.run("round", config().batch(1))?;
+    let run = bench.run("round", config())?;
     run.steps(2)?;
     let resident = || {
         let status = fs::read_to_string("/proc/self/status").unwrap();
