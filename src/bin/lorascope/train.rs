@@ -1,17 +1,28 @@
 //! `lorascope train`: a run without a notebook.
 
 use clap::Args;
-use lorascope::dataset::Dataset;
-use lorascope::display::Show;
+use lorascope::display::{Progress, Show};
 use lorascope::error::{Error, Result};
-use lorascope::model::Model;
-use lorascope::train::{Run, RunConfig};
+use lorascope::train::{Existing, RowsFrom, Run, RunConfig, RunFile, State, Until};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// Steps of a new run that is told nothing.
+const STEPS: u64 = 100;
+/// Time between two looks at the run and at signals.
+const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
 pub struct Arguments {
-    /// The run's name; it lies in runs/NAME
-    name: String,
+    /// The run's name, or a file of settings such as run.toml; the run lies in runs/NAME
+    run: String,
+    /// The run's name, where a file of settings is given
+    #[arg(long)]
+    name: Option<String>,
     /// Replace the run of this name
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
@@ -19,17 +30,17 @@ pub struct Arguments {
     #[arg(long, conflicts_with_all = ["model", "data", "eval", "rank", "lr", "batch", "seed"])]
     resume: bool,
     /// A .gguf file or a Hugging Face folder
-    #[arg(long, required_unless_present = "resume")]
+    #[arg(long)]
     model: Option<PathBuf>,
     /// Rows to train on
-    #[arg(long, required_unless_present = "resume")]
+    #[arg(long)]
     data: Option<PathBuf>,
     /// Rows to evaluate on, before and after
     #[arg(long)]
     eval: Option<PathBuf>,
-    /// Steps to train
-    #[arg(long, default_value_t = 100)]
-    steps: u64,
+    /// Steps to train; 100 where nothing else says when to stop, those that are left with --resume
+    #[arg(long)]
+    steps: Option<u64>,
     #[arg(long)]
     rank: Option<usize>,
     /// Learning rate
@@ -46,40 +57,190 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let run = if arguments.resume { Run::get(&arguments.name)? } else { new(arguments)? };
-    let evaluate = || match run.config().eval {
-        Some(_) => run.evaluate().map(|evaluation| crate::print(evaluation.show().text)),
-        None => Ok(()),
-    };
+    if let Some(folder) = arguments.save.as_ref().filter(|folder| folder.exists()) {
+        return Err(Error::input("the adapter was to be saved here, but this exists").path(folder));
+    }
+    let file = read(arguments)?;
+    let asked = until_asked()?;
+    let run = if arguments.resume { resume(&file, arguments)? } else { new(&file)? };
     crate::print(run.show().text);
-    evaluate()?;
-    let history = run.steps(arguments.steps)?;
-    crate::print(history.show().text);
-    evaluate()?;
+    if !evaluate(&run, &asked)? {
+        begin(&run, &file, arguments)?; // so that it is known how far it was to go
+        return pause(&run, arguments);
+    }
+    if !train(&run, &file, arguments, &asked)? {
+        return pause(&run, arguments);
+    }
+    if !evaluate(&run, &asked)? {
+        return pause(&run, arguments);
+    }
     if let Some(folder) = &arguments.save {
         crate::print(run.save_adapter(folder)?);
     }
     Ok(())
 }
 
-fn new(arguments: &Arguments) -> Result<Run> {
-    let (Some(model), Some(data)) = (&arguments.model, &arguments.data) else {
-        return Err(Error::input("a new run needs --model and --data"));
+/// Whether a file of settings was given, and not a name.
+fn is_file(run: &str) -> bool {
+    run.ends_with(".toml")
+}
+
+/// The file of settings, or what takes its place, with all that the flags say.
+fn read(arguments: &Arguments) -> Result<RunFile> {
+    let mut file = if is_file(&arguments.run) {
+        RunFile::open(&arguments.run)?
+    } else {
+        RunFile { name: Some(arguments.run.clone()), ..RunFile::default() }
     };
-    if !arguments.overwrite && Run::exists(&arguments.name)? {
-        return Err(Error::state(format!("the run {:?} exists", arguments.name))
-            .help("--resume goes on with it, --overwrite replaces it"));
-    }
-    let mut config = RunConfig::default();
-    if arguments.overwrite {
-        config = config.overwrite();
-    }
     if let Some(rank) = arguments.rank {
-        config = config.rank(rank);
+        file.config = file.config.rank(rank);
     }
+    let config = &mut file.config;
     config.lr = arguments.lr.unwrap_or(config.lr);
     config.batch = arguments.batch.unwrap_or(config.batch);
     config.seed = arguments.seed.unwrap_or(config.seed);
-    config.eval = arguments.eval.as_ref().map(Dataset::open).transpose()?;
-    Run::new(&arguments.name, &Model::open(model)?, &Dataset::open(data)?, config)
+    if arguments.overwrite {
+        config.existing = Existing::Overwrite;
+    }
+    file.name = arguments.name.clone().or(file.name);
+    file.model = arguments.model.clone().or(file.model);
+    file.data = arguments.data.clone().map(RowsFrom::Path).or(file.data);
+    file.eval = arguments.eval.clone().map(RowsFrom::Path).or(file.eval);
+    if file.name.is_none() {
+        return Err(Error::input("the run has no name")
+            .path(&arguments.run)
+            .help("say name = \"…\" there, or --name"));
+    }
+    if !arguments.resume {
+        for (what, given) in [("model", file.model.is_some()), ("data", file.data.is_some())] {
+            if !given {
+                return Err(Error::input(format!("a new run needs --{what}"))
+                    .help(format!("say {what} = \"…\" in a file of settings, or --{what} PATH")));
+            }
+        }
+    }
+    Ok(file)
+}
+
+fn new(file: &RunFile) -> Result<Run> {
+    let name = file.name.as_deref().unwrap_or_default();
+    if file.config.existing == Existing::Keep && Run::exists(name)? {
+        return Err(Error::state(format!("the run {name:?} exists"))
+            .help("--resume goes on with it, --overwrite replaces it"));
+    }
+    file.new_run()
+}
+
+/// The run that exists, and a word where the file says something else than it began with.
+fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
+    let run = Run::get(file.name.as_deref().unwrap_or_default())?;
+    let settings = |config: &RunConfig| serde_json::to_value(config).map_err(Error::compute);
+    let (said, holds) = (settings(&file.config)?, settings(run.config())?);
+    let other = said.as_object().into_iter().flatten().filter(|(name, value)| holds.get(name) != Some(value));
+    let other: Vec<&str> = other.map(|(name, _)| name.as_str()).collect();
+    if is_file(&arguments.run) && !other.is_empty() {
+        crate::complain(format_args!(
+            "the run goes on with its own {}, not with the file's",
+            other.join(", ")
+        ));
+    }
+    Ok(run)
+}
+
+/// A flag that Ctrl-C and a request to end set. The second one ends the process at once.
+fn until_asked() -> Result<Arc<AtomicBool>> {
+    let asked = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // First looked at, then set: the first signal only sets it.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, asked.clone())
+            .and_then(|_| signal_hook::flag::register(signal, asked.clone()))
+            .map_err(|e| Error::state(format!("signal {signal} cannot be listened to: {e}")))?;
+    }
+    Ok(asked)
+}
+
+/// Prints the loss on the rows for evaluation, where there are some; false where it was broken off.
+fn evaluate(run: &Run, asked: &AtomicBool) -> Result<bool> {
+    if run.config().eval.is_none() {
+        return Ok(true);
+    }
+    let (answer, answered) = channel();
+    let run = run.clone();
+    // Aside: a signal does not wait for it.
+    std::thread::spawn(move || answer.send(run.evaluate()));
+    loop {
+        match answered.recv_timeout(LOOK) {
+            Ok(evaluation) => crate::print(evaluation?.show().text),
+            Err(RecvTimeoutError::Timeout) if asked.load(Ordering::Relaxed) => return Ok(false),
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::state("the evaluation broke down")),
+        }
+        return Ok(true);
+    }
+}
+
+/// Trains to the end; false where it was broken off.
+fn train(run: &Run, file: &RunFile, arguments: &Arguments, asked: &AtomicBool) -> Result<bool> {
+    let begun = run.status();
+    if !begin(run, file, arguments)? {
+        crate::print(format_args!(
+            "nothing is left to do after step {}; --steps N trains N more",
+            begun.step
+        ));
+        return Ok(true);
+    }
+    let status = run.status();
+    let last = [status.goal.step, status.end].into_iter().flatten().min();
+    let mut progress = Progress::new(run.name(), last.map_or(0, |last| last.saturating_sub(begun.step)));
+    loop {
+        let status = run.status();
+        let note = status.last.as_ref().map_or(String::new(), |step| format!("loss {:.3}", step.loss));
+        progress.advance((status.step - begun.step).saturating_sub(progress.done()), &note);
+        match status.state {
+            State::Running if asked.load(Ordering::Relaxed) => return Ok(false),
+            State::Running => std::thread::sleep(LOOK),
+            State::Idle | State::Finished => break,
+            State::Failed(why) => return Err(Error::compute(why)),
+            // Nobody asked: a spike, or a disk that is full.
+            State::Paused => {
+                let why = status.notes.last().map_or("the run has paused", String::as_str);
+                return Err(Error::state(why).help("--resume goes on"));
+            }
+            State::Closed => return Err(Error::state(format!("the run {:?} has ended", run.name()))),
+        }
+    }
+    crate::print(run.history().show().text);
+    Ok(true)
+}
+
+/// Begins to train; false where there is nothing left to do.
+fn begin(run: &Run, file: &RunFile, arguments: &Arguments) -> Result<bool> {
+    let status = run.status();
+    match (arguments.steps, file.goal()) {
+        (Some(steps), _) => run.start(steps)?,
+        (None, _) if status.state == State::Paused => run.resume()?,
+        (None, None) if arguments.resume => return Ok(false),
+        (None, None) => run.start(STEPS)?,
+        (None, Some(until)) if !arguments.resume => run.start_until(until)?,
+        // The file asks for more than the run was begun with.
+        (None, Some(Until { steps: Some(steps), .. }))
+            if steps > status.step && status.state == State::Idle =>
+        {
+            run.start(steps - status.step)?
+        }
+        (None, Some(_)) => return Ok(false),
+    };
+    Ok(true)
+}
+
+/// Puts a snapshot on disk and says how to go on.
+fn pause(run: &Run, arguments: &Arguments) -> Result<()> {
+    let status = run.pause()?;
+    let name = arguments.name.as_ref().map_or(String::new(), |name| format!(" --name {name}"));
+    crate::print(format_args!(
+        "paused after step {}; lorascope train {}{name} --resume goes on",
+        status.progress(),
+        arguments.run
+    ));
+    Ok(())
 }
