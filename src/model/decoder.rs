@@ -277,18 +277,24 @@ impl Decoder {
         if bottom { self.embedding.backward(&ids, &dx, adapters, gradients) } else { Ok(()) }
     }
 
-    /// Σ of the cross-entropy at the given tokens. `rows` are the places whose next token is counted,
-    /// `targets` those next tokens.
+    /// The cross-entropy at each of the given tokens, in nats. `rows` are the places whose next token is
+    /// counted, `targets` those next tokens.
     ///
     /// # Errors
     /// When a row or a target is out of range.
-    pub fn loss(&self, hidden: &Tensor, rows: &[u32], targets: &[u32], adapters: &Adapters) -> Result<f64> {
+    pub fn loss(
+        &self,
+        hidden: &Tensor,
+        rows: &[u32],
+        targets: &[u32],
+        adapters: &Adapters,
+    ) -> Result<Vec<f32>> {
         let index = Tensor::new(rows, hidden.device())?;
         let picked = hidden.index_select(&index, 0)?.contiguous()?;
         loss::forward(&picked, targets, &self.head_of(adapters)?, self.kernels)
     }
 
-    /// The same sum and ∂(scale·Σ)/∂hidden in the shape of `hidden`; gradients of a head that is
+    /// The same losses and ∂(scale·Σ losses)/∂hidden in the shape of `hidden`; gradients of a head that is
     /// trained itself go into `gradients`.
     ///
     /// # Errors
@@ -301,7 +307,7 @@ impl Decoder {
         scale: f64,
         adapters: &Adapters,
         gradients: &mut Gradients,
-    ) -> Result<(f64, Tensor)> {
+    ) -> Result<(Vec<f32>, Tensor)> {
         let index = Tensor::new(rows, hidden.device())?;
         let picked = hidden.index_select(&index, 0)?.contiguous()?;
         let weight = self.head_of(adapters)?;
@@ -311,9 +317,9 @@ impl Decoder {
             None => Ok(()),
         };
         let on_logits: Option<loss::OnLogits> = trained.is_some().then_some(&mut on_logits);
-        let (sum, d) =
+        let (losses, d) =
             loss::forward_backward_with(&picked, targets, &weight, scale, self.kernels, on_logits)?;
-        Ok((sum, hidden.zeros_like()?.index_add(&index, &d, 0)?))
+        Ok((losses, hidden.zeros_like()?.index_add(&index, &d, 0)?))
     }
 
     /// The head's matrix with what is trained in it.

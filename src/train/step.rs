@@ -65,11 +65,11 @@ pub fn step(
         let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
         let (hidden, saved) = model.forward(tokens, &adapters, go_on)?;
         let (rows, targets) = trained(pack);
-        let (pack_sum, dhidden) =
+        let (losses, dhidden) =
             model.loss_backward(&hidden, &rows, &targets, scale, &adapters, &mut gradients)?;
         drop(hidden);
         model.backward(saved, &dhidden, &pack.borders, &adapters, &mut gradients, go_on)?;
-        sum += pack_sum;
+        sum += total(&losses);
     }
     let (loss, gradient_norm) = (sum * scale, gradients.norm()?);
     if !(loss.is_finite() && gradient_norm.is_finite()) {
@@ -103,13 +103,18 @@ pub fn evaluate(
         let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
         let hidden = model.hidden(tokens, adapters, go_on)?;
         let (rows, targets) = trained(pack);
-        sum += model.loss(&hidden, &rows, &targets, adapters)?;
+        sum += total(&model.loss(&hidden, &rows, &targets, adapters)?);
         count += targets.len();
     }
     if count == 0 {
         return Err(Error::input("there is no token to evaluate on"));
     }
     Ok((sum / count as f64, count))
+}
+
+/// Σ in f64.
+fn total(losses: &[f32]) -> f64 {
+    losses.iter().map(|loss| f64::from(*loss)).sum()
 }
 
 /// The places of a pack whose next token is trained on, and those tokens.
