@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients, Target};
 use crate::ops::Kernels;
 use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// A decoder, frozen: embedding, blocks of attention and a feed-forward layer with norms before each,
@@ -26,6 +27,19 @@ pub struct Decoder {
     pub(super) head: Linear,
     pub(super) device: Device,
     pub(super) kernels: Kernels,
+    pub(super) recompute: Recompute,
+}
+
+/// What the backward pass computes again instead of keeping it since the forward pass (Chen et al. 2016,
+/// *Training Deep Nets with Sublinear Memory Cost*, §4). The numbers are the same to the bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recompute {
+    /// Only norms and activations: the inputs of the matrix products are kept.
+    #[default]
+    Nothing,
+    /// Each block from its input, for about a third more time.
+    Blocks,
 }
 
 /// How a token knows its place.
@@ -53,15 +67,22 @@ impl Tokens<'_> {
     }
 }
 
-/// What a forward pass keeps for the backward pass: the inputs of the matrix products. Norms and
-/// activations are computed again.
+/// What a forward pass keeps for the backward pass, as [`Recompute`] says.
 #[derive(Debug)]
 pub struct Saved {
     ids: Vec<u32>,
     positions: Vec<u32>,
-    blocks: Vec<block::Saved>,
+    blocks: Vec<Kept>,
     rotary: Option<Rotary>,
     last: Tensor,
+}
+
+/// What is kept of a block.
+#[derive(Debug)]
+enum Kept {
+    All(block::Saved),
+    /// Its input, `[T, D]`.
+    Input(Tensor),
 }
 
 impl Decoder {
@@ -103,7 +124,8 @@ impl Decoder {
             }
         };
         let kernels = if device.is_cpu() { Kernels::Fused } else { Kernels::Candle };
-        Ok(Self { embedding, positions, blocks, norm, head, device: device.clone(), kernels, config })
+        let (device, recompute) = (device.clone(), Recompute::default());
+        Ok(Self { embedding, positions, blocks, norm, head, device, kernels, recompute, config })
     }
 
     /// The sizes of the model.
@@ -120,6 +142,17 @@ impl Decoder {
     #[must_use]
     pub fn with_kernels(&self, kernels: Kernels) -> Self {
         Self { kernels, ..self.clone() }
+    }
+
+    /// The same model, sharing its weights, whose backward pass computes this again.
+    #[must_use]
+    pub fn with_recompute(&self, recompute: Recompute) -> Self {
+        Self { recompute, ..self.clone() }
+    }
+
+    /// What its backward pass computes again.
+    pub fn recompute(&self) -> Recompute {
+        self.recompute
     }
 
     /// Bytes that the matrices take in memory.
@@ -178,11 +211,16 @@ impl Decoder {
         adapters: &Adapters,
         go_on: &dyn Fn() -> bool,
     ) -> Result<(Tensor, Saved)> {
-        let mut saved = Vec::with_capacity(self.blocks.len());
-        let (last, rotary) = self.through(tokens, adapters, go_on, |block| saved.push(block))?;
+        let mut blocks = Vec::with_capacity(self.blocks.len());
+        let (last, rotary) = self.through(tokens, adapters, go_on, |input, saved| {
+            blocks.push(match self.recompute {
+                Recompute::Nothing => Kept::All(saved),
+                Recompute::Blocks => Kept::Input(input),
+            });
+        })?;
         let hidden = self.norm.forward(&last, adapters, self.kernels)?;
         let (ids, positions) = (tokens.ids.to_vec(), tokens.positions());
-        Ok((hidden, Saved { ids, positions, blocks: saved, rotary, last }))
+        Ok((hidden, Saved { ids, positions, blocks, rotary, last }))
     }
 
     /// The hidden states alone; nothing is kept for a backward pass.
@@ -190,7 +228,7 @@ impl Decoder {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn hidden(&self, tokens: Tokens, adapters: &Adapters, go_on: &dyn Fn() -> bool) -> Result<Tensor> {
-        let (last, _) = self.through(tokens, adapters, go_on, drop)?;
+        let (last, _) = self.through(tokens, adapters, go_on, |_, _| ())?;
         self.norm.forward(&last, adapters, self.kernels)
     }
 
@@ -199,7 +237,7 @@ impl Decoder {
         tokens: Tokens,
         adapters: &Adapters,
         go_on: &dyn Fn() -> bool,
-        mut keep: impl FnMut(block::Saved),
+        mut keep: impl FnMut(Tensor, block::Saved),
     ) -> Result<(Tensor, Option<Rotary>)> {
         let positions = tokens.positions();
         if let Some(longest) = positions.iter().max().filter(|p| **p as usize >= self.config.context) {
@@ -212,15 +250,20 @@ impl Decoder {
             if !go_on() {
                 return Err(Error::interrupted());
             }
-            let (y, saved) = block.forward(x, &pass)?;
-            keep(saved);
+            let (y, saved) = block.forward(x.clone(), &pass)?;
+            keep(x, saved);
             x = y;
         }
         Ok((x, rotary))
     }
 
     /// Tokens at their positions: what the first block reads, `[T, D]`, and the angles of rotation.
-    fn enter(&self, ids: &[u32], positions: &[u32], adapters: &Adapters) -> Result<(Tensor, Option<Rotary>)> {
+    pub(super) fn enter(
+        &self,
+        ids: &[u32],
+        positions: &[u32],
+        adapters: &Adapters,
+    ) -> Result<(Tensor, Option<Rotary>)> {
         let x = self.embedding.forward(ids, adapters)?;
         match &self.positions {
             Place::Rotary(frequencies) => Ok((x, Some(Rotary::with(positions, frequencies, &self.device)?))),
@@ -228,7 +271,12 @@ impl Decoder {
         }
     }
 
-    fn pass<'a>(&self, rotary: Option<&'a Rotary>, borders: &'a [usize], adapters: &'a Adapters) -> Pass<'a> {
+    pub(super) fn pass<'a>(
+        &self,
+        rotary: Option<&'a Rotary>,
+        borders: &'a [usize],
+        adapters: &'a Adapters,
+    ) -> Pass<'a> {
         Pass { rotary, borders, adapters, kernels: self.kernels }
     }
 
@@ -263,7 +311,11 @@ impl Decoder {
             if !go_on() {
                 return Err(Error::interrupted());
             }
-            let Some(saved) = blocks.pop() else { return Err(Error::compute("a block was not run forward")) };
+            let saved = match blocks.pop() {
+                Some(Kept::All(saved)) => saved,
+                Some(Kept::Input(x)) => block.save(x, &pass)?,
+                None => return Err(Error::compute("a block was not run forward")),
+            };
             let ends = layer == lowest && !bottom && !block.first_norm_is_trained(adapters);
             let wanted = if ends { Wanted::AdaptersOnly } else { Wanted::Input };
             match block.backward(saved, dx, &pass, gradients, wanted)? {

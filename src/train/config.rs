@@ -1,10 +1,11 @@
 //! The settings of a run.
 
 use super::optimizer::OptimizerConfig;
-use super::schedule::Schedule;
+use super::schedule::{Schedule, Shape};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::lora::{LoraConfig, TargetModules};
+use crate::model::Recompute;
 use serde::{Deserialize, Serialize};
 
 /// What to do when a run of the same name exists already.
@@ -59,6 +60,9 @@ pub struct RunConfig {
     pub optimizer: OptimizerConfig,
     /// The largest gradient norm; `None` does not clip.
     pub clip: Option<f64>,
+    /// What the backward pass computes again instead of keeping it: less memory, more time, the same
+    /// numbers to the bit.
+    pub recompute: Recompute,
     /// The seed of the adapters' first values and of the order of the rows.
     pub seed: u64,
     /// Steps between two evaluations while training; `None` evaluates only when asked.
@@ -82,6 +86,7 @@ impl Default for RunConfig {
             optimizer: OptimizerConfig::default(),
             adaptation: Adaptation::Lora,
             clip: Some(1.0),
+            recompute: Recompute::Nothing,
             seed: 42,
             eval_every: None,
             eval: None,
@@ -128,6 +133,13 @@ impl RunConfig {
         self
     }
 
+    /// Sets what the backward pass computes again.
+    #[must_use]
+    pub fn recompute(mut self, recompute: Recompute) -> Self {
+        self.recompute = recompute;
+        self
+    }
+
     /// Sets the learning rate at its height.
     #[must_use]
     pub fn lr(mut self, lr: f64) -> Self {
@@ -156,10 +168,33 @@ impl RunConfig {
         self
     }
 
+    /// Sets how the learning rate goes with the steps.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
     /// Lets the learning rate fall along a cosine to a tenth at this step.
     #[must_use]
-    pub fn total(mut self, steps: u64) -> Self {
-        self.schedule.total = Some(steps);
+    pub fn total(self, steps: u64) -> Self {
+        self.ending(Shape::Cosine, steps)
+    }
+
+    /// Lets the learning rate fall along a line to 0 at this step.
+    #[must_use]
+    pub fn linear(self, steps: u64) -> Self {
+        self.ending(Shape::Linear, steps)
+    }
+
+    /// Keeps the learning rate up and lets it fall to 0 in the last fifth of this many steps.
+    #[must_use]
+    pub fn wsd(self, steps: u64) -> Self {
+        self.ending(Shape::Wsd { decay: None }, steps)
+    }
+
+    fn ending(mut self, shape: Shape, steps: u64) -> Self {
+        self.schedule = Schedule { warmup: self.schedule.warmup, shape, total: Some(steps), last: None };
         self
     }
 
@@ -210,13 +245,7 @@ impl RunConfig {
         if self.clip.is_some_and(|clip| !(clip.is_finite() && clip > 0.0)) {
             return Err(Error::input("the largest gradient norm must be positive").help("None does not clip"));
         }
-        let Schedule { warmup, total } = self.schedule;
-        if let Some(total) = total.filter(|total| *total <= warmup) {
-            return Err(Error::input(format!(
-                "the learning rate rises for {warmup} steps, but training ends at step {total}"
-            ))
-            .help("give a total above the warm-up"));
-        }
+        self.schedule.check()?;
         if self.eval_every == Some(0) {
             return Err(Error::input("evaluating every 0 steps").help("give at least 1, or None"));
         }

@@ -15,6 +15,7 @@ mod status;
 pub mod step;
 mod worker;
 
+pub use crate::model::Recompute;
 pub use batches::LeftOut;
 pub use config::{Adaptation, Existing, RunConfig};
 pub use evaluation::Evaluation;
@@ -22,6 +23,6 @@ pub use history::{History, StepReport};
 pub use memory::StepMemory;
 pub use optimizer::{AdamWConfig, Moments, Optimizer, OptimizerConfig, SgdConfig};
 pub use run::{Run, runs};
-pub use schedule::Schedule;
+pub use schedule::{Schedule, Shape};
 pub use status::{State, Status};
 pub use step::{Learned, StepNumbers};

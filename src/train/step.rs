@@ -19,6 +19,13 @@ pub struct Learned {
     pub seed: u64,
 }
 
+impl Learned {
+    /// The adapters for a micro-batch of the next step, by its number in the batch.
+    fn training(&self, pack: u64) -> Adapters {
+        self.adapters.training(Pass { seed: self.seed, step: self.optimizer.updates() + 1, pack })
+    }
+}
+
 /// Numbers of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepNumbers {
@@ -59,9 +66,8 @@ pub fn step(
     }
     let scale = 1.0 / trained_tokens as f64;
     let (mut sum, mut gradients) = (0f64, Gradients::new());
-    let step = learned.optimizer.updates() + 1;
     for (number, pack) in (0..).zip(batch).filter(|(_, pack)| pack.trained_tokens() > 0) {
-        let adapters = learned.adapters.training(Pass { seed: learned.seed, step, pack: number });
+        let adapters = learned.training(number);
         let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
         let (hidden, saved) = model.forward(tokens, &adapters, go_on)?;
         let (rows, targets) = trained(pack);
@@ -73,8 +79,12 @@ pub fn step(
     }
     let (loss, gradient_norm) = (sum * scale, gradients.norm()?);
     if !(loss.is_finite() && gradient_norm.is_finite()) {
-        return Err(Error::compute(format!("the loss is {loss} and the gradient norm {gradient_norm}"))
-            .help("begin a new run with a lower learning rate: RunConfig::default().lr(…)"));
+        let error = Error::compute(format!("the loss is {loss} and the gradient norm {gradient_norm}"))
+            .help("begin a new run with a lower learning rate: RunConfig::default().lr(…)");
+        return Err(match broken_layer(model, learned, batch, &gradients)? {
+            Some(layer) => error.layer(layer),
+            None => error,
+        });
     }
     let factor = match clip {
         Some(limit) if gradient_norm > limit => limit / gradient_norm,
@@ -110,6 +120,23 @@ pub fn evaluate(
         return Err(Error::input("there is no token to evaluate on"));
     }
     Ok((sum / count as f64, count))
+}
+
+/// The layer at which the numbers of a step stopped being finite: the first one in the forward pass of a
+/// micro-batch, or else the first that the backward pass met.
+fn broken_layer(
+    model: &Decoder,
+    learned: &Learned,
+    batch: &[Pack],
+    gradients: &Gradients,
+) -> Result<Option<String>> {
+    for (number, pack) in (0..).zip(batch).filter(|(_, pack)| pack.trained_tokens() > 0) {
+        let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
+        if let Some(layer) = model.first_not_finite(tokens, &learned.training(number))? {
+            return Ok(Some(layer));
+        }
+    }
+    model.last_not_finite(gradients)
 }
 
 /// Σ in f64.

@@ -157,7 +157,7 @@ impl Worker {
         let (packs, position) =
             self.rows.train.at(self.place.position, self.config.batch, self.config.seed)?;
         let lr = self.config.lr * self.config.schedule.factor(step);
-        let model = self.model.decoder();
+        let model = &self.model.decoder().with_recompute(self.config.recompute);
         let (learned, numbers) =
             step::step(model, &self.learned, &packs, lr, self.config.clip, &self.config.optimizer, &go_on)
                 .map_err(|e| e.step(step))?;
