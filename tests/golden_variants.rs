@@ -391,7 +391,8 @@ fn dropout_s_gradient_is_that_of_what_was_dropped() -> Result<()> {
         let hidden = model.hidden(tokens, adapters, &|| true).unwrap();
         let (rows, targets): (Vec<u32>, Vec<u32>) =
             (0..).zip(&packs[0].targets).filter_map(|(i, t)| Some((i, (*t)?))).unzip();
-        model.loss(&hidden, &rows, &targets, adapters).unwrap().iter().sum::<f64>() / targets.len() as f64
+        let losses = model.loss(&hidden, &rows, &targets, adapters).unwrap();
+        losses.into_iter().map(f64::from).sum::<f64>() / targets.len() as f64
     };
     assert_eq!(loss(&adapters), loss(&fixed));
     let (one, two) = (adapters.training(pass(1)), adapters.training(pass(2)));

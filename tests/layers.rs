@@ -268,17 +268,24 @@ fn loss_over_the_vocabulary() -> Result<()> {
     let scale = 1.0 / 9.0;
     let [(a, da), (b, db)] =
         BOTH.map(|k| loss::forward_backward(&hidden, &targets, &head, scale, k).unwrap());
+    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5 * b) && distance(&da, &db) < 1e-6);
     assert_eq!(loss::forward(&hidden, &targets, &head, Kernels::Fused)?, b);
-    let [a, b] = [a, b].map(|losses: Vec<f64>| losses.iter().sum::<f64>());
-    assert!((a - b).abs() < 1e-5 * b && distance(&da, &db) < 1e-6);
+    // Each loss belongs to its target.
+    let turned = |x: &[u32]| x.iter().rev().copied().collect::<Vec<_>>();
+    let order = Tensor::new(turned(&(0..rows as u32).collect::<Vec<_>>()), hidden.device())?;
+    let mut back = loss::forward(&hidden.index_select(&order, 0)?, &turned(&targets), &head, Kernels::Fused)?;
+    back.reverse();
+    assert!(b.iter().zip(&back).all(|(b, back)| (b - back).abs() < 1e-5 * b), "{b:?} {back:?}");
+    assert!(b.iter().any(|loss| (loss - b[0]).abs() > 0.1), "{b:?}");
     check_gradient("hidden", &hidden, &db, |h| {
-        loss::forward(h, &targets, &head, Kernels::Fused).unwrap().iter().sum::<f64>() * scale
+        let losses = loss::forward(h, &targets, &head, Kernels::Fused).unwrap();
+        losses.into_iter().map(f64::from).sum::<f64>() * scale
     });
     let outside = loss::forward(&hidden, &[101; 9], &head, Kernels::Fused).unwrap_err();
     assert_eq!(outside.to_string(), "token 101 is not in a vocabulary of 101");
     let (nothing, gradient) =
         loss::forward_backward(&random(&[0, width], 1), &[], &head, 1.0, Kernels::Fused)?;
-    assert_eq!((nothing, gradient.dims()), (Vec::new(), &[0, width][..]));
+    assert_eq!((nothing, gradient.dims()), (vec![], &[0, width][..]));
     Ok(())
 }
 

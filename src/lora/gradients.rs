@@ -74,6 +74,20 @@ impl Gradients {
         self.0.is_empty()
     }
 
+    /// The names of those that hold a NaN or an infinity, in the order of their names;
+    /// [`Decoder::last_not_finite`](crate::model::Decoder::last_not_finite) knows where they lie.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read.
+    pub fn not_finite(&self) -> Result<Vec<String>> {
+        let broken = |(name, tensor): (&String, &Tensor)| match ops::is_finite(tensor) {
+            Ok(true) => None,
+            Ok(false) => Some(Ok(name.clone())),
+            Err(error) => Some(Err(error)),
+        };
+        self.0.iter().filter_map(broken).collect()
+    }
+
     /// √(Σ g²) over all gradients, summed in f64.
     ///
     /// # Errors

@@ -250,6 +250,22 @@ impl Block {
         all
     }
 
+    /// The paths of all layers in the order of the forward pass.
+    pub(crate) fn in_order(&self) -> Vec<&str> {
+        let mut all = vec![self.attention_norm.path()];
+        match &self.projections {
+            Projections::Separate { q, k, v } => all.extend([q, k, v].map(Linear::path)),
+            Projections::Fused(qkv) => all.push(qkv.path()),
+        }
+        all.extend(self.head_norms.iter().flatten().map(Norm::path));
+        all.extend([self.o.path(), self.mlp_norm.path()]);
+        if let Activation::SwiGlu(gate) = &self.activation {
+            all.push(gate.path());
+        }
+        all.extend([self.up.path(), self.down.path()]);
+        all
+    }
+
     /// `[T, D]` to q `[T, H·W]`, k and v `[T, G·W]`.
     fn project(&self, normed: &Tensor, pass: &Pass) -> Result<[Tensor; 3]> {
         let of = |linear: &Linear| linear.forward(normed, pass.adapters);
@@ -274,17 +290,20 @@ impl Block {
         self.head_norms.as_ref().map(|norms| &norms[which])
     }
 
-    /// y + the residual path, from what attention gave, and what the feed-forward layer keeps.
-    fn feed_forward(&self, middle: &Tensor, pass: &Pass) -> Result<(Tensor, Option<Tensor>, Tensor)> {
+    /// What the feed-forward layer's activation reads, from what attention gave.
+    fn gate_and_up(&self, middle: &Tensor, pass: &Pass) -> Result<(Option<Tensor>, Tensor)> {
         let normed = self.mlp_norm.forward(middle, pass.adapters, pass.kernels)?;
         let gate = match &self.activation {
             Activation::SwiGlu(gate) => Some(gate.forward(&normed, pass.adapters)?),
             Activation::Gelu(_) => None,
         };
-        let up = self.up.forward(&normed, pass.adapters)?;
-        let active = self.active(gate.as_ref(), &up, pass.kernels)?;
-        let y = ops::add(self.down.forward(&active, pass.adapters)?, middle)?;
-        Ok((y, gate, up))
+        Ok((gate, self.up.forward(&normed, pass.adapters)?))
+    }
+
+    /// What the block gives: the feed-forward layer's last product beside the residual path.
+    fn leave(&self, middle: &Tensor, gate: Option<&Tensor>, up: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let active = self.active(gate, up, pass.kernels)?;
+        ops::add(self.down.forward(&active, pass.adapters)?, middle)
     }
 
     fn active(&self, gate: Option<&Tensor>, up: &Tensor, kernels: Kernels) -> Result<Tensor> {
@@ -296,6 +315,14 @@ impl Block {
     }
 
     pub(crate) fn forward(&self, x: Tensor, pass: &Pass) -> Result<(Tensor, Saved)> {
+        let saved = self.save(x, pass)?;
+        let y = self.leave(&saved.middle, saved.gate.as_ref(), &saved.up, pass)?;
+        Ok((y, saved))
+    }
+
+    /// What [`backward`](Self::backward) needs, from the block's input: all of the forward pass but its
+    /// last product.
+    pub(crate) fn save(&self, x: Tensor, pass: &Pass) -> Result<Saved> {
         let kernels = pass.kernels;
         let normed = self.attention_norm.forward(&x, pass.adapters, kernels)?;
         let (before, [q, k, v]) = self.heads_of(&normed, pass)?;
@@ -306,8 +333,56 @@ impl Block {
         let merged = rotary::merge_heads(&attended, kernels)?;
         let middle = ops::add(self.o.forward(&merged, pass.adapters)?, &x)?;
         drop(merged);
-        let (y, gate, up) = self.feed_forward(&middle, pass)?;
-        Ok((y, Saved { x, q, k, v, attended, attention, middle, gate, up }))
+        let (gate, up) = self.gate_and_up(&middle, pass)?;
+        Ok(Saved { x, q, k, v, attended, attention, middle, gate, up })
+    }
+
+    /// The first layer whose output has a NaN or an infinity, for an input without one: a norm, a linear
+    /// layer, or what lies between two of them.
+    pub(crate) fn first_not_finite(&self, x: &Tensor, pass: &Pass) -> Result<Option<String>> {
+        let kernels = pass.kernels;
+        let broken = |path: &str, y: &Tensor| Ok((!ops::is_finite(y)?).then(|| path.to_string()));
+        let all = |layers: &[(&str, &Tensor)]| -> Result<Option<String>> {
+            layers.iter().find_map(|(path, y)| broken(path, y).transpose()).transpose()
+        };
+        let above = |linear: &Linear| linear.path().rsplit_once('.').map_or("", |(path, _)| path).to_string();
+
+        let normed = self.attention_norm.forward(x, pass.adapters, kernels)?;
+        let (before, [q, k, v]) = self.heads_of(&normed, pass)?;
+        let paths = match &self.projections {
+            Projections::Separate { q, k, v } => [q, k, v].map(Linear::path),
+            Projections::Fused(qkv) => [qkv.path(); 3],
+        };
+        let turned = match (&before, &self.head_norms) {
+            (Some([before_q, before_k]), Some([q_norm, k_norm])) => {
+                let read = [(paths[0], before_q), (paths[1], before_k)];
+                let gave = [(q_norm.path(), &q), (k_norm.path(), &k)];
+                [read, gave].concat()
+            }
+            _ => vec![(paths[0], &q), (paths[1], &k)],
+        };
+        let first = [vec![(self.attention_norm.path(), &normed)], turned, vec![(paths[2], &v)]].concat();
+        if let Some(found) = all(&first)? {
+            return Ok(Some(found));
+        }
+        let Saved { attended, middle, gate, up, .. } = self.save(x.clone(), pass)?;
+        let normed = self.mlp_norm.forward(&middle, pass.adapters, kernels)?;
+        let active = self.active(gate.as_ref(), &up, kernels)?;
+        let (attention, mlp) = (above(&self.o), above(&self.down));
+        let mut then = vec![
+            (attention.as_str(), &attended),
+            (self.o.path(), &middle),
+            (self.mlp_norm.path(), &normed),
+            (self.up.path(), &up),
+            (&mlp, &active),
+        ];
+        if let (Activation::SwiGlu(linear), Some(gate)) = (&self.activation, &gate) {
+            then.insert(3, (linear.path(), gate));
+        }
+        if let Some(found) = all(&then)? {
+            return Ok(Some(found));
+        }
+        all(&[(self.down.path(), &self.leave(&middle, gate.as_ref(), &up, pass)?)])
     }
 
     /// dx for dy; adapters' gradients go into `gradients`. `None` when `wanted` says that nothing
@@ -404,6 +479,7 @@ impl Block {
         let merged = rotary::merge_heads(&attention::decode(&q, &k, &v)?, kernels)?;
         *cached = Some((k, v));
         let middle = ops::add(self.o.forward(&merged, pass.adapters)?, &x)?;
-        Ok(self.feed_forward(&middle, pass)?.0)
+        let (gate, up) = self.gate_and_up(&middle, pass)?;
+        self.leave(&middle, gate.as_ref(), &up, pass)
     }
 }

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients, Target};
 use crate::ops::{self, Kernels};
 use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// A decoder, frozen: embedding, blocks of attention and a feed-forward layer with norms before each,
@@ -26,6 +27,19 @@ pub struct Decoder {
     pub(super) head: Linear,
     pub(super) device: Device,
     pub(super) kernels: Kernels,
+    pub(super) recompute: Recompute,
+}
+
+/// What the backward pass computes again instead of keeping it since the forward pass (Chen et al. 2016,
+/// *Training Deep Nets with Sublinear Memory Cost*, §4). The numbers are the same to the bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recompute {
+    /// Only norms and activations: the inputs of the matrix products are kept.
+    #[default]
+    Nothing,
+    /// Each block from its input, for about a third more time.
+    Blocks,
 }
 
 /// How a token knows its place.
@@ -53,15 +67,22 @@ impl Tokens<'_> {
     }
 }
 
-/// What a forward pass keeps for the backward pass: the inputs of the matrix products. Norms and
-/// activations are computed again.
+/// What a forward pass keeps for the backward pass, as [`Recompute`] says.
 #[derive(Debug)]
 pub struct Saved {
     ids: Vec<u32>,
     positions: Vec<u32>,
-    blocks: Vec<block::Saved>,
+    blocks: Vec<Kept>,
     rotary: Option<Rotary>,
     last: Tensor,
+}
+
+/// What is kept of a block.
+#[derive(Debug)]
+enum Kept {
+    All(block::Saved),
+    /// Its input, `[T, D]`.
+    Input(Tensor),
 }
 
 impl Decoder {
@@ -105,7 +126,8 @@ impl Decoder {
             }
         };
         let kernels = if device.is_cpu() { Kernels::Fused } else { Kernels::Candle };
-        Ok(Self { embedding, positions, blocks, norm, head, device: device.clone(), kernels, config })
+        let (device, recompute) = (device.clone(), Recompute::default());
+        Ok(Self { embedding, positions, blocks, norm, head, device, kernels, recompute, config })
     }
 
     /// The sizes of the model.
@@ -122,6 +144,17 @@ impl Decoder {
     #[must_use]
     pub fn with_kernels(&self, kernels: Kernels) -> Self {
         Self { kernels, ..self.clone() }
+    }
+
+    /// The same model, sharing its weights, whose backward pass computes this again.
+    #[must_use]
+    pub fn with_recompute(&self, recompute: Recompute) -> Self {
+        Self { recompute, ..self.clone() }
+    }
+
+    /// What its backward pass computes again.
+    pub fn recompute(&self) -> Recompute {
+        self.recompute
     }
 
     /// Bytes that the matrices take in memory.
@@ -180,11 +213,16 @@ impl Decoder {
         adapters: &Adapters,
         go_on: &dyn Fn() -> bool,
     ) -> Result<(Tensor, Saved)> {
-        let mut saved = Vec::with_capacity(self.blocks.len());
-        let (last, rotary) = self.through(tokens, adapters, go_on, |block| saved.push(block))?;
+        let mut blocks = Vec::with_capacity(self.blocks.len());
+        let (last, rotary) = self.through(tokens, adapters, go_on, |input, saved| {
+            blocks.push(match self.recompute {
+                Recompute::Nothing => Kept::All(saved),
+                Recompute::Blocks => Kept::Input(input),
+            });
+        })?;
         let hidden = self.norm.forward(&last, adapters, self.kernels)?;
         let (ids, positions) = (tokens.ids.to_vec(), tokens.positions());
-        Ok((hidden, Saved { ids, positions, blocks: saved, rotary, last }))
+        Ok((hidden, Saved { ids, positions, blocks, rotary, last }))
     }
 
     /// The hidden states alone; nothing is kept for a backward pass.
@@ -192,7 +230,7 @@ impl Decoder {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn hidden(&self, tokens: Tokens, adapters: &Adapters, go_on: &dyn Fn() -> bool) -> Result<Tensor> {
-        let (last, _) = self.through(tokens, adapters, go_on, drop)?;
+        let (last, _) = self.through(tokens, adapters, go_on, |_, _| ())?;
         self.norm.forward(&last, adapters, self.kernels)
     }
 
@@ -201,7 +239,7 @@ impl Decoder {
         tokens: Tokens,
         adapters: &Adapters,
         go_on: &dyn Fn() -> bool,
-        mut keep: impl FnMut(block::Saved),
+        mut keep: impl FnMut(Tensor, block::Saved),
     ) -> Result<(Tensor, Option<Rotary>)> {
         let positions = tokens.positions();
         if let Some(longest) = positions.iter().max().filter(|p| **p as usize >= self.config.context) {
@@ -214,8 +252,8 @@ impl Decoder {
             if !go_on() {
                 return Err(Error::interrupted());
             }
-            let (y, saved) = block.forward(x, &pass)?;
-            keep(saved);
+            let (y, saved) = block.forward(x.clone(), &pass)?;
+            keep(x, saved);
             x = y;
         }
         Ok((x, rotary))
@@ -247,7 +285,12 @@ impl Decoder {
     }
 
     /// Tokens at their positions: what the first block reads, `[T, D]`, and the angles of rotation.
-    fn enter(&self, ids: &[u32], positions: &[u32], adapters: &Adapters) -> Result<(Tensor, Option<Rotary>)> {
+    pub(super) fn enter(
+        &self,
+        ids: &[u32],
+        positions: &[u32],
+        adapters: &Adapters,
+    ) -> Result<(Tensor, Option<Rotary>)> {
         let x = self.embedding.forward(ids, adapters)?;
         match &self.positions {
             Place::Rotary(frequencies) => Ok((x, Some(Rotary::with(positions, frequencies, &self.device)?))),
@@ -255,7 +298,12 @@ impl Decoder {
         }
     }
 
-    fn pass<'a>(&self, rotary: Option<&'a Rotary>, borders: &'a [usize], adapters: &'a Adapters) -> Pass<'a> {
+    pub(super) fn pass<'a>(
+        &self,
+        rotary: Option<&'a Rotary>,
+        borders: &'a [usize],
+        adapters: &'a Adapters,
+    ) -> Pass<'a> {
         Pass { rotary, borders, adapters, kernels: self.kernels }
     }
 
@@ -290,7 +338,11 @@ impl Decoder {
             if !go_on() {
                 return Err(Error::interrupted());
             }
-            let Some(saved) = blocks.pop() else { return Err(Error::compute("a block was not run forward")) };
+            let saved = match blocks.pop() {
+                Some(Kept::All(saved)) => saved,
+                Some(Kept::Input(x)) => block.save(x, &pass)?,
+                None => return Err(Error::compute("a block was not run forward")),
+            };
             let ends = layer == lowest && !bottom && !block.first_norm_is_trained(adapters);
             let wanted = if ends { Wanted::AdaptersOnly } else { Wanted::Input };
             match block.backward(saved, dx, &pass, gradients, wanted)? {
@@ -304,8 +356,8 @@ impl Decoder {
         if bottom { self.embedding.backward(&ids, &dx, adapters, gradients) } else { Ok(()) }
     }
 
-    /// The cross-entropy at the given tokens, in nats. `rows` are the places whose next token is counted,
-    /// `targets` those next tokens.
+    /// The cross-entropy at each of the given tokens, in nats. `rows` are the places whose next token is
+    /// counted, `targets` those next tokens.
     ///
     /// # Errors
     /// When a row or a target is out of range.
@@ -315,13 +367,13 @@ impl Decoder {
         rows: &[u32],
         targets: &[u32],
         adapters: &Adapters,
-    ) -> Result<Vec<f64>> {
+    ) -> Result<Vec<f32>> {
         let index = Tensor::new(rows, hidden.device())?;
         let picked = hidden.index_select(&index, 0)?.contiguous()?;
         loss::forward(&picked, targets, &self.head_of(adapters)?, self.kernels)
     }
 
-    /// The same, and ∂(scale·Σ)/∂hidden in the shape of `hidden`; gradients of a head that is
+    /// The same losses and ∂(scale·Σ losses)/∂hidden in the shape of `hidden`; gradients of a head that is
     /// trained itself go into `gradients`.
     ///
     /// # Errors
@@ -334,7 +386,7 @@ impl Decoder {
         scale: f64,
         adapters: &Adapters,
         gradients: &mut Gradients,
-    ) -> Result<(Vec<f64>, Tensor)> {
+    ) -> Result<(Vec<f32>, Tensor)> {
         let index = Tensor::new(rows, hidden.device())?;
         let picked = hidden.index_select(&index, 0)?.contiguous()?;
         let weight = self.head_of(adapters)?;

@@ -26,6 +26,11 @@ impl Norm {
         Self { names: [format!("{path}.weight"), format!("{path}.bias")], layer }
     }
 
+    /// Its path in the weights.
+    pub(crate) fn path(&self) -> &str {
+        self.names[0].trim_end_matches(".weight")
+    }
+
     /// The weights with their names.
     pub(crate) fn vectors(&self) -> Vec<(String, Tensor)> {
         let [weight, bias] = &self.names;

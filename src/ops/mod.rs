@@ -91,6 +91,15 @@ pub fn add(y: Tensor, x: &Tensor) -> Result<Tensor> {
     Ok((y + x)?)
 }
 
+/// Whether no value is NaN or an infinity, on any device.
+///
+/// # Errors
+/// When the device fails.
+pub fn is_finite(x: &Tensor) -> Result<bool> {
+    // NaN and infinities times 0 are NaN, all others 0.
+    Ok((x.to_dtype(DType::F32)? * 0.0)?.sum_all()?.to_scalar::<f32>()? == 0.0)
+}
+
 struct Add;
 
 impl InplaceOp2 for Add {

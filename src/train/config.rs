@@ -2,10 +2,11 @@
 
 use super::batches::MICRO_BATCH;
 use super::optimizer::OptimizerConfig;
-use super::schedule::Schedule;
+use super::schedule::{Schedule, Shape};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::lora::{LoraConfig, TargetModules};
+use crate::model::Recompute;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -85,6 +86,9 @@ pub struct RunConfig {
     pub optimizer: OptimizerConfig,
     /// The largest gradient norm; `None` does not clip.
     pub clip: Option<f64>,
+    /// What the backward pass computes again instead of keeping it: less memory, more time, the same
+    /// numbers to the bit.
+    pub recompute: Recompute,
     /// The seed of the adapters' first values and of the order of the rows.
     pub seed: u64,
     /// Steps between two evaluations while training; `None` evaluates only when asked.
@@ -123,6 +127,7 @@ impl Default for RunConfig {
             optimizer: OptimizerConfig::default(),
             adaptation: Adaptation::Lora,
             clip: Some(1.0),
+            recompute: Recompute::Nothing,
             seed: 42,
             eval_every: None,
             eval: None,
@@ -166,6 +171,13 @@ impl RunConfig {
     #[must_use]
     pub fn optimizer(mut self, optimizer: OptimizerConfig) -> Self {
         self.optimizer = optimizer;
+        self
+    }
+
+    /// Sets what the backward pass computes again.
+    #[must_use]
+    pub fn recompute(mut self, recompute: Recompute) -> Self {
+        self.recompute = recompute;
         self
     }
 
@@ -232,10 +244,33 @@ impl RunConfig {
         self
     }
 
+    /// Sets how the learning rate goes with the steps.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
     /// Lets the learning rate fall along a cosine to a tenth at this step.
     #[must_use]
-    pub fn total(mut self, steps: u64) -> Self {
-        self.schedule.total = Some(steps);
+    pub fn total(self, steps: u64) -> Self {
+        self.ending(Shape::Cosine, steps)
+    }
+
+    /// Lets the learning rate fall along a line to 0 at this step.
+    #[must_use]
+    pub fn linear(self, steps: u64) -> Self {
+        self.ending(Shape::Linear, steps)
+    }
+
+    /// Keeps the learning rate up and lets it fall to 0 in the last fifth of this many steps.
+    #[must_use]
+    pub fn wsd(self, steps: u64) -> Self {
+        self.ending(Shape::Wsd { decay: None }, steps)
+    }
+
+    fn ending(mut self, shape: Shape, steps: u64) -> Self {
+        self.schedule = Schedule { warmup: self.schedule.warmup, shape, total: Some(steps), last: None };
         self
     }
 
@@ -286,34 +321,7 @@ impl RunConfig {
         if self.clip.is_some_and(|clip| !(clip.is_finite() && clip > 0.0)) {
             return Err(Error::input("the largest gradient norm must be positive").help("None does not clip"));
         }
-        let Schedule { warmup, total } = self.schedule;
-        if let Some(total) = total.filter(|total| *total <= warmup) {
-            return Err(Error::input(format!(
-                "the learning rate rises for {warmup} steps, but training ends at step {total}"
-            ))
-            .help("give a total above the warm-up"));
-        }
-        if self.micro_batch == 0 {
-            return Err(Error::input("a micro-batch of 0 tokens").help("give some hundreds"));
-        }
-        if self.patience == Some(0) {
-            return Err(Error::input("a patience of 0 evaluations").help("give at least 1, or None"));
-        }
-        if self.patience.is_some() && (self.eval.is_none() || self.eval_every.is_none()) {
-            return Err(Error::input("stopping early needs evaluations")
-                .help("RunConfig::default().eval(&test).eval_every(20).patience(3)"));
-        }
-        if self.spike.is_some_and(|factor| !(factor > 1.0 && factor.is_finite())) {
-            return Err(
-                Error::input("a spike is a loss above the usual").help("give a factor above 1, such as 2")
-            );
-        }
-        let Snapshots { every_seconds, keep, keep_every, .. } = self.snapshots;
-        if !(every_seconds >= 0.0 && every_seconds.is_finite()) || keep == 0 || keep_every == Some(0) {
-            return Err(Error::input(format!("{:?}", self.snapshots)).help(
-                "keep at least 1, every so many seconds, 0 or more, and every so many steps, 1 or more",
-            ));
-        }
+        self.schedule.check()?;
         if self.eval_every == Some(0) {
             return Err(Error::input("evaluating every 0 steps").help("give at least 1, or None"));
         }

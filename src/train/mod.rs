@@ -33,11 +33,9 @@ mod status;
 pub mod step;
 mod worker;
 
-pub use batches::{Batch, LeftOut};
-pub use change::Changes;
-pub use config::{Adaptation, Existing, RunConfig, Snapshots};
-#[doc(hidden)]
-pub use disk::{Operation, before_each_operation};
+pub use crate::model::Recompute;
+pub use batches::LeftOut;
+pub use config::{Adaptation, Existing, RunConfig};
 pub use evaluation::Evaluation;
 pub use examples::{Hard, Worst};
 pub use file::{RowsFrom, RunFile};
@@ -52,7 +50,6 @@ pub use memory::StepMemory;
 pub use open::{Changed, OpenRun};
 pub use optimizer::{AdamWConfig, Moments, Optimizer, OptimizerConfig, SgdConfig};
 pub use run::{Run, runs};
-pub use schedule::Schedule;
-pub use shared::Answer;
+pub use schedule::{Schedule, Shape};
 pub use status::{State, Status};
 pub use step::{Learned, RowLoss, StepNumbers};

@@ -1,50 +1,202 @@
 //! The learning rate along the steps.
 
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Linear warm-up, then constant; or, when the total is known, a cosine down to a tenth
-/// (Loshchilov & Hutter 2017, *SGDR*, eq. 5).
+/// Linear warm-up, then a [shape](Shape) that ends at `total`; after it the rate stays what it is there.
 ///
 /// # Examples
 /// ```
-/// use lorascope::train::Schedule;
+/// use lorascope::train::{Schedule, Shape};
 ///
-/// let constant = Schedule { warmup: 10, total: None };
-/// assert_eq!(constant.factor(5), 0.5);
-/// assert_eq!(constant.factor(1000), 1.0);
-/// let cosine = Schedule { warmup: 0, total: Some(100) };
-/// assert!((cosine.factor(50) - 0.55).abs() < 1e-12);
-/// assert!((cosine.factor(100) - 0.1).abs() < 1e-12);
+/// let constant = Schedule::default();
+/// assert_eq!((constant.factor(5), constant.factor(1000)), (0.5, 1.0));
+/// let cosine = Schedule { warmup: 0, ..Schedule::to(Shape::Cosine, 100) };
+/// assert!((cosine.factor(50) - 0.55).abs() < 1e-12 && (cosine.factor(100) - 0.1).abs() < 1e-12);
+/// let linear = Schedule { warmup: 0, ..Schedule::to(Shape::Linear, 100) };
+/// assert_eq!((linear.factor(25), linear.factor(100)), (0.75, 0.0));
+/// let wsd = Schedule::to(Shape::Wsd { decay: None }, 100);
+/// assert_eq!((wsd.factor(80), wsd.factor(90), wsd.factor(100)), (1.0, 0.5, 0.0));
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Schedule {
     /// Steps in which the rate rises from 0 to its height.
     pub warmup: u64,
-    /// The step at which the cosine ends; `None` stays constant.
+    /// How it goes on.
+    pub shape: Shape,
+    /// The step at which the shape ends; a constant rate has none.
     pub total: Option<u64>,
+    /// The rate at `total` over that at its height; `None` is what is usual: 0.1 for a cosine, 0 for the
+    /// other shapes.
+    pub last: Option<f64>,
+}
+
+/// How the learning rate goes on after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// It stays.
+    #[default]
+    Constant,
+    /// It falls along a line.
+    Linear,
+    /// It falls along half a cosine (Loshchilov & Hutter 2017, *SGDR*, eq. 5).
+    Cosine,
+    /// Warm-up, stable, decay: it stays, and falls along a line in the last steps (Hu et al. 2024,
+    /// *MiniCPM*, §4.2; Hägele et al. 2024, *Scaling Laws and Compute-Optimal Training Beyond Fixed
+    /// Training Durations*, §3).
+    Wsd {
+        /// How many steps those are; `None` takes a fifth of the total.
+        decay: Option<u64>,
+    },
 }
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self { warmup: 10, total: None }
+        Self { warmup: 10, shape: Shape::Constant, total: None, last: None }
     }
 }
 
 impl Schedule {
-    /// The step at which it ends, where it does.
-    pub fn end(&self) -> Option<u64> {
-        self.total
+    /// A shape that ends at a step, behind the usual warm-up.
+    pub fn to(shape: Shape, total: u64) -> Self {
+        Self { shape, total: Some(total), ..Self::default() }
     }
 
     /// What the learning rate is multiplied with at a step, counted from 1.
     pub fn factor(&self, step: u64) -> f64 {
-        const LAST: f64 = 0.1;
         if step < self.warmup {
             return step as f64 / self.warmup as f64;
         }
-        let Some(total) = self.total.filter(|total| *total > self.warmup) else { return 1.0 };
-        let along = ((step - self.warmup) as f64 / (total - self.warmup) as f64).min(1.0);
-        LAST + (1.0 - LAST) * 0.5 * (1.0 + (std::f64::consts::PI * along).cos())
+        let Some(total) = self.total else { return 1.0 };
+        let begin = match self.shape {
+            Shape::Constant => return 1.0,
+            Shape::Linear | Shape::Cosine => self.warmup,
+            Shape::Wsd { decay } => total.saturating_sub(decay.unwrap_or_else(|| usual_decay(total))),
+        };
+        let span = total.saturating_sub(begin).max(1) as f64;
+        let along = (step.saturating_sub(begin) as f64 / span).min(1.0);
+        let left = match self.shape {
+            Shape::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * along).cos()),
+            _ => 1.0 - along,
+        };
+        let last = self.last.unwrap_or(if self.shape == Shape::Cosine { 0.1 } else { 0.0 });
+        last + (1.0 - last) * left
+    }
+
+    /// Says what cannot be used.
+    ///
+    /// # Errors
+    /// When a shape has no end or a constant rate has one, when the steps do not fit into the total, and
+    /// when the last share does not lie between 0 and 1; the error names the values.
+    pub fn check(&self) -> Result<()> {
+        let Self { warmup, shape, total, last } = self;
+        if let Some(last) = last.filter(|last| !(0.0..=1.0).contains(last)) {
+            return Err(Error::input(format!("the learning rate ends at {last} of its height"))
+                .help("give a share from 0 to 1"));
+        }
+        let total = match (shape, total) {
+            (Shape::Constant, None) => return Ok(()),
+            (Shape::Constant, Some(total)) => {
+                return Err(Error::input(format!(
+                    "a constant learning rate has no end, not at step {total}"
+                ))
+                .help(format!("RunConfig::default().total({total}) lets it fall along a cosine")));
+            }
+            (shape, None) => {
+                return Err(Error::input(format!(
+                    "the learning rate falls ({shape:?}), but no step ends it"
+                ))
+                .help("give the total"));
+            }
+            (_, Some(total)) => *total,
+        };
+        if total <= *warmup {
+            return Err(Error::input(format!(
+                "the learning rate rises for {warmup} steps, but training ends at step {total}"
+            ))
+            .help("give a total above the warm-up"));
+        }
+        let decay = match shape {
+            Shape::Wsd { decay } => decay.unwrap_or_else(|| usual_decay(total)),
+            _ => return Ok(()),
+        };
+        if decay == 0 {
+            return Err(Error::input("the learning rate falls in 0 steps").help("give at least 1"));
+        }
+        if warmup.saturating_add(decay) > total {
+            return Err(Error::input(format!(
+                "the learning rate rises for {warmup} steps and falls for {decay}, more than the {total} that there are"
+            ))
+            .help("give a smaller warm-up or decay, or a larger total"));
+        }
+        Ok(())
+    }
+}
+
+/// A fifth.
+fn usual_decay(total: u64) -> u64 {
+    (total / 5).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn factors(schedule: &Schedule, steps: &[u64]) -> Vec<f64> {
+        steps.iter().map(|step| (schedule.factor(*step) * 1e6).round() / 1e6).collect()
+    }
+
+    #[test]
+    fn each_shape_begins_and_ends_where_it_should() {
+        let at = |shape, last| Schedule { warmup: 10, shape, total: Some(110), last };
+        let steps = [0, 1, 9, 10, 60, 110, 111, u64::MAX];
+        let of = |shape, last| factors(&at(shape, last), &steps);
+        assert_eq!(of(Shape::Linear, None), [0.0, 0.1, 0.9, 1.0, 0.5, 0.0, 0.0, 0.0]);
+        assert_eq!(of(Shape::Linear, Some(0.2)), [0.0, 0.1, 0.9, 1.0, 0.6, 0.2, 0.2, 0.2]);
+        assert_eq!(of(Shape::Cosine, None), [0.0, 0.1, 0.9, 1.0, 0.55, 0.1, 0.1, 0.1]);
+        assert_eq!(of(Shape::Cosine, Some(0.0)), [0.0, 0.1, 0.9, 1.0, 0.5, 0.0, 0.0, 0.0]);
+        let wsd = at(Shape::Wsd { decay: None }, None); // 22 steps
+        assert_eq!(factors(&wsd, &[9, 10, 88, 99, 110, 111]), [0.9, 1.0, 1.0, 0.5, 0.0, 0.0]);
+        let wsd = at(Shape::Wsd { decay: Some(100) }, Some(0.1)); // nothing is stable
+        assert_eq!(factors(&wsd, &[9, 10, 60, 110]), [0.9, 1.0, 0.55, 0.1]);
+        let wsd = at(Shape::Wsd { decay: Some(1) }, None);
+        assert_eq!(factors(&wsd, &[109, 110]), [1.0, 0.0]);
+        let none = Schedule { warmup: 0, ..Schedule::default() };
+        assert_eq!(factors(&none, &[0, 1, u64::MAX]), [1.0; 3]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said() {
+        let said = |schedule: Schedule| schedule.check().unwrap_err().to_string();
+        let to = Schedule::to;
+        for fine in [
+            Schedule::default(),
+            to(Shape::Cosine, 11),
+            to(Shape::Wsd { decay: Some(1) }, 11),
+            to(Shape::Wsd { decay: None }, 13),
+        ] {
+            assert!(fine.check().is_ok(), "{fine:?}");
+        }
+        assert!(said(to(Shape::Cosine, 10)).contains("rises for 10 steps, but training ends at step 10"));
+        assert!(said(to(Shape::Wsd { decay: Some(2) }, 11)).contains("rises for 10 steps and falls for 2"));
+        assert!(said(to(Shape::Wsd { decay: None }, 11)).contains("falls for 2, more than the 11"));
+        assert!(said(to(Shape::Wsd { decay: Some(0) }, 50)).contains("in 0 steps"));
+        assert!(said(to(Shape::Constant, 50)).contains("RunConfig::default().total(50)"));
+        assert!(said(Schedule { shape: Shape::Linear, ..Default::default() }).contains("(Linear)"));
+        let last = |last| said(Schedule { last: Some(last), ..to(Shape::Linear, 50) });
+        assert_eq!(last(1.5), "the learning rate ends at 1.5 of its height; give a share from 0 to 1");
+        assert!(last(f64::NAN).contains("NaN"));
+    }
+
+    #[test]
+    fn files_say_it_in_words() {
+        let schedule = Schedule::to(Shape::Wsd { decay: Some(30) }, 100);
+        let text = serde_json::to_string(&schedule).unwrap();
+        assert_eq!(text, r#"{"warmup":10,"shape":{"wsd":{"decay":30}},"total":100,"last":null}"#);
+        assert_eq!(serde_json::from_str::<Schedule>(&text).unwrap(), schedule);
+        let short: Schedule = serde_json::from_str(r#"{"shape":"linear","total":50}"#).unwrap();
+        assert_eq!(short, Schedule::to(Shape::Linear, 50));
     }
 }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use lorascope::candle_core::Device;
 use lorascope::error::{Error, Result};
 use lorascope::lora::{Adapters, LoraConfig};
-use lorascope::model::{Decoder, OpenOptions, Tokens, WeightsAs};
+use lorascope::model::{Decoder, OpenOptions, Recompute, Tokens, WeightsAs};
 use lorascope::ops::random::{Random, Stream};
 use lorascope::text::Pack;
 use lorascope::train::step::step as one_step;
@@ -56,6 +56,9 @@ pub struct Step {
     /// The frozen weights in memory
     #[arg(long, value_enum, default_value = "stored")]
     weights: Weights,
+    /// Only the input of each block is kept, and the block computed again
+    #[arg(long)]
+    recompute: bool,
     /// One line of JSON
     #[arg(long)]
     json: bool,
@@ -89,7 +92,8 @@ fn step(args: &Step) -> Result<String> {
         Weights::Q8_0 => WeightsAs::Q8_0,
         Weights::Q4k => WeightsAs::Q4K,
     };
-    let model = Decoder::open_with(&args.model, &OpenOptions { weights, device: Device::Cpu })?;
+    let model = Decoder::open_with(&args.model, &OpenOptions { weights, device: Device::Cpu })?
+        .with_recompute(if args.recompute { Recompute::Blocks } else { Recompute::Nothing });
     let config = LoraConfig { rank: args.rank, alpha: 2.0 * args.rank as f64, ..Default::default() };
     let (adapters, optimizer) = match args.full {
         true => (model.all_trained()?, OptimizerConfig::Sgd(SgdConfig::default())),

@@ -13,21 +13,22 @@ use rayon::prelude::*;
 /// a thousand tokens 200 MB and as much again for its gradient, is never built.
 const LOGITS: usize = 32 << 20;
 
-/// −ln softmax(E h)ₜ of each row h and its target t, E the head.
+/// −ln softmax(E h)ₜ for each row h and its target t, E the head.
 ///
-/// Only rows with a target are passed: the logits of others are never computed.
+/// Only rows with a target are passed: the logits of others are never computed. Sums are for the caller,
+/// in f64.
 ///
 /// # Shapes
-/// `hidden` `[n, D]`, after the last norm; n targets; `head` `[V, D]`.
+/// `hidden` `[n, D]`, after the last norm; n targets; `head` `[V, D]`; n losses.
 ///
 /// # Errors
 /// When the numbers of rows and targets or the widths of rows and head differ, or a target is
 /// outside the vocabulary.
-pub fn forward(hidden: &Tensor, targets: &[u32], head: &Weight, kernels: Kernels) -> Result<Vec<f64>> {
+pub fn forward(hidden: &Tensor, targets: &[u32], head: &Weight, kernels: Kernels) -> Result<Vec<f32>> {
     Ok(run(hidden, targets, head, None, kernels, None)?.0)
 }
 
-/// The same, and ∂(scale·sum)/∂h. With p = softmax(E h): scale·Eᵀ(p − onehot(target)). The scale
+/// The same losses, and ∂(scale·Σ losses)/∂h. With p = softmax(E h): scale·Eᵀ(p − onehot(target)). The scale
 /// is one over the number of trained tokens of the whole batch.
 ///
 /// # Errors
@@ -38,11 +39,11 @@ pub fn forward_backward(
     head: &Weight,
     scale: f64,
     kernels: Kernels,
-) -> Result<(Vec<f64>, Tensor)> {
+) -> Result<(Vec<f32>, Tensor)> {
     forward_backward_with(hidden, targets, head, scale, kernels, None)
 }
 
-/// What is done with some rows h and ∂(scale·sum)/∂logits of them, `[n, V]`.
+/// What is done with some rows h and ∂(scale·Σ losses)/∂logits of them, `[n, V]`.
 pub(crate) type OnLogits<'a> = &'a mut dyn FnMut(&Tensor, &Tensor) -> Result<()>;
 
 /// The same, and `on_logits` sees the gradient of the logits piece by piece: for a head that is
@@ -54,7 +55,7 @@ pub(crate) fn forward_backward_with(
     scale: f64,
     kernels: Kernels,
     on_logits: Option<OnLogits>,
-) -> Result<(Vec<f64>, Tensor)> {
+) -> Result<(Vec<f32>, Tensor)> {
     let (losses, gradient) = run(hidden, targets, head, Some(scale), kernels, on_logits)?;
     Ok((losses, gradient.ok_or_else(|| Error::compute("no gradient"))?))
 }
@@ -66,7 +67,7 @@ fn run(
     scale: Option<f64>,
     kernels: Kernels,
     mut on_logits: Option<OnLogits>,
-) -> Result<(Vec<f64>, Option<Tensor>)> {
+) -> Result<(Vec<f32>, Option<Tensor>)> {
     let rows = hidden.dims2()?.0;
     let [vocabulary, width] = head.shape();
     expect("hidden", hidden, &[rows, width])?;
@@ -79,15 +80,14 @@ fn run(
     let head = head.expand()?;
     let piece = (LOGITS / 4 / vocabulary).clamp(1, rows.max(1));
     if kernels == Kernels::Candle {
-        let (mut all, mut gradients) = (Vec::with_capacity(rows), Vec::new());
+        let (mut losses, mut gradients) = (Vec::with_capacity(rows), Vec::new());
         for start in (0..rows).step_by(piece) {
             let count = piece.min(rows - start);
             let h = hidden.narrow(0, start, count)?.to_dtype(DType::F32)?;
             let logits = h.matmul(&head.t()?)?; // [n, V]
             let log_sum = logits.log_sum_exp(D::Minus1)?.unsqueeze(1)?;
             let ids = Tensor::new(&targets[start..start + count], h.device())?.unsqueeze(1)?;
-            let losses = (&log_sum - logits.gather(&ids, 1)?)?;
-            all.extend(losses.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?);
+            losses.extend((&log_sum - logits.gather(&ids, 1)?)?.flatten_all()?.to_vec1::<f32>()?);
             if let Some(scale) = scale {
                 let p = logits.broadcast_sub(&log_sum)?.exp()?;
                 let minus = Tensor::full(-1f32, (count, 1), h.device())?;
@@ -103,12 +103,12 @@ fn run(
             Some(_) => Some(Tensor::cat(&gradients, 0)?.to_dtype(hidden.dtype())?),
             None => None,
         };
-        return Ok((all, gradient));
+        return Ok((losses, gradient));
     }
 
     let (hidden, head) = (values(hidden)?, values(&head)?);
     let (hidden, head): (&[f32], &[f32]) = (&hidden, &head);
-    let mut all = Vec::with_capacity(rows);
+    let mut losses = vec![0f32; rows];
     let mut logits = vec![0f32; piece * vocabulary];
     let mut gradient = scale.map(|_| vec![0f32; rows * width]);
     for start in (0..rows).step_by(piece) {
@@ -118,8 +118,11 @@ fn run(
         let par = parallel(count * width * vocabulary);
         let e = (head, (vocabulary, width));
         product(logits, Accum::Replace, (h, (count, width)), e, Form::RightTransposed, 1.0, par);
-        let losses = logits.par_chunks_exact_mut(vocabulary).zip(&targets[start..start + count]).map(
-            |(logits, target)| {
+        logits
+            .par_chunks_exact_mut(vocabulary)
+            .zip(&targets[start..start + count])
+            .zip(&mut losses[start..start + count])
+            .for_each(|((logits, target), loss)| {
                 vector::simd(
                     #[inline(always)]
                     || {
@@ -133,12 +136,10 @@ fn run(
                             }
                             logits[*target as usize] -= scale as f32;
                         }
-                        (total as f64).ln() + largest as f64 - at_target as f64
+                        *loss = ((total as f64).ln() + largest as f64 - at_target as f64) as f32;
                     },
                 )
-            },
-        );
-        all.par_extend(losses);
+            });
         if let Some(gradient) = &mut gradient {
             let d = &mut gradient[start * width..(start + count) * width];
             product(d, Accum::Replace, (logits, (count, vocabulary)), e, Form::Plain, 1.0, par);
@@ -149,5 +150,5 @@ fn run(
         }
     }
     let gradient = gradient.map(|g| Tensor::from_vec(g, (rows, width), &Device::Cpu)).transpose()?;
-    Ok((all, gradient))
+    Ok((losses, gradient))
 }
