@@ -99,18 +99,4 @@ impl Gradients {
         }
         Ok(sum.sqrt())
     }
-
-    /// The names of those with a number that is not finite.
-    ///
-    /// # Errors
-    /// When a tensor cannot be read.
-    pub fn not_finite(&self) -> Result<Vec<&str>> {
-        let mut names = Vec::new();
-        for (name, tensor) in self.tensors() {
-            if !ops::is_finite(tensor)? {
-                names.push(name);
-            }
-        }
-        Ok(names)
-    }
 }

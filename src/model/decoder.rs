@@ -10,7 +10,7 @@ use super::source::{Name, Source, Stored};
 use super::weight::Weight;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients, Target};
-use crate::ops::{self, Kernels};
+use crate::ops::Kernels;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -259,31 +259,6 @@ impl Decoder {
         Ok((x, rotary))
     }
 
-    /// The first module, in the order of the forward pass, whose output for these tokens has a number
-    /// that is not finite: the embedding, a block, the last norm.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub fn first_not_finite(&self, tokens: Tokens, adapters: &Adapters) -> Result<Option<String>> {
-        let family = self.config.family.definition();
-        let positions = tokens.positions();
-        let (mut x, rotary) = self.enter(tokens.ids, &positions, adapters)?;
-        if !ops::is_finite(&x)? {
-            return Ok(Some(family.name(Part::Embedding).to_string()));
-        }
-        let pass = self.pass(rotary.as_ref(), tokens.borders, adapters);
-        for (layer, block) in self.blocks.iter().enumerate() {
-            x = block.forward(x, &pass)?.0;
-            if !ops::is_finite(&x)? {
-                // Its linear layers share what stands before their names.
-                let paths: Vec<&str> = block.linears().iter().map(|linear| linear.path()).collect();
-                return Ok(Some(common(&paths).unwrap_or_else(|| format!("block {layer}"))));
-            }
-        }
-        let hidden = self.norm.forward(&x, adapters, self.kernels)?;
-        Ok((!ops::is_finite(&hidden)?).then(|| family.name(Part::Norm).to_string()))
-    }
-
     /// Tokens at their positions: what the first block reads, `[T, D]`, and the angles of rotation.
     pub(super) fn enter(
         &self,
@@ -460,14 +435,4 @@ impl Cache {
     pub fn is_empty(&self) -> bool {
         self.tokens == 0
     }
-}
-
-/// The modules that all paths lie in: `model.layers.3`.
-fn common(paths: &[&str]) -> Option<String> {
-    let (first, rest) = paths.split_first()?;
-    let parts: Vec<&str> = first.split('.').collect();
-    let shared = (1..parts.len()).rev().map(|n| parts[..n].join("."));
-    let inside =
-        |prefix: &str| rest.iter().all(|path| path.strip_prefix(prefix).is_some_and(|p| p.starts_with('.')));
-    shared.into_iter().find(|prefix| inside(prefix))
 }

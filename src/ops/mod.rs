@@ -147,12 +147,3 @@ fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> candle_core::R
         _ => candle_core::bail!("expected a contiguous f32 tensor, found {:?}", layout.shape()),
     }
 }
-
-/// Whether every number of a tensor is finite.
-///
-/// # Errors
-/// When the tensor cannot be read.
-pub fn is_finite(tensor: &Tensor) -> Result<bool> {
-    // A sum of finite numbers of this size is finite in f64, and one of others is not.
-    Ok(tensor.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?.is_finite())
-}

@@ -114,16 +114,6 @@ impl Batches {
         Self::new(&data.head(EVAL_ROWS)?, model, Some(context))
     }
 
-    /// The tokens of the rows.
-    pub fn examples(&self) -> &[Example] {
-        &self.examples
-    }
-
-    /// The numbers of the rows in their dataset.
-    pub fn numbers(&self) -> &[u32] {
-        &self.numbers
-    }
-
     /// XXH3 of all ids and masks, 128 bits in hexadecimal: the same rows give other tokens when the
     /// tokenizer or the chat template is another, or when the template writes today's date.
     pub fn fingerprint(&self) -> String {

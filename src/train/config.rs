@@ -322,6 +322,27 @@ impl RunConfig {
             return Err(Error::input("the largest gradient norm must be positive").help("None does not clip"));
         }
         self.schedule.check()?;
+        if self.micro_batch == 0 {
+            return Err(Error::input("a micro-batch of 0 tokens").help("give some hundreds"));
+        }
+        if self.patience == Some(0) {
+            return Err(Error::input("a patience of 0 evaluations").help("give at least 1, or None"));
+        }
+        if self.patience.is_some() && self.eval_every.is_none() {
+            return Err(Error::input("stopping early needs evaluations")
+                .help("RunConfig::default().eval(&test).eval_every(20).patience(3)"));
+        }
+        if self.spike.is_some_and(|factor| !(factor > 1.0 && factor.is_finite())) {
+            return Err(
+                Error::input("a spike is a loss above the usual").help("give a factor above 1, such as 2")
+            );
+        }
+        let Snapshots { every_seconds, keep, keep_every, .. } = self.snapshots;
+        if !(every_seconds >= 0.0 && every_seconds.is_finite()) || keep == 0 || keep_every == Some(0) {
+            return Err(Error::input(format!("{:?}", self.snapshots)).help(
+                "keep at least 1, every so many seconds, 0 or more, and every so many steps, 1 or more",
+            ));
+        }
         if self.eval_every == Some(0) {
             return Err(Error::input("evaluating every 0 steps").help("give at least 1, or None"));
         }

@@ -34,8 +34,11 @@ pub mod step;
 mod worker;
 
 pub use crate::model::Recompute;
-pub use batches::LeftOut;
-pub use config::{Adaptation, Existing, RunConfig};
+pub use batches::{Batch, LeftOut};
+pub use change::Changes;
+pub use config::{Adaptation, Existing, RunConfig, Snapshots};
+#[doc(hidden)]
+pub use disk::{Operation, before_each_operation};
 pub use evaluation::Evaluation;
 pub use examples::{Hard, Worst};
 pub use file::{RowsFrom, RunFile};
@@ -51,5 +54,6 @@ pub use open::{Changed, OpenRun};
 pub use optimizer::{AdamWConfig, Moments, Optimizer, OptimizerConfig, SgdConfig};
 pub use run::{Run, runs};
 pub use schedule::{Schedule, Shape};
+pub use shared::Answer;
 pub use status::{State, Status};
 pub use step::{Learned, RowLoss, StepNumbers};

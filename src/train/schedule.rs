@@ -64,6 +64,11 @@ impl Schedule {
         Self { shape, total: Some(total), ..Self::default() }
     }
 
+    /// The step at which it ends, where it does.
+    pub fn end(&self) -> Option<u64> {
+        self.total.filter(|_| self.shape != Shape::Constant)
+    }
+
     /// What the learning rate is multiplied with at a step, counted from 1.
     pub fn factor(&self, step: u64) -> f64 {
         if step < self.warmup {

@@ -22,9 +22,12 @@ pub struct Learned {
 }
 
 impl Learned {
-    /// The adapters for a micro-batch of the next step, by its number in the batch.
-    fn training(&self, pack: u64) -> Adapters {
-        self.adapters.training(Pass { seed: self.seed, step: self.optimizer.updates() + 1, pack })
+    /// Bytes of the trained tensors and their moments.
+    pub fn bytes(&self) -> u64 {
+        let moments = self.optimizer.moments().values();
+        let moments: usize =
+            moments.map(|m| m.mean.elem_count() * (1 + usize::from(m.square.is_some()))).sum();
+        4 * (self.adapters.parameters() + moments) as u64
     }
 }
 
@@ -109,18 +112,42 @@ pub fn forward_backward(
             Error::input("no token of this batch is trained on").help("check that the rows have an answer")
         );
     }
-    let scale = 1.0 / trained_tokens as f64;
-    let (mut sum, mut gradients) = (0f64, Gradients::new());
-    for (number, pack) in (0..).zip(batch).filter(|(_, pack)| pack.trained_tokens() > 0) {
-        let adapters = learned.training(number);
+    let step = learned.optimizer.updates() + 1;
+    for pack in &batch.packs {
+        let number = into.packs;
+        into.packs += 1;
+        if pack.trained_tokens() == 0 {
+            continue;
+        }
+        let adapters = learned.adapters.training(Pass { seed: learned.seed, step, pack: number });
         let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
         let (hidden, saved) = model.forward(tokens, &adapters, go_on)?;
-        let (rows, targets) = trained(pack);
+        let (places, targets) = trained(pack);
         let (losses, dhidden) =
-            model.loss_backward(&hidden, &rows, &targets, scale, &adapters, &mut gradients)?;
+            model.loss_backward(&hidden, &places, &targets, 1.0, &adapters, &mut into.gradients)?;
         drop(hidden);
-        model.backward(saved, &dhidden, &pack.borders, &adapters, &mut gradients, go_on)?;
-        sum += total(&losses);
+        let rows = row_losses(pack, &batch.rows, &places, &losses);
+        if let Some(row) = rows.iter().find(|row| !row.loss.is_finite()) {
+            let bad = rows.iter().filter(|row| !row.loss.is_finite()).count();
+            let layer = model.first_not_finite(tokens, &adapters)?;
+            let error = Error::compute(format!(
+                "the loss of row {} is {} ({bad} of {} rows are not finite)",
+                row.row,
+                row.loss,
+                rows.len()
+            ))
+            .help(LOWER);
+            return Err(match layer {
+                Some(layer) => error.layer(layer),
+                None => error,
+            });
+        }
+        model.backward(saved, &dhidden, &pack.borders, &adapters, &mut into.gradients, go_on)?;
+        into.sum += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
+        into.ids.extend(&pack.ids);
+        into.tokens += pack.len();
+        into.trained_tokens += targets.len();
+        into.rows.extend(rows);
     }
     Ok(())
 }
@@ -148,12 +175,12 @@ pub fn update(
     let loss = accumulated.loss();
     let gradient_norm = accumulated.gradients.norm()? * scale;
     if !(loss.is_finite() && gradient_norm.is_finite()) {
-        let error = Error::compute(format!("the loss is {loss} and the gradient norm {gradient_norm}"))
-            .help("begin a new run with a lower learning rate: RunConfig::default().lr(…)");
-        return Err(match broken_layer(model, learned, batch, &gradients)? {
+        let error = Error::compute(format!("the loss is {loss} and the gradient norm {gradient_norm}"));
+        return Err(match model.last_not_finite(&accumulated.gradients)? {
             Some(layer) => error.layer(layer),
             None => error,
-        });
+        }
+        .help(LOWER));
     }
     let factor = match clip {
         Some(limit) if gradient_norm > limit => scale * limit / gradient_norm,
@@ -166,13 +193,6 @@ pub fn update(
         Learned { adapters, optimizer, seed: learned.seed },
         StepNumbers { loss, gradient_norm, tokens, trained_tokens },
     ))
-}
-
-/// The name that the backward pass met first: that of the last block.
-fn first_of(adapters: &Adapters, names: &[&str]) -> Option<String> {
-    let block = |name: &str| name.split('.').find_map(|part| part.parse::<usize>().ok());
-    let known = adapters.tensors().map(|(name, _)| name).filter(|name| names.contains(&name.as_str()));
-    known.max_by_key(|name| block(name))
 }
 
 /// One optimiser step over a batch that is packed into micro-batches: [`forward_backward`] and
@@ -211,9 +231,9 @@ pub fn evaluate(
     for pack in batch.packs.iter().filter(|pack| pack.trained_tokens() > 0) {
         let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
         let hidden = model.hidden(tokens, adapters, go_on)?;
-        let (rows, targets) = trained(pack);
-        sum += total(&model.loss(&hidden, &rows, &targets, adapters)?);
-        count += targets.len();
+        let (places, targets) = trained(pack);
+        let losses = model.loss(&hidden, &places, &targets, adapters)?;
+        rows.extend(row_losses(pack, &batch.rows, &places, &losses));
     }
     if rows.is_empty() {
         return Err(Error::input("there is no token to evaluate on"));
@@ -228,35 +248,13 @@ pub fn mean(rows: &[RowLoss]) -> (f64, usize) {
     (sum / tokens.max(1) as f64, tokens as usize)
 }
 
-/// The layer at which the numbers of a step stopped being finite: the first one in the forward pass of a
-/// micro-batch, or else the first that the backward pass met.
-fn broken_layer(
-    model: &Decoder,
-    learned: &Learned,
-    batch: &[Pack],
-    gradients: &Gradients,
-) -> Result<Option<String>> {
-    for (number, pack) in (0..).zip(batch).filter(|(_, pack)| pack.trained_tokens() > 0) {
-        let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
-        if let Some(layer) = model.first_not_finite(tokens, &learned.training(number))? {
-            return Ok(Some(layer));
-        }
-    }
-    model.last_not_finite(gradients)
-}
-
-/// Σ in f64.
-fn total(losses: &[f32]) -> f64 {
-    losses.iter().map(|loss| f64::from(*loss)).sum()
-}
-
 /// The places of a pack whose next token is trained on, and those tokens.
 fn trained(pack: &Pack) -> (Vec<u32>, Vec<u32>) {
     (0..).zip(&pack.targets).filter_map(|(place, target)| Some((place, (*target)?))).unzip()
 }
 
 /// The mean loss of each row of a pack.
-fn row_losses(pack: &Pack, rows: &[u32], places: &[u32], losses: &[f64]) -> Vec<RowLoss> {
+fn row_losses(pack: &Pack, rows: &[u32], places: &[u32], losses: &[f32]) -> Vec<RowLoss> {
     let mut at = 0;
     let each = pack.rows().zip(&pack.examples).map(|(range, example)| {
         let begin = at;
@@ -264,7 +262,7 @@ fn row_losses(pack: &Pack, rows: &[u32], places: &[u32], losses: &[f64]) -> Vec<
             at += 1;
         }
         let own = &losses[begin..at];
-        let sum: f64 = own.iter().sum();
+        let sum: f64 = own.iter().map(|loss| f64::from(*loss)).sum();
         let row = rows.get(*example).copied().unwrap_or(*example as u32);
         RowLoss { row, tokens: own.len() as u32, loss: (sum / own.len().max(1) as f64) as f32 }
     });

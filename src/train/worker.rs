@@ -14,7 +14,7 @@ use super::status::State;
 use super::step::{self, Accumulated, Learned};
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
-use crate::model::{GenerateConfig, Model};
+use crate::model::{Decoder, GenerateConfig, Model};
 use crate::text::Message;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,6 +42,8 @@ pub(super) enum Request {
 
 pub(super) struct Worker {
     pub model: Model,
+    /// The same weights, with what the config says of recomputing.
+    decoder: Decoder,
     pub segments: Arc<Segments>,
     pub eval: Option<Arc<Batches>>,
     pub config: RunConfig,
@@ -108,6 +110,7 @@ impl Worker {
             answers: begin.answers,
         });
         let worker = Self {
+            decoder: model.decoder().with_recompute(config.recompute),
             model,
             segments,
             eval,
@@ -254,14 +257,54 @@ impl Worker {
     fn one_step(&mut self, go_on: GoOn) -> Result<()> {
         let begun = Instant::now();
         let step = self.place.step + 1;
-        let go_on = || !self.shared.stop.load(Ordering::Relaxed);
-        let (packs, position) =
-            self.rows.train.at(self.place.position, self.config.batch, self.config.seed)?;
-        let lr = self.config.lr * self.config.schedule.factor(step);
-        let model = &self.model.decoder().with_recompute(self.config.recompute);
-        let (learned, numbers) =
-            step::step(model, &self.learned, &packs, lr, self.config.clip, &self.config.optimizer, &go_on)
-                .map_err(|e| e.step(step))?;
+        let settings = self.shared.update(|public| {
+            public.begun = step;
+            public.journal.settings(&self.config, step)
+        });
+        let segment = self.segments.get(settings.segment)?;
+        let position = self.position(&settings);
+        let batch = segment.batches.at(position, settings.batch, settings.micro_batch, self.config.seed)?;
+        let mut accumulated = Accumulated::default();
+        step::forward_backward(&self.decoder, &self.learned, &batch, &mut accumulated, go_on)
+            .map_err(|e| e.step(step))?;
+        self.complete(accumulated, batch, &settings, begun, go_on).map(drop)
+    }
+
+    /// Where in the data the next step begins.
+    fn position(&self, settings: &Settings) -> Position {
+        match self.place.position {
+            position if position.segment == settings.segment => position,
+            _ => Position { segment: settings.segment, ..Position::default() },
+        }
+    }
+
+    /// The update, the evaluation, and the step in the books.
+    fn complete(
+        &mut self,
+        accumulated: Accumulated,
+        batch: Batch,
+        settings: &Settings,
+        begun: Instant,
+        go_on: GoOn,
+    ) -> Result<StepReport> {
+        let step = self.place.step + 1;
+        let lr = settings.lr * settings.factor(step);
+        let rows = accumulated.rows.clone();
+        // Of all weights they would be as large as the model.
+        let held = (self.config.adaptation == Adaptation::Lora).then(|| {
+            Arc::new(Held { gradients: accumulated.gradients.clone(), tokens: accumulated.trained_tokens })
+        });
+        let frozen = |name: &str| is_frozen(&settings.frozen, name);
+        let (learned, numbers) = step::update(
+            self.model.decoder(),
+            &self.learned,
+            accumulated,
+            lr,
+            settings.clip,
+            &settings.optimizer,
+            &frozen,
+        )
+        .map_err(|e| e.step(step))?;
         let seconds = begun.elapsed().as_secs_f64();
         let due = settings.eval_every.is_some_and(|every| step.is_multiple_of(every));
         let eval_loss = match &self.eval {
