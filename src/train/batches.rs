@@ -32,6 +32,12 @@ pub struct Rows {
 #[derive(Debug)]
 pub struct Batches {
     examples: Vec<Example>,
+    /// The number of each example's row in the dataset.
+    numbers: Vec<usize>,
+    /// The numbers of the rows without a token to train on.
+    untrained: Vec<usize>,
+    /// Of the rows that are longer than the context the longest: its number and its tokens.
+    longest: Option<(usize, usize)>,
     context: usize,
     left_out: LeftOut,
 }
@@ -48,10 +54,10 @@ pub struct LeftOut {
 /// Tokens of a micro-batch, unless a single row is longer: enough to spread the cost of expanding the
 /// weights, which each micro-batch pays once, few enough to keep its activations below a gigabyte in
 /// a small model.
-const MICRO_BATCH: usize = 1024;
+pub(super) const MICRO_BATCH: usize = 1024;
 
 /// Tokens that a row has at most when nobody says otherwise.
-const CONTEXT: usize = 2048;
+pub const CONTEXT: usize = 2048;
 
 /// Rows that an evaluation uses at most.
 const EVAL_ROWS: usize = 200;
@@ -108,14 +114,20 @@ impl Batches {
         let all = tokenised(data, model)?;
         let context = context.unwrap_or_else(|| usual_context(&all).min(most));
         let mut left_out = LeftOut::default();
-        let mut examples = Vec::with_capacity(all.len());
-        for example in all {
+        let (mut examples, mut numbers) = (Vec::with_capacity(all.len()), Vec::with_capacity(all.len()));
+        let (mut untrained, mut longest) = (Vec::new(), None);
+        for (row, example) in all.into_iter().enumerate() {
             if example.trained_tokens() == 0 {
                 left_out.untrained += 1;
+                untrained.push(row);
             } else if example.len() > context {
                 left_out.too_long += 1;
+                if longest.is_none_or(|(_, tokens)| tokens < example.len()) {
+                    longest = Some((row, example.len()));
+                }
             } else {
                 examples.push(example);
+                numbers.push(row);
             }
         }
         if examples.is_empty() {
@@ -128,7 +140,7 @@ impl Batches {
             .path(data.path())
             .help("raise the context, or look at data.report()"));
         }
-        Ok(Self { examples, context, left_out })
+        Ok(Self { examples, numbers, untrained, longest, context, left_out })
     }
 
     /// Rows that are trained on, at least one.
@@ -144,6 +156,21 @@ impl Batches {
     /// Rows that are not trained on.
     pub fn left_out(&self) -> LeftOut {
         self.left_out
+    }
+
+    /// The tokens of each row that is trained on, and its number in the dataset.
+    pub fn examples(&self) -> impl ExactSizeIterator<Item = (usize, &Example)> {
+        self.numbers.iter().copied().zip(&self.examples)
+    }
+
+    /// The numbers of the rows without a token to train on.
+    pub fn untrained(&self) -> &[usize] {
+        &self.untrained
+    }
+
+    /// Of the rows that are longer than the context the longest: its number and its tokens.
+    pub fn longest_left_out(&self) -> Option<(usize, usize)> {
+        self.longest
     }
 
     /// The batch of `rows` rows at a position, packed, and the position after it. A batch at the end
