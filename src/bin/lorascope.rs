@@ -4,6 +4,8 @@
 mod bench;
 #[path = "lorascope/data.rs"]
 mod data;
+#[path = "lorascope/plan.rs"]
+mod plan;
 #[path = "lorascope/spectrum.rs"]
 mod spectrum;
 #[path = "lorascope/train.rs"]
@@ -28,6 +30,8 @@ enum Command {
     /// Look at datasets, convert them, make one
     #[command(subcommand)]
     Data(data::Command),
+    /// Memory and time of the ways to fine-tune a model, without loading it
+    Plan(plan::Arguments),
     /// Train a run in the folder runs
     Train(train::Arguments),
     /// Singular values of an adapter's B·A
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Data(command) => return data::run(command),
+        Command::Plan(arguments) => plan::run(&arguments)?,
         Command::Train(arguments) => train::run(&arguments)?,
         Command::Spectrum(arguments) => spectrum::run(&arguments)?,
         Command::Bench(command) => bench::run(command)?,

@@ -441,12 +441,17 @@ impl Dataset {
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.
     pub fn fingerprint(&self) -> Result<String> {
-        let hashes = self.pieces(|rows, _| Ok((0..rows.len()).map(|i| rows.hash(i)).collect::<Vec<_>>()))?;
         let mut hash = xxhash_rust::xxh3::Xxh3::new();
-        for row in hashes.iter().flatten() {
+        for row in self.hashes()? {
             hash.update(&row.to_le_bytes());
         }
         Ok(container::hex(hash.digest128()))
+    }
+
+    /// What each row says; see [`Rows::hash`].
+    fn hashes(&self) -> Result<Vec<u64>> {
+        let hashes = self.pieces(|rows, _| Ok((0..rows.len()).map(|i| rows.hash(i)).collect::<Vec<_>>()))?;
+        Ok(hashes.concat())
     }
 }
 

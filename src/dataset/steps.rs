@@ -10,7 +10,6 @@ use super::fix::{Fix, Fixes};
 use super::options::ReadOptions;
 use super::recipe::{Keep, Part, Step};
 use super::source::Source;
-use super::table::Rows;
 use super::{Dataset, Done, split};
 use crate::display::{Align, Table, thousands};
 use crate::error::{Error, Result};
@@ -260,9 +259,8 @@ impl Dataset {
             }
             Step::Dedup => {
                 let mut said = PlHashMap::with_capacity(len);
-                let hashes = self.pieces(|rows, _| Ok(hashes(rows)))?;
                 let first = |(row, hash)| said.insert(hash, ()).is_none().then_some(row);
-                (0u32..).zip(hashes.into_iter().flatten()).filter_map(first).collect()
+                (0u32..).zip(self.hashes()?).filter_map(first).collect()
             }
             Step::DedupNear { threshold } => {
                 let clusters = self.signatures()?.clusters(*threshold, self)?;
@@ -389,10 +387,6 @@ impl Dataset {
 /// The numbers 0..n in random order.
 fn shuffled(n: usize, seed: u64, nth: u64) -> Vec<u32> {
     random::permutation(n, seed, nth).into_iter().map(|row| row as u32).collect()
-}
-
-fn hashes(rows: Rows<'_>) -> Vec<u64> {
-    (0..rows.len()).map(|i| rows.hash(i)).collect()
 }
 
 impl std::fmt::Display for Step {

@@ -64,6 +64,28 @@ impl LoraConfig {
         Ok((rank, alpha))
     }
 
+    /// How many numbers the adapters beside these layers have, and how many of them the largest tensor.
+    /// Weights that are trained whole are not among them.
+    ///
+    /// # Errors
+    /// As [`select`](Self::select).
+    pub fn parameters(&self, targets: &[Target]) -> Result<(u64, u64)> {
+        let (mut all, mut largest) = (0, 0);
+        for target in self.select(targets)? {
+            let [out, inner] = target.shape.map(|size| size as u64);
+            let rank = self.rank_and_alpha(&target.path)?.0 as u64;
+            // Of the parts of a layer each has an A, and a B of its own rows.
+            let (enabled, parts) = match self.parts(&target.path) {
+                Some(parts) => (parts.iter().filter(|on| **on).count() as u64, parts.len().max(1) as u64),
+                None => (1, 1),
+            };
+            let (a, b) = (enabled * rank * inner, out / parts * enabled * rank);
+            all += a + b + if self.dora { out } else { 0 };
+            largest = largest.max(a).max(b);
+        }
+        Ok((all, largest))
+    }
+
     /// The enabled parts of the layer at a path, where it has parts.
     pub(super) fn parts(&self, path: &str) -> Option<&[bool]> {
         self.enable_lora.iter().find(|(name, _)| ends_in(path, name)).map(|(_, parts)| parts.as_slice())

@@ -3,11 +3,14 @@
 use super::families::{self, Family, Part};
 use super::layers::Gelu;
 use super::layers::frequencies::Frequencies;
+use super::source::Source;
+use super::weights_as::WeightsAs;
 use crate::error::{Error, Result};
 use crate::lora::{Kind, Target};
 use candle_core::quantized::gguf_file::Value as Gguf;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::path::Path;
 
 /// What a decoder is made of: sizes, and which of the parts its blocks have. A
 /// [family](Family) reads it from `config.json` or a GGUF file's metadata.
@@ -128,6 +131,23 @@ impl DecoderConfig {
         families::from_json(text)?.checked()
     }
 
+    /// Reads the sizes of a model, and none of its weights: from a `config.json`, a Hugging Face folder, in
+    /// which that file is enough, or a `.gguf` file.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json), and when there is no such file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let json = if path.is_dir() { path.join("config.json") } else { path.to_path_buf() };
+        if json.extension().is_none_or(|extension| extension != "json") {
+            return Source::open(path)?.config();
+        }
+        let text = std::fs::read_to_string(&json).map_err(|e| {
+            Error::io(&json, e).help("give a config.json, a folder that has one, or a .gguf file")
+        })?;
+        Self::from_json(&text).map_err(|e| e.path(&json))
+    }
+
     /// Reads a GGUF file's metadata. What only the tensors say (a head of its own, biases of a llama,
     /// scaled frequencies) is as if there were none.
     ///
@@ -153,6 +173,26 @@ impl DecoderConfig {
             norm,
         ];
         outside.into_iter().fold(block.saturating_mul(self.layers as u64), u64::saturating_add)
+    }
+
+    /// Bytes of the matrices in memory when they are held in this type, as [`Decoder::bytes`] counts them;
+    /// as stored counts as bf16.
+    ///
+    /// [`Decoder::bytes`]: super::Decoder::bytes
+    pub fn weight_bytes(&self, weights: WeightsAs) -> u64 {
+        let table = [self.vocabulary, self.width];
+        let blocks: u64 = self.matrices().iter().map(|m| weights.bytes(m.shape)).sum();
+        let head = match (self.tied_embeddings, self.unit_head) {
+            (true, false) => 0,
+            // Its rows are divided by their lengths, which blocks cannot hold.
+            (_, true) if matches!(weights, WeightsAs::Q8_0 | WeightsAs::Q4K) => WeightsAs::F32.bytes(table),
+            _ => weights.bytes(table),
+        };
+        let positions = match self.positions {
+            Positions::Learned => weights.bytes([self.context, self.width]),
+            Positions::Rotary(_) => 0,
+        };
+        blocks * self.layers as u64 + weights.bytes(table) + head + positions
     }
 
     /// The layers that can be adapted, in the order of the forward pass, without the weights; embedding

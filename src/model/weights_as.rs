@@ -109,6 +109,19 @@ impl WeightsAs {
         }
     }
 
+    /// Bytes of a matrix that is held in this type, or in the next one that fits it; one that stays as it
+    /// is stored counts as bf16, in which most models are published.
+    pub(super) fn bytes(self, shape: [usize; 2]) -> u64 {
+        let numbers = (shape[0] * shape[1]) as u64;
+        let blocks = |kind: GgmlDType| numbers / kind.block_size() as u64 * kind.type_size() as u64;
+        match self.fitting(shape[1]) {
+            Self::Stored | Self::Bf16 => 2 * numbers,
+            Self::F32 => 4 * numbers,
+            Self::Q8_0 => blocks(GgmlDType::Q8_0),
+            Self::Q4K => blocks(GgmlDType::Q4K),
+        }
+    }
+
     /// The matrix in this type, or in the next one that fits it.
     pub(super) fn convert(self, weight: Weight) -> Result<Weight> {
         let kind = self.fitting(weight.shape()[1]);

@@ -46,7 +46,7 @@ pub struct LeftOut {
 pub(super) const MICRO_BATCH: usize = 1024;
 
 /// Tokens that a row has at most when nobody says otherwise.
-const CONTEXT: usize = 2048;
+pub const CONTEXT: usize = 2048;
 
 /// Rows that an evaluation uses at most.
 const EVAL_ROWS: usize = 200;
@@ -71,8 +71,12 @@ impl Batches {
         for (number, example) in (0..).zip(all) {
             if example.trained_tokens() == 0 {
                 left_out.untrained += 1;
+                untrained.push(row);
             } else if example.len() > context {
                 left_out.too_long += 1;
+                if longest.is_none_or(|(_, tokens)| tokens < example.len()) {
+                    longest = Some((row, example.len()));
+                }
             } else {
                 examples.push(example);
                 numbers.push(number);

@@ -3,8 +3,8 @@
 use super::optimizer::OptimizerConfig;
 use crate::display::{Align, Bundle, Show, Table, bytes};
 use crate::lora::Adapters;
-use crate::model::Decoder;
 use crate::model::config::FeedForward;
+use crate::model::{Decoder, DecoderConfig, Recompute};
 
 /// Bytes of the parts of one optimiser step on the CPU, in f32.
 ///
@@ -22,7 +22,8 @@ pub struct StepMemory {
     pub gradients: u64,
     /// The optimiser's moments.
     pub moments: u64,
-    /// What the forward pass keeps for the backward pass, of all blocks.
+    /// What the forward pass keeps for the backward pass, of all blocks: everything, or their inputs and
+    /// all of the one that is computed again.
     pub activations: u64,
     /// What comes and goes: a weight that is expanded for its product, a piece of the logits, the
     /// tensors inside a block.
@@ -38,32 +39,64 @@ const PROGRAM: u64 = 22 << 20;
 /// Bytes of logits that the loss holds at a time.
 const LOGITS: u64 = 32 << 20;
 
+/// What the memory of a step follows from, beside the sizes of the model.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    /// Bytes of the frozen weights as they lie in memory.
+    pub weights: u64,
+    /// Whether they are f32, which nothing has to be expanded from.
+    pub plain: bool,
+    /// How many numbers are trained.
+    pub trained: u64,
+    /// How many of them the largest tensor has.
+    pub largest: u64,
+    /// Tokens of a micro-batch.
+    pub tokens: u64,
+    pub recompute: Recompute,
+}
+
 impl StepMemory {
     /// That of a step over `tokens` tokens in one micro-batch.
     pub fn of(model: &Decoder, adapters: &Adapters, optimizer: &OptimizerConfig, tokens: usize) -> Self {
-        let c = model.config();
-        let (d, f, t) = (c.width as u64, c.intermediate as u64, tokens as u64);
+        let largest = adapters.tensors().map(|(_, tensor)| tensor.elem_count() as u64).max();
+        let load = Load {
+            weights: model.bytes() as u64,
+            plain: model.weight_types() == "f32",
+            trained: adapters.parameters() as u64,
+            largest: largest.unwrap_or(0),
+            tokens: tokens as u64,
+            recompute: model.recompute(),
+        };
+        Self::computed(model.config(), &load, optimizer)
+    }
+
+    /// The same from a model's sizes alone.
+    pub(super) fn computed(c: &DecoderConfig, load: &Load, optimizer: &OptimizerConfig) -> Self {
+        let Load { weights, plain, trained, largest, tokens: t, recompute } = *load;
+        let (d, f) = (c.width as u64, c.intermediate as u64);
         let [q, k, _] = c.qkv_widths().map(|width| width as u64);
         let gated = if c.feed_forward == FeedForward::SwiGlu { 2 } else { 1 };
         // x, middle; q, attended; k, v; the sums of attention; gate, up.
         let block = 2 * d + 2 * q + 2 * k + c.heads as u64 + gated * f;
-        let matrices = || model.targets().into_iter().map(|t| (t.shape[0] * t.shape[1]) as u64);
-        let plain = model.weight_types() == "f32";
+        let layers = c.layers as u64;
+        let kept = match recompute {
+            Recompute::Nothing => layers * block,
+            Recompute::Blocks => layers * d + block,
+        };
+        let matrices = || c.targets().into_iter().map(|t| (t.shape[0] * t.shape[1]) as u64);
         let expanded = if plain { 0 } else { 4 * matrices().max().unwrap_or(0) };
         // In a block's backward pass: of the feed-forward layer the activation, its gradient, both of
         // gate and up; norms and residuals.
         let inside = 4 * t * (4 * f + 6 * d);
-        let count = adapters.parameters() as u64;
         let moments = if optimizer.has_square() { 2 } else { 1 };
-        let largest = adapters.tensors().map(|(_, tensor)| tensor.elem_count() as u64).max().unwrap_or(0);
         Self {
-            weights: model.bytes() as u64,
-            trained: 4 * count,
-            gradients: 4 * count,
-            moments: 4 * count * moments,
-            activations: 4 * t * block * c.layers as u64,
+            weights,
+            trained: 4 * trained,
+            gradients: 4 * trained,
+            moments: 4 * trained * moments,
+            activations: 4 * t * kept,
             scratch: expanded + LOGITS.min(4 * t * c.vocabulary as u64) + inside,
-            update: 4 * count * (1 + moments) + 3 * 4 * largest,
+            update: 4 * trained * (1 + moments) + 3 * 4 * largest,
             program: PROGRAM,
         }
     }

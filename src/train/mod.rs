@@ -52,6 +52,8 @@ pub use look::{Answers, Seen};
 pub use memory::StepMemory;
 pub use open::{Changed, OpenRun};
 pub use optimizer::{AdamWConfig, Moments, Optimizer, OptimizerConfig, SgdConfig};
+pub use plan::Plan;
+pub use preflight::Preflight;
 pub use run::{Run, runs};
 pub use schedule::{Schedule, Shape};
 pub use shared::Answer;

@@ -1,0 +1,44 @@
+//! `lorascope plan`: what fine-tuning a model would take.
+
+use clap::Args;
+use lorascope::candle_core::Device;
+use lorascope::display::Show;
+use lorascope::error::Result;
+use lorascope::model::DecoderConfig;
+use lorascope::train::{CONTEXT, Plan, Recompute, RunConfig};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// A config.json, a Hugging Face folder or a .gguf file
+    model: PathBuf,
+    #[arg(long)]
+    rank: Option<usize>,
+    /// Tokens of a step
+    #[arg(long, value_name = "TOKENS")]
+    batch_tokens: Option<usize>,
+    /// Tokens of a row at most
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<usize>,
+    /// Only the input of each block is kept, and the block computed again
+    #[arg(long)]
+    recompute: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let model = DecoderConfig::open(&arguments.model)?;
+    let mut config = RunConfig::default();
+    if let Some(rank) = arguments.rank {
+        config = config.rank(rank);
+    }
+    let context = arguments.context.unwrap_or(CONTEXT).min(model.context);
+    config = config.context(context);
+    if let Some(tokens) = arguments.batch_tokens {
+        config = config.context(context.min(tokens)).batch((tokens / context).max(1));
+    }
+    if arguments.recompute {
+        config = config.recompute(Recompute::Blocks);
+    }
+    crate::print(Plan::of(&model, &config, &[Device::Cpu])?.show().text);
+    Ok(())
+}
