@@ -18,7 +18,8 @@ use std::path::Path;
 impl Run {
     /// All steps so far.
     pub fn history(&self) -> History {
-        History::new(self.0.shared.read().history.clone(), self.footer())
+        let footer = self.footer(); // it looks at what is shared, too
+        History::new(self.0.shared.read().history.clone(), footer)
     }
 
     /// The adapters as they are after the latest step. They are a copy: training goes on beside it.
