@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,9 @@ struct Place(tempfile::TempDir);
 impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let rows = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/school_math.jsonl");
-        let rows = fs::read_to_string(rows).unwrap();
-        let some: Vec<&str> = rows.lines().take(40).collect();
-        fs::write(folder.path().join("rows.jsonl"), some.join("\n")).unwrap();
+        // Short ones: it is signals and files that are tested.
+        let row = |i: u32| format!("{{\"instruction\": \"{i} + {} =\", \"output\": \"{}\"}}\n", 2 * i, 3 * i);
+        fs::write(folder.path().join("rows.jsonl"), (1..=40).map(row).collect::<String>()).unwrap();
         Self(folder)
     }
 
@@ -113,10 +112,10 @@ const SIGTERM: i32 = 15;
 #[test]
 fn a_run_that_was_asked_to_end_goes_on_to_the_bit() {
     let place = Place::new();
-    place.settings("straight.toml", "straight", 12);
-    place.settings("broken.toml", "broken", 12);
+    place.settings("straight.toml", "straight", 20);
+    place.settings("broken.toml", "broken", 20);
     place.done(&["straight.toml", "--save", "straight"]);
-    assert_eq!(place.steps("straight"), 12);
+    assert_eq!(place.steps("straight"), 20);
 
     // Twice, by both signals, in the middle of whatever step there is.
     let child = place.start(&["broken.toml"], "broken", 3);
@@ -124,8 +123,8 @@ fn a_run_that_was_asked_to_end_goes_on_to_the_bit() {
     let (code, out, err) = read(child.wait_with_output().unwrap());
     assert_eq!(code, Some(0), "{out}{err}");
     let step = place.steps("broken");
-    assert!((3..12).contains(&step), "{step}");
-    let told = format!("paused after step {step} of 12; lorascope train broken.toml --resume goes on");
+    assert!((3..20).contains(&step), "{step}");
+    let told = format!("paused after step {step} of 20; lorascope train broken.toml --resume goes on");
     assert!(out.contains(&told), "{out}");
     assert!(place.path(&format!("runs/broken/step-{step:06}")).exists(), "no snapshot of step {step}");
 
@@ -133,22 +132,22 @@ fn a_run_that_was_asked_to_end_goes_on_to_the_bit() {
     signal(&child, SIGINT);
     let (code, out, err) = read(child.wait_with_output().unwrap());
     assert_eq!((code, out.contains("paused after step ")), (Some(0), true), "{out}{err}");
-    assert!(place.steps("broken") < 12);
+    assert!(place.steps("broken") < 20);
 
     // A folder that is there already is seen before an hour of training, not after it.
     assert!(place.refused(&["broken.toml", "--resume", "--save", "straight"]).contains("this exists"));
     place.done(&["broken.toml", "--resume", "--save", "broken"]);
-    assert_eq!(place.steps("broken"), 12);
+    assert_eq!(place.steps("broken"), 20);
     assert_eq!(place.adapter("broken"), place.adapter("straight"));
 
     // A script may say it once more.
     let out = place.done(&["broken", "--resume"]);
-    assert!(out.contains("nothing is left to do after step 12; --steps N trains N more"), "{out}");
-    place.settings("broken.toml", "broken", 13);
+    assert!(out.contains("nothing is left to do after step 20; --steps N trains N more"), "{out}");
+    place.settings("broken.toml", "broken", 21);
     place.done(&["broken.toml", "--resume"]);
-    assert_eq!(place.steps("broken"), 13, "the file asks for one more");
+    assert_eq!(place.steps("broken"), 21, "the file asks for one more");
     place.done(&["broken", "--resume", "--steps", "1"]);
-    assert_eq!(place.steps("broken"), 14);
+    assert_eq!(place.steps("broken"), 22);
 }
 
 #[test]
