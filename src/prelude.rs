@@ -9,4 +9,7 @@ pub use crate::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOpt
 pub use crate::plot::Figure;
 pub use crate::spectrum::{Spectra, Spectrum};
 pub use crate::text::{Message, NamedTemplate, Tokenizer, Trained};
-pub use crate::train::{Evaluation, History, Run, RunConfig, Status, StepReport, runs};
+pub use crate::train::{
+    Changed, Evaluation, History, OpenRun, Plan, Preflight, Recompute, Run, RunConfig, Schedule, Snapshots,
+    Status, StepReport, Until, compare_runs, runs,
+};

@@ -29,6 +29,10 @@ pub struct Batches {
     numbers: Vec<u32>,
     context: usize,
     left_out: LeftOut,
+    /// The numbers of the rows without a token to train on.
+    untrained: Vec<usize>,
+    /// The longest row that is longer than the context: its number and its tokens.
+    longest: Option<(usize, usize)>,
 }
 
 /// Rows that are not trained on, and why.
@@ -68,14 +72,15 @@ impl Batches {
         let mut left_out = LeftOut::default();
         let mut examples = Vec::with_capacity(all.len());
         let mut numbers = Vec::with_capacity(all.len());
+        let (mut untrained, mut longest) = (Vec::new(), None::<(usize, usize)>);
         for (number, example) in (0..).zip(all) {
             if example.trained_tokens() == 0 {
                 left_out.untrained += 1;
-                untrained.push(row);
+                untrained.push(number as usize);
             } else if example.len() > context {
                 left_out.too_long += 1;
                 if longest.is_none_or(|(_, tokens)| tokens < example.len()) {
-                    longest = Some((row, example.len()));
+                    longest = Some((number as usize, example.len()));
                 }
             } else {
                 examples.push(example);
@@ -92,7 +97,7 @@ impl Batches {
             .path(data.path())
             .help("raise the context, or look at data.report()"));
         }
-        Ok(Self { examples, numbers, context, left_out })
+        Ok(Self { examples, numbers, context, left_out, untrained, longest })
     }
 
     /// Rows that are trained on, at least one.
@@ -116,6 +121,21 @@ impl Batches {
     /// As [`new`](Self::new).
     pub fn for_evaluation(data: &Dataset, model: &Model, context: usize) -> Result<Self> {
         Self::new(&data.head(EVAL_ROWS)?, model, Some(context))
+    }
+
+    /// The tokens of the rows that are trained on, each with its number in the dataset.
+    pub fn examples(&self) -> impl Iterator<Item = (usize, &Example)> {
+        self.numbers.iter().map(|number| *number as usize).zip(&self.examples)
+    }
+
+    /// The numbers of the rows without a token to train on.
+    pub fn untrained(&self) -> &[usize] {
+        &self.untrained
+    }
+
+    /// The longest row that is longer than the context: its number and its tokens.
+    pub fn longest_left_out(&self) -> Option<(usize, usize)> {
+        self.longest
     }
 
     /// XXH3 of all ids and masks, 128 bits in hexadecimal: the same rows give other tokens when the

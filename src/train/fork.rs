@@ -69,6 +69,7 @@ impl Run {
             place,
             journal,
             history,
+            notes: Vec::new(),
         };
         Self::found(name, path, &self.0.model, config, new)
     }

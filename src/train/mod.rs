@@ -17,10 +17,13 @@ mod history;
 mod inspect;
 mod journal;
 mod look;
+mod measured;
 pub mod memory;
 mod open;
 pub mod optimizer;
 mod over;
+mod plan;
+pub mod preflight;
 mod registry;
 mod ring;
 mod run;
@@ -34,7 +37,7 @@ pub mod step;
 mod worker;
 
 pub use crate::model::Recompute;
-pub use batches::{Batch, LeftOut};
+pub use batches::{Batch, CONTEXT, LeftOut};
 pub use change::Changes;
 pub use config::{Adaptation, Existing, RunConfig, Snapshots};
 #[doc(hidden)]

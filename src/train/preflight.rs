@@ -1,7 +1,7 @@
 //! What is looked at before the first step: a run that would learn the wrong thing says so in seconds, not
 //! after hours.
 
-use super::batches::{Batches, Rows};
+use super::batches::Batches;
 use super::config::RunConfig;
 use crate::dataset::Dataset;
 use crate::display::{Align, Bundle, Show, Table, cut, thousands};
@@ -122,8 +122,8 @@ impl Preflight {
     /// # Errors
     /// When no row can be trained on, or a row does not fit the chat template.
     pub fn of(data: &Dataset, model: &Model, config: &RunConfig) -> Result<Self> {
-        let rows = Rows::new(data, config.eval.as_ref(), model, config.context)?;
-        Self::of_rows(&rows.train, data, config.eval.as_ref(), model.tokenizer())
+        let rows = Batches::new(data, model, config.context)?;
+        Self::of_rows(&rows, data, config.eval.as_ref(), model.tokenizer())
     }
 
     /// The same for rows that were tokenised before.
@@ -149,6 +149,12 @@ impl Preflight {
     /// Adds what another check found.
     pub fn push(&mut self, finding: Finding) {
         self.findings.push(finding);
+    }
+
+    /// The warnings, each in a line.
+    pub fn warnings(&self) -> Vec<String> {
+        let warnings = self.findings.iter().filter(|finding| finding.severity == Severity::Warning);
+        warnings.map(|finding| finding.error().to_string()).collect()
     }
 
     /// The first finding with which no run should begin, as an error that shows its row.

@@ -6,6 +6,7 @@ use super::folder::{self, Folder, Identity};
 use super::goal::Goal;
 use super::journal::{Change, Journal};
 use super::optimizer::Optimizer;
+use super::preflight::Preflight;
 use super::registry;
 use super::segments::{Segment, Segments};
 use super::shared::Shared;
@@ -79,6 +80,11 @@ impl Run {
             None => fresh.clone(),
         };
         let batches = Batches::new(data, model, config.context)?;
+        let preflight = Preflight::of_rows(&batches, data, config.eval.as_ref(), model.tokenizer())?;
+        if let Some(fatal) = preflight.fatal() {
+            return Err(fatal);
+        }
+        let notes = preflight.warnings();
         let eval = config
             .eval
             .as_ref()
@@ -102,6 +108,7 @@ impl Run {
             place: Place::default(),
             journal: Journal::default(),
             history: Vec::new(),
+            notes,
         };
         Self::found(name, path, model, config, begin)
     }
@@ -145,7 +152,7 @@ impl Run {
             journal: new.journal,
             history: new.history,
             answers: Vec::new(),
-            notes: Vec::new(),
+            notes: new.notes,
         });
         Self::begin(path, worker, pool)
     }
@@ -307,6 +314,7 @@ pub(super) struct NewRun {
     pub place: Place,
     pub journal: Journal,
     pub history: Vec<super::history::StepReport>,
+    pub notes: Vec<String>,
 }
 
 /// The runs that this process has open.
