@@ -14,8 +14,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
-use toml::{Spanned, Table, Value};
 
 /// A run as a TOML file: what it is called, what it trains on, how far, and below that all settings of
 /// [`RunConfig`]. What is left out is the default.
@@ -127,6 +127,15 @@ struct Head {
     until: Option<Until>,
 }
 
+/// All of a file, as it is written.
+#[derive(Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    head: Head,
+    #[serde(flatten)]
+    config: RunConfig,
+}
+
 const HEAD: [&str; 7] = ["name", "model", "weights", "data", "eval", "steps", "until"];
 
 impl RunFile {
@@ -210,13 +219,8 @@ impl RunFile {
         };
         let mut config = self.config.clone();
         config.init_from = config.init_from.as_ref().map(absolute).transpose()?;
-        let told = |error: toml::ser::Error| Error::input(error).path(path);
-        let mut table = Table::try_from(&head).map_err(told)?;
-        table.extend(Table::try_from(&config).map_err(told)?);
-        if config.clip.is_none() {
-            table.insert("clip".to_string(), Value::Float(f64::INFINITY));
-        }
-        let text = toml::to_string(&table).map_err(told)?;
+        config.clip = config.clip.or(Some(f64::INFINITY)); // TOML has no null
+        let text = toml::to_string(&Whole { head, config }).map_err(|e| Error::input(e).path(path))?;
         write_whole(path, text.as_bytes(), existing)?;
         Ok(Text::new(format!("settings written to {}: lorascope train {0}", path.display())))
     }
