@@ -226,7 +226,7 @@ fn settings_written_are_settings_read() -> Result<()> {
     let mut config =
         RunConfig::default().rank(3).alpha(7.5).lr(1.2345678901234567e-4).seed(u64::MAX).context(300);
     config.clip = None;
-    config.schedule = Schedule { warmup: 3, total: Some(90) };
+    config.schedule = Schedule { warmup: 3, ..Schedule::to(lorascope::train::Shape::Linear, 90) };
     config.optimizer = OptimizerConfig::Sgd(SgdConfig { momentum: 0.5, ..Default::default() });
     config.snapshots = Snapshots { keep_every: Some(10), ..Default::default() };
     config.lora.target_modules = TargetModules::Matching(r".*\.[0-3]\..*_proj".into());

@@ -8,6 +8,7 @@ use polars::prelude::{
     DataFrame, IntoColumn, IntoLazy, NamedFrom, Series as Values, SortMultipleOptions, col, len,
 };
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// A row and its latest loss.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,10 +53,10 @@ impl Run {
         let (mut epochs, mut steps, mut tokens, mut losses) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for step in &history {
-            if !names.contains_key(&step.segment) {
-                names.insert(step.segment, self.names(step.segment)?);
-            }
-            let (id, source) = &names[&step.segment];
+            let (id, source) = match names.entry(step.segment) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(self.names(step.segment)?),
+            };
             for row in &step.rows {
                 data.push(step.segment as u32);
                 rows.push(row.row);

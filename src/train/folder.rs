@@ -92,6 +92,9 @@ impl Identity {
     }
 }
 
+/// What a snapshot gives back.
+type Kept = (Learned, Place);
+
 /// What `rewind.json` says while a run goes back.
 #[derive(Debug, Serialize, Deserialize)]
 struct Rewind {
@@ -371,7 +374,7 @@ impl Folder {
         fresh: &Adapters,
         config: &RunConfig,
         device: &Device,
-    ) -> Result<(Option<(Learned, Place)>, Vec<String>)> {
+    ) -> Result<(Option<Kept>, Vec<String>)> {
         let mut notes = Vec::new();
         for step in self.snapshots()?.into_iter().rev().filter(|step| *step <= last) {
             let folder = self.snapshot(step);

@@ -187,7 +187,7 @@ pub fn update(
         _ => scale,
     };
     let Accumulated { gradients, tokens, trained_tokens, ids, .. } = accumulated;
-    let before = model.settled(ids.into_iter(), &learned.adapters)?;
+    let before = model.settled(ids, &learned.adapters)?;
     let (adapters, optimizer) = learned.optimizer.update(&before, gradients, factor, lr, config, frozen)?;
     Ok((
         Learned { adapters, optimizer, seed: learned.seed },

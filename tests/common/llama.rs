@@ -202,7 +202,7 @@ pub fn gradients(model: &Decoder, adapters: &Adapters) -> Result<(f64, Vec<(Stri
     let sum: f64 = losses.iter().map(|loss| f64::from(*loss)).sum();
     model.backward(saved, &dhidden, &borders, adapters, &mut gradients, &|| true)?;
     let owned = |(name, tensor): (&str, &Tensor)| (name.to_string(), tensor.copy().unwrap());
-    Ok((sum.iter().sum::<f64>() * scale, gradients.tensors().map(owned).collect()))
+    Ok((sum * scale, gradients.tensors().map(owned).collect()))
 }
 
 /// |ours − truth| / |truth|
