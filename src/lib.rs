@@ -14,7 +14,8 @@
 //! - [`lora::LoraConfig`], [`lora::Adapters`]: what is trained, ΔW = (alpha / r)·B·A, in files that
 //!   PEFT reads and writes; [`lora::Adapters::open_for`] also reads kohya's and mlx-lm's.
 //! - [`train::Run`]: trains in a thread of its own and saves itself; paused, looked into, sampled,
-//!   resumed, opened again from its folder. Resuming is exact to the bit.
+//!   changed, rewound to any step, forked, resumed, opened again from its folder. All of it is exact to
+//!   the bit on one model of processor. [`train::RunFile`] is a run as a file that `lorascope train` takes.
 //! - [`train::History`]: the numbers of every step, as a data frame and as a picture.
 //! - [`spectrum::Spectra`]: singular values, effective rank and energy of every adapter, computed
 //!   from the factors without forming B·A.

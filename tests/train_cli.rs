@@ -112,19 +112,19 @@ const SIGTERM: i32 = 15;
 #[test]
 fn a_run_that_was_asked_to_end_goes_on_to_the_bit() {
     let place = Place::new();
-    place.settings("straight.toml", "straight", 20);
-    place.settings("broken.toml", "broken", 20);
+    place.settings("straight.toml", "straight", 10);
+    place.settings("broken.toml", "broken", 10);
     place.done(&["straight.toml", "--save", "straight"]);
-    assert_eq!(place.steps("straight"), 20);
+    assert_eq!(place.steps("straight"), 10);
 
     // Twice, by both signals, in the middle of whatever step there is.
-    let child = place.start(&["broken.toml"], "broken", 3);
+    let child = place.start(&["broken.toml"], "broken", 2);
     signal(&child, SIGTERM);
     let (code, out, err) = read(child.wait_with_output().unwrap());
     assert_eq!(code, Some(0), "{out}{err}");
     let step = place.steps("broken");
-    assert!((3..20).contains(&step), "{step}");
-    let told = format!("paused after step {step} of 20; lorascope train broken.toml --resume goes on");
+    assert!((2..10).contains(&step), "{step}");
+    let told = format!("paused after step {step} of 10; lorascope train broken.toml --resume goes on");
     assert!(out.contains(&told), "{out}");
     assert!(place.path(&format!("runs/broken/step-{step:06}")).exists(), "no snapshot of step {step}");
 
@@ -132,22 +132,22 @@ fn a_run_that_was_asked_to_end_goes_on_to_the_bit() {
     signal(&child, SIGINT);
     let (code, out, err) = read(child.wait_with_output().unwrap());
     assert_eq!((code, out.contains("paused after step ")), (Some(0), true), "{out}{err}");
-    assert!(place.steps("broken") < 20);
+    assert!(place.steps("broken") < 10);
 
     // A folder that is there already is seen before an hour of training, not after it.
     assert!(place.refused(&["broken.toml", "--resume", "--save", "straight"]).contains("this exists"));
     place.done(&["broken.toml", "--resume", "--save", "broken"]);
-    assert_eq!(place.steps("broken"), 20);
+    assert_eq!(place.steps("broken"), 10);
     assert_eq!(place.adapter("broken"), place.adapter("straight"));
 
     // A script may say it once more.
     let out = place.done(&["broken", "--resume"]);
-    assert!(out.contains("nothing is left to do after step 20; --steps N trains N more"), "{out}");
-    place.settings("broken.toml", "broken", 21);
+    assert!(out.contains("nothing is left to do after step 10; --steps N trains N more"), "{out}");
+    place.settings("broken.toml", "broken", 11);
     place.done(&["broken.toml", "--resume"]);
-    assert_eq!(place.steps("broken"), 21, "the file asks for one more");
+    assert_eq!(place.steps("broken"), 11, "the file asks for one more");
     place.done(&["broken", "--resume", "--steps", "1"]);
-    assert_eq!(place.steps("broken"), 22);
+    assert_eq!(place.steps("broken"), 12);
 }
 
 #[test]
@@ -216,6 +216,21 @@ fn files_that_are_wrong_say_where() {
     place.write("eval.toml", &text);
     assert!(place.refused(&["eval.toml"]).contains("needs evaluations"));
     assert!(!place.path("runs/x/run.json").exists(), "a run was made before all was checked");
+}
+
+#[test]
+fn the_readme_shows_a_file_that_is_read() -> Result<()> {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let place = Place::new();
+    place.write("run.toml", rest.split_once("```").unwrap().0);
+    let file = RunFile::open(place.path("run.toml"))?;
+    assert_eq!(
+        (file.name.as_deref(), file.steps, file.config.lora.rank),
+        (Some("school-math"), Some(200), 8)
+    );
+    assert_eq!(file.model, Some(place.path("models/smollm2-135m.gguf")), "relative to the file");
+    Ok(())
 }
 
 /// Everything that differs from the defaults comes back, and what is missing is missing.
