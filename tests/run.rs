@@ -264,17 +264,17 @@ fn damage_is_found_and_leftovers_are_cleared() -> Result<()> {
     let old = fs::read_to_string(&identity).unwrap();
     let with = |field: &str, value: serde_json::Value| {
         let mut new: serde_json::Value = serde_json::from_str(&old).unwrap();
-        new[field] = value;
+        *new.pointer_mut(field).unwrap() = value;
         fs::write(&identity, new.to_string()).unwrap();
         Run::get("hurt").unwrap_err().to_string()
     };
-    assert!(with("tokens", "0".into()).contains("the rows give other tokens"));
-    assert!(with("context", 100.into()).contains("the rows give other tokens"));
+    assert!(with("/rows/tokens", "0".into()).contains("the rows give other tokens"));
+    assert!(with("/rows/context", 100.into()).contains("the rows give other tokens"));
     assert_eq!(
-        with("model", "/gone.gguf".into()),
+        with("/model", "/gone.gguf".into()),
         "/gone.gguf: the model of this run is gone; put it back there"
     );
-    assert!(with("format", 9.into()).contains("format 9, this version reads 2"));
+    assert!(with("/format", 9.into()).contains("format 9, this version reads 2"));
     fs::write(&identity, &old).unwrap();
     assert_eq!(Run::get("hurt")?.status().step, 2);
     Ok(())

@@ -37,7 +37,7 @@ pub struct Snapshots {
 
 impl Default for Snapshots {
     fn default() -> Self {
-        Self { every_seconds: 60.0, keep: 3, keep_every: None, memory: 256 << 20 }
+        Self { every_seconds: 60.0, keep: 3, keep_every: None, memory: 128 << 20 }
     }
 }
 

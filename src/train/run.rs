@@ -134,7 +134,9 @@ impl Run {
             tokens: &new.identity.rows.tokens,
             base: &model.name(),
         };
-        folder.write_history(&new.history)?;
+        if !new.history.is_empty() {
+            folder.write_history(&new.history)?;
+        }
         Folder::write_journal(&path, &new.journal)?;
         folder.save(&new.learned, &new.place, context)?;
         folder.write_identity(&new.identity)?;
