@@ -272,7 +272,8 @@ fn damage_is_found_and_leftovers_are_cleared() -> Result<()> {
     assert!(with("/rows/context", 100.into()).contains("the rows give other tokens"));
     assert_eq!(
         with("/model", "/gone.gguf".into()),
-        "/gone.gguf: the model of this run is gone; put it back there"
+        "/gone.gguf: the model of this run is gone; put it back there, or say where it is: \
+         Run::open_with(folder, &OpenRun { model: Some(model), ..OpenRun::default() })"
     );
     assert!(with("/format", 9.into()).contains("format 9, this version reads 2"));
     fs::write(&identity, &old).unwrap();
@@ -300,7 +301,7 @@ fn one_process_at_a_time() -> Result<()> {
     let before = snapshots(&run);
     for arguments in [&["--resume", "--steps", "1"][..], &[&new[..], &["--overwrite"]].concat()] {
         let (success, told) = train(arguments);
-        assert!(!success && told.contains("another process has this run open"), "{arguments:?}: {told}");
+        assert!(!success && told.contains("has this run open"), "{arguments:?}: {told}");
     }
     assert_eq!((run.step()?.step, before), (2, BTreeSet::from([0, 1])), "it is whole");
     run.close()?;

@@ -30,7 +30,7 @@ impl Run {
     /// What the model answers with the adapters as they are now, taking the most likely tokens.
     ///
     /// # Errors
-    /// As [`Model::chat`].
+    /// As [`Model::chat`](crate::model::Model::chat).
     pub fn sample(&self, question: &str) -> Result<Text> {
         self.chat(&[Message::user(question)], &GenerateConfig::default())
     }
@@ -38,12 +38,12 @@ impl Run {
     /// What the model with the adapters answers to a conversation.
     ///
     /// # Errors
-    /// As [`Model::chat`].
+    /// As [`Model::chat`](crate::model::Model::chat).
     pub fn chat(&self, messages: &[Message], config: &GenerateConfig) -> Result<Text> {
         self.0.model.chat_with(&self.adapters(), messages, config)
     }
 
-    /// The loss on the rows given to [`RunConfig::eval`], with the adapters as they are now.
+    /// The loss on the rows given to [`RunConfig::eval`](super::RunConfig::eval), with the adapters as they are now.
     ///
     /// # Errors
     /// When the run has no such rows.

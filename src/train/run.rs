@@ -266,6 +266,7 @@ impl Run {
             let _ = answered.recv();
         }
         registry::remove(&self.0);
+        give_back();
     }
 
     pub(super) fn footer(&self) -> String {
@@ -317,6 +318,15 @@ pub(super) struct NewRun {
     pub journal: Journal,
     pub history: Vec<super::history::StepReport>,
     pub notes: Vec<String>,
+}
+
+/// What was freed goes back to the system: the allocator keeps it otherwise.
+fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: may be called at any time from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// The runs that this process has open.
