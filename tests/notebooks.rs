@@ -206,3 +206,22 @@ fn a_cell_that_ends_its_process_is_rejected() {
     assert!(!executed.accepted);
     assert!(executed.log.contains("Subprocess terminated with status: exit status: 3"), "{}", executed.log);
 }
+
+#[test]
+fn a_run_outlives_a_kernel_that_was_killed() {
+    let killed = fixture("two_kernels_killed");
+    assert!(!killed.accepted && killed.log.contains("signal: 9"), "{}", killed.log);
+    let before = killed.printed(2);
+    assert!(before.starts_with("running after ") && before.ends_with(" of 12\n"), "{before}");
+
+    let opened = fixture("two_kernels_opened");
+    assert!(opened.accepted, "{}", opened.log);
+    let status = opened.printed(1);
+    let step: u64 =
+        status.trim_end().strip_suffix(" of 12").unwrap_or_else(|| panic!("{status}")).parse().unwrap();
+    assert!((2..12).contains(&step), "{status}");
+    // Beside the losses there may be progress.
+    let losses = |cell: usize| opened.printed(cell).lines().last().map(str::to_string);
+    assert_eq!(losses(2), losses(3), "gone on with, and never interrupted");
+    assert_eq!(losses(2).unwrap().split(',').count(), 12);
+}
