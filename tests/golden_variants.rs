@@ -106,7 +106,8 @@ fn gradients(model: &Decoder, adapters: &Adapters, packs: &[Pack]) -> Result<Gra
         let (hidden, saved) = model.forward(tokens, adapters, &|| true)?;
         let (rows, targets): (Vec<u32>, Vec<u32>) =
             (0..).zip(&pack.targets).filter_map(|(place, target)| Some((place, (*target)?))).unzip();
-        let (_, dhidden) = model.loss_backward(&hidden, &rows, &targets, scale, adapters, &mut gradients)?;
+        let (_, dhidden) =
+            model.loss_backward(&hidden, &rows, &targets, scale, adapters, &mut gradients, &|| true)?;
         model.backward(saved, &dhidden, &pack.borders, adapters, &mut gradients, &|| true)?;
     }
     Ok(gradients)

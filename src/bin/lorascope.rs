@@ -4,6 +4,8 @@
 mod bench;
 #[path = "lorascope/data.rs"]
 mod data;
+#[path = "lorascope/handle.rs"]
+mod handle;
 #[path = "lorascope/plan.rs"]
 mod plan;
 #[path = "lorascope/spectrum.rs"]

@@ -175,6 +175,8 @@ impl Show for AdapterStatus {
             ("type", Align::Left),
             ("device", Align::Left),
         ];
+        /// Layers of each end that the table shows: a block and more of the usual models.
+        const SHOWN: usize = 10;
         let merged = if self.merged { ", merged" } else { "" };
         let unknown = match self.unknown.is_empty() {
             true => String::new(),
@@ -183,7 +185,14 @@ impl Show for AdapterStatus {
             }
         };
         let mut table = Table::new(names).caption(format!("{self}{merged}{unknown}"));
-        for layer in &self.layers {
+        let cut = self.layers.len() > 2 * SHOWN + 1;
+        for (i, layer) in self.layers.iter().enumerate() {
+            if cut && (SHOWN..self.layers.len() - SHOWN).contains(&i) {
+                if i == SHOWN {
+                    table.row(["…"; 11]);
+                }
+                continue;
+            }
             let [a, b, delta] = layer.norms;
             let whole = layer.kind == "whole";
             let number = |x: f64| if whole { String::new() } else { format!("{x:.4}") };

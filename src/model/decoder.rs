@@ -349,10 +349,10 @@ impl Decoder {
     }
 
     /// The same losses and ∂(scale·Σ losses)/∂hidden in the shape of `hidden`; gradients of a head that is
-    /// trained itself go into `gradients`.
+    /// trained itself go into `gradients`. `go_on` is asked every hundred tokens or so.
     ///
     /// # Errors
-    /// As [`loss`](Self::loss).
+    /// As [`loss`](Self::loss), and an interrupted error when `go_on` says no.
     pub fn loss_backward(
         &self,
         hidden: &Tensor,
@@ -361,6 +361,7 @@ impl Decoder {
         scale: f64,
         adapters: &Adapters,
         gradients: &mut Gradients,
+        go_on: &dyn Fn() -> bool,
     ) -> Result<(Vec<f32>, Tensor)> {
         let index = Tensor::new(rows, hidden.device())?;
         let picked = hidden.index_select(&index, 0)?.contiguous()?;
@@ -372,7 +373,7 @@ impl Decoder {
         };
         let on_logits: Option<loss::OnLogits> = trained.is_some().then_some(&mut on_logits);
         let (losses, d) =
-            loss::forward_backward_with(&picked, targets, &weight, scale, self.kernels, on_logits)?;
+            loss::forward_backward_with(&picked, targets, &weight, scale, self.kernels, on_logits, go_on)?;
         Ok((losses, hidden.zeros_like()?.index_add(&index, &d, 0)?))
     }
 

@@ -238,8 +238,9 @@ fn fitting(modules: &[String], name: &str) -> Result<Vec<String>> {
 
 impl Show for Changes {
     fn show(&self) -> Bundle {
-        let mut table = Table::new([("from step", Align::Right), ("change", Align::Left)])
-            .caption(format!("{} changes", self.0.len()));
+        let mut table = Table::new([("from step", Align::Right), ("change", Align::Left)]).caption(
+            if self.0.len() == 1 { "1 change".to_string() } else { format!("{} changes", self.0.len()) },
+        );
         for (step, change) in &self.0 {
             table.row([step.to_string(), said(change)]);
         }

@@ -242,6 +242,7 @@ impl Run {
             last: public.history.last().cloned(),
             losses: public.history[from..].iter().map(|step| step.loss).collect(),
             snapshot: public.snapshot,
+            snapshot_seconds: public.snapshot_seconds,
             left: left
                 .filter(|seconds| *seconds > 0.0)
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),

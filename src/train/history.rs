@@ -2,13 +2,15 @@
 
 use super::step::RowLoss;
 use crate::display::{self, Align, Bundle, Show, Table, Text};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::files::{Existing, write_whole};
 use crate::plot::{Figure, Scale, Series, lines};
-use polars::prelude::{DataFrame, IntoColumn, NamedFrom, Series as Values};
+use polars::prelude::{AnyValue, DataFrame, IntoColumn, NamedFrom, ParquetWriter, Series as Values};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// The numbers of one optimiser step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepReport {
     /// Which step, from 1.
@@ -140,6 +142,58 @@ impl History {
         )?)
     }
 
+    /// Writes the [frame](Self::frame) as the file's name says, `.parquet` or `.csv`; the file appears
+    /// whole or not at all.
+    ///
+    /// # Errors
+    /// When the name says neither, the file exists, or it cannot be written.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::train::{History, StepReport};
+    ///
+    /// let step = StepReport { step: 1, loss: 2.5, lr: 2e-4, ..StepReport::default() };
+    /// let history = History::new(vec![step], "");
+    /// # let folder = tempfile::tempdir().map_err(|e| lorascope::error::Error::io("/tmp", e))?;
+    /// let path = folder.path().join("history.csv");
+    /// history.save(&path)?;
+    /// let text = std::fs::read_to_string(&path).unwrap();
+    /// assert!(text.lines().nth(1).unwrap().starts_with("1,0.0,2.5,,0.0,0.0002,"));
+    /// assert!(history.save(&path).is_err()); // it exists: `overwrite` replaces it
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<Text> {
+        self.write(path.as_ref(), Existing::Refuse)
+    }
+
+    /// As [`save`](Self::save), and replaces a file that exists.
+    ///
+    /// # Errors
+    /// When the name says neither form, or the file cannot be written.
+    pub fn overwrite(&self, path: impl AsRef<Path>) -> Result<Text> {
+        self.write(path.as_ref(), Existing::Replace)
+    }
+
+    fn write(&self, path: &Path, existing: Existing) -> Result<Text> {
+        let mut frame = self.frame()?;
+        let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
+        let bytes = match ending.as_deref().and_then(|ending| ending.to_str()) {
+            Some("parquet") => {
+                let mut bytes = Vec::new();
+                ParquetWriter::new(&mut bytes).finish(&mut frame)?;
+                bytes
+            }
+            Some("csv") => csv_of(&frame)?,
+            _ => {
+                return Err(Error::input("a history is written as Parquet or CSV")
+                    .path(path)
+                    .help("end the name in .parquet or .csv"));
+            }
+        };
+        write_whole(path, &bytes, existing)?;
+        Ok(Text::new(format!("{} steps written to {}", self.len(), path.display())))
+    }
+
     /// The loss curve: each step, a smoothed line, and the evaluations.
     ///
     /// # Errors
@@ -169,4 +223,23 @@ impl Show for History {
             _ => table.show(),
         }
     }
+}
+
+/// Numbers in the shortest form that reads back as the same; nothing where there is none.
+fn csv_of(frame: &DataFrame) -> Result<Vec<u8>> {
+    let failed = |error: &dyn std::fmt::Display| Error::compute(format!("no CSV: {error}"));
+    let mut out = csv::Writer::from_writer(Vec::new());
+    out.write_record(frame.get_column_names().iter().map(|name| name.as_str())).map_err(|e| failed(&e))?;
+    for row in 0..frame.height() {
+        let cells = frame.columns().iter().map(|column| {
+            Ok(match column.get(row)? {
+                AnyValue::Null => String::new(),
+                AnyValue::Float64(number) => format!("{number:?}"),
+                other => other.to_string(),
+            })
+        });
+        let cells: Vec<String> = cells.collect::<Result<_>>()?;
+        out.write_record(&cells).map_err(|e| failed(&e))?;
+    }
+    out.into_inner().map_err(|e| failed(&e))
 }

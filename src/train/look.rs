@@ -126,7 +126,14 @@ impl Run {
     /// When there are none: no step was done since the run was opened, or all weights are trained and
     /// their gradients were not kept.
     pub fn gradients(&self) -> Result<GradientTable> {
-        let names: Vec<String> = self.adapters().tensors().map(|(name, _)| name).collect();
+        let mut names: Vec<String> = self.adapters().tensors().map(|(name, _)| name).collect();
+        // As the forward pass meets them: block 2 before block 10.
+        let targets = self.0.model.decoder().targets();
+        let place = |name: &str| {
+            let inside = |path: &str| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+            targets.iter().position(|target| inside(&target.path)).unwrap_or(targets.len())
+        };
+        names.sort_by_cached_key(|name| (place(name), name.clone()));
         let public = self.0.shared.read();
         let (gradients, tokens) = match (&public.partial, &public.gradients) {
             (Some(partial), _) => (&partial.accumulated.gradients, partial.accumulated.trained_tokens),

@@ -1,10 +1,11 @@
 //! The part of the preflight that is measured: two steps on a copy.
 
 use super::preflight::{Finding, Preflight, Severity};
+use super::process::memory;
 use super::run::Run;
 use super::status::State;
 use super::step::{self, Accumulated};
-use super::worker::{is_frozen, memory};
+use super::worker::is_frozen;
 use crate::display::{bytes, duration};
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;

@@ -24,6 +24,7 @@ pub mod optimizer;
 mod over;
 mod plan;
 pub mod preflight;
+mod process;
 mod registry;
 mod ring;
 mod run;

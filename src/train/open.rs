@@ -4,12 +4,13 @@ use super::batches::Batches;
 use super::folder::{Folder, Identity};
 use super::goal::Goal;
 use super::optimizer::Optimizer;
+use super::process;
 use super::registry;
 use super::run::{Run, begin, name_of, real};
 use super::segments::{self, Segments};
 use super::snapshot::Place;
 use super::step::Learned;
-use super::worker::{self, Begin, Worker};
+use super::worker::{Begin, Worker};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::image;
@@ -135,7 +136,7 @@ impl Run {
                 same?;
             }
         }
-        let pool = worker::pool(&name_of(&path))?;
+        let pool = process::pool(&name_of(&path))?;
         let worker = Worker::new(Begin {
             model,
             segments,

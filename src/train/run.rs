@@ -7,13 +7,14 @@ use super::goal::Goal;
 use super::journal::{Change, Journal};
 use super::optimizer::Optimizer;
 use super::preflight::Preflight;
+use super::process;
 use super::registry;
 use super::segments::{Segment, Segments};
 use super::shared::Shared;
 use super::snapshot::{Context, Place};
 use super::status::{State, Status};
 use super::step::Learned;
-use super::worker::{self, Begin, Request, Worker};
+use super::worker::{Begin, Request, Worker};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::image;
@@ -121,7 +122,7 @@ impl Run {
         config: RunConfig,
         new: NewRun,
     ) -> Result<Self> {
-        let pool = worker::pool(name)?;
+        let pool = process::pool(name)?;
         if let Some(old) = registry::get(&path) {
             Self(old).end();
         }
@@ -266,7 +267,7 @@ impl Run {
             let _ = answered.recv();
         }
         registry::remove(&self.0);
-        give_back();
+        process::give_back();
     }
 
     pub(super) fn footer(&self) -> String {
@@ -318,15 +319,6 @@ pub(super) struct NewRun {
     pub journal: Journal,
     pub history: Vec<super::history::StepReport>,
     pub notes: Vec<String>,
-}
-
-/// What was freed goes back to the system: the allocator keeps it otherwise.
-fn give_back() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: may be called at any time from any thread.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
 
 /// The runs that this process has open.

@@ -29,6 +29,8 @@ pub(super) struct Public {
     /// The step that is being done, or the last one that was begun.
     pub begun: u64,
     pub snapshot: Option<u64>,
+    /// Seconds that it took to write it.
+    pub snapshot_seconds: Option<f64>,
     pub history: Vec<StepReport>,
     pub learned: Learned,
     pub journal: Journal,

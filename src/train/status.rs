@@ -47,6 +47,8 @@ pub struct Status {
     pub last: Option<StepReport>,
     /// The step of the newest snapshot on disk.
     pub snapshot: Option<u64>,
+    /// Seconds that it took to write.
+    pub snapshot_seconds: Option<f64>,
     /// Time that the steps left will take, at the pace of the latest ones.
     pub left: Option<Duration>,
     /// Where the run lies on disk.

@@ -124,7 +124,7 @@ pub fn forward_backward(
         let (hidden, saved) = model.forward(tokens, &adapters, go_on)?;
         let (places, targets) = trained(pack);
         let (losses, dhidden) =
-            model.loss_backward(&hidden, &places, &targets, 1.0, &adapters, &mut into.gradients)?;
+            model.loss_backward(&hidden, &places, &targets, 1.0, &adapters, &mut into.gradients, go_on)?;
         drop(hidden);
         let rows = row_losses(pack, &batch.rows, &places, &losses);
         if let Some(row) = rows.iter().find(|row| !row.loss.is_finite()) {

@@ -6,6 +6,7 @@ use super::config::{Adaptation, RunConfig};
 use super::folder::Folder;
 use super::history::StepReport;
 use super::journal::{Change, Journal, Settings};
+use super::process::{give_back, memory};
 use super::ring::Ring;
 use super::segments::Segments;
 use super::shared::{Answer, Held, Public, Shared};
@@ -57,6 +58,8 @@ pub(super) struct Worker {
     saved: Instant,
     /// The disk is full, and the run goes on when there is room.
     waits: bool,
+    /// Steps since it last rested.
+    steps: u64,
 }
 
 /// However the thread ends: nobody waits for it any longer, and nothing can be started.
@@ -100,6 +103,7 @@ impl Worker {
             goal: begin.goal,
             begun: place.step,
             snapshot: begin.saved.then_some(place.step),
+            snapshot_seconds: None,
             history: begin.history,
             learned: learned.clone(),
             journal: begin.journal,
@@ -123,6 +127,7 @@ impl Worker {
             ring,
             saved: Instant::now(),
             waits: false,
+            steps: 0,
         };
         worker.shared.update(|public| public.rest(&worker.config));
         worker
@@ -134,6 +139,10 @@ impl Worker {
             // Whoever sets `stop` sends a request right after: the unfinished step waits for it.
             let busy =
                 self.shared.read().state == State::Running && !self.shared.stop.load(Ordering::Relaxed);
+            // Of a single step it would take more time than it is worth.
+            if !busy && std::mem::take(&mut self.steps) > 1 {
+                give_back();
+            }
             let request = match (busy, self.waits) {
                 (true, _) => requests.try_recv().ok(),
                 (false, false) => match requests.recv() {
@@ -330,6 +339,7 @@ impl Worker {
             segment: batch.segment,
             rows,
         };
+        self.steps += 1;
         self.folder.append(&report)?;
         self.place = Place { step, position, seconds: self.place.seconds + seconds, eval_loss };
         self.learned = learned;
@@ -471,8 +481,12 @@ impl Worker {
                 self.segments.rows(self.place.position.segment).map(|rows| rows.tokens).unwrap_or_default();
             let base = self.model.name();
             let context = Context { config: &self.config, journal: &journal, tokens: &tokens, base: &base };
+            let begun = Instant::now();
             self.folder.save(&self.learned, &self.place, context)?;
-            self.shared.update(|public| public.snapshot = Some(self.place.step));
+            self.shared.update(|public| {
+                public.snapshot = Some(self.place.step);
+                public.snapshot_seconds = Some(begun.elapsed().as_secs_f64());
+            });
         }
         self.saved = Instant::now();
         Ok(())
@@ -493,30 +507,4 @@ fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
         let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
         Err(Error::compute(format!("panic: {what}")).help("this is a defect of lorascope: please report it"))
     })
-}
-
-/// Threads of its own for a run, below the notebook's in priority, so that cells stay responsive.
-pub(super) fn pool(name: &str) -> Result<rayon::ThreadPool> {
-    let name = name.to_string();
-    rayon::ThreadPoolBuilder::new()
-        .thread_name(move |i| format!("{name}-{i}"))
-        .start_handler(|_| lower_priority())
-        .build()
-        .map_err(|e| Error::compute(format!("cannot start threads: {e}")))
-}
-
-fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    // SAFETY: plain system calls on the calling thread; a refusal changes nothing and is no harm.
-    unsafe {
-        let thread = libc::syscall(libc::SYS_gettid) as libc::id_t;
-        libc::setpriority(libc::PRIO_PROCESS, thread, 5);
-    }
-}
-
-/// Resident memory of this process in bytes, where the system tells.
-pub(super) fn memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }

@@ -1,5 +1,6 @@
 //! `lorascope bench`: figures to hold against other tools.
 
+use crate::handle;
 use clap::{Args, Subcommand};
 use lorascope::candle_core::Device;
 use lorascope::error::{Error, Result};
@@ -16,6 +17,8 @@ use std::time::Instant;
 pub enum Command {
     /// One step on random tokens, all of them trained, in f32: LoRA on all linear layers, or all weights
     Step(Step),
+    /// How soon a run answers in the middle of a step, and what a snapshot takes
+    Handle(handle::Arguments),
     /// The forward pass of a model with adapters merged into it beside that of the model alone
     Merged(Merged),
 }
@@ -76,6 +79,7 @@ enum Weights {
 pub fn run(command: Command) -> Result<()> {
     match command {
         Command::Step(args) => crate::print(step(&args)?),
+        Command::Handle(args) => crate::print(handle::measured(&args)?),
         Command::Merged(args) => crate::print(merged(&args)?),
     }
     Ok(())

@@ -25,7 +25,7 @@ const LOGITS: usize = 32 << 20;
 /// When the numbers of rows and targets or the widths of rows and head differ, or a target is
 /// outside the vocabulary.
 pub fn forward(hidden: &Tensor, targets: &[u32], head: &Weight, kernels: Kernels) -> Result<Vec<f32>> {
-    Ok(run(hidden, targets, head, None, kernels, None)?.0)
+    Ok(run(hidden, targets, head, None, kernels, None, &|| true)?.0)
 }
 
 /// The same losses, and ∂(scale·Σ losses)/∂h. With p = softmax(E h): scale·Eᵀ(p − onehot(target)). The scale
@@ -40,14 +40,14 @@ pub fn forward_backward(
     scale: f64,
     kernels: Kernels,
 ) -> Result<(Vec<f32>, Tensor)> {
-    forward_backward_with(hidden, targets, head, scale, kernels, None)
+    forward_backward_with(hidden, targets, head, scale, kernels, None, &|| true)
 }
 
 /// What is done with some rows h and ∂(scale·Σ losses)/∂logits of them, `[n, V]`.
 pub(crate) type OnLogits<'a> = &'a mut dyn FnMut(&Tensor, &Tensor) -> Result<()>;
 
 /// The same, and `on_logits` sees the gradient of the logits piece by piece: for a head that is
-/// trained itself.
+/// trained itself. `go_on` is asked between pieces: the head is the longest product of a step.
 pub(crate) fn forward_backward_with(
     hidden: &Tensor,
     targets: &[u32],
@@ -55,8 +55,9 @@ pub(crate) fn forward_backward_with(
     scale: f64,
     kernels: Kernels,
     on_logits: Option<OnLogits>,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<(Vec<f32>, Tensor)> {
-    let (losses, gradient) = run(hidden, targets, head, Some(scale), kernels, on_logits)?;
+    let (losses, gradient) = run(hidden, targets, head, Some(scale), kernels, on_logits, go_on)?;
     Ok((losses, gradient.ok_or_else(|| Error::compute("no gradient"))?))
 }
 
@@ -67,6 +68,7 @@ fn run(
     scale: Option<f64>,
     kernels: Kernels,
     mut on_logits: Option<OnLogits>,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<(Vec<f32>, Option<Tensor>)> {
     let rows = hidden.dims2()?.0;
     let [vocabulary, width] = head.shape();
@@ -82,6 +84,7 @@ fn run(
     if kernels == Kernels::Candle {
         let (mut losses, mut gradients) = (Vec::with_capacity(rows), Vec::new());
         for start in (0..rows).step_by(piece) {
+            asked(go_on)?;
             let count = piece.min(rows - start);
             let h = hidden.narrow(0, start, count)?.to_dtype(DType::F32)?;
             let logits = h.matmul(&head.t()?)?; // [n, V]
@@ -112,6 +115,7 @@ fn run(
     let mut logits = vec![0f32; piece * vocabulary];
     let mut gradient = scale.map(|_| vec![0f32; rows * width]);
     for start in (0..rows).step_by(piece) {
+        asked(go_on)?;
         let count = piece.min(rows - start);
         let h = &hidden[start * width..(start + count) * width];
         let logits = &mut logits[..count * vocabulary];
@@ -151,4 +155,8 @@ fn run(
     }
     let gradient = gradient.map(|g| Tensor::from_vec(g, (rows, width), &Device::Cpu)).transpose()?;
     Ok((losses, gradient))
+}
+
+fn asked(go_on: &dyn Fn() -> bool) -> Result<()> {
+    if go_on() { Ok(()) } else { Err(Error::interrupted()) }
 }

@@ -1,0 +1,97 @@
+//! `lorascope bench handle`: how soon a run answers while it trains.
+
+use clap::Args;
+use lorascope::dataset::Dataset;
+use lorascope::error::{Error, Result};
+use lorascope::model::Model;
+use lorascope::train::{Run, RunConfig, State};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// A .gguf file or a Hugging Face folder
+    #[arg(long)]
+    model: PathBuf,
+    /// Rows of a step
+    #[arg(long, default_value_t = 4)]
+    batch: usize,
+    /// Tokens of a row, about
+    #[arg(long, default_value_t = 256)]
+    tokens: usize,
+    #[arg(long, default_value_t = 8)]
+    rank: usize,
+    /// Pauses, each at another moment of a step
+    #[arg(long, default_value_t = 20)]
+    turns: u32,
+}
+
+/// Starts, looks, pauses, goes on.
+pub fn measured(args: &Arguments) -> Result<String> {
+    if args.batch == 0 || args.tokens < 32 || args.turns == 0 {
+        return Err(Error::input("a turn needs a row of at least 32 tokens"));
+    }
+    let model = Model::open(&args.model)?;
+    let folder = tempfile::tempdir().map_err(|e| Error::io("a temporary folder", e))?;
+    std::env::set_current_dir(folder.path()).map_err(|e| Error::io(folder.path(), e))?;
+    // A text of one token a word, and a few for the template.
+    let row = |i: usize| {
+        let words =
+            (0..args.tokens - 28).map(|k| ["one", "two", "red", "sun"][(k * (i + 3) / 2 + k / 5) % 4]);
+        let answer = words.collect::<Vec<_>>().join(" ");
+        format!("{{\"instruction\": \"Row {i}\", \"output\": \"{answer}\"}}\n")
+    };
+    let text: String = (0..8 * args.batch).map(row).collect();
+    std::fs::write("rows.jsonl", text).map_err(|e| Error::io("rows.jsonl", e))?;
+    let data = Dataset::open("rows.jsonl")?;
+    let config = RunConfig::default().rank(args.rank).batch(args.batch).context(args.tokens + 64);
+    let run = Run::new(
+        "handle",
+        &model,
+        &data,
+        RunConfig { micro_batch: args.batch * (args.tokens + 64), ..config },
+    )?;
+
+    let first = run.steps(2)?;
+    let step = first.steps().iter().map(|step| step.seconds).fold(0.0, f64::max);
+    let tokens = first.steps().last().map_or(0, |step| step.tokens);
+    let (mut status, mut pause, mut snapshot) = (Vec::new(), Vec::new(), Vec::new());
+    for turn in 0..args.turns {
+        run.start(1000)?;
+        // Anywhere in the first two steps.
+        let moment = 2.0 * step * f64::from(turn + 1) / f64::from(args.turns);
+        for part in 1..=4 {
+            std::thread::sleep(Duration::from_secs_f64(moment / 4.0));
+            let begun = Instant::now();
+            let state = run.status().state;
+            status.push(begun.elapsed().as_secs_f64());
+            if state != State::Running {
+                return Err(Error::compute(format!("the run is {state} at part {part} of turn {turn}")));
+            }
+        }
+        let begun = Instant::now();
+        let paused = run.pause()?;
+        pause.push(begun.elapsed().as_secs_f64());
+        snapshot.extend(paused.snapshot_seconds);
+    }
+    run.close()?;
+    let [status, pause, snapshot] = [status, pause, snapshot].map(|mut seconds| {
+        seconds.sort_by(f64::total_cmp);
+        let most = seconds.last().copied().unwrap_or(f64::NAN);
+        (seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN), most)
+    });
+    let every = RunConfig::default().snapshots.every_seconds;
+    Ok(format!(
+        "a step   {step:.2} s, {tokens} tokens\n\
+         status   {:.3} ms, at most {:.3} ms\n\
+         pause    {:.0} ms, at most {:.0} ms, the snapshot included\n\
+         snapshot {:.0} ms, at most {:.0} ms: {:.3} % of training at one in {every} s",
+        status.0 * 1e3,
+        status.1 * 1e3,
+        pause.0 * 1e3,
+        pause.1 * 1e3,
+        snapshot.0 * 1e3,
+        snapshot.1 * 1e3,
+        100.0 * snapshot.0 / every
+    ))
+}
