@@ -7,15 +7,20 @@
 //! Shapes: r rank, A `[r, in]`, B `[out, r]`, scale = alpha/r (alpha/√r for rsLoRA).
 
 mod factor;
+mod gram;
+mod householder;
+mod jacobi;
 mod place;
 mod spectra;
+mod tall;
 
 use candle_core::{Device, Tensor};
 
 use crate::error::{Error, Result};
-use factor::{Factors, Shape, host};
+use factor::{Factors, Shape};
 pub use place::Place;
 pub use spectra::Spectra;
+use tall::{Host, Numbers};
 
 /// The singular values of one adapter's scale·B·A, and what they say about its rank.
 ///
@@ -61,7 +66,7 @@ impl Spectrum {
     pub fn of(name: &str, a: &Tensor, b: &Tensor, scale: f64) -> Result<Self> {
         let compute = || {
             let shape = Shape::of(a.dims(), b.dims())?;
-            Self::compute(name, shape, host(a)?, &host(b)?, scale)
+            Self::compute(name, shape, Host::of(a)?.numbers(), Host::of(b)?.numbers(), scale)
         };
         compute().map_err(|error| error.layer(name))
     }
@@ -84,12 +89,12 @@ impl Spectrum {
                 .help("pass A [rank, in] and B [out, rank]"));
             }
             let shape = Shape::of(&[rank, a.len() / rank], &[b.len() / rank, rank])?;
-            Self::compute(name, shape, a.to_vec(), b, scale)
+            Self::compute(name, shape, Numbers::Double(a), Numbers::Double(b), scale)
         };
         compute().map_err(|error| error.layer(name))
     }
 
-    fn compute(name: &str, shape: Shape, a: Vec<f64>, b: &[f64], scale: f64) -> Result<Self> {
+    fn compute(name: &str, shape: Shape, a: Numbers, b: Numbers, scale: f64) -> Result<Self> {
         let singular_values = Factors::new(&shape, a, b, scale)?.singular_values()?;
         let Shape { in_features, out_features, rank } = shape;
         Ok(Self { name: name.to_string(), singular_values, in_features, out_features, rank, scale })
@@ -209,7 +214,8 @@ impl Vectors {
     pub fn of(name: &str, a: &Tensor, b: &Tensor, scale: f64) -> Result<Self> {
         let compute = || {
             let shape = Shape::of(a.dims(), b.dims())?;
-            let svd = Factors::new(&shape, host(a)?, &host(b)?, scale)?.svd()?;
+            let (host_a, host_b) = (Host::of(a)?, Host::of(b)?);
+            let svd = Factors::new(&shape, host_a.numbers(), host_b.numbers(), scale)?.svd()?;
             let k = svd.singular_values.len();
             let matrix = |values: Vec<f64>, rows: usize| {
                 Tensor::from_vec(values, (k, rows), &Device::Cpu)?.t()?.contiguous()
