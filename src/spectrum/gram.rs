@@ -12,8 +12,9 @@ use faer::Mat;
 /// Rows that are brought to f64 and worked on at a time: with 16 components they fit the first-level
 /// cache. No multiple of 64, so that the columns do not compete for the same lines of it.
 const PANEL: usize = 240;
-/// Columns of one block of the Gram matrix: 4×4 sums of 8 lanes stay in registers.
+/// Columns of one block of the Gram matrix: 4×4 vectors of sums stay in registers.
 const BLOCK: usize = 4;
+/// Numbers in the widest vector.
 const LANES: usize = 8;
 /// ‖R⁻¹‖²_F / r up to which one pass is exact to 1e-14, and up to which a second one helps.
 const ONE_PASS: f64 = 4.0;
@@ -61,72 +62,77 @@ fn gram(x: &Tall, divide: Option<(&Mat<f64>, &[i32])>) -> Mat<f64> {
             (0..r.ncols()).flat_map(|j| (0..r.nrows()).map(move |i| (i, j))).map(|at| r[at]).collect();
         (columns, scales)
     });
-    simd(
-        #[inline(always)]
-        || {
-            for first in (0..x.rows).step_by(PANEL) {
-                let count = PANEL.min(x.rows - first);
-                let padded = count.next_multiple_of(LANES);
-                if count == padded {
-                    x.fill(first, count, &mut panel[..count * r]);
-                } else {
-                    let (rows, tail) = panel.split_at_mut(padded * r);
-                    x.fill(first, count, &mut rows[..count * r]);
-                    spread(rows, count, padded, r);
-                    tail.fill(0.0);
-                }
+    let arch = pulp::Arch::new();
+    for first in (0..x.rows).step_by(PANEL) {
+        let count = PANEL.min(x.rows - first);
+        let padded = count.next_multiple_of(LANES);
+        simd(
+            #[inline(always)]
+            || {
+                x.fill(first, count, &mut panel[..count * r]);
+                spread(&mut panel, count, padded, r);
                 if let Some((columns, scales)) = &factors {
                     solve(&mut panel[..padded * r], padded, columns, scales);
                 }
-                panel[padded * r..padded * width].fill(0.0);
-                add(&panel, padded, width, &mut sums);
-            }
-        },
-    );
+            },
+        );
+        panel[padded * r..padded * width].fill(0.0);
+        arch.dispatch(Add { panel: &panel[..padded * width], count: padded, width, sums: &mut sums });
+    }
     Mat::from_fn(r, r, |i, j| sums[i.min(j) * width + i.max(j)])
 }
 
 /// Makes room for zeros below each of `columns` columns of `count` rows.
 #[inline(always)]
 fn spread(panel: &mut [f64], count: usize, padded: usize, columns: usize) {
+    if count == padded {
+        return;
+    }
     for k in (0..columns).rev() {
         panel.copy_within(k * count..(k + 1) * count, k * padded);
         panel[k * padded + count..(k + 1) * padded].fill(0.0);
     }
 }
 
-/// Adds the upper triangle of PᵀP to `sums`, `[width, width]`.
-#[inline(always)]
-fn add(panel: &[f64], count: usize, width: usize, sums: &mut [f64]) {
-    let column = |k: usize| &panel[k * count..(k + 1) * count];
-    for j in (0..width).step_by(BLOCK) {
-        let right: [&[f64]; BLOCK] = std::array::from_fn(|k| column(j + k));
-        for i in (0..=j).step_by(BLOCK) {
-            let left: [&[f64]; BLOCK] = std::array::from_fn(|k| column(i + k));
-            let mut lanes = [[[0.0f64; LANES]; BLOCK]; BLOCK];
-            for at in (0..count).step_by(LANES) {
-                let y: [[f64; LANES]; BLOCK] = std::array::from_fn(|k| lane(right[k], at));
-                for (lanes, left) in lanes.iter_mut().zip(&left) {
-                    let x = lane(left, at);
-                    for (lanes, y) in lanes.iter_mut().zip(&y) {
-                        for n in 0..LANES {
-                            lanes[n] = x[n].mul_add(y[n], lanes[n]);
+/// Adds the upper triangle of PᵀP to `sums`, `[width, width]`. With vector types of the processor's
+/// own width: sums in arrays of lanes did not stay in registers.
+struct Add<'a> {
+    panel: &'a [f64],
+    count: usize,
+    width: usize,
+    sums: &'a mut [f64],
+}
+
+impl pulp::WithSimd for Add<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, simd: S) {
+        let Self { panel, count, width, sums } = self;
+        let column = |k: usize| S::as_simd_f64s(&panel[k * count..(k + 1) * count]).0;
+        let length = column(0).len();
+        for j in (0..width).step_by(BLOCK) {
+            let right: [&[S::f64s]; BLOCK] = std::array::from_fn(|k| &column(j + k)[..length]);
+            for i in (0..=j).step_by(BLOCK) {
+                let left: [&[S::f64s]; BLOCK] = std::array::from_fn(|k| &column(i + k)[..length]);
+                let mut lanes = [[simd.splat_f64s(0.0); BLOCK]; BLOCK];
+                for at in 0..length {
+                    let y: [S::f64s; BLOCK] = std::array::from_fn(|k| right[k][at]);
+                    for m in 0..BLOCK {
+                        let x = left[m][at];
+                        for n in 0..BLOCK {
+                            lanes[m][n] = simd.mul_add_e_f64s(x, y[n], lanes[m][n]);
                         }
                     }
                 }
-            }
-            for (m, lanes) in lanes.iter().enumerate() {
-                for (n, lanes) in lanes.iter().enumerate() {
-                    sums[(i + m) * width + j + n] += lanes.iter().sum::<f64>();
+                for (m, lanes) in lanes.iter().enumerate() {
+                    for (n, lanes) in lanes.iter().enumerate() {
+                        sums[(i + m) * width + j + n] += simd.reduce_sum_f64s(*lanes);
+                    }
                 }
             }
         }
     }
-}
-
-#[inline(always)]
-fn lane(column: &[f64], at: usize) -> [f64; LANES] {
-    column[at..].first_chunk().copied().unwrap_or([0.0; LANES])
 }
 
 /// P ← P·diag(scales)·R⁻¹ by substitution; R in columns.
