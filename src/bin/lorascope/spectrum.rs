@@ -4,7 +4,6 @@ use clap::Args;
 use lorascope::candle_core::Device;
 use lorascope::error::Result;
 use lorascope::lora::Adapters;
-use lorascope::spectrum::Spectra;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -24,9 +23,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let adapters = Adapters::open(&arguments.adapter, &Device::Cpu)?;
-    let factors: Vec<_> =
-        adapters.iter().map(|(path, pair)| Ok((path, pair.factors()?))).collect::<Result<_>>()?;
-    let spectra = Spectra::of(factors.iter().map(|(path, (a, b, scale))| (*path, a, b, *scale)))?;
+    let spectra = adapters.spectra()?;
     let footer =
         arguments.adapter.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
     for (path, figure) in [(&arguments.plot, spectra.plot()?), (&arguments.heat_map, spectra.heat_map()?)] {
