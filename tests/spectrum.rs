@@ -334,7 +334,7 @@ fn frames_and_tables_hold_every_adapter() {
     let frame = spectra.frame().unwrap();
     assert_eq!(frame.shape(), (91 * 4, 6));
     let measures = spectra.measures().unwrap();
-    assert_eq!(measures.shape(), (91, 13));
+    assert_eq!(measures.shape(), (91, 18));
     let ranks = measures.column("effective_rank").unwrap().f64().unwrap();
     assert_eq!(ranks.get(7), Some(spectra.iter().nth(7).unwrap().effective_rank()));
     assert_eq!(measures.column("layer").unwrap().null_count(), 1);

@@ -7,13 +7,16 @@
 //! Shapes: r rank, A `[r, in]`, B `[out, r]`, scale = alpha/r (alpha/√r for rsLoRA).
 
 mod advice;
+mod base;
 mod factor;
 mod gram;
 mod householder;
+mod intruder;
 mod jacobi;
 mod measures;
 mod place;
 mod spectra;
+mod subspace;
 mod tall;
 mod vectors;
 mod weighted;
@@ -22,9 +25,12 @@ use candle_core::Tensor;
 
 use crate::error::{Error, Result};
 pub use advice::{Advice, Advised, Scaling};
+pub use base::BaseWeight;
 use factor::{Factors, Shape};
+pub use intruder::{Amplification, Intruder, IntruderConfig, Intruders};
 pub use place::Place;
 pub use spectra::Spectra;
+pub use subspace::{Overlap, Side, principal_angles};
 use tall::{Host, Numbers};
 pub use vectors::Vectors;
 
