@@ -17,6 +17,8 @@ pub(super) struct Piece {
     pub scale: f64,
     /// Where its components begin among those of the adapter.
     first: usize,
+    /// How many the adapter has.
+    components: usize,
     /// Whether A₀ and B₀ stand beside A and B.
     stacked: bool,
 }
@@ -25,8 +27,8 @@ impl Piece {
     pub(super) fn all(path: &str, pair: &Adapter) -> Result<Vec<Self>> {
         let (a, b, scale) = pair.factors()?;
         let Beside::Parts(enabled) = pair.beside() else {
-            let stacked = pair.start().is_some();
-            return Ok(vec![Self { name: path.to_string(), a, b, scale, first: 0, stacked }]);
+            let (components, stacked) = (a.dims()[0], pair.start().is_some());
+            return Ok(vec![Self { name: path.to_string(), a, b, scale, first: 0, components, stacked }]);
         };
         let (rank, width) = (pair.rank(), b.dims()[0] / enabled.len().max(1));
         let on = enabled.iter().enumerate().filter(|(_, on)| **on).enumerate();
@@ -38,6 +40,7 @@ impl Piece {
                 b: b.narrow(0, part * width, width)?.narrow(1, first, rank)?.contiguous()?,
                 scale,
                 first,
+                components: a.dims()[0],
                 stacked: false,
             })
         })
@@ -48,18 +51,16 @@ impl Piece {
     /// A₀ beside it.
     pub(super) fn own(&self, c: &Tensor) -> Result<Option<Tensor>> {
         let rank = self.a.dims()[0];
-        let dims = c.dims();
-        if self.stacked && dims == [rank / 2, rank / 2] {
+        let (dims, all) = (c.dims(), self.components);
+        if self.stacked && dims == [all / 2, all / 2] {
             return Ok(None);
         }
-        match dims {
-            [rows, columns] if rows == columns && self.first + rank <= *rows => {
-                Ok(Some(c.narrow(0, self.first, rank)?.narrow(1, self.first, rank)?.contiguous()?))
-            }
-            _ => Err(Error::input(format!("C is {dims:?} beside factors of rank {rank}"))
+        if dims != [all, all] {
+            return Err(Error::input(format!("C is {dims:?} beside an A of {all} rows"))
                 .layer(&self.name)
-                .help("pass E[(A x)(A x)ᵀ], [r, r], of the same adapter")),
+                .help("pass E[(A x)(A x)ᵀ] of the same adapter"));
         }
+        Ok(Some(c.narrow(0, self.first, rank)?.narrow(1, self.first, rank)?.contiguous()?))
     }
 }
 
