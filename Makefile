@@ -91,6 +91,11 @@ bench: model $(CACHE)/models/smollm2-hf/config.json
 	LORASCOPE_PEER=$(GOLDEN)/python $(CARGO) bench --locked $(FEATURES) --profile dev
 	$(GOLDEN)/python benches/peers/torch_spectra.py
 
+## bench-spectra   spectra of all adapters of an 8B Llama beside PyTorch's QR, in turns
+.PHONY: bench-spectra
+bench-spectra: tools $(CACHE)/golden-venv/installed
+	LORASCOPE_PEER=$(GOLDEN)/python $(CARGO) bench --locked $(FEATURES) --profile dev --bench spectra
+
 ## bench-convert   rewriting 250,000 rows beside polars in Python and a Python script
 .PHONY: bench-convert
 bench-convert: tools venv
@@ -118,7 +123,7 @@ fuzz: tools
 ## golden          make the reference numbers of the tests again, with PyTorch and PEFT
 .PHONY: golden
 golden: $(CACHE)/models/smollm2-hf/config.json templates
-	cd tests/golden && for script in layers tiny families variants quantised foreign loralib_layers spectrum pieces; do $(GOLDEN)/python $$script.py || exit 1; done
+	cd tests/golden && for script in layers tiny families variants quantised foreign loralib_layers spectrum subspace pieces; do $(GOLDEN)/python $$script.py || exit 1; done
 	$(GOLDEN)/python tests/golden/logits.py $(CACHE)/models/smollm2-hf
 	$(GOLDEN)/python tests/golden/text.py $(MODEL) > $(CACHE)/text.json && mv $(CACHE)/text.json tests/golden/
 	$(GOLDEN)/python tests/golden/templates.py $(CACHE)/templates > $(CACHE)/templates.json && mv $(CACHE)/templates.json tests/golden/

@@ -1,44 +1,102 @@
-//! Spectra of the 224 adapters of an 8B Llama at rank 16, and of one 4096×4096 module:
-//! `cargo bench --profile dev --bench spectra` (the profile in which everything is compiled already).
-//! The other side is benches/peers/torch_spectra.py.
+//! Spectra of the 224 adapters of an 8B Llama at rank 16, and of one 4096×4096 module, beside PyTorch's QR
+//! in f64: `LORASCOPE_PEER=PYTHON cargo bench --profile dev --bench spectra`, PYTHON having `torch` (the profile
+//! in which everything is compiled already). The other side is benches/peers/torch_spectra.py; the two take turns.
 
-use std::time::{Duration, Instant};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Instant;
 
 use lorascope::candle_core::{Device, Tensor};
-use lorascope::error::Result;
+use lorascope::error::{Error, Result};
 use lorascope::spectrum::{Spectra, Spectrum};
 
 const RANK: usize = 16;
-const REPEATS: usize = 9;
+const TURNS: usize = 9;
 /// (out, in) of q, o, k, v, gate, up and down.
 const SHAPES: [(usize, usize); 7] =
     [(4096, 4096), (4096, 4096), (1024, 4096), (1024, 4096), (14336, 4096), (14336, 4096), (4096, 14336)];
 
-fn median(mut work: impl FnMut() -> Result<()>) -> Result<Duration> {
-    let mut spans = Vec::new();
-    for _ in 0..REPEATS {
-        let begun = Instant::now();
-        work()?;
-        spans.push(begun.elapsed());
+/// PyTorch with factors of the same shapes; decomposes all once for each line that it is given.
+struct Peer(Child, BufReader<ChildStdout>);
+
+impl Peer {
+    fn start(python: &str) -> Result<Self> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/torch_spectra.py");
+        let mut child = Command::new(python)
+            .args([script, "--turns", "--threads", &rayon::current_num_threads().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| Error::io(python, e))?;
+        let out = child.stdout.take().ok_or_else(|| Error::state("no output of the peer"))?;
+        Ok(Self(child, BufReader::new(out)))
     }
-    spans.sort();
-    Ok(spans[REPEATS / 2])
+
+    fn seconds(&mut self) -> Result<f64> {
+        let input = self.0.stdin.as_mut().ok_or_else(|| Error::state("no input of the peer"))?;
+        writeln!(input, "go").map_err(|e| Error::io("peer", e))?;
+        let mut line = String::new();
+        self.1.read_line(&mut line).map_err(|e| Error::io("peer", e))?;
+        line.trim().parse().map_err(|e| Error::format(format!("the peer said {line:?}: {e}")))
+    }
+}
+
+fn timed(work: impl Fn() -> Result<()>) -> Result<f64> {
+    let begun = Instant::now();
+    work()?;
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+struct Layer {
+    name: String,
+    a: Tensor,
+    /// As random as A, and with columns that are nearly one direction: two ways to the same numbers.
+    even: Tensor,
+    alike: Tensor,
 }
 
 fn main() -> Result<()> {
-    let mut adapters = Vec::new();
-    for layer in 0..32 {
-        for (module, (out, input)) in SHAPES.into_iter().enumerate() {
-            let a = Tensor::randn(0f32, 1.0, (RANK, input), &Device::Cpu)?;
-            let b = Tensor::randn(0f32, 1.0, (out, RANK), &Device::Cpu)?;
-            adapters.push((format!("layers.{layer}.{module}"), a, b));
-        }
+    let normal = |rows, columns| Tensor::randn(0f32, 1.0, (rows, columns), &Device::Cpu);
+    let mut layers = Vec::new();
+    for (module, (out, input)) in (0..32).flat_map(|_| SHAPES).enumerate() {
+        let even = normal(out, RANK)?;
+        let alike = (&even * 1e-3)?.broadcast_add(&normal(out, 1)?)?;
+        layers.push(Layer {
+            name: format!("layers.{}.{}", module / 7, module % 7),
+            a: normal(RANK, input)?,
+            even,
+            alike,
+        });
     }
-    let all =
-        median(|| Spectra::of(adapters.iter().map(|(name, a, b)| (name.as_str(), a, b, 2.0))).map(drop))?;
-    println!("factored_f64 {:.3} s for all {}", all.as_secs_f64(), adapters.len());
-    let (name, a, b) = &adapters[0];
-    let one = median(|| Spectrum::of(name, a, b, 2.0).map(drop))?;
-    println!("factored_f64 {:.5} s for one 4096 x 4096", one.as_secs_f64());
+    let all = |b: fn(&Layer) -> &Tensor| {
+        timed(|| Spectra::of(layers.iter().map(|l| (l.name.as_str(), &l.a, b(l), 2.0))).map(drop))
+    };
+    let mut peer = std::env::var("LORASCOPE_PEER").ok().map(|python| Peer::start(&python)).transpose()?;
+    let mut seconds = [const { Vec::new() }; 4];
+    for _ in 0..TURNS {
+        let one = || Spectrum::of("one", &layers[0].a, &layers[0].even, 2.0).map(drop);
+        let mut turn = vec![all(|l| &l.even)?, all(|l| &l.alike)?, timed(one)?];
+        turn.extend(peer.as_mut().map(Peer::seconds).transpose()?);
+        seconds.iter_mut().zip(turn).for_each(|(all, one)| all.push(one));
+    }
+    println!(
+        "{} adapters of rank {RANK}, {} threads, median of {TURNS}",
+        layers.len(),
+        rayon::current_num_threads()
+    );
+    let names = ["all", "all, B's columns nearly alike", "one of 4096×4096", "peer: torch QR f64, all"];
+    for (name, seconds) in names.iter().zip(&mut seconds).filter(|(_, seconds)| !seconds.is_empty()) {
+        seconds.sort_by(f64::total_cmp);
+        println!("{name:<32} {:.5} s, best {:.5} s", seconds[TURNS / 2], seconds[0]);
+    }
+    if let [even, alike, _, peer] = seconds.each_ref().map(|seconds| seconds.get(TURNS / 2))
+        && let (Some(even), Some(alike), Some(peer)) = (even, alike, peer)
+    {
+        println!(
+            "ours {:.1} times as fast, {:.1} where B's columns are nearly alike",
+            peer / even,
+            peer / alike
+        );
+    }
     Ok(())
 }

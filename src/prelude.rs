@@ -4,10 +4,12 @@
 
 pub use crate::dataset::{Dataset, Fix, Join, Map, Order, ReadOptions, RowSchema, WriteOptions};
 pub use crate::display::{EvcxrDisplay, Table, Text};
-pub use crate::lora::{AdapterSets, Adapters, Combine, LoraConfig, TargetModules};
+pub use crate::lora::{AdapterSets, Adapters, Combine, Cut, LoraConfig, TargetModules};
 pub use crate::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, WeightsAs};
 pub use crate::plot::Figure;
-pub use crate::spectrum::{Spectra, Spectrum};
+pub use crate::spectrum::{
+    Amplification, BaseWeight, IntruderConfig, Intruders, Overlap, Scaling, Side, Spectra, Spectrum, Vectors,
+};
 pub use crate::text::{Message, NamedTemplate, Tokenizer, Trained};
 pub use crate::train::{
     Changed, Evaluation, History, OpenRun, Plan, Preflight, Recompute, Run, RunConfig, Schedule, Snapshots,

@@ -103,16 +103,80 @@ fn deficient_factors_have_their_zeros() {
     assert!(found[4] > 1e-14 * found[0] && found[4] < 1e-11 * found[0], "{found:?}");
 }
 
+/// Orthonormal columns.
+fn orthonormal(noise: &mut Noise, rows: usize, columns: usize) -> Mat<f64> {
+    // Twice: their inner products are then 0 to the last bit that counts at 1e-12 of the largest.
+    noise.matrix(rows, columns).qr().compute_thin_Q().qr().compute_thin_Q()
+}
+
+/// `share` of each logarithm of σ on B, the rest on A: B = Q·diag(σ^share), A = diag(σ^(1 − share))·Wᵀ.
+fn graded(noise: &mut Noise, sizes: (usize, usize), sigma: &[f64], share: f64) -> (Mat<f64>, Mat<f64>) {
+    let (q, w) = (orthonormal(noise, sizes.0, sigma.len()), orthonormal(noise, sizes.1, sigma.len()));
+    let b = Mat::from_fn(sizes.0, sigma.len(), |i, k| q[(i, k)] * sigma[k].powf(share));
+    let a = Mat::from_fn(sigma.len(), sizes.1, |k, j| w[(j, k)] * sigma[k].powf(1.0 - share));
+    (a, b)
+}
+
+fn assert_each_close(found: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len());
+    for (k, (f, e)) in found.iter().zip(expected).enumerate() {
+        assert!(
+            (f - e).abs() <= tolerance * e,
+            "σ_{}: {f:e} for {e:e}, {:e} of it",
+            k + 1,
+            (f / e - 1.0).abs()
+        );
+    }
+}
+
 #[test]
-fn known_values_of_a_graded_adapter() {
-    // B = Q·diag(σ) and A = Wᵀ with orthonormal Q, W: the singular values are σ.
-    let sigma: Vec<f64> = (0..7).map(|k| 1e3 * 10f64.powf(-2.5 * f64::from(k))).collect();
+fn known_values_of_graded_adapters() {
     let mut noise = Noise(6);
-    let q = noise.matrix(43, 7).qr().compute_thin_Q();
-    let a = noise.matrix(57, 7).qr().compute_thin_Q().transpose().to_owned();
-    let b = Mat::from_fn(43, 7, |i, k| q[(i, k)] * sigma[k]);
-    let found = spectrum(&a, &b, 1.0).singular_values;
-    assert_close(&found, &sigma, 1e-15 * 20.0);
+    let falling: Vec<f64> = (0..13).map(|k| 10f64.powi(-k)).collect();
+    let mixed: Vec<f64> = [5usize, 0, 11, 3, 12, 8, 1].iter().map(|k| 10f64.powi(-(*k as i32))).collect();
+    for sizes in [(43, 57), (301, 1000), (13, 13), (1500, 16)] {
+        for share in [1.0, 0.5, 0.0, 2.0] {
+            for sigma in [&falling, &mixed] {
+                let (a, b) = graded(&mut noise, sizes, sigma, share);
+                let mut expected = sigma.clone();
+                expected.sort_by(|x, y| y.total_cmp(x));
+                let found = spectrum(&a, &b, -3.0).singular_values;
+                let found: Vec<f64> = found.iter().map(|s| s / 3.0).collect();
+                assert_each_close(&found, &expected, 1e-9);
+            }
+        }
+    }
+}
+
+#[test]
+fn graded_columns_of_a_factor_that_is_not_orthogonal() {
+    // B = X·D with a well-conditioned X: in 50 decimal digits the values would be those that the
+    // same factors give when D is taken on the side of A.
+    let mut noise = Noise(60);
+    let (x, y) = (noise.matrix(200, 9), noise.matrix(9, 150));
+    let d = |k: usize| 2f64.powi(-5 * k as i32);
+    let left = Mat::from_fn(200, 9, |i, k| x[(i, k)] * d(k));
+    let right = Mat::from_fn(9, 150, |k, j| y[(k, j)] * d(k));
+    let (one, other) = (spectrum(&y, &left, 1.0).singular_values, spectrum(&right, &x, 1.0).singular_values);
+    assert_each_close(&one, &other, 1e-13);
+    assert!(one[8] < 1e-11 * one[0]);
+    // Turned round: ΔWᵀ = Aᵀ·Bᵀ has the same values.
+    let turned = spectrum(&left.transpose().to_owned(), &y.transpose().to_owned(), 1.0).singular_values;
+    assert_each_close(&one, &turned, 1e-13);
+}
+
+#[test]
+fn components_that_are_nearly_one() {
+    // B's columns differ by 1e-2 … 1e-11 of their length: each way to find R, and their borders.
+    let mut noise = Noise(61);
+    for distance in [1.0, 0.3, 1e-1, 1e-2, 1e-4, 1e-5, 1e-7, 1e-11] {
+        for (out, rank) in [(901, 16), (240, 5), (247, 3), (17, 17)] {
+            let a = noise.matrix(rank, 64);
+            let common = noise.matrix(out, 1);
+            let b = Mat::from_fn(out, rank, |i, _| common[(i, 0)] + distance * noise.next());
+            assert_close(&spectrum(&a, &b, 1.5).singular_values, &dense(&a, &b, 1.5), 1e-13);
+        }
+    }
 }
 
 #[test]
@@ -270,7 +334,7 @@ fn frames_and_tables_hold_every_adapter() {
     let frame = spectra.frame().unwrap();
     assert_eq!(frame.shape(), (91 * 4, 6));
     let measures = spectra.measures().unwrap();
-    assert_eq!(measures.shape(), (91, 13));
+    assert_eq!(measures.shape(), (91, 18));
     let ranks = measures.column("effective_rank").unwrap().f64().unwrap();
     assert_eq!(ranks.get(7), Some(spectra.iter().nth(7).unwrap().effective_rank()));
     assert_eq!(measures.column("layer").unwrap().null_count(), 1);

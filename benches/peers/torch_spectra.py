@@ -1,12 +1,14 @@
 """Singular values of B·A for every adapter of an 8B Llama with PyTorch, in seconds, as one line of JSON.
 
-usage: torch_spectra.py [--rank 16] [--threads 2] [--repeats 3]          needs: torch
+usage: torch_spectra.py [--rank 16] [--threads 2] [--repeats 3] [--turns]          needs: torch
+With --turns it does `qr_f64` once for each line that it reads, and prints the seconds: benches/spectra.rs takes turns with it.
 `qr_*`: the r×r core from two QR factorisations, all 224 adapters; `gram_f64`: from AᵀA and BᵀB, fast but good to half
 the digits only; `dense_f32`: a full SVD of one 4096×4096 product, which is what people usually do.
 """
 import argparse
 import json
 import statistics
+import sys
 import time
 
 import torch
@@ -14,6 +16,7 @@ import torch
 args = argparse.ArgumentParser()
 for name, default in [("rank", 16), ("threads", 2), ("repeats", 3)]:
     args.add_argument(f"--{name}", type=int, default=default)
+args.add_argument("--turns", action="store_true")
 args = args.parse_args()
 torch.set_num_threads(args.threads)
 torch.manual_seed(0)
@@ -42,8 +45,13 @@ def timed(work, repeats):
         start = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - start)
-    return round(statistics.median(seconds), 3)
+    return round(statistics.median(seconds), 4)
 
+
+if args.turns:
+    for _ in sys.stdin:
+        print(timed(lambda: qr(torch.float64), 1), flush=True)
+    sys.exit()
 
 b, a = adapters[0]
 print(json.dumps({

@@ -180,6 +180,11 @@ impl Adapter {
         Ok(Self { start: Some((a, b)), ..self })
     }
 
+    /// The pair without what is taken off it.
+    pub(super) fn without_start(self) -> Self {
+        Self { start: None, ..self }
+    }
+
     /// The same adapter with other values in A, B and the magnitude.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Several adapters made into one, without ever building a dense ΔW.
 
+use super::config::scaled;
 use super::{Adapter, Adapters, Beside, LoraConfig, TargetModules};
 use crate::error::{Error, Result};
 use crate::spectrum::{Spectrum, Vectors};
@@ -193,24 +194,6 @@ fn ties(tasks: &[(&Tensor, f64)], density: f64) -> Result<Tensor> {
 
 /// The config that says what these pairs are: their commonest rank, the others as patterns.
 pub(super) fn config_of(pairs: &BTreeMap<String, Adapter>) -> LoraConfig {
-    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-    pairs.values().for_each(|pair| *counts.entry(pair.rank()).or_default() += 1);
-    let rank = counts.into_iter().max_by_key(|(_, count)| *count).map_or(1, |(rank, _)| rank);
-    let scale = pairs.values().find(|pair| pair.rank() == rank).map_or(1.0, Adapter::scale);
-    let mut config = LoraConfig {
-        rank,
-        alpha: scale * rank as f64,
-        target_modules: TargetModules::Named(pairs.keys().cloned().collect()),
-        ..Default::default()
-    };
-    for (path, pair) in pairs {
-        if pair.rank() != rank {
-            config.rank_pattern.insert(path.clone(), pair.rank());
-        }
-        let alpha = pair.scale() * pair.rank() as f64;
-        if alpha != config.alpha {
-            config.alpha_pattern.insert(path.clone(), alpha);
-        }
-    }
-    config
+    let named = TargetModules::Named(pairs.keys().cloned().collect());
+    scaled(&LoraConfig { target_modules: named, ..Default::default() }, pairs)
 }

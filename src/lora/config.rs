@@ -1,5 +1,6 @@
 //! What to adapt and how strongly.
 
+use super::Adapter;
 use crate::error::{Error, Result};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -185,4 +186,34 @@ impl LoraConfig {
         self.target_modules = TargetModules::Named(names.into_iter().map(Into::into).collect());
         self
     }
+}
+
+/// The same config with the ranks and alphas that these pairs have: the commonest rank and its alpha, the
+/// others as patterns by whole paths, a rank never without the alpha that keeps its scale.
+pub(super) fn scaled(config: &LoraConfig, pairs: &BTreeMap<String, Adapter>) -> LoraConfig {
+    let alpha = |pair: &Adapter| {
+        let rank = pair.rank() as f64;
+        pair.scale() * if config.rank_stabilised { rank.sqrt() } else { rank }
+    };
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    pairs.values().for_each(|pair| *counts.entry(pair.rank()).or_default() += 1);
+    let Some((rank, _)) = counts.into_iter().max_by_key(|(_, count)| *count) else { return config.clone() };
+    let first = pairs.values().find(|pair| pair.rank() == rank).map_or(config.alpha, alpha);
+    let mut new = LoraConfig {
+        rank,
+        alpha: first,
+        rank_pattern: IndexMap::new(),
+        alpha_pattern: IndexMap::new(),
+        ..config.clone()
+    };
+    for (path, pair) in pairs {
+        let alpha = alpha(pair);
+        if pair.rank() != rank {
+            new.rank_pattern.insert(path.clone(), pair.rank());
+        }
+        if pair.rank() != rank || alpha != first {
+            new.alpha_pattern.insert(path.clone(), alpha);
+        }
+    }
+    new
 }

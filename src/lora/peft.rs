@@ -275,10 +275,7 @@ impl Adapters {
     pub fn open(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let folder = folder.as_ref();
         let path = folder.join(CONFIG);
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| Error::io(&path, e).help("give the folder that holds adapter_config.json"))?;
-        let peft: PeftConfig =
-            serde_json::from_str(&text).map_err(|e| Error::format(&e).path(&path).line(e.line() as u64))?;
+        let peft = read_config(folder)?;
         check(&peft).map_err(|e| e.path(&path))?;
         let mut config = LoraConfig {
             rank: peft.r,
@@ -305,12 +302,27 @@ impl Adapters {
         Ok(Self::from_pairs(config, read.pairs).with_whole(read.whole).with_foreign(peft.rest))
     }
 
+    /// The name or path of the model that an adapter's folder was made for, where it says one.
+    ///
+    /// # Errors
+    /// When adapter_config.json is missing or broken.
+    pub fn base_of(folder: impl AsRef<Path>) -> Result<Option<String>> {
+        Ok(read_config(folder.as_ref())?.base_model_name_or_path)
+    }
+
     /// Fields of an adapter's config that this library does not know: they are kept and written again,
     /// but whatever they mean is not done.
     pub fn unknown_fields(&self) -> Vec<&str> {
         let known = |name: &str| HARMLESS.contains(&name) || UNSUPPORTED.contains(&name);
         self.foreign().keys().map(String::as_str).filter(|name| !known(name)).collect()
     }
+}
+
+fn read_config(folder: &Path) -> Result<PeftConfig> {
+    let path = folder.join(CONFIG);
+    let text = std::fs::read_to_string(&path)
+        .map_err(|e| Error::io(&path, e).help("give the folder that holds adapter_config.json"))?;
+    serde_json::from_str(&text).map_err(|e| Error::format(&e).path(&path).line(e.line() as u64))
 }
 
 fn bias_name(bias: Biases) -> &'static str {

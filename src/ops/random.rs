@@ -20,6 +20,8 @@ pub enum Stream {
     Sampling,
     /// Which rows are held out.
     Split,
+    /// What measured directions are held against: random ones.
+    Control,
 }
 
 /// A source of numbers that starts at the given coordinates.

@@ -1,22 +1,16 @@
-//! The singular values of B·A from its factors: two QR decompositions and one r×r core.
+//! The singular values of B·A from its factors: R of each side, and the decomposition of one r×r core.
 //!
-//! The QR is our own Householder loop, not faer's: faer's drops a column whose remainder falls
-//! below 16·rows·ε of its norm (1e-11 for 4096 rows), and a spectrum is read down to such values.
+//! Every singular value is exact to a few ε of itself, also where the components of B and A differ by
+//! many orders of magnitude: B = X·D_B and Aᵀ = Y·D_A with columns of about length 1 give
+//! B·A = X·(D_B·D_A)·Yᵀ, which is decomposed as Demmel et al. 1999, algorithm 3.1, have it: QR of X·D with
+//! pivoting, then one-sided Jacobi.
 
-use candle_core::{DType, Tensor};
-use faer::diag::Diag;
-use faer::dyn_stack::{MemBuffer, MemStack};
-use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
-use faer::{Mat, Par};
-
+use super::gram;
+use super::householder::{Pivoted, Qr};
+use super::jacobi::{Small, Want, decompose};
+use super::tall::{Numbers, Order, Tall, Triangle, power};
 use crate::error::{Error, Result};
-
-/// B = Q_B·R_B and Aᵀ = Q_A·R_A, so that scale·B·A = Q_B·(scale·R_B·R_Aᵀ)·Q_Aᵀ.
-pub(super) struct Factors {
-    b: Qr,
-    a: Qr,
-    scale: f64,
-}
+use faer::Mat;
 
 /// A thin singular value decomposition; `u` and `v` are column-major.
 pub(super) struct Svd {
@@ -53,215 +47,113 @@ impl Shape {
     }
 }
 
-impl Factors {
-    /// Decomposes A (row-major [r, in]) and B (row-major [out, r]).
-    pub(super) fn new(shape: &Shape, mut a: Vec<f64>, b: &[f64], scale: f64) -> Result<Self> {
-        let Shape { in_features, out_features, rank } = *shape;
+/// scale·B·A by its factors.
+pub(super) struct Factors<'a> {
+    a: Tall<'a>,
+    b: Tall<'a>,
+    scale: f64,
+}
+
+impl<'a> Factors<'a> {
+    /// A row-major [r, in] and B row-major [out, r].
+    pub(super) fn new(shape: &Shape, a: Numbers<'a>, b: Numbers<'a>, scale: f64) -> Result<Self> {
         if !scale.is_finite() {
             return Err(Error::input(format!("the scale is {scale}")).help("pass a finite alpha / r"));
         }
-        let mut columns = vec![0.0; b.len()];
-        for (i, row) in b.chunks_exact(rank).enumerate() {
-            for (k, &value) in row.iter().enumerate() {
-                columns[k * out_features + i] = value;
-            }
-        }
-        // Powers of two, so that the scaling is exact and no square over- or underflows.
-        let size_a = normalise(&mut a, "A", in_features)?;
-        let size_b = normalise(&mut columns, "B", out_features)?;
+        let Shape { in_features, out_features, rank } = *shape;
         Ok(Self {
-            // A [r, in] in rows is Aᵀ [in, r] in columns.
-            a: Qr::new(in_features, a),
-            b: Qr::new(out_features, columns),
-            scale: scale * size_a * size_b,
-        })
-    }
-
-    /// scale·R_B·R_Aᵀ, at most r×r.
-    fn core(&self) -> Mat<f64> {
-        let rank = self.b.columns();
-        Mat::from_fn(self.b.steps(), self.a.steps(), |i, j| {
-            let sum: f64 = (i.max(j)..rank).map(|k| self.b.r(i, k) * self.a.r(j, k)).sum();
-            self.scale * sum
+            a: Tall { numbers: a, order: Order::Components, rows: in_features, columns: rank },
+            b: Tall { numbers: b, order: Order::Rows, rows: out_features, columns: rank },
+            scale,
         })
     }
 
     /// The singular values of scale·B·A in descending order, min(out, in, r) of them.
     pub(super) fn singular_values(&self) -> Result<Vec<f64>> {
-        let core = self.core();
-        let mut s = Diag::zeros(core.nrows().min(core.ncols()));
-        decompose(&core, &mut s, None)?;
-        finite(&s)
+        let core = Core::of(&triangle(&self.b)?, &triangle(&self.a)?, Want::Values)?;
+        core.sigma(self.scale)
     }
 
     /// The thin decomposition scale·B·A = U·diag(σ)·Vᵀ.
     pub(super) fn svd(&self) -> Result<Svd> {
-        let core = self.core();
-        let size = core.nrows().min(core.ncols());
-        let mut s = Diag::zeros(size);
-        let mut u = Mat::zeros(core.nrows(), size);
-        let mut v = Mat::zeros(core.ncols(), size);
-        decompose(&core, &mut s, Some((&mut u, &mut v)))?;
-        Ok(Svd { singular_values: finite(&s)?, u: self.b.times(&u), v: self.a.times(&v) })
-    }
-}
-
-/// Divides by a power of two near the largest magnitude and returns it; refuses NaN and infinity.
-fn normalise(values: &mut [f64], name: &str, length: usize) -> Result<f64> {
-    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-        let (component, place) = (at / length, at % length);
-        let (row, column) = if name == "A" { (component, place) } else { (place, component) };
-        return Err(Error::compute(format!("{name}[{row}, {column}] is {}", values[at])).help(
-            "the run has diverged: begin a new run with a lower learning rate: RunConfig::default().lr(…)",
-        ));
-    }
-    let peak = values.iter().fold(0.0_f64, |peak, value| peak.max(value.abs()));
-    if peak == 0.0 {
-        return Ok(1.0);
-    }
-    let size = peak.log2().floor().clamp(-1000.0, 1000.0).exp2();
-    values.iter_mut().for_each(|value| *value /= size);
-    Ok(size)
-}
-
-fn decompose(
-    core: &Mat<f64>,
-    s: &mut Diag<f64>,
-    vectors: Option<(&mut Mat<f64>, &mut Mat<f64>)>,
-) -> Result<()> {
-    let (u, v) = vectors.unzip();
-    let compute = if u.is_some() { ComputeSvdVectors::Thin } else { ComputeSvdVectors::No };
-    // The adapters run in parallel; one core of r×r is too small to share.
-    let scratch =
-        svd_scratch::<f64>(core.nrows(), core.ncols(), compute, compute, Par::Seq, Default::default());
-    svd(
-        core.as_ref(),
-        s.as_mut(),
-        u.map(|u| u.as_mut()),
-        v.map(|v| v.as_mut()),
-        Par::Seq,
-        MemStack::new(&mut MemBuffer::new(scratch)),
-        Default::default(),
-    )
-    .map_err(|error| Error::compute(format!("the singular values did not converge ({error:?})")))
-}
-
-fn finite(s: &Diag<f64>) -> Result<Vec<f64>> {
-    let values: Vec<f64> = s.column_vector().iter().copied().collect();
-    match values.iter().find(|value| !value.is_finite()) {
-        None => Ok(values),
-        Some(value) => Err(Error::compute(format!("a singular value is {value}"))
-            .help("A, B or the scale is too large for 64-bit numbers")),
-    }
-}
-
-/// Copies a matrix to the host, row by row, in f64.
-pub(super) fn host(tensor: &Tensor) -> Result<Vec<f64>> {
-    let flat = tensor.flatten_all()?;
-    match flat.dtype() {
-        DType::F64 => Ok(flat.to_vec1::<f64>()?),
-        DType::F32 | DType::F16 | DType::BF16 => {
-            let values = flat.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-            Ok(values.into_iter().map(f64::from).collect())
+        let ((qr_b, exponents_b), (qr_a, exponents_a)) = (self.b.householder()?, self.a.householder()?);
+        let r = |qr: &Qr, exponents| Triangle { r: qr.triangle(), exponents };
+        let mut core = Core::of(&r(&qr_b, exponents_b), &r(&qr_a, exponents_a), Want::Vectors)?;
+        if self.scale < 0.0 {
+            core.left.as_mut().col_iter_mut().for_each(|column| column.iter_mut().for_each(|x| *x = -*x));
         }
-        other => Err(Error::input(format!("the factors are {other:?}"))
-            .help("pass a floating-point tensor: f64, f32, f16 or bf16")),
+        Ok(Svd {
+            // From the same arithmetic as without vectors, so that the two agree to the bit.
+            singular_values: self.singular_values()?,
+            u: qr_b.times(&core.left),
+            v: qr_a.times(&core.right),
+        })
     }
 }
 
-/// A Householder QR decomposition of a tall matrix, kept in place (Golub & Van Loan 2013, 5.2.2):
-/// R on and above the diagonal, below it the reflector v_j with v_j[j] = 1 implied;
-/// Q = Π (I - τ_j v_j v_jᵀ).
-struct Qr {
-    rows: usize,
-    packed: Vec<f64>,
-    tau: Vec<f64>,
+fn triangle(x: &Tall) -> Result<Triangle> {
+    if let Some(triangle) = gram::triangle(x) {
+        return Ok(triangle);
+    }
+    let (qr, exponents) = x.householder()?;
+    Ok(Triangle { r: qr.triangle(), exponents })
 }
 
-impl Qr {
-    fn new(rows: usize, mut packed: Vec<f64>) -> Self {
-        let steps = rows.min(packed.len() / rows);
-        let mut tau = vec![0.0; steps];
-        // Compiles the loops for the widest vectors that this processor has.
-        pulp::Arch::new().dispatch(|| {
-            for (j, tau) in tau.iter_mut().enumerate() {
-                let (done, rest) = packed.split_at_mut((j + 1) * rows);
-                let column = &mut done[j * rows + j..];
-                *tau = reflector(column);
-                for other in rest.chunks_exact_mut(rows) {
-                    reflect(*tau, &column[1..], &mut other[j..]);
-                }
-            }
+/// R_B·R_Aᵀ = left·diag(σ)·rightᵀ·2^exponent.
+struct Core {
+    sigma: Vec<f64>,
+    exponent: i32,
+    left: Mat<f64>,
+    right: Mat<f64>,
+}
+
+impl Core {
+    fn of(b: &Triangle, a: &Triangle, want: Want) -> Result<Self> {
+        // The side with fewer rows is the one that is pivoted, so that no σ is there in excess.
+        if b.r.nrows() > a.r.nrows() {
+            let Self { sigma, exponent, left, right } = Self::of(a, b, want)?;
+            return Ok(Self { sigma, exponent, left: right, right: left });
+        }
+        let columns = b.r.ncols();
+        let zero = |r: &Mat<f64>, k: usize| (0..r.nrows()).all(|i| r[(i, k)] == 0.0);
+        let exponents: Vec<Option<i32>> = (0..columns)
+            .map(|k| {
+                let none = zero(&b.r, k) || zero(&a.r, k);
+                (!none).then(|| b.exponents[k] + a.exponents[k])
+            })
+            .collect();
+        let exponent = exponents.iter().flatten().max().copied().unwrap_or(0);
+        let graded = Mat::from_fn(b.r.nrows(), columns, |i, k| {
+            exponents[k].map_or(0.0, |own| b.r[(i, k)] * power(own - exponent))
         });
-        Self { rows, packed, tau }
-    }
-
-    fn columns(&self) -> usize {
-        self.packed.len() / self.rows
-    }
-
-    /// Rows of R.
-    fn steps(&self) -> usize {
-        self.tau.len()
-    }
-
-    fn r(&self, row: usize, column: usize) -> f64 {
-        self.packed[column * self.rows + row]
-    }
-
-    /// Q·[X; 0] for X [steps, n], column-major [rows, n].
-    fn times(&self, x: &Mat<f64>) -> Vec<f64> {
-        let rows = self.rows;
-        let mut out = vec![0.0; rows * x.ncols()];
-        for (column, target) in out.chunks_exact_mut(rows).enumerate() {
-            for (row, value) in target[..self.steps()].iter_mut().enumerate() {
-                *value = x[(row, column)];
+        let pivoted = Pivoted::new(&graded);
+        let r = pivoted.qr.triangle();
+        // Wᵀ of W = R·Pᵀ·R_Aᵀ: its columns are graded as the rows of R are.
+        let g = Mat::from_fn(a.r.nrows(), r.nrows(), |j, i| {
+            (i..columns).map(|k| r[(i, k)] * a.r[(j, pivoted.order[k])]).sum::<f64>()
+        });
+        let Small { sigma, v, j } = decompose(&g, want)?;
+        let (left, right) = match want {
+            Want::Values => (Mat::new(), Mat::new()),
+            Want::Vectors => {
+                let left = pivoted.qr.times(&j);
+                let rows = graded.nrows();
+                (Mat::from_fn(rows, j.ncols(), |i, k| left[k * rows + i]), v)
             }
-            for (j, &tau) in self.tau.iter().enumerate().rev() {
-                reflect(tau, &self.packed[j * rows + j + 1..(j + 1) * rows], &mut target[j..]);
-            }
-        }
-        out
+        };
+        Ok(Self { sigma, exponent, left, right })
     }
-}
 
-/// Turns `x` into (β, v[1..]) with (I - τ v vᵀ) x = β e_1 and returns τ.
-#[inline(always)]
-fn reflector(x: &mut [f64]) -> f64 {
-    let Some((first, rest)) = x.split_first_mut() else { return 0.0 };
-    let norm = dot(rest, rest).sqrt();
-    if norm == 0.0 {
-        return 0.0;
-    }
-    let alpha = *first;
-    let beta = -alpha.hypot(norm).copysign(alpha);
-    rest.iter_mut().for_each(|value| *value /= alpha - beta);
-    *first = beta;
-    (beta - alpha) / beta
-}
-
-/// y ← (I - τ v vᵀ) y, with v[0] = 1 left out of `v`.
-#[inline(always)]
-fn reflect(tau: f64, v: &[f64], y: &mut [f64]) {
-    let Some((first, rest)) = y.split_first_mut() else { return };
-    let weight = tau * (*first + dot(v, rest));
-    *first -= weight;
-    for (y, v) in rest.iter_mut().zip(v) {
-        *y -= weight * v;
-    }
-}
-
-/// Sixteen partial sums, so that the compiler may keep them in vector registers.
-#[inline(always)]
-fn dot(x: &[f64], y: &[f64]) -> f64 {
-    const LANES: usize = 16;
-    let (x_blocks, y_blocks) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-    let tail: f64 = x_blocks.remainder().iter().zip(y_blocks.remainder()).map(|(x, y)| x * y).sum();
-    let mut sums = [0.0; LANES];
-    for (x, y) in x_blocks.zip(y_blocks) {
-        for lane in 0..LANES {
-            sums[lane] += x[lane] * y[lane];
+    /// |scale|·σ·2^exponent.
+    fn sigma(&self, scale: f64) -> Result<Vec<f64>> {
+        // In two halves, since 2^exponent alone may be out of range.
+        let (half, rest) = (self.exponent / 2, self.exponent - self.exponent / 2);
+        let values: Vec<f64> =
+            self.sigma.iter().map(|s| s * scale.abs() * power(half) * power(rest)).collect();
+        match values.iter().find(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(value) => Err(Error::compute(format!("a singular value is {value}"))
+                .help("A, B or the scale is too large for 64-bit numbers")),
         }
     }
-    tail + sums.iter().sum::<f64>()
 }

@@ -6,16 +6,33 @@
 //!
 //! Shapes: r rank, A `[r, in]`, B `[out, r]`, scale = alpha/r (alpha/√r for rsLoRA).
 
+mod advice;
+mod base;
 mod factor;
+mod gram;
+mod householder;
+mod intruder;
+mod jacobi;
+mod measures;
 mod place;
 mod spectra;
+mod subspace;
+mod tall;
+mod vectors;
+mod weighted;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use crate::error::{Error, Result};
-use factor::{Factors, Shape, host};
+pub use advice::{Advice, Advised, Scaling};
+pub use base::BaseWeight;
+use factor::{Factors, Shape};
+pub use intruder::{Amplification, Intruder, IntruderConfig, Intruders};
 pub use place::Place;
 pub use spectra::Spectra;
+pub use subspace::{Overlap, Side, principal_angles};
+use tall::{Host, Numbers};
+pub use vectors::Vectors;
 
 /// The singular values of one adapter's scale·B·A, and what they say about its rank.
 ///
@@ -61,7 +78,7 @@ impl Spectrum {
     pub fn of(name: &str, a: &Tensor, b: &Tensor, scale: f64) -> Result<Self> {
         let compute = || {
             let shape = Shape::of(a.dims(), b.dims())?;
-            Self::compute(name, shape, host(a)?, &host(b)?, scale)
+            Self::compute(name, shape, Host::of(a)?.numbers(), Host::of(b)?.numbers(), scale)
         };
         compute().map_err(|error| error.layer(name))
     }
@@ -84,12 +101,12 @@ impl Spectrum {
                 .help("pass A [rank, in] and B [out, rank]"));
             }
             let shape = Shape::of(&[rank, a.len() / rank], &[b.len() / rank, rank])?;
-            Self::compute(name, shape, a.to_vec(), b, scale)
+            Self::compute(name, shape, Numbers::Double(a), Numbers::Double(b), scale)
         };
         compute().map_err(|error| error.layer(name))
     }
 
-    fn compute(name: &str, shape: Shape, a: Vec<f64>, b: &[f64], scale: f64) -> Result<Self> {
+    fn compute(name: &str, shape: Shape, a: Numbers, b: Numbers, scale: f64) -> Result<Self> {
         let singular_values = Factors::new(&shape, a, b, scale)?.singular_values()?;
         let Shape { in_features, out_features, rank } = shape;
         Ok(Self { name: name.to_string(), singular_values, in_features, out_features, rank, scale })
@@ -98,128 +115,5 @@ impl Spectrum {
     /// The layer and the module that the name stands for.
     pub fn place(&self) -> Place {
         Place::of(&self.name)
-    }
-
-    /// ‖·‖₂ = σ₁.
-    pub fn spectral_norm(&self) -> f64 {
-        self.singular_values.first().copied().unwrap_or(0.0)
-    }
-
-    /// ‖·‖_F = √(Σ σᵢ²).
-    pub fn frobenius_norm(&self) -> f64 {
-        self.spectral_norm() * self.stable_rank().sqrt()
-    }
-
-    /// Effective rank: exp(H(p)) with p = σ/Σσ and H(p) = -Σ pᵢ ln pᵢ (Roy & Vetterli 2007, "The
-    /// effective rank", section 2). Between 1 and r; 0 for a zero matrix.
-    pub fn effective_rank(&self) -> f64 {
-        let first = self.spectral_norm();
-        if first == 0.0 {
-            return 0.0;
-        }
-        let sum: f64 = self.singular_values.iter().map(|s| s / first).sum();
-        let entropy: f64 = self
-            .singular_values
-            .iter()
-            .map(|s| s / first / sum)
-            .filter(|&p| p > 0.0)
-            .map(|p| -p * p.ln())
-            .sum();
-        entropy.exp()
-    }
-
-    /// Stable rank: ‖·‖_F²/σ₁² = Σ σᵢ²/σ₁² (Rudelson & Vershynin 2007, "Sampling from large
-    /// matrices", section 1). Between 1 and r; 0 for a zero matrix.
-    pub fn stable_rank(&self) -> f64 {
-        let first = self.spectral_norm();
-        if first == 0.0 {
-            return 0.0;
-        }
-        self.singular_values.iter().map(|s| (s / first).powi(2)).sum()
-    }
-
-    /// Energy of the first k directions: Σ_{i≤k} σᵢ² / Σ σᵢ², the share of ‖·‖_F² that the best
-    /// rank-k matrix keeps (Eckart & Young 1936). 1 for a zero matrix, which is kept whole by any k.
-    pub fn energy(&self, k: usize) -> f64 {
-        self.cumulative_energy().take(k).last().unwrap_or(if self.spectral_norm() == 0.0 { 1.0 } else { 0.0 })
-    }
-
-    /// Energy rank: the smallest k with Σ_{i≤k} σᵢ² ≥ share·Σ σᵢ². 0 for a zero matrix.
-    ///
-    /// # Errors
-    /// When the share is not in (0, 1].
-    pub fn energy_rank(&self, share: f64) -> Result<usize> {
-        if !(share > 0.0 && share <= 1.0) {
-            return Err(Error::input(format!("an energy of {share}"))
-                .help("ask for a share above 0 and up to 1, for example 0.9"));
-        }
-        if self.spectral_norm() == 0.0 {
-            return Ok(0);
-        }
-        // σ = (3, 1) keeps exactly 0.9 in one direction; rounding must not make it two.
-        let enough = share - 1e-12;
-        Ok(1 + self.cumulative_energy().take_while(|&energy| energy < enough).count())
-    }
-
-    /// Σ_{i≤k} σᵢ² / Σ σᵢ² for k = 1, 2, …, exactly 1 at the end.
-    fn cumulative_energy(&self) -> impl Iterator<Item = f64> {
-        let first = self.spectral_norm();
-        let square = move |s: &f64| if first == 0.0 { 0.0 } else { (s / first).powi(2) };
-        // Summed in the same order, so that the last share is the total by itself.
-        let total: f64 = self.singular_values.iter().map(square).sum();
-        self.singular_values.iter().scan(0.0, move |sum, s| {
-            *sum += square(s);
-            Some(if total == 0.0 { 1.0 } else { *sum / total })
-        })
-    }
-}
-
-/// The thin singular value decomposition scale·B·A = U·diag(σ)·Vᵀ of one adapter.
-#[derive(Debug, Clone)]
-pub struct Vectors {
-    /// σ₁ ≥ σ₂ ≥ …; k = min(in, out, r) of them.
-    pub singular_values: Vec<f64>,
-    /// Left singular vectors, [out, k], f64, on the CPU.
-    pub u: Tensor,
-    /// Right singular vectors, [in, k], f64, on the CPU.
-    pub v: Tensor,
-}
-
-impl Vectors {
-    /// U = Q_B·U_core and V = Q_A·V_core, from the same decomposition as [`Spectrum::of`].
-    ///
-    /// # Shapes
-    /// `a` is [r, in], `b` is [out, r], in any floating-point type, on any device.
-    ///
-    /// # Errors
-    /// As [`Spectrum::of`].
-    ///
-    /// # Examples
-    /// ```
-    /// use lorascope::candle_core::{Device, Tensor};
-    /// use lorascope::spectrum::Vectors;
-    ///
-    /// let a = Tensor::new(&[[0f32, 3.0, 0.0]], &Device::Cpu)?;
-    /// let b = Tensor::new(&[[2f32], [0.0]], &Device::Cpu)?;
-    /// let vectors = Vectors::of("q_proj", &a, &b, 1.0)?;
-    /// assert!((vectors.singular_values[0] - 6.0).abs() < 1e-14);
-    /// assert_eq!((vectors.u.dims(), vectors.v.dims()), (&[2, 1][..], &[3, 1][..]));
-    /// # Ok::<(), lorascope::error::Error>(())
-    /// ```
-    pub fn of(name: &str, a: &Tensor, b: &Tensor, scale: f64) -> Result<Self> {
-        let compute = || {
-            let shape = Shape::of(a.dims(), b.dims())?;
-            let svd = Factors::new(&shape, host(a)?, &host(b)?, scale)?.svd()?;
-            let k = svd.singular_values.len();
-            let matrix = |values: Vec<f64>, rows: usize| {
-                Tensor::from_vec(values, (k, rows), &Device::Cpu)?.t()?.contiguous()
-            };
-            Ok(Self {
-                u: matrix(svd.u, shape.out_features)?,
-                v: matrix(svd.v, shape.in_features)?,
-                singular_values: svd.singular_values,
-            })
-        };
-        compute().map_err(|error: Error| error.layer(name))
     }
 }

@@ -76,5 +76,9 @@ pub(super) fn order(module: &str) -> usize {
 pub(super) fn contains(path: &str, part: &str) -> bool {
     let path: Vec<&str> = path.split('.').collect();
     let part: Vec<&str> = part.split('.').collect();
-    path.windows(part.len()).any(|window| window == part)
+    // `c_attn` also means the parts of a merged layer, `c_attn[0]`.
+    let equal = |(have, want): (&&str, &&str)| {
+        have == want || have.split_once('[').is_some_and(|(name, _)| name == *want)
+    };
+    path.windows(part.len()).any(|window| window.iter().zip(&part).all(equal))
 }

@@ -1,6 +1,6 @@
 //! The spectra of all adapters of a model: tables and pictures.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use candle_core::Tensor;
@@ -38,6 +38,27 @@ const LINES: usize = 16;
 pub struct Spectra {
     spectra: Arc<[Spectrum]>,
     places: Arc<[Place]>,
+    /// Those weighted by activations, of the adapters that have them.
+    weighted: Arc<[Spectrum]>,
+    kind: Kind,
+}
+
+/// What the singular values are of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    /// scale·B·A
+    Plain,
+    /// scale·B·C^½
+    Weighted,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "B·A",
+            Self::Weighted => "B·C^½",
+        }
+    }
 }
 
 impl Spectra {
@@ -55,6 +76,72 @@ impl Spectra {
         let computed: Vec<Result<Spectrum>> =
             adapters.into_par_iter().map(|(name, a, b, scale)| Spectrum::of(name, a, b, scale)).collect();
         Ok(Self::from(computed.into_iter().collect::<Result<Vec<_>>>()?))
+    }
+
+    /// The same with spectra [weighted by activations](Spectrum::weighted) beside those that have a
+    /// C = E\[(A x)(A x)ᵀ\]: adapters given as (module path, A, B, scale, C).
+    ///
+    /// # Shapes
+    /// Each A is [r, in], each B [out, r], each C [r, r]; ranks may differ between adapters.
+    ///
+    /// # Errors
+    /// As [`Spectrum::of`] and [`Spectrum::weighted`], for the first adapter in order that fails.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::candle_core::{Device, Tensor};
+    /// use lorascope::spectrum::Spectra;
+    ///
+    /// let (a, b) = (Tensor::new(&[[1f32], [0.0]], &Device::Cpu)?, Tensor::new(&[[1f32, 2.0]], &Device::Cpu)?);
+    /// let c = Tensor::new(&[[9f32, 0.0], [0.0, 0.0]], &Device::Cpu)?;
+    /// let spectra = Spectra::of_weighted([("layers.0.q_proj", &a, &b, 1.0, Some(&c))])?;
+    /// assert_eq!(spectra.get("layers.0.q_proj")?.spectral_norm(), 1.0);
+    /// let weighted = spectra.weighted().expect("one has a C");
+    /// assert!((weighted.get("layers.0.q_proj")?.spectral_norm() - 3.0).abs() < 1e-14);
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn of_weighted<'a>(
+        adapters: impl IntoIterator<Item = (&'a str, &'a Tensor, &'a Tensor, f64, Option<&'a Tensor>)>,
+    ) -> Result<Self> {
+        let adapters: Vec<_> = adapters.into_iter().collect();
+        let computed: Vec<Result<(Spectrum, Option<Spectrum>)>> = adapters
+            .into_par_iter()
+            .map(|(name, a, b, scale, c)| {
+                let weighted = c.map(|c| Spectrum::weighted(name, a, b, scale, c)).transpose()?;
+                Ok((Spectrum::of(name, a, b, scale)?, weighted))
+            })
+            .collect();
+        let (plain, weighted): (Vec<_>, Vec<_>) =
+            computed.into_iter().collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        let weighted: Vec<Spectrum> = weighted.into_iter().flatten().collect();
+        Ok(Self { weighted: weighted.into(), ..Self::from(plain) })
+    }
+
+    /// The spectra of scale·B·C^½ of the adapters that have a C; None where no adapter has one.
+    pub fn weighted(&self) -> Option<Self> {
+        if self.weighted.is_empty() {
+            return None;
+        }
+        let place = |spectrum: &Spectrum| {
+            let at = self.iter().position(|plain| plain.name == spectrum.name);
+            at.map_or_else(|| spectrum.place(), |at| self.places[at].clone())
+        };
+        Some(Self {
+            spectra: self.weighted.clone(),
+            places: self.weighted.iter().map(place).collect(),
+            weighted: Arc::from([]),
+            kind: Kind::Weighted,
+        })
+    }
+
+    /// The weighted spectrum of the adapter with this path, where it has one.
+    pub(super) fn weighted_of(&self, name: &str) -> Option<&Spectrum> {
+        self.weighted.iter().find(|spectrum| spectrum.name == name)
+    }
+
+    /// The place of each adapter, in their order.
+    pub(super) fn places(&self) -> &[Place] {
+        &self.places
     }
 
     /// The number of adapters.
@@ -86,9 +173,34 @@ impl Spectra {
     /// # Errors
     /// When there is none; the error says which modules and layers there are.
     pub fn select(&self, part: &str) -> Result<Self> {
-        let chosen: Vec<Spectrum> =
-            self.iter().filter(|spectrum| contains(&spectrum.name, part)).cloned().collect();
-        if chosen.is_empty() { Err(self.unknown(part)) } else { Ok(Self::from(chosen)) }
+        let chosen = self.keep(|spectrum, _| contains(&spectrum.name, part));
+        if chosen.is_empty() { Err(self.unknown(part)) } else { Ok(chosen) }
+    }
+
+    /// The adapters of one layer.
+    ///
+    /// # Errors
+    /// When it has none; the error says which layers there are.
+    pub fn layer(&self, number: usize) -> Result<Self> {
+        let chosen = self.keep(|_, place| place.layer == Some(number));
+        if chosen.is_empty() {
+            let layers: BTreeSet<usize> = self.places.iter().filter_map(|place| place.layer).collect();
+            let error = Error::not_found(format!("no adapter is in layer {number}"));
+            return Err(match (layers.first(), layers.last()) {
+                (Some(first), Some(last)) => {
+                    error.help(format!("ask for one of the layers {first} to {last}"))
+                }
+                _ => error.help("these adapters are in no numbered layer: select one by its name"),
+            });
+        }
+        Ok(chosen)
+    }
+
+    fn keep(&self, which: impl Fn(&Spectrum, &Place) -> bool) -> Self {
+        let of = |spectra: &[Spectrum]| -> Vec<Spectrum> {
+            spectra.iter().filter(|spectrum| which(spectrum, &spectrum.place())).cloned().collect()
+        };
+        Self { weighted: of(&self.weighted).into(), kind: self.kind, ..Self::from(of(&self.spectra)) }
     }
 
     fn unknown(&self, name: &str) -> Error {
@@ -171,28 +283,69 @@ impl Spectra {
             "scale" => number(|s| s.scale),
             "spectral_norm" => number(Spectrum::spectral_norm),
             "frobenius_norm" => number(Spectrum::frobenius_norm),
+            "nuclear_norm" => number(Spectrum::nuclear_norm),
+            "condition" => number(Spectrum::condition),
+            "first_share" => number(Spectrum::first_share),
             "effective_rank" => number(Spectrum::effective_rank),
             "stable_rank" => number(Spectrum::stable_rank),
+            "participation_ratio" => number(Spectrum::participation_ratio),
+            "numerical_rank" => count(|s| s.numerical_rank(None)),
             "energy_rank_90" => energy(0.9)?,
             "energy_rank_99" => energy(0.99)?,
         )?)
     }
 
+    /// ‖ΔW‖_F / ‖W₀‖_F of each adapter, given ‖W₀‖_F by module path: name, layer, module, frobenius_norm,
+    /// weight_norm, relative_norm.
+    ///
+    /// # Errors
+    /// When an adapter has no weight among these, or one is not a positive number.
+    pub fn relative_norms(&self, weight_norms: &BTreeMap<String, f64>) -> Result<DataFrame> {
+        let mut rows = Vec::with_capacity(self.len());
+        for spectrum in self.iter() {
+            let weight = weight_norms.get(&spectrum.name).ok_or_else(|| {
+                Error::not_found("the norm of this weight was not given").layer(&spectrum.name)
+            })?;
+            rows.push((spectrum.frobenius_norm(), *weight, spectrum.relative_norm(*weight)?));
+        }
+        Ok(df!(
+            "name" => self.iter().map(|spectrum| spectrum.name.as_str()).collect::<Vec<_>>(),
+            "layer" => self.places.iter().map(|place| place.layer.map(|layer| layer as u32)).collect::<Vec<_>>(),
+            "module" => self.places.iter().map(|place| place.module.as_str()).collect::<Vec<_>>(),
+            "frobenius_norm" => rows.iter().map(|row| row.0).collect::<Vec<_>>(),
+            "weight_norm" => rows.iter().map(|row| row.1).collect::<Vec<_>>(),
+            "relative_norm" => rows.iter().map(|row| row.2).collect::<Vec<_>>(),
+        )?)
+    }
+
     /// Effective rank for each layer (row) and module (column), and the mean of each module.
     pub fn table(&self) -> Table {
+        self.table_of(self.summary(), Spectrum::effective_rank, 2)
+    }
+
+    /// A measure for each layer (row) and module (column) with so many decimals, and the mean of each module.
+    pub(super) fn table_of(
+        &self,
+        caption: String,
+        measure: impl Fn(&Spectrum) -> f64,
+        decimals: usize,
+    ) -> Table {
         let modules = self.modules();
         let columns =
             std::iter::once(("layer", Align::Left)).chain(modules.iter().map(|m| (*m, Align::Right)));
-        let mut table = Table::new(columns).caption(self.summary());
-        let grid = self.grid(Spectrum::effective_rank);
-        let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
+        let mut table = Table::new(columns).caption(caption);
+        let grid = self.grid(measure);
+        let with = |value: Option<f64>, decimals| {
+            value.map_or_else(String::new, |value| format!("{value:.decimals$}"))
+        };
+        let number = |value| with(value, decimals);
         for (layer, values) in self.layers().iter().zip(&grid) {
             let cells = values.iter().map(|value| number(*value));
             table.row(std::iter::once(layer_name(*layer)).chain(cells));
         }
         if grid.len() > 1 {
             let means =
-                (0..modules.len()).map(|column| number(mean(grid.iter().filter_map(|row| row[column]))));
+                (0..modules.len()).map(|column| with(mean(grid.iter().filter_map(|row| row[column])), 2));
             table.row(std::iter::once("mean".to_string()).chain(means));
         }
         table
@@ -208,14 +361,15 @@ impl Spectra {
         let zero = self.iter().filter(|spectrum| spectrum.spectral_norm() == 0.0).count();
         let moved = match zero {
             0 => String::new(),
-            all if all == self.len() => "; B·A is still zero".to_string(),
+            all if all == self.len() => format!("; {} is still zero", self.kind.name()),
             some => format!("; {some} still zero"),
         };
         let effective = mean(self.iter().map(Spectrum::effective_rank)).unwrap_or(0.0);
         let energy =
             mean(self.iter().filter_map(|s| s.energy_rank(0.9).ok()).map(|k| k as f64)).unwrap_or(0.0);
         format!(
-            "effective rank of B·A: {} adapters {rank}, mean {effective:.2}; 90 % of the energy in {energy:.1} directions on average{moved}",
+            "effective rank of {}: {} adapters {rank}, mean {effective:.2}; 90 % of the energy in {energy:.1} directions on average{moved}",
+            self.kind.name(),
             thousands(self.len() as u64),
         )
     }
@@ -250,7 +404,7 @@ impl Spectra {
             all if all > layers.len() => format!(", {} of {all} layers", layers.len()),
             _ => String::new(),
         };
-        plot::spectra(&format!("Singular values of B·A{of}"), &panels)
+        plot::spectra(&format!("Singular values of {}{of}", self.kind.name()), &panels)
     }
 
     /// Effective rank over layers and modules.
@@ -261,7 +415,7 @@ impl Spectra {
         let layers: Vec<String> = self.layers().into_iter().map(layer_name).collect();
         let modules: Vec<String> = self.modules().into_iter().map(str::to_string).collect();
         plot::heat_map(
-            "Effective rank of B·A by layer and module",
+            &format!("Effective rank of {} by layer and module", self.kind.name()),
             &layers,
             &modules,
             &self.grid(Spectrum::effective_rank),
@@ -273,7 +427,7 @@ impl Spectra {
 impl From<Vec<Spectrum>> for Spectra {
     fn from(spectra: Vec<Spectrum>) -> Self {
         let places = Place::of_all(spectra.iter().map(|spectrum| spectrum.name.as_str()));
-        Self { spectra: spectra.into(), places: places.into() }
+        Self { spectra: spectra.into(), places: places.into(), weighted: Arc::from([]), kind: Kind::Plain }
     }
 }
 

@@ -66,10 +66,7 @@ impl Run {
     /// # Errors
     /// When an adapter holds a value that is not finite.
     pub fn spectra(&self) -> Result<Spectra> {
-        let adapters = self.adapters();
-        let factors: Vec<_> =
-            adapters.iter().map(|(path, pair)| Ok((path, pair.factors()?))).collect::<Result<_>>()?;
-        Spectra::of(factors.iter().map(|(path, (a, b, scale))| (*path, a, b, *scale)))
+        self.adapters().spectra()
     }
 
     /// Saves the adapters in a folder that PEFT loads; it appears whole or not at all.

@@ -1,22 +1,33 @@
-//! `lorascope spectrum`: the singular values of an adapter on disk.
+//! `lorascope spectrum`: the singular values of an adapter on disk, and a smaller adapter of them.
 
 use clap::Args;
 use lorascope::candle_core::Device;
-use lorascope::error::Result;
-use lorascope::lora::Adapters;
-use lorascope::spectrum::Spectra;
+use lorascope::display::Table;
+use lorascope::error::{Error, Result};
+use lorascope::lora::{Adapters, Cut};
+use lorascope::spectrum::{Advice, Spectra, Spectrum};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// A folder with adapter_config.json and adapter_model.safetensors
+    /// A folder with adapter_config.json and adapter_model.safetensors or .bin
     adapter: PathBuf,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
     /// Draw the spectra into this .svg
-    #[arg(long, value_name = "FILE")]
-    plot: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", alias = "plot")]
+    svg: Option<PathBuf>,
     /// Draw the effective ranks into this .svg
     #[arg(long, value_name = "FILE")]
     heat_map: Option<PathBuf>,
+    /// Cut each module to the smallest rank that keeps this share of its energy: 0.95
+    #[arg(long, value_name = "ENERGY", requires = "out")]
+    truncate: Option<f64>,
+    /// The new folder that the cut adapter is written to
+    #[arg(long, value_name = "DIR", requires = "truncate")]
+    out: Option<PathBuf>,
     /// Replace existing files
     #[arg(long)]
     overwrite: bool,
@@ -24,16 +35,72 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let adapters = Adapters::open(&arguments.adapter, &Device::Cpu)?;
-    let factors: Vec<_> =
-        adapters.iter().map(|(path, pair)| Ok((path, pair.factors()?))).collect::<Result<_>>()?;
-    let spectra = Spectra::of(factors.iter().map(|(path, (a, b, scale))| (*path, a, b, *scale)))?;
+    let spectra = adapters.spectra()?;
+    let mut answer = json!({ "adapters": spectra.iter().map(measures).collect::<Result<Vec<_>>>()? });
+    let mut tables = vec![spectra.table()];
+    let mut written = None;
+    if let (Some(energy), Some(out)) = (arguments.truncate, &arguments.out) {
+        let (advice, cut) = (spectra.advise(energy)?, adapters.truncate(&Cut::Energy(energy))?);
+        let base = Adapters::base_of(&arguments.adapter)?.unwrap_or_default();
+        let folder = if arguments.overwrite { cut.overwrite(out, &base)? } else { cut.save(out, &base)? };
+        answer["truncated"] = truncated(&advice, &cut, &folder.to_string_lossy());
+        tables.push(advice.table());
+        written = Some(format!(
+            "cut adapter in {}: {} numbers instead of {}",
+            folder.display(),
+            cut.parameters(),
+            adapters.parameters()
+        ));
+    }
+    draw(arguments, &spectra)?;
+    if arguments.json {
+        crate::print(serde_json::to_string_pretty(&answer).map_err(Error::compute)?);
+        return Ok(());
+    }
+    tables.into_iter().for_each(|table: Table| crate::print(table));
+    written.into_iter().for_each(crate::print);
+    Ok(())
+}
+
+fn draw(arguments: &Arguments, spectra: &Spectra) -> Result<()> {
     let footer =
         arguments.adapter.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
-    for (path, figure) in [(&arguments.plot, spectra.plot()?), (&arguments.heat_map, spectra.heat_map()?)] {
+    for (path, figure) in [(&arguments.svg, spectra.plot()?), (&arguments.heat_map, spectra.heat_map()?)] {
         let Some(path) = path else { continue };
         let figure = figure.with_footer(&footer);
         if arguments.overwrite { figure.overwrite(path)? } else { figure.save(path)? }
     }
-    crate::print(spectra.table());
     Ok(())
+}
+
+/// A spectrum with what it says; an infinite condition is null.
+fn measures(spectrum: &Spectrum) -> Result<Value> {
+    let place = spectrum.place();
+    Ok(json!({
+        "name": spectrum.name,
+        "layer": place.layer,
+        "module": place.module,
+        "in_features": spectrum.in_features,
+        "out_features": spectrum.out_features,
+        "rank": spectrum.rank,
+        "scale": spectrum.scale,
+        "singular_values": spectrum.singular_values,
+        "effective_rank": spectrum.effective_rank(),
+        "stable_rank": spectrum.stable_rank(),
+        "participation_ratio": spectrum.participation_ratio(),
+        "numerical_rank": spectrum.numerical_rank(None),
+        "energy_rank_90": spectrum.energy_rank(0.9)?,
+        "energy_rank_99": spectrum.energy_rank(0.99)?,
+        "spectral_norm": spectrum.spectral_norm(),
+        "frobenius_norm": spectrum.frobenius_norm(),
+        "nuclear_norm": spectrum.nuclear_norm(),
+        "condition": spectrum.condition(),
+        "first_share": spectrum.first_share(),
+    }))
+}
+
+fn truncated(advice: &Advice, cut: &Adapters, folder: &str) -> Value {
+    let ranks: serde_json::Map<String, Value> =
+        cut.iter().map(|(path, pair)| (path.to_string(), json!(pair.rank()))).collect();
+    json!({ "energy": advice.energy, "folder": folder, "ranks": ranks, "parameters": cut.parameters() })
 }

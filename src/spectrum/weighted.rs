@@ -1,0 +1,116 @@
+//! Spectra as the data see them: the directions of ΔW weighted by how much of the data flows through.
+
+use super::factor::{Factors, Shape};
+use super::tall::{Host, Numbers, Order, Tall};
+use super::{Spectrum, Vectors};
+use crate::error::{Error, Result};
+use candle_core::{Device, Tensor};
+use faer::{Mat, Side};
+
+/// Part of the largest eigenvalue of C down to which a negative one is rounding: sums in f32 leave 10⁻⁷.
+const ROUNDING: f64 = 1e-5;
+
+impl Spectrum {
+    /// The singular values of scale·B·C^½ with C = E\[(A x)(A x)ᵀ\] over the inputs x of the layer: σᵢ² is the
+    /// mean square of the output's change along the i-th direction, and Σ σᵢ² = E‖ΔW x‖².
+    ///
+    /// With X = E\[x xᵀ\], the matrix scale·B·A·X^½ has the same singular values and the same U, since
+    /// (B A X^½)(B A X^½)ᵀ = B (A X Aᵀ) Bᵀ = B C Bᵀ. By Eckart & Young its first k directions make the
+    /// matrix of rank k with the least error E‖ΔW x − M x‖², which is Σ_{i>k} σᵢ².
+    ///
+    /// Negative eigenvalues of C down to −10⁻⁵ of the largest count as 0: they are rounding.
+    ///
+    /// # Shapes
+    /// A [r, in], B [out, r], C [r, r], in any floating-point type, on any device.
+    ///
+    /// # Errors
+    /// As [`Spectrum::of`], and when C is not [r, r], not symmetric, or has a negative eigenvalue.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::candle_core::{Device, Tensor};
+    /// use lorascope::spectrum::Spectrum;
+    ///
+    /// let a = Tensor::new(&[[1f64, 0.0, 0.0], [0.0, 1.0, 0.0]], &Device::Cpu)?;
+    /// let b = Tensor::new(&[[3f64, 0.0], [0.0, 4.0]], &Device::Cpu)?;
+    /// // On these data the first component of A x is 5 times as large as the second.
+    /// let c = Tensor::new(&[[25f64, 0.0], [0.0, 1.0]], &Device::Cpu)?;
+    /// let spectrum = Spectrum::weighted("q_proj", &a, &b, 1.0, &c)?;
+    /// assert!((spectrum.singular_values[0] - 15.0).abs() < 1e-13);
+    /// assert!((spectrum.singular_values[1] - 4.0).abs() < 1e-13);
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn weighted(name: &str, a: &Tensor, b: &Tensor, scale: f64, c: &Tensor) -> Result<Self> {
+        let compute = || {
+            let Shape { in_features, out_features, rank } = Shape::of(a.dims(), b.dims())?;
+            let root = root(c, rank)?;
+            let shape = Shape { in_features: rank, out_features, rank };
+            let mut singular_values =
+                Factors::new(&shape, Numbers::Double(&root), Host::of(b)?.numbers(), scale)?
+                    .singular_values()?;
+            singular_values.truncate(in_features);
+            Ok(Self { name: name.to_string(), singular_values, in_features, out_features, rank, scale })
+        };
+        compute().map_err(|error: Error| error.layer(name))
+    }
+}
+
+impl Vectors {
+    /// U and σ of scale·B·C^½, as of [`Spectrum::weighted`]; V is that of C^½'s side, [r, k].
+    ///
+    /// # Shapes
+    /// B [out, r], C [r, r].
+    ///
+    /// # Errors
+    /// As [`Spectrum::weighted`].
+    pub fn weighted(name: &str, b: &Tensor, scale: f64, c: &Tensor) -> Result<Self> {
+        let rank = c.dims().first().copied().unwrap_or(0);
+        let compute = || {
+            let root = root(c, rank)?;
+            let root = Tensor::from_vec(root, (rank, rank), &Device::Cpu)?;
+            Self::of(name, &root, b, scale)
+        };
+        compute().map_err(|error: Error| error.layer(name))
+    }
+}
+
+/// L with L·Lᵀ = C, row by row: E·Λ^½ of C = E·Λ·Eᵀ.
+fn root(c: &Tensor, rank: usize) -> Result<Vec<f64>> {
+    if c.dims() != [rank, rank] {
+        return Err(Error::input(format!("C is {:?} beside factors of rank {rank}", c.dims()))
+            .help("pass E[(A x)(A x)ᵀ], [r, r], of the same adapter"));
+    }
+    let host = Host::of(c)?;
+    let mut values = vec![0.0; rank * rank];
+    Tall { numbers: host.numbers(), order: Order::Components, rows: rank, columns: rank }.fill(
+        0,
+        rank,
+        &mut values,
+    );
+    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+        return Err(Error::compute(format!("C[{}, {}] is {}", at / rank, at % rank, values[at]))
+            .help("an input of the layer is not finite: look at the data and at the learning rate"));
+    }
+    let peak = values.iter().fold(0.0_f64, |peak, value| peak.max(value.abs()));
+    let at = |i: usize, j: usize| values[i * rank + j];
+    for (i, j) in (0..rank).flat_map(|i| (0..i).map(move |j| (i, j))) {
+        if (at(i, j) - at(j, i)).abs() > ROUNDING * peak {
+            return Err(Error::input(format!("C[{i}, {j}] is {} and C[{j}, {i}] is {}", at(i, j), at(j, i)))
+                .help("pass a symmetric matrix: E[(A x)(A x)ᵀ]"));
+        }
+    }
+    let symmetric = Mat::from_fn(rank, rank, |i, j| (at(i, j) + at(j, i)) / 2.0);
+    let eigen = symmetric
+        .self_adjoint_eigen(Side::Lower)
+        .map_err(|error| Error::compute(format!("the eigenvalues of C did not converge ({error:?})")))?;
+    let (vectors, lambda) = (eigen.U(), eigen.S().column_vector());
+    if let Some(negative) = lambda.iter().find(|lambda| **lambda < -ROUNDING * peak) {
+        return Err(Error::input(format!("C has the eigenvalue {negative}"))
+            .help("pass E[(A x)(A x)ᵀ]: it has none below 0"));
+    }
+    let roots: Vec<f64> = lambda.iter().map(|lambda| lambda.max(0.0).sqrt()).collect();
+    Ok((0..rank)
+        .flat_map(|k| (0..rank).map(move |j| (k, j)))
+        .map(|(k, j)| vectors[(k, j)] * roots[j])
+        .collect())
+}
