@@ -223,7 +223,7 @@ fn golden_loralib_max_norm_in_a_model() -> Result<()> {
     let [beta1, beta2, epsilon] = ["beta1", "beta2", "eps"].map(|name| g.number(name));
     let config =
         OptimizerConfig::AdamW(AdamWConfig { beta1, beta2, epsilon, weight_decay: 0.0, lora_plus: 1.0 });
-    let mut learned = Learned { adapters, optimizer: Optimizer::new(), seed: 0 };
+    let mut learned = Learned::new(adapters, 0);
     for (i, loss) in g.constants["losses"].as_array().unwrap().iter().enumerate() {
         let (next, numbers) = step(&model, &learned, &packs, g.number("lr"), None, &config, &|| true)?;
         learned = next;

@@ -63,7 +63,7 @@ impl Case {
 }
 
 fn start(adapters: &Adapters) -> Learned {
-    Learned { adapters: adapters.clone(), optimizer: train::Optimizer::new(), seed: 0 }
+    Learned::new(adapters.clone(), 0)
 }
 
 fn norm(x: &Tensor) -> f64 {

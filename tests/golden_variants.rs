@@ -135,7 +135,7 @@ fn check_losses(
     packs: &[Pack],
     config: &OptimizerConfig,
 ) -> Result<()> {
-    let mut learned = Learned { adapters, optimizer: Optimizer::new(), seed: 0 };
+    let mut learned = Learned::new(adapters, 0);
     for (i, loss) in GOLDEN[name].losses.iter().enumerate() {
         let (next, numbers) = step(model, &learned, packs, LR, None, config, &|| true)?;
         learned = next;

@@ -58,6 +58,9 @@ pub struct AdapterGradient {
     pub b: Tensor,
     /// `[out]`, where the adapter has a magnitude.
     pub magnitude: Option<Tensor>,
+    /// Σ (A x)(A x)ᵀ over the tokens that went through, `[r, r]`, before any scale: what
+    /// [`Activations`](super::Activations) are made of. Where a start is taken off, A₀ stands below A.
+    pub seen: Tensor,
 }
 
 impl Adapter {
@@ -325,11 +328,16 @@ impl Adapter {
     ) -> Result<(AdapterGradient, Option<Tensor>)> {
         let dropped = dropout.map(|d| d.apply(x)).transpose()?;
         let x = dropped.as_ref().unwrap_or(x);
-        let u = (matmul(x, &self.a, Form::RightTransposed)? * self.scale)?; // [T, r]
+        let u = matmul(x, &self.a, Form::RightTransposed)?; // [T, r]
+        let seen = match &self.start {
+            None => squared(&u)?,
+            Some((a, _)) => squared(&Tensor::cat(&[&u, &matmul(x, a, Form::RightTransposed)?], 1)?)?,
+        };
+        let u = (u * self.scale)?;
         let v = (matmul(dy, &self.b, Form::Plain)? * self.scale)?; // [T, r]
         let a = matmul(&v, x, Form::LeftTransposed)?;
         let b = self.masked(matmul(dy, &u, Form::LeftTransposed)?)?;
-        let Some(dx) = dx else { return Ok((AdapterGradient { a, b, magnitude: None }, None)) };
+        let Some(dx) = dx else { return Ok((AdapterGradient { a, b, magnitude: None, seen }, None)) };
         let dx = match dropout {
             None => matmul_add(dx, &v, &self.a, Form::Plain, 1.0)?,
             Some(d) => (dx + d.apply(&matmul(&v, &self.a, Form::Plain)?)?)?,
@@ -344,7 +352,7 @@ impl Adapter {
                 }
             }
         };
-        Ok((AdapterGradient { a, b, magnitude: None }, Some(dx)))
+        Ok((AdapterGradient { a, b, magnitude: None, seen }, Some(dx)))
     }
 
     /// The same pair beside an embedding with every column of A longer than `max_norm` brought to it.
@@ -390,7 +398,12 @@ impl Adapter {
         counted: Option<&Tensor>,
         max_norm: Option<f64>,
     ) -> Result<AdapterGradient> {
-        let u = (columns(&self.a, ids, max_norm)? * self.scale)?;
+        let u = columns(&self.a, ids, max_norm)?; // [T, r]
+        let seen = match &self.start {
+            None => squared(&u)?,
+            Some((a, _)) => squared(&Tensor::cat(&[&u, &columns(a, ids, max_norm)?], 1)?)?,
+        };
+        let u = (u * self.scale)?;
         let mut v = (matmul(dy, &self.b, Form::Plain)? * self.scale)?; // [T, r]
         if let Some(counted) = counted {
             v = v.broadcast_mul(counted)?;
@@ -399,7 +412,7 @@ impl Adapter {
         let zeros = Tensor::zeros((vocabulary, rank), self.a.dtype(), self.a.device())?;
         let a = zeros.index_add(ids, &v, 0)?.t()?.contiguous()?;
         let b = matmul(dy, &u, Form::LeftTransposed)?;
-        Ok(AdapterGradient { a, b, magnitude: None })
+        Ok(AdapterGradient { a, b, magnitude: None, seen })
     }
 
     /// ‖Wᵢ + scale·(B A)ᵢ‖ of each row i, from ‖Wᵢ‖² and A Wᵀ: the dense sum is never built.
@@ -429,6 +442,12 @@ impl Adapter {
         }
         Ok((b * Tensor::from_vec(mask, (out, columns), self.b.device())?)?)
     }
+}
+
+/// uᵀ u of `[T, r]`.
+fn squared(u: &Tensor) -> Result<Tensor> {
+    let u = u.contiguous()?;
+    matmul(&u, &u, Form::LeftTransposed)
 }
 
 /// The columns of A `[r, V]` with these numbers, as rows `[T, r]`, none longer than `max_norm`.

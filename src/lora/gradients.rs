@@ -10,7 +10,11 @@ use std::collections::BTreeMap;
 
 /// The gradient of each trained tensor, under the names of [`Adapters::tensors`](super::Adapters::tensors).
 #[derive(Debug, Clone, Default)]
-pub struct Gradients(BTreeMap<String, Tensor>);
+pub struct Gradients {
+    tensors: BTreeMap<String, Tensor>,
+    /// Σ (A x)(A x)ᵀ by the adapter's path.
+    seen: BTreeMap<String, Tensor>,
+}
 
 impl Gradients {
     /// No gradient yet.
@@ -30,6 +34,7 @@ impl Gradients {
         };
         self.add_tensor(format!("{path}.{a}"), gradient.a)?;
         self.add_tensor(format!("{path}.{b}"), gradient.b)?;
+        add(&mut self.seen, path.to_string(), gradient.seen)?;
         match gradient.magnitude {
             Some(magnitude) => self.add_tensor(format!("{path}.{MAGNITUDE}"), magnitude),
             None => Ok(()),
@@ -41,37 +46,37 @@ impl Gradients {
     /// # Errors
     /// When the shape differs from what was added before.
     pub fn add_tensor(&mut self, name: String, gradient: Tensor) -> Result<()> {
-        let sum = match self.0.remove(&name) {
-            None => gradient,
-            Some(sum) => ops::add(sum, &gradient)?,
-        };
-        self.0.insert(name, sum);
-        Ok(())
+        add(&mut self.tensors, name, gradient)
+    }
+
+    /// Σ (A x)(A x)ᵀ over the tokens so far, `[r, r]`, by the path of the adapter.
+    pub(super) fn seen(&self) -> &BTreeMap<String, Tensor> {
+        &self.seen
     }
 
     /// The gradient of a tensor, by its name: `model.layers.0.self_attn.q_proj.lora_A`.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.0.get(name)
+        self.tensors.get(name)
     }
 
     /// All of them, in the order of their names.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// Takes the gradient of a tensor out.
     pub fn take(&mut self, name: &str) -> Option<Tensor> {
-        self.0.remove(name)
+        self.tensors.remove(name)
     }
 
     /// How many tensors have a gradient.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.tensors.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.tensors.is_empty()
     }
 
     /// The names of those that hold a NaN or an infinity, in the order of their names;
@@ -85,7 +90,7 @@ impl Gradients {
             Ok(false) => Some(Ok(name.clone())),
             Err(error) => Some(Err(error)),
         };
-        self.0.iter().filter_map(broken).collect()
+        self.tensors.iter().filter_map(broken).collect()
     }
 
     /// √(Σ g²) over all gradients, summed in f64.
@@ -94,9 +99,18 @@ impl Gradients {
     /// When a tensor cannot be read.
     pub fn norm(&self) -> Result<f64> {
         let mut sum = 0f64;
-        for tensor in self.0.values() {
+        for tensor in self.tensors.values() {
             sum += tensor.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
         }
         Ok(sum.sqrt())
     }
+}
+
+fn add(sums: &mut BTreeMap<String, Tensor>, name: String, more: Tensor) -> Result<()> {
+    let sum = match sums.remove(&name) {
+        None => more,
+        Some(sum) => ops::add(sum, &more)?,
+    };
+    sums.insert(name, sum);
+    Ok(())
 }

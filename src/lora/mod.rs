@@ -4,6 +4,7 @@
 //! (Hu et al. 2021, *LoRA: Low-Rank Adaptation of Large Language Models*, §4.1), or alpha / √r for
 //! rank-stabilised LoRA (Kalajdzievski 2023).
 
+mod activations;
 mod adapter;
 mod adapters;
 mod checked;
@@ -21,6 +22,7 @@ mod sets;
 mod spectra;
 mod zip;
 
+pub use activations::Activations;
 pub use adapter::{Adapter, AdapterGradient, Beside};
 pub(crate) use adapters::EMBEDDING_A;
 pub use adapters::{Adapters, Base, Kind, Target};

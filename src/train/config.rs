@@ -98,6 +98,9 @@ pub struct RunConfig {
     pub patience: Option<u64>,
     /// Pauses after a step whose loss is more than this many times the median of the twenty before.
     pub spike: Option<f64>,
+    /// Steps between two looks at the singular values of every adapter, kept with the history; `None`
+    /// takes none.
+    pub spectra_every: Option<u64>,
     /// What is kept of earlier steps.
     pub snapshots: Snapshots,
     /// The folder of adapters that training begins with: a warm start, in which nothing of another
@@ -121,6 +124,7 @@ impl Default for RunConfig {
             micro_batch: MICRO_BATCH,
             patience: None,
             spike: None,
+            spectra_every: Some(1),
             snapshots: Snapshots::default(),
             init_from: None,
             context: None,
@@ -213,6 +217,13 @@ impl RunConfig {
     #[must_use]
     pub fn spike(mut self, factor: f64) -> Self {
         self.spike = Some(factor);
+        self
+    }
+
+    /// Keeps the singular values of every adapter with every so many steps.
+    #[must_use]
+    pub fn spectra_every(mut self, steps: u64) -> Self {
+        self.spectra_every = Some(steps);
         self
     }
 
@@ -336,6 +347,9 @@ impl RunConfig {
             return Err(
                 Error::input("a spike is a loss above the usual").help("give a factor above 1, such as 2")
             );
+        }
+        if self.spectra_every == Some(0) {
+            return Err(Error::input("spectra every 0 steps").help("give at least 1, or None"));
         }
         let Snapshots { every_seconds, keep, keep_every, .. } = self.snapshots;
         if !(every_seconds >= 0.0 && every_seconds.is_finite()) || keep == 0 || keep_every == Some(0) {

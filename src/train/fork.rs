@@ -47,6 +47,7 @@ impl Run {
         let config = RunConfig {
             patience: wanted.patience,
             spike: wanted.spike,
+            spectra_every: wanted.spectra_every,
             snapshots: wanted.snapshots.clone(),
             existing: wanted.existing,
             ..original

@@ -1,5 +1,6 @@
 //! What a run measured, step by step.
 
+use super::spectra::StepSpectra;
 use super::step::RowLoss;
 use crate::display::{self, Align, Bundle, Show, Table, Text};
 use crate::error::{Error, Result};
@@ -40,6 +41,9 @@ pub struct StepReport {
     /// The loss of each row of the batch.
     #[serde(default)]
     pub rows: Vec<RowLoss>,
+    /// The singular values after this step, where they were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spectra: Option<StepSpectra>,
 }
 
 impl StepReport {

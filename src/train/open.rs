@@ -101,8 +101,7 @@ impl Run {
             }
             None => {
                 notes.push("no snapshot is left: the run begins anew".to_string());
-                let optimizer = Optimizer::new();
-                (Learned { adapters: fresh.clone(), optimizer, seed: config.seed }, Place::default())
+                (Learned::new(fresh.clone(), config.seed), Place::default())
             }
         };
         if !notes.is_empty() && saved {

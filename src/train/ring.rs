@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn the_latest_are_dense_and_the_first_is_not_forgotten() {
-        let learned = Learned { adapters: Adapters::default(), optimizer: Optimizer::new(), seed: 1 };
+        let learned = Learned::new(Adapters::default(), 1);
         let mut ring = Ring::new(8); // of one byte each, as nothing is trained
         for step in 0..100 {
             ring.push(&learned, &Place { step, ..Place::default() });

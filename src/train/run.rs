@@ -99,7 +99,7 @@ impl Run {
         let identity = Identity::new(model, &config, rows, eval_rows)?;
         let segments = Segments::new(model, [&identity.rows]);
         segments.put(0, identity.rows.clone(), Arc::new(Segment { data: data.clone(), batches }));
-        let learned = Learned { adapters, optimizer: Optimizer::new(), seed: config.seed };
+        let learned = Learned::new(adapters, config.seed);
         let begin = NewRun {
             identity,
             segments: Arc::new(segments),

@@ -8,7 +8,7 @@ use super::journal::Journal;
 use super::optimizer::{Moments, Optimizer};
 use super::step::Learned;
 use crate::error::{Error, Result};
-use crate::lora::Adapters;
+use crate::lora::{Activations, Adapters};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -18,6 +18,8 @@ use std::path::Path;
 const STATE: &str = "trainer.json";
 const MOMENTS: &str = "optimizer.safetensors";
 const WEIGHTS: &str = "weights.safetensors";
+/// C = E[(A x)(A x)ᵀ] of each adapter.
+const ACTIVATIONS: &str = "activations.safetensors";
 const CHECKSUMS: &str = "checksums.json";
 
 /// Where a run is: with the trained tensors all that the next step needs.
@@ -79,6 +81,10 @@ pub(super) fn write(folder: &Path, learned: &Learned, place: &Place, context: Co
         })
         .collect();
     files.push((MOMENTS, serialized(&moments)?));
+    let seen = learned.activations.by_path();
+    if !seen.is_empty() {
+        files.push((ACTIVATIONS, serialized(&seen.iter().map(|(path, c)| (path.clone(), c)).collect())?));
+    }
     let updates = learned.optimizer.updates();
     let each = learned.optimizer.moments().iter();
     let state = State {
@@ -194,7 +200,13 @@ pub(super) fn read(
         }
     }
     let optimizer = Optimizer::from_moments(state.updates, moments);
-    Ok((Learned { adapters, optimizer, seed: config.seed }, state.place))
+    // A run that has made no step has none; nor had those of earlier versions.
+    let path = folder.join(ACTIVATIONS);
+    let activations = match path.exists() {
+        true => Activations::from_map(read_tensors(&path, device)?.into_iter().collect()),
+        false => Activations::default(),
+    };
+    Ok((Learned { adapters, optimizer, seed: config.seed, activations }, state.place))
 }
 
 /// The tensor, or its first rows and columns where the file has twice the rank: an adapter that began

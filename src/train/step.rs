@@ -3,7 +3,7 @@
 use super::batches::Batch;
 use super::optimizer::{Optimizer, OptimizerConfig};
 use crate::error::{Error, Result};
-use crate::lora::{Adapters, Gradients, Pass};
+use crate::lora::{Activations, Adapters, Gradients, Pass};
 use crate::model::{Decoder, Tokens};
 use crate::text::Pack;
 use serde::{Deserialize, Serialize};
@@ -19,9 +19,16 @@ pub struct Learned {
     pub optimizer: Optimizer,
     /// The seed of dropout.
     pub seed: u64,
+    /// Which directions of the adapters the data use.
+    pub activations: Activations,
 }
 
 impl Learned {
+    /// Adapters that no step was made with.
+    pub fn new(adapters: Adapters, seed: u64) -> Self {
+        Self { adapters, optimizer: Optimizer::new(), seed, activations: Activations::default() }
+    }
+
     /// Bytes of the trained tensors and their moments.
     pub fn bytes(&self) -> u64 {
         let moments = self.optimizer.moments().values();
@@ -187,10 +194,11 @@ pub fn update(
         _ => scale,
     };
     let Accumulated { gradients, tokens, trained_tokens, ids, .. } = accumulated;
+    let activations = learned.activations.with(&gradients, tokens)?;
     let before = model.settled(ids, &learned.adapters)?;
     let (adapters, optimizer) = learned.optimizer.update(&before, gradients, factor, lr, config, frozen)?;
     Ok((
-        Learned { adapters, optimizer, seed: learned.seed },
+        Learned { adapters, optimizer, seed: learned.seed, activations },
         StepNumbers { loss, gradient_norm, tokens, trained_tokens },
     ))
 }

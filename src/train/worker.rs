@@ -11,6 +11,7 @@ use super::ring::Ring;
 use super::segments::Segments;
 use super::shared::{Answer, Held, Public, Shared};
 use super::snapshot::{Context, Place};
+use super::spectra::StepSpectra;
 use super::status::State;
 use super::step::{self, Accumulated, Learned};
 use crate::error::{Error, Result};
@@ -325,7 +326,11 @@ impl Worker {
         };
         let position = batch.next.unwrap_or_else(|| self.position(settings));
         let count = self.segments.get(position.segment)?.batches.rows();
+        let logged = self.config.adaptation == Adaptation::Lora
+            && self.config.spectra_every.is_some_and(|every| step.is_multiple_of(every));
+        let spectra = logged.then(|| StepSpectra::of(&learned)).transpose()?;
         let report = StepReport {
+            spectra,
             step,
             epoch: position.epoch as f64 + position.consumed as f64 / count as f64,
             loss: numbers.loss,
@@ -439,8 +444,7 @@ impl Worker {
 
     /// The state before the first step.
     fn first(&self) -> (Learned, Place) {
-        let optimizer = super::optimizer::Optimizer::new();
-        (Learned { adapters: self.fresh.clone(), optimizer, seed: self.config.seed }, Place::default())
+        (Learned::new(self.fresh.clone(), self.config.seed), Place::default())
     }
 
     /// Answers the prompts that are watched, when they are due. What fails there is no reason to stop.

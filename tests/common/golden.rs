@@ -136,7 +136,7 @@ pub fn check_steps(name: &str, kernels: Kernels) -> Result<()> {
         let weight_decay = truth_of.weight_decay;
         let config = AdamWConfig { beta1, beta2, epsilon: eps, weight_decay, lora_plus: 1.0 };
         let config = OptimizerConfig::AdamW(config);
-        let mut learned = Learned { adapters: begin.clone(), optimizer: Optimizer::new(), seed: 0 };
+        let mut learned = Learned::new(begin.clone(), 0);
         assert_eq!(truth_of.losses.len(), 10);
         for (i, (loss, gradient_norm)) in truth_of.losses.iter().zip(&truth_of.grad_norms).enumerate() {
             let (next, numbers) = step(&model, &learned, &packs, lr, truth_of.max_norm, &config, &|| true)?;

@@ -104,7 +104,7 @@ fn step(args: &Step) -> Result<String> {
         false => (model.new_adapters(&config, 0)?, OptimizerConfig::default()),
     };
     let computed = StepMemory::of(&model, &adapters, &optimizer, args.batch * args.tokens).peak() >> 20;
-    let mut learned = Learned { adapters, optimizer: Optimizer::new(), seed: 0 };
+    let mut learned = Learned::new(adapters, 0);
     let packs = [random_pack(args.batch, args.tokens, model.config().vocabulary)];
     let (mut seconds, mut loss) = (Vec::new(), 0.0);
     for i in 0..=args.steps {
