@@ -239,7 +239,8 @@ fn saving_never_overwrites_unasked() {
     assert!(
         Document::parse(&saved).is_ok() && saved.contains("seed 7") && saved.contains("prefers-color-scheme")
     );
-    assert!(figure.save(folder.path().join("a.png")).unwrap_err().to_string().contains("SVG"));
+    let error = figure.save(folder.path().join("a.gif")).unwrap_err().to_string();
+    assert!(error.contains("a.gif") && error.contains(".png"), "{error}");
     figure.save(folder.path().join("new/folder/a.svg")).unwrap();
     assert!(figure.save(path.join("a.svg")).unwrap_err().is_io(), "a file is no folder");
 }

@@ -5,7 +5,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Ink, Label};
 use super::figure::Figure;
-use super::lines::{AXIS, Legend, Series, curve, heading};
+use super::lines::{AXIS, Legend, Series, curve, heading, long};
 use super::{drawable, nothing, palette, range, sparkline};
 use crate::display::thousands;
 use crate::error::Result;
@@ -85,5 +85,6 @@ pub fn cumulative(
         let [half, most] = [0.5, 0.99].map(|share| short(at(share)));
         format!("{}: half within {half}, 99 % within {most} {x_label} {}\n", series.name, sparkline(&shares))
     };
-    Ok(Figure::new(title, size, body, series.iter().map(line).collect()))
+    let text = series.iter().map(line).collect();
+    Ok(Figure::new(title, size, body, text, long(series, x_label, y_label)))
 }

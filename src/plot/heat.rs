@@ -4,6 +4,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Ink, Label};
+use super::data::Data;
 use super::figure::Figure;
 use super::lines::heading;
 use super::{drawable, nothing, palette, range};
@@ -74,7 +75,12 @@ pub fn heat_map(
         }
         layout.key(canvas, (low, high), unit)
     })?;
-    Ok(Figure::new(title, layout.size(), body, summary(columns, values, unit)))
+    let cells = || (0..rows.len()).flat_map(|row| (0..columns.len()).map(move |column| (row, column)));
+    let data = Data::default()
+        .text("row", cells().map(|(row, _)| rows[row].as_str()))
+        .text("column", cells().map(|(_, column)| columns[column].as_str()))
+        .number(unit, cells().map(|(row, column)| value(row, column).unwrap_or(f64::NAN)));
+    Ok(Figure::new(title, layout.size(), body, summary(columns, values, unit), data))
 }
 
 /// Where names, cells and key stand.

@@ -4,6 +4,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Ink, Label};
+use super::data::Data;
 use super::figure::Figure;
 use super::{drawable, nothing, palette, range, sparkline};
 use crate::error::Result;
@@ -122,7 +123,17 @@ pub fn lines(title: &str, x_label: &str, y_label: &str, series: &[Series], scale
         Ok(())
     })?;
     let text = series.iter().map(summary).collect();
-    Ok(Figure::new(title, size, body, text))
+    Ok(Figure::new(title, size, body, text, long(series, x_label, y_label)))
+}
+
+/// The points of all series under each other.
+pub(super) fn long(series: &[Series], x_label: &str, y_label: &str) -> Data {
+    let points = || series.iter().flat_map(|series| &series.points);
+    let names = series.iter().flat_map(|series| series.points.iter().map(|_| series.name.as_str()));
+    Data::default()
+        .text("series", names)
+        .number(x_label, points().map(|p| p.0))
+        .number(y_label, points().map(|p| p.1))
 }
 
 /// The name of an axis.

@@ -4,6 +4,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Ink, Label};
+use super::data::Data;
 use super::figure::Figure;
 use super::lines::{AXIS, curve, heading};
 use super::{drawable, nothing, palette, range, sparkline};
@@ -86,7 +87,7 @@ pub fn spectra(title: &str, panels: &[Panel]) -> Result<Figure> {
         )
     })?;
     let text = panels.iter().map(summary).collect();
-    Ok(Figure::new(title, layout.size(), body, text))
+    Ok(Figure::new(title, layout.size(), body, text, data(panels)))
 }
 
 /// Where the panels stand.
@@ -191,6 +192,19 @@ fn depth_key(
         canvas.text(&label, (left + 18.0, y), Label::SMALL)?;
     }
     Ok(())
+}
+
+fn data(panels: &[Panel]) -> Data {
+    let curves = || panels.iter().flat_map(|panel| panel.curves.iter().map(move |curve| (panel, curve)));
+    let rows = || {
+        curves()
+            .flat_map(|(panel, curve)| curve.values.iter().zip(1u32..).map(move |row| (panel, curve, row)))
+    };
+    Data::default()
+        .text("panel", rows().map(|(panel, _, _)| panel.name.as_str()))
+        .text("curve", rows().map(|(_, curve, _)| curve.name.as_str()))
+        .number("k", rows().map(|(_, _, (_, k))| f64::from(k)))
+        .number("singular value", rows().map(|(_, _, (value, _))| *value))
 }
 
 fn summary(panel: &Panel) -> String {
