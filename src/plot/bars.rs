@@ -6,7 +6,7 @@ use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Ink, Label};
 use super::data::Data;
 use super::figure::Figure;
-use super::lines::{AXIS, Legend, heading};
+use super::frame::{AXIS, Legend, heading};
 use super::{drawable, nothing, palette, range};
 use crate::display::thousands;
 use crate::error::Result;

@@ -6,7 +6,7 @@ use super::axis::{Axis, Scale, nice, short};
 use super::canvas::{Canvas, Label};
 use super::data::Data;
 use super::figure::Figure;
-use super::lines::{AXIS, heading};
+use super::frame::{AXIS, heading};
 use super::{drawable, nothing, palette, sparkline};
 use crate::display::thousands;
 use crate::error::Result;

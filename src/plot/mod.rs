@@ -6,26 +6,42 @@
 //! NaN or infinite are gaps.
 
 mod axis;
+mod band;
 mod bars;
 mod canvas;
 mod cumulative;
 mod data;
+mod energy;
 mod figure;
+mod frame;
+mod grid;
+mod grouped;
 mod heat;
 mod histogram;
 mod lines;
+mod overlap;
 mod palette;
+mod panels;
+mod points;
 mod raster;
 mod spectra;
+mod waterfall;
 
 pub use axis::Scale;
+pub use band::{Spread, rank_curve};
 pub use bars::{bars, stacked};
 pub use cumulative::cumulative;
+pub use energy::energy;
 pub use figure::{Figure, Theme};
+pub use grouped::grouped;
 pub use heat::heat_map;
 pub use histogram::{Histogram, histogram};
 pub use lines::{Series, Style, lines};
-pub use spectra::{Curve, Panel, spectra};
+pub use overlap::{HeatPanel, heat_panels};
+pub use panels::{Measure, multiples, stack, two_axes};
+pub use points::intruders;
+pub use spectra::{Curve, Fit, Panel, SpectraStyle, spectra, spectra_as};
+pub use waterfall::{traces, waterfall};
 
 use crate::error::Error;
 
