@@ -11,7 +11,8 @@ use lorascope::plot::{
 
 /// A number between 0 and 1 that depends on its arguments alone.
 fn noise(i: usize, j: usize) -> f64 {
-    let mixed = (i as u64 * 0x9e37_79b9_7f4a_7c15) ^ (j as u64 * 0xc2b2_ae3d_27d4_eb4f).rotate_left(17);
+    let mixed = (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ (j as u64 + 1).wrapping_mul(0xc2b2_ae3d_27d4_eb4f).rotate_left(17);
     let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     (mixed >> 40) as f64 / (1u64 << 24) as f64
 }
@@ -359,7 +360,9 @@ fn every_figure_is_a_png_on_light_and_on_dark() {
             assert_eq!(f64::from(height), (side(&svg, "height") * 2.0).round(), "{name}");
             // One colour packs into far less.
             assert!(bytes > 10_000, "{name}: {bytes} bytes");
-            assert!(svg.len() < 700_000, "{name}: {} bytes of SVG", svg.len());
+            // The large maps have 12,288 cells.
+            let most = if name == "heat_panels_large" { 800_000 } else { 200_000 };
+            assert!(svg.len() < most, "{name}: {} bytes of SVG", svg.len());
         }
     }
 }

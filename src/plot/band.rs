@@ -67,7 +67,7 @@ pub fn rank_curve(
     let banded = format!("{name}, with its noise");
     let names = std::iter::once((banded.as_str(), Sample::Mark))
         .chain(series[1..].iter().map(|series| (series.name.as_str(), Sample::Mark)));
-    let frame = Frame::new((720.0, 380.0), Legend::of(names, 696.0), x, y, 24.0);
+    let frame = Frame::new((720.0, 380.0), Legend::of(names, 696.0), x, y, 24.0).with_room(16.0);
     let (top, bottom) = frame.ends();
     let body = Canvas::draw(frame.size, |canvas| {
         frame.draw(canvas, title, "rank r, each tick twice the one before", y_label)?;

@@ -169,6 +169,7 @@ impl Canvas<'_> {
         let body = body
             .replace(&format!("=\"#{red:02X}{green:02X}{blue:02X}\""), "=\"currentColor\"")
             .replace(" opacity=\"1\"", "")
+            .replace(" stroke=\"none\"", "")
             .replace(" font-family=\"inherit\"", "")
             .replace(" \"/>", "\"/>");
         Ok(dashed(&body, &paths))

@@ -22,6 +22,8 @@ pub(super) struct Frame {
     pub x: Axis,
     pub y: Axis,
     legend: Legend,
+    /// Pixels between the name of the vertical axis and the plot.
+    above: f64,
 }
 
 impl Frame {
@@ -30,7 +32,13 @@ impl Frame {
         let size = (size.0, size.1 + legend.height());
         let y = y.over(size.1 - 46.0, 64.0 + legend.height());
         let x = x.over(22.0 + y.label_width(34.0), size.0 - right);
-        Self { size, x, y, legend }
+        Self { size, x, y, legend, above: 0.0 }
+    }
+
+    /// The same with so many more pixels above the plot, for names of what stands in it.
+    pub(super) fn with_room(self, above: f64) -> Self {
+        let y = self.y.over(self.y.from + above, self.y.to + above);
+        Self { size: (self.size.0, self.size.1 + above), y, above: self.above + above, ..self }
     }
 
     /// The upper and the lower end of the plot.
@@ -49,7 +57,7 @@ impl Frame {
         heading(canvas, title, self.size.0)?;
         self.legend.draw(canvas, 12.0, 36.0)?;
         let name = AXIS.fit(y_label, self.size.0 - 24.0);
-        canvas.text(&name, (12.0, top - 14.0), AXIS)?;
+        canvas.text(&name, (12.0, top - 17.0 - self.above), AXIS)?;
         self.y.draw_left(canvas, self.x.from, self.x.to, true)?;
         self.x.draw_below(canvas, bottom, 64.0, true)?;
         below(canvas, x_label, &self.x, bottom)
@@ -119,6 +127,8 @@ pub(super) enum Sample {
     Line,
     /// A line with the mark of the series.
     Mark,
+    /// The mark alone.
+    Point,
 }
 
 impl From<Style> for Sample {
@@ -174,6 +184,7 @@ impl Legend {
                     canvas.path(&[(x, y), (end, y)], Pen::new(ink.faded(0.6), 1.2))?;
                     canvas.mark(*index, ((x + end) / 2.0, y), 3.6, ink)?;
                 }
+                Some(Sample::Point) => canvas.mark(*index, ((x + end) / 2.0, y), 4.0, ink)?,
                 Some(Sample::Block) | None => canvas.rect((x + 4.0, y - 5.0), (end, y + 5.0), ink)?,
             }
             canvas.text(name, (x + Self::STROKE - 2.0, y), Label::SMALL)?;

@@ -29,6 +29,8 @@ impl HeatPanel {
 const GAP: f64 = 34.0;
 const LEFT: f64 = 52.0;
 const TOP: f64 = 72.0;
+/// Pixels of a cell from which on the page shines through between cells.
+const GRID: f64 = 10.0;
 
 /// Draws maps beside each other on one colour scale, which is that of `scale` (for a subspace
 /// similarity 0 to 1) or, without it, that of the values; values beyond it have its last colour. The
@@ -84,28 +86,35 @@ pub fn heat_panels(
     let key_left = layout.right(panels.len()) + 22.0;
     let size = ((key_left + key_width(&colours)).max(420.0), TOP + layout.height.max(110.0) + 46.0);
     let number = |value: f64| cell_text(value, low.abs().max(high.abs()));
+    let ink = |value: Option<f64>| match value.filter(|value| drawable(*value)) {
+        Some(value) if high > low => palette::heat((value - low) / (high - low)),
+        Some(_) => palette::heat(0.5),
+        None => Ink::text(0.07),
+    };
     let body = Canvas::draw(size, |canvas| {
         heading(canvas, title, size.0)?;
-        canvas.text(&AXIS.fit(y_label, LEFT + 60.0), (12.0, 44.0), AXIS)?;
+        canvas.text(&AXIS.fit(y_label, size.0 - 24.0), (12.0, 44.0), AXIS)?;
         for (index, panel) in panels.iter().enumerate() {
             let left = layout.left(index);
             let name = Label { size: 12.0, bold: true, ..Label::SMALL };
             canvas.text(&name.fit(&panel.name, layout.width), (left, TOP - 11.0), name)?;
             layout.axes(canvas, panel, left, x_label)?;
             for (row, values) in panel.values.iter().enumerate() {
-                for (column, value) in values.iter().enumerate() {
-                    let (from, to) = layout.cell(left, row, column);
-                    let Some(value) = value.filter(|value| drawable(*value)) else {
-                        canvas.rect(from, to, Ink::text(0.07))?;
-                        continue;
-                    };
-                    let ink = palette::heat(if high > low { (value - low) / (high - low) } else { 0.5 });
-                    canvas.rect(from, to, ink)?;
-                    let text = number(value);
+                let mut column = 0;
+                while column < values.len() {
+                    let here = ink(values[column]);
+                    let alike = || values[column..].iter().take_while(|value| ink(**value) == here).count();
+                    // Small cells of one colour are drawn as one: a large map stays a small picture.
+                    let count = if layout.cell < GRID { alike() } else { 1 };
+                    let (from, to) = layout.cells(left, row, column, count);
+                    canvas.rect(from, to, here)?;
+                    let text =
+                        values[column].filter(|value| drawable(*value)).map(&number).unwrap_or_default();
                     if layout.cell >= 15.0 && CELL.width(&text) + 3.0 <= layout.cell {
                         let middle = ((from.0 + to.0) / 2.0, (from.1 + to.1) / 2.0);
-                        canvas.text(&text, middle, Label { ink: palette::on(ink), ..CELL })?;
+                        canvas.text(&text, middle, Label { ink: palette::on(here), ..CELL })?;
                     }
+                    column += count;
                 }
             }
         }
@@ -143,12 +152,13 @@ impl Layout {
         self.left(count) - GAP
     }
 
-    /// The corners of a cell: half a pixel inside where cells are large, so that the page shines
+    /// The corners of `count` cells beside each other: half a pixel inside where cells are large, so that the page shines
     /// through as a grid.
-    fn cell(&self, left: f64, row: usize, column: usize) -> ((f64, f64), (f64, f64)) {
+    fn cells(&self, left: f64, row: usize, column: usize, count: usize) -> ((f64, f64), (f64, f64)) {
         let (x, y) = (left + column as f64 * self.cell, TOP + row as f64 * self.cell);
-        let inside = if self.cell >= 10.0 { 0.5 } else { 0.0 };
-        ((x + inside, y + inside), (x + self.cell - inside, y + self.cell - inside))
+        // Small cells lie a little under their neighbours, so that no page shines through.
+        let inside = if self.cell >= GRID { 0.5 } else { -0.2 };
+        ((x + inside, y + inside), (x + self.cell * count as f64 - inside, y + self.cell - inside))
     }
 
     /// Indices below and left of a map, and the name of the horizontal one.

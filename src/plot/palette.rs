@@ -46,7 +46,8 @@ pub(super) fn depth(t: f64) -> Ink {
 
 /// The colour of a value at `t`, from 0 (smallest) to 1 (largest).
 pub(super) fn heat(t: f64) -> Ink {
-    Ink::solid(between(&HEAT, t))
+    // 128 shades: an eye sees no more, and cells of one shade can be drawn as one.
+    Ink::solid(between(&HEAT, (t.clamp(0.0, 1.0) * 127.0).round() / 127.0))
 }
 
 /// Black or white, whichever reads better on `ink`.

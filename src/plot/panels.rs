@@ -86,7 +86,7 @@ pub fn two_axes(title: &str, x_label: &str, left: &Measure, right: &Measure) -> 
         // Each name has half of the width.
         frame.draw(canvas, title, x_label, &AXIS.fit(&left.label, WIDTH / 2.0 - 24.0))?;
         let label = AXIS.at(HPos::Right, VPos::Center);
-        canvas.text(&label.fit(&right.label, WIDTH / 2.0 - 24.0), (WIDTH - 12.0, top - 14.0), label)?;
+        canvas.text(&label.fit(&right.label, WIDTH / 2.0 - 24.0), (WIDTH - 12.0, top - 17.0), label)?;
         second.draw_right(canvas, frame.x.to)?;
         for (index, series) in left.series.iter().chain(&right.series).enumerate() {
             let y = if index < left.series.len() { &frame.y } else { &second };
@@ -140,7 +140,7 @@ pub fn stack(title: &str, x_label: &str, measures: &[Measure]) -> Result<Figure>
         legend.draw(canvas, 12.0, 36.0)?;
         for (index, (measure, y)) in shown.iter().enumerate() {
             let y = place(index, y);
-            canvas.text(&AXIS.fit(&measure.label, WIDTH - 24.0), (12.0, y.to - 14.0), AXIS)?;
+            canvas.text(&AXIS.fit(&measure.label, WIDTH - 24.0), (12.0, y.to - 15.0), AXIS)?;
             y.draw_left(canvas, x.from, x.to, true)?;
             x.draw_below(canvas, y.from, 64.0, index + 1 == shown.len())?;
             for (index, series) in measure.series.iter().enumerate() {
@@ -183,7 +183,7 @@ pub fn multiples(
     let (x, y) = axes(title, panels.iter().flat_map(|(_, series)| series), scale)?;
     let x = x.padded(0.02);
     let legend = Legend::lines(panels.first().map_or(&[], |(_, series)| series), WIDTH - 24.0);
-    let grid = Grid::new(panels.len(), &y, 20.0).below(legend.height());
+    let grid = Grid::new(panels.len(), &y, 20.0).below(legend.height() * 1.4);
     let body = Canvas::draw(grid.size(), |canvas| {
         grid.frame(canvas, title, x_label, y_label)?;
         legend.draw(canvas, 12.0, 36.0)?;

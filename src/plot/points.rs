@@ -41,7 +41,7 @@ pub fn intruders(title: &str, cosines: &[f64], threshold: f64) -> Result<Figure>
     let last = cosines.len() as f64;
     let x = Axis::new((1.0, last), Scale::Linear).padded(0.02).whole(true);
     let y = Axis::new((0.0, 1.0), Scale::Linear);
-    let names = [("as in W₀", Sample::Mark), ("intruder", Sample::Mark)];
+    let names = [("as in W₀", Sample::Point), ("intruder", Sample::Point)];
     let frame = Frame::new((720.0, 340.0), Legend::of(names.into_iter(), 696.0), x, y, 74.0);
     let body = Canvas::draw(frame.size, |canvas| {
         let y_label = "highest cosine to a singular vector of W₀";

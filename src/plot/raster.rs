@@ -102,11 +102,18 @@ fn resolver(fonts: &Database, missing: Arc<OnceLock<char>>) -> FontResolver<'sta
             fonts.query(&Query { families: &[Family::Name(&family)], weight, ..Query::default() }).or(first)
         }),
         select_fallback: Box::new(move |wanted, used, fonts| {
-            let face = order.iter().copied().find(|&face| !used.contains(&face) && has(fonts, face, wanted));
-            if face.is_none() {
+            let fits = |face: &ID| !used.contains(face) && has(fonts, *face, wanted);
+            let Some(face) = order.iter().copied().find(fits) else {
                 missing.get_or_init(|| wanted);
-            }
-            face
+                return None;
+            };
+            // Bold where the text is bold.
+            let weight = used.first().and_then(|&first| fonts.face(first)).map(|face| face.weight);
+            let family = fonts.face(face).and_then(|face| face.families.first());
+            let alike = family.zip(weight).and_then(|((name, _), weight)| {
+                fonts.query(&Query { families: &[Family::Name(name)], weight, ..Query::default() })
+            });
+            alike.filter(fits).or(Some(face))
         }),
     }
 }

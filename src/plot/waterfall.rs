@@ -15,8 +15,6 @@ const DECADES: i32 = 6;
 /// Cells that a picture may have at most: a long run is drawn in fewer columns.
 const CELLS: usize = 8000;
 const COLUMNS: usize = 240;
-/// Colours of a map: cells beside each other that have the same one are drawn as one.
-const SHADES: f64 = 127.0;
 
 const INDEX: &str = "index k of the singular value";
 const SIGMA: &str = "singular value σ, log scale";
@@ -65,25 +63,25 @@ pub fn waterfall(title: &str, spectra: &[(f64, Vec<f64>)]) -> Result<Figure> {
     let ends = (borders[0], borders[borders.len() - 1]);
     let whole = kept.iter().all(|(step, _)| step.fract() == 0.0);
     let x = Axis::new(ends, Scale::Linear).whole(whole).over(left, WIDTH - 22.0 - key_width(&colours));
-    let shade = |value: f64| {
-        let t = colours.at(value.max(values.0)).map(|at| (bottom - at) / height)?;
-        (value > 0.0).then_some((t * SHADES).round() as u32)
+    let ink = |value: f64| match colours.at(value.max(values.0)) {
+        Some(at) if value > 0.0 => palette::heat((bottom - at) / height),
+        _ => Ink::text(0.07),
     };
     let body = Canvas::draw(size, |canvas| {
         heading(canvas, title, WIDTH)?;
-        canvas.text(INDEX, (12.0, top - 14.0), AXIS)?;
+        canvas.text(INDEX, (12.0, top - 17.0), AXIS)?;
         for row in 0..rows {
             let (above, under) = (y.at(row as f64 + 0.5), y.at(row as f64 + 1.5));
             let (Some(above), Some(under)) = (above, under) else { continue };
             let mut column = 0;
             while column < columns.len() {
-                let here = shade(columns[column].1[row]);
+                let here = ink(columns[column].1[row]);
                 let same =
-                    columns[column..].iter().take_while(|(_, values)| shade(values[row]) == here).count();
+                    columns[column..].iter().take_while(|(_, values)| ink(values[row]) == here).count();
                 let (from, to) = (x.at(borders[column]), x.at(borders[column + same]));
                 if let (Some(from), Some(to)) = (from, to) {
-                    let ink = here.map_or(Ink::text(0.07), |shade| palette::heat(f64::from(shade) / SHADES));
-                    canvas.rect((from, above), (to, under), ink)?;
+                    // A little under its neighbours, so that no page shines through between them.
+                    canvas.rect((from, above), ((to + 0.6).min(x.to), (under + 0.6).min(bottom)), here)?;
                 }
                 column += same;
             }
