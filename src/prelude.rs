@@ -3,10 +3,10 @@
 //! No name of it stands for a `Result`, an `Error` or a schema, so polars' prelude fits beside it.
 
 pub use crate::dataset::{Dataset, Fix, Join, Map, Order, ReadOptions, RowSchema, WriteOptions};
-pub use crate::display::{EvcxrDisplay, Table, Text};
+pub use crate::display::{EvcxrDisplay, Table, Text, dashboard};
 pub use crate::lora::{AdapterSets, Adapters, Combine, LoraConfig, TargetModules};
 pub use crate::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, WeightsAs};
-pub use crate::plot::Figure;
+pub use crate::plot::{Figure, Theme};
 pub use crate::spectrum::{Spectra, Spectrum};
 pub use crate::text::{Message, NamedTemplate, Tokenizer, Trained};
 pub use crate::train::{

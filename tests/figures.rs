@@ -366,3 +366,17 @@ fn every_figure_is_a_png_on_light_and_on_dark() {
         }
     }
 }
+
+#[test]
+fn a_character_without_a_font_is_an_error_that_helps() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.png");
+    // No font has the last character of a private plane.
+    let figure = bars("t", "x", &[("\u{10fffd}".into(), 1.0)]).unwrap();
+    let error = figure.save(&path).unwrap_err();
+    let text = error.to_string();
+    assert!(error.is_state() && text.contains("a.png") && text.contains("fonts-wqy-microhei"), "{text}");
+    assert!(text.contains("U+10FFFD") || text.contains("no font is installed"), "{text}");
+    assert!(!path.exists());
+    figure.save(path.with_extension("svg")).unwrap();
+}
