@@ -30,10 +30,10 @@ pub enum Theme {
 
 impl Theme {
     /// Text and background.
-    fn colours(self) -> (&'static str, &'static str) {
+    fn colours(self) -> (&'static str, [u8; 3]) {
         match self {
-            Self::Page | Self::Light => ("#1f2328", "#ffffff"),
-            Self::Dark => ("#e6edf3", "#0d1117"),
+            Self::Page | Self::Light => ("#1f2328", [0xff; 3]),
+            Self::Dark => ("#e6edf3", [0x0d, 0x11, 0x17]),
         }
     }
 }
@@ -140,7 +140,8 @@ impl Figure {
 
     /// With a background, and with colours that depend on nothing outside.
     fn painted(&self, theme: Theme) -> String {
-        let (text, page) = theme.colours();
+        let (text, [red, green, blue]) = theme.colours();
+        let page = format!("#{red:02x}{green:02x}{blue:02x}");
         let background = format!("<rect width=\"100%\" height=\"100%\" fill=\"{page}\"/>\n");
         self.document(&format!(" color=\"{text}\""), &background)
     }
@@ -196,7 +197,7 @@ impl Figure {
         let ends =
             |name: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(name));
         let bytes = match self.theme {
-            theme if ends("png") => raster::png(&self.painted(theme), path)?,
+            theme if ends("png") => raster::png(&self.painted(theme), theme.colours().1, path)?,
             _ if !ends("svg") => {
                 return Err(Error::input("a figure is written as SVG or PNG")
                     .path(path)

@@ -47,7 +47,7 @@ pub fn intruders(title: &str, cosines: &[f64], threshold: f64) -> Result<Figure>
         let y_label = "highest cosine to a singular vector of W₀";
         frame.draw(canvas, title, "index of the singular vector of W₀ + ΔW", y_label)?;
         if let Some(at) = frame.y.at(threshold) {
-            level(canvas, &frame.x, at, &format!("{} ", short(threshold)))?;
+            level(canvas, &frame.x, at, &short(threshold))?;
         }
         let mut free = f64::NEG_INFINITY;
         for &(k, value) in &points {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::tiny_skia::{Color, Pixmap, Transform};
 use resvg::usvg::fontdb::{Database, Family, ID, Query, Style, Weight};
 use resvg::usvg::{FontResolver, Options, Tree};
 
@@ -34,8 +34,8 @@ const FAMILIES: [&str; 14] = [
 const INSTALL: &str = "install fonts (`apt-get install fonts-dejavu-core fonts-wqy-microhei`, 3 MB, has Latin and \
                        Chinese), or end the name in .svg, which leaves fonts to the reader";
 
-/// The pixels of an SVG document as a PNG file. `path` is for messages.
-pub(super) fn png(svg: &str, path: &Path) -> Result<Vec<u8>> {
+/// The pixels of an SVG document, on a page of one colour, as a PNG file. `path` is for messages.
+pub(super) fn png(svg: &str, page: [u8; 3], path: &Path) -> Result<Vec<u8>> {
     let fonts = Arc::new(fonts());
     if fonts.is_empty() {
         return Err(Error::state("no font is installed, so a PNG would have no text")
@@ -63,6 +63,9 @@ pub(super) fn png(svg: &str, path: &Path) -> Result<Vec<u8>> {
     let (width, height) = (pixels(tree.size().width()), pixels(tree.size().height()));
     let mut map = Pixmap::new(width, height)
         .ok_or_else(|| failed(&format!("no picture can have {width} by {height} pixels")))?;
+    // Below the document's own background: where its size is no whole number of pixels, an edge of it
+    // would shine through.
+    map.fill(Color::from_rgba8(page[0], page[1], page[2], 0xff));
     resvg::render(&tree, Transform::from_scale(SCALE as f32, SCALE as f32), &mut map.as_mut());
     map.encode_png().map_err(|error| failed(&error))
 }
