@@ -242,6 +242,9 @@ fn gaps_and_long_runs_in_the_charts_of_a_run() {
     assert!(figure.svg().len() < 100_000, "{} bytes", figure.svg().len());
     texts(&figure);
     texts(&traces("t", &moving).unwrap());
+    texts(
+        &waterfall("t", &[(5.0, vec![1.0]), (1.0, vec![2.0]), (3.0, vec![]), (3.0, vec![4.0, 1.0])]).unwrap(),
+    );
     assert_eq!(figure.data().unwrap().height(), 20_000, "all numbers, not only those that are drawn");
     texts(
         &rank_curve(

@@ -29,8 +29,8 @@ fn positive(title: &str, spectra: &[(f64, Vec<f64>)], decades: i32) -> Result<(f
 }
 
 /// Draws spectra over steps as a map: steps to the right, the index k of the singular value
-/// downwards, log σ as colour. `spectra` holds (step, σ₁ ≥ σ₂ ≥ …) in ascending steps. Zeros and
-/// NaN are gaps; values more than six decades below the largest have the last colour. Of a long run
+/// downwards, log σ as colour. `spectra` holds (step, σ₁ ≥ σ₂ ≥ …). Zeros and NaN are
+/// gaps; values more than six decades below the largest have the last colour. Of a long run
 /// each column is the geometric mean of some steps.
 ///
 /// # Errors
@@ -47,7 +47,9 @@ fn positive(title: &str, spectra: &[(f64, Vec<f64>)], decades: i32) -> Result<(f
 /// ```
 pub fn waterfall(title: &str, spectra: &[(f64, Vec<f64>)]) -> Result<Figure> {
     let values = positive(title, spectra, DECADES)?;
-    let kept: Vec<&(f64, Vec<f64>)> = spectra.iter().filter(|(step, _)| drawable(*step)).collect();
+    let mut kept: Vec<&(f64, Vec<f64>)> = spectra.iter().filter(|(step, _)| drawable(*step)).collect();
+    // Columns lie between their neighbours, so that a table in any other order would tear the map.
+    kept.sort_by(|a, b| a.0.total_cmp(&b.0));
     let rows = kept.iter().map(|(_, values)| values.len()).max().unwrap_or(1);
     let share = kept.len().div_ceil(COLUMNS.min((CELLS / rows).max(1)));
     let columns: Vec<(f64, Vec<f64>)> = kept.chunks(share).map(|part| mean(part, rows)).collect();
