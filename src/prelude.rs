@@ -3,15 +3,15 @@
 //! No name of it stands for a `Result`, an `Error` or a schema, so polars' prelude fits beside it.
 
 pub use crate::dataset::{Dataset, Fix, Join, Map, Order, ReadOptions, RowSchema, WriteOptions};
-pub use crate::display::{EvcxrDisplay, Table, Text};
+pub use crate::display::{EvcxrDisplay, Table, Text, dashboard};
 pub use crate::lora::{AdapterSets, Adapters, Combine, Cut, LoraConfig, TargetModules};
 pub use crate::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, WeightsAs};
-pub use crate::plot::Figure;
+pub use crate::plot::{Figure, Theme};
 pub use crate::spectrum::{
     Amplification, BaseWeight, IntruderConfig, Intruders, Overlap, Scaling, Side, Spectra, Spectrum, Vectors,
 };
 pub use crate::text::{Message, NamedTemplate, Tokenizer, Trained};
 pub use crate::train::{
     Changed, Evaluation, History, OpenRun, Plan, Preflight, Recompute, Run, RunConfig, Schedule, Snapshots,
-    Status, StepReport, Until, compare_runs, runs,
+    Status, StepReport, Until, Within, compare_runs, runs,
 };

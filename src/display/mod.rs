@@ -4,12 +4,14 @@
 //! line and takes a line that holds `EVCXR_BEGIN_CONTENT` for the start of rich output, so text
 //! that comes from data or from a model goes through [`neutral`] or [`escape`] first.
 
+mod dashboard;
 mod live;
 mod page;
 mod progress;
 mod table;
 mod words;
 
+pub use dashboard::{Dashboard, dashboard};
 pub use live::Live;
 pub use page::{Cards, Page};
 pub use progress::Progress;

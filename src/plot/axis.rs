@@ -15,13 +15,24 @@ pub enum Scale {
     Log,
 }
 
+/// Where the ticks of an axis may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ticks {
+    /// At round numbers.
+    Round,
+    /// At whole numbers: steps, indices, counts.
+    Whole,
+    /// At powers of two: ranks.
+    Doubling,
+}
+
 /// One axis: values from `low` to `high` on the pixels from `from` to `to`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Axis {
     low: f64,
     high: f64,
     scale: Scale,
-    whole: bool,
+    ticks: Ticks,
     pub from: f64,
     pub to: f64,
 }
@@ -37,7 +48,7 @@ impl Axis {
             Scale::Log if low == high => (low / 2.0, high * 2.0),
             _ => (low, high),
         };
-        Self { low, high, scale, whole: false, from: 0.0, to: 1.0 }
+        Self { low, high, scale, ticks: Ticks::Round, from: 0.0, to: 1.0 }
     }
 
     /// The same with a margin of `share` of its length at both ends.
@@ -51,17 +62,22 @@ impl Axis {
                 self.high += margin;
             }
             Scale::Log => {
-                let margin = (self.high / self.low).powf(share);
-                self.low /= margin;
-                self.high *= margin;
+                // By logarithms: the ratio of the ends may be more than a number can hold.
+                let margin = ((self.high.ln() - self.low.ln()) * share).exp();
+                self.low = (self.low / margin).max(f64::MIN_POSITIVE);
+                self.high = (self.high * margin).min(f64::MAX);
             }
         }
         self
     }
 
-    /// Ticks at whole numbers only: steps, indices, counts.
+    /// Ticks at whole numbers only, where that is so.
     pub(super) fn whole(self, whole: bool) -> Self {
-        Self { whole, ..self }
+        if whole { self.at_ticks(Ticks::Whole) } else { self }
+    }
+
+    pub(super) fn at_ticks(self, ticks: Ticks) -> Self {
+        Self { ticks, ..self }
     }
 
     pub(super) fn over(self, from: f64, to: f64) -> Self {
@@ -72,7 +88,7 @@ impl Axis {
     pub(super) fn at(&self, value: f64) -> Option<f64> {
         let position = match self.scale {
             Scale::Linear => (value - self.low) / (self.high - self.low),
-            Scale::Log => (value / self.low).ln() / (self.high / self.low).ln(),
+            Scale::Log => (value.ln() - self.low.ln()) / (self.high.ln() - self.low.ln()),
         };
         (-1e-9..=1.0 + 1e-9).contains(&position).then_some(self.from + position * (self.to - self.from))
     }
@@ -81,14 +97,26 @@ impl Axis {
     pub(super) fn ticks(&self, gap: f64) -> Vec<(f64, String)> {
         let room = ((self.to - self.from).abs() / gap).max(1.0);
         match self.scale {
+            _ if self.ticks == Ticks::Doubling => self.doubling_ticks(room),
             Scale::Log if self.high / self.low >= 8.0 => self.log_ticks(room),
             _ => self.linear_ticks(room),
         }
     }
 
+    fn doubling_ticks(&self, room: f64) -> Vec<(f64, String)> {
+        let (first, last) =
+            ((self.low.log2() - 1e-9).ceil() as i32, (self.high.log2() + 1e-9).floor() as i32);
+        let every = (f64::from(last - first + 1) / room).ceil().max(1.0) as usize;
+        (first..=last)
+            .step_by(every)
+            .map(|power| 2f64.powi(power))
+            .map(|value| (value, short(value)))
+            .collect()
+    }
+
     fn linear_ticks(&self, room: f64) -> Vec<(f64, String)> {
         let mut step = nice((self.high - self.low) / room);
-        if self.whole {
+        if self.ticks == Ticks::Whole {
             step = step.max(1.0);
         }
         let first = (self.low / step - 1e-9).ceil();
@@ -129,6 +157,17 @@ impl Axis {
             if labels {
                 canvas.text(&label, (left - 7.0, y), Label::SMALL.at(HPos::Right, VPos::Center))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Draws this axis vertically with labels right of `x`, and without a grid: that of the axis on
+    /// the left is enough.
+    pub(super) fn draw_right(&self, canvas: &mut Canvas<'_>, x: f64) -> Result<()> {
+        for (value, label) in self.ticks(34.0) {
+            let Some(y) = self.at(value) else { continue };
+            canvas.line((x, y), (x + 4.0, y), Ink::text(0.55), 1.0)?;
+            canvas.text(&label, (x + 7.0, y), Label::SMALL)?;
         }
         Ok(())
     }

@@ -4,8 +4,9 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Ink, Label};
+use super::data::Data;
 use super::figure::Figure;
-use super::lines::{AXIS, Legend, heading};
+use super::frame::{AXIS, Legend, heading};
 use super::{drawable, nothing, palette, range};
 use crate::display::thousands;
 use crate::error::Result;
@@ -55,7 +56,10 @@ pub fn bars(title: &str, x_label: &str, amounts: &[(String, f64)]) -> Result<Fig
     })?;
     let text =
         amounts.iter().map(|(name, amount)| format!("{name}: {} {x_label}\n", short(*amount))).collect();
-    Ok(Figure::new(title, size, body, text))
+    let data = Data::default()
+        .text("name", amounts.iter().map(|(name, _)| name.as_str()))
+        .number(x_label, amounts.iter().map(|(_, amount)| *amount));
+    Ok(Figure::new(title, size, body, text, data))
 }
 
 /// Draws amounts that consist of parts, each as one bar from zero to the right whose parts follow
@@ -113,7 +117,13 @@ pub fn stacked(title: &str, x_label: &str, parts: &[String], bars: &[(String, Ve
             parts.iter().zip(amounts).map(|(part, amount)| format!("{part} {}", self::amount(*amount)));
         format!("{name}: {} {x_label}\n", named.collect::<Vec<_>>().join(", "))
     };
-    Ok(Figure::new(title, size, body, bars.iter().map(line).collect()))
+    let all =
+        || bars.iter().flat_map(|(name, amounts)| parts.iter().zip(amounts).map(move |pair| (name, pair)));
+    let data = Data::default()
+        .text("name", all().map(|(name, _)| name.as_str()))
+        .text("part", all().map(|(_, (part, _))| part.as_str()))
+        .number(x_label, all().map(|(_, (_, amount))| *amount));
+    Ok(Figure::new(title, size, body, bars.iter().map(line).collect(), data))
 }
 
 /// An amount: large ones are whole numbers of which every digit counts.

@@ -42,6 +42,24 @@ impl From<Ink> for RGBAColor {
     }
 }
 
+/// What a path is drawn with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Pen {
+    pub ink: Ink,
+    pub width: f64,
+    pub dash: Dash,
+}
+
+impl Pen {
+    pub(super) const fn new(ink: Ink, width: f64) -> Self {
+        Self { ink, width, dash: Dash::Solid }
+    }
+
+    pub(super) fn dashed(self, dash: Dash) -> Self {
+        Self { dash, ..self }
+    }
+}
+
 fn stroke(ink: Ink, width: f64) -> ShapeStyle {
     ShapeStyle { color: ink.into(), filled: true, stroke_width: units(width).unsigned_abs() }
 }
@@ -104,7 +122,32 @@ pub(super) fn one_line(text: &str) -> String {
     neutral(&text.chars().map(replace).collect::<String>())
 }
 
-pub(super) struct Canvas<'a>(SVGBackend<'a>);
+/// How a line is broken: series differ in it as well as in their colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dash {
+    Solid,
+    Long,
+    Dots,
+    Mixed,
+}
+
+impl Dash {
+    /// Units of stroke and gap in turn. Round ends lengthen each stroke by the width of the line.
+    fn pattern(self) -> Option<&'static str> {
+        match self {
+            Self::Solid => None,
+            Self::Long => Some("70 55"),
+            Self::Dots => Some("1 42"),
+            Self::Mixed => Some("90 50 1 50"),
+        }
+    }
+}
+
+pub(super) struct Canvas<'a> {
+    backend: SVGBackend<'a>,
+    /// For each path drawn, whether it is broken: the backend draws unbroken ones only.
+    paths: Vec<Dash>,
+}
 
 impl Canvas<'_> {
     /// Paints and returns the SVG elements, without the root.
@@ -114,36 +157,57 @@ impl Canvas<'_> {
     ) -> Result<String> {
         let mut svg = String::new();
         let size = (units(size.0).unsigned_abs(), units(size.1).unsigned_abs());
-        let mut canvas = Canvas(SVGBackend::with_string(&mut svg, size));
+        let mut canvas = Canvas { backend: SVGBackend::with_string(&mut svg, size), paths: Vec::new() };
         paint(&mut canvas)?;
-        canvas.0.present().map_err(failed)?;
+        canvas.backend.present().map_err(failed)?;
+        let paths = std::mem::take(&mut canvas.paths);
         drop(canvas);
         let body = svg.split_once('\n').map_or("", |(_, rest)| rest).trim_end();
         let body = body.strip_suffix("</svg>").unwrap_or(body);
         // Quotes in texts are escaped, so these match attributes only.
         let (red, green, blue) = TEXT;
-        Ok(body
+        let body = body
             .replace(&format!("=\"#{red:02X}{green:02X}{blue:02X}\""), "=\"currentColor\"")
             .replace(" opacity=\"1\"", "")
+            .replace(" stroke=\"none\"", "")
             .replace(" font-family=\"inherit\"", "")
-            .replace(" \"/>", "\"/>"))
+            .replace(" \"/>", "\"/>");
+        Ok(dashed(&body, &paths))
     }
 
     pub(super) fn line(&mut self, from: (f64, f64), to: (f64, f64), ink: Ink, width: f64) -> Result<()> {
-        self.0.draw_line(point(from), point(to), &stroke(ink, width)).map_err(failed)
+        self.backend.draw_line(point(from), point(to), &stroke(ink, width)).map_err(failed)
     }
 
-    pub(super) fn path(&mut self, points: &[(f64, f64)], ink: Ink, width: f64) -> Result<()> {
-        self.0.draw_path(points.iter().copied().map(point), &stroke(ink, width)).map_err(failed)
+    pub(super) fn path(&mut self, points: &[(f64, f64)], pen: Pen) -> Result<()> {
+        self.paths.push(pen.dash);
+        let style = stroke(pen.ink, pen.width);
+        self.backend.draw_path(points.iter().copied().map(point), &style).map_err(failed)
+    }
+
+    /// A filled shape.
+    pub(super) fn shape(&mut self, points: &[(f64, f64)], ink: Ink) -> Result<()> {
+        self.backend.fill_polygon(points.iter().copied().map(point), &stroke(ink, 0.0)).map_err(failed)
+    }
+
+    /// A point of the series with this index: round, diamond, square or triangle.
+    pub(super) fn mark(&mut self, index: usize, (x, y): (f64, f64), radius: f64, ink: Ink) -> Result<()> {
+        let r = radius * 1.2;
+        match index % 4 {
+            0 => self.dot((x, y), radius, ink),
+            1 => self.shape(&[(x - r, y), (x, y - r), (x + r, y), (x, y + r)], ink),
+            2 => self.rect((x - radius * 0.9, y - radius * 0.9), (x + radius * 0.9, y + radius * 0.9), ink),
+            _ => self.shape(&[(x - r, y + r * 0.8), (x, y - r), (x + r, y + r * 0.8)], ink),
+        }
     }
 
     pub(super) fn rect(&mut self, from: (f64, f64), to: (f64, f64), ink: Ink) -> Result<()> {
-        self.0.draw_rect(point(from), point(to), &stroke(ink, 0.0), true).map_err(failed)
+        self.backend.draw_rect(point(from), point(to), &stroke(ink, 0.0), true).map_err(failed)
     }
 
     pub(super) fn dot(&mut self, at: (f64, f64), radius: f64, ink: Ink) -> Result<()> {
         let radius = units(radius).unsigned_abs();
-        self.0.draw_circle(point(at), radius, &stroke(ink, 0.0), true).map_err(failed)
+        self.backend.draw_circle(point(at), radius, &stroke(ink, 0.0), true).map_err(failed)
     }
 
     pub(super) fn text(&mut self, text: &str, at: (f64, f64), label: Label) -> Result<()> {
@@ -156,8 +220,23 @@ impl Canvas<'_> {
         }
         let color: RGBAColor = label.ink.into();
         let style = TextStyle::from(font).color(&color).pos(Pos::new(label.across, label.down));
-        self.0.draw_text(&one_line(text), &style, point(at)).map_err(failed)
+        self.backend.draw_text(&one_line(text), &style, point(at)).map_err(failed)
     }
+}
+
+/// Breaks the lines of those paths that want it. Texts are escaped, so that a `<polyline` is one.
+fn dashed(body: &str, paths: &[Dash]) -> String {
+    const PATH: &str = "<polyline ";
+    let mut parts = body.split(PATH);
+    let mut out = parts.next().unwrap_or_default().to_string();
+    for (part, dash) in parts.zip(paths) {
+        out.push_str(PATH);
+        if let Some(pattern) = dash.pattern() {
+            out.push_str(&format!("stroke-dasharray=\"{pattern}\" "));
+        }
+        out.push_str(part);
+    }
+    out
 }
 
 fn units(pixels: f64) -> i32 {

@@ -5,7 +5,8 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Ink, Label};
 use super::figure::Figure;
-use super::lines::{AXIS, Legend, Series, curve, heading};
+use super::frame::{AXIS, Legend, Sample, heading};
+use super::lines::{Series, curve, long};
 use super::{drawable, nothing, palette, range, sparkline};
 use crate::display::thousands;
 use crate::error::Result;
@@ -47,7 +48,7 @@ pub fn cumulative(
     let near = |mark: &&f64| (low..=high * beyond).contains(*mark);
     let end = marks.iter().filter(near).copied().fold(high, f64::max);
     let whole = points().all(|(x, _)| x.fract() == 0.0);
-    let legend = Legend::new(series.iter().map(|series| series.name.as_str()), WIDTH - 24.0);
+    let legend = Legend::of(series.iter().map(|series| (series.name.as_str(), Sample::Line)), WIDTH - 24.0);
     let top = 78.0 + legend.height();
     let bottom = HEIGHT + legend.height() - 46.0;
     let y = Axis::new((0.0, 100.0), Scale::Linear).over(bottom, top);
@@ -74,7 +75,7 @@ pub fn cumulative(
         }
         for (index, series) in series.iter().enumerate() {
             let percent: Vec<(f64, f64)> = series.points.iter().map(|(x, y)| (*x, y * 100.0)).collect();
-            curve(canvas, &percent, palette::series(index), 2.0, &x, &y)?;
+            curve(canvas, &percent, palette::pen(index, 2.0), &x, &y)?;
         }
         let middle = (x.from + x.to) / 2.0;
         canvas.text(x_label, (middle, bottom + 26.0), AXIS.at(HPos::Center, VPos::Top))
@@ -85,5 +86,6 @@ pub fn cumulative(
         let [half, most] = [0.5, 0.99].map(|share| short(at(share)));
         format!("{}: half within {half}, 99 % within {most} {x_label} {}\n", series.name, sparkline(&shares))
     };
-    Ok(Figure::new(title, size, body, series.iter().map(line).collect()))
+    let text = series.iter().map(line).collect();
+    Ok(Figure::new(title, size, body, text, long(series, x_label, y_label)))
 }

@@ -4,13 +4,14 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Ink, Label};
+use super::data::Data;
 use super::figure::Figure;
-use super::lines::heading;
+use super::frame::{heading, key};
 use super::{drawable, nothing, palette, range};
 use crate::error::{Error, Result};
 
 /// Text in a cell.
-const CELL: Label = Label { size: 10.0, across: HPos::Center, ..Label::SMALL };
+pub(super) const CELL: Label = Label { size: 10.0, across: HPos::Center, ..Label::SMALL };
 
 /// Draws `values[row][column]` as colours with a key, and as numbers where they fit. None, NaN and
 /// infinity are empty cells. The first row is at the top.
@@ -74,7 +75,12 @@ pub fn heat_map(
         }
         layout.key(canvas, (low, high), unit)
     })?;
-    Ok(Figure::new(title, layout.size(), body, summary(columns, values, unit)))
+    let cells = || (0..rows.len()).flat_map(|row| (0..columns.len()).map(move |column| (row, column)));
+    let data = Data::default()
+        .text("row", cells().map(|(row, _)| rows[row].as_str()))
+        .text("column", cells().map(|(_, column)| columns[column].as_str()))
+        .number(unit, cells().map(|(row, column)| value(row, column).unwrap_or(f64::NAN)));
+    Ok(Figure::new(title, layout.size(), body, summary(columns, values, unit), data))
 }
 
 /// Where names, cells and key stand.
@@ -140,32 +146,16 @@ impl Layout {
         Ok(())
     }
 
-    /// The strip that says which colour is which value.
     fn key(&self, canvas: &mut Canvas<'_>, range: (f64, f64), unit: &str) -> Result<()> {
-        const STRIPS: usize = 60;
         let left = self.left + self.cell.0 * self.count.1 as f64 + 22.0;
-        let (top, bottom) = (self.top, self.bottom().clamp(self.top + 130.0, self.top + 260.0));
-        let height = (bottom - top) / STRIPS as f64;
-        for strip in 0..STRIPS {
-            let y = bottom - (strip + 1) as f64 * height;
-            let ink = palette::heat(strip as f64 / (STRIPS - 1) as f64);
-            canvas.rect((left, y), (left + 12.0, y + height + 0.6), ink)?;
-        }
-        let axis = Axis::new(range, Scale::Linear).over(bottom, top);
-        for (value, label) in axis.ticks(30.0) {
-            let Some(y) = axis.at(value) else { continue };
-            canvas.line((left + 12.0, y), (left + 15.0, y), Ink::text(0.55), 1.0)?;
-            canvas.text(&label, (left + 18.0, y), Label::SMALL)?;
-        }
-        let room = bottom - top;
-        let name = Label { upright: true, ..Label::SMALL.at(HPos::Center, VPos::Center) };
-        let x = left + 24.0 + axis.label_width(30.0) + 6.0;
-        canvas.text(&name.fit(unit, room), (x, (top + bottom) / 2.0), name)
+        let bottom = self.bottom().clamp(self.top + 130.0, self.top + 260.0);
+        let axis = Axis::new(range, Scale::Linear).over(bottom, self.top);
+        key(canvas, left, &axis, unit, palette::heat)
     }
 }
 
 /// A number with the same decimals in all cells of a map whose largest magnitude is `peak`.
-fn cell_text(value: f64, peak: f64) -> String {
+pub(super) fn cell_text(value: f64, peak: f64) -> String {
     match peak {
         100.0..1e6 => format!("{value:.0}"),
         10.0..100.0 => format!("{value:.1}"),

@@ -4,8 +4,9 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, nice, short};
 use super::canvas::{Canvas, Label};
+use super::data::Data;
 use super::figure::Figure;
-use super::lines::{AXIS, heading};
+use super::frame::{AXIS, heading};
 use super::{drawable, nothing, palette, sparkline};
 use crate::display::thousands;
 use crate::error::Result;
@@ -152,6 +153,14 @@ impl Histogram {
             short(self.median),
             sparkline(&counts)
         );
-        Ok(Figure::new(title, size, body, text))
+        let count = self.counts.len();
+        let tail = (self.above > 0).then_some((edge(count), self.greatest, self.above as f64));
+        let rows: Vec<(f64, f64, f64)> =
+            (0..count).map(|bin| (edge(bin), edge(bin + 1), counts[bin])).chain(tail).collect();
+        let data = Data::default()
+            .number(&format!("{x_label} from"), rows.iter().map(|row| row.0))
+            .number(&format!("{x_label} to"), rows.iter().map(|row| row.1))
+            .number(y_label, rows.iter().map(|row| row.2));
+        Ok(Figure::new(title, size, body, text, data))
     }
 }

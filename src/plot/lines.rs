@@ -1,10 +1,10 @@
 //! Lines and points over a common pair of axes: losses, learning rates.
 
-use plotters::style::text_anchor::{HPos, VPos};
-
 use super::axis::{Axis, Scale, short};
-use super::canvas::{Canvas, Ink, Label};
+use super::canvas::{Canvas, Ink, Label, Pen};
+use super::data::Data;
 use super::figure::Figure;
+use super::frame::{Frame, Legend};
 use super::{drawable, nothing, palette, range, sparkline};
 use crate::error::Result;
 
@@ -88,6 +88,27 @@ impl Series {
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
 pub fn lines(title: &str, x_label: &str, y_label: &str, series: &[Series], scale: Scale) -> Result<Figure> {
+    let (x, y) = axes(title, series, scale)?;
+    let legend = Legend::lines(series, WIDTH - 24.0);
+    let frame = Frame::new((WIDTH, HEIGHT), legend, x, y, 24.0);
+    let body = Canvas::draw(frame.size, |canvas| {
+        frame.draw(canvas, title, x_label, y_label)?;
+        series
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, series)| draw(canvas, series, index, &frame.x, &frame.y))
+    })?;
+    let text = series.iter().map(summary).collect();
+    Ok(Figure::new(title, frame.size, body, text, long(series, x_label, y_label)))
+}
+
+/// Axes that hold all points; the upper end of y has a margin.
+pub(super) fn axes<'a>(
+    title: &str,
+    series: impl IntoIterator<Item = &'a Series>,
+    scale: Scale,
+) -> Result<(Axis, Axis)> {
+    let series: Vec<&Series> = series.into_iter().collect();
     let visible = |&(x, y): &(f64, f64)| drawable(x) && drawable(y) && (scale == Scale::Linear || y > 0.0);
     let points = || series.iter().flat_map(|series| &series.points).copied().filter(visible);
     let (Some(xs), Some(ys)) = (range(points().map(|p| p.0)), range(points().map(|p| p.1))) else {
@@ -99,55 +120,36 @@ pub fn lines(title: &str, x_label: &str, y_label: &str, series: &[Series], scale
         return Err(nothing(title, missing));
     };
     let whole = points().all(|(x, _)| x.fract() == 0.0);
-    let x = Axis::new(xs, Scale::Linear).whole(whole);
-    let y = Axis::new(ys, scale).padded(0.05);
-    let legend = Legend::new(series.iter().map(|series| series.name.as_str()), WIDTH - 24.0);
-    let top = 64.0 + legend.height();
-    let bottom = HEIGHT + legend.height() - 46.0;
-    let y = y.over(bottom, top);
-    let left = 22.0 + y.label_width(34.0);
-    let x = x.over(left, WIDTH - 24.0);
-    let size = (WIDTH, HEIGHT + legend.height());
-    let body = Canvas::draw(size, |canvas| {
-        heading(canvas, title, WIDTH)?;
-        legend.draw(canvas, 12.0, 36.0)?;
-        canvas.text(y_label, (12.0, top - 14.0), AXIS)?;
-        y.draw_left(canvas, left, x.to, true)?;
-        x.draw_below(canvas, bottom, 64.0, true)?;
-        let middle = (x.from + x.to) / 2.0;
-        canvas.text(x_label, (middle, bottom + 26.0), AXIS.at(HPos::Center, VPos::Top))?;
-        for (index, series) in series.iter().enumerate() {
-            draw(canvas, series, palette::series(index), &x, &y)?;
-        }
-        Ok(())
-    })?;
-    let text = series.iter().map(summary).collect();
-    Ok(Figure::new(title, size, body, text))
+    Ok((Axis::new(xs, Scale::Linear).whole(whole), Axis::new(ys, scale).padded(0.05)))
 }
 
-/// The name of an axis.
-pub(super) const AXIS: Label = Label { size: 12.0, ink: Ink::text(0.75), ..Label::SMALL };
-
-/// The title of a figure, cut where it would leave the picture.
-pub(super) fn heading(canvas: &mut Canvas<'_>, title: &str, width: f64) -> Result<()> {
-    canvas.text(&Label::TITLE.fit(title, width - 24.0), (12.0, 20.0), Label::TITLE)
+/// The points of all series under each other.
+pub(super) fn long(series: &[Series], x_label: &str, y_label: &str) -> Data {
+    let points = || series.iter().flat_map(|series| &series.points);
+    let names = series.iter().flat_map(|series| series.points.iter().map(|_| series.name.as_str()));
+    Data::default()
+        .text("series", names)
+        .number(x_label, points().map(|p| p.0))
+        .number(y_label, points().map(|p| p.1))
 }
 
-fn draw(canvas: &mut Canvas<'_>, series: &Series, ink: Ink, x: &Axis, y: &Axis) -> Result<()> {
+/// Draws one series with the colour, the dashes and the marks of its index.
+pub(super) fn draw(canvas: &mut Canvas<'_>, series: &Series, index: usize, x: &Axis, y: &Axis) -> Result<()> {
+    let ink = palette::series(index);
     match series.style {
-        Style::Line => curve(canvas, &series.points, ink, 2.0, x, y),
+        Style::Line => curve(canvas, &series.points, palette::pen(index, 2.0), x, y),
         Style::Marks => {
-            curve(canvas, &series.points, ink.faded(0.6), 1.2, x, y)?;
+            curve(canvas, &series.points, Pen::new(ink.faded(0.6), 1.2), x, y)?;
             for &(a, b) in &series.points {
                 if let (Some(a), Some(b)) = (x.at(a), y.at(b)) {
-                    canvas.dot((a, b), 3.6, ink)?;
+                    canvas.mark(index, (a, b), 3.6, ink)?;
                 }
             }
             Ok(())
         }
         Style::Smoothed { span } => {
-            curve(canvas, &series.points, ink.faded(0.55), 1.0, x, y)?;
-            curve(canvas, &series.mean(span), ink, 2.4, x, y)
+            curve(canvas, &series.points, Pen::new(ink.faded(0.55), 1.0), x, y)?;
+            curve(canvas, &series.mean(span), palette::pen(index, 2.4), x, y)
         }
     }
 }
@@ -156,8 +158,7 @@ fn draw(canvas: &mut Canvas<'_>, series: &Series, ink: Ink, x: &Axis, y: &Axis) 
 pub(super) fn curve(
     canvas: &mut Canvas<'_>,
     points: &[(f64, f64)],
-    ink: Ink,
-    width: f64,
+    pen: Pen,
     x: &Axis,
     y: &Axis,
 ) -> Result<()> {
@@ -166,8 +167,8 @@ pub(super) fn curve(
         let part: Vec<(f64, f64)> = thin(part.iter().flatten().copied());
         match part[..] {
             [] => {}
-            [point] => canvas.dot(point, width * 1.2, ink)?,
-            _ => canvas.path(&part, ink, width)?,
+            [point] => canvas.dot(point, pen.width * 1.2, pen.ink)?,
+            _ => canvas.path(&part, pen)?,
         }
     }
     Ok(())
@@ -191,46 +192,7 @@ fn thin(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     kept
 }
 
-/// Names beside strokes of their colours, in as many rows as they need.
-pub(super) struct Legend {
-    /// Name, column in pixels, row, index of the series.
-    entries: Vec<(String, f64, usize, usize)>,
-}
-
-impl Legend {
-    const ROW: f64 = 18.0;
-    const STROKE: f64 = 26.0;
-
-    pub(super) fn new<'a>(names: impl Iterator<Item = &'a str>, width: f64) -> Self {
-        let (mut entries, mut column, mut row) = (Vec::new(), 0.0, 0);
-        for (index, name) in names.enumerate().filter(|(_, name)| !name.is_empty()) {
-            let name = Label::SMALL.fit(name, width - Self::STROKE);
-            let length = Self::STROKE + Label::SMALL.width(&name) + 18.0;
-            if column > 0.0 && column + length > width {
-                (column, row) = (0.0, row + 1);
-            }
-            entries.push((name, column, row, index));
-            column += length;
-        }
-        Self { entries }
-    }
-
-    /// Pixels that the rows take.
-    pub(super) fn height(&self) -> f64 {
-        self.entries.last().map_or(0.0, |(_, _, row, _)| (row + 1) as f64 * Self::ROW)
-    }
-
-    pub(super) fn draw(&self, canvas: &mut Canvas<'_>, left: f64, top: f64) -> Result<()> {
-        for (name, column, row, index) in &self.entries {
-            let (x, y) = (left + column, top + (*row as f64 + 0.5) * Self::ROW);
-            canvas.line((x, y), (x + Self::STROKE - 8.0, y), palette::series(*index), 3.0)?;
-            canvas.text(name, (x + Self::STROKE - 2.0, y), Label::SMALL)?;
-        }
-        Ok(())
-    }
-}
-
-fn summary(series: &Series) -> String {
+pub(super) fn summary(series: &Series) -> String {
     let values: Vec<f64> = series.points.iter().map(|p| p.1).collect();
     let Some((low, high)) = range(values.iter().copied()) else {
         return format!("{}: no finite number\n", series.name);

@@ -1,29 +1,68 @@
 //! Charts of plain numbers: each function takes vectors and gives a [`Figure`].
 //!
+//! | question | chart |
+//! |---|---|
+//! | how does a loss, a rate fall; how do two runs compare | [`lines`] |
+//! | loss, learning rate and gradient norm over the same steps | [`stack`] |
+//! | effective rank over steps, with the loss on a second axis | [`two_axes`] |
+//! | the singular values of chosen layers | [`spectra`], [`spectra_as`] (linear, with a fitted line) |
+//! | how they move over a run | [`waterfall`] (as a map), [`traces`] (as lines) |
+//! | the same for each layer of one module | [`multiples`] |
+//! | which rank keeps a share τ of the energy | [`energy`] |
+//! | a number for each layer and module | [`heat_map`] |
+//! | do two subspaces agree, beside the control | [`heat_panels`] |
+//! | amplification in several directions | [`grouped`] |
+//! | which singular vectors are new | [`intruders`] |
+//! | which rank is enough | [`rank_curve`] |
+//! | how long are the rows | [`histogram`], [`cumulative`] |
+//! | amounts, and parts of amounts | [`bars`], [`stacked`] |
+//!
+//! Each figure shows in a notebook with a plain-text twin, saves as SVG or PNG ([`Figure::save`]) and
+//! gives its numbers as a table ([`Figure::data`]); [`dashboard`](crate::display::dashboard) puts
+//! several into one block.
+//!
 //! Drawn through plotters' SVG backend. Text and axes take the page's own text colour and the
 //! background is transparent, so that one picture is legible on light and on dark pages; the
-//! palettes are safe for colour-blind readers and have enough contrast on both. Numbers that are
-//! NaN or infinite are gaps.
+//! palettes are safe for colour-blind readers and have enough contrast on both, and series differ by
+//! dashes and marks as well as by colour. Numbers that are NaN or infinite are gaps.
 
 mod axis;
+mod band;
 mod bars;
 mod canvas;
 mod cumulative;
+mod data;
+mod energy;
 mod figure;
+mod frame;
+mod grid;
+mod grouped;
 mod heat;
 mod histogram;
 mod lines;
+mod overlap;
 mod palette;
+mod panels;
+mod points;
+mod raster;
 mod spectra;
+mod waterfall;
 
 pub use axis::Scale;
+pub use band::{Spread, rank_curve};
 pub use bars::{bars, stacked};
 pub use cumulative::cumulative;
-pub use figure::Figure;
+pub use energy::energy;
+pub use figure::{Figure, Theme};
+pub use grouped::grouped;
 pub use heat::heat_map;
 pub use histogram::{Histogram, histogram};
 pub use lines::{Series, Style, lines};
-pub use spectra::{Curve, Panel, spectra};
+pub use overlap::{HeatPanel, heat_panels};
+pub use panels::{Measure, multiples, stack, two_axes};
+pub use points::intruders;
+pub use spectra::{Curve, Fit, Panel, SpectraStyle, spectra, spectra_as};
+pub use waterfall::{traces, waterfall};
 
 use crate::error::Error;
 

@@ -1,6 +1,6 @@
 //! Colours. Lines keep a contrast of about 3:1 to a white and to a near-black page.
 
-use super::canvas::Ink;
+use super::canvas::{Dash, Ink, Pen};
 
 /// Colours for series that have no order (Okabe & Ito 2008, without black and yellow, which
 /// vanish on one of the two kinds of pages).
@@ -29,6 +29,16 @@ pub(super) fn series(index: usize) -> Ink {
     Ink::solid(SERIES[index % SERIES.len()])
 }
 
+/// How the lines of a series are broken: two series differ by more than their colour.
+pub(super) fn dash(index: usize) -> Dash {
+    [Dash::Solid, Dash::Long, Dash::Dots, Dash::Mixed][index % 4]
+}
+
+/// The line of a series.
+pub(super) fn pen(index: usize, width: f64) -> Pen {
+    Pen::new(series(index), width).dashed(dash(index))
+}
+
 /// The colour of a layer at depth `t`, from 0 (first) to 1 (last).
 pub(super) fn depth(t: f64) -> Ink {
     Ink::solid(between(&DEPTH, t))
@@ -36,7 +46,8 @@ pub(super) fn depth(t: f64) -> Ink {
 
 /// The colour of a value at `t`, from 0 (smallest) to 1 (largest).
 pub(super) fn heat(t: f64) -> Ink {
-    Ink::solid(between(&HEAT, t))
+    // 128 shades: an eye sees no more, and cells of one shade can be drawn as one.
+    Ink::solid(between(&HEAT, (t.clamp(0.0, 1.0) * 127.0).round() / 127.0))
 }
 
 /// Black or white, whichever reads better on `ink`.

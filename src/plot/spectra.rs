@@ -3,9 +3,12 @@
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
-use super::canvas::{Canvas, Ink, Label};
+use super::canvas::{Canvas, Dash, Ink, Pen};
+use super::data::Data;
 use super::figure::Figure;
-use super::lines::{AXIS, curve, heading};
+use super::frame::{AXIS, key};
+use super::grid::Grid;
+use super::lines::curve;
 use super::{drawable, nothing, palette, range, sparkline};
 use crate::error::Result;
 
@@ -29,12 +32,15 @@ pub struct Panel {
     pub curves: Vec<Curve>,
 }
 
+impl Curve {
+    /// (k, σ_k), k from 1.
+    fn points(&self) -> Vec<(f64, f64)> {
+        self.values.iter().enumerate().map(|(k, &s)| (k as f64 + 1.0, s)).collect()
+    }
+}
+
 /// Decades below the largest value that are drawn; beyond them lies rounding.
 const DECADES: i32 = 13;
-const WIDTH: f64 = 760.0;
-const GAP: f64 = 14.0;
-const TOP: f64 = 62.0;
-const HEADING: f64 = 20.0;
 
 /// Draws spectra on a common log axis. The colour runs from blue (first layer) to orange (last).
 /// Where no value is above zero (B at its start) the panel stays empty and says so.
@@ -56,6 +62,57 @@ const HEADING: f64 = 20.0;
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
 pub fn spectra(title: &str, panels: &[Panel]) -> Result<Figure> {
+    spectra_as(title, panels, SpectraStyle::default())
+}
+
+/// How [`spectra_as`] draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpectraStyle {
+    /// The axis of the singular values; logarithmic by default.
+    pub scale: Scale,
+    /// Whether a line is fitted to each curve; none by default.
+    pub fit: Fit,
+}
+
+impl Default for SpectraStyle {
+    fn default() -> Self {
+        Self { scale: Scale::Log, fit: Fit::None }
+    }
+}
+
+/// Whether a line is fitted to a curve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fit {
+    /// None.
+    #[default]
+    None,
+    /// A straight one, in least squares.
+    Line,
+}
+
+/// [`spectra`] on the scale of `style`, with a fitted line if it says so.
+///
+/// The line is the least-squares fit of σ over k on a linear axis, and of log₁₀ σ over k on a
+/// logarithmic one, where it is an exponential decay; σ of zero are left out.
+///
+/// # Errors
+/// When there is no curve with a value.
+///
+/// # Examples
+/// ```
+/// use lorascope::display::Show;
+/// use lorascope::plot::{Curve, Fit, Panel, SpectraStyle, spectra_as};
+///
+/// // A tenth from one to the next.
+/// let curve = Curve { name: "layer 0".into(), depth: 0.0, values: vec![1.0, 0.1, 0.01, 0.001] };
+/// let panel = Panel { name: "q_proj".into(), curves: vec![curve] };
+/// let style = SpectraStyle { fit: Fit::Line, ..SpectraStyle::default() };
+/// assert!(spectra_as("Spectra", &[panel], style)?.show().text.contains("log₁₀ σ falls by 1 from k to k + 1"));
+/// # Ok::<(), lorascope::error::Error>(())
+/// ```
+pub fn spectra_as(title: &str, panels: &[Panel], style: SpectraStyle) -> Result<Figure> {
     let curves = || panels.iter().flat_map(|panel| &panel.curves);
     let longest = curves().map(|curve| curve.values.len()).max().unwrap_or(0);
     if longest == 0 {
@@ -64,149 +121,120 @@ pub fn spectra(title: &str, panels: &[Panel]) -> Result<Figure> {
     let positive = curves().flat_map(|curve| &curve.values).copied().filter(|&s| s > 0.0 && drawable(s));
     let (low, high) = range(positive).unwrap_or((0.1, 1.0));
     let floor = high * 10f64.powi(-DECADES);
-    let y = Axis::new((low.max(floor), high), Scale::Log).padded(0.04);
+    let y = match style.scale {
+        Scale::Log => Axis::new((low.max(floor), high), Scale::Log),
+        Scale::Linear => Axis::new((0.0, high), Scale::Linear),
+    };
+    let y = y.padded(0.04);
     let x = Axis::new((1.0, longest as f64), Scale::Linear).padded(0.02).whole(true);
     let depths = range(curves().map(|curve| curve.depth)).unwrap_or((0.0, 0.0));
+    let keyed = depths.0 < depths.1;
 
-    let layout = Layout::new(panels.len(), y.over(200.0, 0.0).label_width(34.0), depths.0 < depths.1);
-    let body = Canvas::draw(layout.size(), |canvas| {
-        heading(canvas, title, WIDTH)?;
-        canvas.text("singular value σ, log scale", (12.0, 43.0), AXIS)?;
-        for (index, panel) in panels.iter().enumerate() {
-            layout.panel(canvas, index, panel, x, y, depths)?;
+    let grid = Grid::new(panels.len(), &y, if keyed { 84.0 } else { 20.0 });
+    let y_label = match style.scale {
+        Scale::Log => "singular value σ, log scale",
+        Scale::Linear => "singular value σ",
+    };
+    let body = Canvas::draw(grid.size(), |canvas| {
+        grid.frame(canvas, title, "index k of the singular value", y_label)?;
+        for (index, one) in panels.iter().enumerate() {
+            panel(canvas, &grid, index, one, (x, y), style, depths)?;
         }
-        if layout.key {
-            depth_key(canvas, WIDTH - 46.0, (TOP + HEADING, layout.size().1 - 52.0), depths)?;
+        if !keyed {
+            return Ok(());
         }
-        let middle = (layout.left + layout.right()) / 2.0;
-        canvas.text(
-            "index of the singular value",
-            (middle, layout.size().1 - 18.0),
-            AXIS.at(HPos::Center, VPos::Center),
-        )
+        let (top, bottom) = grid.ends();
+        // The first layer on top, as in a table.
+        let axis = Axis::new(depths, Scale::Linear).whole(true).over(top, bottom.min(top + 200.0));
+        key(canvas, grid.right() + 24.0, &axis, "layer", palette::depth)
     })?;
-    let text = panels.iter().map(summary).collect();
-    Ok(Figure::new(title, layout.size(), body, text))
+    let text = panels.iter().map(|panel| summary(panel, style)).collect();
+    Ok(Figure::new(title, grid.size(), body, text, data(panels)))
 }
 
-/// Where the panels stand.
-struct Layout {
-    count: usize,
-    columns: usize,
-    left: f64,
-    key: bool,
+/// The least-squares line log₁₀ σ = a + b·k, or σ = a + b·k on a linear axis, through the values
+/// that are drawn; None for fewer than two.
+fn line(points: &[(f64, f64)], scale: Scale) -> Option<(f64, f64)> {
+    let kept = points.iter().filter(|(_, s)| drawable(*s) && (scale == Scale::Linear || *s > 0.0));
+    let kept: Vec<(f64, f64)> =
+        kept.map(|&(k, s)| (k, if scale == Scale::Log { s.log10() } else { s })).collect();
+    let count = kept.len() as f64;
+    let (k, s) =
+        (kept.iter().map(|p| p.0).sum::<f64>() / count, kept.iter().map(|p| p.1).sum::<f64>() / count);
+    let spread: f64 = kept.iter().map(|p| (p.0 - k).powi(2)).sum();
+    let slope = kept.iter().map(|p| (p.0 - k) * (p.1 - s)).sum::<f64>() / spread;
+    slope.is_finite().then_some((s - slope * k, slope))
 }
 
-impl Layout {
-    fn new(count: usize, labels: f64, key: bool) -> Self {
-        let columns = match count {
-            1..=3 => count,
-            4 => 2,
-            5 | 6 => 3,
-            _ => 4,
-        };
-        Self { count, columns, left: 24.0 + labels, key }
-    }
-
-    fn rows(&self) -> usize {
-        self.count.div_ceil(self.columns)
-    }
-
-    fn right(&self) -> f64 {
-        if self.key { WIDTH - 84.0 } else { WIDTH - 20.0 }
-    }
-
-    /// Pixels of one panel's plot.
-    fn panel_size(&self) -> (f64, f64) {
-        let gaps = (self.columns - 1) as f64 * GAP;
-        let height = match self.rows() {
-            1 => 270.0,
-            2 => 165.0,
-            _ => 130.0,
-        };
-        ((self.right() - self.left - gaps) / self.columns as f64, height)
-    }
-
-    fn size(&self) -> (f64, f64) {
-        (WIDTH, TOP + self.rows() as f64 * (self.panel_size().1 + HEADING + GAP) + 44.0)
-    }
-
-    fn panel(
-        &self,
-        canvas: &mut Canvas<'_>,
-        index: usize,
-        panel: &Panel,
-        x: Axis,
-        y: Axis,
-        depths: (f64, f64),
-    ) -> Result<()> {
-        let (row, column) = (index / self.columns, index % self.columns);
-        let (width, height) = self.panel_size();
-        let left = self.left + column as f64 * (width + GAP);
-        let top = TOP + row as f64 * (height + HEADING + GAP) + HEADING;
-        let (x, y) = (x.over(left, left + width), y.over(top + height, top));
-        let name = Label { size: 12.0, bold: true, ..Label::SMALL };
-        canvas.text(&name.fit(&panel.name, width), (left, top - 11.0), name)?;
-        y.draw_left(canvas, left, left + width, column == 0)?;
-        // Labels where no panel stands below.
-        x.draw_below(canvas, top + height, 34.0, index + self.columns >= self.count)?;
-        let mut drawn = false;
-        for line in &panel.curves {
-            let t = (line.depth - depths.0) / (depths.1 - depths.0);
-            let ink = palette::depth(if t.is_finite() { t } else { 0.0 }).faded(0.9);
-            let points: Vec<(f64, f64)> =
-                line.values.iter().enumerate().map(|(k, &s)| (k as f64 + 1.0, s)).collect();
-            drawn |= points.iter().any(|&(_, s)| s > 0.0);
-            curve(canvas, &points, ink, if panel.curves.len() > 6 { 1.4 } else { 2.0 }, &x, &y)?;
-        }
-        if !drawn {
-            let middle = (left + width / 2.0, top + height / 2.0);
-            canvas.text("all zero", middle, AXIS.at(HPos::Center, VPos::Center))?;
-        }
-        Ok(())
-    }
-}
-
-/// The strip that says which colour is which layer.
-fn depth_key(
+fn panel(
     canvas: &mut Canvas<'_>,
-    left: f64,
-    (top, bottom): (f64, f64),
+    grid: &Grid,
+    index: usize,
+    panel: &Panel,
+    axes: (Axis, Axis),
+    style: SpectraStyle,
     depths: (f64, f64),
 ) -> Result<()> {
-    const STRIPS: usize = 40;
-    let bottom = bottom.min(top + 220.0);
-    let height = (bottom - top - 20.0) / STRIPS as f64;
-    let begin = top + 20.0;
-    canvas.text("layer", (left, top + 4.0), Label::SMALL)?;
-    for strip in 0..STRIPS {
-        let y = begin + strip as f64 * height;
-        let ink = palette::depth(strip as f64 / (STRIPS - 1) as f64);
-        canvas.rect((left, y), (left + 12.0, y + height + 0.6), ink)?;
+    let (x, y) = grid.panel(canvas, index, &panel.name, axes)?;
+    let mut drawn = false;
+    for one in &panel.curves {
+        let t = (one.depth - depths.0) / (depths.1 - depths.0);
+        let ink = palette::depth(if t.is_finite() { t } else { 0.0 }).faded(0.9);
+        let points = one.points();
+        drawn |= points.iter().any(|&(_, s)| s > 0.0);
+        let width = if panel.curves.len() > 6 { 1.4 } else { 2.0 };
+        curve(canvas, &points, Pen::new(ink, width), &x, &y)?;
+        let fit = (style.fit == Fit::Line).then(|| line(&points, style.scale)).flatten();
+        let Some((begin, slope)) = fit else { continue };
+        let at = |k: f64| {
+            if style.scale == Scale::Log { 10f64.powf(begin + slope * k) } else { begin + slope * k }
+        };
+        // In small steps: what leaves the panel is cut off there.
+        let steps = (0..=100).map(|i| 1.0 + f64::from(i) / 100.0 * (points.len() as f64 - 1.0));
+        let fitted: Vec<(f64, f64)> = steps.map(|k| (k, at(k))).collect();
+        curve(canvas, &fitted, Pen::new(Ink::text(0.7), 1.2).dashed(Dash::Long), &x, &y)?;
     }
-    let axis = Axis::new(depths, Scale::Linear).whole(true).over(begin + 4.0, bottom - 4.0);
-    for (value, label) in axis.ticks(26.0) {
-        let Some(y) = axis.at(value) else { continue };
-        canvas.line((left + 12.0, y), (left + 15.0, y), Ink::text(0.55), 1.0)?;
-        canvas.text(&label, (left + 18.0, y), Label::SMALL)?;
+    if !drawn {
+        let middle = ((x.from + x.to) / 2.0, (y.from + y.to) / 2.0);
+        canvas.text("all zero", middle, AXIS.at(HPos::Center, VPos::Center))?;
     }
     Ok(())
 }
 
-fn summary(panel: &Panel) -> String {
-    let line = |curve: &Curve| {
-        let logs: Vec<f64> = curve.values.iter().map(|s| s.log10()).collect();
+fn data(panels: &[Panel]) -> Data {
+    let curves = || panels.iter().flat_map(|panel| panel.curves.iter().map(move |curve| (panel, curve)));
+    let rows = || {
+        curves()
+            .flat_map(|(panel, curve)| curve.values.iter().zip(1u32..).map(move |row| (panel, curve, row)))
+    };
+    Data::default()
+        .text("panel", rows().map(|(panel, _, _)| panel.name.as_str()))
+        .text("curve", rows().map(|(_, curve, _)| curve.name.as_str()))
+        .number("k", rows().map(|(_, _, (_, k))| f64::from(k)))
+        .number("singular value", rows().map(|(_, _, (value, _))| *value))
+}
+
+fn summary(panel: &Panel, style: SpectraStyle) -> String {
+    let summary = |curve: &Curve| {
+        let log = style.scale == Scale::Log;
+        let heights: Vec<f64> = curve.values.iter().map(|s| if log { s.log10() } else { *s }).collect();
         let first = curve.values.first().copied().unwrap_or(0.0);
         let last = curve.values.last().copied().unwrap_or(0.0);
+        let fit = (style.fit == Fit::Line).then(|| line(&curve.points(), style.scale)).flatten();
+        let fit = fit.map_or_else(String::new, |(_, slope)| {
+            let (name, verb) =
+                (if log { "log₁₀ σ" } else { "σ" }, if slope > 0.0 { "rises" } else { "falls" });
+            format!(", {name} {verb} by {} from k to k + 1", short(slope.abs()))
+        });
         format!(
-            "  {}: σ₁ {}, σ_{} {} {}\n",
+            "  {}: σ₁ {}, σ_{} {}{fit} {}\n",
             curve.name,
             short(first),
             curve.values.len(),
             short(last),
-            sparkline(&logs)
+            sparkline(&heights)
         )
     };
-    let lines: String = panel.curves.iter().map(line).collect();
+    let lines: String = panel.curves.iter().map(summary).collect();
     format!("{}\n{lines}", panel.name)
 }
