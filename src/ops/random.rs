@@ -22,6 +22,8 @@ pub enum Stream {
     Split,
     /// What measured directions are held against: random ones.
     Control,
+    /// Which rows a sample with replacement has.
+    Bootstrap,
 }
 
 /// A source of numbers that starts at the given coordinates.

@@ -9,6 +9,7 @@ use super::segments::Segments;
 use crate::display::{Align, Bundle, Show, Table};
 use crate::error::{Error, Result};
 use crate::plot::{Figure, Scale, Series, lines};
+use crate::spectrum::Spectra;
 use std::sync::Arc;
 
 impl Run {
@@ -129,6 +130,8 @@ struct Compared {
     parameters: usize,
     effective_rank: f64,
     norm: f64,
+    /// √(mean over the modules of σ_k²), for k from 1.
+    spectrum: Vec<f64>,
 }
 
 /// Lays the curves and spectra of runs over each other.
@@ -152,12 +155,36 @@ pub fn compare_runs(runs: &[&Run]) -> Result<RunComparison> {
             parameters: adapters.parameters(),
             effective_rank: ranks.iter().sum::<f64>() / ranks.len().max(1) as f64,
             norm,
+            spectrum: mean_spectrum(&spectra),
         })
     });
     Ok(RunComparison { runs: compared.collect::<Result<_>>()? })
 }
 
+/// √(mean over the modules of σ_k²), for k from 1.
+fn mean_spectrum(spectra: &Spectra) -> Vec<f64> {
+    let longest = spectra.iter().map(|s| s.singular_values.len()).max().unwrap_or(0);
+    let square =
+        |k: usize| spectra.iter().filter_map(|s| Some(s.singular_values.get(k)?.powi(2))).sum::<f64>();
+    (0..longest).map(|k| (square(k) / spectra.len().max(1) as f64).sqrt()).collect()
+}
+
 impl RunComparison {
+    /// The spectra over each other: √(mean over the modules of σ_k²) of scale·B·A over k.
+    ///
+    /// # Errors
+    /// When all singular values are zero.
+    pub fn spectra_plot(&self) -> Result<Figure> {
+        let series: Vec<Series> = self
+            .runs
+            .iter()
+            .map(|run| {
+                Series::line(run.name.as_str(), (1..).map(f64::from).zip(run.spectrum.iter().copied()))
+            })
+            .collect();
+        lines("Singular values of B·A, mean over the modules", "k", "σ_k", &series, Scale::Log)
+    }
+
     /// The loss curves over each other.
     ///
     /// # Errors
@@ -208,9 +235,10 @@ impl Show for RunComparison {
         }
         let table =
             table.caption("loss: mean of the latest eight steps; effective rank: mean over the modules");
-        match self.plot() {
-            Ok(figure) => (figure, table).show(),
-            Err(_) => table.show(),
+        match (self.plot(), self.spectra_plot()) {
+            (Ok(loss), Ok(spectra)) => (loss, spectra, table).show(),
+            (Ok(figure), Err(_)) | (Err(_), Ok(figure)) => (figure, table).show(),
+            (Err(_), Err(_)) => table.show(),
         }
     }
 }

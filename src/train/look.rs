@@ -7,10 +7,11 @@ use super::run::Run;
 use super::shared::Answer;
 use super::step;
 use crate::dataset::Chat;
-use crate::display::{Align, Bundle, Show, Table, Text};
+use crate::display::{Align, Bundle, Dashboard, Show, Table, Text, dashboard};
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
 use crate::model::{Comparison, GenerateConfig};
+use crate::plot::Figure;
 use crate::spectrum::Spectra;
 use crate::text::Message;
 use std::path::Path;
@@ -61,12 +62,37 @@ impl Run {
         Ok(Evaluation { step, loss, rows: eval.rows(), tokens })
     }
 
-    /// The singular values of every adapter's B·A as they are now.
+    /// The singular values of every adapter's B·A as they are now, and beside them those of B·C^½ with
+    /// C = E[(A x)(A x)ᵀ] over the latest steps ([`Activations`](crate::lora::Activations)).
     ///
     /// # Errors
     /// When an adapter holds a value that is not finite.
     pub fn spectra(&self) -> Result<Spectra> {
-        self.adapters().spectra()
+        let learned = self.0.shared.read().learned.clone();
+        learned.adapters.spectra_weighted(learned.activations.by_path())
+    }
+
+    /// Loss, spectra, effective ranks and the ranks that keep 95 % of the energy, in one block.
+    ///
+    /// # Errors
+    /// As [`spectra`](Self::spectra).
+    pub fn dashboard(&self) -> Result<Dashboard> {
+        let (spectra, history) = (self.spectra()?, self.history());
+        let mut parts: Vec<Box<dyn Show>> = Vec::new();
+        let mut put = |figure: Result<Figure>| {
+            // Before the first step there is no loss, and all singular values are zero.
+            parts.push(match figure {
+                Ok(figure) => Box::new(figure),
+                Err(error) => Box::new(Text::new(error.to_string())),
+            });
+        };
+        put(history.plot());
+        put(self.spectra_history().and_then(|history| history.plot()));
+        put(spectra.plot());
+        put(spectra.heat_map());
+        parts.push(Box::new(spectra.advise(0.95)?.table()));
+        let parts: Vec<&dyn Show> = parts.iter().map(Box::as_ref).collect();
+        Ok(dashboard(self.footer(), &parts))
     }
 
     /// Saves the adapters in a folder that PEFT loads; it appears whole or not at all.
