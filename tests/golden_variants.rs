@@ -107,7 +107,7 @@ fn gradients(model: &Decoder, adapters: &Adapters, packs: &[Pack]) -> Result<Gra
         let (rows, targets): (Vec<u32>, Vec<u32>) =
             (0..).zip(&pack.targets).filter_map(|(place, target)| Some((place, (*target)?))).unzip();
         let (_, dhidden) =
-            model.loss_backward(&hidden, &rows, &targets, scale, adapters, &mut gradients, &|| true)?;
+            model.loss_backward(&hidden, Counted { places: &rows, targets: &targets }, scale, adapters, &mut gradients, &|| true)?;
         model.backward(saved, &dhidden, &pack.borders, adapters, &mut gradients, &|| true)?;
     }
     Ok(gradients)
@@ -392,7 +392,7 @@ fn dropout_s_gradient_is_that_of_what_was_dropped() -> Result<()> {
         let hidden = model.hidden(tokens, adapters, &|| true).unwrap();
         let (rows, targets): (Vec<u32>, Vec<u32>) =
             (0..).zip(&packs[0].targets).filter_map(|(i, t)| Some((i, (*t)?))).unzip();
-        let losses = model.loss(&hidden, &rows, &targets, adapters).unwrap();
+        let losses = model.loss(&hidden, Counted { places: &rows, targets: &targets }, adapters).unwrap();
         losses.into_iter().map(f64::from).sum::<f64>() / targets.len() as f64
     };
     assert_eq!(loss(&adapters), loss(&fixed));

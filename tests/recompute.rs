@@ -38,7 +38,7 @@ fn bits(model: &Decoder, adapters: &Adapters) -> Result<Bits> {
         let (hidden, saved) = model.forward(TOKENS, adapters, &|| true)?;
         let (rows, targets) = ([0, 1, 3, 6, 9], [1, 4, 5, 6, 5]);
         let (losses, d) =
-            model.loss_backward(&hidden, &rows, &targets, 0.2, adapters, gradients, &|| true)?;
+            model.loss_backward(&hidden, Counted { places: &rows, targets: &targets }, 0.2, adapters, gradients, &|| true)?;
         model.backward(saved, &d, &BORDERS, adapters, gradients, &|| true)?;
         Result::<_>::Ok(losses)
     };

@@ -60,6 +60,15 @@ pub struct Tokens<'a> {
     pub borders: &'a [usize],
 }
 
+/// Tokens whose loss counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted<'a> {
+    /// The places whose next token is counted.
+    pub places: &'a [u32],
+    /// Those next tokens.
+    pub targets: &'a [u32],
+}
+
 impl Tokens<'_> {
     /// The position of each token in its own row.
     pub fn positions(&self) -> Vec<u32> {
@@ -331,21 +340,19 @@ impl Decoder {
         if bottom { self.embedding.backward(&ids, &dx, adapters, gradients) } else { Ok(()) }
     }
 
-    /// The cross-entropy at each of the given tokens, in nats. `rows` are the places whose next token is
-    /// counted, `targets` those next tokens.
+    /// The cross-entropy at each of the counted tokens, in nats.
     ///
     /// # Errors
-    /// When a row or a target is out of range.
+    /// When a place or a target is out of range.
     pub fn loss(
         &self,
         hidden: &Tensor,
-        rows: &[u32],
-        targets: &[u32],
+        counted: Counted,
         adapters: &Adapters,
     ) -> Result<Vec<f32>> {
-        let index = Tensor::new(rows, hidden.device())?;
+        let index = Tensor::new(counted.places, hidden.device())?;
         let picked = hidden.index_select(&index, 0)?.contiguous()?;
-        loss::forward(&picked, targets, &self.head_of(adapters)?, self.kernels)
+        loss::forward(&picked, counted.targets, &self.head_of(adapters)?, self.kernels)
     }
 
     /// The same losses and ∂(scale·Σ losses)/∂hidden in the shape of `hidden`; gradients of a head that is
@@ -356,14 +363,13 @@ impl Decoder {
     pub fn loss_backward(
         &self,
         hidden: &Tensor,
-        rows: &[u32],
-        targets: &[u32],
+        counted: Counted,
         scale: f64,
         adapters: &Adapters,
         gradients: &mut Gradients,
         go_on: &dyn Fn() -> bool,
     ) -> Result<(Vec<f32>, Tensor)> {
-        let index = Tensor::new(rows, hidden.device())?;
+        let index = Tensor::new(counted.places, hidden.device())?;
         let picked = hidden.index_select(&index, 0)?.contiguous()?;
         let weight = self.head_of(adapters)?;
         let trained = self.trained_head(adapters);
@@ -373,7 +379,7 @@ impl Decoder {
         };
         let on_logits: Option<loss::OnLogits> = trained.is_some().then_some(&mut on_logits);
         let (losses, d) =
-            loss::forward_backward_with(&picked, targets, &weight, scale, self.kernels, on_logits, go_on)?;
+            loss::forward_backward_with(&picked, counted.targets, &weight, scale, self.kernels, on_logits, go_on)?;
         Ok((losses, hidden.zeros_like()?.index_add(&index, &d, 0)?))
     }
 

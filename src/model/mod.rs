@@ -22,7 +22,7 @@ mod written;
 pub use adapted::{AdapterStatus, LayerStatus};
 pub use compare::{Compared, Comparison};
 pub use config::DecoderConfig;
-pub use decoder::{Cache, Decoder, Recompute, Saved, Tokens};
+pub use decoder::{Cache, Counted, Decoder, Recompute, Saved, Tokens};
 pub use export::{ExportOptions, ExportType, Exported};
 pub use families::Family;
 pub use generate::GenerateConfig;

@@ -3,7 +3,6 @@
 use super::batches::Batches;
 use super::folder::{Folder, Identity};
 use super::goal::Goal;
-use super::optimizer::Optimizer;
 use super::process;
 use super::registry;
 use super::run::{Run, begin, name_of, real};

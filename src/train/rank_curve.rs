@@ -6,7 +6,7 @@ use super::step::{self, RowLoss};
 use crate::dataset::Dataset;
 use crate::display::{Align, Bundle, Progress, Show, Table, Text, thousands};
 use crate::error::{Error, Result};
-use crate::lora::{Adapters, Cut};
+use crate::lora::Cut;
 use crate::ops::random::{Random, Stream};
 use crate::plot::{self, Figure, Series, Spread};
 use polars::prelude::{DataFrame, df};
@@ -75,10 +75,10 @@ impl Run {
         let rows = self.held_out(test)?;
         let mut progress = Progress::new("evaluating ranks", ranks.len() as u64 + 1);
         let mut evaluated = Vec::new();
-        let cuts =
-            ranks.into_iter().map(|rank| Ok((rank, adapters.truncate_weighted(&Cut::Rank(rank), seen)?)));
-        for cut in cuts.chain([Ok((all, adapters.clone()))]) {
-            let (rank, cut): (usize, Adapters) = cut?;
+        ranks.push(all);
+        for rank in ranks {
+            // The whole adapter comes back as it is.
+            let cut = adapters.truncate_weighted(&Cut::Rank(rank), seen)?;
             let losses = step::evaluate(self.0.model.decoder(), &cut, &rows.all()?, &|| true)?;
             progress.advance(1, &format!("rank {rank}, loss {:.4}", step::mean(&losses).0));
             evaluated.push((rank, cut.parameters(), losses));

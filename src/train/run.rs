@@ -5,7 +5,6 @@ use super::config::{Adaptation, Existing, RunConfig};
 use super::folder::{self, Folder, Identity};
 use super::goal::Goal;
 use super::journal::{Change, Journal};
-use super::optimizer::Optimizer;
 use super::preflight::Preflight;
 use super::process;
 use super::registry;

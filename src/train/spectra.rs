@@ -46,6 +46,9 @@ pub struct SpectraHistory {
     footer: String,
 }
 
+/// Singular values after each step.
+type OverSteps = Vec<(f64, Vec<f64>)>;
+
 impl Run {
     /// The singular values of every adapter along the steps so far.
     ///
@@ -132,7 +135,7 @@ impl SpectraHistory {
         Ok(figure.with_footer(&self.footer))
     }
 
-    fn of(&self, name: &str) -> Result<(&str, Vec<(f64, Vec<f64>)>)> {
+    fn of(&self, name: &str) -> Result<(&str, OverSteps)> {
         let fits =
             |spectrum: &Spectrum| spectrum.name == name || spectrum.name.ends_with(&format!(".{name}"));
         let found: Vec<usize> = (0..self.spectra.len()).filter(|i| fits(&self.spectra[*i].0)).collect();

@@ -4,7 +4,7 @@ use super::batches::Batch;
 use super::optimizer::{Optimizer, OptimizerConfig};
 use crate::error::{Error, Result};
 use crate::lora::{Activations, Adapters, Gradients, Pass};
-use crate::model::{Decoder, Tokens};
+use crate::model::{Counted, Decoder, Tokens};
 use crate::text::Pack;
 use serde::{Deserialize, Serialize};
 
@@ -130,8 +130,9 @@ pub fn forward_backward(
         let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
         let (hidden, saved) = model.forward(tokens, &adapters, go_on)?;
         let (places, targets) = trained(pack);
+        let counted = Counted { places: &places, targets: &targets };
         let (losses, dhidden) =
-            model.loss_backward(&hidden, &places, &targets, 1.0, &adapters, &mut into.gradients, go_on)?;
+            model.loss_backward(&hidden, counted, 1.0, &adapters, &mut into.gradients, go_on)?;
         drop(hidden);
         let rows = row_losses(pack, &batch.rows, &places, &losses);
         if let Some(row) = rows.iter().find(|row| !row.loss.is_finite()) {
@@ -240,7 +241,8 @@ pub fn evaluate(
         let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
         let hidden = model.hidden(tokens, adapters, go_on)?;
         let (places, targets) = trained(pack);
-        let losses = model.loss(&hidden, &places, &targets, adapters)?;
+        let counted = Counted { places: &places, targets: &targets };
+        let losses = model.loss(&hidden, counted, adapters)?;
         rows.extend(row_losses(pack, &batch.rows, &places, &losses));
     }
     if rows.is_empty() {

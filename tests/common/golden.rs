@@ -95,7 +95,7 @@ pub fn check_pass(name: &str, kernels: Kernels) -> Result<()> {
     let scale = 1.0 / targets.len() as f64;
     let mut gradients = Gradients::new();
     let (losses, dhidden) =
-        model.loss_backward(&hidden, &places, &targets, scale, &adapters, &mut gradients, &|| true)?;
+        model.loss_backward(&hidden, Counted { places: &places, targets: &targets }, scale, &adapters, &mut gradients, &|| true)?;
     let sum: f64 = losses.iter().map(|loss| f64::from(*loss)).sum();
     let loss_off = (sum * scale / golden.loss - 1.0).abs();
     assert!(loss_off < 1e-6, "the loss of {name} is off by {loss_off:e}");

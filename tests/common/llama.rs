@@ -199,7 +199,7 @@ pub fn gradients(model: &Decoder, adapters: &Adapters) -> Result<(f64, Vec<(Stri
     let scale = 1.0 / rows.len() as f64;
     let mut gradients = Gradients::new();
     let (losses, dhidden) =
-        model.loss_backward(&hidden, &rows, &targets, scale, adapters, &mut gradients, &|| true)?;
+        model.loss_backward(&hidden, Counted { places: &rows, targets: &targets }, scale, adapters, &mut gradients, &|| true)?;
     let sum: f64 = losses.iter().map(|loss| f64::from(*loss)).sum();
     model.backward(saved, &dhidden, &borders, adapters, &mut gradients, &|| true)?;
     let owned = |(name, tensor): (&str, &Tensor)| (name.to_string(), tensor.copy().unwrap());
