@@ -130,6 +130,24 @@ fn assert_each_close(found: &[f64], expected: &[f64], tolerance: f64) {
 }
 
 #[test]
+fn many_components_of_few_directions() {
+    // B and A of rank 64 with 3 directions, with copies, and with components that are zero.
+    let mut noise = Noise(55);
+    for (out, width) in [(300, 200), (64, 70), (31, 64)] {
+        let (few, some) = (noise.matrix(out, 3), noise.matrix(3, width));
+        let (a, b) = (noise.matrix(64, 3) * &some, &few * noise.matrix(3, 64));
+        let whole = noise.matrix(64, width);
+        let copies = Mat::from_fn(out, 64, |i, k| few[(i, k % 3)]);
+        let halves = Mat::from_fn(out, 64, |i, k| if k % 2 == 0 { 0.0 } else { b[(i, k)] });
+        for (a, b) in [(&a, &b), (&whole, &b), (&whole, &copies), (&whole, &halves), (&a, &halves)] {
+            let found = spectrum(a, b, 0.5);
+            assert_close(&found.singular_values, &dense(a, b, 0.5), 1e-13);
+            assert_eq!(found.numerical_rank(Some(1e-12 * found.spectral_norm())), 3);
+        }
+    }
+}
+
+#[test]
 fn known_values_of_graded_adapters() {
     let mut noise = Noise(6);
     let falling: Vec<f64> = (0..13).map(|k| 10f64.powi(-k)).collect();

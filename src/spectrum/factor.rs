@@ -10,7 +10,8 @@ use super::householder::{Pivoted, Qr};
 use super::jacobi::{Small, Want, decompose};
 use super::tall::{Numbers, Order, Tall, Triangle, power};
 use crate::error::{Error, Result};
-use faer::Mat;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, Par};
 
 /// A thin singular value decomposition; `u` and `v` are column-major.
 pub(super) struct Svd {
@@ -129,9 +130,9 @@ impl Core {
         let pivoted = Pivoted::new(&graded);
         let r = pivoted.qr.triangle();
         // Wᵀ of W = R·Pᵀ·R_Aᵀ: its columns are graded as the rows of R are.
-        let g = Mat::from_fn(a.r.nrows(), r.nrows(), |j, i| {
-            (i..columns).map(|k| r[(i, k)] * a.r[(j, pivoted.order[k])]).sum::<f64>()
-        });
+        let turned = Mat::from_fn(a.r.nrows(), columns, |j, k| a.r[(j, pivoted.order[k])]);
+        let mut g = Mat::zeros(a.r.nrows(), r.nrows());
+        matmul(&mut g, Accum::Replace, &turned, r.transpose(), 1.0, Par::Seq);
         let Small { sigma, v, j } = decompose(&g, want)?;
         let (left, right) = match want {
             Want::Values => (Mat::new(), Mat::new()),

@@ -5,6 +5,7 @@
 //! error analysis of the CholeskyQR2 algorithm*), and where that does not help either, the caller takes
 //! reflections. Each of the three keeps the relative size of small columns.
 
+use super::householder::dot;
 use super::tall::{Tall, Triangle, exponent, power};
 use crate::ops::vector::simd;
 use faer::Mat;
@@ -46,8 +47,7 @@ pub(super) fn triangle(x: &Tall) -> Option<Triangle> {
     if inverse_square(&second) / r as f64 > 2.0 {
         return None;
     }
-    let product = Mat::from_fn(r, r, |i, j| (i..=j).map(|k| second[(i, k)] * first[(k, j)]).sum::<f64>());
-    Some(Triangle { r: product, exponents })
+    Some(Triangle { r: second * first, exponents })
 }
 
 /// XᵀX, or that of X·diag(2^-e)·R⁻¹.
@@ -163,36 +163,40 @@ fn solve(panel: &mut [f64], count: usize, r: &[f64], scales: &[f64]) {
 /// The upper R of G = RᵀR; None where G is not positive to working precision.
 fn cholesky(gram: &Mat<f64>) -> Option<Mat<f64>> {
     let size = gram.nrows();
-    let mut r = Mat::zeros(size, size);
+    // By columns, which are what the inner products run along.
+    let mut r = vec![0.0; size * size];
     for j in 0..size {
+        let (done, own) = r.split_at_mut(j * size);
         for i in 0..=j {
-            let rest = gram[(i, j)] - (0..i).map(|k| r[(k, i)] * r[(k, j)]).sum::<f64>();
+            let known = if i < j { &done[i * size..i * size + i] } else { &own[..i] };
+            let rest = gram[(i, j)] - dot(known, &own[..i]);
             if i < j {
-                r[(i, j)] = rest / r[(i, i)];
+                own[i] = rest / done[i * size + i];
             } else if rest > 1e-14 * gram[(j, j)] {
-                r[(j, j)] = rest.sqrt();
+                own[j] = rest.sqrt();
             } else {
                 return None;
             }
         }
     }
-    Some(r)
+    Some(Mat::from_fn(size, size, |i, j| r[j * size + i]))
 }
 
 /// ‖R⁻¹‖²_F of R with columns of length 1; those here are up to twice as long.
 fn inverse_square(r: &Mat<f64>) -> f64 {
     let size = r.nrows();
+    let columns: Vec<Vec<f64>> = (0..size).map(|k| (0..=k).map(|i| r[(i, k)]).collect()).collect();
+    let lengths: Vec<f64> = columns.iter().map(|column| dot(column, column)).collect();
     let mut sum = 0.0;
-    let mut column = vec![0.0; size];
     for j in 0..size {
-        column[j] = 1.0 / r[(j, j)];
-        for i in (0..j).rev() {
-            column[i] = -(i + 1..=j).map(|k| r[(i, k)] * column[k]).sum::<f64>() / r[(i, i)];
+        let mut solution = vec![0.0; j + 1];
+        solution[j] = 1.0;
+        for k in (0..=j).rev() {
+            let value = solution[k] / columns[k][k];
+            solution[k] = value;
+            solution[..k].iter_mut().zip(&columns[k]).for_each(|(x, r)| *x -= value * r);
         }
-        for (i, value) in column[..=j].iter().enumerate() {
-            let length: f64 = (0..=i).map(|k| r[(k, i)].powi(2)).sum();
-            sum += value * value * length;
-        }
+        sum += solution.iter().zip(&lengths).map(|(x, length)| x * x * length).sum::<f64>();
     }
     sum
 }

@@ -2,6 +2,7 @@
 
 use super::householder::dot;
 use crate::error::{Error, Result};
+use crate::ops::vector::simd;
 use faer::Mat;
 use faer::Par;
 use faer::diag::Diag;
@@ -76,30 +77,13 @@ fn jacobi(g: &Mat<f64>) -> Result<Small> {
         (0..columns).map(|k| (0..columns).map(|i| f64::from(i == k)).collect()).collect();
     let enough = f64::EPSILON * (rows as f64).sqrt();
     let mut turned = true;
-    for _ in 0..ROUNDS {
-        if !turned {
-            break;
-        }
-        turned = false;
-        for q in 1..columns {
-            for p in 0..q {
-                let (x, y) = (&work[p], &work[q]);
-                let (xx, yy, xy) = (dot(x, x), dot(y, y), dot(x, y));
-                if xx.min(yy) < NOTHING || xy.abs() <= enough * (xx.sqrt() * yy.sqrt()) {
-                    continue;
-                }
-                turned = true;
-                let zeta = (yy - xx) / (2.0 * xy);
-                let t = if zeta.is_finite() {
-                    zeta.signum() / (zeta.abs() + (1.0 + zeta * zeta).sqrt())
-                } else {
-                    xy / (yy - xx)
-                };
-                let c = 1.0 / (1.0 + t * t).sqrt();
-                turn(&mut work, p, q, c, c * t);
-                turn(&mut turns, p, q, c, c * t);
-            }
-        }
+    let mut rounds = 0;
+    while turned && rounds < ROUNDS {
+        turned = simd(
+            #[inline(always)]
+            || round(&mut work, &mut turns, enough),
+        );
+        rounds += 1;
     }
     if turned {
         return Err(Error::compute("the singular values did not converge"));
@@ -122,7 +106,34 @@ fn jacobi(g: &Mat<f64>) -> Result<Small> {
     })
 }
 
+/// Turns each pair of columns once; whether one had to be turned.
+#[inline(always)]
+fn round(work: &mut [Vec<f64>], turns: &mut [Vec<f64>], enough: f64) -> bool {
+    let mut turned = false;
+    for q in 1..work.len() {
+        for p in 0..q {
+            let (x, y) = (&work[p], &work[q]);
+            let (xx, yy, xy) = (dot(x, x), dot(y, y), dot(x, y));
+            if xx.min(yy) < NOTHING || xy.abs() <= enough * (xx.sqrt() * yy.sqrt()) {
+                continue;
+            }
+            turned = true;
+            let zeta = (yy - xx) / (2.0 * xy);
+            let t = if zeta.is_finite() {
+                zeta.signum() / (zeta.abs() + (1.0 + zeta * zeta).sqrt())
+            } else {
+                xy / (yy - xx)
+            };
+            let c = 1.0 / (1.0 + t * t).sqrt();
+            turn(work, p, q, c, c * t);
+            turn(turns, p, q, c, c * t);
+        }
+    }
+    turned
+}
+
 /// x ← c·x − s·y, y ← s·x + c·y.
+#[inline(always)]
 fn turn(columns: &mut [Vec<f64>], p: usize, q: usize, c: f64, s: f64) {
     let (head, tail) = columns.split_at_mut(q);
     for (x, y) in head[p].iter_mut().zip(&mut tail[0]) {

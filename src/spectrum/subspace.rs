@@ -120,10 +120,10 @@ impl Overlap {
         let mut table = Table::new([("i = j", Align::Right), ("φ", Align::Right), ("random", Align::Right)])
             .caption(format!("overlap of the first {side} singular vectors"));
         let last = self.grid.len().min(self.columns());
-        let number = |grid: &[Vec<f64>], at: usize| format!("{:.3}", grid[at - 1][at - 1]);
-        let doublings = std::iter::successors(Some(1), |at| Some(2 * at)).take_while(|at| *at < last);
-        for at in doublings.chain((last > 0).then_some(last)) {
-            table.row([at.to_string(), number(&self.grid, at), number(&self.control, at)]);
+        let doubled = std::iter::successors(Some(1), |at| Some(2 * at)).take_while(|at| *at < last);
+        for at in doubled.chain((last > 0).then_some(last)) {
+            let number = |grid: &[Vec<f64>]| format!("{:.3}", grid[at - 1][at - 1]);
+            table.row([at.to_string(), number(&self.grid), number(&self.control)]);
         }
         table
     }
