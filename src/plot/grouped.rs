@@ -6,7 +6,7 @@ use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Ink, Label};
 use super::data::Data;
 use super::figure::Figure;
-use super::frame::{AXIS, Legend, Sample, below, heading};
+use super::frame::{Legend, Sample, below, heading};
 use super::{drawable, nothing, palette, range};
 use crate::error::{Error, Result};
 

@@ -1,7 +1,7 @@
 //! Lines and points over a common pair of axes: losses, learning rates.
 
 use super::axis::{Axis, Scale, short};
-use super::canvas::{Canvas, Ink, Label, Pen};
+use super::canvas::{Canvas, Pen};
 use super::data::Data;
 use super::figure::Figure;
 use super::frame::{Frame, Legend};
