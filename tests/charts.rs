@@ -47,7 +47,7 @@ fn place(figure: &Figure, wanted: &str) -> (f64, f64) {
 
 /// A column of numbers of a figure's data.
 fn column(figure: &Figure, name: &str) -> Vec<Option<f64>> {
-    figure.data().unwrap().column(name).unwrap().f64().unwrap().into_iter().collect()
+    figure.data().unwrap().column(name).unwrap().f64().unwrap().iter().collect()
 }
 
 fn names_of(figure: &Figure) -> Vec<String> {
@@ -103,7 +103,7 @@ fn a_figure_gives_the_numbers_it_was_made_of() {
     assert_eq!(column(&figure, "loss"), [Some(2.5), None, None]);
     assert_eq!(column(&figure, "step"), [Some(1.0), Some(2.0), Some(1.0)]);
     let data = figure.data().unwrap();
-    let named: Vec<Option<&str>> = data.column("series").unwrap().str().unwrap().into_iter().collect();
+    let named: Vec<Option<&str>> = data.column("series").unwrap().str().unwrap().iter().collect();
     assert_eq!(named, [Some("a"), Some("a"), Some("b")]);
     // Equal and empty names still give a table; so do names that meet by renaming.
     let odd = lines("t", "series", "", &series[..1], Scale::Linear).unwrap();

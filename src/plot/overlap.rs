@@ -29,6 +29,8 @@ impl HeatPanel {
 const GAP: f64 = 34.0;
 const LEFT: f64 = 52.0;
 const TOP: f64 = 72.0;
+/// The heading of a map.
+const NAME: Label = Label { size: 12.0, bold: true, ..Label::SMALL };
 /// Pixels of a cell from which on the page shines through between cells.
 const GRID: f64 = 10.0;
 
@@ -96,8 +98,7 @@ pub fn heat_panels(
         canvas.text(&AXIS.fit(y_label, size.0 - 24.0), (12.0, 44.0), AXIS)?;
         for (index, panel) in panels.iter().enumerate() {
             let left = layout.left(index);
-            let name = Label { size: 12.0, bold: true, ..Label::SMALL };
-            canvas.text(&name.fit(&panel.name, layout.width), (left, TOP - 11.0), name)?;
+            canvas.text(&NAME.fit(&panel.name, layout.width), (left, TOP - 11.0), NAME)?;
             layout.axes(canvas, panel, left, x_label)?;
             for (row, values) in panel.values.iter().enumerate() {
                 let mut column = 0;
@@ -141,7 +142,9 @@ impl Layout {
             count => (640.0 / count as f64).max(120.0),
         };
         let cell = (room / columns).min(room / rows).clamp(1.5, 40.0);
-        Self { cell, width: (cell * columns).max(90.0), height: cell * rows }
+        // A small map is not a reason to cut its heading.
+        let names = panels.iter().map(|panel| NAME.width(&panel.name)).fold(90.0, f64::max);
+        Self { cell, width: (cell * columns).max(names.min(180.0)), height: cell * rows }
     }
 
     fn left(&self, index: usize) -> f64 {
