@@ -9,7 +9,7 @@ use lorascope::model::layers::{Embedding, Linear};
 use lorascope::model::{Decoder, ExportOptions, ExportType, Tokens, Weight};
 use lorascope::text::{Example, pack};
 use lorascope::train::step::step;
-use lorascope::train::{AdamWConfig, Learned, Optimizer, OptimizerConfig};
+use lorascope::train::{AdamWConfig, Learned, OptimizerConfig};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};

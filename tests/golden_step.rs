@@ -10,7 +10,7 @@ use lorascope::model::Decoder;
 use lorascope::ops::Kernels;
 use lorascope::text::{Example, Pack, pack};
 use lorascope::train::step::step;
-use lorascope::train::{self, AdamWConfig, Learned, OptimizerConfig, StepNumbers};
+use lorascope::train::{AdamWConfig, Learned, OptimizerConfig, StepNumbers};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 

@@ -6,11 +6,11 @@ use candle_core::{DType, Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, Combine, Gradients, Init, LoraConfig, Pass};
-use lorascope::model::{Decoder, Tokens};
+use lorascope::model::{Counted, Decoder, Tokens};
 use lorascope::ops::Kernels;
 use lorascope::text::{Example, Pack, pack};
 use lorascope::train::step::step;
-use lorascope::train::{AdamWConfig, Learned, Optimizer, OptimizerConfig, SgdConfig};
+use lorascope::train::{AdamWConfig, Learned, OptimizerConfig, SgdConfig};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
@@ -106,8 +106,14 @@ fn gradients(model: &Decoder, adapters: &Adapters, packs: &[Pack]) -> Result<Gra
         let (hidden, saved) = model.forward(tokens, adapters, &|| true)?;
         let (rows, targets): (Vec<u32>, Vec<u32>) =
             (0..).zip(&pack.targets).filter_map(|(place, target)| Some((place, (*target)?))).unzip();
-        let (_, dhidden) =
-            model.loss_backward(&hidden, Counted { places: &rows, targets: &targets }, scale, adapters, &mut gradients, &|| true)?;
+        let (_, dhidden) = model.loss_backward(
+            &hidden,
+            Counted { places: &rows, targets: &targets },
+            scale,
+            adapters,
+            &mut gradients,
+            &|| true,
+        )?;
         model.backward(saved, &dhidden, &pack.borders, adapters, &mut gradients, &|| true)?;
     }
     Ok(gradients)

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, Gradients, LoraConfig, Pass};
-use lorascope::model::{Decoder, Recompute, Tokens};
+use lorascope::model::{Counted, Decoder, Recompute, Tokens};
 use lorascope::ops::Kernels;
 use lorascope::train::RunConfig;
 
@@ -37,8 +37,14 @@ fn bits(model: &Decoder, adapters: &Adapters) -> Result<Bits> {
     let gradients = |gradients: &mut Gradients| {
         let (hidden, saved) = model.forward(TOKENS, adapters, &|| true)?;
         let (rows, targets) = ([0, 1, 3, 6, 9], [1, 4, 5, 6, 5]);
-        let (losses, d) =
-            model.loss_backward(&hidden, Counted { places: &rows, targets: &targets }, 0.2, adapters, gradients, &|| true)?;
+        let (losses, d) = model.loss_backward(
+            &hidden,
+            Counted { places: &rows, targets: &targets },
+            0.2,
+            adapters,
+            gradients,
+            &|| true,
+        )?;
         model.backward(saved, &d, &BORDERS, adapters, gradients, &|| true)?;
         Result::<_>::Ok(losses)
     };

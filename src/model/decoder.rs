@@ -344,12 +344,7 @@ impl Decoder {
     ///
     /// # Errors
     /// When a place or a target is out of range.
-    pub fn loss(
-        &self,
-        hidden: &Tensor,
-        counted: Counted,
-        adapters: &Adapters,
-    ) -> Result<Vec<f32>> {
+    pub fn loss(&self, hidden: &Tensor, counted: Counted, adapters: &Adapters) -> Result<Vec<f32>> {
         let index = Tensor::new(counted.places, hidden.device())?;
         let picked = hidden.index_select(&index, 0)?.contiguous()?;
         loss::forward(&picked, counted.targets, &self.head_of(adapters)?, self.kernels)
@@ -378,8 +373,15 @@ impl Decoder {
             None => Ok(()),
         };
         let on_logits: Option<loss::OnLogits> = trained.is_some().then_some(&mut on_logits);
-        let (losses, d) =
-            loss::forward_backward_with(&picked, counted.targets, &weight, scale, self.kernels, on_logits, go_on)?;
+        let (losses, d) = loss::forward_backward_with(
+            &picked,
+            counted.targets,
+            &weight,
+            scale,
+            self.kernels,
+            on_logits,
+            go_on,
+        )?;
         Ok((losses, hidden.zeros_like()?.index_add(&index, &d, 0)?))
     }
 

@@ -58,7 +58,6 @@ impl Ring {
 mod tests {
     use super::*;
     use crate::lora::Adapters;
-    use crate::train::optimizer::Optimizer;
 
     #[test]
     fn the_latest_are_dense_and_the_first_is_not_forgotten() {

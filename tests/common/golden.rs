@@ -6,11 +6,11 @@ use candle_core::{DType, Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, Gradients};
-use lorascope::model::{Decoder, Tokens};
+use lorascope::model::{Counted, Decoder, Tokens};
 use lorascope::ops::Kernels;
 use lorascope::text::{Example, pack};
 use lorascope::train::step::{evaluate, mean, step};
-use lorascope::train::{AdamWConfig, Batch, Learned, Optimizer, OptimizerConfig};
+use lorascope::train::{AdamWConfig, Batch, Learned, OptimizerConfig};
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(serde::Deserialize)]
@@ -94,8 +94,14 @@ pub fn check_pass(name: &str, kernels: Kernels) -> Result<()> {
 
     let scale = 1.0 / targets.len() as f64;
     let mut gradients = Gradients::new();
-    let (losses, dhidden) =
-        model.loss_backward(&hidden, Counted { places: &places, targets: &targets }, scale, &adapters, &mut gradients, &|| true)?;
+    let (losses, dhidden) = model.loss_backward(
+        &hidden,
+        Counted { places: &places, targets: &targets },
+        scale,
+        &adapters,
+        &mut gradients,
+        &|| true,
+    )?;
     let sum: f64 = losses.iter().map(|loss| f64::from(*loss)).sum();
     let loss_off = (sum * scale / golden.loss - 1.0).abs();
     assert!(loss_off < 1e-6, "the loss of {name} is off by {loss_off:e}");

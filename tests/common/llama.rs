@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, Gradients, LoraConfig};
-use lorascope::model::{Decoder, Tokens};
+use lorascope::model::{Counted, Decoder, Tokens};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -198,8 +198,14 @@ pub fn gradients(model: &Decoder, adapters: &Adapters) -> Result<(f64, Vec<(Stri
     let targets: Vec<u32> = rows.iter().map(|row| ids[*row as usize + 1]).collect();
     let scale = 1.0 / rows.len() as f64;
     let mut gradients = Gradients::new();
-    let (losses, dhidden) =
-        model.loss_backward(&hidden, Counted { places: &rows, targets: &targets }, scale, adapters, &mut gradients, &|| true)?;
+    let (losses, dhidden) = model.loss_backward(
+        &hidden,
+        Counted { places: &rows, targets: &targets },
+        scale,
+        adapters,
+        &mut gradients,
+        &|| true,
+    )?;
     let sum: f64 = losses.iter().map(|loss| f64::from(*loss)).sum();
     model.backward(saved, &dhidden, &borders, adapters, &mut gradients, &|| true)?;
     let owned = |(name, tensor): (&str, &Tensor)| (name.to_string(), tensor.copy().unwrap());

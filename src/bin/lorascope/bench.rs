@@ -9,7 +9,7 @@ use lorascope::model::{Decoder, OpenOptions, Recompute, Tokens, WeightsAs};
 use lorascope::ops::random::{Random, Stream};
 use lorascope::text::Pack;
 use lorascope::train::step::step as one_step;
-use lorascope::train::{Learned, Optimizer, OptimizerConfig, SgdConfig, StepMemory};
+use lorascope::train::{Learned, OptimizerConfig, SgdConfig, StepMemory};
 use std::path::PathBuf;
 use std::time::Instant;
 
