@@ -414,13 +414,14 @@ impl Spectra {
     pub fn heat_map(&self) -> Result<Figure> {
         let layers: Vec<String> = self.layers().into_iter().map(layer_name).collect();
         let modules: Vec<String> = self.modules().into_iter().map(str::to_string).collect();
-        plot::heat_map(
+        let figure = plot::heat_map(
             &format!("Effective rank of {} by layer and module", self.kind.name()),
             &layers,
             &modules,
             &self.grid(Spectrum::effective_rank),
             "effective rank",
-        )
+        )?;
+        Ok(figure.with_columns(["layer", "module"]))
     }
 }
 

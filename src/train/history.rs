@@ -5,7 +5,7 @@ use super::step::RowLoss;
 use crate::display::{self, Align, Bundle, Show, Table, Text};
 use crate::error::{Error, Result};
 use crate::files::{Existing, write_whole};
-use crate::plot::{Figure, Scale, Series, lines};
+use crate::plot::{Figure, Measure, Scale, Series, lines, stack};
 use polars::prelude::{AnyValue, DataFrame, IntoColumn, NamedFrom, ParquetWriter, Series as Values};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -213,6 +213,26 @@ impl History {
         }
         let figure = lines("Loss", "step", "cross-entropy (nats per token)", &series, Scale::Linear)?;
         Ok(figure.with_footer(&self.footer))
+    }
+}
+
+impl History {
+    /// Loss, learning rate and gradient norm over the same steps, one below the other.
+    ///
+    /// # Errors
+    /// When there is no step yet.
+    pub fn curves(&self) -> Result<Figure> {
+        let points =
+            |value: fn(&StepReport) -> f64| self.steps.iter().map(move |s| (s.step as f64, value(s)));
+        let measures = [
+            Measure::new(
+                "cross-entropy (nats per token)",
+                [Series::smoothed("loss", points(|s| s.loss), 8.0)],
+            ),
+            Measure::new("learning rate", [Series::line("learning rate", points(|s| s.lr))]),
+            Measure::new("gradient norm", [Series::line("gradient norm", points(|s| s.gradient_norm))]),
+        ];
+        Ok(stack("Loss, learning rate, gradient norm", "step", &measures)?.with_footer(&self.footer))
     }
 }
 

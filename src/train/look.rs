@@ -6,7 +6,7 @@ use super::inspect::{Gradient, GradientTable, Inspection};
 use super::run::Run;
 use super::shared::Answer;
 use super::step;
-use crate::dataset::Chat;
+use crate::dataset::{Chat, Dataset};
 use crate::display::{Align, Bundle, Dashboard, Show, Table, Text, dashboard};
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
@@ -60,6 +60,19 @@ impl Run {
         let losses = step::evaluate(self.0.model.decoder(), &adapters, &eval.all()?, &|| true)?;
         let (loss, tokens) = step::mean(&losses);
         Ok(Evaluation { step, loss, rows: eval.rows(), tokens })
+    }
+
+    /// The loss of other adapters of this run's model on held-out rows, the first 200 of them: truncated ones, those of another
+    /// run, or none at all (`Adapters::default()`).
+    ///
+    /// # Errors
+    /// When the adapters do not fit the model, or no row does.
+    pub fn evaluate_with(&self, adapters: &Adapters, test: &Dataset) -> Result<Evaluation> {
+        self.0.model.decoder().check(adapters)?;
+        let rows = self.held_out(test)?;
+        let losses = step::evaluate(self.0.model.decoder(), adapters, &rows.all()?, &|| true)?;
+        let (loss, tokens) = step::mean(&losses);
+        Ok(Evaluation { step: self.status().step, loss, rows: rows.rows(), tokens })
     }
 
     /// The singular values of every adapter's B·A as they are now, and beside them those of B·C^½ with

@@ -93,8 +93,8 @@ impl Run {
         Ok(RankCurve { points, rows: whole.len(), trained: Vec::new(), footer: self.footer() })
     }
 
-    /// The loss of each held-out row with the adapters as they are now.
-    fn held_out(&self, test: &Dataset) -> Result<Batches> {
+    /// Rows to evaluate on, no longer than those that the run trains on.
+    pub(super) fn held_out(&self, test: &Dataset) -> Result<Batches> {
         let segment = self.0.segments.get(self.settings().segment)?;
         Batches::for_evaluation(test, &self.0.model, segment.batches.context())
     }
@@ -151,10 +151,9 @@ impl RankCurve {
     /// # Errors
     /// When a row does not fit the run.
     pub fn beside(&self, run: &Run, test: &Dataset) -> Result<Self> {
-        let rows = run.held_out(test)?;
-        let losses = step::evaluate(run.0.model.decoder(), &run.adapters(), &rows.all()?, &|| true)?;
+        let loss = run.evaluate_with(&run.adapters(), test)?.loss;
         let mut curve = self.clone();
-        curve.trained.push((run.name().to_string(), run.config().lora.rank, step::mean(&losses).0));
+        curve.trained.push((run.name().to_string(), run.config().lora.rank, loss));
         Ok(curve)
     }
 

@@ -1,0 +1,222 @@
+//! Spectra along the steps of a run, what they are weighted by, and the rank that evaluation asks for.
+
+mod common;
+#[path = "common/llama.rs"]
+mod llama;
+#[path = "common/runs.rs"]
+mod runs;
+
+use lorascope::candle_core::{Device, Tensor};
+use lorascope::display::Show;
+use lorascope::error::Result;
+use lorascope::lora::{Activations, Adapter, Adapters, Cut, Gradients, LoraConfig};
+use lorascope::train::{Run, SpectraHistory, Within};
+use runs::{Bench, config};
+use std::collections::BTreeMap;
+
+fn numbers(seed: u64, shape: (usize, usize)) -> Tensor {
+    let mut state = seed;
+    let values: Vec<f32> = (0..shape.0 * shape.1)
+        .map(|_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+#[test]
+fn the_weighted_spectrum_is_the_change_of_the_output() -> Result<()> {
+    // Inputs that lie mostly along a few directions, and an adapter that is not square.
+    let (tokens, inner, out, rank, scale) = (57, 13, 9, 4, 1.5);
+    let x =
+        (numbers(1, (tokens, 3)).matmul(&numbers(2, (3, inner)))? + (numbers(3, (tokens, inner)) * 0.1)?)?;
+    let pair = Adapter::new(numbers(4, (rank, inner)), numbers(5, (out, rank)), scale)?;
+    let config = LoraConfig { rank, alpha: scale * rank as f64, ..Default::default() };
+    let adapters =
+        Adapters::from_pairs(config, BTreeMap::from([("layers.0.q_proj".to_string(), pair.clone())]));
+
+    // In two micro-batches.
+    let mut gradients = Gradients::new();
+    for (begin, count) in [(0, 20), (20, 37)] {
+        let (x, dy) = (x.narrow(0, begin, count)?, numbers(6, (count, out)));
+        gradients.add("layers.0.q_proj", &pair, pair.backward(&x, &dy, None)?.0)?;
+    }
+    let seen = Activations::default().with(&gradients, tokens)?;
+    let c = seen.by_path()["layers.0.q_proj"].to_vec2::<f32>()?;
+    let ax = x.matmul(&pair.a().t()?)?.to_vec2::<f32>()?;
+    for (i, j) in (0..rank).flat_map(|i| (0..rank).map(move |j| (i, j))) {
+        let mean = ax.iter().map(|row| f64::from(row[i]) * f64::from(row[j])).sum::<f64>() / tokens as f64;
+        assert!((f64::from(c[i][j]) - mean).abs() < 1e-5 * (1.0 + mean.abs()), "C[{i}, {j}]");
+    }
+
+    // Σ σ² = E‖ΔW x‖².
+    let output_change = |delta: &Tensor| -> f64 {
+        let y = x.matmul(&delta.t().unwrap()).unwrap().to_vec2::<f32>().unwrap();
+        y.iter().flatten().map(|y| f64::from(*y).powi(2)).sum::<f64>() / tokens as f64
+    };
+    let spectra = adapters.spectra_weighted(seen.by_path())?;
+    let weighted = spectra.weighted().unwrap().get("layers.0.q_proj")?;
+    let energy = weighted.frobenius_norm().powi(2);
+    assert!((energy / output_change(&pair.delta()?) - 1.0).abs() < 1e-5, "{energy}");
+
+    // The cut by it loses the rest of that sum, and less than the cut by ΔW does.
+    let lost = |cut: &Adapters| -> Result<f64> {
+        let cut = cut.get("layers.0.q_proj").unwrap().delta()?;
+        Ok(output_change(&(pair.delta()? - cut)?))
+    };
+    let by_output = lost(&adapters.truncate_weighted(&Cut::Rank(2), seen.by_path())?)?;
+    let rest: f64 = weighted.singular_values[2..].iter().map(|sigma| sigma * sigma).sum();
+    assert!((by_output / rest - 1.0).abs() < 1e-3, "{by_output} and {rest}");
+    assert!(by_output < 0.999 * lost(&adapters.truncate(&Cut::Rank(2))?)?);
+
+    // A step later the first counts 0.9, the second 0.1.
+    let mut second = Gradients::new();
+    second.add("layers.0.q_proj", &pair, pair.backward(&(&x * 2.0)?, &numbers(6, (tokens, out)), None)?.0)?;
+    let later = seen.with(&second, tokens)?.by_path()["layers.0.q_proj"].to_vec2::<f32>()?;
+    assert!((later[1][2] / c[1][2] - (0.9 + 0.1 * 4.0)).abs() < 1e-4, "{} {}", later[1][2], c[1][2]);
+    Ok(())
+}
+
+/// step, name, k and the bits of both singular values.
+fn rows(history: &SpectraHistory) -> Result<Vec<(u64, String, u32, u32, Option<u32>)>> {
+    let frame = history.frame()?;
+    let (step, name, k) =
+        (frame.column("step")?.u64()?, frame.column("name")?.str()?, frame.column("k")?.u32()?);
+    let (sigma, weighted) = (frame.column("sigma")?.f32()?, frame.column("weighted_sigma")?.f32()?);
+    Ok((0..frame.height())
+        .map(|i| {
+            let bits = sigma.get(i).unwrap().to_bits();
+            let name = name.get(i).unwrap().to_string();
+            (step.get(i).unwrap(), name, k.get(i).unwrap(), bits, weighted.get(i).map(f32::to_bits))
+        })
+        .collect())
+}
+
+#[test]
+fn spectra_of_every_step_resume_to_the_bit() -> Result<()> {
+    let bench = Bench::new()?;
+    let straight = bench.run("straight", config())?;
+    assert!(straight.spectra_history().unwrap_err().to_string().contains("no singular values"));
+    straight.steps(5)?;
+    let history = straight.spectra_history()?;
+    let expected = rows(&history)?;
+    // 8 blocks, 2 modules, rank 2.
+    assert_eq!((history.len(), expected.len()), (5, 5 * 8 * 2 * 2));
+    assert!(expected.iter().all(|row| row.4.is_some()));
+
+    // What was kept last is what the adapters have now.
+    let now = straight.spectra()?;
+    let spectrum = now.get(&expected[expected.len() - 1].1)?;
+    let last = f32::from_bits(expected[expected.len() - 1].3);
+    assert_eq!(last, spectrum.singular_values[1] as f32);
+    let weighted = now.weighted().unwrap().get(&spectrum.name)?;
+    assert_eq!(expected[expected.len() - 1].4, Some((weighted.singular_values[1] as f32).to_bits()));
+
+    let broken = bench.run("broken", config())?;
+    broken.steps(3)?;
+    let folder = broken.folder().to_path_buf();
+    broken.close()?;
+    let opened = Run::open(&folder)?;
+    opened.steps(2)?;
+    assert_eq!(rows(&opened.spectra_history()?)?, expected);
+    opened.rewind(2)?;
+    assert_eq!(opened.spectra_history()?.len(), 2);
+    opened.steps(3)?;
+    assert_eq!(rows(&opened.spectra_history()?)?, expected);
+    let fork = opened.fork("fork", |c| c.spectra_every = Some(2))?;
+    fork.steps(3)?;
+    let frame = fork.spectra_history()?.frame()?;
+    assert_eq!(frame.column("step")?.u64()?.max(), Some(8));
+    assert_eq!(fork.spectra_history()?.len(), 7); // 1 to 5, then 6 and 8
+
+    let none = lorascope::train::RunConfig { spectra_every: None, ..config() };
+    let none = bench.run("none", none)?;
+    none.steps(2)?;
+    let error = none.spectra_history().unwrap_err().to_string();
+    assert!(error.contains("spectra_every"), "{error}");
+    assert!(bench.run("never", config().spectra_every(0)).unwrap_err().to_string().contains("every 0 steps"));
+    Ok(())
+}
+
+#[test]
+fn pictures_of_a_run() -> Result<()> {
+    let bench = Bench::new()?;
+    let run = bench.run("pictures", config())?;
+    assert!(
+        run.dashboard()?.show().html.contains("no step yet")
+            || run.dashboard()?.show().html.contains("nothing")
+    );
+    run.steps(4)?;
+    let curves = run.history().curves()?;
+    for label in ["cross-entropy (nats per token)", "learning rate", "gradient norm"] {
+        assert!(curves.svg().contains(label), "{label}");
+    }
+    assert_eq!(curves.data()?.height(), 3 * 4);
+    let history = run.spectra_history()?;
+    let name = "layers.3.self_attn.q_proj";
+    let map = history.waterfall(name)?;
+    assert_eq!(map.data()?.height(), 4 * 2);
+    assert!(map.svg().contains("model.layers.3.self_attn.q_proj"));
+    assert!(history.traces(name)?.svg().contains("step"));
+    let error = history.waterfall("q_proj").unwrap_err().to_string();
+    assert!(error.contains("more than one adapter"), "{error}");
+    let error = history.waterfall("layers.99.self_attn.q_proj").unwrap_err().to_string();
+    assert!(error.contains("no adapter") && error.contains("say one of model.layers.0"), "{error}");
+    let figure = history.plot()?;
+    assert!(figure.svg().contains("effective rank") && figure.svg().contains("q_proj"));
+    let shown = history.show();
+    assert!(shown.text.contains("16 adapters at 4 steps"), "{}", shown.text);
+    let shown = run.dashboard()?.show();
+    for part in ["Loss", "Effective rank and loss", "Singular values of B·A", "ranks that keep 95 %"] {
+        assert!(shown.html.contains(part), "{part}");
+    }
+    let compared = lorascope::train::compare_runs(&[&run, &run.fork("other", |c| c.lr = 1e-3)?])?;
+    assert!(compared.spectra_plot()?.svg().contains("other"));
+    Ok(())
+}
+
+#[test]
+fn the_smallest_rank_within_the_noise() -> Result<()> {
+    let bench = Bench::new()?;
+    let run = bench.run("ranks", config().rank(8).lr(2e-2))?;
+    run.steps(12)?;
+    let curve = run.rank_curve(&bench.data, &[4, 1, 2, 4, 64])?;
+    let ranks: Vec<usize> = curve.points.iter().map(|point| point.rank).collect();
+    assert_eq!(ranks, [1, 2, 4, 8]);
+    let whole = curve.points[3];
+    assert_eq!((whole.worse, whole.interval), (0.0, (0.0, 0.0)));
+    assert_eq!(curve.rows, 12);
+    // The whole adapter's loss is that of the run itself.
+    let eval = bench.run("eval", config().rank(8).eval(&bench.data))?;
+    eval.close()?;
+    for point in &curve.points {
+        let (low, high) = point.interval;
+        assert!(low <= point.worse && point.worse <= high, "{point:?}");
+        assert!((point.loss - whole.loss - point.worse).abs() < 1e-12);
+        assert_eq!(point.parameters, whole.parameters * point.rank / 8);
+    }
+    // Within so much that everything is enough, within nothing at all.
+    let far = curve.points[0].worse.max(0.0) + 1.0;
+    assert_eq!(curve.advise(Within::Loss(far))?.rank, 1);
+    let exact = curve.advise(Within::Loss(0.0))?;
+    assert!(exact.worse <= 0.0);
+    let noise = curve.advise(Within::Noise)?;
+    assert!(
+        noise.interval.0 <= 0.0 && curve.points.iter().all(|p| p.rank >= noise.rank || p.interval.0 > 0.0)
+    );
+    assert!(curve.advise(Within::Loss(-1.0)).unwrap_err().to_string().contains("-1"));
+
+    let curve = curve.beside(&run, &bench.data)?;
+    let frame = curve.frame()?;
+    assert_eq!((frame.height(), frame.column("kind")?.str()?.get(4)), (5, Some("ranks")));
+    let loss = frame.column("loss")?.f64()?;
+    assert_eq!(loss.get(3), loss.get(4)); // the same adapter on the same rows
+    let shown = curve.show();
+    assert!(
+        shown.html.contains("trained at that rank") && shown.text.contains("the smallest within the noise")
+    );
+    assert!(run.rank_curve(&bench.data, &[]).unwrap_err().to_string().contains("ranks []"));
+    assert!(run.rank_curve(&bench.data, &[0, 2]).is_err());
+    Ok(())
+}
