@@ -13,5 +13,5 @@ pub use crate::spectrum::{
 pub use crate::text::{Message, NamedTemplate, Tokenizer, Trained};
 pub use crate::train::{
     Changed, Evaluation, History, OpenRun, Plan, Preflight, Recompute, Run, RunConfig, Schedule, Snapshots,
-    Status, StepReport, Until, Within, compare_runs, runs,
+    Status, StepReport, Until, Within, compare_runs, runs, spread_ranks,
 };

@@ -220,3 +220,37 @@ fn the_smallest_rank_within_the_noise() -> Result<()> {
     assert!(run.rank_curve(&bench.data, &[0, 2]).is_err());
     Ok(())
 }
+
+#[test]
+fn the_same_parameters_spent_in_other_ways() -> Result<()> {
+    let bench = Bench::new()?;
+    let sets: [&[&str]; 3] = [&["q_proj"], &["q_proj", "k_proj"], &["q_proj", "k_proj", "v_proj", "o_proj"]];
+    let spread = lorascope::train::spread_ranks(
+        "spread",
+        &bench.model,
+        &bench.data,
+        &bench.data,
+        &config().rank(6),
+        3,
+        &sets,
+    )?;
+    // q 32 + 32, k and v 32 + 16, o 32 + 32 by rank and block: 384, then 112 and 224 for each rank.
+    let ranks: Vec<(usize, usize)> = spread.ways.iter().map(|way| (way.rank, way.parameters)).collect();
+    assert_eq!(ranks, [(6, 8 * 384), (3, 8 * 336), (2, 8 * 448)]);
+    let run = Run::get("spread-2")?;
+    assert_eq!(run.evaluate_with(&run.adapters(), &bench.data)?.loss, spread.ways[1].loss);
+    assert!(spread.ways.iter().all(|way| way.loss.is_finite() && way.training.is_finite()));
+    assert!(spread.show().text.contains("q_proj, k_proj"));
+    assert_eq!(spread.frame()?.height(), 3);
+    let one = lorascope::train::spread_ranks(
+        "one",
+        &bench.model,
+        &bench.data,
+        &bench.data,
+        &config(),
+        3,
+        &sets[..1],
+    );
+    assert!(one.unwrap_err().to_string().contains("1 sets"));
+    Ok(())
+}

@@ -17,7 +17,7 @@ use std::time::Instant;
 pub enum Command {
     /// One step on random tokens, all of them trained, in f32: LoRA on all linear layers, or all weights
     Step(Step),
-    /// How soon a run answers in the middle of a step, and what a snapshot takes
+    /// How soon a run answers in the middle of a step, what a snapshot takes, and what the spectra of a step take
     Handle(handle::Arguments),
     /// The forward pass of a model with adapters merged into it beside that of the model alone
     Merged(Merged),

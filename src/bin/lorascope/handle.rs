@@ -74,8 +74,14 @@ pub fn measured(args: &Arguments) -> Result<String> {
         pause.push(begun.elapsed().as_secs_f64());
         snapshot.extend(paused.snapshot_seconds);
     }
+    let mut spectra = Vec::new();
+    for _ in 0..args.turns.min(9) {
+        let begun = Instant::now();
+        run.spectra()?;
+        spectra.push(begun.elapsed().as_secs_f64());
+    }
     run.close()?;
-    let [status, pause, snapshot] = [status, pause, snapshot].map(|mut seconds| {
+    let [status, pause, snapshot, spectra] = [status, pause, snapshot, spectra].map(|mut seconds| {
         seconds.sort_by(f64::total_cmp);
         let most = seconds.last().copied().unwrap_or(f64::NAN);
         (seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN), most)
@@ -85,13 +91,17 @@ pub fn measured(args: &Arguments) -> Result<String> {
         "a step   {step:.2} s, {tokens} tokens\n\
          status   {:.3} ms, at most {:.3} ms\n\
          pause    {:.0} ms, at most {:.0} ms, the snapshot included\n\
-         snapshot {:.0} ms, at most {:.0} ms: {:.3} % of training at one in {every} s",
+         snapshot {:.0} ms, at most {:.0} ms: {:.3} % of training at one in {every} s\n\
+         spectra  {:.1} ms, at most {:.1} ms: {:.2} % of a step",
         status.0 * 1e3,
         status.1 * 1e3,
         pause.0 * 1e3,
         pause.1 * 1e3,
         snapshot.0 * 1e3,
         snapshot.1 * 1e3,
-        100.0 * snapshot.0 / every
+        100.0 * snapshot.0 / every,
+        spectra.0 * 1e3,
+        spectra.1 * 1e3,
+        100.0 * spectra.0 / step
     ))
 }

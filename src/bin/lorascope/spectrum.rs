@@ -16,10 +16,10 @@ pub struct Arguments {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
-    /// Draw the spectra into this .svg
+    /// Draw the spectra into this .svg or .png
     #[arg(long, value_name = "FILE", alias = "plot")]
     svg: Option<PathBuf>,
-    /// Draw the effective ranks into this .svg
+    /// Draw the effective ranks into this .svg or .png
     #[arg(long, value_name = "FILE")]
     heat_map: Option<PathBuf>,
     /// Cut each module to the smallest rank that keeps this share of its energy: 0.95

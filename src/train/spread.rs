@@ -1,0 +1,164 @@
+//! One high rank on one kind of weight, or low ranks over many, at equal parameters.
+
+use super::config::RunConfig;
+use super::run::Run;
+use crate::dataset::Dataset;
+use crate::display::{Align, Bundle, Show, Table, thousands};
+use crate::error::{Error, Result};
+use crate::lora::TargetModules;
+use crate::model::Model;
+use crate::plot::{Figure, bars};
+use polars::prelude::{DataFrame, df};
+
+/// One way to spend the parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spent {
+    /// The run that was trained so.
+    pub run: String,
+    /// The kinds of weights that have adapters.
+    pub targets: Vec<String>,
+    /// Their rank.
+    pub rank: usize,
+    /// Numbers that are trained.
+    pub parameters: usize,
+    /// Mean loss of the latest eight steps, in nats per token.
+    pub training: f64,
+    /// The loss on the held-out rows, in nats per token.
+    pub loss: f64,
+}
+
+/// Ways to spend about the same number of parameters, each trained briefly.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpreadRanks {
+    /// In the order in which they were asked for.
+    pub ways: Vec<Spent>,
+}
+
+/// Trains one run of `steps` steps for each set of target modules, named `NAME-1`, `NAME-2`, …, and evaluates all on the
+/// held-out rows. The first set has the config's rank; the others have the rank at which their parameters, Σ r·(in + out), come
+/// nearest to it, at least 1 (the question of Hu et al. 2021, section 7.1, table 5).
+///
+/// # Errors
+/// When fewer than two sets are given, a set fits no layer, a run of such a name exists (unless the config says
+/// [`overwrite`](RunConfig::overwrite)), or a step fails.
+///
+/// # Examples
+/// ```no_run
+/// use lorascope::prelude::*;
+///
+/// # let (model, rows, test): (Model, Dataset, Dataset) = unimplemented!();
+/// let config = RunConfig::default().rank(8).batch(4);
+/// let sets: [&[&str]; 3] = [&["q_proj"], &["q_proj", "v_proj"], &["q_proj", "k_proj", "v_proj", "o_proj"]];
+/// spread_ranks("spread", &model, &rows, &test, &config, 20, &sets)?;
+/// # Ok::<(), lorascope::error::Error>(())
+/// ```
+pub fn spread_ranks(
+    name: &str,
+    model: &Model,
+    data: &Dataset,
+    test: &Dataset,
+    config: &RunConfig,
+    steps: u64,
+    sets: &[&[&str]],
+) -> Result<SpreadRanks> {
+    if sets.len() < 2 || steps == 0 {
+        return Err(Error::input(format!("{} sets of modules, {steps} steps", sets.len()))
+            .help("give two sets or more, such as [&[\"q_proj\"], &[\"q_proj\", \"v_proj\"]], and steps"));
+    }
+    // All ranks are known before anything is trained.
+    let mut configs: Vec<RunConfig> = Vec::new();
+    let mut budget = 0;
+    for set in sets {
+        let mut config = config.clone();
+        config.lora.target_modules = TargetModules::Named(set.iter().map(|name| name.to_string()).collect());
+        let of_one = model.new_adapters(&config.clone().rank(1).lora, config.seed)?.parameters();
+        match configs.is_empty() {
+            true => budget = of_one * config.lora.rank,
+            false => config = config.rank(((budget as f64 / of_one as f64).round() as usize).max(1)),
+        }
+        configs.push(config);
+    }
+    let mut ways = Vec::new();
+    for (number, (config, set)) in configs.into_iter().zip(sets).enumerate() {
+        let run = Run::new(&format!("{name}-{}", number + 1), model, data, config)?;
+        run.steps(steps)?;
+        let adapters = run.adapters();
+        let history = run.history();
+        let last = &history.steps()[history.len().saturating_sub(8)..];
+        ways.push(Spent {
+            run: run.name().to_string(),
+            targets: set.iter().map(|name| name.to_string()).collect(),
+            rank: run.config().lora.rank,
+            parameters: adapters.parameters(),
+            training: last.iter().map(|step| step.loss).sum::<f64>() / last.len().max(1) as f64,
+            loss: run.evaluate_with(&adapters, test)?.loss,
+        });
+        run.close()?;
+    }
+    Ok(SpreadRanks { ways })
+}
+
+impl Spent {
+    fn label(&self) -> String {
+        format!("r {} on {}", self.rank, self.targets.join(", "))
+    }
+}
+
+impl SpreadRanks {
+    /// One row for each way: run, targets, rank, parameters, training, loss.
+    ///
+    /// # Errors
+    /// When polars fails.
+    pub fn frame(&self) -> Result<DataFrame> {
+        let w = &self.ways;
+        Ok(df!(
+            "run" => w.iter().map(|w| w.run.as_str()).collect::<Vec<_>>(),
+            "targets" => w.iter().map(|w| w.targets.join(" ")).collect::<Vec<_>>(),
+            "rank" => w.iter().map(|w| w.rank as u32).collect::<Vec<_>>(),
+            "parameters" => w.iter().map(|w| w.parameters as u64).collect::<Vec<_>>(),
+            "training" => w.iter().map(|w| w.training).collect::<Vec<_>>(),
+            "loss" => w.iter().map(|w| w.loss).collect::<Vec<_>>(),
+        )?)
+    }
+
+    /// The losses on held-out rows as bars.
+    ///
+    /// # Errors
+    /// When no loss is finite.
+    pub fn plot(&self) -> Result<Figure> {
+        let amounts: Vec<(String, f64)> = self.ways.iter().map(|way| (way.label(), way.loss)).collect();
+        bars(
+            "The same parameters, spent in other ways",
+            "cross-entropy on held-out rows (nats per token)",
+            &amounts,
+        )
+    }
+}
+
+impl Show for SpreadRanks {
+    fn show(&self) -> Bundle {
+        let columns = [
+            ("targets", Align::Left),
+            ("rank", Align::Right),
+            ("numbers", Align::Right),
+            ("loss, training", Align::Right),
+            ("loss, held out", Align::Right),
+            ("run", Align::Left),
+        ];
+        let mut table = Table::new(columns);
+        for way in &self.ways {
+            table.row([
+                way.targets.join(", "),
+                way.rank.to_string(),
+                thousands(way.parameters as u64),
+                format!("{:.4}", way.training),
+                format!("{:.4}", way.loss),
+                way.run.clone(),
+            ]);
+        }
+        match self.plot() {
+            Ok(figure) => (figure, table).show(),
+            Err(_) => table.show(),
+        }
+    }
+}
