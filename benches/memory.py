@@ -25,14 +25,16 @@ figures = {
     "LoRA, f32 base": ours("--weights", "f32"),
     "LoRA, 4-bit base as stored": ours(),
     "LoRA, Q4K base": ours("--weights", "q4k"),
+    "LoRA, 1 x 1024": ours("--tokens", "1024"),
+    "LoRA, 1 x 1024, blocks recomputed": ours("--tokens", "1024", "--recompute"),
 }
 full = figures["all weights, SGD with momentum"]["peak_mb"]
 wrong = []
 for who, figure in figures.items():
     peak, computed = figure["peak_mb"], figure["computed_mb"]
-    print(f"{who:<32} {peak:6.0f} MiB, computed {computed:6.0f} ({computed / peak - 1:+.0%}), {peak / full:4.0%} of all weights")
+    print(f"{who:<34} {peak:6.0f} MiB, computed {computed:6.0f} ({computed / peak - 1:+.0%}), {peak / full:4.0%} of all weights, {figure['step_seconds']:.2f} s")
     if abs(computed / peak - 1) > 0.15 or peak / full > SHARES.get(who, 1.0):
         wrong.append(who)
 peer = [sys.executable, str(Path(__file__).parent / "peers" / "full_sgd.py"), folder]
-print(f"{'PyTorch, all weights':<32} {int(subprocess.run(peer, check=True, capture_output=True, text=True).stdout):6} MiB")
+print(f"{'PyTorch, all weights':<34} {int(subprocess.run(peer, check=True, capture_output=True, text=True).stdout):6} MiB")
 sys.exit(f"out of bounds: {', '.join(wrong)}" if wrong else 0)
