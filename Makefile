@@ -91,6 +91,13 @@ bench: model $(CACHE)/models/smollm2-hf/config.json
 	LORASCOPE_PEER=$(GOLDEN)/python $(CARGO) bench --locked $(FEATURES) --profile dev
 	$(GOLDEN)/python benches/peers/torch_spectra.py
 
+## bench-handle    how soon a run answers in the middle of a step, what snapshots and spectra take
+.PHONY: bench-handle
+bench-handle: model
+	$(CARGO) build --locked $(FEATURES)
+	LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug \
+	$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug/lorascope bench handle --model $(MODEL)
+
 ## bench-spectra   spectra of all adapters of an 8B Llama beside PyTorch's QR, in turns
 .PHONY: bench-spectra
 bench-spectra: tools $(CACHE)/golden-venv/installed
