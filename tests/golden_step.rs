@@ -176,7 +176,7 @@ fn an_interrupted_step_changes_nothing() -> Result<()> {
         asked.set(asked.get() + 1);
         true
     })?;
-    assert_eq!(asked.get(), 2 * 2 * 2, "two packs, two blocks, up and down");
+    assert_eq!(asked.get(), 2 * (2 * 2 + 1), "two packs, two blocks up and down, and the head");
     for allowed in 0..asked.get() {
         let left = Cell::new(allowed);
         let go_on = || left.replace(left.get() - 1) > 0;

@@ -149,7 +149,7 @@ fn resume_from_the_snapshot_before_a_damaged_one() -> Result<()> {
     let newest = folder.join("step-000003");
     let mut names: Vec<PathBuf> = fs::read_dir(&newest).unwrap().map(|e| e.unwrap().path()).collect();
     names.sort();
-    assert_eq!(names.len(), 5, "{names:?}");
+    assert_eq!(names.len(), 6, "{names:?}");
     type Damage = fn(&Path);
     let flip: Damage = |path| {
         let mut bytes = fs::read(path).unwrap();
