@@ -1,5 +1,6 @@
 //! The frozen weights beside a model's adapters, as the spectra of ΔW are held against them.
 
+use super::decoder::Decoder;
 use super::handle::Model;
 use crate::error::{Error, Result};
 use crate::lora::{Adapter, Adapters, Base, Beside};
@@ -9,26 +10,13 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
-impl Model {
+impl Decoder {
     /// W₀ of the layer at a path, in the shape of its adapter's B·A: `[out, in]`, of an embedding `[D, V]`.
     ///
     /// # Errors
     /// When there is no layer at this path; the error names some that are like it.
-    ///
-    /// # Examples
-    /// ```no_run
-    /// use lorascope::model::Model;
-    /// use lorascope::spectrum::Amplification;
-    ///
-    /// let model = Model::open("models/smollm2-135m")?;
-    /// let adapters = model.adapters("adapter")?;
-    /// let path = "model.layers.3.self_attn.q_proj";
-    /// let (weight, delta) = (model.base_weight(path)?, adapters.vectors(path)?);
-    /// Amplification::of(&weight, &delta, 4, 42)?.plot()?;
-    /// # Ok::<(), lorascope::error::Error>(())
-    /// ```
     pub fn base_weight(&self, path: &str) -> Result<BaseWeight> {
-        BaseWeight::new(path, &self.beside(path)?)
+        BaseWeight::new(path, &self.weight_beside(path)?)
     }
 
     /// W₀ beside one ΔW, by its name in [`Adapters::spectra`]: as [`base_weight`](Self::base_weight), and of a
@@ -47,10 +35,10 @@ impl Model {
     /// # Errors
     /// When the adapters belong to another model, or the device fails.
     pub fn weight_norms(&self, adapters: &Adapters) -> Result<BTreeMap<String, f64>> {
-        self.decoder().check(adapters)?;
+        self.check(adapters)?;
         let mut norms = BTreeMap::new();
         for (path, adapter) in adapters.iter() {
-            let weight = self.decoder().matrix(path)?;
+            let weight = self.matrix(path)?;
             for (name, part) in parts(path, adapter) {
                 let weight = match part {
                     Some((first, rows)) => weight.narrow(0, first, rows)?,
@@ -106,21 +94,21 @@ impl Model {
     }
 
     /// W₀ at a path, turned so that B·A fits it.
-    fn beside(&self, path: &str) -> Result<Tensor> {
-        let targets = self.decoder().targets();
+    fn weight_beside(&self, path: &str) -> Result<Tensor> {
+        let targets = self.targets();
         if !targets.iter().any(|target| target.path == path) {
             let paths: Vec<&str> = targets.iter().map(|target| target.path.as_str()).collect();
             return Err(Error::not_found(format!("this model has no layer at {path:?}"))
                 .help(format!("ask for one such as {}", like(path, &paths).join(", "))));
         }
-        let weight = self.decoder().matrix(path)?;
-        let table = path == self.decoder().embedding.path();
+        let weight = self.matrix(path)?;
+        let table = path == self.embedding.path();
         Ok(if table { weight.t()? } else { weight })
     }
 
     /// W₀ and the adapter beside it, by the name of a ΔW.
     fn with_adapter<'a>(&self, adapters: &'a Adapters, name: &str) -> Result<(Tensor, &'a Adapter)> {
-        self.decoder().check(adapters)?;
+        self.check(adapters)?;
         let found = adapters.iter().find_map(|(path, adapter)| {
             let (_, part) = parts(path, adapter).into_iter().find(|(own, _)| own == name)?;
             Some((path, adapter, part))
@@ -138,7 +126,7 @@ impl Model {
                 false => error.help(format!("ask for one such as {}", like(name, &names).join(", "))),
             });
         };
-        let weight = self.beside(path)?;
+        let weight = self.weight_beside(path)?;
         Ok((
             match part {
                 Some((first, rows)) => weight.narrow(0, first, rows)?,
@@ -146,6 +134,72 @@ impl Model {
             },
             adapter,
         ))
+    }
+}
+
+/// What a model's [decoder](Model::decoder) knows of its frozen weights.
+impl Model {
+    /// W₀ of the layer at a path: [`Decoder::base_weight`].
+    ///
+    /// # Errors
+    /// When there is no layer at this path; the error names some that are like it.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use lorascope::model::Model;
+    /// use lorascope::spectrum::Amplification;
+    ///
+    /// let model = Model::open("models/smollm2-135m")?;
+    /// let adapters = model.adapters("adapter")?;
+    /// let path = "model.layers.3.self_attn.q_proj";
+    /// let (weight, delta) = (model.base_weight(path)?, adapters.vectors(path)?);
+    /// Amplification::of(&weight, &delta, 4, 42)?.plot()?;
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn base_weight(&self, path: &str) -> Result<BaseWeight> {
+        self.decoder().base_weight(path)
+    }
+
+    /// W₀ beside one ΔW, also of a part of a merged layer: [`Decoder::base_weight_of`].
+    ///
+    /// # Errors
+    /// When there is no such adapter or part, or the adapters belong to another model.
+    pub fn base_weight_of(&self, adapters: &Adapters, name: &str) -> Result<BaseWeight> {
+        self.decoder().base_weight_of(adapters, name)
+    }
+
+    /// ‖W₀‖_F beside each ΔW: [`Decoder::weight_norms`].
+    ///
+    /// # Errors
+    /// When the adapters belong to another model, or the device fails.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use lorascope::model::Model;
+    ///
+    /// let model = Model::open("models/smollm2-135m")?;
+    /// let adapters = model.adapters("adapter")?;
+    /// adapters.spectra()?.relative_heat_map(&model.weight_norms(&adapters)?)?;
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn weight_norms(&self, adapters: &Adapters) -> Result<BTreeMap<String, f64>> {
+        self.decoder().weight_norms(adapters)
+    }
+
+    /// What an adapter really adds to its weight, dense, with DoRA too: [`Decoder::effective_delta`].
+    ///
+    /// # Errors
+    /// When there is no such adapter or part, or the adapters belong to another model.
+    pub fn effective_delta(&self, adapters: &Adapters, name: &str) -> Result<Tensor> {
+        self.decoder().effective_delta(adapters, name)
+    }
+
+    /// The spectrum of that, **slow** with DoRA: [`Decoder::effective_spectrum`].
+    ///
+    /// # Errors
+    /// As [`effective_delta`](Self::effective_delta), and when a number is not finite.
+    pub fn effective_spectrum(&self, adapters: &Adapters, name: &str) -> Result<Spectrum> {
+        self.decoder().effective_spectrum(adapters, name)
     }
 }
 
