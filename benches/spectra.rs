@@ -54,12 +54,15 @@ fn timed(work: impl Fn() -> Result<()>) -> Result<f64> {
 const SMALL: [(usize, usize); 7] =
     [(576, 576), (576, 576), (192, 576), (192, 576), (1536, 576), (1536, 576), (576, 1536)];
 
-/// How long `Adapters::spectra()` takes for 30 blocks of SmolLM2-135M, seconds of each turn.
-fn small(rank: usize) -> Result<Vec<f64>> {
+/// How long `Adapters::spectra()` takes for 30 blocks of SmolLM2-135M, seconds of each turn; the columns of
+/// B fall in equal steps to `last` of the first.
+fn small(rank: usize, last: f64) -> Result<Vec<f64>> {
     let normal = |rows, columns| Tensor::randn(0f32, 0.02, (rows, columns), &Device::Cpu);
+    let falls: Vec<f32> = (0..rank).map(|k| last.powf(k as f64 / (rank - 1) as f64) as f32).collect();
+    let falls = Tensor::new(falls, &Device::Cpu)?;
     let mut pairs = BTreeMap::new();
     for (module, (out, input)) in (0..30).flat_map(|_| SMALL).enumerate() {
-        let pair = Adapter::new(normal(rank, input)?, normal(out, rank)?, 2.0)?;
+        let pair = Adapter::new(normal(rank, input)?, normal(out, rank)?.broadcast_mul(&falls)?, 2.0)?;
         pairs.insert(format!("layers.{}.{}", module / 7, module % 7), pair);
     }
     let adapters = Adapters::from_pairs(LoraConfig { rank, ..Default::default() }, pairs);
@@ -81,8 +84,14 @@ fn main() -> Result<()> {
     large()?;
     println!("SmolLM2-135M, 210 adapters, median of {TURNS}");
     for rank in [8, 16, 64, 256] {
-        let seconds = small(rank)?;
-        println!("rank {rank:<27} {:.5} s, best {:.5} s", seconds[TURNS / 2], seconds[0]);
+        let (even, graded) = (small(rank, 1.0)?, small(rank, 1e-6)?);
+        println!(
+            "rank {rank:<3} {:.5} s, best {:.5} s; B falling to 1e-6 {:.5} s, best {:.5} s",
+            even[TURNS / 2],
+            even[0],
+            graded[TURNS / 2],
+            graded[0]
+        );
     }
     Ok(())
 }

@@ -108,13 +108,19 @@ fn parts_of_a_fused_layer_are_rows() -> Result<()> {
     let parts = BTreeMap::from([("c_attn".to_string(), vec![true, false, true])]);
     let config = LoraConfig { rank: 2, alpha: 3.0, enable_lora: parts, ..Default::default() };
     let fresh = decoder.new_adapters(&config.targets(["c_attn"]), 1)?;
-    // Only the blocks of B that are trained move.
-    let adapters =
-        fresh.map(
-            |name, tensor| {
-                if name.ends_with("lora_A") { Ok(tensor.clone()) } else { Ok((tensor + 0.5)?) }
-            },
-        )?;
+    // Only the blocks of B that are trained move: rank 2 in the rows of q and of v.
+    let adapters = fresh.map(|name, tensor| {
+        if name.ends_with("lora_A") {
+            return Ok(tensor.clone());
+        }
+        let (rows, columns) = tensor.dims2()?;
+        let value = |i: usize, j: usize| match (3 * i / rows, j / 2) {
+            (0, 0) | (2, 1) => 0.1 + (i + 7 * j) as f32 * 0.01,
+            _ => 0.0,
+        };
+        let all = (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j)));
+        Ok(Tensor::from_vec(all.map(|(i, j)| value(i, j)).collect(), (rows, columns), &Device::Cpu)?)
+    })?;
     let path = adapters.iter().next().unwrap().0.to_string();
     let weight = decoder.matrix(&path)?;
     let rows = weight.dims()[0] / 3;
