@@ -1,13 +1,16 @@
 //! Spectra of the 224 adapters of an 8B Llama at rank 16, and of one 4096×4096 module, beside PyTorch's QR
 //! in f64: `LORASCOPE_PEER=PYTHON cargo bench --profile dev --bench spectra`, PYTHON having `torch` (the profile
 //! in which everything is compiled already). The other side is benches/peers/torch_spectra.py; the two take turns.
+//! Then `Adapters::spectra()` of the 210 adapters of SmolLM2-135M at several ranks, a line for each.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use lorascope::candle_core::{Device, Tensor};
 use lorascope::error::{Error, Result};
+use lorascope::lora::{Adapter, Adapters, LoraConfig};
 use lorascope::spectrum::{Spectra, Spectrum};
 
 const RANK: usize = 16;
@@ -47,6 +50,28 @@ fn timed(work: impl Fn() -> Result<()>) -> Result<f64> {
     Ok(begun.elapsed().as_secs_f64())
 }
 
+/// (out, in) of q, o, k, v, gate, up and down of SmolLM2-135M, which has 30 of each.
+const SMALL: [(usize, usize); 7] =
+    [(576, 576), (576, 576), (192, 576), (192, 576), (1536, 576), (1536, 576), (576, 1536)];
+
+/// How long `Adapters::spectra()` takes for 30 blocks of SmolLM2-135M, seconds of each turn; the columns of
+/// B fall in equal steps to `last` of the first.
+fn small(rank: usize, last: f64) -> Result<Vec<f64>> {
+    let normal = |rows, columns| Tensor::randn(0f32, 0.02, (rows, columns), &Device::Cpu);
+    let falls: Vec<f32> = (0..rank).map(|k| last.powf(k as f64 / (rank - 1) as f64) as f32).collect();
+    let falls = Tensor::new(falls, &Device::Cpu)?;
+    let mut pairs = BTreeMap::new();
+    for (module, (out, input)) in (0..30).flat_map(|_| SMALL).enumerate() {
+        let pair = Adapter::new(normal(rank, input)?, normal(out, rank)?.broadcast_mul(&falls)?, 2.0)?;
+        pairs.insert(format!("layers.{}.{}", module / 7, module % 7), pair);
+    }
+    let adapters = Adapters::from_pairs(LoraConfig { rank, ..Default::default() }, pairs);
+    let mut seconds =
+        (0..TURNS).map(|_| timed(|| adapters.spectra().map(drop))).collect::<Result<Vec<_>>>()?;
+    seconds.sort_by(f64::total_cmp);
+    Ok(seconds)
+}
+
 struct Layer {
     name: String,
     a: Tensor,
@@ -56,6 +81,23 @@ struct Layer {
 }
 
 fn main() -> Result<()> {
+    large()?;
+    println!("SmolLM2-135M, 210 adapters, median of {TURNS}");
+    for rank in [8, 16, 64, 256] {
+        let (even, graded) = (small(rank, 1.0)?, small(rank, 1e-6)?);
+        println!(
+            "rank {rank:<3} {:.5} s, best {:.5} s; B falling to 1e-6 {:.5} s, best {:.5} s",
+            even[TURNS / 2],
+            even[0],
+            graded[TURNS / 2],
+            graded[0]
+        );
+    }
+    Ok(())
+}
+
+/// The adapters of an 8B Llama beside the peer.
+fn large() -> Result<()> {
     let normal = |rows, columns| Tensor::randn(0f32, 1.0, (rows, columns), &Device::Cpu);
     let mut layers = Vec::new();
     for (module, (out, input)) in (0..32).flat_map(|_| SHAPES).enumerate() {

@@ -8,7 +8,8 @@ pub use crate::lora::{AdapterSets, Adapters, Combine, Cut, LoraConfig, TargetMod
 pub use crate::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, WeightsAs};
 pub use crate::plot::{Figure, Theme};
 pub use crate::spectrum::{
-    Amplification, BaseWeight, IntruderConfig, Intruders, Overlap, Scaling, Side, Spectra, Spectrum, Vectors,
+    Amplification, BaseWeight, IntruderConfig, Intruders, Overlap, Scaling, Side, Spectra, SpectralMeasure,
+    Spectrum, Vectors,
 };
 pub use crate::text::{Message, NamedTemplate, Tokenizer, Trained};
 pub use crate::train::{

@@ -113,16 +113,20 @@ impl Adapters {
     /// # Errors
     /// When there is no such adapter, or it holds a value that is not finite.
     pub fn vectors(&self, name: &str) -> Result<Vectors> {
+        let (a, b, scale) = self.factors_of(name)?;
+        Vectors::of(name, &a, &b, scale)
+    }
+
+    /// A, B and scale of one ΔW by its name in [`spectra`](Self::spectra).
+    pub(crate) fn factors_of(&self, name: &str) -> Result<(Tensor, Tensor, f64)> {
         let path = name.split_once('[').map_or(name, |(path, _)| path);
         self.known([path].into_iter())?;
         let pieces = self.get(path).map(|pair| Piece::all(path, pair)).transpose()?.unwrap_or_default();
-        match pieces.iter().find(|piece| piece.name == name) {
-            Some(piece) => Vectors::of(name, &piece.a, &piece.b, piece.scale),
-            None => {
-                let names: Vec<&str> = pieces.iter().map(|piece| piece.name.as_str()).collect();
-                Err(Error::not_found(format!("no adapter is called {name:?}"))
-                    .help(format!("ask for {}", names.join(" or "))))
-            }
+        let names: Vec<String> = pieces.iter().map(|piece| piece.name.clone()).collect();
+        match pieces.into_iter().find(|piece| piece.name == name) {
+            Some(Piece { a, b, scale, .. }) => Ok((a, b, scale)),
+            None => Err(Error::not_found(format!("no adapter is called {name:?}"))
+                .help(format!("ask for {}", names.join(" or ")))),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Weights on disk and in memory, layers with forward and backward, generation.
 
 mod adapted;
+mod base_weights;
 mod block;
 mod compare;
 pub mod config;

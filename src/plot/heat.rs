@@ -51,7 +51,11 @@ pub fn heat_map(
         return Err(nothing(title, "no cell has a finite number"));
     };
     let layout = Layout::new(title, rows, columns);
-    let number = |value: f64| cell_text(value, low.abs().max(high.abs()));
+    let whole = values.iter().flatten().flatten().all(|value| value.fract() == 0.0 || !drawable(*value));
+    let peak = low.abs().max(high.abs());
+    // Counts, such as ranks, need no decimals.
+    let number =
+        |value: f64| if whole && peak < 1e6 { format!("{value:.0}") } else { cell_text(value, peak) };
     let widest = values.iter().flatten().flatten().map(|v| CELL.width(&number(*v))).fold(0.0, f64::max);
     let numbers = layout.cell.1 >= 13.0 && widest + 4.0 <= layout.cell.0;
     let body = Canvas::draw(layout.size(), |canvas| {

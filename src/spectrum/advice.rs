@@ -1,7 +1,8 @@
 //! From spectra to ranks: how much of each module's ΔW a smaller adapter would keep.
 
+use super::measured::percent;
 use super::{Spectra, Spectrum};
-use crate::display::{Bundle, Show, Table, thousands};
+use crate::display::{Table, thousands};
 use crate::error::Result;
 use indexmap::IndexMap;
 use polars::prelude::{DataFrame, df};
@@ -122,6 +123,11 @@ impl Advice {
             .collect()
     }
 
+    /// The spectra that it is about.
+    pub(super) fn spectra(&self) -> &Spectra {
+        &self.spectra
+    }
+
     /// Numbers in A and B now and at the advised ranks.
     pub fn parameters(&self) -> (u64, u64) {
         let size = |spectrum: &Spectrum| (spectrum.in_features + spectrum.out_features) as u64;
@@ -173,18 +179,7 @@ impl Advice {
     }
 }
 
-impl Show for Advice {
-    fn show(&self) -> Bundle {
-        self.table().show()
-    }
-}
-
 /// The layer that a part belongs to: `c_attn` of `c_attn[0]`.
 fn layer(name: &str) -> &str {
     name.split_once('[').map_or(name, |(layer, _)| layer)
-}
-
-fn percent(share: f64) -> String {
-    let text = format!("{:.4}", share * 100.0);
-    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }

@@ -124,9 +124,8 @@ impl Core {
             })
             .collect();
         let exponent = exponents.iter().flatten().max().copied().unwrap_or(0);
-        let graded = Mat::from_fn(b.r.nrows(), columns, |i, k| {
-            exponents[k].map_or(0.0, |own| b.r[(i, k)] * power(own - exponent))
-        });
+        let by: Vec<f64> = exponents.iter().map(|own| own.map_or(0.0, |own| power(own - exponent))).collect();
+        let graded = Mat::from_fn(b.r.nrows(), columns, |i, k| b.r[(i, k)] * by[k]);
         let pivoted = Pivoted::new(&graded);
         let r = pivoted.qr.triangle();
         // Wᵀ of W = R·Pᵀ·R_Aᵀ: its columns are graded as the rows of R are.

@@ -20,16 +20,19 @@ impl Qr {
     pub(super) fn new(rows: usize, mut packed: Vec<f64>) -> Self {
         let steps = rows.min(packed.len() / rows);
         let mut tau = vec![0.0; steps];
-        simd(|| {
-            for (j, tau) in tau.iter_mut().enumerate() {
-                let (done, rest) = packed.split_at_mut((j + 1) * rows);
-                let column = &mut done[j * rows + j..];
-                *tau = reflector(column);
-                for other in rest.chunks_exact_mut(rows) {
-                    reflect(*tau, &column[1..], &mut other[j..]);
+        simd(
+            #[inline(always)]
+            || {
+                for (j, tau) in tau.iter_mut().enumerate() {
+                    let (done, rest) = packed.split_at_mut((j + 1) * rows);
+                    let column = &mut done[j * rows + j..];
+                    *tau = reflector(column);
+                    for other in rest.chunks_exact_mut(rows) {
+                        reflect(*tau, &column[1..], &mut other[j..]);
+                    }
                 }
-            }
-        });
+            },
+        );
         Self { rows, packed, tau }
     }
 
@@ -122,26 +125,32 @@ impl Pivoted {
             (0..columns).flat_map(|j| (0..rows).map(move |i| (i, j))).map(|at| matrix[at]).collect();
         let mut order: Vec<usize> = (0..columns).collect();
         let mut tau = vec![0.0; rows.min(columns)];
-        for (j, tau) in tau.iter_mut().enumerate() {
-            // Norms are taken afresh: updated ones lose the small columns that this is for.
-            let size =
-                |k: usize| dot(&packed[k * rows + j..(k + 1) * rows], &packed[k * rows + j..(k + 1) * rows]);
-            let largest = (j..columns).fold((j, -1.0), |best, k| {
-                let size = size(k);
-                if size > best.1 { (k, size) } else { best }
-            });
-            if largest.0 != j {
-                order.swap(j, largest.0);
-                let (head, tail) = packed.split_at_mut(largest.0 * rows);
-                head[j * rows..(j + 1) * rows].swap_with_slice(&mut tail[..rows]);
-            }
-            let (done, rest) = packed.split_at_mut((j + 1) * rows);
-            let column = &mut done[j * rows + j..];
-            *tau = reflector(column);
-            for other in rest.chunks_exact_mut(rows) {
-                reflect(*tau, &column[1..], &mut other[j..]);
-            }
-        }
+        simd(
+            #[inline(always)]
+            || {
+                for (j, tau) in tau.iter_mut().enumerate() {
+                    // Norms are taken afresh: updated ones lose the small columns that this is for.
+                    let size = |k: usize| {
+                        dot(&packed[k * rows + j..(k + 1) * rows], &packed[k * rows + j..(k + 1) * rows])
+                    };
+                    let largest = (j..columns).fold((j, -1.0), |best, k| {
+                        let size = size(k);
+                        if size > best.1 { (k, size) } else { best }
+                    });
+                    if largest.0 != j {
+                        order.swap(j, largest.0);
+                        let (head, tail) = packed.split_at_mut(largest.0 * rows);
+                        head[j * rows..(j + 1) * rows].swap_with_slice(&mut tail[..rows]);
+                    }
+                    let (done, rest) = packed.split_at_mut((j + 1) * rows);
+                    let column = &mut done[j * rows + j..];
+                    *tau = reflector(column);
+                    for other in rest.chunks_exact_mut(rows) {
+                        reflect(*tau, &column[1..], &mut other[j..]);
+                    }
+                }
+            },
+        );
         Self { qr: Qr { rows, packed, tau }, order }
     }
 }

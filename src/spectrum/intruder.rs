@@ -2,7 +2,7 @@
 
 use super::base::{Operator, Top, orthonormal, top};
 use super::{BaseWeight, Side, Vectors};
-use crate::display::{Align, Bundle, Show, Table};
+use crate::display::{Align, Table};
 use crate::error::{Error, Result};
 use crate::ops::random::{Random, Stream};
 use faer::{Mat, MatRef};
@@ -95,10 +95,9 @@ impl Amplification {
             "factor" => [self.factor()],
         )?)
     }
-}
 
-impl Show for Amplification {
-    fn show(&self) -> Bundle {
+    /// ‖UᵀW₀V‖ along each kind of direction, and ‖ΔW‖ over it.
+    pub fn table(&self) -> Table {
         let columns =
             [("directions of", Align::Left), ("‖UᵀW₀V‖", Align::Right), ("‖ΔW‖ / ‖UᵀW₀V‖", Align::Right)];
         let mut table = Table::new(columns).caption(format!(
@@ -109,7 +108,7 @@ impl Show for Amplification {
         {
             table.row([of.to_string(), format!("{norm:.4}"), format!("{:.3}", self.delta_norm / norm)]);
         }
-        table.show()
+        table
     }
 }
 
@@ -247,10 +246,9 @@ impl Intruders {
             "left_out" => rows.iter().map(|row| row.left_out).collect::<Vec<_>>(),
         )?)
     }
-}
 
-impl Show for Intruders {
-    fn show(&self) -> Bundle {
+    /// Each vector with its nearest one of W₀, under a line that counts the intruders.
+    pub fn table(&self) -> Table {
         let columns = ["index", "σ", "cosine", "nearest"].map(|name| (name, Align::Right));
         let undecided = match self.undecided() {
             0 => String::new(),
@@ -273,7 +271,7 @@ impl Show for Intruders {
                 row.nearest.to_string(),
             ]);
         }
-        table.show()
+        table
     }
 }
 

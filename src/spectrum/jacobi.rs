@@ -41,7 +41,7 @@ pub(super) fn decompose(g: &Mat<f64>, want: Want) -> Result<Small> {
     let quick = bidiagonal(g, want)?;
     let (first, last) = (quick.sigma.first().copied(), quick.sigma.last().copied());
     match (first, last) {
-        (Some(first), Some(last)) if last < EVEN * first => jacobi(g),
+        (Some(first), Some(last)) if last < EVEN * first => jacobi(g, want),
         _ => Ok(quick),
     }
 }
@@ -70,11 +70,13 @@ fn bidiagonal(g: &Mat<f64>, want: Want) -> Result<Small> {
 }
 
 /// Turns pairs of columns until all are orthogonal: G·J = V·diag(σ).
-fn jacobi(g: &Mat<f64>) -> Result<Small> {
+fn jacobi(g: &Mat<f64>, want: Want) -> Result<Small> {
     let (rows, columns) = (g.nrows(), g.ncols());
+    // Where only values are wanted no turn is kept: they do not depend on it.
+    let kept = if want == Want::Vectors { columns } else { 0 };
     let mut work: Vec<Vec<f64>> = (0..columns).map(|k| (0..rows).map(|i| g[(i, k)]).collect()).collect();
     let mut turns: Vec<Vec<f64>> =
-        (0..columns).map(|k| (0..columns).map(|i| f64::from(i == k)).collect()).collect();
+        (0..columns).map(|k| (0..kept).map(|i| f64::from(i == k)).collect()).collect();
     let enough = f64::EPSILON * (rows as f64).sqrt();
     let mut turned = true;
     let mut rounds = 0;
@@ -91,6 +93,10 @@ fn jacobi(g: &Mat<f64>) -> Result<Small> {
     let norms: Vec<f64> = work.iter().map(|column| dot(column, column).sqrt()).collect();
     let mut order: Vec<usize> = (0..columns).collect();
     order.sort_by(|i, j| norms[*j].total_cmp(&norms[*i]));
+    let sigma: Vec<f64> = order.iter().map(|k| norms[*k]).collect();
+    if want == Want::Values {
+        return Ok(Small { sigma, v: Mat::new(), j: Mat::new() });
+    }
     let mut v: Vec<Vec<f64>> = Vec::with_capacity(columns);
     for k in &order {
         let column = match norms[*k] {
@@ -100,7 +106,7 @@ fn jacobi(g: &Mat<f64>) -> Result<Small> {
         v.push(column);
     }
     Ok(Small {
-        sigma: order.iter().map(|k| norms[*k]).collect(),
+        sigma,
         v: Mat::from_fn(rows, columns, |i, k| v[k][i]),
         j: Mat::from_fn(columns, columns, |i, k| turns[order[k]][i]),
     })
@@ -110,10 +116,11 @@ fn jacobi(g: &Mat<f64>) -> Result<Small> {
 #[inline(always)]
 fn round(work: &mut [Vec<f64>], turns: &mut [Vec<f64>], enough: f64) -> bool {
     let mut turned = false;
+    // ‖column‖², taken afresh whenever a column has been turned.
+    let mut squares: Vec<f64> = work.iter().map(|column| dot(column, column)).collect();
     for q in 1..work.len() {
         for p in 0..q {
-            let (x, y) = (&work[p], &work[q]);
-            let (xx, yy, xy) = (dot(x, x), dot(y, y), dot(x, y));
+            let (xx, yy, xy) = (squares[p], squares[q], dot(&work[p], &work[q]));
             if xx.min(yy) < NOTHING || xy.abs() <= enough * (xx.sqrt() * yy.sqrt()) {
                 continue;
             }
@@ -127,6 +134,9 @@ fn round(work: &mut [Vec<f64>], turns: &mut [Vec<f64>], enough: f64) -> bool {
             let c = 1.0 / (1.0 + t * t).sqrt();
             turn(work, p, q, c, c * t);
             turn(turns, p, q, c, c * t);
+            for k in [p, q] {
+                squares[k] = dot(&work[k], &work[k]);
+            }
         }
     }
     turned

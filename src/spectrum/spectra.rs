@@ -11,10 +11,6 @@ use super::Spectrum;
 use super::place::{self, Place, contains};
 use crate::display::{Align, Bundle, Show, Table, thousands};
 use crate::error::{Error, Result};
-use crate::plot::{self, Curve, Figure, Panel};
-
-/// Lines in one panel that an eye can still tell apart.
-const LINES: usize = 16;
 
 /// The spectra of many adapters, in the order in which they came. Cheap to clone.
 ///
@@ -45,7 +41,7 @@ pub struct Spectra {
 
 /// What the singular values are of.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     /// scale·B·A
     Plain,
     /// scale·B·C^½
@@ -53,7 +49,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Plain => "B·A",
             Self::Weighted => "B·C^½",
@@ -139,6 +135,11 @@ impl Spectra {
         self.weighted.iter().find(|spectrum| spectrum.name == name)
     }
 
+    /// What the singular values are of.
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// The place of each adapter, in their order.
     pub(super) fn places(&self) -> &[Place] {
         &self.places
@@ -216,7 +217,7 @@ impl Spectra {
     }
 
     /// Module names in the order that data flows.
-    fn modules(&self) -> Vec<&str> {
+    pub(super) fn modules(&self) -> Vec<&str> {
         let mut modules: Vec<&str> = self.places.iter().map(|place| place.module.as_str()).collect();
         modules.sort_by_key(|module| (place::order(module), *module));
         modules.dedup();
@@ -224,12 +225,12 @@ impl Spectra {
     }
 
     /// Layers in ascending order, None (modules outside the layers) first.
-    fn layers(&self) -> Vec<Option<usize>> {
+    pub(super) fn layers(&self) -> Vec<Option<usize>> {
         self.places.iter().map(|place| place.layer).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// One number for each layer (row) and module (column); None where there is no such adapter.
-    fn grid(&self, measure: impl Fn(&Spectrum) -> f64) -> Vec<Vec<Option<f64>>> {
+    pub(super) fn grid(&self, measure: impl Fn(&Spectrum) -> f64) -> Vec<Vec<Option<f64>>> {
         let (layers, modules) = (self.layers(), self.modules());
         let mut grid = vec![vec![None; modules.len()]; layers.len()];
         for (spectrum, place) in self.iter().zip(self.places.iter()) {
@@ -373,56 +374,6 @@ impl Spectra {
             thousands(self.len() as u64),
         )
     }
-
-    /// The spectra on a log scale: one panel for each module, one line for each layer, coloured by
-    /// depth. Of more than 16 layers, 16 are drawn, evenly spaced from the first to the last.
-    ///
-    /// # Errors
-    /// When there is no adapter.
-    pub fn plot(&self) -> Result<Figure> {
-        let layers = evenly(&self.layers(), LINES);
-        let curve = |(spectrum, place): (&Spectrum, &Place)| Curve {
-            name: place.layer.map_or_else(|| place.module.clone(), |layer| format!("layer {layer}")),
-            depth: place.layer.unwrap_or(0) as f64,
-            values: spectrum.singular_values.clone(),
-        };
-        let panels: Vec<Panel> = self
-            .modules()
-            .into_iter()
-            .map(|module| Panel {
-                name: module.to_string(),
-                curves: self
-                    .iter()
-                    .zip(self.places.iter())
-                    .filter(|(_, place)| place.module == module && layers.contains(&place.layer))
-                    .map(curve)
-                    .collect(),
-            })
-            .filter(|panel| !panel.curves.is_empty())
-            .collect();
-        let of = match self.layers().len() {
-            all if all > layers.len() => format!(", {} of {all} layers", layers.len()),
-            _ => String::new(),
-        };
-        plot::spectra(&format!("Singular values of {}{of}", self.kind.name()), &panels)
-    }
-
-    /// Effective rank over layers and modules.
-    ///
-    /// # Errors
-    /// When there is no adapter.
-    pub fn heat_map(&self) -> Result<Figure> {
-        let layers: Vec<String> = self.layers().into_iter().map(layer_name).collect();
-        let modules: Vec<String> = self.modules().into_iter().map(str::to_string).collect();
-        let figure = plot::heat_map(
-            &format!("Effective rank of {} by layer and module", self.kind.name()),
-            &layers,
-            &modules,
-            &self.grid(Spectrum::effective_rank),
-            "effective rank",
-        )?;
-        Ok(figure.with_columns(["layer", "module"]))
-    }
 }
 
 impl From<Vec<Spectrum>> for Spectra {
@@ -438,20 +389,11 @@ impl Show for Spectra {
     }
 }
 
-fn layer_name(layer: Option<usize>) -> String {
+pub(super) fn layer_name(layer: Option<usize>) -> String {
     layer.map_or_else(|| "–".to_string(), |layer| layer.to_string())
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (count, sum) = values.fold((0, 0.0), |(count, sum), value| (count + 1, sum + value));
     (count > 0).then(|| sum / f64::from(count))
-}
-
-/// At most `limit` of the items, evenly spaced, the first and the last among them.
-fn evenly<T: Copy>(items: &[T], limit: usize) -> Vec<T> {
-    if items.len() <= limit {
-        return items.to_vec();
-    }
-    let last = items.len() - 1;
-    (0..limit).map(|i| items[(i * last + (limit - 1) / 2) / (limit - 1)]).collect()
 }

@@ -4,7 +4,7 @@ use super::Vectors;
 use super::householder::Qr;
 use super::jacobi::{Want, decompose};
 use super::tall::{Host, Numbers};
-use crate::display::{Align, Bundle, Show, Table};
+use crate::display::{Align, Table};
 use crate::error::{Error, Result};
 use crate::ops::random::{Random, Stream};
 use candle_core::{Device, Tensor};
@@ -126,12 +126,6 @@ impl Overlap {
             table.row([at.to_string(), number(&self.grid), number(&self.control)]);
         }
         table
-    }
-}
-
-impl Show for Overlap {
-    fn show(&self) -> Bundle {
-        self.table().show()
     }
 }
 

@@ -1,0 +1,451 @@
+//! The pictures of a model's spectra: each a thin layer over a chart of [`plot`].
+
+use super::measured::SpectralMeasure;
+use super::place::Place;
+use super::spectra::{Kind, Spectra, layer_name};
+use super::{Advice, Amplification, Intruders, Overlap, Side, Spectrum};
+use crate::display::{Bundle, Show, Table};
+use crate::error::{Error, Result};
+use crate::plot::{self, Curve, Figure, HeatPanel, Panel, Scale, Series, SpectraStyle};
+use std::collections::{BTreeMap, HashMap};
+
+/// Lines in one panel that an eye can still tell apart.
+const LINES: usize = 16;
+/// Lines that a legend can still name.
+const NAMED: usize = 8;
+/// Part of σ₁ below which a singular value is rounding: not drawn on a log scale.
+const ROUNDING: f64 = 1e-13;
+
+impl Spectra {
+    /// The spectra on a log scale: one panel for each module, one line for each layer, coloured by
+    /// depth. Of more than 16 layers, 16 are drawn, evenly spaced from the first to the last. Those
+    /// [weighted](Self::weighted) by activations have a picture of their own.
+    ///
+    /// # Errors
+    /// When there is no adapter.
+    pub fn plot(&self) -> Result<Figure> {
+        self.plot_as(SpectraStyle::default())
+    }
+
+    /// The same on a linear scale, where the first directions are seen and the last are flat.
+    ///
+    /// # Errors
+    /// When there is no adapter.
+    pub fn plot_linear(&self) -> Result<Figure> {
+        self.plot_as(SpectraStyle { scale: Scale::Linear, ..SpectraStyle::default() })
+    }
+
+    /// [`plot`](Self::plot) on the scale of `style`, with a line fitted to each spectrum if it says so.
+    ///
+    /// # Errors
+    /// When there is no adapter.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::display::Show;
+    /// use lorascope::plot::{Fit, SpectraStyle};
+    /// use lorascope::spectrum::{Spectra, Spectrum};
+    ///
+    /// // σ = 100 and 10: an exponential decay to a tenth.
+    /// let spectrum = Spectrum::from_slices("layers.0.q_proj", &[1., 0., 0., 1.], &[100., 0., 0., 10.], 2, 1.0)?;
+    /// let style = SpectraStyle { fit: Fit::Line, ..Default::default() };
+    /// let figure = Spectra::from(vec![spectrum]).plot_as(style)?;
+    /// assert!(figure.show().text.contains("log₁₀ σ falls by 1 from k to k + 1"));
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn plot_as(&self, style: SpectraStyle) -> Result<Figure> {
+        let all = self.layers();
+        let layers = evenly(&all, LINES);
+        let curve = |(spectrum, place): (&Spectrum, &Place)| Curve {
+            name: place.layer.map_or_else(|| place.module.clone(), |layer| format!("layer {layer}")),
+            depth: place.layer.unwrap_or(0) as f64,
+            values: spectrum.singular_values.clone(),
+        };
+        let of = |module: &str| -> Vec<Curve> {
+            let drawn = |place: &Place| place.module == module && layers.contains(&place.layer);
+            self.placed().filter(|(_, place)| drawn(place)).map(curve).collect()
+        };
+        let panels: Vec<Panel> = self
+            .modules()
+            .into_iter()
+            .map(|module| Panel { name: module.to_string(), curves: of(module) })
+            .filter(|panel| !panel.curves.is_empty())
+            .collect();
+        let some = some(layers.len(), all.len(), "layers");
+        let title = format!("Singular values of {}{some}", self.kind().name());
+        Ok(plot::spectra_as(&title, &panels, style)?.with_columns(["module", "layer"]))
+    }
+
+    /// Cumulative energy Σ_{i≤k} σᵢ² / Σ σᵢ² over k of the adapters that [`select`](Self::select) finds for
+    /// `part`, with a line at τ and the k at which each first reaches it; beside scale·B·A the
+    /// [weighted](Self::weighted) spectrum where there is one. Of many adapters 8 are drawn (4 with
+    /// the weighted ones beside them), evenly spaced from the first to the last.
+    ///
+    /// # Errors
+    /// When no adapter is called so, all of them are zero, or τ is not in (0, 1].
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::display::Show;
+    /// use lorascope::spectrum::{Spectra, Spectrum};
+    ///
+    /// // σ = 3 and 1: the first direction has 9/10 of the energy.
+    /// let spectrum = Spectrum::from_slices("layers.0.q_proj", &[1., 0., 0., 1.], &[3., 0., 0., 1.], 2, 1.0)?;
+    /// let figure = Spectra::from(vec![spectrum]).energy_plot("q_proj", 0.9)?;
+    /// assert!(figure.show().text.contains("0.9 within k = 1"));
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn energy_plot(&self, part: &str, tau: f64) -> Result<Figure> {
+        let chosen = self.select(part)?;
+        let moved: Vec<(&Spectrum, &Place)> =
+            chosen.placed().filter(|(spectrum, _)| spectrum.spectral_norm() > 0.0).collect();
+        if moved.is_empty() {
+            return Err(zero(part));
+        }
+        let weighted = moved.iter().any(|(spectrum, _)| chosen.weighted_of(&spectrum.name).is_some());
+        let drawn = evenly(&moved, if weighted { NAMED / 2 } else { NAMED });
+        let line = |name: String, spectrum: &Spectrum| {
+            Series::line(name, (1..).map(f64::from).zip(spectrum.cumulative_energy()))
+        };
+        let mut series = Vec::new();
+        for (spectrum, place) in &drawn {
+            let name = called(place);
+            let by_output = chosen.weighted_of(&spectrum.name).filter(|w| w.spectral_norm() > 0.0);
+            if let Some(by_output) = by_output {
+                series.push(line(format!("{name}, {}", self.kind().name()), spectrum));
+                series.push(line(format!("{name}, {}", Kind::Weighted.name()), by_output));
+            } else {
+                series.push(line(name, spectrum));
+            }
+        }
+        let some = some(drawn.len(), moved.len(), "adapters");
+        let title = format!("Energy of {} kept by k directions{some}", self.kind().name());
+        Ok(plot::energy(&title, &series, Some(tau))?.with_columns(["adapter"]))
+    }
+
+    /// The singular values of one module in a small plot for each layer, all on the same axes and on a
+    /// log scale; beside scale·B·A the [weighted](Self::weighted) spectrum where there is one. Values
+    /// below 10⁻¹³ of the largest are rounding and left out.
+    ///
+    /// # Errors
+    /// When no adapter is called so, or all of them are zero.
+    pub fn small_multiples(&self, module: &str) -> Result<Figure> {
+        let mut chosen: Vec<(&Spectrum, &Place)> = Vec::new();
+        let selected = self.select(module)?;
+        chosen.extend(selected.placed());
+        chosen.sort_by_key(|(_, place)| place.layer);
+        let modules = selected.modules();
+        let weighted: Vec<Option<&Spectrum>> =
+            chosen.iter().map(|(spectrum, _)| selected.weighted_of(&spectrum.name)).collect();
+        let any = weighted.iter().any(Option::is_some);
+        let both = || chosen.iter().map(|(spectrum, _)| *spectrum).chain(weighted.iter().copied().flatten());
+        let floor = floor(both(), module)?;
+        let panels: Vec<(String, Vec<Series>)> = chosen
+            .iter()
+            .zip(&weighted)
+            .map(|((spectrum, place), weighted)| {
+                let name = match (modules.len(), place.layer) {
+                    (1, Some(layer)) => format!("layer {layer}"),
+                    _ => called(place),
+                };
+                let mut series = vec![sigma(self.kind().name(), spectrum, floor)];
+                if any {
+                    // A panel without one has the name too: the legend is that of the first.
+                    let none = || Series::line(Kind::Weighted.name(), []);
+                    series.push(weighted.map_or_else(none, |w| sigma(Kind::Weighted.name(), w, floor)));
+                }
+                (name, series)
+            })
+            .collect();
+        let title = match modules.as_slice() {
+            [one] => format!("Singular values of {}, {one} of each layer", self.kind().name()),
+            _ => format!("Singular values of {}, {module}", self.kind().name()),
+        };
+        let figure = plot::multiples(&title, "k", "singular value σ, log scale", &panels, Scale::Log)?;
+        Ok(figure.with_columns(["spectrum", "k", "singular value", "layer"]))
+    }
+
+    /// Effective rank over layers and modules.
+    ///
+    /// # Errors
+    /// When there is no adapter.
+    pub fn heat_map(&self) -> Result<Figure> {
+        self.heat_map_of(SpectralMeasure::EffectiveRank)
+    }
+
+    /// A measure over layers (rows) and modules (columns).
+    ///
+    /// # Errors
+    /// When there is no adapter, no value is finite, or the share of an energy rank is not in (0, 1].
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::spectrum::{SpectralMeasure, Spectra, Spectrum};
+    ///
+    /// let spectrum = Spectrum::from_slices("layers.0.q_proj", &[1., 0., 0., 1.], &[3., 0., 0., 4.], 2, 1.0)?;
+    /// let figure = Spectra::from(vec![spectrum]).heat_map_of(SpectralMeasure::FrobeniusNorm)?;
+    /// let data = figure.data()?; // layer, module, Frobenius norm
+    /// assert!((data.column("Frobenius norm")?.f64()?.get(0).unwrap() - 5.0).abs() < 1e-14);
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn heat_map_of(&self, measure: SpectralMeasure) -> Result<Figure> {
+        let values = self.iter().map(|spectrum| measure.of(spectrum)).collect::<Result<Vec<f64>>>()?;
+        let name = measure.name();
+        self.map(&format!("{} of {} by layer and module", capital(&name), self.kind().name()), &values, &name)
+    }
+
+    /// ‖ΔW‖_F / ‖W₀‖_F over layers (rows) and modules (columns), given ‖W₀‖_F by module path: how far each
+    /// weight has moved, measured by itself.
+    ///
+    /// # Errors
+    /// As [`relative_norms`](Self::relative_norms), and when there is no adapter.
+    pub fn relative_heat_map(&self, weight_norms: &BTreeMap<String, f64>) -> Result<Figure> {
+        let frame = self.relative_norms(weight_norms)?;
+        let values: Vec<f64> = frame.column("relative_norm")?.f64()?.into_no_null_iter().collect();
+        self.map("‖ΔW‖ / ‖W₀‖ by layer and module", &values, "‖ΔW‖ / ‖W₀‖")
+    }
+
+    /// The singular values of one adapter in several trainings, on a log scale over each other: runs of two
+    /// ranks, two seeds, two steps. Values below 10⁻¹³ of the largest are rounding and left out.
+    ///
+    /// # Errors
+    /// When one of them has no adapter at this path (the error says which), or all are zero.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::spectrum::{Spectra, Spectrum};
+    ///
+    /// let of = |b: &[f64]| Spectrum::from_slices("layers.0.q_proj", &[1., 0., 0., 1.], b, 2, 1.0);
+    /// let (one, other) = (Spectra::from(vec![of(&[3., 0., 0., 1.])?]), Spectra::from(vec![of(&[2., 0., 0., 2.])?]));
+    /// let figure = Spectra::compare("layers.0.q_proj", &[("seed 1", &one), ("seed 2", &other)])?;
+    /// assert_eq!(figure.data()?.column("singular value")?.f64()?.get(0), Some(3.0));
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn compare(path: &str, named: &[(&str, &Self)]) -> Result<Figure> {
+        let one = |name: &str, spectra: &Self| {
+            spectra.get(path).map_err(|error| Error::not_found(format!("in {name:?} {error}")))
+        };
+        let chosen = named
+            .iter()
+            .map(|(name, spectra)| Ok((*name, one(name, spectra)?)))
+            .collect::<Result<Vec<(&str, Spectrum)>>>()?;
+        let floor = floor(chosen.iter().map(|(_, spectrum)| spectrum), path)?;
+        let series: Vec<Series> =
+            chosen.iter().map(|(name, spectrum)| sigma(name, spectrum, floor)).collect();
+        let title = format!("Singular values of {path}");
+        let figure = plot::lines(&title, "index k", "singular value σ, log scale", &series, Scale::Log)?;
+        Ok(figure.with_columns(["spectrum", "k", "singular value"]))
+    }
+
+    fn placed(&self) -> impl Iterator<Item = (&Spectrum, &Place)> {
+        self.iter().zip(self.places())
+    }
+
+    /// A map of one number for each adapter, in their order.
+    fn map(&self, title: &str, values: &[f64], unit: &str) -> Result<Figure> {
+        let by_name: HashMap<&str, f64> =
+            self.iter().map(|spectrum| spectrum.name.as_str()).zip(values.iter().copied()).collect();
+        let number = |spectrum: &Spectrum| by_name.get(spectrum.name.as_str()).copied().unwrap_or(f64::NAN);
+        let layers: Vec<String> = self.layers().into_iter().map(layer_name).collect();
+        let modules: Vec<String> = self.modules().into_iter().map(str::to_string).collect();
+        let figure = plot::heat_map(title, &layers, &modules, &self.grid(number), unit)?;
+        Ok(figure.with_columns(["layer", "module"]))
+    }
+}
+
+impl Advice {
+    /// The advised rank over layers (rows) and modules (columns).
+    ///
+    /// # Errors
+    /// When there is no adapter.
+    pub fn heat_map(&self) -> Result<Figure> {
+        let ranks: Vec<f64> = self.modules.iter().map(|module| module.advised() as f64).collect();
+        let title = format!("Rank that keeps {} of the energy", super::measured::percent(self.energy));
+        self.spectra().map(&title, &ranks, "advised rank")
+    }
+}
+
+impl Show for Advice {
+    /// The map beside the table, where there is more than one layer.
+    fn show(&self) -> Bundle {
+        match self.spectra().layers().len() {
+            0 | 1 => self.table().show(),
+            _ => beside(self.heat_map(), self.table()),
+        }
+    }
+}
+
+impl Overlap {
+    /// φ(i, j) as colours from 0 to 1, and beside it that of the Gaussian control (Hu et al. 2021, figures
+    /// 3 and 4).
+    ///
+    /// # Errors
+    /// When the grid is empty.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::candle_core::{Device, Tensor};
+    /// use lorascope::spectrum::{Overlap, Side, Vectors};
+    ///
+    /// let (a, b) = (Tensor::new(&[[1f64, 0.]], &Device::Cpu)?, Tensor::new(&[[1f64], [0.]], &Device::Cpu)?);
+    /// let one = Vectors::of("q", &a, &b, 1.0)?;
+    /// let data = Overlap::of(&one, &one, Side::Right, (1, 1), 0)?.plot()?.data()?; // panel, i, j, φ(i, j)
+    /// assert!((data.column("φ(i, j)")?.f64()?.get(0).unwrap() - 1.0).abs() < 1e-15);
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn plot(&self) -> Result<Figure> {
+        let panel = |name: &str, grid: &[Vec<f64>]| HeatPanel {
+            name: name.to_string(),
+            values: grid.iter().map(|row| row.iter().copied().map(Some).collect()).collect(),
+        };
+        let side = match self.side {
+            Side::Right => "right",
+            Side::Left => "left",
+        };
+        let panels = [panel("measured", &self.grid), panel("Gaussian control", &self.control)];
+        let title = format!("Overlap of the first i and the first j {side} singular vectors");
+        plot::heat_panels(&title, "j", "i", "φ(i, j)", Some((0.0, 1.0)), &panels)
+    }
+}
+
+impl Show for Overlap {
+    fn show(&self) -> Bundle {
+        beside(self.plot(), self.table())
+    }
+}
+
+impl Amplification {
+    /// ‖Uᵀ W₀ V‖_F along the first directions of ΔW, of W₀ and of a random matrix, on a log scale (Hu et al.
+    /// 2021, table 7).
+    ///
+    /// # Errors
+    /// When W₀ is zero along all of them.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::candle_core::{Device, Tensor};
+    /// use lorascope::spectrum::{Amplification, BaseWeight, Vectors};
+    ///
+    /// let weight = BaseWeight::new("q", &Tensor::new(&[[10f32, 0.], [0., 0.5]], &Device::Cpu)?)?;
+    /// let (a, b) = (Tensor::new(&[[0f32, 1.]], &Device::Cpu)?, Tensor::new(&[[0f32], [4.]], &Device::Cpu)?);
+    /// let figure = Amplification::of(&weight, &Vectors::of("q", &a, &b, 1.0)?, 1, 0)?.plot()?;
+    /// assert!(figure.title().contains("amplified 8 times"));
+    /// assert_eq!(figure.data()?.column("directions of")?.str()?.get(1), Some("W₀"));
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn plot(&self) -> Result<Figure> {
+        let parts = ["ΔW", "W₀", "chance"].map(str::to_string);
+        let along = vec![self.along_delta, self.along_weight, self.along_random];
+        let groups = [(format!("r = {}", self.rank), along)];
+        let title = format!("ΔW is amplified {} times: {}", digits(self.factor()), self.name);
+        let figure =
+            plot::grouped(&title, "‖UᵀW₀V‖ along the directions of each", &parts, &groups, Scale::Log)?;
+        let footer = format!("‖ΔW‖ {}, ‖W₀‖ {}", digits(self.delta_norm), digits(self.weight_norm));
+        Ok(figure.with_footer(footer).with_columns(["rank", "directions of", "norm"]))
+    }
+}
+
+impl Show for Amplification {
+    fn show(&self) -> Bundle {
+        beside(self.plot(), self.table())
+    }
+}
+
+impl Intruders {
+    /// The largest cosine of each vector of W₀ + ΔW with one of W₀, and ε; those below it are marked
+    /// (Shuttleworth et al. 2024, section 3).
+    ///
+    /// # Errors
+    /// When no vector was looked at.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::spectrum::{Intruder, Intruders};
+    ///
+    /// let row = |index, cosine| Intruder { index, singular_value: 1.0, cosine, nearest: index, left_out: 0.0 };
+    /// let intruders =
+    ///     Intruders { name: "q".into(), threshold: 0.5, rows: vec![row(1, 0.9), row(2, 0.25)], compared: 8, of: 8 };
+    /// assert_eq!(intruders.plot()?.data()?.column("cosine")?.f64()?.get(1), Some(0.25));
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn plot(&self) -> Result<Figure> {
+        let cosines: Vec<f64> = self.rows.iter().map(|row| row.cosine).collect();
+        let figure =
+            plot::intruders(&format!("Intruder dimensions in {}", self.name), &cosines, self.threshold)?;
+        let undecided = match self.undecided() {
+            0 => String::new(),
+            some => format!("; of those below, {some} may be near a vector that was left out"),
+        };
+        Ok(figure.with_footer(format!("compared with {} of {} of W₀{undecided}", self.compared, self.of)))
+    }
+}
+
+impl Show for Intruders {
+    fn show(&self) -> Bundle {
+        beside(self.plot(), self.table())
+    }
+}
+
+/// A figure beside its table; the table alone where there is nothing to draw.
+fn beside(figure: Result<Figure>, table: Table) -> Bundle {
+    match figure {
+        Ok(figure) => (figure, table).show(),
+        Err(_) => table.show(),
+    }
+}
+
+/// (k, σ_k) with gaps below the floor.
+fn sigma(name: &str, spectrum: &Spectrum, floor: f64) -> Series {
+    let drawn = spectrum.singular_values.iter().map(|&s| if s > floor { s } else { f64::NAN });
+    Series::line(name, (1..).map(f64::from).zip(drawn))
+}
+
+/// What of the largest singular value is rounding.
+fn floor<'a>(spectra: impl Iterator<Item = &'a Spectrum>, part: &str) -> Result<f64> {
+    match spectra.map(Spectrum::spectral_norm).fold(0.0, f64::max) {
+        0.0 => Err(zero(part)),
+        first => Ok(first * ROUNDING),
+    }
+}
+
+fn zero(part: &str) -> Error {
+    Error::state(format!("nothing to draw of {part:?}: every ΔW is zero")).help("train a step first")
+}
+
+/// `layer 3 q_proj`.
+fn called(place: &Place) -> String {
+    let module = &place.module;
+    place.layer.map_or_else(|| module.clone(), |layer| format!("layer {layer} {module}"))
+}
+
+/// `, 16 of 30 layers` of a title, where not all are drawn.
+fn some(drawn: usize, all: usize, of: &str) -> String {
+    if drawn < all { format!(", {drawn} of {all} {of}") } else { String::new() }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// Three digits that matter.
+fn digits(value: f64) -> String {
+    match value.abs() {
+        size if (0.001..1e5).contains(&size) => {
+            let decimals = (2 - size.log10().floor() as i32).max(0) as usize;
+            let text = format!("{value:.decimals$}");
+            if decimals > 0 { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+        }
+        0.0 => "0".to_string(),
+        _ => format!("{value:.2e}"),
+    }
+}
+
+/// At most `limit` of the items, evenly spaced, the first and the last among them.
+fn evenly<T: Copy>(items: &[T], limit: usize) -> Vec<T> {
+    if items.len() <= limit {
+        return items.to_vec();
+    }
+    let last = items.len() - 1;
+    (0..limit).map(|i| items[(i * last + (limit - 1) / 2) / (limit - 1)]).collect()
+}
