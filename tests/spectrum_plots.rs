@@ -112,7 +112,7 @@ fn amplification_has_a_mark_for_each_kind_of_direction() {
     let delta = Vectors::of("q", &cpu(&[0., 1., 0.], 1, 3), &cpu(&[0., 4.], 2, 1), 1.0).unwrap();
     let amplification = Amplification::of(&weight, &delta, 1, 3).unwrap();
     let figure = amplification.plot().unwrap();
-    assert_eq!(figure.title(), "ΔW is amplified 8 times: layers.3.q_proj");
+    assert_eq!(figure.title(), "Amplification factor 8 in layers.3.q_proj");
     assert_eq!(words(&figure, "directions of"), ["ΔW", "W₀", "chance"]);
     let norms = numbers(&figure, "norm");
     near(norms[0], 0.5);

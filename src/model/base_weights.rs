@@ -78,7 +78,7 @@ impl Decoder {
 
     /// The spectrum of [`effective_delta`](Self::effective_delta). Without DoRA it is that of
     /// [`Adapters::spectra`], from the factors. **With DoRA it is slow**: the matrix has full rank and is
-    /// decomposed whole, which for 4096×4096 takes about half a minute.
+    /// decomposed whole, tens of seconds for 4096×4096.
     ///
     /// # Errors
     /// As [`effective_delta`](Self::effective_delta), and when a number is not finite.

@@ -36,14 +36,8 @@ pub(super) fn triangle(x: &Tall) -> Option<Triangle> {
     let exponents: Vec<i32> = (0..r).map(|k| exponent(size(k).sqrt())).collect();
     let by: Vec<f64> = exponents.iter().map(|e| power(-e)).collect();
     let scaled = Mat::from_fn(r, r, |i, j| gram[(i, j)] * by[i] * by[j]);
-    let first = simd(
-        #[inline(always)]
-        || cholesky(&scaled),
-    )?;
-    let growth = simd(
-        #[inline(always)]
-        || inverse_square(&first),
-    ) / r as f64;
+    let first = cholesky(&scaled)?;
+    let growth = inverse_square(&first) / r as f64;
     if growth <= ONE_PASS {
         return Some(Triangle { r: first, exponents });
     }
@@ -51,16 +45,8 @@ pub(super) fn triangle(x: &Tall) -> Option<Triangle> {
         return None;
     }
     let again = self::gram(x, Some((&first, &exponents)));
-    let second = simd(
-        #[inline(always)]
-        || cholesky(&again),
-    )?;
-    if simd(
-        #[inline(always)]
-        || inverse_square(&second),
-    ) / r as f64
-        > 2.0
-    {
+    let second = cholesky(&again)?;
+    if inverse_square(&second) / r as f64 > 2.0 {
         return None;
     }
     Some(Triangle { r: second * first, exponents })
@@ -177,8 +163,15 @@ fn solve(panel: &mut [f64], count: usize, r: &[f64], scales: &[f64]) {
 }
 
 /// The upper R of G = RᵀR; None where G is not positive to working precision.
-#[inline(always)]
 fn cholesky(gram: &Mat<f64>) -> Option<Mat<f64>> {
+    simd(
+        #[inline(always)]
+        || factor(gram),
+    )
+}
+
+#[inline(always)]
+fn factor(gram: &Mat<f64>) -> Option<Mat<f64>> {
     let size = gram.nrows();
     // By columns, which are what the inner products run along.
     let mut r = vec![0.0; size * size];
@@ -200,8 +193,15 @@ fn cholesky(gram: &Mat<f64>) -> Option<Mat<f64>> {
 }
 
 /// ‖R⁻¹‖²_F of R with columns of length 1; those here are up to twice as long.
-#[inline(always)]
 fn inverse_square(r: &Mat<f64>) -> f64 {
+    simd(
+        #[inline(always)]
+        || inverse(r),
+    )
+}
+
+#[inline(always)]
+fn inverse(r: &Mat<f64>) -> f64 {
     let size = r.nrows();
     let columns: Vec<Vec<f64>> = (0..size).map(|k| (0..=k).map(|i| r[(i, k)]).collect()).collect();
     let lengths: Vec<f64> = columns.iter().map(|column| dot(column, column)).collect();

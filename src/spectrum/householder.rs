@@ -130,13 +130,15 @@ impl Pivoted {
             || {
                 for (j, tau) in tau.iter_mut().enumerate() {
                     // Norms are taken afresh: updated ones lose the small columns that this is for.
-                    let size = |k: usize| {
-                        dot(&packed[k * rows + j..(k + 1) * rows], &packed[k * rows + j..(k + 1) * rows])
-                    };
-                    let largest = (j..columns).fold((j, -1.0), |best, k| {
-                        let size = size(k);
-                        if size > best.1 { (k, size) } else { best }
-                    });
+                    // A plain loop: what an iterator calls is not compiled for vector registers.
+                    let mut largest = (j, -1.0);
+                    for k in j..columns {
+                        let column = &packed[k * rows + j..(k + 1) * rows];
+                        let size = dot(column, column);
+                        if size > largest.1 {
+                            largest = (k, size);
+                        }
+                    }
                     if largest.0 != j {
                         order.swap(j, largest.0);
                         let (head, tail) = packed.split_at_mut(largest.0 * rows);

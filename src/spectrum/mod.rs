@@ -111,7 +111,7 @@ impl Spectrum {
     }
 
     /// The spectrum of a matrix itself, whatever it is made of: all min(out, in) singular values, from the
-    /// dense decomposition in f64. **Slow**: some 10 s for 4096×4096 beside a millisecond by factors. The rank is
+    /// dense decomposition in f64. **Slow**: tens of seconds for 4096×4096, by factors a millisecond. The rank is
     /// that of the shape, the scale 1; each value is exact to a few ε·σ₁.
     ///
     /// # Shapes

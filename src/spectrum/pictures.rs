@@ -63,7 +63,7 @@ impl Spectra {
         };
         let of = |module: &str| -> Vec<Curve> {
             let drawn = |place: &Place| place.module == module && layers.contains(&place.layer);
-            self.placed().filter(|(_, place)| drawn(place)).map(curve).collect()
+            self.by_layer().into_iter().filter(|(_, place)| drawn(place)).map(curve).collect()
         };
         let panels: Vec<Panel> = self
             .modules()
@@ -97,8 +97,8 @@ impl Spectra {
     /// ```
     pub fn energy_plot(&self, part: &str, tau: f64) -> Result<Figure> {
         let chosen = self.select(part)?;
-        let moved: Vec<(&Spectrum, &Place)> =
-            chosen.placed().filter(|(spectrum, _)| spectrum.spectral_norm() > 0.0).collect();
+        let mut moved = chosen.by_layer();
+        moved.retain(|(spectrum, _)| spectrum.spectral_norm() > 0.0);
         if moved.is_empty() {
             return Err(zero(part));
         }
@@ -130,10 +130,8 @@ impl Spectra {
     /// # Errors
     /// When no adapter is called so, or all of them are zero.
     pub fn small_multiples(&self, module: &str) -> Result<Figure> {
-        let mut chosen: Vec<(&Spectrum, &Place)> = Vec::new();
         let selected = self.select(module)?;
-        chosen.extend(selected.placed());
-        chosen.sort_by_key(|(_, place)| place.layer);
+        let chosen = selected.by_layer();
         let modules = selected.modules();
         let weighted: Vec<Option<&Spectrum>> =
             chosen.iter().map(|(spectrum, _)| selected.weighted_of(&spectrum.name)).collect();
@@ -237,8 +235,11 @@ impl Spectra {
         Ok(figure.with_columns(["spectrum", "k", "singular value"]))
     }
 
-    fn placed(&self) -> impl Iterator<Item = (&Spectrum, &Place)> {
-        self.iter().zip(self.places())
+    /// Layer 2 before layer 10, whatever the order of the paths.
+    fn by_layer(&self) -> Vec<(&Spectrum, &Place)> {
+        let mut all: Vec<_> = self.iter().zip(self.places()).collect();
+        all.sort_by_key(|(_, place)| place.layer);
+        all
     }
 
     /// A map of one number for each adapter, in their order.
@@ -329,7 +330,7 @@ impl Amplification {
     /// let weight = BaseWeight::new("q", &Tensor::new(&[[10f32, 0.], [0., 0.5]], &Device::Cpu)?)?;
     /// let (a, b) = (Tensor::new(&[[0f32, 1.]], &Device::Cpu)?, Tensor::new(&[[0f32], [4.]], &Device::Cpu)?);
     /// let figure = Amplification::of(&weight, &Vectors::of("q", &a, &b, 1.0)?, 1, 0)?.plot()?;
-    /// assert!(figure.title().contains("amplified 8 times"));
+    /// assert!(figure.title().contains("factor 8 in q"));
     /// assert_eq!(figure.data()?.column("directions of")?.str()?.get(1), Some("W₀"));
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
@@ -337,9 +338,14 @@ impl Amplification {
         let parts = ["ΔW", "W₀", "chance"].map(str::to_string);
         let along = vec![self.along_delta, self.along_weight, self.along_random];
         let groups = [(format!("r = {}", self.rank), along)];
-        let title = format!("ΔW is amplified {} times: {}", digits(self.factor()), self.name);
-        let figure =
-            plot::grouped(&title, "‖UᵀW₀V‖ along the directions of each", &parts, &groups, Scale::Log)?;
+        let title = format!("Amplification factor {} in {}", digits(self.factor()), self.name);
+        let figure = plot::grouped(
+            &title,
+            "‖UᵀW₀V‖ along directions of ΔW, of W₀, by chance",
+            &parts,
+            &groups,
+            Scale::Log,
+        )?;
         let footer = format!("‖ΔW‖ {}, ‖W₀‖ {}", digits(self.delta_norm), digits(self.weight_norm));
         Ok(figure.with_footer(footer).with_columns(["rank", "directions of", "norm"]))
     }
