@@ -80,7 +80,9 @@ fn the_weighted_spectrum_is_the_change_of_the_output() -> Result<()> {
 }
 
 /// step, name, k and the bits of both singular values.
-fn rows(history: &SpectraHistory) -> Result<Vec<(u64, String, u32, u32, Option<u32>)>> {
+type Row = (u64, String, u32, u32, Option<u32>);
+
+fn rows(history: &SpectraHistory) -> Result<Vec<Row>> {
     let frame = history.frame()?;
     let (step, name, k) =
         (frame.column("step")?.u64()?, frame.column("name")?.str()?, frame.column("k")?.u32()?);
