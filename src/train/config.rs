@@ -98,8 +98,8 @@ pub struct RunConfig {
     pub patience: Option<u64>,
     /// Pauses after a step whose loss is more than this many times the median of the twenty before.
     pub spike: Option<f64>,
-    /// Steps between two looks at the singular values of every adapter, kept with the history; `None`
-    /// takes none.
+    /// Steps between two looks at the singular values of every adapter, kept with the history; 0, the default,
+    /// is every step up to rank 32 and every ⌈(r/32)²⌉ steps above, where each takes longer; `None` takes none.
     pub spectra_every: Option<u64>,
     /// What is kept of earlier steps.
     pub snapshots: Snapshots,
@@ -124,7 +124,7 @@ impl Default for RunConfig {
             micro_batch: MICRO_BATCH,
             patience: None,
             spike: None,
-            spectra_every: Some(1),
+            spectra_every: Some(0),
             snapshots: Snapshots::default(),
             init_from: None,
             context: None,
@@ -225,6 +225,12 @@ impl RunConfig {
     pub fn spectra_every(mut self, steps: u64) -> Self {
         self.spectra_every = Some(steps);
         self
+    }
+
+    /// Steps between two looks at the singular values.
+    pub(super) fn spectra_interval(&self) -> Option<u64> {
+        let rank = self.lora.rank.max(1) as u64;
+        self.spectra_every.map(|every| if every == 0 { (rank * rank).div_ceil(32 * 32) } else { every })
     }
 
     /// Says which snapshots are taken and kept.
@@ -348,9 +354,6 @@ impl RunConfig {
                 Error::input("a spike is a loss above the usual").help("give a factor above 1, such as 2")
             );
         }
-        if self.spectra_every == Some(0) {
-            return Err(Error::input("spectra every 0 steps").help("give at least 1, or None"));
-        }
         let Snapshots { every_seconds, keep, keep_every, .. } = self.snapshots;
         if !(every_seconds >= 0.0 && every_seconds.is_finite()) || keep == 0 || keep_every == Some(0) {
             return Err(Error::input(format!("{:?}", self.snapshots)).help(
@@ -361,5 +364,18 @@ impl RunConfig {
             return Err(Error::input("evaluating every 0 steps").help("give at least 1, or None"));
         }
         self.optimizer.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spectra_of_a_high_rank_are_looked_at_less_often() {
+        let every = |rank: usize| RunConfig::default().rank(rank).spectra_interval();
+        assert_eq!([1, 8, 32, 33, 64, 256].map(every), [1, 1, 1, 2, 4, 64].map(Some));
+        assert_eq!(RunConfig::default().rank(256).spectra_every(1).spectra_interval(), Some(1));
+        assert_eq!(RunConfig { spectra_every: None, ..RunConfig::default() }.spectra_interval(), None);
     }
 }

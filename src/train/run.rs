@@ -219,7 +219,7 @@ impl Run {
         });
         std::thread::Builder::new()
             .name(format!("run {}", inner.name))
-            .spawn(move || worker.work(&requests, &pool))
+            .spawn(move || worker.work(requests, &pool))
             .map_err(|e| Error::io(&inner.folder, e))?;
         registry::insert(inner.clone());
         Ok(Self(inner))

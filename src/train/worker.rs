@@ -134,8 +134,13 @@ impl Worker {
         worker
     }
 
-    /// Answers requests until one of them is to end, or the run is dropped.
-    pub fn work(mut self, requests: &Receiver<Request>, pool: &rayon::ThreadPool) {
+    /// Answers requests until one of them is to end, or the run is dropped. All of it in one thread of the
+    /// pool: what a product keeps for its thread (tens of megabytes for a head) then exists once.
+    pub fn work(self, requests: Receiver<Request>, pool: &rayon::ThreadPool) {
+        pool.install(|| self.serve(requests));
+    }
+
+    fn serve(mut self, requests: Receiver<Request>) {
         loop {
             // Whoever sets `stop` sends a request right after: the unfinished step waits for it.
             let busy =
@@ -165,9 +170,9 @@ impl Worker {
                     let _ = answer.send(()); // a handle that went away needs no answer
                     return;
                 }
-                Some(request) => pool.install(|| self.answer(request)),
+                Some(request) => self.answer(request),
                 None if busy => {
-                    let done = pool.install(|| guarded(|| self.train()));
+                    let done = guarded(|| self.train());
                     self.settle(done);
                 }
                 None => {}
@@ -195,6 +200,7 @@ impl Worker {
                 self.shared.stop.store(false, Ordering::Relaxed);
                 let done = guarded(|| self.rewind(step));
                 self.rest();
+                give_back(); // what the steps left behind held
                 let _ = answer.send(done);
             }
             Request::Update(answer) => {
@@ -327,7 +333,7 @@ impl Worker {
         let position = batch.next.unwrap_or_else(|| self.position(settings));
         let count = self.segments.get(position.segment)?.batches.rows();
         let logged = self.config.adaptation == Adaptation::Lora
-            && self.config.spectra_every.is_some_and(|every| step.is_multiple_of(every));
+            && self.config.spectra_interval().is_some_and(|every| step.is_multiple_of(every));
         let spectra = logged.then(|| StepSpectra::of(&learned)).transpose()?;
         let report = StepReport {
             spectra,
