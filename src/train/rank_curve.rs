@@ -57,7 +57,7 @@ pub struct RankCurve {
 impl Run {
     /// Evaluates the adapters cut to each of `ranks`, and whole, on held-out rows (the first 200 of them). The cut is
     /// the one of least error in the layers' outputs on the run's data
-    /// ([`Adapters::truncate_weighted`]), or in ΔW where no step was made yet.
+    /// ([`Adapters::truncate_weighted`](crate::lora::Adapters::truncate_weighted)), or in ΔW where no step was made yet.
     ///
     /// # Errors
     /// When a rank is 0 or none is given, or a row does not fit.
