@@ -46,7 +46,8 @@ pub struct SpreadRanks {
 /// ```no_run
 /// use lorascope::prelude::*;
 ///
-/// # let (model, rows, test): (Model, Dataset, Dataset) = unimplemented!();
+/// let model = Model::open("models/smollm2-135m.gguf")?;
+/// let (rows, test) = Dataset::open("datasets/school_math.jsonl")?.split(0.98, 42)?;
 /// let config = RunConfig::default().rank(8).batch(4);
 /// let sets: [&[&str]; 3] = [&["q_proj"], &["q_proj", "v_proj"], &["q_proj", "k_proj", "v_proj", "o_proj"]];
 /// spread_ranks("spread", &model, &rows, &test, &config, 20, &sets)?;
