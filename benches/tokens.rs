@@ -2,49 +2,31 @@
 //! `LORASCOPE_PEER=PYTHON cargo bench --profile dev --bench tokens`, PYTHON having `tokenizers`.
 //! The other side is benches/peers/tokens.py; ours and the peer take turns.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+#[path = "peers/turns.rs"]
+mod turns;
+
+use std::process::Command;
 use std::time::Instant;
 
 use lorascope::dataset::generate::Generate;
 use lorascope::error::{Error, Result};
 use lorascope::text::{GenerationPrompt, Message, Tokenizer, Trained};
 use rayon::prelude::*;
+use turns::Peer;
 
 const ROWS: u64 = 20_000;
 const TURNS: usize = 7;
 
-/// Python with the same tokenizer and texts; counts once for each line that it is given.
-struct Peer(Child, BufReader<std::process::ChildStdout>);
-
-impl Peer {
-    fn start(python: &str, tokenizer: &Tokenizer, texts: &[String]) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("lorascope-tokens-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-        tokenizer.inner().save(folder.join("tokenizer.json"), false).map_err(Error::input)?;
-        let json = serde_json::to_string(texts).map_err(Error::input)?;
-        std::fs::write(folder.join("texts.json"), json).map_err(|e| Error::io(&folder, e))?;
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/tokens.py");
-        let mut child = Command::new(python)
-            .arg(script)
-            .arg(&folder)
-            .env("RAYON_NUM_THREADS", rayon::current_num_threads().to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| Error::io(python, e))?;
-        let out = child.stdout.take().ok_or_else(|| Error::state("no output of the peer"))?;
-        Ok(Self(child, BufReader::new(out)))
-    }
-
-    /// Seconds and tokens.
-    fn count(&mut self) -> Result<(f64, usize)> {
-        let input = self.0.stdin.as_mut().ok_or_else(|| Error::state("no input of the peer"))?;
-        writeln!(input, "go").map_err(|e| Error::io("peer", e))?;
-        let mut line = String::new();
-        self.1.read_line(&mut line).map_err(|e| Error::io("peer", e))?;
-        serde_json::from_str(&line).map_err(|e| Error::format(format!("the peer said {line:?}: {e}")))
-    }
+/// Python with the same tokenizer and texts; answers with seconds and tokens.
+fn peer(python: &str, tokenizer: &Tokenizer, texts: &[String]) -> Result<Peer> {
+    let folder = std::env::temp_dir().join(format!("lorascope-tokens-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+    tokenizer.inner().save(folder.join("tokenizer.json"), false).map_err(Error::input)?;
+    let json = serde_json::to_string(texts).map_err(Error::input)?;
+    std::fs::write(folder.join("texts.json"), json).map_err(|e| Error::io(&folder, e))?;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/tokens.py");
+    let threads = rayon::current_num_threads().to_string();
+    Peer::start(Command::new(python).arg(script).arg(&folder).env("RAYON_NUM_THREADS", threads))
 }
 
 fn timed(work: impl Fn() -> Result<usize>) -> Result<(f64, usize)> {
@@ -67,7 +49,7 @@ fn main() -> Result<()> {
     let render = |messages: &[Message; 2]| tokenizer.render(messages, None, GenerationPrompt::Omit);
     let texts = conversations.par_iter().map(render).collect::<Result<Vec<String>>>()?;
     let mut peer = match std::env::var("LORASCOPE_PEER") {
-        Ok(python) => Some(Peer::start(&python, &tokenizer, &texts)?),
+        Ok(python) => Some(peer(&python, &tokenizer, &texts)?),
         Err(_) => None,
     };
 
@@ -78,7 +60,7 @@ fn main() -> Result<()> {
     let mut seconds = [const { Vec::new() }; 4];
     for _ in 0..TURNS {
         let ours = [timed(encode)?, timed(lengths)?, timed(examples)?];
-        let theirs = peer.as_mut().map(Peer::count).transpose()?;
+        let theirs = peer.as_mut().map(Peer::turn::<(f64, usize)>).transpose()?;
         if ours.iter().chain(&theirs).any(|one| one.1 != ours[0].1) {
             return Err(Error::state(format!("the numbers of tokens differ: {ours:?}, {theirs:?}")));
         }

@@ -189,9 +189,7 @@ fn the_smallest_rank_within_the_noise() -> Result<()> {
     let whole = curve.points[3];
     assert_eq!((whole.worse, whole.interval), (0.0, (0.0, 0.0)));
     assert_eq!(curve.rows, 12);
-    // The whole adapter's loss is that of the run itself.
-    let eval = bench.run("eval", config().rank(8).eval(&bench.data))?;
-    eval.close()?;
+    assert_eq!(whole.loss, run.evaluate_with(&run.adapters(), &bench.data)?.loss);
     for point in &curve.points {
         let (low, high) = point.interval;
         assert!(low <= point.worse && point.worse <= high, "{point:?}");
@@ -220,6 +218,8 @@ fn the_smallest_rank_within_the_noise() -> Result<()> {
     );
     assert!(run.rank_curve(&bench.data, &[]).unwrap_err().to_string().contains("ranks []"));
     assert!(run.rank_curve(&bench.data, &[0, 2]).is_err());
+    let full = bench.run("full", config().full())?;
+    assert!(full.rank_curve(&bench.data, &[1]).unwrap_err().to_string().contains("no adapters to cut"));
     Ok(())
 }
 

@@ -214,9 +214,7 @@ impl History {
         let figure = lines("Loss", "step", "cross-entropy (nats per token)", &series, Scale::Linear)?;
         Ok(figure.with_footer(&self.footer))
     }
-}
 
-impl History {
     /// Loss, learning rate and gradient norm over the same steps, one below the other.
     ///
     /// # Errors

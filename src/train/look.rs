@@ -1,5 +1,6 @@
 //! Looking inside a run, also while it trains.
 
+use super::batches::Batches;
 use super::evaluation::Evaluation;
 use super::history::History;
 use super::inspect::{Gradient, GradientTable, Inspection};
@@ -53,26 +54,24 @@ impl Run {
             return Err(Error::state("this run has no rows for evaluation")
                 .help("give some when it is made: RunConfig::default().eval(&test)"));
         };
-        let (step, adapters) = {
-            let public = self.0.shared.read();
-            (public.place.step, public.learned.adapters.clone())
-        };
-        let losses = step::evaluate(self.0.model.decoder(), &adapters, &eval.all()?, &|| true)?;
-        let (loss, tokens) = step::mean(&losses);
-        Ok(Evaluation { step, loss, rows: eval.rows(), tokens })
+        self.loss_on(eval, &self.adapters())
     }
 
-    /// The loss of other adapters of this run's model on held-out rows, the first 200 of them: truncated ones, those of another
-    /// run, or none at all (`Adapters::default()`).
+    fn loss_on(&self, rows: &Batches, adapters: &Adapters) -> Result<Evaluation> {
+        let step = self.0.shared.read().place.step;
+        let losses = step::evaluate(self.0.model.decoder(), adapters, &rows.all()?, &|| true)?;
+        let (loss, tokens) = step::mean(&losses);
+        Ok(Evaluation { step, loss, rows: rows.rows(), tokens })
+    }
+
+    /// The loss of other adapters of this run's model on held-out rows, the first 200 of them: truncated
+    /// ones, those of another run, or none at all (`Adapters::default()`).
     ///
     /// # Errors
     /// When the adapters do not fit the model, or no row does.
     pub fn evaluate_with(&self, adapters: &Adapters, test: &Dataset) -> Result<Evaluation> {
         self.0.model.decoder().check(adapters)?;
-        let rows = self.held_out(test)?;
-        let losses = step::evaluate(self.0.model.decoder(), adapters, &rows.all()?, &|| true)?;
-        let (loss, tokens) = step::mean(&losses);
-        Ok(Evaluation { step: self.status().step, loss, rows: rows.rows(), tokens })
+        self.loss_on(&self.held_out(test)?, adapters)
     }
 
     /// The singular values of every adapter's B·A as they are now, and beside them those of B·C^½ with

@@ -55,12 +55,13 @@ pub struct RankCurve {
 }
 
 impl Run {
-    /// Evaluates the adapters cut to each of `ranks`, and whole, on held-out rows (the first 200 of them). The cut is
-    /// the one of least error in the layers' outputs on the run's data
-    /// ([`Adapters::truncate_weighted`](crate::lora::Adapters::truncate_weighted)), or in ΔW where no step was made yet.
+    /// Evaluates the adapters cut to each of `ranks`, and whole, on held-out rows (the first 200 of them).
+    /// The cut is the one of least error in the layers' outputs on the run's data
+    /// ([`Adapters::truncate_weighted`](crate::lora::Adapters::truncate_weighted)), or in ΔW where no step
+    /// was made yet.
     ///
     /// # Errors
-    /// When a rank is 0 or none is given, or a row does not fit.
+    /// When a rank is 0 or none is given, the run has no adapters, or a row does not fit.
     pub fn rank_curve(&self, test: &Dataset, ranks: &[usize]) -> Result<RankCurve> {
         if ranks.is_empty() || ranks.contains(&0) {
             return Err(Error::input(format!("ranks {ranks:?}"))
@@ -68,7 +69,9 @@ impl Run {
         }
         let learned = self.0.shared.read().learned.clone();
         let (adapters, seen) = (&learned.adapters, learned.activations.by_path());
-        let all = adapters.iter().map(|(_, pair)| pair.rank()).max().unwrap_or(0);
+        let Some(all) = adapters.iter().map(|(_, pair)| pair.rank()).max() else {
+            return Err(Error::state("this run trains all weights: it has no adapters to cut"));
+        };
         let mut ranks: Vec<usize> = ranks.iter().copied().filter(|rank| *rank < all).collect();
         ranks.sort_unstable();
         ranks.dedup();

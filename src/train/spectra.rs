@@ -85,8 +85,8 @@ impl SpectraHistory {
         self.steps.is_empty()
     }
 
-    /// One row for each singular value: step, loss (of that step, in nats), name, layer, module, k from 1, sigma,
-    /// weighted_sigma (of scale·B·C^½; missing where it is not known).
+    /// One row for each singular value: step, loss (of that step, in nats), name, layer, module, k from 1,
+    /// sigma, weighted_sigma (of scale·B·C^½; missing where it is not known).
     ///
     /// # Errors
     /// When polars fails.
@@ -175,7 +175,8 @@ impl SpectraHistory {
         modules.into_iter().map(|module| (module.to_string(), over(module))).collect()
     }
 
-    /// The effective rank over the steps, its mean over the layers of each module, with the loss on an axis of its own.
+    /// The effective rank over the steps, its mean over the layers of each module, with the loss on an axis
+    /// of its own.
     ///
     /// # Errors
     /// When nothing can be drawn.

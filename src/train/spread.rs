@@ -34,9 +34,10 @@ pub struct SpreadRanks {
     pub ways: Vec<Spent>,
 }
 
-/// Trains one run of `steps` steps for each set of target modules, named `NAME-1`, `NAME-2`, …, and evaluates all on the
-/// held-out rows. The first set has the config's rank; the others have the rank at which their parameters, Σ r·(in + out), come
-/// nearest to it, at least 1 (the question of Hu et al. 2021, section 7.1, table 5).
+/// Trains one run of `steps` steps for each set of target modules, named `NAME-1`, `NAME-2`, …, and
+/// evaluates all on the held-out rows. The first set has the config's rank; the others have the rank at
+/// which their parameters, Σ r·(in + out), come nearest to its own, at least 1 (the question of Hu et al.
+/// 2021, section 7.1, table 5).
 ///
 /// # Errors
 /// When fewer than two sets are given, a set fits no layer, a run of such a name exists (unless the config says
