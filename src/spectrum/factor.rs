@@ -71,8 +71,17 @@ impl<'a> Factors<'a> {
 
     /// The singular values of scale·B·A in descending order, min(out, in, r) of them.
     pub(super) fn singular_values(&self) -> Result<Vec<f64>> {
-        let core = Core::of(&triangle(&self.b)?, &triangle(&self.a)?, Want::Values)?;
-        core.sigma(self.scale)
+        self.values(&triangle(&self.b)?, &triangle(&self.a)?)
+    }
+
+    /// Those of scale·B·A, and of scale·B·Rᵀ.
+    pub(super) fn weighted_by(&self, r: &Triangle) -> Result<(Vec<f64>, Vec<f64>)> {
+        let b = triangle(&self.b)?;
+        Ok((self.values(&b, &triangle(&self.a)?)?, self.values(&b, r)?))
+    }
+
+    fn values(&self, b: &Triangle, a: &Triangle) -> Result<Vec<f64>> {
+        Core::of(b, a, Want::Values)?.sigma(self.scale)
     }
 
     /// The thin decomposition scale·B·A = U·diag(σ)·Vᵀ.

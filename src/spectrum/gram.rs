@@ -27,16 +27,7 @@ pub(super) fn triangle(x: &Tall) -> Option<Triangle> {
     if x.rows < r {
         return None;
     }
-    let gram = gram(x, None);
-    let size = |k: usize| gram[(k, k)];
-    // Not so where a component is zero, so small or large that squares fail, or not finite.
-    if !(0..r).all(|k| size(k) > 1e-200 && size(k) < 1e200) {
-        return None;
-    }
-    let exponents: Vec<i32> = (0..r).map(|k| exponent(size(k).sqrt())).collect();
-    let by: Vec<f64> = exponents.iter().map(|e| power(-e)).collect();
-    let scaled = Mat::from_fn(r, r, |i, j| gram[(i, j)] * by[i] * by[j]);
-    let first = cholesky(&scaled)?;
+    let Triangle { r: first, exponents } = root(&gram(x, None))?;
     let growth = inverse_square(&first) / r as f64;
     if growth <= ONE_PASS {
         return Some(Triangle { r: first, exponents });
@@ -50,6 +41,20 @@ pub(super) fn triangle(x: &Tall) -> Option<Triangle> {
         return None;
     }
     Some(Triangle { r: second * first, exponents })
+}
+
+/// R with RᵀR = C; None where C is not positive to working precision.
+pub(super) fn root(c: &Mat<f64>) -> Option<Triangle> {
+    let r = c.nrows();
+    let size = |k: usize| c[(k, k)];
+    // Not so where a component is zero, so small or large that squares fail, or not finite.
+    if !(0..r).all(|k| size(k) > 1e-200 && size(k) < 1e200) {
+        return None;
+    }
+    let exponents: Vec<i32> = (0..r).map(|k| exponent(size(k).sqrt())).collect();
+    let by: Vec<f64> = exponents.iter().map(|e| power(-e)).collect();
+    let scaled = Mat::from_fn(r, r, |i, j| c[(i, j)] * by[i] * by[j]);
+    Some(Triangle { r: cholesky(&scaled)?, exponents })
 }
 
 /// XᵀX, or that of X·diag(2^-e)·R⁻¹.

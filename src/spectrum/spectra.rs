@@ -102,9 +102,9 @@ impl Spectra {
         let adapters: Vec<_> = adapters.into_iter().collect();
         let computed: Vec<Result<(Spectrum, Option<Spectrum>)>> = adapters
             .into_par_iter()
-            .map(|(name, a, b, scale, c)| {
-                let weighted = c.map(|c| Spectrum::weighted(name, a, b, scale, c)).transpose()?;
-                Ok((Spectrum::of(name, a, b, scale)?, weighted))
+            .map(|(name, a, b, scale, c)| match c {
+                None => Ok((Spectrum::of(name, a, b, scale)?, None)),
+                Some(c) => Spectrum::both(name, a, b, scale, c).map(|(plain, own)| (plain, Some(own))),
             })
             .collect();
         let (plain, weighted): (Vec<_>, Vec<_>) =
