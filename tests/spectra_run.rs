@@ -10,8 +10,8 @@ mod runs;
 use lorascope::candle_core::{Device, Tensor};
 use lorascope::display::Show;
 use lorascope::error::Result;
-use lorascope::lora::{Activations, Adapter, Adapters, Cut, Gradients, LoraConfig};
-use lorascope::train::{Run, SpectraHistory, Within};
+use lorascope::lora::{Activations, Adapter, Adapters, Cut, Gradients, Init, LoraConfig};
+use lorascope::train::{Run, RunConfig, SpectraHistory, SpreadRanks, Within};
 use runs::{Bench, config};
 use std::collections::BTreeMap;
 
@@ -24,6 +24,26 @@ fn numbers(seed: u64, shape: (usize, usize)) -> Tensor {
         })
         .collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn with(mut config: RunConfig, change: impl FnOnce(&mut LoraConfig)) -> RunConfig {
+    change(&mut config.lora);
+    config
+}
+
+#[test]
+fn what_dropout_leaves_out_is_seen() -> Result<()> {
+    // B begins with zeros: the inputs of the first step are the same with any dropout.
+    let bench = Bench::new()?;
+    let seen = |name: &str, dropout: f64| -> Result<Vec<Vec<Vec<f32>>>> {
+        let run = bench.run(name, with(config(), |lora| lora.dropout = dropout))?;
+        run.step()?;
+        Ok(run.activations().by_path().values().map(|c| c.to_vec2().unwrap()).collect())
+    };
+    let (none, half) = (seen("none", 0.0)?, seen("half", 0.5)?);
+    assert_eq!(none.len(), 16);
+    assert_eq!(none, half);
+    Ok(())
 }
 
 #[test]
@@ -43,7 +63,7 @@ fn the_weighted_spectrum_is_the_change_of_the_output() -> Result<()> {
         let (x, dy) = (x.narrow(0, begin, count)?, numbers(6, (count, out)));
         gradients.add("layers.0.q_proj", &pair, pair.backward(&x, &dy, None)?.0)?;
     }
-    let seen = Activations::default().with(&gradients, tokens)?;
+    let seen = Activations::default().with(&gradients)?;
     let c = seen.by_path()["layers.0.q_proj"].to_vec2::<f32>()?;
     let ax = x.matmul(&pair.a().t()?)?.to_vec2::<f32>()?;
     for (i, j) in (0..rank).flat_map(|i| (0..rank).map(move |j| (i, j))) {
@@ -74,7 +94,7 @@ fn the_weighted_spectrum_is_the_change_of_the_output() -> Result<()> {
     // A step later the first counts 0.9, the second 0.1.
     let mut second = Gradients::new();
     second.add("layers.0.q_proj", &pair, pair.backward(&(&x * 2.0)?, &numbers(6, (tokens, out)), None)?.0)?;
-    let later = seen.with(&second, tokens)?.by_path()["layers.0.q_proj"].to_vec2::<f32>()?;
+    let later = seen.with(&second)?.by_path()["layers.0.q_proj"].to_vec2::<f32>()?;
     assert!((later[1][2] / c[1][2] - (0.9 + 0.1 * 4.0)).abs() < 1e-4, "{} {}", later[1][2], c[1][2]);
     Ok(())
 }
@@ -133,11 +153,28 @@ fn spectra_of_every_step_resume_to_the_bit() -> Result<()> {
     assert_eq!(frame.column("step")?.u64()?.last(), Some(8));
     assert_eq!(fork.spectra_history()?.len(), 7); // 1 to 5, then 6 and 8
 
-    let none = lorascope::train::RunConfig { spectra_every: None, ..config() };
+    let none = RunConfig { spectra_every: None, ..config() };
     let none = bench.run("none", none)?;
     none.steps(2)?;
     let error = none.spectra_history().unwrap_err().to_string();
     assert!(error.contains("spectra_every"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_start_that_is_taken_off() -> Result<()> {
+    let bench = Bench::new()?;
+    let run = bench.run("pissa", with(config().rank(3).lr(1e-2), |lora| lora.init = Init::Pissa))?;
+    // B·A − B₀·A₀ is nothing yet, not what rounding leaves of it.
+    assert!(run.spectra()?.iter().all(|spectrum| spectrum.singular_values.iter().all(|s| *s == 0.0)));
+    run.steps(3)?;
+    let curve = run.rank_curve(&bench.data, &[1, 3, 5])?;
+    let ranks: Vec<usize> = curve.points.iter().map(|point| point.rank).collect();
+    assert_eq!(ranks, [1, 3, 5, 6]); // ΔW has rank 2·3
+    let whole = curve.points[3];
+    assert_eq!(whole.loss, run.evaluate_with(&run.adapters(), &bench.data)?.loss);
+    assert_eq!(whole.parameters, run.adapters().parameters());
+    assert_ne!(curve.points[1].loss, whole.loss);
     Ok(())
 }
 
@@ -218,7 +255,19 @@ fn the_smallest_rank_within_the_noise() -> Result<()> {
     );
     assert!(run.rank_curve(&bench.data, &[]).unwrap_err().to_string().contains("ranks []"));
     assert!(run.rank_curve(&bench.data, &[0, 2]).is_err());
+    // The cut that the curve was made of.
+    let cut = run.truncate(&Cut::Rank(2))?;
+    assert_eq!(run.evaluate_with(&cut, &bench.data)?.loss, curve.points[1].loss);
+    let plain = run.adapters().truncate(&Cut::Rank(2))?;
+    assert_ne!(run.evaluate_with(&plain, &bench.data)?.loss, curve.points[1].loss);
+    let error = curve.beside(&run, &bench.data.head(5)?).unwrap_err().to_string();
+    assert!(
+        error.contains("\"ranks\" was evaluated on 5 rows") && error.contains("the curve on 12"),
+        "{error}"
+    );
+
     let full = bench.run("full", config().full())?;
+    assert!(curve.beside(&full, &bench.data).unwrap_err().to_string().contains("it has no rank"));
     assert!(full.rank_curve(&bench.data, &[1]).unwrap_err().to_string().contains("no adapters to cut"));
     Ok(())
 }
@@ -254,5 +303,29 @@ fn the_same_parameters_spent_in_other_ways() -> Result<()> {
         &sets[..1],
     );
     assert!(one.unwrap_err().to_string().contains("1 sets"));
+
+    // What is not trained at these ranks does not count, and an orthogonal beginning has even ones.
+    let others = |name: &str, config: RunConfig, sets: &[&[&str]]| {
+        lorascope::train::spread_ranks(name, &bench.model, &bench.data, &bench.data, &config, 1, sets)
+    };
+    let dora = with(config().rank(6), |lora| lora.dora = true);
+    let ranks = |spread: SpreadRanks| spread.ways.iter().map(|way| way.rank).collect::<Vec<_>>();
+    assert_eq!(ranks(others("dora", dora, &sets)?), [6, 3, 2]);
+    let orthogonal = with(config().rank(6), |lora| lora.init = Init::Orthogonal);
+    assert_eq!(ranks(others("orthogonal", orthogonal, &sets)?), [6, 4, 2]);
+
+    // Refused before anything is trained.
+    let refused = |name: &str, config: RunConfig, sets: &[&[&str]], part: &str| {
+        let error = others(name, config, sets).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+        assert!(Run::get(&format!("{name}-1")).is_err(), "{name}");
+    };
+    refused("high", config().rank(16), &[sets[2], &["k_proj"]], "rank 75 is more than B·A of 16×32 can have");
+    refused("whole", config().full(), &sets, "leave out full()");
+    let pattern =
+        with(config(), |lora| lora.rank_pattern = [("q_proj".to_string(), 2)].into_iter().collect());
+    refused("pattern", pattern, &sets, "leave out rank_pattern");
+    bench.run("taken-2", config())?;
+    refused("taken", config(), &sets, "\"taken-2\" exists");
     Ok(())
 }

@@ -26,6 +26,20 @@ fn golden(name: &str) -> String {
     format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
+/// A copy of it with another config.
+fn begun(folder: &Path, name: &str, init: &str) -> String {
+    let (from, copy) = (golden("tiny-adapter"), folder.join(name));
+    std::fs::create_dir_all(&copy).unwrap();
+    let mut config: Value =
+        serde_json::from_str(&std::fs::read_to_string(format!("{from}/adapter_config.json")).unwrap())
+            .unwrap();
+    config["init_lora_weights"] = init.into();
+    std::fs::write(copy.join("adapter_config.json"), config.to_string()).unwrap();
+    let tensors = "adapter_model.safetensors";
+    std::fs::copy(format!("{from}/{tensors}"), copy.join(tensors)).unwrap();
+    copy.to_string_lossy().into_owned()
+}
+
 /// A copy of it with other tensors.
 fn damaged(folder: &Path, change: impl FnOnce(&mut HashMap<String, Tensor>)) -> String {
     let copy = folder.join("damaged");
@@ -104,11 +118,48 @@ fn a_cut_adapter_is_written_and_read() {
     assert!(small.parameters() < whole.parameters());
     let refused = cut(&[]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(err(&refused).starts_with("lorascope: small: the folder exists"), "{}", err(&refused));
+    assert!(err(&refused).starts_with("lorascope: small: this exists already"), "{}", err(&refused));
     assert_eq!(out(&refused), "");
     let replaced = cut(&["--overwrite"]);
     assert_eq!(replaced.status.code(), Some(0), "{}", err(&replaced));
     assert!(out(&replaced).contains("cut adapter in small: "), "{}", out(&replaced));
+}
+
+#[test]
+fn a_beginning_that_changed_the_model_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = spectrum(folder.path(), &[&golden("tiny-adapter"), "--json"]);
+    let plain: Value = serde_json::from_str(&out(&plain)).unwrap();
+    let pissa = begun(folder.path(), "pissa", "pissa");
+    let output = spectrum(folder.path(), &[&pissa, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let answer: Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!(answer["adapters"], plain["adapters"]);
+    assert!(plain.get("initialisation").is_none() && answer["initialisation"] == "\"pissa\"");
+    assert!(out(&spectrum(folder.path(), &[&pissa])).contains("began as \"pissa\", which took a part"));
+    // A cut of it would stand beside a model that is not there.
+    let refused = spectrum(folder.path(), &[&pissa, "--truncate", "0.9", "--out", "cut"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(err(&refused).contains("which changes the weights of the model"), "{}", err(&refused));
+    assert!(!folder.path().join("cut").exists());
+}
+
+#[test]
+fn nothing_is_written_where_one_file_is_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let tiny = golden("tiny-adapter");
+    std::fs::write(folder.path().join("there.svg"), "mine").unwrap();
+    for figure in ["there.svg", "figure.pdf"] {
+        let output = spectrum(folder.path(), &[&tiny, "--truncate", "0.9", "--out", "cut", "--svg", figure]);
+        assert_eq!((output.status.code(), out(&output).as_str()), (Some(2), ""), "{}", err(&output));
+        assert!(err(&output).contains(figure), "{}", err(&output));
+        assert!(!folder.path().join("cut").exists() && !folder.path().join("figure.pdf").exists());
+    }
+    std::fs::create_dir(folder.path().join("cut")).unwrap();
+    let output = spectrum(folder.path(), &[&tiny, "--truncate", "0.9", "--out", "cut", "--svg", "new.svg"]);
+    assert!(err(&output).starts_with("lorascope: cut: this exists already"), "{}", err(&output));
+    assert!(!folder.path().join("new.svg").exists());
+    assert_eq!(std::fs::read_to_string(folder.path().join("there.svg")).unwrap(), "mine");
 }
 
 #[test]

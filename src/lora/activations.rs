@@ -10,8 +10,9 @@ use std::sync::Arc;
 const KEEP: f64 = 0.9;
 
 /// C = E[(A x)(A x)ᵀ] over the inputs x of each adapted layer, `[r, r]`, by its path: a running mean over
-/// steps, in which each counts 0.9 times as much as the one after it. Beside an embedding A x is the
-/// column of A that a token looks up.
+/// steps, C₁ = c₁ and Cₙ = 0.9·Cₙ₋₁ + 0.1·cₙ, where cₙ is the mean over the tokens that went through the
+/// layer in step n, before dropout: all of them, in the head those with a loss. Beside an embedding A x is
+/// the column of A that a token looks up.
 ///
 /// The singular values of scale·B·C^½ say how much each direction of ΔW changes the layer's output on
 /// this data: E‖ΔW x‖² = Σ σᵢ². Cheap to clone.
@@ -24,14 +25,14 @@ impl Activations {
         Self(Arc::new(means))
     }
 
-    /// With what the backward passes over `tokens` tokens saw.
+    /// With what the backward passes of one step saw.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn with(&self, gradients: &Gradients, tokens: usize) -> Result<Self> {
+    pub fn with(&self, gradients: &Gradients) -> Result<Self> {
         let mut means = BTreeMap::new();
-        for (path, sum) in gradients.seen() {
-            let mean = (sum / tokens.max(1) as f64)?;
+        for (path, (sum, tokens)) in gradients.seen() {
+            let mean = (sum / (*tokens).max(1) as f64)?;
             let mean = match self.0.get(path) {
                 Some(before) if before.dims() == mean.dims() => ((before * KEEP)? + (mean * (1.0 - KEEP))?)?,
                 _ => mean,

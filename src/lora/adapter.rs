@@ -58,9 +58,11 @@ pub struct AdapterGradient {
     pub b: Tensor,
     /// `[out]`, where the adapter has a magnitude.
     pub magnitude: Option<Tensor>,
-    /// Σ (A x)(A x)ᵀ over the tokens that went through, `[r, r]`, before any scale: what
+    /// Σ (A x)(A x)ᵀ over the tokens that went through, `[r, r]`, before any scale and dropout: what
     /// [`Activations`](super::Activations) are made of. Where a start is taken off, A₀ stands below A.
     pub seen: Tensor,
+    /// How many tokens went through.
+    pub tokens: usize,
 }
 
 impl Adapter {
@@ -222,6 +224,19 @@ impl Adapter {
         self.start.as_ref().map(|(a, b)| (a, b))
     }
 
+    /// Whether A = A₀ and B = B₀, so that ΔW = 0.
+    pub(super) fn is_at_start(&self) -> Result<bool> {
+        let Some((a, b)) = &self.start else { return Ok(false) };
+        let distance =
+            |x: &Tensor, y: &Tensor| x.sub(y)?.abs()?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>();
+        Ok(distance(&self.a, a)? == 0.0 && distance(&self.b, b)? == 0.0)
+    }
+
+    /// The largest rank that ΔW can have: r, and 2·r where a start is taken off.
+    pub fn delta_rank(&self) -> usize {
+        self.rank() * if self.start.is_some() { 2 } else { 1 }
+    }
+
     /// The kind of layer that it stands beside.
     pub fn beside(&self) -> &Beside {
         &self.beside
@@ -326,18 +341,22 @@ impl Adapter {
         dx: Option<Tensor>,
         dropout: Option<Dropout>,
     ) -> Result<(AdapterGradient, Option<Tensor>)> {
-        let dropped = dropout.map(|d| d.apply(x)).transpose()?;
-        let x = dropped.as_ref().unwrap_or(x);
-        let u = matmul(x, &self.a, Form::RightTransposed)?; // [T, r]
+        let tokens = x.dim(0)?;
+        let whole = matmul(x, &self.a, Form::RightTransposed)?; // [T, r]
         let seen = match &self.start {
-            None => squared(&u)?,
-            Some((a, _)) => squared(&Tensor::cat(&[&u, &matmul(x, a, Form::RightTransposed)?], 1)?)?,
+            None => squared(&whole)?,
+            Some((a, _)) => squared(&Tensor::cat(&[&whole, &matmul(x, a, Form::RightTransposed)?], 1)?)?,
+        };
+        let dropped = dropout.map(|d| d.apply(x)).transpose()?;
+        let (x, u) = match &dropped {
+            None => (x, whole),
+            Some(dropped) => (dropped, matmul(dropped, &self.a, Form::RightTransposed)?),
         };
         let u = (u * self.scale)?;
         let v = (matmul(dy, &self.b, Form::Plain)? * self.scale)?; // [T, r]
         let a = matmul(&v, x, Form::LeftTransposed)?;
         let b = self.masked(matmul(dy, &u, Form::LeftTransposed)?)?;
-        let Some(dx) = dx else { return Ok((AdapterGradient { a, b, magnitude: None, seen }, None)) };
+        let Some(dx) = dx else { return Ok((AdapterGradient { a, b, magnitude: None, seen, tokens }, None)) };
         let dx = match dropout {
             None => matmul_add(dx, &v, &self.a, Form::Plain, 1.0)?,
             Some(d) => (dx + d.apply(&matmul(&v, &self.a, Form::Plain)?)?)?,
@@ -352,7 +371,7 @@ impl Adapter {
                 }
             }
         };
-        Ok((AdapterGradient { a, b, magnitude: None, seen }, Some(dx)))
+        Ok((AdapterGradient { a, b, magnitude: None, seen, tokens }, Some(dx)))
     }
 
     /// The same pair beside an embedding with every column of A longer than `max_norm` brought to it.
@@ -412,7 +431,7 @@ impl Adapter {
         let zeros = Tensor::zeros((vocabulary, rank), self.a.dtype(), self.a.device())?;
         let a = zeros.index_add(ids, &v, 0)?.t()?.contiguous()?;
         let b = matmul(dy, &u, Form::LeftTransposed)?;
-        Ok(AdapterGradient { a, b, magnitude: None, seen })
+        Ok(AdapterGradient { a, b, magnitude: None, seen, tokens: ids.elem_count() })
     }
 
     /// ‖Wᵢ + scale·(B A)ᵢ‖ of each row i, from ‖Wᵢ‖² and A Wᵀ: the dense sum is never built.

@@ -209,7 +209,7 @@ fn nearest(piece: &Piece, rank: usize, c: Option<&Tensor>) -> Result<(Tensor, Te
     };
     let rank = rank.min(vectors.singular_values.len());
     let values = &vectors.singular_values[..rank];
-    let root = |sigma: f64| (sigma / scale.abs()).sqrt();
+    let root = |sigma: f64| if sigma == 0.0 { 0.0 } else { (sigma / scale.abs()).sqrt() };
     // A direction of its own length in A, where σ leaves none: the mean length of A's rows.
     let (components, _) = a.dims2()?;
     let length = (f64s(a)?.sqr()?.sum_all()?.to_scalar::<f64>()? / components as f64).sqrt();

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Default)]
 pub struct Gradients {
     tensors: BTreeMap<String, Tensor>,
-    /// Σ (A x)(A x)ᵀ by the adapter's path.
-    seen: BTreeMap<String, Tensor>,
+    /// Σ (A x)(A x)ᵀ by the adapter's path, and of how many tokens.
+    seen: BTreeMap<String, (Tensor, usize)>,
 }
 
 impl Gradients {
@@ -34,7 +34,11 @@ impl Gradients {
         };
         self.add_tensor(format!("{path}.{a}"), gradient.a)?;
         self.add_tensor(format!("{path}.{b}"), gradient.b)?;
-        add(&mut self.seen, path.to_string(), gradient.seen)?;
+        let seen = match self.seen.remove(path) {
+            None => (gradient.seen, gradient.tokens),
+            Some((sum, tokens)) => (ops::add(sum, &gradient.seen)?, tokens + gradient.tokens),
+        };
+        self.seen.insert(path.to_string(), seen);
         match gradient.magnitude {
             Some(magnitude) => self.add_tensor(format!("{path}.{MAGNITUDE}"), magnitude),
             None => Ok(()),
@@ -49,8 +53,8 @@ impl Gradients {
         add(&mut self.tensors, name, gradient)
     }
 
-    /// Σ (A x)(A x)ᵀ over the tokens so far, `[r, r]`, by the path of the adapter.
-    pub(super) fn seen(&self) -> &BTreeMap<String, Tensor> {
+    /// Σ (A x)(A x)ᵀ over the tokens so far, `[r, r]`, and their number, by the path of the adapter.
+    pub(super) fn seen(&self) -> &BTreeMap<String, (Tensor, usize)> {
         &self.seen
     }
 

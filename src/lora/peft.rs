@@ -273,10 +273,31 @@ impl Adapters {
     /// # Errors
     /// When a file is missing or broken, or when the adapter uses what is not supported.
     pub fn open(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let (adapters, changed) = Self::open_factors(&folder, device)?;
+        match changed {
+            None => Ok(adapters),
+            Some(by) => Err(Error::format(format!(
+                "init_lora_weights is {by}, which changes the weights of the model"
+            ))
+            .path(folder.as_ref().join(CONFIG))
+            .help(
+                "save the adapter with PEFT's path_initial_model_for_weight_conversion, for the model as it was",
+            )),
+        }
+    }
+
+    /// Like [`open`](Self::open), but also an adapter that began by taking a part of each weight away (`pissa`,
+    /// `olora`, `corda`, `loftq`, `lora_ga`), with the name of that beginning. B·A is right beside what was left
+    /// of the weights only, so that these adapters are for [`spectra`](Self::spectra), not for a model.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_factors(folder: impl AsRef<Path>, device: &Device) -> Result<(Self, Option<String>)> {
         let folder = folder.as_ref();
         let path = folder.join(CONFIG);
         let peft = read_config(folder)?;
         check(&peft).map_err(|e| e.path(&path))?;
+        let changed = changed_by(&peft.init_lora_weights);
         let mut config = LoraConfig {
             rank: peft.r,
             alpha: peft.lora_alpha,
@@ -299,7 +320,8 @@ impl Adapters {
             Some(Modules::Expression(all)) if all == "all-linear" && !narrowed => TargetModules::AllLinear,
             _ => whole_paths(),
         };
-        Ok(Self::from_pairs(config, read.pairs).with_whole(read.whole).with_foreign(peft.rest))
+        let adapters = Self::from_pairs(config, read.pairs).with_whole(read.whole).with_foreign(peft.rest);
+        Ok((adapters, changed))
     }
 
     /// The name or path of the model that an adapter's folder was made for, where it says one.
@@ -448,14 +470,14 @@ fn check(peft: &PeftConfig) -> Result<()> {
     if let Some(field) = UNSUPPORTED.iter().find(|field| is_used(peft.rest.get(**field))) {
         return Err(Error::format(format!("{field} is set, which is not supported yet")));
     }
-    match &peft.init_lora_weights {
-        Value::Null | Value::Bool(_) => Ok(()),
-        Value::String(name) if INITIALISATIONS.contains(&name.to_lowercase().as_str()) => Ok(()),
-        other => Err(Error::format(format!(
-            "init_lora_weights is {other}, which changes the weights of the model"
-        ))
-        .help(
-            "save the adapter with PEFT's path_initial_model_for_weight_conversion, for the model as it was",
-        )),
+    Ok(())
+}
+
+/// The beginning that took a part of each weight away.
+fn changed_by(init: &Value) -> Option<String> {
+    match init {
+        Value::Null | Value::Bool(_) => None,
+        Value::String(name) if INITIALISATIONS.contains(&name.to_lowercase().as_str()) => None,
+        other => Some(other.to_string()),
     }
 }

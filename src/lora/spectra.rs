@@ -25,7 +25,11 @@ pub(super) struct Piece {
 
 impl Piece {
     pub(super) fn all(path: &str, pair: &Adapter) -> Result<Vec<Self>> {
-        let (a, b, scale) = pair.factors()?;
+        let (a, mut b, scale) = pair.factors()?;
+        if pair.is_at_start()? {
+            // B·A − B₀·A₀ = 0, of which reflections would leave rounding.
+            b = b.zeros_like()?;
+        }
         let Beside::Parts(enabled) = pair.beside() else {
             let (components, stacked) = (a.dims()[0], pair.start().is_some());
             return Ok(vec![Self { name: path.to_string(), a, b, scale, first: 0, components, stacked }]);

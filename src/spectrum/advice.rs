@@ -128,13 +128,14 @@ impl Advice {
         &self.spectra
     }
 
-    /// Numbers in A and B now and at the advised ranks.
+    /// Numbers in A and B now, and at the ranks of [`rank_pattern`](Self::rank_pattern). A pair whose start is
+    /// taken off (PiSSA) counts with what its ΔW is made of, at twice its rank.
     pub fn parameters(&self) -> (u64, u64) {
+        let pattern = self.rank_pattern();
         let size = |spectrum: &Spectrum| (spectrum.in_features + spectrum.out_features) as u64;
-        let of = |rank: fn(&Advised) -> usize| {
-            self.spectra.iter().zip(&self.modules).map(|(s, m)| size(s) * rank(m) as u64).sum()
-        };
-        (of(|module| module.rank), of(Advised::advised))
+        let then = |spectrum: &Spectrum| pattern.get(layer(&spectrum.name)).map_or(0, |rank| *rank as u64);
+        let now = self.spectra.iter().map(|s| size(s) * s.rank as u64).sum();
+        (now, self.spectra.iter().map(|s| size(s) * then(s)).sum())
     }
 
     /// One row for each adapter: name, layer, module, rank, advised_rank, plain_rank, weighted_rank, energy,

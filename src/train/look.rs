@@ -10,7 +10,7 @@ use super::step;
 use crate::dataset::{Chat, Dataset};
 use crate::display::{Align, Bundle, Dashboard, Show, Table, Text, dashboard};
 use crate::error::{Error, Result};
-use crate::lora::Adapters;
+use crate::lora::{Activations, Adapters, Cut};
 use crate::model::{Comparison, GenerateConfig};
 use crate::plot::Figure;
 use crate::spectrum::Spectra;
@@ -82,6 +82,22 @@ impl Run {
     pub fn spectra(&self) -> Result<Spectra> {
         let learned = self.0.shared.read().learned.clone();
         learned.adapters.spectra_weighted(learned.activations.by_path())
+    }
+
+    /// The adapters as they are now, cut to a smaller rank with the least error in the layers' outputs on
+    /// this run's data ([`truncate_weighted`](crate::lora::Adapters::truncate_weighted)), as
+    /// [`rank_curve`](Self::rank_curve) cuts them; in ΔW where no step was made yet.
+    ///
+    /// # Errors
+    /// As of [`truncate`](crate::lora::Adapters::truncate).
+    pub fn truncate(&self, cut: &Cut) -> Result<Adapters> {
+        let learned = self.0.shared.read().learned.clone();
+        learned.adapters.truncate_weighted(cut, learned.activations.by_path())
+    }
+
+    /// C = E[(A x)(A x)ᵀ] of each layer, which spectra and cuts are weighted by.
+    pub fn activations(&self) -> Activations {
+        self.0.shared.read().learned.activations.clone()
     }
 
     /// Loss, spectra, effective ranks and the ranks that keep 95 % of the energy, in one block.

@@ -26,7 +26,8 @@ pub enum Within {
 /// The adapter cut to one rank, on held-out rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RankPoint {
-    /// The rank that every layer was cut to.
+    /// The rank that every layer was cut to; of the whole adapter the largest of its ΔW, twice that of
+    /// B·A where a start is taken off (PiSSA).
     pub rank: usize,
     /// Mean cross-entropy over the trained tokens, in nats.
     pub loss: f64,
@@ -49,6 +50,8 @@ pub struct RankCurve {
     pub points: Vec<RankPoint>,
     /// Rows that they were evaluated on.
     pub rows: usize,
+    /// Tokens whose loss counted.
+    pub tokens: usize,
     /// Runs trained at other ranks, for comparison: (name, rank, loss on the same rows).
     trained: Vec<(String, usize, f64)>,
     footer: String,
@@ -69,7 +72,7 @@ impl Run {
         }
         let learned = self.0.shared.read().learned.clone();
         let (adapters, seen) = (&learned.adapters, learned.activations.by_path());
-        let Some(all) = adapters.iter().map(|(_, pair)| pair.rank()).max() else {
+        let Some(all) = adapters.iter().map(|(_, pair)| pair.delta_rank()).max() else {
             return Err(Error::state("this run trains all weights: it has no adapters to cut"));
         };
         let mut ranks: Vec<usize> = ranks.iter().copied().filter(|rank| *rank < all).collect();
@@ -80,8 +83,10 @@ impl Run {
         let mut evaluated = Vec::new();
         ranks.push(all);
         for rank in ranks {
-            // The whole adapter comes back as it is.
-            let cut = adapters.truncate_weighted(&Cut::Rank(rank), seen)?;
+            let cut = match rank == all {
+                true => adapters.clone(),
+                false => adapters.truncate_weighted(&Cut::Rank(rank), seen)?,
+            };
             let losses = step::evaluate(self.0.model.decoder(), &cut, &rows.all()?, &|| true)?;
             progress.advance(1, &format!("rank {rank}, loss {:.4}", step::mean(&losses).0));
             evaluated.push((rank, cut.parameters(), losses));
@@ -93,7 +98,8 @@ impl Run {
             RankPoint { rank, loss, worse, interval: interval(&losses, &whole), parameters }
         });
         let points: Vec<RankPoint> = points.collect();
-        Ok(RankCurve { points, rows: whole.len(), trained: Vec::new(), footer: self.footer() })
+        let (rows, tokens) = (whole.len(), step::mean(&whole).1);
+        Ok(RankCurve { points, rows, tokens, trained: Vec::new(), footer: self.footer() })
     }
 
     /// Rows to evaluate on, no longer than those that the run trains on.
@@ -152,11 +158,28 @@ impl RankCurve {
     /// The same with a run that was trained at its rank, evaluated on the same rows.
     ///
     /// # Errors
-    /// When a row does not fit the run.
+    /// When the run has no adapters, or its model cuts these rows into other tokens or leaves some out.
     pub fn beside(&self, run: &Run, test: &Dataset) -> Result<Self> {
-        let loss = run.evaluate_with(&run.adapters(), test)?.loss;
+        let adapters = run.adapters();
+        let Some(rank) = adapters.iter().map(|(_, pair)| pair.rank()).max() else {
+            return Err(Error::state(format!("the run {:?} trains all weights: it has no rank", run.name())));
+        };
+        let found = run.evaluate_with(&adapters, test)?;
+        if (found.rows, found.tokens) != (self.rows, self.tokens) {
+            return Err(Error::input(format!(
+                "the run {:?} was evaluated on {} rows with {} trained tokens, the curve on {} with {}",
+                run.name(),
+                found.rows,
+                found.tokens,
+                self.rows,
+                self.tokens
+            ))
+            .help("give the rows that the curve was made with, and runs of one model and context"));
+        }
         let mut curve = self.clone();
-        curve.trained.push((run.name().to_string(), run.config().lora.rank, loss));
+        curve.trained.push((run.name().to_string(), rank, found.loss));
+        // Joined from the smallest rank on, in whatever order they were given.
+        curve.trained.sort_by_key(|(_, rank, _)| *rank);
         Ok(curve)
     }
 

@@ -1,11 +1,11 @@
 //! One high rank on one kind of weight, or low ranks over many, at equal parameters.
 
-use super::config::RunConfig;
+use super::config::{Adaptation, RunConfig};
 use super::run::Run;
 use crate::dataset::Dataset;
 use crate::display::{Align, Bundle, Show, Table, thousands};
 use crate::error::{Error, Result};
-use crate::lora::TargetModules;
+use crate::lora::{Biases, Init, LoraConfig, TargetModules};
 use crate::model::Model;
 use crate::plot::{Figure, bars};
 use polars::prelude::{DataFrame, df};
@@ -36,12 +36,14 @@ pub struct SpreadRanks {
 
 /// Trains one run of `steps` steps for each set of target modules, named `NAME-1`, `NAME-2`, …, and
 /// evaluates all on the held-out rows. The first set has the config's rank; the others have the rank at
-/// which their parameters, Σ r·(in + out), come nearest to its own, at least 1 (the question of Hu et al.
-/// 2021, section 7.1, table 5).
+/// which the numbers in A and B, Σ r·(in + out), come nearest to its own, at least 1 (the question of Hu et
+/// al. 2021, section 7.1, table 5); magnitudes and weights that are trained whole are not counted there.
 ///
 /// # Errors
-/// When fewer than two sets are given, a set fits no layer, a run of such a name exists (unless the config says
-/// [`overwrite`](RunConfig::overwrite)), or a step fails.
+/// Before anything is trained: when fewer than two sets are given, a set fits no layer or needs a rank that
+/// a layer cannot hold, a run of such a name exists (unless the config says
+/// [`overwrite`](RunConfig::overwrite)), all weights are to be trained, or ranks are given by pattern. Later:
+/// when a step fails.
 ///
 /// # Examples
 /// ```no_run
@@ -67,22 +69,37 @@ pub fn spread_ranks(
         return Err(Error::input(format!("{} sets of modules, {steps} steps", sets.len()))
             .help("give two sets or more, such as [&[\"q_proj\"], &[\"q_proj\", \"v_proj\"]], and steps"));
     }
-    // All ranks are known before anything is trained.
-    let mut configs: Vec<RunConfig> = Vec::new();
+    if config.adaptation != Adaptation::Lora || config.init_from.is_some() {
+        return Err(Error::input("a config that trains all weights, or begins with an adapter from disk")
+            .help("the sets of modules decide what is trained here: leave out full() and init_from()"));
+    }
+    if !config.lora.rank_pattern.is_empty() || !config.lora.alpha_pattern.is_empty() {
+        return Err(Error::input("a config with ranks or alphas by pattern")
+            .help("each way has one rank here: leave out rank_pattern and alpha_pattern"));
+    }
+    // Nothing is trained before all ranks and names are known to be possible.
+    let mut planned: Vec<(String, RunConfig)> = Vec::new();
     let mut budget = 0;
-    for set in sets {
+    for (number, set) in sets.iter().enumerate() {
         let mut config = config.clone();
         config.lora.target_modules = TargetModules::Named(set.iter().map(|name| name.to_string()).collect());
-        let of_one = model.new_adapters(&config.clone().rank(1).lora, config.seed)?.parameters();
-        match configs.is_empty() {
-            true => budget = of_one * config.lora.rank,
-            false => config = config.rank(((budget as f64 / of_one as f64).round() as usize).max(1)),
+        let of_one = factors(model, &config, 1)?;
+        if number == 0 {
+            budget = of_one * config.lora.rank;
+        } else {
+            // PEFT's orthogonal beginning halves the rank.
+            let step = if config.lora.init == Init::Orthogonal { 2 } else { 1 };
+            let steps = (budget as f64 / (of_one * step) as f64).round() as usize;
+            config = config.rank(steps.max(1) * step);
         }
-        configs.push(config);
+        factors(model, &config, config.lora.rank)?;
+        let name = format!("{name}-{}", number + 1);
+        Run::free(&name, &Run::path_of(&name)?, config.existing)?;
+        planned.push((name, config));
     }
     let mut ways = Vec::new();
-    for (number, (config, set)) in configs.into_iter().zip(sets).enumerate() {
-        let run = Run::new(&format!("{name}-{}", number + 1), model, data, config)?;
+    for ((name, config), set) in planned.into_iter().zip(sets) {
+        let run = Run::new(&name, model, data, config)?;
         run.steps(steps)?;
         let adapters = run.adapters();
         let history = run.history();
@@ -98,6 +115,22 @@ pub fn spread_ranks(
         run.close()?;
     }
     Ok(SpreadRanks { ways })
+}
+
+/// Numbers in A and B of all layers at this rank.
+///
+/// # Errors
+/// When the modules fit no layer, or a layer cannot hold the rank.
+fn factors(model: &Model, config: &RunConfig, rank: usize) -> Result<usize> {
+    let config = LoraConfig {
+        rank,
+        init: Init::Kaiming,
+        dora: false,
+        bias: Biases::None,
+        modules_to_save: Vec::new(),
+        ..config.lora.clone()
+    };
+    Ok(model.new_adapters(&config, 0)?.parameters())
 }
 
 impl Spent {

@@ -195,7 +195,7 @@ pub fn update(
         _ => scale,
     };
     let Accumulated { gradients, tokens, trained_tokens, ids, .. } = accumulated;
-    let activations = learned.activations.with(&gradients, tokens)?;
+    let activations = learned.activations.with(&gradients)?;
     let before = model.settled(ids, &learned.adapters)?;
     let (adapters, optimizer) = learned.optimizer.update(&before, gradients, factor, lr, config, frozen)?;
     Ok((

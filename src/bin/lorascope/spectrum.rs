@@ -5,9 +5,10 @@ use lorascope::candle_core::Device;
 use lorascope::display::Table;
 use lorascope::error::{Error, Result};
 use lorascope::lora::{Adapters, Cut};
+use lorascope::plot::Figure;
 use lorascope::spectrum::{Advice, Spectra, Spectrum};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -34,43 +35,69 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let adapters = Adapters::open(&arguments.adapter, &Device::Cpu)?;
+    let (adapters, changed) = match arguments.truncate {
+        // A cut is for a model.
+        Some(_) => (Adapters::open(&arguments.adapter, &Device::Cpu)?, None),
+        None => Adapters::open_factors(&arguments.adapter, &Device::Cpu)?,
+    };
     let spectra = adapters.spectra()?;
+    let figures = figures(arguments, &spectra)?;
+    let cut = arguments
+        .truncate
+        .map(|energy| Ok::<_, Error>((spectra.advise(energy)?, adapters.truncate(&Cut::Energy(energy))?)));
+    let cut = cut.transpose()?;
+    // Where one of them is in the way, none is written.
+    let mut targets = figures.iter().map(|(path, _)| *path).chain(arguments.out.as_deref());
+    if let Some(path) = targets.find(|path| path.exists() && !arguments.overwrite) {
+        return Err(Error::input("this exists already")
+            .path(path)
+            .help("choose another name, or say --overwrite"));
+    }
+    for (path, figure) in figures {
+        if arguments.overwrite { figure.overwrite(path)? } else { figure.save(path)? }
+    }
     let mut answer = json!({ "adapters": spectra.iter().map(measures).collect::<Result<Vec<_>>>()? });
     let mut tables = vec![spectra.table()];
-    let mut written = None;
-    if let (Some(energy), Some(out)) = (arguments.truncate, &arguments.out) {
-        let (advice, cut) = (spectra.advise(energy)?, adapters.truncate(&Cut::Energy(energy))?);
+    let mut notes = Vec::new();
+    if let Some(by) = changed {
+        notes.push(format!(
+            "The adapter began as {by}, which took a part of each weight away: these are the spectra of B·A, not of the change of the weights."
+        ));
+        answer["initialisation"] = by.into();
+    }
+    if let (Some((advice, cut)), Some(out)) = (cut, &arguments.out) {
         let base = Adapters::base_of(&arguments.adapter)?.unwrap_or_default();
         let folder = if arguments.overwrite { cut.overwrite(out, &base)? } else { cut.save(out, &base)? };
         answer["truncated"] = truncated(&advice, &cut, &folder.to_string_lossy());
         tables.push(advice.table());
-        written = Some(format!(
+        notes.push(format!(
             "cut adapter in {}: {} numbers instead of {}",
             folder.display(),
             cut.parameters(),
             adapters.parameters()
         ));
     }
-    draw(arguments, &spectra)?;
     if arguments.json {
         crate::print(serde_json::to_string_pretty(&answer).map_err(Error::compute)?);
         return Ok(());
     }
     tables.into_iter().for_each(|table: Table| crate::print(table));
-    written.into_iter().for_each(crate::print);
+    notes.into_iter().for_each(crate::print);
     Ok(())
 }
 
-fn draw(arguments: &Arguments, spectra: &Spectra) -> Result<()> {
+/// The figures that were asked for, and where they are to lie.
+fn figures<'a>(arguments: &'a Arguments, spectra: &Spectra) -> Result<Vec<(&'a Path, Figure)>> {
     let footer =
         arguments.adapter.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
-    for (path, figure) in [(&arguments.svg, spectra.plot()?), (&arguments.heat_map, spectra.heat_map()?)] {
-        let Some(path) = path else { continue };
-        let figure = figure.with_footer(&footer);
-        if arguments.overwrite { figure.overwrite(path)? } else { figure.save(path)? }
+    let mut figures = Vec::new();
+    if let Some(path) = &arguments.svg {
+        figures.push((path.as_path(), spectra.plot()?.with_footer(&footer)));
     }
-    Ok(())
+    if let Some(path) = &arguments.heat_map {
+        figures.push((path.as_path(), spectra.heat_map()?.with_footer(&footer)));
+    }
+    Ok(figures)
 }
 
 /// A spectrum with what it says; an infinite condition is null.
