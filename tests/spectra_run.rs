@@ -207,7 +207,13 @@ fn pictures_of_a_run() -> Result<()> {
     let shown = history.show();
     assert!(shown.text.contains("16 adapters at 4 steps"), "{}", shown.text);
     let shown = run.dashboard()?.show();
-    for part in ["Loss", "Effective rank and loss", "Singular values of B·A", "ranks that keep 95 %"] {
+    for part in [
+        "Loss",
+        "Effective rank and loss",
+        "Singular values of B·A",
+        "Singular values of B·C^½",
+        "ranks that keep 95 %",
+    ] {
         assert!(shown.html.contains(part), "{part}");
     }
     let compared = lorascope::train::compare_runs(&[&run, &run.fork("other", |c| c.lr = 1e-3)?])?;

@@ -100,7 +100,8 @@ impl Run {
         self.0.shared.read().learned.activations.clone()
     }
 
-    /// Loss, spectra, effective ranks and the ranks that keep 95 % of the energy, in one block.
+    /// Loss, spectra of B·A and of B·C^½, effective ranks and the ranks that keep 95 % of the energy, in one
+    /// block.
     ///
     /// # Errors
     /// As [`spectra`](Self::spectra).
@@ -117,6 +118,9 @@ impl Run {
         put(history.plot());
         put(self.spectra_history().and_then(|history| history.plot()));
         put(spectra.plot());
+        if let Some(weighted) = spectra.weighted() {
+            put(weighted.plot());
+        }
         put(spectra.heat_map());
         parts.push(Box::new(spectra.advise(0.95)?.table()));
         let parts: Vec<&dyn Show> = parts.iter().map(Box::as_ref).collect();
