@@ -120,13 +120,13 @@ impl Axis {
     /// Values and labels, at least `gap` pixels apart.
     pub(super) fn ticks(&self, gap: f64) -> Vec<(f64, String)> {
         let room = ((self.to - self.from).abs() / gap).max(1.0);
-        match self.scale {
-            _ if self.ticks == Ticks::Doubling => self.doubling_ticks(room),
-            _ if let Ticks::Given(values) = self.ticks => {
+        match (self.ticks, self.scale) {
+            (Ticks::Doubling, _) => self.doubling_ticks(room),
+            (Ticks::Given(values), _) => {
                 let named = values.into_iter().filter(|value| !value.is_nan());
                 self.apart(named.map(|value| (value, short(value))), room)
             }
-            Scale::Log if self.high / self.low >= 8.0 => self.log_ticks(room),
+            (_, Scale::Log) if self.high / self.low >= 8.0 => self.log_ticks(room),
             _ => self.linear_ticks(room),
         }
     }
@@ -233,7 +233,9 @@ impl Axis {
             let Some(x) = self.at(value) else { continue };
             canvas.line((x, y), (x, y + 4.0), Ink::text(0.55), 1.0)?;
             if labels {
-                canvas.text(&label, (x, y + 7.0), Label::SMALL.at(HPos::Center, VPos::Top))?;
+                // A long label at the end of the axis stays within the margin beside the plot.
+                let middle = x.min(self.to + 20.0 - Label::SMALL.width(&label) / 2.0);
+                canvas.text(&label, (middle, y + 7.0), Label::SMALL.at(HPos::Center, VPos::Top))?;
             }
         }
         Ok(())

@@ -108,10 +108,10 @@ impl Label {
         if !is_path(&text[path..]) {
             return count.map_or_else(String::new, |count| cut(&text, count));
         }
-        // The words before the path stay where they leave half of the room to it.
+        // The words before the path stay where they leave a third of the room to it.
         let (words, path) = text.split_at(path);
         let room = pixels - self.width(words);
-        if room >= pixels / 2.0 {
+        if room >= pixels / 3.0 {
             format!("{words}{}", self.fit_end(path, room))
         } else {
             self.fit_end(&text, pixels)

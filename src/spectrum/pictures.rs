@@ -281,8 +281,8 @@ impl Show for Advice {
 }
 
 impl Overlap {
-    /// φ(i, j), of the first i vectors of the one and the first j of the other, as colours from 0 to 1, and beside it that of the Gaussian control (Hu et al. 2021, figures
-    /// 3 and 4).
+    /// φ(i, j), of the first i vectors of the one and the first j of the other, as colours from 0 to 1, and
+    /// beside it that of the Gaussian control (Hu et al. 2021, figures 3 and 4).
     ///
     /// # Errors
     /// When the grid is empty.
