@@ -177,7 +177,10 @@ pub fn traces_beside(
     draw_traces(title, &[solid, dashed])
 }
 
-fn draw_traces(title: &str, kinds: &[(&str, &[(f64, Vec<f64>)])]) -> Result<Figure> {
+/// What the singular values are of, and they themselves: (step, σ₁ ≥ σ₂ ≥ …).
+type Kind<'a> = (&'a str, &'a [(f64, Vec<f64>)]);
+
+fn draw_traces(title: &str, kinds: &[Kind<'_>]) -> Result<Figure> {
     let all = || kinds.iter().flat_map(|(_, spectra)| *spectra);
     let values = positive(title, all(), 13)?;
     let rows = all().map(|(_, values)| values.len()).max().unwrap_or(1);
