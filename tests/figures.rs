@@ -6,7 +6,7 @@ use std::path::Path;
 use lorascope::plot::{
     Curve, Figure, Fit, HeatPanel, Histogram, Measure, Panel, Scale, Series, SpectraStyle, Spread, Theme,
     bars, cumulative, energy, grouped, heat_map, heat_panels, intruders, lines, multiples, rank_curve,
-    spectra, spectra_as, stack, stacked, traces, two_axes, waterfall,
+    spectra, spectra_as, stack, stacked, traces, traces_beside, two_axes, waterfall,
 };
 
 /// A number between 0 and 1 that depends on its arguments alone.
@@ -113,6 +113,15 @@ fn gallery() -> Vec<(&'static str, Figure)> {
         )
     };
     let directions = names(["directions of ΔW", "directions of W₀", "random directions"]);
+    let louder = |(step, values): (f64, Vec<f64>)| (step, values.iter().map(|s| s * s * 9.0).collect());
+    let renamed = |series: Series| Series {
+        name: series
+            .name
+            .replace("layer 14", "layer 11")
+            .replace("layer 9", "layer 6")
+            .replace("layer 3", "layer 0"),
+        ..series
+    };
     let run = |seed: usize| Series::smoothed(format!("run {seed}"), losses(150, 1.0, seed), 10.0);
     let lr = (0..150).map(|i| (f64::from(i), 2e-4 * f64::from(i.min(10)) / 10.0));
     let norm = (0..150).map(|i| (i as f64, if i == 70 { f64::NAN } else { 0.5 + 2.0 * noise(i, 9) }));
@@ -157,6 +166,31 @@ fn gallery() -> Vec<(&'static str, Figure)> {
             waterfall("Singular values of layers.3 q_proj over the run", &moving(150, 16)).unwrap(),
         ),
         ("traces", traces("Singular values of layers.3 q_proj over the run", &moving(150, 16)).unwrap()),
+        (
+            "traces_beside",
+            traces_beside(
+                "Singular values of B·A and B·C^½ over the steps: model.layers.3.self_attn.q_proj",
+                ("B·A", &moving(150, 8)),
+                ("B·C^½", &moving(150, 8).into_iter().map(louder).collect::<Vec<_>>()),
+            )
+            .unwrap(),
+        ),
+        (
+            "stack_ranks",
+            stack(
+                "Effective rank and loss",
+                "step",
+                &[
+                    Measure::new("effective rank of B·A", [rank(0), rank(6), rank(11)]),
+                    Measure::new("effective rank of B·C^½", [rank(3), rank(9), rank(14)].map(renamed)),
+                    Measure::new(
+                        "cross-entropy (nats per token)",
+                        [Series::smoothed("loss", a.clone(), 10.0)],
+                    ),
+                ],
+            )
+            .unwrap(),
+        ),
         (
             "two_axes",
             two_axes(

@@ -301,6 +301,16 @@ fn pickles_that_are_bombs() {
     );
 }
 
+/// As names in a safetensors file are.
+#[test]
+fn names_in_a_pickle_are_looked_at() {
+    let long = "q".repeat(513);
+    for name in ["", "a\nb", "a\u{1b}[31m", "../up", "a/b", &long] {
+        let said = bin_refused(&archive(&pickle(&[(name, "0", 0, &[2], &[1])])));
+        assert!(said.contains("is no name for a tensor") && said.len() < 300, "{name:?}: {said}");
+    }
+}
+
 #[test]
 fn tensors_that_are_not_there() {
     let one = |offset: i64, sizes: &[i64], strides: &[i64]| {

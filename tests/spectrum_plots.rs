@@ -85,7 +85,7 @@ fn overlap_stands_beside_its_control() {
     let overlap = Overlap::of(&one, &other, Side::Right, (2, 2), 7).unwrap();
     let figure = overlap.plot().unwrap();
     has(&figure, &["measured", "Gaussian control", "i", "j", "φ(i, j)", "0.50"]);
-    assert_eq!(figure.title(), "Overlap of the first i and the first j right singular vectors");
+    assert_eq!(figure.title(), "Overlap of the right singular vectors");
     let phi = numbers(&figure, "φ(i, j)");
     assert_eq!(phi.len(), 8);
     for (found, expected) in phi.iter().zip([1.0, 1.0, 1.0, 0.5]) {
@@ -95,6 +95,7 @@ fn overlap_stands_beside_its_control() {
         assert_eq!(*found, Some(*expected));
     }
     assert_eq!(words(&figure, "panel")[3..5], names(&["measured", "Gaussian control"]));
+    assert!(texts(&figure)[0].ends_with("singular vectors"), "the title is whole");
     // The scale is that of φ, not that of the values.
     has(&figure, &["0", "1"]);
     let shown = overlap.show();
@@ -197,6 +198,14 @@ fn spectra_on_both_scales_with_a_fit() {
     has(&linear, &["singular value σ"]);
     assert_eq!(linear.data().unwrap(), figure.data().unwrap());
     // σ of v falls by nothing; that of q of layer 0 by 1.75 from k to k + 1.
+    // A module in few layers has its panel, whichever layers of the others are drawn.
+    let many = (0..31).map(|l| spectrum(&path(l, "q_proj"), &[2.0, 1.0]));
+    let few = [1, 3].map(|l| spectrum(&path(l, "v_proj"), &[5.0, 1.0]));
+    let figure = Spectra::from(many.chain(few).collect::<Vec<_>>()).plot().unwrap();
+    assert_eq!(figure.title(), "Singular values of B·A, at most 16 layers of each module");
+    assert_eq!(words(&figure, "module").len(), 2 * (16 + 2));
+    assert_eq!(words(&figure, "layer")[34..], names(&["layer 3", "layer 3"]));
+    has(&figure, &["q_proj", "v_proj"]);
     let style = SpectraStyle { scale: Scale::Linear, fit: Fit::Line };
     let text = spectra.plot_as(style).unwrap().show().text;
     assert!(text.contains("σ falls by 1.75 from k to k + 1"), "{text}");

@@ -202,8 +202,8 @@ fn check_header(file: &[u8]) -> Result<()> {
     }
 }
 
-/// Names become parts of paths: of files, of layers.
-fn check_name(name: &str) -> Result<()> {
+/// Names become parts of paths: of files, of layers. Those of a pickle are looked at as well.
+pub(super) fn check_name(name: &str) -> Result<()> {
     let plain = |c: char| !c.is_control() && c != '/' && c != '\\';
     match name.len() <= NAME && !name.is_empty() && name.chars().all(plain) && !name.contains("..") {
         true => Ok(()),

@@ -5,6 +5,7 @@
 //! the list is refused. Tuples and dicts lie in two lists, so that neither nesting nor sharing
 //! costs more than the bytes that say it.
 
+use super::checked::check_name;
 use super::zip::Archive;
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -79,6 +80,7 @@ fn tensors(file: &[u8]) -> Result<BTreeMap<String, Tensor>> {
             return Err(Error::format(format!("a tensor's name is {}", name.name())));
         };
         let name = text(&program[from..to])?;
+        check_name(name)?;
         let Value::Tensor(view) = *value else {
             return Err(Error::format(format!("{name:?} is {}, expected a tensor", value.name())));
         };

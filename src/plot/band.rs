@@ -2,7 +2,7 @@
 
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::axis::{Axis, Scale, Ticks, short};
+use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Dash, Ink, Label, Pen};
 use super::data::Data;
 use super::figure::Figure;
@@ -24,8 +24,8 @@ pub struct Spread {
     pub high: f64,
 }
 
-/// Draws a measurement (an evaluation loss) over ranks, on an axis of doublings, in the band of its
-/// noise. `chosen` is a rank that an upright line marks; `further` are series for comparison, drawn
+/// Draws a measurement (an evaluation loss) over ranks, on a log axis with ticks at powers of two
+/// (where it holds fewer than two of them, at the ranks measured), in the band of its noise. `chosen` is a rank that an upright line marks; `further` are series for comparison, drawn
 /// as marks: runs trained at those ranks.
 ///
 /// # Errors
@@ -62,7 +62,8 @@ pub fn rank_curve(
     };
     let chosen = chosen.filter(|rank| *rank > 0.0 && drawable(*rank));
     let xs = chosen.map_or(xs, |rank| (xs.0.min(rank), xs.1.max(rank)));
-    let x = Axis::new(xs, Scale::Log).padded(0.03).at_ticks(Ticks::Doubling);
+    let ranks = points().map(|p| p.0).chain(chosen);
+    let x = Axis::new(xs, Scale::Log).padded(0.03).at_ranks(ranks);
     let y = Axis::new(ys, Scale::Linear).padded(0.05);
     let banded = format!("{name}, with its noise");
     let names = std::iter::once((banded.as_str(), Sample::Mark))
@@ -70,7 +71,7 @@ pub fn rank_curve(
     let frame = Frame::new((720.0, 380.0), Legend::of(names, 696.0), x, y, 24.0).with_room(16.0);
     let (top, bottom) = frame.ends();
     let body = Canvas::draw(frame.size, |canvas| {
-        frame.draw(canvas, title, "rank r, each tick twice the one before", y_label)?;
+        frame.draw(canvas, title, "rank r, log scale", y_label)?;
         ribbon(canvas, curve, &frame)?;
         if let Some((rank, at)) = chosen.and_then(|rank| Some((rank, frame.x.at(rank)?))) {
             let pen = Pen::new(Ink::text(0.7), 1.2).dashed(Dash::Long);

@@ -99,16 +99,65 @@ impl Label {
         width(text) as f64 * em * self.size
     }
 
-    /// The text, or as much of its beginning as fits into so many pixels.
+    /// The text, or as much of its beginning as fits into so many pixels. Of a text that ends in a
+    /// dotted path it is the path's end that stays: there paths differ.
     pub(super) fn fit(&self, text: &str, pixels: f64) -> String {
         let text = one_line(text);
-        let count = text.chars().count();
-        (0..=count)
-            .rev()
-            .map(|limit| cut(&text, limit))
-            .find(|text| self.width(text) <= pixels)
-            .unwrap_or_default()
+        let Some(count) = self.kept(text.chars(), pixels) else { return text };
+        let path = text.rfind(' ').map_or(0, |space| space + 1);
+        if !is_path(&text[path..]) {
+            return count.map_or_else(String::new, |count| cut(&text, count));
+        }
+        // The words before the path stay where they leave a third of the room to it.
+        let (words, path) = text.split_at(path);
+        let room = pixels - self.width(words);
+        if room >= pixels / 3.0 {
+            format!("{words}{}", self.fit_end(path, room))
+        } else {
+            self.fit_end(&text, pixels)
+        }
     }
+
+    /// The text, or as much of its end as fits into so many pixels: names of modules and layers
+    /// differ there.
+    pub(super) fn fit_end(&self, text: &str, pixels: f64) -> String {
+        let text = one_line(text);
+        match self.kept(text.chars().rev(), pixels) {
+            None => text,
+            Some(None) => String::new(),
+            Some(Some(count)) => {
+                let begin = text.char_indices().rev().take(count).last().map_or(text.len(), |(at, _)| at);
+                format!("…{}", &text[begin..])
+            }
+        }
+    }
+
+    /// How many of these characters fit beside an ellipsis, if that itself does; `None` where all fit
+    /// without one. Looks no further than what fits.
+    fn kept(&self, text: impl Iterator<Item = char>, pixels: f64) -> Option<Option<usize>> {
+        let em = self.width("n");
+        let fits = |columns: usize| columns as f64 * em <= pixels + 1e-9;
+        let (mut columns, mut kept) = (0, fits(1).then_some(0));
+        for (index, c) in text.enumerate() {
+            columns += width(c.encode_utf8(&mut [0; 4]));
+            if fits(columns + 1) {
+                kept = Some(index + 1);
+            }
+            if !fits(columns) {
+                return Some(kept);
+            }
+        }
+        None
+    }
+}
+
+/// Whether a word is dotted like the path of a module: `layers.3.q_proj`, but no number or end of a
+/// sentence.
+fn is_path(word: &str) -> bool {
+    let mut parts = word.split('.');
+    word.contains('.')
+        && parts.clone().all(|part| !part.is_empty())
+        && parts.any(|part| part.starts_with(char::is_alphabetic))
 }
 
 /// Text without line breaks, without the characters that XML forbids and without evcxr's markers.
@@ -190,10 +239,11 @@ impl Canvas<'_> {
         self.backend.fill_polygon(points.iter().copied().map(point), &stroke(ink, 0.0)).map_err(failed)
     }
 
-    /// A point of the series with this index: round, diamond, square or triangle.
+    /// A point of the series with this index: round, diamond, square or triangle. As dashes, marks
+    /// shift by one whenever the colours begin again.
     pub(super) fn mark(&mut self, index: usize, (x, y): (f64, f64), radius: f64, ink: Ink) -> Result<()> {
         let r = radius * 1.2;
-        match index % 4 {
+        match super::palette::pattern(index) {
             0 => self.dot((x, y), radius, ink),
             1 => self.shape(&[(x - r, y), (x, y - r), (x + r, y), (x, y + r)], ink),
             2 => self.rect((x - radius * 0.9, y - radius * 0.9), (x + radius * 0.9, y + radius * 0.9), ink),

@@ -15,7 +15,8 @@ const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 340.0;
 
 /// Draws cumulative curves: points of a value above zero and the share, from 0 to 1, of what is at
-/// most so large. `marks` are values to compare with (context lengths), drawn as upright lines. The
+/// most so large; the vertical axis, and with it the column of [`Figure::data`], is in per cent.
+/// `marks` are values to compare with (context lengths), drawn as upright lines. The
 /// value axis is logarithmic where the curves span more than a factor of 20.
 ///
 /// # Errors
@@ -55,6 +56,11 @@ pub fn cumulative(
     let left = 22.0 + y.label_width(34.0);
     let x = Axis::new((low, end), scale).padded(0.01).whole(whole).over(left, WIDTH - 24.0);
     let size = (WIDTH, HEIGHT + legend.height());
+    let percent = |series: &Series| {
+        let points = series.points.iter().map(|(x, y)| (*x, y * 100.0));
+        Series { points: points.collect(), ..series.clone() }
+    };
+    let drawn: Vec<Series> = series.iter().map(percent).collect();
     let body = Canvas::draw(size, |canvas| {
         heading(canvas, title, WIDTH)?;
         legend.draw(canvas, 12.0, 36.0)?;
@@ -73,9 +79,8 @@ pub fn cumulative(
                 canvas.text(&label, (middle, top - 9.0), Label::SMALL.at(HPos::Center, VPos::Center))?;
             }
         }
-        for (index, series) in series.iter().enumerate() {
-            let percent: Vec<(f64, f64)> = series.points.iter().map(|(x, y)| (*x, y * 100.0)).collect();
-            curve(canvas, &percent, palette::pen(index, 2.0), &x, &y)?;
+        for (index, series) in drawn.iter().enumerate() {
+            curve(canvas, &series.points, palette::pen(index, 2.0), &x, &y)?;
         }
         let middle = (x.from + x.to) / 2.0;
         canvas.text(x_label, (middle, bottom + 26.0), AXIS.at(HPos::Center, VPos::Top))
@@ -87,5 +92,5 @@ pub fn cumulative(
         format!("{}: half within {half}, 99 % within {most} {x_label} {}\n", series.name, sparkline(&shares))
     };
     let text = series.iter().map(line).collect();
-    Ok(Figure::new(title, size, body, text, long(series, x_label, y_label)))
+    Ok(Figure::new(title, size, body, text, long(&drawn, x_label, y_label)))
 }

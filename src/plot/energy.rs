@@ -1,7 +1,7 @@
 //! How much of the energy of a matrix its first singular values hold.
 
 use super::axis::{Axis, Scale, short};
-use super::canvas::Canvas;
+use super::canvas::{Canvas, Label};
 use super::figure::Figure;
 use super::frame::{Frame, Legend, Sample, level};
 use super::lines::{Series, curve, long};
@@ -38,15 +38,16 @@ pub fn energy(title: &str, series: &[Series], tau: Option<f64>) -> Result<Figure
     let names = series.iter().map(|series| (series.name.as_str(), Sample::Line));
     let x = Axis::new((first.min(1.0), last), Scale::Linear).whole(true);
     let y = Axis::new((0.0, 1.0), Scale::Linear);
-    let frame =
-        Frame::new((720.0, 360.0), Legend::of(names, 696.0), x, y, if tau.is_some() { 74.0 } else { 24.0 });
+    let named = tau.map(|tau| format!("τ = {tau}"));
+    let right = named.as_ref().map_or(24.0, |name| (Label::SMALL.width(name) + 18.0).max(74.0));
+    let frame = Frame::new((720.0, 360.0), Legend::of(names, 696.0), x, y, right);
     let reached = |series: &Series, tau: f64| {
         series.points.iter().find(|(_, y)| *y >= tau - 1e-12 && drawable(*y)).copied()
     };
     let body = Canvas::draw(frame.size, |canvas| {
         frame.draw(canvas, title, "rank kept, k", "share of the energy Σσ²")?;
-        if let Some((tau, at)) = tau.and_then(|tau| Some((tau, frame.y.at(tau)?))) {
-            level(canvas, &frame.x, at, &format!("τ = {}", short(tau)))?;
+        if let (Some(name), Some(at)) = (&named, tau.and_then(|tau| frame.y.at(tau))) {
+            level(canvas, &frame.x, at, name)?;
         }
         for (index, series) in series.iter().enumerate() {
             curve(canvas, &series.points, palette::pen(index, 2.0), &frame.x, &frame.y)?;
@@ -60,8 +61,8 @@ pub fn energy(title: &str, series: &[Series], tau: Option<f64>) -> Result<Figure
     let line = |series: &Series| {
         let shares: Vec<f64> = series.points.iter().map(|(_, y)| *y).collect();
         let said = |tau: f64| match reached(series, tau) {
-            Some((k, _)) => format!("{} within k = {}", short(tau), short(k)),
-            None => format!("{} not reached", short(tau)),
+            Some((k, _)) => format!("{tau} within k = {}", short(k)),
+            None => format!("{tau} not reached"),
         };
         let said: Vec<String> =
             tau.map_or_else(|| vec![0.5, 0.9, 0.99], |tau| vec![tau]).into_iter().map(said).collect();

@@ -129,6 +129,8 @@ pub(super) enum Sample {
     Mark,
     /// The mark alone.
     Point,
+    /// A line in the colour of the text, for what lines of any colour have in common.
+    Plain(Dash),
 }
 
 impl From<Style> for Sample {
@@ -183,6 +185,9 @@ impl Legend {
                 Some(Sample::Mark) => {
                     canvas.path(&[(x, y), (end, y)], Pen::new(ink.faded(0.6), 1.2))?;
                     canvas.mark(*index, ((x + end) / 2.0, y), 3.6, ink)?;
+                }
+                Some(Sample::Plain(dash)) => {
+                    canvas.path(&[(x, y), (end, y)], Pen::new(Ink::text(0.7), 2.0).dashed(*dash))?;
                 }
                 Some(Sample::Point) => canvas.mark(*index, ((x + end) / 2.0, y), 4.0, ink)?,
                 Some(Sample::Block) | None => canvas.rect((x + 4.0, y - 5.0), (end, y + 5.0), ink)?,

@@ -102,7 +102,7 @@ impl Grid {
         let top = self.top + row as f64 * (height + HEADING + GAP) + HEADING;
         let (x, y) = (x.over(left, left + width), y.over(top + height, top));
         let label = Label { size: 12.0, bold: true, ..Label::SMALL };
-        canvas.text(&label.fit(name, width), (left, top - 11.0), label)?;
+        canvas.text(&label.fit_end(name, width), (left, top - 11.0), label)?;
         y.draw_left(canvas, left, left + width, column == 0)?;
         // Labels where no panel stands below.
         x.draw_below(canvas, top + height, 34.0, index + self.columns >= self.count)?;

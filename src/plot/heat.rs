@@ -6,7 +6,7 @@ use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Ink, Label};
 use super::data::Data;
 use super::figure::Figure;
-use super::frame::{heading, key};
+use super::frame::{heading, key, key_width};
 use super::{drawable, nothing, palette, range};
 use crate::error::{Error, Result};
 
@@ -50,7 +50,7 @@ pub fn heat_map(
     let Some((low, high)) = range(values.iter().flatten().flatten().copied()) else {
         return Err(nothing(title, "no cell has a finite number"));
     };
-    let layout = Layout::new(title, rows, columns);
+    let layout = Layout::new(title, rows, columns, (low, high));
     let whole = values.iter().flatten().flatten().all(|value| value.fract() == 0.0 || !drawable(*value));
     let peak = low.abs().max(high.abs());
     // Counts, such as ranks, need no decimals.
@@ -68,8 +68,7 @@ pub fn heat_map(
                     canvas.rect(from, to, Ink::text(0.07))?;
                     continue;
                 };
-                let t = if high > low { (value - low) / (high - low) } else { 0.5 };
-                let ink = palette::heat(t);
+                let ink = palette::heat(layout.colours.share(value));
                 canvas.rect(from, to, ink)?;
                 if numbers {
                     let middle = ((from.0 + to.0) / 2.0, (from.1 + to.1) / 2.0);
@@ -77,7 +76,7 @@ pub fn heat_map(
                 }
             }
         }
-        layout.key(canvas, (low, high), unit)
+        key(canvas, layout.key_left, &layout.colours, unit, palette::heat)
     })?;
     let cells = || (0..rows.len()).flat_map(|row| (0..columns.len()).map(move |column| (row, column)));
     let data = Data::default()
@@ -95,13 +94,15 @@ struct Layout {
     count: (usize, usize),
     upright: bool,
     width: f64,
+    /// The colours' values, on the pixels of their key.
+    colours: Axis,
+    key_left: f64,
 }
 
 impl Layout {
-    const KEY: f64 = 96.0;
     const NAMES: f64 = 180.0;
 
-    fn new(title: &str, rows: &[String], columns: &[String]) -> Self {
+    fn new(title: &str, rows: &[String], columns: &[String], range: (f64, f64)) -> Self {
         let widest = |names: &[String]| {
             names.iter().map(|name| Label::SMALL.width(name)).fold(0.0, f64::max).min(Self::NAMES)
         };
@@ -111,9 +112,14 @@ impl Layout {
         let upright = widest(columns) + 6.0 > width;
         let top = 48.0 + if upright { widest(columns) + 6.0 } else { 20.0 };
         let cells = left + width * columns.len() as f64;
+        let bottom = (top + height * rows.len() as f64).clamp(top + 130.0, top + 260.0);
+        let colours = Axis::new(range, Scale::Linear).over(bottom, top);
+        let key_left = cells + 22.0;
         // A short map is not a reason to cut a title.
-        let total = (cells + Self::KEY).max((24.0 + Label::TITLE.width(title)).clamp(320.0, 720.0));
-        Self { left, top, cell: (width, height), count: (rows.len(), columns.len()), upright, width: total }
+        let total =
+            (key_left + key_width(&colours)).max((24.0 + Label::TITLE.width(title)).clamp(320.0, 720.0));
+        let count = (rows.len(), columns.len());
+        Self { left, top, cell: (width, height), count, upright, width: total, colours, key_left }
     }
 
     fn bottom(&self) -> f64 {
@@ -135,7 +141,7 @@ impl Layout {
         for (row, name) in rows.iter().enumerate().step_by(every) {
             let y = self.top + (row as f64 + 0.5) * self.cell.1;
             let label = Label::SMALL.at(HPos::Right, VPos::Center);
-            canvas.text(&label.fit(name, Self::NAMES), (self.left - 7.0, y), label)?;
+            canvas.text(&label.fit_end(name, Self::NAMES), (self.left - 7.0, y), label)?;
         }
         for (column, name) in columns.iter().enumerate() {
             let x = self.left + (column as f64 + 0.5) * self.cell.0;
@@ -145,16 +151,9 @@ impl Layout {
                 Label::SMALL.at(HPos::Center, VPos::Center)
             };
             let y = self.top - if self.upright { 5.0 } else { 11.0 };
-            canvas.text(&label.fit(name, Self::NAMES), (x, y), label)?;
+            canvas.text(&label.fit_end(name, Self::NAMES), (x, y), label)?;
         }
         Ok(())
-    }
-
-    fn key(&self, canvas: &mut Canvas<'_>, range: (f64, f64), unit: &str) -> Result<()> {
-        let left = self.left + self.cell.0 * self.count.1 as f64 + 22.0;
-        let bottom = self.bottom().clamp(self.top + 130.0, self.top + 260.0);
-        let axis = Axis::new(range, Scale::Linear).over(bottom, self.top);
-        key(canvas, left, &axis, unit, palette::heat)
     }
 }
 

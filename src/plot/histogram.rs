@@ -56,8 +56,11 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Bins of a round width, about as many as Freedman and Diaconis (1981) advise, 8 to 60 of them.
-    /// A tail beyond twice the 99th percentile is left out. `None` when no value is finite.
+    /// Bins of the width that Freedman and Diaconis (1981) advise, held between a 60th and a 20th of
+    /// the range and rounded up to 1, 2 or 5 times a power of ten: about 8 to 60 of them, and fewer
+    /// where values are whole, whose bins are no narrower than 1, or all the same. A tail that lies
+    /// more than twice as far above the least value as the 99th percentile does is left out and
+    /// counted in [`above`](Self::above). `None` when no value is finite.
     ///
     /// # Examples
     /// ```

@@ -6,7 +6,7 @@
 //! | loss, learning rate and gradient norm over the same steps | [`stack`] |
 //! | effective rank over steps, with the loss on a second axis | [`two_axes`] |
 //! | the singular values of chosen layers | [`spectra`], [`spectra_as`] (linear, with a fitted line) |
-//! | how they move over a run | [`waterfall`] (as a map), [`traces`] (as lines) |
+//! | how they move over a run | [`waterfall`] (as a map), [`traces`] (as lines), [`traces_beside`] (two kinds) |
 //! | the same for each layer of one module | [`multiples`] |
 //! | which rank keeps a share τ of the energy | [`energy`] |
 //! | a number for each layer and module | [`heat_map`] |
@@ -22,9 +22,10 @@
 //! several into one block.
 //!
 //! Drawn through plotters' SVG backend. Text and axes take the page's own text colour and the
-//! background is transparent, so that one picture is legible on light and on dark pages; the
-//! palettes are safe for colour-blind readers and have enough contrast on both, and series differ by
-//! dashes and marks as well as by colour. Numbers that are NaN or infinite are gaps.
+//! background is transparent, so that one picture is legible on light and on dark pages. Lines have
+//! a contrast of at least 3:1 on both, in colours that colour-blind readers can tell apart, and
+//! differ by dashes or marks as well: of more than 24 series the looks repeat. Numbers that are NaN
+//! or infinite are gaps.
 
 mod axis;
 mod band;
@@ -62,7 +63,7 @@ pub use overlap::{HeatPanel, heat_panels};
 pub use panels::{Measure, multiples, stack, two_axes};
 pub use points::intruders;
 pub use spectra::{Curve, Fit, Panel, SpectraStyle, spectra, spectra_as};
-pub use waterfall::{traces, waterfall};
+pub use waterfall::{traces, traces_beside, waterfall};
 
 use crate::error::Error;
 

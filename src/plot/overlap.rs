@@ -89,8 +89,7 @@ pub fn heat_panels(
     let size = ((key_left + key_width(&colours)).max(420.0), TOP + layout.height.max(110.0) + 46.0);
     let number = |value: f64| cell_text(value, low.abs().max(high.abs()));
     let ink = |value: Option<f64>| match value.filter(|value| drawable(*value)) {
-        Some(value) if high > low => palette::heat((value - low) / (high - low)),
-        Some(_) => palette::heat(0.5),
+        Some(value) => palette::heat(colours.share(value)),
         None => Ink::text(0.07),
     };
     let body = Canvas::draw(size, |canvas| {

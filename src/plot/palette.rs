@@ -1,15 +1,18 @@
-//! Colours. Lines keep a contrast of about 3:1 to a white and to a near-black page.
+//! Colours. Those of lines have a contrast of at least 3:1 to a white and to a near-black page (WCAG
+//! 2.1, 1.4.11).
 
 use super::canvas::{Dash, Ink, Pen};
 
-/// Colours for series that have no order (Okabe & Ito 2008, without black and yellow, which
-/// vanish on one of the two kinds of pages).
+/// Colours for series that have no order: Okabe & Ito (2008) without black and yellow, which vanish
+/// on one of the two kinds of pages. Their orange and sky blue are too bright for white; the ochre
+/// and the blue in their place stay apart from the other four in the colour vision that Machado et
+/// al. (2009) simulate.
 const SERIES: [(u8, u8, u8); 6] =
-    [(0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233)];
+    [(0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (159, 142, 39), (46, 147, 220)];
 
 /// Blue over violet to orange: order along the blue-yellow axis, which colour-blind readers see.
 const DEPTH: [(u8, u8, u8); 5] =
-    [(58, 110, 214), (126, 99, 208), (184, 84, 168), (221, 92, 104), (236, 131, 38)];
+    [(58, 110, 214), (126, 99, 208), (184, 84, 168), (221, 92, 104), (222, 116, 24)];
 
 /// viridis (van der Walt & Smith 2015): perceptually uniform, dark to bright.
 const HEAT: [(u8, u8, u8); 10] = [
@@ -29,9 +32,15 @@ pub(super) fn series(index: usize) -> Ink {
     Ink::solid(SERIES[index % SERIES.len()])
 }
 
-/// How the lines of a series are broken: two series differ by more than their colour.
+/// Which of four dashes or marks a series has: two neighbours differ by more than their colour, and
+/// colour and pattern together repeat after 24 series.
+pub(super) fn pattern(index: usize) -> usize {
+    (index + index / SERIES.len()) % 4
+}
+
+/// How the lines of a series are broken.
 pub(super) fn dash(index: usize) -> Dash {
-    [Dash::Solid, Dash::Long, Dash::Dots, Dash::Mixed][index % 4]
+    [Dash::Solid, Dash::Long, Dash::Dots, Dash::Mixed][pattern(index)]
 }
 
 /// The line of a series.
@@ -64,4 +73,39 @@ fn between(stops: &[(u8, u8, u8)], t: f64) -> (u8, u8, u8) {
     let (a, b) = (stops[from], stops[(from + 1).min(last)]);
     let mix = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * position.fract()).round() as u8;
     (mix(a.0, b.0), mix(a.1, b.1), mix(a.2, b.2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Relative luminance (WCAG 2.1).
+    fn luminance((r, g, b): (u8, u8, u8)) -> f64 {
+        let linear = |c: u8| match f64::from(c) / 255.0 {
+            c if c <= 0.04045 => c / 12.92,
+            c => ((c + 0.055) / 1.055).powf(2.4),
+        };
+        0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b)
+    }
+
+    #[test]
+    fn lines_are_seen_on_light_and_on_dark_pages() {
+        let lines = (0..SERIES.len()).map(series).chain((0..=100).map(|t| depth(f64::from(t) / 100.0)));
+        for ink in lines {
+            for page in [(0xff, 0xff, 0xff), (0x0d, 0x11, 0x17)] {
+                let (a, b) = (luminance(ink.rgb), luminance(page));
+                let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                assert!(contrast >= 3.0, "{:?} on {page:?}: {contrast}", ink.rgb);
+            }
+        }
+    }
+
+    #[test]
+    fn twenty_four_series_differ_in_colour_or_dash() {
+        let look = |index: usize| (series(index).rgb, pattern(index));
+        for index in 0..24 {
+            assert!((0..index).all(|other| look(other) != look(index)), "{index}");
+        }
+        assert_eq!(look(24), look(0));
+    }
 }

@@ -98,9 +98,10 @@ pub fn two_axes(title: &str, x_label: &str, left: &Measure, right: &Measure) -> 
     Ok(Figure::new(title, frame.size, body, text, together(&[left, right], x_label)))
 }
 
-/// Draws measures under each other over one x axis: loss, learning rate, gradient norm. Series at
-/// the same place in two measures have the same colour, so that two runs can be compared; a measure
-/// without a point that can be drawn is left out.
+/// Draws measures under each other over one x axis: loss, learning rate, gradient norm. Series of one
+/// name have one colour, so that two runs can be compared, and nameless ones that of their place. The
+/// legend is left out where no measure has two series: the axes say what is drawn. A measure without
+/// a point that can be drawn is left out.
 ///
 /// # Errors
 /// When no measure has a point that can be drawn.
@@ -125,8 +126,8 @@ pub fn stack(title: &str, x_label: &str, measures: &[Measure]) -> Result<Figure>
         }
     }
     let (x, _) = axes(title, shown.iter().flat_map(|(measure, _)| &measure.series), Scale::Linear)?;
-    let most = measures.iter().max_by_key(|measure| measure.series.len());
-    let legend = Legend::lines(most.map_or(&[], |measure| &measure.series), WIDTH - 24.0);
+    let named = named(&shown.iter().map(|(measure, _)| *measure).collect::<Vec<_>>());
+    let legend = Legend::lines(&named, WIDTH - 24.0);
     let first = 64.0 + legend.height();
     let size = (WIDTH, first + shown.len() as f64 * (PLOT + BETWEEN) - BETWEEN + 46.0);
     let place = |index: usize, y: &Axis| {
@@ -144,6 +145,8 @@ pub fn stack(title: &str, x_label: &str, measures: &[Measure]) -> Result<Figure>
             y.draw_left(canvas, x.from, x.to, true)?;
             x.draw_below(canvas, y.from, 64.0, index + 1 == shown.len())?;
             for (index, series) in measure.series.iter().enumerate() {
+                let same = |other: &Series| !series.name.is_empty() && other.name == series.name;
+                let index = named.iter().position(same).unwrap_or(index);
                 draw(canvas, series, index, &x, &y)?;
             }
         }
@@ -151,6 +154,20 @@ pub fn stack(title: &str, x_label: &str, measures: &[Measure]) -> Result<Figure>
     })?;
     let text = measures.iter().map(text).collect();
     Ok(Figure::new(title, size, body, text, together(&measures.iter().collect::<Vec<_>>(), x_label)))
+}
+
+/// The series of a legend, each name once: those of the first measure that has most, then what else
+/// has a name; none where no measure has two.
+fn named(measures: &[&Measure]) -> Vec<Series> {
+    let most = measures.iter().rev().max_by_key(|measure| measure.series.len());
+    let Some(most) = most.filter(|measure| measure.series.len() > 1) else { return Vec::new() };
+    let mut named = most.series.clone();
+    for series in measures.iter().flat_map(|measure| &measure.series) {
+        if !series.name.is_empty() && named.iter().all(|other| other.name != series.name) {
+            named.push(series.clone());
+        }
+    }
+    named
 }
 
 fn text(measure: &Measure) -> String {

@@ -1,6 +1,6 @@
 //! Points against a threshold.
 
-use super::axis::{Axis, Scale, short};
+use super::axis::{Axis, Scale};
 use super::canvas::{Canvas, Ink, Label};
 use super::data::Data;
 use super::figure::Figure;
@@ -41,13 +41,14 @@ pub fn intruders(title: &str, cosines: &[f64], threshold: f64) -> Result<Figure>
     let last = cosines.len() as f64;
     let x = Axis::new((1.0, last), Scale::Linear).padded(0.02).whole(true);
     let y = Axis::new((0.0, 1.0), Scale::Linear);
+    let right = (Label::SMALL.width(&threshold.to_string()) + 18.0).max(74.0);
     let names = [("as in W₀", Sample::Point), ("intruder", Sample::Point)];
-    let frame = Frame::new((720.0, 340.0), Legend::of(names.into_iter(), 696.0), x, y, 74.0);
+    let frame = Frame::new((720.0, 340.0), Legend::of(names.into_iter(), 696.0), x, y, right);
     let body = Canvas::draw(frame.size, |canvas| {
         let y_label = "highest cosine to a singular vector of W₀";
         frame.draw(canvas, title, "index of the singular vector of W₀ + ΔW", y_label)?;
         if let Some(at) = frame.y.at(threshold) {
-            level(canvas, &frame.x, at, &short(threshold))?;
+            level(canvas, &frame.x, at, &threshold.to_string())?;
         }
         let mut free = f64::NEG_INFINITY;
         for &(k, value) in &points {
@@ -78,7 +79,7 @@ pub fn intruders(title: &str, cosines: &[f64], threshold: f64) -> Result<Figure>
         "{} of {} below {}{colon}{}{more}\n",
         found.len(),
         points.len(),
-        short(threshold),
+        threshold,
         listed.join(", ")
     );
     let data = Data::default()

@@ -9,7 +9,7 @@ use super::figure::Figure;
 use super::frame::{AXIS, key};
 use super::grid::Grid;
 use super::lines::curve;
-use super::{drawable, nothing, palette, range, sparkline};
+use super::{nothing, palette, range, sparkline};
 use crate::error::Result;
 
 /// One line of a [`spectra`] chart.
@@ -19,7 +19,7 @@ pub struct Curve {
     pub name: String,
     /// Where its colour lies between those of the first and the last layer.
     pub depth: f64,
-    /// σ₁ ≥ σ₂ ≥ …; zeros, NaN and infinity are gaps.
+    /// σ₁ ≥ σ₂ ≥ …; NaN and infinity are gaps, and on a log axis zeros.
     pub values: Vec<f64>,
 }
 
@@ -42,7 +42,8 @@ impl Curve {
 /// Decades below the largest value that are drawn; beyond them lies rounding.
 const DECADES: i32 = 13;
 
-/// Draws spectra on a common log axis. The colour runs from blue (first layer) to orange (last).
+/// Draws spectra on a common log axis; values below 10⁻¹³ of the largest are rounding and left out.
+/// The colour runs from blue (first layer) to orange (last).
 /// Where no value is above zero (B at its start) the panel stays empty and says so.
 ///
 /// # Errors
@@ -94,8 +95,9 @@ pub enum Fit {
 
 /// [`spectra`] on the scale of `style`, with a fitted line if it says so.
 ///
-/// The line is the least-squares fit of σ over k on a linear axis, and of log₁₀ σ over k on a
-/// logarithmic one, where it is an exponential decay; σ of zero are left out.
+/// The line is the least-squares fit through the values that are drawn: of σ over k on a linear axis,
+/// where zeros count, and of log₁₀ σ over k on a logarithmic one, where it is an exponential decay
+/// and what lies below 10⁻¹³ of the largest value does not count.
 ///
 /// # Errors
 /// When there is no curve with a value.
@@ -118,11 +120,12 @@ pub fn spectra_as(title: &str, panels: &[Panel], style: SpectraStyle) -> Result<
     if longest == 0 {
         return Err(nothing(title, "no spectrum was given"));
     }
-    let positive = curves().flat_map(|curve| &curve.values).copied().filter(|&s| s > 0.0 && drawable(s));
-    let (low, high) = range(positive).unwrap_or((0.1, 1.0));
+    let positive = || curves().flat_map(|curve| &curve.values).copied().filter(|&s| s > 0.0);
+    let high = range(positive()).map_or(1.0, |(_, high)| high);
     let floor = high * 10f64.powi(-DECADES);
+    let low = range(positive().filter(|&s| s >= floor)).map_or(0.1, |(low, _)| low);
     let y = match style.scale {
-        Scale::Log => Axis::new((low.max(floor), high), Scale::Log),
+        Scale::Log => Axis::new((low, high), Scale::Log),
         Scale::Linear => Axis::new((0.0, high), Scale::Linear),
     };
     let y = y.padded(0.04);
@@ -148,14 +151,14 @@ pub fn spectra_as(title: &str, panels: &[Panel], style: SpectraStyle) -> Result<
         let axis = Axis::new(depths, Scale::Linear).whole(true).over(top, bottom.min(top + 200.0));
         key(canvas, grid.right() + 24.0, &axis, "layer", palette::depth)
     })?;
-    let text = panels.iter().map(|panel| summary(panel, style)).collect();
+    let text = panels.iter().map(|panel| summary(panel, style, &y)).collect();
     Ok(Figure::new(title, grid.size(), body, text, data(panels)))
 }
 
 /// The least-squares line log₁₀ σ = a + b·k, or σ = a + b·k on a linear axis, through the values
-/// that are drawn; None for fewer than two.
-fn line(points: &[(f64, f64)], scale: Scale) -> Option<(f64, f64)> {
-    let kept = points.iter().filter(|(_, s)| drawable(*s) && (scale == Scale::Linear || *s > 0.0));
+/// that `y` holds, which are those that are drawn; None for fewer than two.
+fn line(points: &[(f64, f64)], scale: Scale, y: &Axis) -> Option<(f64, f64)> {
+    let kept = points.iter().filter(|(_, s)| y.at(*s).is_some());
     let kept: Vec<(f64, f64)> =
         kept.map(|&(k, s)| (k, if scale == Scale::Log { s.log10() } else { s })).collect();
     let count = kept.len() as f64;
@@ -184,7 +187,7 @@ fn panel(
         drawn |= points.iter().any(|&(_, s)| s > 0.0);
         let width = if panel.curves.len() > 6 { 1.4 } else { 2.0 };
         curve(canvas, &points, Pen::new(ink, width), &x, &y)?;
-        let fit = (style.fit == Fit::Line).then(|| line(&points, style.scale)).flatten();
+        let fit = (style.fit == Fit::Line).then(|| line(&points, style.scale, &y)).flatten();
         let Some((begin, slope)) = fit else { continue };
         let at = |k: f64| {
             if style.scale == Scale::Log { 10f64.powf(begin + slope * k) } else { begin + slope * k }
@@ -214,13 +217,13 @@ fn data(panels: &[Panel]) -> Data {
         .number("singular value", rows().map(|(_, _, (value, _))| *value))
 }
 
-fn summary(panel: &Panel, style: SpectraStyle) -> String {
+fn summary(panel: &Panel, style: SpectraStyle, y: &Axis) -> String {
     let summary = |curve: &Curve| {
         let log = style.scale == Scale::Log;
         let heights: Vec<f64> = curve.values.iter().map(|s| if log { s.log10() } else { *s }).collect();
         let first = curve.values.first().copied().unwrap_or(0.0);
         let last = curve.values.last().copied().unwrap_or(0.0);
-        let fit = (style.fit == Fit::Line).then(|| line(&curve.points(), style.scale)).flatten();
+        let fit = (style.fit == Fit::Line).then(|| line(&curve.points(), style.scale, y)).flatten();
         let fit = fit.map_or_else(String::new, |(_, slope)| {
             let (name, verb) =
                 (if log { "log₁₀ σ" } else { "σ" }, if slope > 0.0 { "rises" } else { "falls" });

@@ -1,10 +1,10 @@
 //! A spectrum that moves: singular values over the steps of a run.
 
 use super::axis::{Axis, Scale, short};
-use super::canvas::{Canvas, Ink, Pen};
+use super::canvas::{Canvas, Dash, Ink, Pen};
 use super::data::Data;
 use super::figure::Figure;
-use super::frame::{AXIS, Frame, Legend, below, heading, key, key_width};
+use super::frame::{AXIS, Frame, Legend, Sample, below, heading, key, key_width};
 use super::lines::curve;
 use super::{drawable, nothing, palette, range, sparkline};
 use crate::error::Result;
@@ -19,13 +19,17 @@ const COLUMNS: usize = 240;
 const INDEX: &str = "index k of the singular value";
 const SIGMA: &str = "singular value σ, log scale";
 
-/// The least and the greatest positive value, no more than `decades` apart.
-fn positive(title: &str, spectra: &[(f64, Vec<f64>)], decades: i32) -> Result<(f64, f64)> {
-    let all = spectra.iter().filter(|(step, _)| drawable(*step)).flat_map(|(_, values)| values);
-    match range(all.copied().filter(|&s| s > 0.0)) {
-        Some((low, high)) => Ok((low.max(high * 10f64.powi(-decades)), high)),
-        None => Err(nothing(title, "no singular value is above zero")),
-    }
+/// The least and the greatest positive value, of those no more than `decades` below the greatest.
+fn positive<'a>(
+    title: &str,
+    spectra: impl Iterator<Item = &'a (f64, Vec<f64>)> + Clone,
+    decades: i32,
+) -> Result<(f64, f64)> {
+    let all = spectra.filter(|(step, _)| drawable(*step)).flat_map(|(_, values)| values);
+    let all = all.copied().filter(|&s| s > 0.0);
+    let high = range(all.clone()).map_or(0.0, |(_, high)| high);
+    let floor = high * 10f64.powi(-decades);
+    range(all.filter(|&s| s >= floor)).ok_or_else(|| nothing(title, "no singular value is above zero"))
 }
 
 /// Draws spectra over steps as a map: steps to the right, the index k of the singular value
@@ -46,7 +50,7 @@ fn positive(title: &str, spectra: &[(f64, Vec<f64>)], decades: i32) -> Result<(f
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
 pub fn waterfall(title: &str, spectra: &[(f64, Vec<f64>)]) -> Result<Figure> {
-    let values = positive(title, spectra, DECADES)?;
+    let values = positive(title, spectra.iter(), DECADES)?;
     let mut kept: Vec<&(f64, Vec<f64>)> = spectra.iter().filter(|(step, _)| drawable(*step)).collect();
     // Columns lie between their neighbours, so that a table in any other order would tear the map.
     kept.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -130,8 +134,8 @@ fn borders(columns: &[(f64, Vec<f64>)]) -> Vec<f64> {
 }
 
 /// Draws spectra over steps as lines: one for each index k, on a log axis, from blue (k = 1) to
-/// orange (the last). `spectra` holds (step, σ₁ ≥ σ₂ ≥ …) in ascending steps; zeros and NaN are
-/// gaps.
+/// orange (the last). `spectra` holds (step, σ₁ ≥ σ₂ ≥ …) in ascending steps; zeros, NaN and values
+/// below 10⁻¹³ of the largest are gaps.
 ///
 /// # Errors
 /// When no value is above zero.
@@ -145,20 +149,58 @@ fn borders(columns: &[(f64, Vec<f64>)]) -> Vec<f64> {
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
 pub fn traces(title: &str, spectra: &[(f64, Vec<f64>)]) -> Result<Figure> {
-    let values = positive(title, spectra, 13)?;
-    let rows = spectra.iter().map(|(_, values)| values.len()).max().unwrap_or(1);
-    let steps = range(spectra.iter().map(|(step, _)| *step)).unwrap_or((0.0, 0.0));
-    let whole = spectra.iter().all(|(step, _)| step.fract() == 0.0);
+    draw_traces(title, &[("", spectra)])
+}
+
+/// [`traces`] of two kinds of spectra on the same axes, each with its name: the first unbroken, the
+/// second dashed, as those of B·A and of B·C^½. The first column of the figure's data has the names.
+///
+/// # Errors
+/// When no value is above zero.
+///
+/// # Examples
+/// ```
+/// use lorascope::plot::traces_beside;
+///
+/// let plain = [(1.0, vec![0.2, 0.1]), (2.0, vec![0.9, 0.1])];
+/// let weighted = [(2.0, vec![3.0, 0.2])];
+/// let figure = traces_beside("layers.3 q_proj", ("B·A", &plain), ("B·C^½", &weighted))?;
+/// assert!(figure.svg().contains("B·C^½") && figure.svg().contains("stroke-dasharray"));
+/// assert_eq!(figure.data()?.column("singular value")?.f64()?.get(4), Some(3.0));
+/// # Ok::<(), lorascope::error::Error>(())
+/// ```
+pub fn traces_beside(
+    title: &str,
+    solid: (&str, &[(f64, Vec<f64>)]),
+    dashed: (&str, &[(f64, Vec<f64>)]),
+) -> Result<Figure> {
+    draw_traces(title, &[solid, dashed])
+}
+
+/// What the singular values are of, and they themselves: (step, σ₁ ≥ σ₂ ≥ …).
+type Kind<'a> = (&'a str, &'a [(f64, Vec<f64>)]);
+
+fn draw_traces(title: &str, kinds: &[Kind<'_>]) -> Result<Figure> {
+    let all = || kinds.iter().flat_map(|(_, spectra)| *spectra);
+    let values = positive(title, all(), 13)?;
+    let rows = all().map(|(_, values)| values.len()).max().unwrap_or(1);
+    let steps = range(all().map(|(step, _)| *step)).unwrap_or((0.0, 0.0));
+    let whole = all().all(|(step, _)| step.fract() == 0.0);
     let x = Axis::new(steps, Scale::Linear).whole(whole);
     let y = Axis::new(values, Scale::Log).padded(0.04);
-    let frame = Frame::new((WIDTH, 380.0), Legend::new(std::iter::empty(), 0.0), x, y, 84.0);
+    let dash = |kind: usize| if kind == 0 { Dash::Solid } else { Dash::Long };
+    let names = kinds.iter().enumerate().map(|(kind, (name, _))| (*name, Sample::Plain(dash(kind))));
+    let frame = Frame::new((WIDTH, 380.0), Legend::of(names, WIDTH - 24.0), x, y, 84.0);
     let body = Canvas::draw(frame.size, |canvas| {
         frame.draw(canvas, title, "step", SIGMA)?;
-        for row in (0..rows).rev() {
+        for (row, (kind, (_, spectra))) in
+            (0..rows).rev().flat_map(|row| kinds.iter().enumerate().map(move |kind| (row, kind)))
+        {
             let at = |(step, values): &(f64, Vec<f64>)| (*step, values.get(row).copied().unwrap_or(f64::NAN));
             let points: Vec<(f64, f64)> = spectra.iter().map(at).collect();
             let ink = palette::depth(row as f64 / (rows.max(2) - 1) as f64);
-            curve(canvas, &points, Pen::new(ink, if rows > 12 { 1.3 } else { 1.8 }), &frame.x, &frame.y)?;
+            let pen = Pen::new(ink, if rows > 12 { 1.3 } else { 1.8 }).dashed(dash(kind));
+            curve(canvas, &points, pen, &frame.x, &frame.y)?;
         }
         if rows == 1 {
             return Ok(());
@@ -168,16 +210,28 @@ pub fn traces(title: &str, spectra: &[(f64, Vec<f64>)]) -> Result<Figure> {
         let axis = axis.over(top, bottom.min(top + 200.0));
         key(canvas, frame.x.to + 24.0, &axis, "index k", palette::depth)
     })?;
-    Ok(Figure::new(title, frame.size, body, text(spectra), data(spectra)))
+    if let [(_, spectra)] = kinds {
+        return Ok(Figure::new(title, frame.size, body, text(spectra), data(spectra)));
+    }
+    let said = kinds.iter().map(|(name, spectra)| format!("{name}\n{}", text(spectra))).collect();
+    let count = |spectra: &[(f64, Vec<f64>)]| spectra.iter().map(|(_, values)| values.len()).sum();
+    let named = kinds.iter().flat_map(|(name, spectra)| std::iter::repeat_n(*name, count(spectra)));
+    let data = columns(Data::default().text("spectrum", named), all());
+    Ok(Figure::new(title, frame.size, body, said, data))
 }
 
 fn data(spectra: &[(f64, Vec<f64>)]) -> Data {
+    columns(Data::default(), spectra.iter())
+}
+
+/// `start` and the columns step, k and singular value.
+fn columns<'a>(start: Data, spectra: impl Iterator<Item = &'a (f64, Vec<f64>)> + Clone) -> Data {
     let rows = || {
-        let all =
-            spectra.iter().flat_map(|(step, values)| values.iter().zip(1u32..).map(move |row| (*step, row)));
+        let all = spectra.clone();
+        let all = all.flat_map(|(step, values)| values.iter().zip(1u32..).map(move |row| (*step, row)));
         all.map(|(step, (value, k))| (step, f64::from(k), *value))
     };
-    Data::default()
+    start
         .number("step", rows().map(|row| row.0))
         .number("k", rows().map(|row| row.1))
         .number("singular value", rows().map(|row| row.2))

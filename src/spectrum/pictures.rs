@@ -7,7 +7,7 @@ use super::{Advice, Amplification, Intruders, Overlap, Side, Spectrum};
 use crate::display::{Bundle, Show, Table};
 use crate::error::{Error, Result};
 use crate::plot::{self, Curve, Figure, HeatPanel, Panel, Scale, Series, SpectraStyle};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Lines in one panel that an eye can still tell apart.
 const LINES: usize = 16;
@@ -18,8 +18,8 @@ const ROUNDING: f64 = 1e-13;
 
 impl Spectra {
     /// The spectra on a log scale: one panel for each module, one line for each layer, coloured by
-    /// depth. Of more than 16 layers, 16 are drawn, evenly spaced from the first to the last. Those
-    /// [weighted](Self::weighted) by activations have a picture of their own.
+    /// depth. Of a module in more than 16 layers, 16 are drawn, evenly spaced from its first to its last;
+    /// the title says so. Those [weighted](Self::weighted) by activations have a picture of their own.
     ///
     /// # Errors
     /// When there is no adapter.
@@ -54,24 +54,28 @@ impl Spectra {
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn plot_as(&self, style: SpectraStyle) -> Result<Figure> {
-        let all = self.layers();
-        let layers = evenly(&all, LINES);
+        let all = self.by_layer();
         let curve = |(spectrum, place): (&Spectrum, &Place)| Curve {
             name: place.layer.map_or_else(|| place.module.clone(), |layer| format!("layer {layer}")),
             depth: place.layer.unwrap_or(0) as f64,
             values: spectrum.singular_values.clone(),
         };
-        let of = |module: &str| -> Vec<Curve> {
-            let drawn = |place: &Place| place.module == module && layers.contains(&place.layer);
-            self.by_layer().into_iter().filter(|(_, place)| drawn(place)).map(curve).collect()
+        let own = |module: &str| -> Vec<(&Spectrum, &Place)> {
+            all.iter().filter(|(_, place)| place.module == module).copied().collect()
         };
-        let panels: Vec<Panel> = self
-            .modules()
-            .into_iter()
-            .map(|module| Panel { name: module.to_string(), curves: of(module) })
-            .filter(|panel| !panel.curves.is_empty())
-            .collect();
-        let some = some(layers.len(), all.len(), "layers");
+        let modules: Vec<(&str, Vec<_>)> =
+            self.modules().into_iter().map(|module| (module, own(module))).collect();
+        let counts: BTreeSet<usize> = modules.iter().map(|(_, own)| own.len()).collect();
+        let some = match (counts.first(), counts.last()) {
+            (Some(least), Some(&most)) if *least == most => some(most.min(LINES), most, "layers"),
+            (_, Some(most)) if *most > LINES => format!(", at most {LINES} layers of each module"),
+            _ => String::new(),
+        };
+        let panel = |(module, own): (&str, Vec<_>)| Panel {
+            name: module.to_string(),
+            curves: evenly(&own, LINES).into_iter().map(curve).collect(),
+        };
+        let panels: Vec<Panel> = modules.into_iter().map(panel).collect();
         let title = format!("Singular values of {}{some}", self.kind().name());
         Ok(plot::spectra_as(&title, &panels, style)?.with_columns(["module", "layer"]))
     }
@@ -277,8 +281,8 @@ impl Show for Advice {
 }
 
 impl Overlap {
-    /// φ(i, j) as colours from 0 to 1, and beside it that of the Gaussian control (Hu et al. 2021, figures
-    /// 3 and 4).
+    /// φ(i, j), of the first i vectors of the one and the first j of the other, as colours from 0 to 1, and
+    /// beside it that of the Gaussian control (Hu et al. 2021, figures 3 and 4).
     ///
     /// # Errors
     /// When the grid is empty.
@@ -304,7 +308,7 @@ impl Overlap {
             Side::Left => "left",
         };
         let panels = [panel("measured", &self.grid), panel("Gaussian control", &self.control)];
-        let title = format!("Overlap of the first i and the first j {side} singular vectors");
+        let title = format!("Overlap of the {side} singular vectors");
         plot::heat_panels(&title, "j", "i", "φ(i, j)", Some((0.0, 1.0)), &panels)
     }
 }

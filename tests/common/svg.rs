@@ -59,6 +59,19 @@ pub fn texts(figure: &Figure) -> Vec<String> {
                 _ => (at, at + length),
             };
             assert!(from >= -1.0 && to <= end + 1.0, "{text:?} from {from} to {to} of {end}");
+            // Across: the height of a line about its middle, above its foot or below its head.
+            let (middle, end) =
+                if upright { (number(&node, "x"), view[2]) } else { (number(&node, "y"), view[3]) };
+            let size = number(&node, "font-size");
+            let (above, below) = match node.attribute("dy") {
+                Some("0.5ex") => (0.5, 0.5),
+                Some("0.76em") => (0.0, 1.0),
+                Some("-0.5ex") => (1.0, 0.0),
+                None => (1.0, 0.0),
+                Some(other) => panic!("{text:?} is shifted by {other}"),
+            };
+            let (from, to) = (middle - above * size, middle + below * size);
+            assert!(from >= -1.0 && to <= end + 1.0, "{text:?} across from {from} to {to} of {end}");
             texts.push(text);
         }
     }
