@@ -24,9 +24,10 @@ pub struct Spread {
     pub high: f64,
 }
 
-/// Draws a measurement (an evaluation loss) over ranks, on a log axis with ticks at powers of two
-/// (where it holds fewer than two of them, at the ranks measured), in the band of its noise. `chosen` is a rank that an upright line marks; `further` are series for comparison, drawn
-/// as marks: runs trained at those ranks.
+/// Draws a measurement (an evaluation loss) over ranks in the band of its noise, on a log axis with ticks
+/// at powers of two, or at the ranks measured where it holds fewer than two of them. `chosen` is a rank
+/// that an upright line marks; `further` are series for comparison, drawn as marks: runs trained at those
+/// ranks.
 ///
 /// # Errors
 /// When no point has a positive rank and a finite measurement.
