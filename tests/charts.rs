@@ -360,6 +360,10 @@ fn a_log_axis_never_has_one_tick_alone() {
     for tick in ["0.002", "0.01", "0.05"] {
         assert_eq!(ticks.iter().filter(|text| *text == tick).count(), 3, "{tick} at each row: {ticks:?}");
     }
+    // Nor does a linear one of 110 pixels, whose step would be 5.
+    let ranks = Measure::new("rank", [Series::line("", [(0.0, 1.8), (1.0, 8.0)])]);
+    let stacked = stack("t", "step", &[ranks]).unwrap();
+    assert!(place(&stacked, "2").1 - place(&stacked, "6").1 > 600.0);
     // At least 34 pixels apart.
     let heights = ["0.002", "0.01", "0.05"].map(|tick| place(&figure, tick).1);
     assert!(heights.windows(2).all(|pair| pair[0] - pair[1] >= 339.0), "{heights:?}");

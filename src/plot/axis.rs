@@ -165,6 +165,17 @@ impl Axis {
         if self.ticks == Ticks::Whole {
             step = step.max(1.0);
         }
+        let ticks = self.multiples(step);
+        // One number alone says no scale: some of the next finer ones.
+        let finer = nice(step / 2.6);
+        if ticks.len() > 1 || (self.ticks == Ticks::Whole && finer < 1.0) {
+            return ticks;
+        }
+        self.apart(self.multiples(finer).into_iter(), room)
+    }
+
+    /// Ticks at the multiples of `step`.
+    fn multiples(&self, step: f64) -> Vec<(f64, String)> {
         let first = (self.low / step - 1e-9).ceil();
         let count = ((self.high / step + 1e-9).floor() - first).clamp(-1.0, 200.0) as i64 + 1;
         (0..count.max(0))
