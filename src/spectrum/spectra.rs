@@ -141,7 +141,7 @@ impl Spectra {
     }
 
     /// The place of each adapter, in their order.
-    pub(crate) fn places(&self) -> &[Place] {
+    pub fn places(&self) -> &[Place] {
         &self.places
     }
 

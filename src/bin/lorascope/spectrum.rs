@@ -6,7 +6,7 @@ use lorascope::display::Table;
 use lorascope::error::{Error, Result};
 use lorascope::lora::{Adapters, Cut};
 use lorascope::plot::Figure;
-use lorascope::spectrum::{Advice, Spectra, Spectrum};
+use lorascope::spectrum::{Advice, Place, Spectra, Spectrum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for (path, figure) in figures {
         if arguments.overwrite { figure.overwrite(path)? } else { figure.save(path)? }
     }
-    let mut answer = json!({ "adapters": spectra.iter().map(measures).collect::<Result<Vec<_>>>()? });
+    let mut answer = json!({ "adapters": measures(&spectra)? });
     let mut tables = vec![spectra.table()];
     let mut notes = Vec::new();
     if let Some(by) = changed {
@@ -100,9 +100,12 @@ fn figures<'a>(arguments: &'a Arguments, spectra: &Spectra) -> Result<Vec<(&'a P
     Ok(figures)
 }
 
-/// A spectrum with what it says; an infinite condition is null.
-fn measures(spectrum: &Spectrum) -> Result<Value> {
-    let place = spectrum.place();
+/// The spectra with what they say; an infinite condition is null.
+fn measures(spectra: &Spectra) -> Result<Vec<Value>> {
+    spectra.iter().zip(spectra.places()).map(|(spectrum, place)| measured(spectrum, place)).collect()
+}
+
+fn measured(spectrum: &Spectrum, place: &Place) -> Result<Value> {
     Ok(json!({
         "name": spectrum.name,
         "layer": place.layer,
