@@ -209,7 +209,7 @@ fn pictures_of_a_run() -> Result<()> {
     let shown = run.dashboard()?.show();
     for part in [
         "Loss",
-        "Effective rank and loss",
+        "Effective rank of B·A and loss",
         "Singular values of B·A",
         "Singular values of B·C^½",
         "ranks that keep 95 %",

@@ -142,8 +142,7 @@ impl SpectraHistory {
         let title = format!("Singular values of {WEIGHTED} over the steps: {}", self.spectra[at].0.name);
         let values = self.over_steps(at, |kept| &kept.weighted);
         if values.is_empty() {
-            return Err(Error::state("no spectra weighted by activations were kept with the steps so far")
-                .help("waterfall(name) has those of B·A"));
+            return Err(unweighted("waterfall(name)"));
         }
         Ok(plot::waterfall(&title, &values)?.with_footer(&self.footer))
     }
@@ -232,32 +231,42 @@ impl SpectraHistory {
         self.steps.iter().any(|(.., kept)| kept.weighted.len() == self.spectra.len())
     }
 
-    /// The effective rank over the steps, its mean over the layers of each module: that of scale·B·A, below
-    /// it that of scale·B·C^½, and the loss. Where no step knows C, the loss is on a second axis beside
-    /// that of scale·B·A.
+    /// The effective rank of scale·B·A over the steps, its mean over the layers of each module, with the loss
+    /// on a second axis.
     ///
     /// # Errors
     /// When nothing can be drawn.
     pub fn plot(&self) -> Result<Figure> {
-        let ranks = |name: String, of: fn(&StepSpectra) -> &Vec<Vec<f32>>| {
-            let means = self.means(of, Spectrum::effective_rank);
-            Measure::new(name, means.into_iter().map(|(module, points)| Series::line(module, points)))
-        };
-        let plain = ranks(format!("effective rank of {PLAIN}"), |kept| &kept.plain);
+        self.beside_loss(PLAIN, |kept| &kept.plain)
+    }
+
+    /// The same of scale·B·C^½, at the steps that know it.
+    ///
+    /// # Errors
+    /// When no step knows it.
+    pub fn weighted_plot(&self) -> Result<Figure> {
+        if !self.weighted() {
+            return Err(unweighted("plot()"));
+        }
+        self.beside_loss(WEIGHTED, |kept| &kept.weighted)
+    }
+
+    fn beside_loss(&self, what: &str, of: fn(&StepSpectra) -> &Vec<Vec<f32>>) -> Result<Figure> {
+        let means = self.means(of, Spectrum::effective_rank);
+        let ranks = means.into_iter().map(|(module, points)| Series::line(module, points));
+        let ranks = Measure::new(format!("effective rank of {what}"), ranks);
         let loss = Measure::new(
             "cross-entropy (nats per token)",
             [Series::smoothed("loss", self.losses.clone(), 8.0)],
         );
-        let title = "Effective rank and loss";
-        let figure = match self.weighted() {
-            true => {
-                let weighted = ranks(format!("effective rank of {WEIGHTED}"), |kept| &kept.weighted);
-                plot::stack(title, "step", &[plain, weighted, loss])?
-            }
-            false => plot::two_axes(title, "step", &plain, &loss)?,
-        };
-        Ok(figure.with_footer(&self.footer))
+        let title = format!("Effective rank of {what} and loss");
+        Ok(plot::two_axes(&title, "step", &ranks, &loss)?.with_footer(&self.footer))
     }
+}
+
+fn unweighted(instead: &str) -> Error {
+    Error::state("no spectra weighted by activations were kept with the steps so far")
+        .help(format!("{instead} has those of {PLAIN}"))
 }
 
 impl Show for SpectraHistory {
@@ -284,9 +293,10 @@ impl Show for SpectraHistory {
             let cells = [vec![module], ends(&ranks, 2).into(), ends(&norms, 3).into()].concat();
             table.row(cells.into_iter().chain(if weighted { ends(&outputs, 2).into() } else { Vec::new() }));
         }
-        match self.plot() {
-            Ok(figure) => (figure, table).show(),
-            Err(error) => (Text::new(error.to_string()), table).show(),
+        match (self.plot(), self.weighted_plot()) {
+            (Ok(plain), Ok(weighted)) => (plain, weighted, table).show(),
+            (Ok(plain), Err(_)) => (plain, table).show(),
+            (Err(error), _) => (Text::new(error.to_string()), table).show(),
         }
     }
 }
@@ -333,7 +343,7 @@ mod tests {
     #[test]
     fn weighted_spectra_stand_beside_the_plain_ones() {
         let history = history();
-        let ranks = column(&history.plot().unwrap(), "effective rank of B·C^½");
+        let ranks = column(&history.weighted_plot().unwrap(), "effective rank of B·C^½");
         assert_eq!(ranks.into_iter().flatten().collect::<Vec<_>>(), [2.0, 1.0]);
         let shown = history.show().text;
         assert!(shown.contains("effective rank of B·C^½, first"), "{shown}");
@@ -346,11 +356,15 @@ mod tests {
         assert_eq!(column(&map, "singular value"), [8.0, 8.0].map(Some));
         assert_eq!(column(&history.waterfall("h.1.attn.c_proj").unwrap(), "singular value")[2], Some(4.0));
 
-        // Without them the loss is on the second axis, and nothing speaks of C.
+        for figure in [history.plot().unwrap(), history.weighted_plot().unwrap()] {
+            assert!(figure.svg().contains("loss (right axis)"));
+        }
+
+        // Without them nothing speaks of C.
         let (step, loss, kept) = history.steps[0].clone();
         let plain = SpectraHistory { steps: vec![(step, loss, kept)], ..history };
         assert!(!plain.traces("h.0.mlp.c_proj").unwrap().svg().contains("C^½"));
-        assert!(plain.plot().unwrap().svg().contains("loss (right axis)"));
+        assert!(plain.weighted_plot().unwrap_err().is_state());
         assert!(!plain.show().text.contains("C^½"));
         assert!(plain.weighted_waterfall("h.0.mlp.c_proj").unwrap_err().is_state());
     }
