@@ -1,7 +1,7 @@
 //! Spectra of the 224 adapters of an 8B Llama at rank 16, and of one 4096×4096 module, beside PyTorch's QR
 //! in f64: `LORASCOPE_PEER=PYTHON cargo bench --profile dev --bench spectra`, PYTHON having `torch` (the profile
 //! in which everything is compiled already). The other side is benches/peers/torch_spectra.py; the two take turns.
-//! Then `Adapters::spectra()` of the 210 adapters of SmolLM2-135M at several ranks, a line for each.
+//! Then `Adapters::spectra_weighted()` of the 210 adapters of SmolLM2-135M at several ranks, without C and with it.
 
 #[path = "peers/turns.rs"]
 mod turns;

@@ -232,7 +232,8 @@ impl Adapter {
         Ok(distance(&self.a, a)? == 0.0 && distance(&self.b, b)? == 0.0)
     }
 
-    /// The largest rank that ΔW can have: r, and 2·r where a start is taken off.
+    /// The largest rank that ΔW can have, of a merged layer that of a part: r, and 2·r where a start is taken
+    /// off.
     pub fn delta_rank(&self) -> usize {
         self.rank() * if self.start.is_some() { 2 } else { 1 }
     }

@@ -74,8 +74,13 @@ impl<'a> Factors<'a> {
         self.values(&triangle(&self.b)?, &triangle(&self.a)?)
     }
 
+    /// Those of scale·B·Rᵀ.
+    pub(super) fn weighted(&self, r: &Triangle) -> Result<Vec<f64>> {
+        self.values(&triangle(&self.b)?, r)
+    }
+
     /// Those of scale·B·A, and of scale·B·Rᵀ.
-    pub(super) fn weighted_by(&self, r: &Triangle) -> Result<(Vec<f64>, Vec<f64>)> {
+    pub(super) fn both(&self, r: &Triangle) -> Result<(Vec<f64>, Vec<f64>)> {
         let b = triangle(&self.b)?;
         Ok((self.values(&b, &triangle(&self.a)?)?, self.values(&b, r)?))
     }

@@ -45,7 +45,13 @@ impl Spectrum {
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn weighted(name: &str, a: &Tensor, b: &Tensor, scale: f64, c: &Tensor) -> Result<Self> {
-        Self::both(name, a, b, scale, c).map(|(_, weighted)| weighted)
+        let compute = || {
+            let shape = Shape::of(a.dims(), b.dims())?;
+            let (host_a, host_b) = (Host::of(a)?, Host::of(b)?);
+            let factors = Factors::new(&shape, host_a.numbers(), host_b.numbers(), scale)?;
+            Ok(Self::from_values(name, &shape, scale, factors.weighted(&root(c, shape.rank)?)?))
+        };
+        compute().map_err(|error: Error| error.layer(name))
     }
 
     /// The spectrum of scale·B·A, and that of scale·B·C^½.
@@ -54,19 +60,24 @@ impl Spectrum {
             let shape = Shape::of(a.dims(), b.dims())?;
             let (host_a, host_b) = (Host::of(a)?, Host::of(b)?);
             let factors = Factors::new(&shape, host_a.numbers(), host_b.numbers(), scale)?;
-            let (plain, mut weighted) = factors.weighted_by(&root(c, shape.rank)?)?;
-            weighted.truncate(shape.in_features);
-            let spectrum = |singular_values| Self {
-                name: name.to_string(),
-                singular_values,
-                in_features: shape.in_features,
-                out_features: shape.out_features,
-                rank: shape.rank,
-                scale,
-            };
+            let (plain, weighted) = factors.both(&root(c, shape.rank)?)?;
+            let spectrum = |values| Self::from_values(name, &shape, scale, values);
             Ok((spectrum(plain), spectrum(weighted)))
         };
         compute().map_err(|error: Error| error.layer(name))
+    }
+
+    /// With no more values than the matrix has columns: B·Rᵀ has r of them.
+    fn from_values(name: &str, shape: &Shape, scale: f64, mut singular_values: Vec<f64>) -> Self {
+        singular_values.truncate(shape.in_features);
+        Self {
+            name: name.to_string(),
+            singular_values,
+            in_features: shape.in_features,
+            out_features: shape.out_features,
+            rank: shape.rank,
+            scale,
+        }
     }
 }
 
@@ -95,7 +106,7 @@ impl Vectors {
 /// R with RᵀR = C: B·Rᵀ has the singular values of B·C^½.
 fn root(c: &Tensor, rank: usize) -> Result<Triangle> {
     let c = symmetric(c, rank)?;
-    // A tenth of the time of the eigenvalues, and as exact, where C has none of 0.
+    // Quicker than the eigenvalues, and as exact, where C has none of 0.
     if let Some(triangle) = gram::root(&c) {
         return Ok(triangle);
     }

@@ -54,11 +54,15 @@ impl Run {
             return Err(Error::state("this run has no rows for evaluation")
                 .help("give some when it is made: RunConfig::default().eval(&test)"));
         };
-        self.loss_on(eval, &self.adapters())
+        // One look: the next step may be done in between two.
+        let (step, adapters) = {
+            let public = self.0.shared.read();
+            (public.place.step, public.learned.adapters.clone())
+        };
+        self.loss_on(eval, &adapters, step)
     }
 
-    fn loss_on(&self, rows: &Batches, adapters: &Adapters) -> Result<Evaluation> {
-        let step = self.0.shared.read().place.step;
+    fn loss_on(&self, rows: &Batches, adapters: &Adapters, step: u64) -> Result<Evaluation> {
         let losses = step::evaluate(self.0.model.decoder(), adapters, &rows.all()?, &|| true)?;
         let (loss, tokens) = step::mean(&losses);
         Ok(Evaluation { step, loss, rows: rows.rows(), tokens })
@@ -71,7 +75,8 @@ impl Run {
     /// When the adapters do not fit the model, or no row does.
     pub fn evaluate_with(&self, adapters: &Adapters, test: &Dataset) -> Result<Evaluation> {
         self.0.model.decoder().check(adapters)?;
-        self.loss_on(&self.held_out(test)?, adapters)
+        let step = self.0.shared.read().place.step;
+        self.loss_on(&self.held_out(test)?, adapters, step)
     }
 
     /// The singular values of every adapter's B·A as they are now, and beside them those of B·C^½ with

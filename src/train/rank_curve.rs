@@ -98,8 +98,8 @@ impl Run {
             RankPoint { rank, loss, worse, interval: interval(&losses, &whole), parameters }
         });
         let points: Vec<RankPoint> = points.collect();
-        let (rows, tokens) = (whole.len(), step::mean(&whole).1);
-        Ok(RankCurve { points, rows, tokens, trained: Vec::new(), footer: self.footer() })
+        let tokens = step::mean(&whole).1;
+        Ok(RankCurve { points, rows: rows.rows(), tokens, trained: Vec::new(), footer: self.footer() })
     }
 
     /// Rows to evaluate on, no longer than those that the run trains on.

@@ -87,7 +87,7 @@ pub fn spread_ranks(
         if number == 0 {
             budget = of_one * config.lora.rank;
         } else {
-            // PEFT's orthogonal beginning halves the rank.
+            // An orthogonal beginning takes even ranks alone.
             let step = if config.lora.init == Init::Orthogonal { 2 } else { 1 };
             let steps = (budget as f64 / (of_one * step) as f64).round() as usize;
             config = config.rank(steps.max(1) * step);
