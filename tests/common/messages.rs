@@ -7,11 +7,10 @@ use serde_json::Value as Json;
 pub fn messages(json: &Json) -> Vec<Message> {
     let message = |m: &Json| Message {
         name: m["name"].as_str().map(String::from),
+        content: m["content"].as_str().map(String::from),
         tool_calls: m.get("tool_calls").map(Json::to_string),
-        ..Message::new(
-            serde_json::from_value::<Role>(m["role"].clone()).unwrap(),
-            m["content"].as_str().unwrap(),
-        )
+        tool_call_id: m["tool_call_id"].as_str().map(String::from),
+        ..Message::new(serde_json::from_value::<Role>(m["role"].clone()).unwrap(), "")
     };
     json.as_array().unwrap().iter().map(message).collect()
 }
