@@ -218,6 +218,8 @@ impl Map {
                     None => new.null_content = true,
                 }
                 if let Value::Object(keys) = &mut turn.value {
+                    // Objects out of which all was taken.
+                    keys.retain(|(_, node)| !node.object().is_some_and(|keys| keys.is_empty()));
                     new = with_keys(new, std::mem::take(keys), &|| format!("{at:?}"))?;
                 }
                 if new.null_content && new.tool_calls.is_none() {

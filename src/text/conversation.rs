@@ -52,7 +52,8 @@ impl Conversation {
             if let Some(calls) = message.get_mut("tool_calls").and_then(Json::as_array_mut) {
                 for call in calls {
                     number += 1;
-                    if wants.ids && call.get("id").is_none()
+                    if wants.ids
+                        && call.get("id").is_none()
                         && let Some(call) = call.as_object_mut()
                     {
                         call.insert("id".into(), format!("call{number:05}").into());
@@ -116,7 +117,9 @@ fn listed(tools: Option<&str>) -> Result<Json> {
 
 /// Makes `{"type": "function", "function": …}` of a bare `{"name": …}`.
 fn wrap(tool: &mut Json) {
-    if tool.get("name").is_some() && tool.get("function").is_none() && tool.get("type").is_none_or(|t| t == "function")
+    if tool.get("name").is_some()
+        && tool.get("function").is_none()
+        && tool.get("type").is_none_or(|t| t == "function")
     {
         let mut inside = tool.take();
         if let Some(inside) = inside.as_object_mut() {
@@ -145,7 +148,8 @@ fn name_answered_calls(messages: &mut [Json]) {
         for message in answers.iter_mut().filter(|m| m["role"] == "tool" && m.get("tool_call_id").is_none()) {
             let name = message.get("name");
             let same = open.iter().position(|(_, called)| name.is_some_and(|name| name == called));
-            if let (Some((id, _)), Some(message)) = (open.remove(same.unwrap_or(0)), message.as_object_mut()) {
+            if let (Some((id, _)), Some(message)) = (open.remove(same.unwrap_or(0)), message.as_object_mut())
+            {
                 message.insert("tool_call_id".into(), id);
             }
         }
@@ -284,7 +288,8 @@ mod tests {
         let conversation = Conversation::new(&[Message::system("  "), Message::user("q"), thought], None);
         let messages = conversation.unwrap().messages;
         assert_eq!(messages.len(), 2);
-        let expected = serde_json::json!({"role": "assistant", "content": "a", "reasoning_content": "hm", "n": 1});
+        let expected =
+            serde_json::json!({"role": "assistant", "content": "a", "reasoning_content": "hm", "n": 1});
         assert_eq!(messages[1], expected);
     }
 }

@@ -78,7 +78,8 @@ fn probe(content: &Json, tools: bool, arguments: &Json, ids: bool) -> Conversati
         answer,
         json!({"role": "assistant", "content": "a"}),
     ];
-    let parameters = json!({"type": "object", "properties": {KEY: {"type": "string", "description": ""}}, "required": []});
+    let parameters =
+        json!({"type": "object", "properties": {KEY: {"type": "string", "description": ""}}, "required": []});
     let tool = json!({"type": "function", "function": {"name": "probe", "description": "", "parameters": parameters}});
     Conversation::of_json(messages, if tools { json!([tool]) } else { Json::Null })
 }
@@ -105,7 +106,9 @@ mod tests {
     #[test]
     fn arguments_are_objects_or_text() {
         let each = |call: &str| {
-            format!("{{% for m in messages %}}{{% for c in m.tool_calls or [] %}}{call}{{% endfor %}}{{% endfor %}}")
+            format!(
+                "{{% for m in messages %}}{{% for c in m.tool_calls or [] %}}{call}{{% endfor %}}{{% endfor %}}"
+            )
         };
         for (call, expected) in [
             ("{{ c.function.arguments | tojson }}", Arguments::Object),
@@ -125,7 +128,10 @@ mod tests {
         assert!(of(&each(strict)).ids && !of(&each("{{ c.function.arguments | tojson }}")).ids);
         // Where the content must be text, and where calls are refused.
         let text = "{{ m.content + '' }}{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}";
-        assert_eq!(of(&format!("{{% for m in messages %}}{text}{{% endfor %}}")).arguments, Arguments::Object);
+        assert_eq!(
+            of(&format!("{{% for m in messages %}}{text}{{% endfor %}}")).arguments,
+            Arguments::Object
+        );
         assert_eq!(of("{{ raise_exception('no') }}"), Wants::default());
     }
 

@@ -66,6 +66,11 @@ fn one<'a>(call: &Node<'a>) -> Cow<'a, str> {
         return Cow::Borrowed(text);
     }
     let Some(function) = call.get("function").and_then(Node::object) else { return one_line(call.raw) };
+    let as_text =
+        function.iter().any(|(key, node)| key == "arguments" && node.str().and_then(arguments).is_some());
+    if let (false, Some(function)) = (as_text, call.get("function")) {
+        return one_line(function.raw);
+    }
     let mut out = Vec::new();
     for (key, node) in function {
         out.extend_from_slice(if out.is_empty() { b"{" } else { b", " });
@@ -94,6 +99,12 @@ pub(in crate::dataset) fn same_as_text(calls: &str) -> bool {
 pub(in crate::dataset) fn have_ids(calls: &str) -> bool {
     Node::parse_own(calls)
         .is_ok_and(|node| node.array().is_some_and(|calls| calls.iter().any(|call| call.get("id").is_some())))
+}
+
+/// Whether calls without ids are the same when they were given some and became a text again.
+pub(in crate::dataset) fn same_with_ids(calls: &str) -> bool {
+    let some = with_ids(calls, &mut || "id".to_string());
+    some.is_none_or(|(some, _)| calls_to_text(&some) == calls_to_text(calls))
 }
 
 /// The calls with an id each, where they have none, and these ids; `None` where all have their own.
@@ -139,8 +150,14 @@ mod tests {
             assert_eq!(calls_to_text(&calls), text);
             assert!(same_as_text(&calls));
             let parsed: serde_json::Value = serde_json::from_str(&calls).unwrap();
-            assert!(parsed.as_array().unwrap().iter().all(|call| call["type"] == "function"
-                && call["function"]["name"].is_string()), "{calls}");
+            assert!(
+                parsed
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .all(|call| call["type"] == "function" && call["function"]["name"].is_string()),
+                "{calls}"
+            );
         }
         assert_eq!(calls_of_text("3"), None);
         assert_eq!(calls_of_text("[1]"), None);
@@ -149,7 +166,9 @@ mod tests {
     #[test]
     fn calls_of_openai_lose_their_ids_and_quotes() {
         let call = |n: u8| {
-            format!(r#"{{"id": "c{n}", "type": "function", "function": {{"name": "f{n}", "arguments": "{{\"a\": {n}}}"}}}}"#)
+            format!(
+                r#"{{"id": "c{n}", "type": "function", "function": {{"name": "f{n}", "arguments": "{{\"a\": {n}}}"}}}}"#
+            )
         };
         assert_eq!(calls_to_text(&format!("[{}]", call(1))), r#"{"name": "f1", "arguments": {"a": 1}}"#);
         assert_eq!(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::encode::Extras;
 use super::{Losses, Written};
 use crate::dataset::record::{Node, Value};
-use crate::dataset::schema::calls::{have_ids, same_as_text};
+use crate::dataset::schema::calls::{have_ids, same_as_text, same_with_ids};
 use crate::dataset::schema::default::{Field, Want, are_strings, fields, needs_id, want};
 use crate::dataset::schema::layout::Hole;
 use crate::dataset::schema::{RowSchema, several};
@@ -179,7 +179,8 @@ pub(super) fn lost(
                 lost.add(Lost::NULLS, !turn.null_content && turn.content.is_empty());
             }
             None => {
-                lost.add(Lost::BREAKS, !in_pairs && turn.tool_calls.is_some_and(|calls| !stands(calls)));
+                let same = |calls: &str| stands(calls) && (own || same_with_ids(calls));
+                lost.add(Lost::BREAKS, !in_pairs && turn.tool_calls.is_some_and(|calls| !same(calls)));
                 lost.add(Lost::NULLS, spoken_from && turn.null_content);
             }
         }
@@ -386,7 +387,10 @@ impl Show for Losses {
         }
         if self.labelled_bad > 0 {
             let lines = on_lines(&self.bad_lines, self.labelled_bad);
-            table.row([format!("rows whose answer is labelled as a bad one ({lines})"), thousands(self.labelled_bad)]);
+            table.row([
+                format!("rows whose answer is labelled as a bad one ({lines})"),
+                thousands(self.labelled_bad),
+            ]);
         }
         if self.left_out > 0 {
             table.row(["rows that it cannot hold".to_string(), thousands(self.left_out)]);
