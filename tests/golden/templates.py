@@ -90,6 +90,7 @@ SNIPPETS = [
     "{% for m in messages %}{% if m.role == 'user' %}{% continue %}{% endif %}{% generation %}{{ m.role }}{% endgeneration %} {% endfor %}{{ messages[1:3] | length }}{{ messages[::-1][0].content }}",
     "{% set ns = namespace(n=0, last=none) %}{% for m in messages if m.content is string and m.content %}{% set ns.n = ns.n + 1 %}{% set ns.last = m.role %}{% endfor %}{{ ns.n }} {{ ns.last }} {{ tools is iterable }} {{ tools[0] is mapping }} {{ x is defined }} {{ ns.last is none }}",
     "{{ messages[3].tool_call_id }} {{ messages[2].tool_calls[0].id }} {{ messages[3].get('name') }} {{ messages[1].name }}|{{ messages[1].tool_calls is defined }}",
+    "{{ none | trim }}|{{ nothing | trim }}|{{ [1, 'a'] | trim }}|{{ ' b ' | trim }}|{{ none is string }} {{ messages[2].content is none }}",
     "{%- macro show(m, sep=': ') -%}{{ m.role ~ sep ~ m.content | replace('a', 'A') | upper | lower }}{%- endmacro -%}{{ show(messages[1]) }} {{ strftime_now('%d %B %Y, %H:%M') }} {{ '%s-%d' | format('a', 3) }}",
 ]
 
