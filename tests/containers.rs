@@ -137,13 +137,13 @@ fn values_keep_their_types() {
     let data = Dataset::open(files.put("rows.jsonl", text)).unwrap();
     let mut expected: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(values(&data, &files, RowSchema::OpenAi, Layout::Own), expected);
+    assert_eq!(values(&data, &files, RowSchema::OpenAi, Layout::Keep), expected);
     // A null of Parquet is no value.
     expected[0]["messages"][1].as_object_mut().unwrap().remove("content");
     let written = data.write(files.path("rows.parquet"), RowSchema::OpenAi).unwrap();
     assert!(written.lost.is_empty());
     let again = Dataset::open(files.path("rows.parquet")).unwrap();
-    let mut found = values(&again, &files, RowSchema::OpenAi, Layout::Own);
+    let mut found = values(&again, &files, RowSchema::OpenAi, Layout::Keep);
     for row in &mut found {
         if row["messages"][1]["content"].is_null() {
             row["messages"][1].as_object_mut().unwrap().remove("content");
@@ -185,7 +185,7 @@ fn objects_around_and_over_several_lines() {
     let data = open(PRETTY);
     assert_eq!((data.len(), lines(&data)), (2, vec![1, 5]));
     let one = open(&PRETTY[PRETTY.find("}\n{").unwrap() + 2..]);
-    assert_eq!((one.len(), one.conversation(0).unwrap()[1].content.as_str()), (1, "d"));
+    assert_eq!((one.len(), one.conversation(0).unwrap()[1].text()), (1, "d"));
 
     let rows =
         "[\n{\"instruction\": \"a\", \"output\": \"b\"},\n{\"instruction\": \"c\", \"output\": \"d\"}]";
@@ -217,7 +217,7 @@ fn cells_become_rows() {
         e,f,g,,\r\n";
     let data = Dataset::open(files.put("t.csv", table)).unwrap();
     let said = |i: usize| -> Vec<String> {
-        data.conversation(i).unwrap().into_iter().map(|message| message.content).collect()
+        data.conversation(i).unwrap().into_iter().map(|message| message.text().to_string()).collect()
     };
     assert_eq!(said(0), ["q", "a", "a, \"b\"\r\nc", "x"]);
     assert_eq!(said(1), ["d", "[1, 2]"]);
@@ -380,7 +380,7 @@ fn parquet_of_other_shapes() {
     let data = Dataset::open(&path).unwrap();
     assert_eq!((data.len(), data.rejected().unwrap()), (2, 0), "{:?}", whats(&data));
     assert_eq!(whats(&data), ["the column \"image\" holds bytes, which has no place in a row of text"]);
-    assert_eq!(data.conversation(1).unwrap()[0].content, "r");
+    assert_eq!(data.conversation(1).unwrap()[0].text(), "r");
     let table = data.frame().unwrap().collect().unwrap();
     let text =
         |column: &str, i: usize| table.column(column).unwrap().str().unwrap().get(i).unwrap().to_string();

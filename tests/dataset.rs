@@ -64,7 +64,7 @@ fn schemas_may_differ_from_row_to_row() {
     );
 
     assert_eq!(data.conversation(0).unwrap(), [Message::user("3 + 4 = ?"), Message::assistant("7")]);
-    assert_eq!(data.conversation(1).unwrap()[1].content, "Add.\n1 and 2");
+    assert_eq!(data.conversation(1).unwrap()[1].text(), "Add.\n1 and 2");
     assert_eq!(
         data.conversation(2).unwrap(),
         [Message::system("Rules"), Message::user("a"), Message::assistant("b")]
@@ -79,7 +79,7 @@ fn schemas_may_differ_from_row_to_row() {
     assert_eq!(openai[4].weight, Some(0.5));
     assert_eq!(data.tools(4).unwrap().as_deref(), Some(r#"[{"name": "t"}]"#));
     assert_eq!(data.tools(0).unwrap(), None);
-    let history: Vec<String> = data.conversation(5).unwrap().into_iter().map(|m| m.content).collect();
+    let history: Vec<String> = data.conversation(5).unwrap().into_iter().map(|m| m.text().to_string()).collect();
     assert_eq!(history, ["q0", "a0", "q1", "a1", "q2", "a2"]);
     let error = data.conversation(6).unwrap_err();
     assert_eq!(error.to_string(), "there is no row 6; the rows are numbered 0 to 5");
@@ -156,7 +156,7 @@ fn faults_are_listed_and_not_fatal() {
     let frame = data.problems().unwrap();
     assert_eq!(frame.get_column_names(), ["file", "line", "id", "kind", "row", "what", "fix"]);
     assert_eq!(frame.column("id").unwrap().str().unwrap().get(3), Some("e"));
-    assert_eq!(data.conversation(1).unwrap()[1].content, "\n\na", "kept as it is");
+    assert_eq!(data.conversation(1).unwrap()[1].text(), "\n\na", "kept as it is");
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn an_array_is_cut_into_records_with_their_lines() {
     let array = "\u{feff}\n[\n  {\"instruction\": \"a ] } , \\\" \",\n   \"output\": \"b\"},\n  {\"instruction\": 1},\n\n  {\"instruction\": \"c\", \"output\": \"d\"}\n]\n";
     let data = Dataset::open(files.put("array.jsonl", array)).unwrap();
     assert_eq!(data.len(), 2);
-    assert_eq!(data.conversation(0).unwrap()[0].content, "a ] } , \" ");
+    assert_eq!(data.conversation(0).unwrap()[0].text(), "a ] } , \" ");
     assert_eq!(problems(&data), [(5, "wrong type".into(), "rejected".into())]);
     assert_eq!(
         data.frame().unwrap().collect().unwrap().column("line").unwrap().u32().unwrap().get(1),
@@ -205,7 +205,7 @@ fn a_record_larger_than_a_block_and_many_blocks() {
     let lines: Vec<String> = rows.iter().map(|row| row.to_string()).collect();
     let as_lines = Dataset::open(files.put("large.jsonl", lines.join("\n"))).unwrap();
     let as_array = Dataset::open(files.put("large.json", format!("[{}]", lines.join(",")))).unwrap();
-    assert_eq!((as_lines.len(), as_lines.conversation(1).unwrap()[1].content.len()), (3, 6_000_000));
+    assert_eq!((as_lines.len(), as_lines.conversation(1).unwrap()[1].text().len()), (3, 6_000_000));
     assert_eq!(as_lines.fingerprint().unwrap(), as_array.fingerprint().unwrap());
 
     let plan = Generate { rows: 30_000, ..Generate::default() };

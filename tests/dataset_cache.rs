@@ -50,14 +50,14 @@ fn a_big_file_is_read_once() {
     let data = Dataset::open(&path).unwrap();
     let shown = data.show().text;
     assert!(shown.contains("question 9 ") && shown.contains("all of it is read when"), "{shown}");
-    assert_eq!(data.conversation(3).unwrap()[0].content, "question 3");
+    assert_eq!(data.conversation(3).unwrap()[0].text(), "question 3");
     assert!(!cache.exists());
 
     // All of it, out of the cache.
     assert_eq!((data.len(), data.rejected().unwrap()), (ROWS - 2, 2));
     assert_eq!(entries(&cache).len(), 3);
     let check = |data: &Dataset| {
-        assert_eq!(data.conversation(ROWS - 3).unwrap()[0].content, format!("question {}", ROWS - 1));
+        assert_eq!(data.conversation(ROWS - 3).unwrap()[0].text(), format!("question {}", ROWS - 1));
         assert_eq!(data.place(ROWS - 3).unwrap().1, ROWS as u64);
         let problems = data.problems().unwrap();
         let lines: Vec<u32> = problems.column("line").unwrap().u32().unwrap().into_no_null_iter().collect();
@@ -112,7 +112,7 @@ fn a_big_file_is_read_once() {
     }
     let hurt = Dataset::open(&path).unwrap();
     assert!(hurt.conversation(0).is_err());
-    assert_eq!(hurt.conversation(ROWS - 3).unwrap()[0].content, format!("question {}", ROWS - 1));
+    assert_eq!(hurt.conversation(ROWS - 3).unwrap()[0].text(), format!("question {}", ROWS - 1));
 
     // An entry that was damaged is made again.
     for entry in entries(&cache) {

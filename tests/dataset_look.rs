@@ -24,7 +24,7 @@ fn a_split_keeps_like_questions_together() {
     let (train, test) = data.split(0.8, 7).unwrap();
     assert_eq!((train.len(), test.len()), (480, 120));
     let groups = |data: &Dataset| -> std::collections::BTreeSet<usize> {
-        let answer = |i| data.conversation(i).unwrap()[1].content.parse::<usize>().unwrap() / 3;
+        let answer = |i| data.conversation(i).unwrap()[1].text().parse::<usize>().unwrap() / 3;
         (0..data.len()).map(answer).collect()
     };
     assert!(groups(&train).is_disjoint(&groups(&test)));
@@ -96,11 +96,11 @@ fn slices_and_filters() {
         ["id", "line", "source", "turns", "chars", "lang", "first_user", "last_answer"]
     );
     let talk = data.conversation(3).unwrap();
-    let chars: usize = talk.iter().map(|m| m.content.chars().count()).sum();
+    let chars: usize = talk.iter().map(|m| m.text().chars().count()).sum();
     assert_eq!(columns.column("chars").unwrap().u32().unwrap().get(3), Some(chars as u32));
     assert_eq!(
         columns.column("last_answer").unwrap().str().unwrap().get(3),
-        talk.last().map(|m| m.content.as_str())
+        talk.last().map(|m| m.text())
     );
     let empty = data.slice(0, 0).unwrap();
     assert_eq!(empty.report().unwrap().rows, 0);
@@ -161,7 +161,7 @@ fn hostile_text_shows_as_text() {
         .collect();
     let data = Dataset::open(files.put("hostile.jsonl", rows.join("\n"))).unwrap();
     for (i, text) in HOSTILE.iter().enumerate() {
-        assert_eq!(data.conversation(i).unwrap()[0].content, *text, "stored as it is");
+        assert_eq!(data.conversation(i).unwrap()[0].text(), *text, "stored as it is");
     }
     let shown = [data.show(), data.report().unwrap().show(), data.problems().unwrap().show()];
     for bundle in shown {

@@ -29,7 +29,7 @@ const FAULTY: &str = concat!(
 fn texts(data: &Dataset) -> Vec<String> {
     let text = |i| {
         let turns = data.conversation(i).unwrap();
-        turns.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("|")
+        turns.iter().map(|m| m.text()).collect::<Vec<_>>().join("|")
     };
     (0..data.len()).map(text).collect()
 }
@@ -130,7 +130,7 @@ fn samples_orders_and_joins_are_steps() {
     );
 
     let both = sample.concat(&b).unwrap();
-    assert_eq!((both.len(), both.conversation(200).unwrap()[0].content.as_str()), (300, "b 0"));
+    assert_eq!((both.len(), both.conversation(200).unwrap()[0].text()), (300, "b 0"));
     assert_eq!(both.place(250).unwrap().0.file_name().unwrap(), "b.jsonl");
     assert_eq!(both.frame().unwrap().collect().unwrap().height(), 300);
     let mixed = Dataset::mix(&[(&a, 3.0), (&b, 1.0)], 1).unwrap();

@@ -203,17 +203,17 @@ fn conversations_go_on_from_their_results() {
     for i in 0..data.len() {
         let talk = data.conversation(i).unwrap();
         lengths.insert(talk.len());
-        for exchange in talk.chunks(2).map(|pair| &pair[1].content) {
+        for exchange in talk.chunks(2).map(|pair| pair[1].text()) {
             for (left, right) in equations(exchange) {
                 assert_eq!(calculate(&left), right.parse::<f64>().unwrap(), "{exchange}");
             }
         }
         for pair in talk.windows(3).step_by(2).map(|w| (&w[0], &w[2])) {
-            assert_ne!(pair.0.content, "", "{pair:?}");
+            assert_ne!(pair.0.text(), "", "{pair:?}");
         }
         for answers in talk.iter().skip(1).step_by(2).collect::<Vec<_>>().windows(2) {
-            let before = numbers(&answers[0].content).pop().unwrap();
-            assert!(numbers(&answers[1].content).contains(&before), "{answers:?}");
+            let before = numbers(answers[0].text()).pop().unwrap();
+            assert!(numbers(answers[1].text()).contains(&before), "{answers:?}");
         }
     }
     assert_eq!(lengths, [4, 6, 8, 10].into());

@@ -6,7 +6,7 @@ mod files;
 mod rows;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Existing, Extra, Misfits, RowSchema, WriteOptions};
+use lorascope::dataset::{Dataset, Existing, Extra, Layout, Misfits, RowSchema, WriteOptions};
 use proptest::prelude::*;
 use rows::{Tape, normal};
 
@@ -44,7 +44,7 @@ fn there_and_back(
     extra: Extra,
 ) -> Vec<String> {
     let options =
-        WriteOptions { extra, misfits: Misfits::LeaveOut, existing: Existing::Replace, ..Default::default() };
+        WriteOptions { extra, layout: Layout::Keep, misfits: Misfits::LeaveOut, existing: Existing::Replace };
     data.write_with(files.path("there.jsonl"), second, &options).unwrap();
     let there = Dataset::open(files.path("there.jsonl")).unwrap();
     assert_eq!(
@@ -70,7 +70,7 @@ proptest! {
         let rows: Vec<String> = rows.iter().map(|row| normal(row)).collect();
         for second in RowSchema::ALL {
             let losses: Vec<_> = (0..data.len()).map(|i| data.slice(i, 1).unwrap().losses(second).unwrap()).collect();
-            let fit: Vec<usize> = (0..data.len()).filter(|i| losses[*i].left_out == 0).collect();
+            let fit: Vec<usize> = (0..data.len()).filter(|i| losses[*i].left_out + losses[*i].labelled_bad == 0).collect();
             if second == first {
                 prop_assert!(losses.iter().all(|losses| losses.is_empty()), "{losses:?}");
             }
@@ -83,7 +83,7 @@ proptest! {
             for (back, i) in kept.iter().zip(&fit) {
                 prop_assert_eq!(back, &rows[*i], "through {} with what it cannot hold: {}", second, lines(&files, "there.jsonl").join("\n"));
             }
-            for i in fit.iter().filter(|i| losses[**i].lost.is_empty()) {
+            for i in fit.iter().filter(|i| losses[**i].lost.is_empty() && losses[**i].laid_out == 0) {
                 let alone = data.slice(*i, 1).unwrap();
                 let back = there_and_back(&alone, &files, first, second, Extra::Drop);
                 prop_assert_eq!(&back[..], &rows[*i..=*i], "through {}, which loses nothing: {}", second, lines(&files, "there.jsonl").join("\n"));
@@ -93,6 +93,7 @@ proptest! {
             let options = WriteOptions { misfits: Misfits::LeaveOut, existing: Existing::Replace, ..Default::default() };
             let written = data.write_with(files.path("there.jsonl"), second, &options).unwrap();
             prop_assert_eq!((&written.lost, written.left_out, &written.misfits), (&said.lost, said.left_out, &said.misfits));
+            prop_assert_eq!((written.labelled_bad, &written.bad_lines), (said.labelled_bad, &said.bad_lines));
             // Alone each row is the first, which matters to an id that names its row's place.
             let placed = rows.iter().any(|row| row.contains("\"id\":\"row-"));
             let sum = |what: &String| losses.iter().filter_map(|losses| losses.lost.get(what)).sum::<u64>();
@@ -103,7 +104,7 @@ proptest! {
             let there = Dataset::open(files.path("there.jsonl")).unwrap();
             for (n, i) in fit.iter().enumerate().filter(|(_, i)| !losses[**i].lost.keys().any(|what| what.contains("turn") || what.contains("calls"))) {
                 let said = |data: &Dataset, i| -> Vec<(String, String)> {
-                    data.conversation(i).unwrap().into_iter().map(|m| (m.role.to_string(), m.content)).collect()
+                    data.conversation(i).unwrap().into_iter().map(|m| (m.role.to_string(), m.text().to_string())).collect()
                 };
                 prop_assert_eq!(said(&there, n), said(&data, *i));
             }
@@ -117,18 +118,23 @@ proptest! {
         let all: Vec<String> = rows.iter().map(|(schema, tape)| Tape::new(tape).row(schema.name())).collect();
         let data = Dataset::open(files.put("rows.jsonl", all.join("\n"))).unwrap();
         prop_assert_eq!(data.rejected().unwrap(), 0);
-        if data.losses(second).unwrap().left_out == data.len() as u64 {
+        let losses = data.losses(second).unwrap();
+        if losses.left_out + losses.labelled_bad == data.len() as u64 {
             return Ok(());
         }
-        let options = WriteOptions { extra: Extra::Keep, misfits: Misfits::LeaveOut, ..Default::default() };
+        let options = WriteOptions { extra: Extra::Keep, layout: Layout::Keep, misfits: Misfits::LeaveOut, ..Default::default() };
+        let keep = WriteOptions { layout: Layout::Keep, ..Default::default() };
         let written = data.write_with(files.path("there.json"), second, &options).unwrap();
         prop_assert!(written.lost.is_empty());
-        prop_assert_eq!(written.rows + written.left_out, data.len() as u64);
+        prop_assert_eq!(written.rows + written.left_out + written.labelled_bad, data.len() as u64);
         let there = Dataset::open(files.path("there.json")).unwrap();
-        let fits = |i: &usize| data.slice(*i, 1).unwrap().losses(second).unwrap().left_out == 0;
+        let fits = |i: &usize| {
+            let losses = data.slice(*i, 1).unwrap().losses(second).unwrap();
+            losses.left_out + losses.labelled_bad == 0
+        };
         for (n, i) in (0..data.len()).filter(fits).enumerate() {
             let name = format!("{n}.jsonl");
-            there.slice(n, 1).unwrap().write(files.path(&name), rows[i].0).unwrap();
+            there.slice(n, 1).unwrap().write_with(files.path(&name), rows[i].0, &keep).unwrap();
             let back = lines(&files, &name);
             // An id that names the row's place says nothing at another place.
             let placeless = |row: &str| (1..=all.len()).fold(row.to_string(), |row, n| row.replace(&format!("\"id\":\"row-{n}\""), "\"id\":0"));

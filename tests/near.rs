@@ -222,7 +222,7 @@ fn rows_of_a_dataset_in_groups() {
         data.near_duplicates(THRESHOLD).unwrap().into_iter().map(|rows| (rows[0], rows)).collect();
     let said = |i: u32| {
         let talk = data.conversation(i as usize).unwrap();
-        format!("{}{}", talk[0].content, talk[1].content)
+        format!("{}{}", talk[0].text(), talk[1].text())
     };
     let mut wanted = 0;
     for i in (0..6000).step_by(2) {

@@ -90,7 +90,7 @@ fn the_numbers_of_a_small_file() {
     assert_eq!((broken.kind.name(), broken.count, broken.lines.as_slice()), ("broken JSON", 1, &[8][..]));
     assert!(broken.example.contains("EOF"), "{}", broken.example);
     assert_eq!(report.examples.len(), 1);
-    assert!(report.examples[0].messages[0].content.starts_with("一一"));
+    assert!(report.examples[0].messages[0].text().starts_with("一一"));
 
     let html = checked(&report);
     for part in
@@ -291,7 +291,7 @@ fn preferences_labels_and_plain_texts() {
     assert_eq!(report.characters, Lengths::of(chars.into_no_null_iter().map(u64::from).collect()));
 
     let example = |row: u64| report.examples.iter().find(|example| example.row == row).unwrap();
-    assert_eq!(example(0).rejected[0].content, "<b>It is 3, I think.</b>");
+    assert_eq!(example(0).rejected[0].text(), "<b>It is 3, I think.</b>");
     assert_eq!((example(1).label, example(1).messages.len()), (Some(false), 2));
     assert_eq!(example(2).text.as_deref(), Some(long));
     let html = checked(&report);

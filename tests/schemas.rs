@@ -6,7 +6,7 @@ mod files;
 mod rows;
 
 use files::{Files, message};
-use lorascope::dataset::{Dataset, Extra, Join, Map, Misfits, ReadOptions, RowSchema, WriteOptions};
+use lorascope::dataset::{Dataset, Extra, Join, Layout, Map, Misfits, ReadOptions, RowSchema, WriteOptions};
 use lorascope::text::{Message, Role};
 use rows::normal;
 
@@ -16,7 +16,8 @@ fn open(row: &str) -> (Files, Dataset) {
     let data = Dataset::open(files.put("row.jsonl", row)).unwrap();
     assert_eq!(data.len(), 1, "{row}");
     let schema: RowSchema = text(&data, "source").unwrap().parse().unwrap();
-    data.write(files.path("again.jsonl"), schema).unwrap();
+    let keep = WriteOptions { layout: Layout::Keep, ..Default::default() };
+    data.write_with(files.path("again.jsonl"), schema, &keep).unwrap();
     let again = std::fs::read_to_string(files.path("again.jsonl")).unwrap();
     assert_eq!(normal(&again), normal(row));
     assert!(data.losses(schema).unwrap().is_empty());
@@ -30,7 +31,7 @@ fn text(data: &Dataset, column: &str) -> Option<String> {
 }
 
 fn said(data: &Dataset) -> Vec<(Role, String)> {
-    data.conversation(0).unwrap().into_iter().map(|m| (m.role, m.content)).collect()
+    data.conversation(0).unwrap().into_iter().map(|m| (m.role, m.text().to_string())).collect()
 }
 
 /// The row in another schema.
@@ -77,7 +78,7 @@ fn alpaca() {
     );
     let options = ReadOptions { join: Join::Nothing, ..Default::default() };
     let data = Dataset::open_with(files.path("row.jsonl"), &options).unwrap();
-    assert_eq!(data.conversation(0).unwrap()[3].content, "q2i");
+    assert_eq!(data.conversation(0).unwrap()[3].text(), "q2i");
     assert_eq!(normal(&written(&files, &data, RowSchema::Alpaca)), normal(row));
 }
 
@@ -90,7 +91,7 @@ fn several_turns_in_an_instruction() {
     data.write_with(
         files.path("plain.jsonl"),
         RowSchema::Alpaca,
-        &WriteOptions { layout: lorascope::dataset::Layout::Schema, ..Default::default() },
+        &WriteOptions { layout: Layout::Schema, ..Default::default() },
     )
     .unwrap();
     assert_eq!(std::fs::read_to_string(files.path("plain.jsonl")).unwrap().trim_end(), history);

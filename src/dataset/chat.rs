@@ -79,7 +79,7 @@ impl Chat {
                 "<div style=\"margin:{side}\"><div style=\"background:{tint};border-radius:8px;padding:.4em .8em;\
                  margin:.3em 0;white-space:pre-wrap;text-align:left;overflow-wrap:anywhere\"><small><b>{}</b></small>\n{}{}</div></div>",
                 escape(&format!("{}{name}", message.role)),
-                escape(&message.content),
+                escape(message.text()),
                 escape(&calls),
             );
         }
@@ -121,7 +121,7 @@ impl std::fmt::Display for Chat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", neutral(&self.place))?;
         for message in &self.messages {
-            write!(f, "\n[{}] {}", message.role, neutral(&message.content))?;
+            write!(f, "\n[{}] {}", message.role, neutral(message.text()))?;
             if let Some(calls) = &message.tool_calls {
                 write!(f, " calls {}", neutral(calls))?;
             }

@@ -102,6 +102,7 @@ pub fn convert(
     let mut conversion = Conversion {
         output: Output::create(to, writing.existing)?,
         encoder: Encoder::new(schema, writing),
+        schema,
         reading,
         misfits: writing.misfits,
         tally: Tally::default(),
@@ -117,6 +118,7 @@ pub fn convert(
 struct Conversion<'a> {
     output: Output,
     encoder: Encoder,
+    schema: RowSchema,
     reading: &'a ReadOptions,
     misfits: Misfits,
     tally: Tally,
@@ -172,7 +174,7 @@ impl Conversion<'_> {
     }
 
     fn finish(self, from: &Path) -> Result<Converted> {
-        if self.tally.rows == 0 && self.tally.left_out == 0 {
+        if self.tally.rows == 0 && self.tally.left_out == 0 && self.tally.labelled_bad == 0 {
             // Opening says what is wrong with a file without rows.
             Dataset::open_with(from, self.reading)?.store()?;
         }
@@ -182,7 +184,10 @@ impl Conversion<'_> {
                 .line(misfit.line.into())
                 .help("no row fits: choose another schema"));
         }
-        let written = self.tally.finish(self.output)?;
+        if let Some(error) = self.tally.all_bad(self.schema) {
+            return Err(error.path(from));
+        }
+        let written = Written { schema: Some(self.schema), ..self.tally.finish(self.output)? };
         Ok(Converted { written, rejected: self.rejected, listed: self.listed })
     }
 }

@@ -286,7 +286,7 @@ fn same_role(turns: &mut Vec<Turn<'_>>, fixes: Fixes, noted: &mut Vec<Noted>) {
         for turn in turns.drain(..) {
             match merged
                 .last_mut()
-                .filter(|last| alike(last, &turn) && last.name == turn.name && last.weight == turn.weight)
+                .filter(|last| alike(last, &turn) && is_same_beside(last, &turn))
             {
                 Some(last) => last.content = Cow::Owned(format!("{}\n{}", last.content, turn.content)),
                 None => merged.push(turn),
@@ -295,6 +295,15 @@ fn same_role(turns: &mut Vec<Turn<'_>>, fixes: Fixes, noted: &mut Vec<Noted>) {
         *turns = merged;
     }
     noted.push((ProblemKind::SameRole, what.into(), Outcome::kept(repaired)));
+}
+
+/// Whether two turns have the same beside their texts.
+fn is_same_beside(a: &Turn<'_>, b: &Turn<'_>) -> bool {
+    a.name == b.name
+        && a.weight == b.weight
+        && a.tool_call_id == b.tool_call_id
+        && a.extra == b.extra
+        && a.null_content == b.null_content
 }
 
 #[cfg(test)]

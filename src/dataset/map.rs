@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problems::ProblemKind;
 use super::record::{Keys, Node, Value, one_line};
-use super::schema::{Fault, Row, Turn, role_by_name};
+use super::schema::{Fault, Row, Turn, label, role_by_name, with_keys};
 use super::write::json::string;
 use crate::error::{Error, Result};
 use crate::text::Role;
@@ -29,7 +29,7 @@ use crate::text::Role;
 ///
 /// let map = Map::new().user("q.text").assistant("ans");
 /// let data = Dataset::open_with(&path, &ReadOptions { map: Some(map), ..Default::default() })?;
-/// assert_eq!(data.conversation(0)?[1].content, "2");
+/// assert_eq!(data.conversation(0)?[1].text(), "2");
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -51,6 +51,9 @@ pub struct Map {
     pub content_key: Option<String>,
     /// The path of a text that is no conversation.
     pub text: Option<String>,
+    /// The path of what says whether the answer is a good one: true or false, 1 or 0, as text too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// What the file calls the roles system, user, assistant and tool.
     pub roles: BTreeMap<String, String>,
 }
@@ -117,6 +120,14 @@ impl Map {
         self
     }
 
+    /// Whether the answer is a good one is at `path`: true or false, 1 or 0, as text too. Rows with a bad
+    /// one are not trained on.
+    #[must_use]
+    pub fn label(mut self, path: impl Into<String>) -> Self {
+        self.label = Some(path.into());
+        self
+    }
+
     /// The file calls `name` what is `role` here: system, user, assistant or tool.
     #[must_use]
     pub fn role(mut self, name: impl Into<String>, role: impl Into<String>) -> Self {
@@ -156,6 +167,12 @@ impl Map {
         if let Some(path) = &self.system {
             row.system = record.take(path).map(|mut node| text(&mut node, path)).transpose()?;
         }
+        if let Some(path) = &self.label
+            && let Some(node) = record.take(path)
+        {
+            let what = || format!("{path:?} is {}, which says neither good nor bad", node.kind()).into();
+            row.label = Some(label(&node).ok_or_else(|| (ProblemKind::UnreadLabel, what()))?);
+        }
         if let Some(path) = &self.text {
             row.text = Some(record.text(path)?);
         }
@@ -178,10 +195,10 @@ impl Map {
         };
         for (n, turn) in turns.iter_mut().enumerate() {
             let at = format!("{path}.{n}");
-            let (role, content) = if let Some(text) = turn.take() {
+            let turn = if let Some(text) = turn.take() {
                 turn.value = Value::Null;
                 turn.raw = "null";
-                (if row.turns.len().is_multiple_of(2) { Role::User } else { Role::Assistant }, text)
+                Turn::new(if row.turns.len().is_multiple_of(2) { Role::User } else { Role::Assistant }, text)
             } else {
                 let speaker = within(turn, self.role_key.as_deref(), ["role", "from"]);
                 let Some(mut speaker) = speaker else {
@@ -195,12 +212,24 @@ impl Map {
                     })?,
                 };
                 let content = within(turn, self.content_key.as_deref(), ["content", "value"]);
-                let Some(mut content) = content else { return wrong(format!("{at:?} has no text")) };
-                (role, text(&mut content, &at)?)
+                let mut new = Turn::new(role, Cow::Borrowed(""));
+                match content {
+                    Some(mut content) => new.content = text(&mut content, &at)?,
+                    None => new.null_content = true,
+                }
+                if let Value::Object(keys) = &mut turn.value {
+                    new = with_keys(new, std::mem::take(keys), &|| format!("{at:?}"))?;
+                }
+                if new.null_content && new.tool_calls.is_none() {
+                    return wrong(format!("{at:?} has no text"));
+                }
+                new
             };
-            match role {
-                Role::System if row.turns.is_empty() && row.system.is_none() => row.system = Some(content),
-                role => row.turns.push(Turn::new(role, content)),
+            match turn.role {
+                Role::System if row.turns.is_empty() && row.system.is_none() => {
+                    row.system = Some(turn.content);
+                }
+                _ => row.turns.push(turn),
             }
         }
         Ok(())

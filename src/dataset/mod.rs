@@ -88,7 +88,7 @@ use table::Rows;
 ///
 /// let data = Dataset::open(&path)?;
 /// assert_eq!(data.len(), 1);
-/// assert_eq!(data.conversation(0)?[1].content, "2");
+/// assert_eq!(data.conversation(0)?[1].text(), "2");
 /// let written = data.write(folder.path().join("talk.json"), RowSchema::ShareGpt)?;
 /// assert_eq!(written.rows, 1);
 /// # Ok::<(), lorascope::error::Error>(())
@@ -148,7 +148,7 @@ impl Dataset {
     /// use lorascope::dataset::{Dataset, Map};
     ///
     /// let data = Dataset::open_as(&path, Map::new().user("q.text").assistant("ans"))?;
-    /// assert_eq!(data.conversation(0)?[1].content, "2");
+    /// assert_eq!(data.conversation(0)?[1].text(), "2");
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn open_as(path: impl AsRef<Path>, map: Map) -> Result<Self> {

@@ -28,6 +28,8 @@ pub enum ProblemKind {
     UnknownSchema,
     /// A turn's role is none of the known ones. Rejected.
     UnknownRole,
+    /// A label says neither that the answer is good nor that it is bad. Rejected.
+    UnreadLabel,
     /// The conversation has no turns, or one of them says nothing. Rejected.
     EmptyTurn,
     /// The first turn after the system's is not the user's. Rejected.
@@ -64,6 +66,7 @@ impl ProblemKind {
             Self::WrongType => "wrong type",
             Self::UnknownSchema => "unknown schema",
             Self::UnknownRole => "unknown role",
+            Self::UnreadLabel => "label not read",
             Self::EmptyTurn => "empty turn",
             Self::StartsWrong => "does not start with the user",
             Self::EndsWrong => "does not end with the assistant",
@@ -104,6 +107,10 @@ impl ProblemKind {
             Self::WrongType => "write the value as the schema wants it",
             Self::UnknownSchema => "rename the keys to those of a known schema",
             Self::UnknownRole => "rename it to system, user, assistant or tool",
+            Self::UnreadLabel => {
+                "write true or false; where it does not judge the answer, name the format: \
+                 ReadOptions { schema: Some(RowSchema::Alpaca), .. }, or --from alpaca"
+            }
             Self::EmptyTurn => "fill the turn, or Fix::DropEmptyTurns",
             Self::StartsWrong => "Fix::DropLeadingAssistant: the turns before the user's first go",
             Self::EndsWrong => "Fix::DropTrailingUser: the turns after the assistant's last go",

@@ -41,7 +41,9 @@ struct Turns {
     content: Strings,
     name: Strings,
     tool_calls: Strings,
+    tool_call_id: Strings,
     weight: Vec<Option<f32>>,
+    extra: Strings,
 }
 
 impl Turns {
@@ -51,10 +53,12 @@ impl Turns {
         self.ends.try_push(turns.len())?;
         for turn in turns {
             self.role.push_value(turn.role.as_str());
-            self.content.push_value(&turn.content);
+            self.content.push((!turn.null_content).then_some(&*turn.content));
             self.name.push(turn.name.as_deref());
             self.tool_calls.push(turn.tool_calls.as_deref());
+            self.tool_call_id.push(turn.tool_call_id.as_deref());
             self.weight.push(turn.weight);
+            self.extra.push(turn.extra.as_deref());
         }
         Ok(())
     }
@@ -65,7 +69,9 @@ impl Turns {
             strings("content", self.content),
             strings("name", self.name),
             strings("tool_calls", self.tool_calls),
+            strings("tool_call_id", self.tool_call_id),
             Series::new("weight".into(), self.weight),
+            strings("extra", self.extra),
         ];
         let turns = StructChunked::from_series("turn".into(), fields[0].len(), fields.iter())?;
         let dtype = DataType::List(Box::new(turns.dtype().clone()));
@@ -131,6 +137,21 @@ impl Builder {
     }
 }
 
+/// Whether a system text says nothing.
+pub(super) fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
+}
+
+/// Whether a list of tools, as text, holds none.
+pub(super) fn is_no_tools(tools: &str) -> bool {
+    const LONGEST: usize = 16;
+    if tools.len() > LONGEST && !is_blank(tools) {
+        return false;
+    }
+    let plain: String = tools.chars().filter(|c| !c.is_whitespace()).collect();
+    matches!(plain.as_str(), "" | "[]" | "{}" | "null" | "None")
+}
+
 /// The id of a row that its file gives none.
 pub(super) fn made_up_id(number: u32) -> String {
     format!("row-{number}")
@@ -162,16 +183,18 @@ struct TurnsOf<'a> {
     content: &'a Utf8ViewArray,
     name: &'a Utf8ViewArray,
     tool_calls: &'a Utf8ViewArray,
+    tool_call_id: &'a Utf8ViewArray,
     weight: &'a PrimitiveArray<f32>,
+    extra: &'a Utf8ViewArray,
 }
 
 impl<'a> TurnsOf<'a> {
     fn of(frame: &'a DataFrame, column: &str) -> Result<Self> {
         let list = array::<ListArray<i64>>(frame, column)?;
         let turns = downcast::<StructArray>(list.values().as_ref(), column)?;
-        let [role, content, name, tool_calls, weight] = turns.values() else {
+        let [role, content, name, tool_calls, tool_call_id, weight, extra] = turns.values() else {
             return Err(Error::compute(format_args!(
-                "the column {column} has not the five fields of a turn"
+                "the column {column} has not the seven fields of a turn"
             )));
         };
         let strings = |array: &'a dyn Array| downcast::<Utf8ViewArray>(array, column);
@@ -181,7 +204,9 @@ impl<'a> TurnsOf<'a> {
             content: strings(content.as_ref())?,
             name: strings(name.as_ref())?,
             tool_calls: strings(tool_calls.as_ref())?,
+            tool_call_id: strings(tool_call_id.as_ref())?,
             weight: downcast(weight.as_ref(), column)?,
+            extra: strings(extra.as_ref())?,
         })
     }
 
@@ -193,10 +218,13 @@ impl<'a> TurnsOf<'a> {
     fn spoken(&self, t: usize) -> Spoken<'a> {
         Spoken {
             role: self.role.value(t),
-            content: self.content.value(t),
+            content: self.content.get(t).unwrap_or_default(),
+            null_content: self.content.is_null(t),
             name: self.name.get(t),
             tool_calls: self.tool_calls.get(t),
+            tool_call_id: self.tool_call_id.get(t),
             weight: self.weight.get(t),
+            extra: self.extra.get(t),
         }
     }
 
@@ -211,19 +239,26 @@ impl<'a> TurnsOf<'a> {
 pub(super) struct Spoken<'a> {
     pub role: &'a str,
     pub content: &'a str,
+    /// The file has null or nothing where the text should be.
+    pub null_content: bool,
     pub name: Option<&'a str>,
     pub tool_calls: Option<&'a str>,
+    pub tool_call_id: Option<&'a str>,
     pub weight: Option<f32>,
+    /// The turn's other keys, as a JSON object.
+    pub extra: Option<&'a str>,
 }
 
 impl Spoken<'_> {
     pub fn message(&self) -> Message {
         Message {
             role: super::schema::role_of(self.role),
-            content: self.content.to_string(),
+            content: (!self.null_content).then(|| self.content.to_string()),
             name: self.name.map(str::to_string),
             tool_calls: self.tool_calls.map(str::to_string),
+            tool_call_id: self.tool_call_id.map(str::to_string),
             weight: self.weight,
+            extra: self.extra.map(str::to_string),
         }
     }
 }
@@ -265,10 +300,20 @@ impl<'a> Rows<'a> {
     pub fn number(&self, i: usize) -> u32 {
         self.number.value(i)
     }
+    /// The system text; a blank one is none.
     pub fn system(&self, i: usize) -> Option<&'a str> {
+        self.system.get(i).filter(|text| !is_blank(text))
+    }
+    /// The system text as the file has it.
+    pub fn system_as_is(&self, i: usize) -> Option<&'a str> {
         self.system.get(i)
     }
+    /// The tools; an empty list of them is none.
     pub fn tools(&self, i: usize) -> Option<&'a str> {
+        self.tools.get(i).filter(|tools| !is_no_tools(tools))
+    }
+    /// The tools as the file has them.
+    pub fn tools_as_is(&self, i: usize) -> Option<&'a str> {
         self.tools.get(i)
     }
     /// The text of a row that is no conversation.
@@ -335,7 +380,9 @@ impl<'a> Rows<'a> {
             part(Some(turn.content));
             part(turn.name);
             part(turn.tool_calls);
+            part(turn.tool_call_id);
             part(turn.weight.map(|w| w.to_string()).as_deref());
+            part(turn.extra);
         }
         if let Some(text) = self.text(i) {
             part(Some(text));

@@ -2,7 +2,7 @@
 
 use super::schema::layout::{List, Who};
 use super::schema::{Row, Turn};
-use super::table::{Rows, Spoken, made_up_id};
+use super::table::{Rows, Spoken, is_blank, is_no_tools, made_up_id};
 
 /// Where a record stands in its file, both from 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,19 +21,41 @@ pub(super) enum RowView<'a> {
 }
 
 impl<'a> Spoken<'a> {
+    /// A turn that has a role and a text, and nothing else.
+    pub fn plain(role: &'a str, content: &'a str) -> Self {
+        Self {
+            role,
+            content,
+            null_content: false,
+            name: None,
+            tool_calls: None,
+            tool_call_id: None,
+            weight: None,
+            extra: None,
+        }
+    }
+
     fn of(turn: &'a Turn<'a>) -> Self {
         Self {
             role: turn.role.as_str(),
             content: &turn.content,
+            null_content: turn.null_content,
             name: turn.name.as_deref(),
             tool_calls: turn.tool_calls.as_deref(),
+            tool_call_id: turn.tool_call_id.as_deref(),
             weight: turn.weight,
+            extra: turn.extra.as_deref(),
         }
     }
 
     /// Whether it has a text and nothing else.
     pub fn is_plain(&self) -> bool {
-        self.name.is_none() && self.tool_calls.is_none() && self.weight.is_none()
+        !self.null_content
+            && self.name.is_none()
+            && self.tool_calls.is_none()
+            && self.tool_call_id.is_none()
+            && self.weight.is_none()
+            && self.extra.is_none()
     }
 }
 
@@ -64,16 +86,28 @@ impl<'a> RowView<'a> {
         }
     }
 
+    /// The system text; a blank one is none.
     pub fn system(&self) -> Option<&'a str> {
+        self.system_as_is().filter(|text| !is_blank(text))
+    }
+
+    /// The system text as the file has it.
+    pub fn system_as_is(&self) -> Option<&'a str> {
         match self {
-            Self::Table(rows, i) => rows.system(*i),
+            Self::Table(rows, i) => rows.system_as_is(*i),
             Self::Fresh(row, _) => row.system.as_deref(),
         }
     }
 
+    /// The tools; an empty list of them is none.
     pub fn tools(&self) -> Option<&'a str> {
+        self.tools_as_is().filter(|tools| !is_no_tools(tools))
+    }
+
+    /// The tools as the file has them.
+    pub fn tools_as_is(&self) -> Option<&'a str> {
         match self {
-            Self::Table(rows, i) => rows.tools(*i),
+            Self::Table(rows, i) => rows.tools_as_is(*i),
             Self::Fresh(row, _) => row.tools.as_deref(),
         }
     }

@@ -70,7 +70,7 @@ impl Model {
         let compared = |messages: &Vec<Message>| -> Result<Compared> {
             let asked = messages.iter().rev().find(|m| m.role == Role::User).or(messages.last());
             Ok(Compared {
-                question: asked.map(|m| m.content.clone()).unwrap_or_default(),
+                question: asked.map(|m| m.text().to_string()).unwrap_or_default(),
                 base: answer(&none, messages)?,
                 adapted: answer(adapters, messages)?,
             })

@@ -9,7 +9,8 @@ use minijinja::Value;
 use serde::{Deserialize, Serialize};
 
 use super::core::{Core, Token};
-use super::template::{Conversation, GenerationPrompt, Template};
+use super::conversation::Conversation;
+use super::template::{GenerationPrompt, Template};
 use super::words::Special;
 use super::{Message, Role, Tokenizer};
 use crate::error::{Error, Result};
@@ -225,6 +226,7 @@ impl Tokenizer {
 struct Rendering<'a> {
     core: &'a Core,
     template: &'a Template,
+    conversation: Conversation,
     messages: Vec<Value>,
     tools: Value,
     /// The character that breaks up the names of special tokens inside messages, if any has one.
@@ -235,14 +237,16 @@ impl<'a> Rendering<'a> {
     fn new(tokenizer: &'a Tokenizer, messages: &[Message], tools: Option<&str>) -> Result<Self> {
         let core = &tokenizer.core;
         let mut conversation = Conversation::new(messages, tools)?;
+        let template = tokenizer.template(&conversation)?;
+        conversation.suit(template.wants());
         let mark = break_up(core, &mut conversation)?;
         let (messages, tools) = conversation.values();
-        Ok(Self { core, template: tokenizer.template(&tools)?, messages, tools, mark })
+        Ok(Self { core, template, conversation, messages, tools, mark })
     }
 
     /// The text of the first `n` messages.
     fn upto(&self, n: usize, prompt: GenerationPrompt) -> Result<String> {
-        self.template.render(&self.messages[..n], &self.tools, prompt)
+        self.template.render(&self.messages[..self.conversation.first(n)], &self.tools, prompt)
     }
 
     /// The bytes of `text` that the assistant says, one span for each message that is chosen.
@@ -308,7 +312,7 @@ impl<'a> Rendering<'a> {
     fn turn_end(&self, text: &str, start: usize, n: usize) -> Result<usize> {
         let core = self.core;
         let stops = |id: Option<u32>| id.is_some_and(|id| core.stops.contains(&id));
-        let whole = match n + 1 == self.messages.len() {
+        let whole = match self.conversation.first(n + 1) == self.messages.len() {
             true => Cow::Borrowed(text),
             false => Cow::Owned(self.upto(n + 1, GenerationPrompt::Omit)?),
         };

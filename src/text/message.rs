@@ -51,24 +51,53 @@ impl fmt::Display for Role {
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// The text; empty where an assistant only calls tools.
+    /// The text; `None` where the file has null or nothing, as beside calls of tools. Chat templates
+    /// tell it from an empty text.
     #[serde(default)]
-    pub content: String,
+    pub content: Option<String>,
     /// The name of the speaker or of the tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The tools that the assistant calls: a JSON array, given to the chat template as it is.
+    /// The tools that the assistant calls: a JSON array.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_calls: Option<String>,
+    /// The call that a tool answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
     /// 0 for an assistant's message that is context only and not trained on; anything else trains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f32>,
+    /// All other keys of the message, such as `reasoning_content`: a JSON object, whose keys the chat
+    /// template sees beside the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<String>,
 }
 
 impl Message {
     /// A message that has a role and a text, and nothing else.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self { role, content: content.into(), name: None, tool_calls: None, weight: None }
+        Self {
+            role,
+            content: Some(content.into()),
+            name: None,
+            tool_calls: None,
+            tool_call_id: None,
+            weight: None,
+            extra: None,
+        }
+    }
+
+    /// The text; empty where there is none.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::text::Message;
+    ///
+    /// assert_eq!(Message::user("3 + 5?").text(), "3 + 5?");
+    /// assert_eq!(Message { content: None, ..Message::assistant("") }.text(), "");
+    /// ```
+    pub fn text(&self) -> &str {
+        self.content.as_deref().unwrap_or_default()
     }
 
     /// Instructions that stand above the conversation.

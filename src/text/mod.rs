@@ -4,6 +4,7 @@
 //! [`Tokenizer::example`]; [`pack`] lays the examples of a batch into sequences without padding.
 
 mod charsmap;
+mod conversation;
 mod core;
 mod example;
 mod folder;
@@ -18,6 +19,7 @@ mod save;
 mod sentencepiece;
 mod template;
 mod tokenizer;
+mod wants;
 mod words;
 mod written;
 

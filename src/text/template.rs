@@ -1,11 +1,12 @@
 //! The chat template: from messages to one string, as Hugging Face renders it.
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Serde, Value};
-use minijinja::{AutoEscape, Environment};
-use serde_json::Value as Json;
+use std::sync::OnceLock;
 
-use super::{Message, python};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment};
+use super::python;
+use super::wants::Wants;
 use crate::error::{Error, Result};
 
 /// Whether the rendered text ends with the header of an assistant's turn, for the model to go on.
@@ -64,9 +65,9 @@ impl Templates {
     }
 
     /// The template for a conversation with these tools.
-    pub fn pick(&self, tools: &Value) -> Option<&Template> {
+    pub fn pick(&self, tools: &serde_json::Value) -> Option<&Template> {
         match &self.tool_use {
-            Some(template) if !tools.is_none() => Some(template),
+            Some(template) if !tools.is_null() => Some(template),
             _ => self.default.as_ref(),
         }
     }
@@ -77,6 +78,8 @@ impl Templates {
 pub(super) struct Template {
     env: Environment<'static>,
     tokens: Vec<(&'static str, String)>,
+    source: String,
+    wants: OnceLock<Wants>,
 }
 
 const NAME: &str = "chat template";
@@ -95,7 +98,12 @@ impl Template {
         // As Jinja reads a source.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
         env.add_template_owned(NAME, without_generation_tags(&source)).map_err(failed)?;
-        Ok(Self { env, tokens: given.tokens })
+        Ok(Self { env, tokens: given.tokens, source, wants: OnceLock::new() })
+    }
+
+    /// In which form it needs calls and reasoning; found out by rendering, the first time.
+    pub fn wants(&self) -> &Wants {
+        self.wants.get_or_init(|| Wants::of(self, &self.source))
     }
 
     /// The text of `messages`.
@@ -144,104 +152,11 @@ fn without_generation_tags(source: &str) -> String {
     out + rest
 }
 
-/// Messages and tools as JSON, in the form that templates expect.
-#[derive(Debug, Clone)]
-pub(super) struct Conversation {
-    pub messages: Vec<Json>,
-    pub tools: Json,
-}
-
-impl Conversation {
-    pub fn new(messages: &[Message], tools: Option<&str>) -> Result<Self> {
-        let messages = messages.iter().enumerate().map(|(n, message)| json(n, message));
-        let mut messages = messages.collect::<Result<Vec<_>>>()?;
-        name_answered_calls(&mut messages);
-        let tools = match tools {
-            None => Json::Null,
-            Some(text) => match serde_json::from_str(text) {
-                Ok(tools @ Json::Array(_)) => tools,
-                Ok(_) => return Err(Error::format("tools is JSON, but not an array of tools")),
-                Err(error) => return Err(Error::format(format!("tools is not JSON: {error}"))),
-            },
-        };
-        Ok(Self { messages, tools })
-    }
-
-    /// The same as values of the template engine, which are cheap to clone.
-    pub fn values(&self) -> (Vec<Value>, Value) {
-        let messages = self.messages.iter().map(|message| Value::from(Serde(message))).collect();
-        (messages, Value::from(Serde(&self.tools)))
-    }
-
-    /// Whether any string passes the test, keys of objects included.
-    pub fn any_string(&self, test: &dyn Fn(&str) -> bool) -> bool {
-        self.messages.iter().chain([&self.tools]).any(|json| any_string(json, test))
-    }
-
-    /// Replaces every string, keys of objects included.
-    pub fn change_strings(&mut self, change: &dyn Fn(&str) -> String) {
-        self.messages.iter_mut().chain([&mut self.tools]).for_each(|json| change_strings(json, change));
-    }
-}
-
-/// Gives each tool's message the id of the call that it answers (`tool_call_id`), where the calls
-/// before it have ids: the first answer that of the first call, and so on. Some templates insist.
-fn name_answered_calls(messages: &mut [Json]) {
-    let mut open: Vec<Json> = Vec::new();
-    for message in messages {
-        if let Some(calls) = message["tool_calls"].as_array() {
-            open = calls.iter().rev().filter_map(|call| call.get("id").cloned()).collect();
-        } else if message["role"] == "tool"
-            && let Some(id) = open.pop()
-        {
-            message["tool_call_id"] = id;
-        }
-    }
-}
-
-fn any_string(json: &Json, test: &dyn Fn(&str) -> bool) -> bool {
-    match json {
-        Json::String(text) => test(text),
-        Json::Array(values) => values.iter().any(|value| any_string(value, test)),
-        Json::Object(map) => map.iter().any(|(key, value)| test(key) || any_string(value, test)),
-        _ => false,
-    }
-}
-
-fn change_strings(json: &mut Json, change: &dyn Fn(&str) -> String) {
-    match json {
-        Json::String(text) => *text = change(text),
-        Json::Array(values) => values.iter_mut().for_each(|value| change_strings(value, change)),
-        Json::Object(map) => {
-            for (key, mut value) in std::mem::take(map) {
-                change_strings(&mut value, change);
-                map.insert(change(&key), value);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn json(n: usize, message: &Message) -> Result<Json> {
-    let mut map = serde_json::Map::new();
-    map.insert("role".into(), message.role.as_str().into());
-    map.insert("content".into(), message.content.as_str().into());
-    if let Some(name) = &message.name {
-        map.insert("name".into(), name.as_str().into());
-    }
-    if let Some(calls) = &message.tool_calls {
-        let calls = serde_json::from_str(calls).map_err(|error| {
-            Error::format(format!("message {}: tool_calls is not JSON: {error}", n + 1))
-                .help("write the calls as a JSON array")
-        })?;
-        map.insert("tool_calls".into(), calls);
-    }
-    Ok(map.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::Message;
+    use crate::text::conversation::Conversation;
 
     fn render(source: &str) -> Result<String> {
         let conversation = Conversation::new(&[Message::user(" a <b> "), Message::assistant("c")], None)?;
@@ -272,16 +187,6 @@ mod tests {
         assert_eq!(error.to_string(), "chat template, line 3: roles must alternate");
         let error = render("a\n{% for %}").unwrap_err();
         assert!(error.to_string().starts_with("chat template, line 2: "), "{error}");
-    }
-
-    #[test]
-    fn answers_carry_the_ids_of_their_calls() {
-        let calls = Some(r#"[{"id": "x1"}, {"id": "x2"}]"#.to_string());
-        let call = Message { tool_calls: calls, ..Message::assistant("") };
-        let messages = [call, Message::tool("1"), Message::tool("2"), Message::tool("3")];
-        let conversation = Conversation::new(&messages, None).unwrap();
-        let ids: Vec<&Json> = conversation.messages.iter().map(|message| &message["tool_call_id"]).collect();
-        assert_eq!(ids, [&Json::Null, &"x1".into(), &"x2".into(), &Json::Null]);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use candle_core::quantized::gguf_file::Value;
 use rayon::prelude::*;
 
 use super::core::{Core, Parts, broken};
-use super::template::{Conversation, GenerationPrompt, Given, Sources, Template, Templates};
+use super::conversation::Conversation;
+use super::template::{GenerationPrompt, Given, Sources, Template, Templates};
 use super::words::Special;
 use super::{Message, NamedTemplate, folder, gguf};
 use crate::error::{Error, Result};
@@ -200,12 +201,16 @@ impl Tokenizer {
         tools: Option<&str>,
         prompt: GenerationPrompt,
     ) -> Result<String> {
-        let (messages, tools) = Conversation::new(messages, tools)?.values();
-        self.template(&tools)?.render(&messages, &tools, prompt)
+        let mut conversation = Conversation::new(messages, tools)?;
+        let template = self.template(&conversation)?;
+        conversation.suit(template.wants());
+        let (messages, tools) = conversation.values();
+        template.render(&messages, &tools, prompt)
     }
 
-    /// The template for conversations with these tools.
-    pub(super) fn template(&self, tools: &minijinja::Value) -> Result<&Template> {
+    /// The template for a conversation, with tools or without.
+    pub(super) fn template(&self, conversation: &Conversation) -> Result<&Template> {
+        let tools = &conversation.tools;
         self.templates.as_ref().and_then(|templates| templates.pick(tools)).ok_or_else(|| {
             Error::state("this tokenizer has no chat template").help(
                 "give it one with Tokenizer::with_template or with_named_template, or train a base model on \

@@ -131,6 +131,21 @@ pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     Ok(if ascii == Some(true) { escape_unicode(&text) } else { text })
 }
 
+/// `json.dumps(value, ensure_ascii=False)`.
+pub(super) fn dumps(json: &serde_json::Value) -> String {
+    let formatter = PythonFormatter {
+        item: ", ".to_string(),
+        key: ": ".to_string(),
+        indent: None,
+        depth: 0,
+        filled: false,
+    };
+    let mut out = Vec::new();
+    // Writing JSON to memory cannot fail.
+    let _ = json.serialize(&mut Serializer::with_formatter(&mut out, formatter));
+    String::from_utf8(out).unwrap_or_default()
+}
+
 /// In JSON, what is not ASCII stands in strings only, and may be written as UTF-16 in hexadecimal.
 fn escape_unicode(json: &str) -> String {
     let escaped = |c: char| c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect();

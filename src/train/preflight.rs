@@ -98,7 +98,7 @@ impl Finding {
         let (file, line) = data.place(row)?;
         let messages = data.conversation(row)?;
         let first = messages.iter().find(|message| message.role == Role::User).or(messages.first());
-        let words = cut(first.map_or("", |message| message.content.trim()), WORDS);
+        let words = cut(first.map_or("", |message| message.text().trim()), WORDS);
         Ok(Self { row: Some(row), file: Some(file), line: Some(line), words, ..self })
     }
 

@@ -181,7 +181,7 @@ impl<'a> Tape<'a> {
             r#"[{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":  1}"}}]"#,
             r#"[{"type": "function", "function": {"name": "f", "arguments": {"a": 1.50}}}]"#,
             r#"[{"type": "function", "function": {"name": "f"}}, {"type": "function", "function": {}}]"#,
-            "[]",
+            "[{\"type\": \"function\", \"function\": {\"name\": \"數\", \"arguments\": \"數\"}}]",
             "[{\"type\": \"function\", \"function\": {\"name\": \"數\"}}]",
         ];
         self.of(&all).to_string()
@@ -250,7 +250,7 @@ impl<'a> Tape<'a> {
             keys.push(("weight".into(), self.of(&["0", "1", "0.5", "1.0", "0.1000", "null", "1e-7"]).into()));
         }
         if self.once_in(8) {
-            self.finish(keys, &[("tool_calls", "null"), ("mood", "{\"=\": 1}"), ("loss", "true")])
+            self.finish(keys, &[("tool_calls", "null"), ("mood", "{\"=\": 1}"), ("loss", "true"), ("train", "0"), ("reasoning_content", "\"hm\"")])
         } else {
             object(&keys)
         }
@@ -400,7 +400,7 @@ impl<'a> Tape<'a> {
     /// A row of the schema that is called so.
     pub fn row(&mut self, schema: &str) -> String {
         let more: &[(&str, &str)] =
-            &[("label", "\"x\""), ("label", "1"), ("completion", "null"), ("score", "[1e400]")];
+            &[("lable", "\"x\""), ("Label", "\"\""), ("completion", "null"), ("score", "[1e400]")];
         let mut keys = Keys::new();
         match schema {
             "alpaca" => keys = self.instructed(),
@@ -436,7 +436,7 @@ impl<'a> Tape<'a> {
             "text" => keys.push(("text".into(), self.string())),
             "preference" => keys = self.preference(),
             _ => {
-                let label = self.of(&["true", "false"]);
+                let label = self.of(&["true", "false", "1", "\"no\"", "\"True\"", "0.0"]);
                 let mut last: Keys = vec![("label".into(), label.into())];
                 keys = match self.pick(4) {
                     0 | 1 => self.asked(&mut last),

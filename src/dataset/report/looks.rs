@@ -88,7 +88,7 @@ impl Look {
         let shown = |mut messages: Vec<Message>| {
             messages.truncate(MESSAGES);
             for message in &mut messages {
-                message.content = cut(&message.content, CHARACTERS);
+                message.content = message.content.as_deref().map(|text| cut(text, CHARACTERS));
                 message.tool_calls = message.tool_calls.as_deref().map(|calls| cut(calls, CHARACTERS));
             }
             messages

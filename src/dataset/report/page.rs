@@ -291,7 +291,7 @@ impl Report {
     fn examples(&self) -> Vec<Bundle> {
         let said = |message: &Message| {
             let calls = message.tool_calls.iter().map(String::as_str);
-            let parts = [message.content.as_str()].into_iter().chain(calls).filter(|part| !part.is_empty());
+            let parts = [message.text()].into_iter().chain(calls).filter(|part| !part.is_empty());
             parts.collect::<Vec<_>>().join("\n")
         };
         let example = |sample: &super::Sample| {

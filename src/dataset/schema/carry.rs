@@ -1,7 +1,7 @@
 //! The key that carries what a row's schema has no place for.
 //!
-//! `"lorascope": {"source": "alpaca", "extra": {…}, "label": …, "chosen": …, "rejected": […], "tools":
-//! …, "turns": {"1": {"name": …, "tool_calls": …, "weight": …}}}`: the schema that the row was read
+//! `"lorascope": {"source": "alpaca", "extra": {…}, "label": …, "chosen": …, "rejected": […], "system":
+//! …, "tools": …, "turns": {"1": {"name": …, "tool_calls": …, "weight": …}}}`: the schema that the row was read
 //! from, its column `extra`, and of the other columns what was left out. `chosen` is the number of
 //! turns at the end that are the chosen answer.
 
@@ -20,6 +20,7 @@ pub(super) struct Carry<'a> {
     label: Option<bool>,
     chosen: Option<usize>,
     rejected: Option<Vec<Turn<'a>>>,
+    system: Option<Cow<'a, str>>,
     tools: Option<Cow<'a, str>>,
     turns: Vec<Patch<'a>>,
 }
@@ -28,9 +29,13 @@ pub(super) struct Carry<'a> {
 #[derive(Debug)]
 struct Patch<'a> {
     turn: usize,
+    /// `Some(None)` where it is null.
+    content: Option<Option<Cow<'a, str>>>,
     name: Option<Cow<'a, str>>,
     tool_calls: Option<Cow<'a, str>>,
+    tool_call_id: Option<Cow<'a, str>>,
     weight: Option<f32>,
+    extra: Option<Cow<'a, str>>,
 }
 
 impl<'a> Carry<'a> {
@@ -46,6 +51,7 @@ impl<'a> Carry<'a> {
             label: None,
             chosen: None,
             rejected: None,
+            system: None,
             tools: None,
             turns: Vec::new(),
         };
@@ -59,6 +65,7 @@ impl<'a> Carry<'a> {
                     let heard = hear_all(node.clone(), "rejected").ok()?;
                     carry.rejected = Some(heard.into_iter().map(|heard| heard.turn).collect());
                 }
+                ("system", Value::String(system)) => carry.system = Some(system.clone()),
                 ("tools", Value::String(tools)) => carry.tools = Some(tools.clone()),
                 ("turns", Value::Object(turns)) => {
                     carry.turns = turns.iter().map(|(n, node)| Patch::of(n, node)).collect::<Option<_>>()?;
@@ -74,12 +81,19 @@ impl<'a> Carry<'a> {
         row.source = self.source;
         row.extra = self.extra;
         row.label = self.label.or(row.label);
+        row.system = self.system.or(row.system.take());
         row.tools = self.tools.or(row.tools.take());
         for patch in self.turns {
             if let Some(turn) = row.turns.get_mut(patch.turn) {
+                if let Some(content) = patch.content {
+                    turn.null_content = content.is_none();
+                    turn.content = content.unwrap_or_default();
+                }
                 turn.name = patch.name.or(turn.name.take());
                 turn.tool_calls = patch.tool_calls.or(turn.tool_calls.take());
+                turn.tool_call_id = patch.tool_call_id.or(turn.tool_call_id.take());
                 turn.weight = patch.weight.or(turn.weight);
+                turn.extra = patch.extra.or(turn.extra.take());
             }
         }
         if let (Some(chosen), Some(rejected)) = (self.chosen, self.rejected)
@@ -110,10 +124,22 @@ impl<'a> Carry<'a> {
 
 impl<'a> Patch<'a> {
     fn of(turn: &str, node: &Node<'a>) -> Option<Self> {
-        let mut patch = Self { turn: turn.parse().ok()?, name: None, tool_calls: None, weight: None };
+        let mut patch = Self {
+            turn: turn.parse().ok()?,
+            content: None,
+            name: None,
+            tool_calls: None,
+            tool_call_id: None,
+            weight: None,
+            extra: None,
+        };
         for (key, node) in node.object()? {
             match (&**key, &node.value) {
+                ("content", Value::String(content)) => patch.content = Some(Some(content.clone())),
+                ("content", Value::Null) => patch.content = Some(None),
                 ("name", Value::String(name)) => patch.name = Some(name.clone()),
+                ("tool_call_id", Value::String(id)) => patch.tool_call_id = Some(id.clone()),
+                ("extra", Value::Object(_)) => patch.extra = Some(one_line(node.raw)),
                 ("tool_calls", Value::String(calls)) => patch.tool_calls = Some(calls.clone()),
                 ("weight", Value::Number) => {
                     patch.weight = node.raw.parse().ok().filter(|weight: &f32| weight.is_finite());

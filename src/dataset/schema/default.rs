@@ -180,7 +180,7 @@ pub(in crate::dataset) fn is_json(text: &str) -> bool {
 }
 
 /// Whether prompt and answers are strings: one question, one answer, nothing beside them.
-fn are_strings(schema: RowSchema, row: &RowView<'_>) -> bool {
+pub(in crate::dataset) fn are_strings(schema: RowSchema, row: &RowView<'_>) -> bool {
     let plain = |list: List, i: u32, role: &str| {
         row.turn(Who::At(list, i)).is_some_and(|turn: Spoken<'_>| turn.role == role && turn.is_plain())
     };

@@ -11,6 +11,7 @@
 //! and its value with holes: a string names a hole, `{"=": value}` is a value as it was, `{"+": […]}`
 //! a string in pieces, of which those that begin with `=` are text. `turns` counts messages, chosen
 //! and rejected turns; a row that has other numbers of them since is laid out by default.
+//! Where `bare` is true the row is the value of its one key alone, without an object around it.
 //! `input` tells where an Alpaca row's input begins: the length of the instruction, where the input
 //! begins, and the length of both with what joins them, in bytes.
 
@@ -124,7 +125,9 @@ pub(in crate::dataset) enum Hole {
     /// The calls of tools as a string.
     Calls(Who),
     CallsJson(Who),
-    /// The one call of a `function_call` as a string.
+    /// The call that a tool answers.
+    CallId(Who),
+    /// The calls as the text of a `function_call` turn.
     Call(Who),
     CallJson(Who),
     /// A whole turn.
@@ -181,6 +184,7 @@ impl fmt::Display for Hole {
             Self::Weight(who) => write!(f, "{who}.weight"),
             Self::Calls(who) => write!(f, "{who}.calls"),
             Self::CallsJson(who) => write!(f, "{who}.calls{{}}"),
+            Self::CallId(who) => write!(f, "{who}.id"),
             Self::Call(who) => write!(f, "{who}.call"),
             Self::CallJson(who) => write!(f, "{who}.call{{}}"),
             Self::Turn(who, style) => write!(f, "{who}@{}", style.name()),
@@ -234,6 +238,7 @@ impl Hole {
             "weight" => Self::Weight(who),
             "calls" => Self::Calls(who),
             "calls{}" => Self::CallsJson(who),
+            "id" => Self::CallId(who),
             "call" => Self::Call(who),
             "call{}" => Self::CallJson(who),
             _ => return None,
@@ -339,6 +344,7 @@ pub(super) enum Key<'a> {
 /// The column `extra`: the keys that no schema knows, and the layout where it is not the default.
 pub(super) fn extra(
     keys: &[(Cow<'_, str>, Key<'_>)],
+    bare: bool,
     default: bool,
     input: Option<Input>,
     turns: [usize; 3],
@@ -369,6 +375,9 @@ pub(super) fn extra(
             if keys.iter().any(counts) {
                 let [m, c, r] = turns;
                 out.extend_from_slice(format!("\"turns\":[{m},{c},{r}],").as_bytes());
+            }
+            if bare {
+                out.extend_from_slice(b"\"bare\":true,");
             }
             out.extend_from_slice(b"\"keys\":");
             list(&mut out, keys, |out, (key, value)| match value {
@@ -414,6 +423,7 @@ mod tests {
             Hole::Weight(Who::At(List::Rejected, 1)),
             Hole::Calls(m(1)),
             Hole::CallsJson(m(1)),
+            Hole::CallId(m(2)),
             Hole::Call(m(1)),
             Hole::CallJson(m(1)),
             Hole::Turn(Who::System, Style::OpenAi),

@@ -1,11 +1,15 @@
 //! The shapes that rows come in, and the one that they are brought into.
 
+pub(super) mod calls;
 mod carry;
 pub(super) mod default;
+mod flags;
 pub(super) mod layout;
 mod pairs;
 mod prefer;
 mod reader;
+mod speaker;
+mod transcript;
 mod turns;
 
 use std::borrow::Cow;
@@ -21,8 +25,10 @@ use super::problems::ProblemKind;
 use super::record::{Broken, Node, Value, doubled};
 use crate::error::Error;
 use crate::text::Role;
-pub(super) use pairs::several;
-pub(super) use turns::{call_to_text, role_by_name};
+pub(super) use flags::label;
+pub(super) use speaker::role_by_name;
+pub(super) use transcript::several;
+pub(super) use turns::with_keys;
 
 /// The shape of a row in a file.
 ///
@@ -157,19 +163,38 @@ pub(super) struct Row<'a> {
 pub(super) struct Turn<'a> {
     pub role: Role,
     pub content: Cow<'a, str>,
+    /// The file has null or nothing where the text should be; `content` is empty then.
+    pub null_content: bool,
     pub name: Option<Cow<'a, str>>,
     pub tool_calls: Option<Cow<'a, str>>,
+    pub tool_call_id: Option<Cow<'a, str>>,
     pub weight: Option<f32>,
+    /// Its other keys, as a JSON object.
+    pub extra: Option<Cow<'a, str>>,
 }
 
 impl<'a> Turn<'a> {
     pub fn new(role: Role, content: Cow<'a, str>) -> Self {
-        Self { role, content, name: None, tool_calls: None, weight: None }
+        Self {
+            role,
+            content,
+            null_content: false,
+            name: None,
+            tool_calls: None,
+            tool_call_id: None,
+            weight: None,
+            extra: None,
+        }
     }
 
     /// Whether it has nothing beside its text.
     fn has_text_only(&self) -> bool {
-        self.name.is_none() && self.tool_calls.is_none() && self.weight.is_none()
+        !self.null_content
+            && self.name.is_none()
+            && self.tool_calls.is_none()
+            && self.tool_call_id.is_none()
+            && self.weight.is_none()
+            && self.extra.is_none()
     }
 }
 
@@ -230,8 +255,13 @@ pub(super) fn read<'a>(text: &'a str, options: &ReadOptions) -> Result<(Row<'a>,
 
 fn canonical<'a>(node: Node<'a>, options: &ReadOptions, id: &mut Option<String>) -> Result<Row<'a>, Fault> {
     let kind = node.kind();
-    let Value::Object(mut keys) = node.value else {
-        return Err((ProblemKind::WrongType, format!("the record is {kind}, not an object").into()));
+    let mut keys = match node.value {
+        Value::Object(keys) => keys,
+        // Turns alone, without an object around them.
+        Value::Array(turns) if options.map.is_none() && reader::are_turns(&turns) => {
+            return reader::bare(Node { raw: node.raw, value: Value::Array(turns) }, options);
+        }
+        _ => return Err((ProblemKind::WrongType, format!("the record is {kind}, not an object").into())),
     };
     if let Some(row) = reader::plain_alpaca(&mut keys, options) {
         return Ok(row);

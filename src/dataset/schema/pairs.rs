@@ -1,18 +1,25 @@
-//! Turns that do not name their speaker: pairs, and several turns in one text.
+//! Turns that do not name their speaker: pairs, texts in turn, several turns in one text.
 
 use std::borrow::Cow;
 
-use super::layout::{Hole, List, Piece, Shape, Who};
-use super::reader::{Reader, wrong};
+use super::layout::{Hole, List, Piece, Shape, Style, Who};
+use super::reader::{Reader, are_turns, wrong};
+use super::transcript::several;
+use super::turns::hear_all;
 use super::{Fault, RowSchema, Turn};
-use crate::dataset::record::{Value, doubled, one_line};
+use crate::dataset::record::{Node, Value, doubled, one_line};
 use crate::text::Role;
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     /// Pairs of question and answer that come before the instruction.
     pub fn history(&mut self) -> Result<(), Fault> {
         let Some(i) = self.find("history") else { return Ok(()) };
         let mut node = self.node(i);
+        if node.array().is_some_and(are_turns) {
+            let heard = hear_all(node, "history")?;
+            self.take(i, heard, Style::OpenAi);
+            return Ok(());
+        }
         let Value::Array(pairs) = &mut node.value else {
             return wrong(format!("`history` is {}, not a list of pairs", node.kind()));
         };
@@ -79,7 +86,7 @@ impl Reader<'_> {
             let (mut human, mut assistant) = (None, None);
             let first = self.row.turns.len() as u32;
             for (name, node) in &mut keys {
-                let (text, who) = match &**name {
+                let (text, who) = match &*name.to_ascii_lowercase() {
                     "human" if human.is_none() => (&mut human, first),
                     "assistant" if assistant.is_none() => (&mut assistant, first + 1),
                     _ => {
@@ -113,54 +120,71 @@ impl Reader<'_> {
         });
         Ok(RowSchema::Firefly)
     }
+
+    /// Texts of user and assistant in turn.
+    pub fn in_turn(&mut self, i: usize, node: Node<'a>) -> Result<RowSchema, Fault> {
+        let Value::Array(texts) = node.value else { return wrong("the turns are no list".to_string()) };
+        let mut shapes = Vec::with_capacity(texts.len());
+        for mut text in texts {
+            let n = self.row.turns.len();
+            let role = if n.is_multiple_of(2) { Role::User } else { Role::Assistant };
+            shapes.push(Shape::Hole(Hole::Content(Who::At(List::Messages, n as u32), None)));
+            self.row.turns.push(Turn::new(role, text.take().unwrap_or_default()));
+        }
+        self.shapes[i] = Some(Shape::Array(shapes));
+        Ok(RowSchema::OpenAi)
+    }
+
+    /// The one input and output of an instruction.
+    pub fn only_instance(&mut self, instruction: usize, i: usize) -> Result<RowSchema, Fault> {
+        let question = self.text(instruction)?;
+        let mut node = self.node(i);
+        let instances = match &mut node.value {
+            Value::Array(instances) => instances.as_mut_slice(),
+            _ => &mut [],
+        };
+        let [Node { value: Value::Object(keys), .. }] = instances else {
+            return wrong(format!(
+                "`instances` holds {}, and a row is one question and its answer: give each a record of its \
+                 own, or take the first: Map::new().user(\"instruction\").assistant(\"instances.0.output\")",
+                instances.len()
+            ));
+        };
+        let mut take = |name: &str| -> Result<Option<Cow<'a, str>>, Fault> {
+            match keys.iter_mut().find(|(key, node)| key == name && !node.is_null()) {
+                None => Ok(None),
+                Some((_, node)) => match node.take() {
+                    Some(text) => Ok(Some(text)),
+                    None => wrong(format!("`{name}` of instances[0] is {}, not a string", node.kind())),
+                },
+            }
+        };
+        let (input, output) = (take("input")?.unwrap_or_default(), take("output")?);
+        let Some(output) = output else { return wrong("`output` of instances[0] is missing".to_string()) };
+        let who = |n| Who::At(List::Messages, n);
+        let (question, asked, given) = match input.is_empty() {
+            true => (question, None, None),
+            false => {
+                let (joined, sizes) = self.joined(&question, &input);
+                (Cow::Owned(joined), Some(sizes.before()), Some(sizes.after()))
+            }
+        };
+        self.fill(instruction, Hole::Content(who(0), asked));
+        let shape = |(key, node): &(Cow<'a, str>, Node<'a>)| {
+            let shape = match (&**key, given) {
+                ("input", Some(_)) if node.str().is_some() => Shape::Hole(Hole::Content(who(0), given)),
+                ("output", _) => Shape::Hole(Hole::Content(who(1), None)),
+                _ => Shape::Literal(one_line(node.raw)),
+            };
+            (key.clone(), shape)
+        };
+        self.shapes[i] = Some(Shape::Array(vec![Shape::Object(keys.iter().map(shape).collect())]));
+        self.row.turns = vec![Turn::new(Role::User, question), Turn::new(Role::Assistant, output)];
+        Ok(RowSchema::Alpaca)
+    }
 }
 
-const HUMAN: &str = "Human:";
-pub(super) const ASSISTANT: &str = "Assistant:";
-
-/// The turns in a text of `Human:…\nAssistant:…` that ends where the assistant is to answer: what
-/// stands before each text, and the text; at the end only what stands there.
-pub(in crate::dataset) fn several(text: &str) -> Option<Vec<(&str, Option<&str>)>> {
-    if !text.trim_ascii_end().ends_with(ASSISTANT) || !text.trim_ascii_start().starts_with(HUMAN) {
-        return None;
-    }
-    // Where each speaker's name begins, at the start of a line.
-    let mut names = Vec::new();
-    let mut line = text.len() - text.trim_ascii_start().len();
-    loop {
-        let rest = &text[line..];
-        if rest.starts_with(HUMAN) {
-            names.push((line, HUMAN));
-        } else if rest.starts_with(ASSISTANT) {
-            names.push((line, ASSISTANT));
-        }
-        match rest.find('\n') {
-            Some(end) => line += end + 1,
-            None => break,
-        }
-    }
-    let in_turn = |(n, (_, name)): (usize, &(usize, &str))| *name == [HUMAN, ASSISTANT][n % 2];
-    if names.len() % 2 != 0 || !names.iter().enumerate().all(in_turn) {
-        return None;
-    }
-    let mut turns = Vec::with_capacity(names.len());
-    let mut done = 0;
-    for (n, (at, name)) in names.iter().enumerate() {
-        let said = at + name.len();
-        let end = names.get(n + 1).map_or(text.len(), |(next, _)| *next);
-        let content = text[said..end].trim_ascii();
-        if n + 1 == names.len() {
-            return content.is_empty().then(|| {
-                turns.push((&text[done..], None));
-                turns
-            });
-        }
-        if content.trim().is_empty() {
-            return None;
-        }
-        let start = said + text[said..end].find(content)?;
-        turns.push((&text[done..start], Some(content)));
-        done = start + content.len();
-    }
-    None
+/// Whether a list holds texts only, and some.
+pub(super) fn texts(values: &[Node<'_>]) -> bool {
+    !values.is_empty() && values.iter().all(|value| value.str().is_some())
 }

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::layout::{Hole, List, Style, Who};
+use super::layout::{Hole, List, Piece, Shape, Style, Who};
 use super::reader::{Reader, wrong};
+use super::transcript::{Told, shared, transcript};
 use super::turns::{Heard, hear, hear_all, shape_of};
 use super::{Fault, Turn};
 use crate::dataset::record::Value;
@@ -25,12 +26,51 @@ impl<'a> Answer<'a> {
     }
 }
 
+/// Turns of a transcript.
+fn turns_of<'a>(text: &Cow<'a, str>, told: &[Told]) -> Vec<Turn<'a>> {
+    let said = |told: &Told| match text {
+        Cow::Borrowed(text) => Cow::Borrowed(&text[told.text.clone()]),
+        Cow::Owned(text) => Cow::Owned(text[told.text.clone()].to_string()),
+    };
+    told.iter().map(|told| Turn::new(told.role, said(told))).collect()
+}
+
+/// A transcript with holes where its turns speak; those after the first `lead` are of the list.
+fn pieces<'a>(text: &str, told: &[Told], lead: usize, list: List) -> Shape<'a> {
+    let (mut pieces, mut done) = (Vec::new(), 0);
+    for (n, turn) in told.iter().enumerate() {
+        pieces.push(Piece::Text(text[done..turn.text.start].to_string()));
+        let who = match n < lead {
+            true => Who::At(List::Messages, n as u32),
+            false => Who::At(list, (n - lead) as u32),
+        };
+        pieces.push(Piece::Hole(Hole::Content(who, None)));
+        done = turn.text.end;
+    }
+    pieces.push(Piece::Text(text[done..].to_string()));
+    Shape::Pieces(pieces)
+}
+
 impl<'a> Reader<'a> {
     /// Reads prompt and answers. The answers may repeat the prompt, or even be the only place where
     /// it stands: then it is what both begin with.
     pub fn preference(&mut self, chosen: usize, rejected: usize) -> Result<(), Fault> {
         let asked = self.asked_before()?;
         let answers = [self.answer(chosen)?, self.answer(rejected)?];
+        if let (false, [Answer::Text(one), Answer::Text(other)]) = (asked, &answers)
+            && let (Some(one_told), Some(other_told)) = (transcript(one), transcript(other))
+        {
+            let lead = shared(one, other, &one_told);
+            if lead > 0 {
+                let (one, other) = (one.clone(), other.clone());
+                self.row.turns = turns_of(&one, &one_told[..lead]);
+                self.row.chosen = Some(turns_of(&one, &one_told[lead..]));
+                self.row.rejected = Some(turns_of(&other, &other_told[lead..]));
+                self.shapes[chosen] = Some(pieces(&one, &one_told, lead, List::Chosen));
+                self.shapes[rejected] = Some(pieces(&other, &other_told, lead, List::Rejected));
+                return Ok(());
+            }
+        }
         let (lead, system) = self.lead(answers[0].turns(), answers[1].turns(), asked);
         if !asked && lead == 0 {
             return wrong("there is no `prompt`, and `chosen` and `rejected` do not begin with one".into());
@@ -83,9 +123,13 @@ impl<'a> Reader<'a> {
                 let heard = hear_all(node, &self.keys[i].0.clone())?;
                 self.take(i, heard, Style::OpenAi);
             } else {
-                let text = self.text(i)?;
-                self.fill(i, Hole::Content(Who::At(List::Messages, 0), None));
-                self.row.turns.push(Turn::new(Role::User, text));
+                self.history()?;
+                if !self.several(i, None)? {
+                    let text = self.text(i)?;
+                    let who = Who::At(List::Messages, self.row.turns.len() as u32);
+                    self.fill(i, Hole::Content(who, None));
+                    self.row.turns.push(Turn::new(Role::User, text));
+                }
             }
         } else if let Some(i) = self.find("instruction") {
             self.history()?;

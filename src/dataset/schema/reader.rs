@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use super::carry::Carry;
 use super::default::{Want, fields, want};
 use super::layout::{Hole, Input, Key, List, Shape, Style, Who, extra};
-use super::pairs::ASSISTANT;
+use super::flags::{self, LABELS};
+use super::pairs::texts;
+use super::transcript::ASSISTANT;
 use super::turns::{hear_all, shape_of};
 use super::{Fault, Row, RowSchema, Turn};
 use crate::dataset::options::{Join, ReadOptions};
@@ -21,9 +23,13 @@ pub(super) struct Reader<'a> {
     pub shapes: Vec<Option<Shape<'a>>>,
     pub row: Row<'a>,
     pub join: Join,
-    input: Option<Input>,
+    pub input: Option<Input>,
     /// The row carries what it was: nothing in its texts is to be guessed.
     pub carried: bool,
+    /// The record is a list of turns, without an object around it.
+    bare: bool,
+    /// Some key has an upper-case letter.
+    capitals: bool,
 }
 
 /// Where the turns of a record are.
@@ -35,6 +41,8 @@ enum Talk {
     Turns(usize),
     /// A list of pairs.
     Pairs(usize),
+    /// An instruction, and inputs with their outputs.
+    Instances(usize, usize),
     /// A question and its answer.
     Asked(usize, usize),
     Text(usize),
@@ -62,15 +70,7 @@ pub(super) fn row<'a>(mut keys: Keys<'a>, options: &ReadOptions) -> Result<Row<'
         .iter()
         .position(|(key, _)| key == CARRY)
         .and_then(|i| Carry::of(&keys[i].1).inspect(|_| drop(keys.remove(i))));
-    let shapes = vec![None; keys.len()];
-    let mut reader = Reader {
-        keys,
-        shapes,
-        row: Row::default(),
-        join: options.join,
-        input: None,
-        carried: carry.is_some(),
-    };
+    let mut reader = Reader { carried: carry.is_some(), ..Reader::of(keys, options) };
     reader.beside()?;
     let schema = reader.read(options.schema)?;
     reader.row.source = Some(schema);
@@ -88,14 +88,46 @@ pub(super) fn row<'a>(mut keys: Keys<'a>, options: &ReadOptions) -> Result<Row<'
     }
 }
 
+/// Whether a list is one of turns: of objects that name their speaker.
+pub(super) fn are_turns(values: &[Node<'_>]) -> bool {
+    let speaks = |node: &Node<'_>| node.get("role").or_else(|| node.get("from")).is_some();
+    values.first().is_some_and(speaks)
+}
+
+/// A record that is a list of turns.
+pub(super) fn bare<'a>(turns: Node<'a>, options: &ReadOptions) -> Result<Row<'a>, Fault> {
+    let keys = vec![(Cow::Borrowed("messages"), turns)];
+    let mut reader = Reader { bare: true, ..Reader::of(keys, options) };
+    let schema = reader.read(options.schema)?;
+    reader.row.source = Some(schema);
+    reader.row.extra = reader.extra(schema).map(Cow::Owned);
+    Ok(reader.row)
+}
+
 pub(super) fn wrong<T>(what: String) -> Result<T, Fault> {
     Err((ProblemKind::WrongType, what.into()))
 }
 
 impl<'a> Reader<'a> {
-    /// The place of a key that is there and not null.
+    fn of(keys: Keys<'a>, options: &ReadOptions) -> Self {
+        Self {
+            shapes: vec![None; keys.len()],
+            capitals: keys.iter().any(|(key, _)| key.bytes().any(|byte| byte.is_ascii_uppercase())),
+            keys,
+            row: Row::default(),
+            join: options.join,
+            input: None,
+            carried: false,
+            bare: false,
+        }
+    }
+
+    /// The place of a key that is there and not null; in other letters too, where the key itself is not.
     pub fn find(&self, name: &str) -> Option<usize> {
-        self.keys.iter().position(|(key, node)| key == name && !node.is_null())
+        let is = |same: fn(&str, &str) -> bool| {
+            self.keys.iter().position(|(key, node)| same(key, name) && !node.is_null())
+        };
+        is(str::eq).or_else(|| if self.capitals { is(str::eq_ignore_ascii_case) } else { None })
     }
 
     pub fn find_any(&self, names: &[&str]) -> Option<usize> {
@@ -175,8 +207,7 @@ impl<'a> Reader<'a> {
         let preference = self
             .find_any(&["chosen", "response_chosen"])
             .zip(self.find_any(&["rejected", "response_rejected"]));
-        let label = self.find_any(&["label", "kto_tag"]);
-        let label = label.filter(|i| self.is(*i, |value| matches!(value, Value::Bool(_))));
+        let label = self.label(wanted)?;
         let missing = |what: &str| match wanted {
             Some(schema) => wrong(format!("the record is no {schema} row: it has not {what}")),
             None => Err((ProblemKind::UnknownSchema, self.names().into())),
@@ -194,7 +225,7 @@ impl<'a> Reader<'a> {
         }
         let talk = match wanted {
             None | Some(RowSchema::Kto) => self.talk()?,
-            Some(RowSchema::Alpaca) => self.instruction(),
+            Some(RowSchema::Alpaca) => self.instruction().or_else(|| self.instances()),
             Some(RowSchema::ShareGpt | RowSchema::BelleChat) => {
                 self.find_any(&["conversations", "conversation"]).map(Talk::Turns)
             }
@@ -219,11 +250,31 @@ impl<'a> Reader<'a> {
             None if label.is_some() && schema != RowSchema::Text => schema = RowSchema::Kto,
             None => {}
         }
-        if let (RowSchema::Kto, Some(i)) = (schema, label) {
-            self.row.label = Some(self.is(i, |value| matches!(value, Value::Bool(true))));
-            self.fill(i, Hole::Label);
+        if let (RowSchema::Kto, Some((i, label))) = (schema, label) {
+            let Some(label) = label else {
+                let (key, node) = &self.keys[i];
+                let value = node.str().map_or_else(|| node.kind(), |text| format!("{:?}", cut(text, 40)).into());
+                let what = format!("`{key}` is {value}, which says neither that the answer is good nor that it is bad");
+                return Err((ProblemKind::UnreadLabel, what.into()));
+            };
+            self.row.label = Some(label);
+            match self.keys[i].1.value {
+                Value::Bool(_) => self.fill(i, Hole::Label),
+                _ => self.keep(i),
+            }
         }
         Ok(schema)
+    }
+
+    /// The key that says whether the answer is a good one, and what it says, if that can be told. No
+    /// text is no label.
+    fn label(&self, wanted: Option<RowSchema>) -> Result<Option<(usize, Option<bool>)>, Fault> {
+        if !matches!(wanted, None | Some(RowSchema::Kto)) {
+            return Ok(None);
+        }
+        let said = |i: &usize| self.keys[*i].1.str().is_none_or(|text| !text.trim().is_empty());
+        let found = self.find_any(&LABELS).filter(said);
+        Ok(found.map(|i| (i, flags::label(&self.keys[i].1))))
     }
 
     /// Finds the turns by the keys of the record.
@@ -235,9 +286,14 @@ impl<'a> Reader<'a> {
             );
         }
         let pairs = self.find("conversation").map(|i| {
-            let first = self.keys[i].1.array().and_then(|pairs| pairs.first());
-            let named = |key: &str| first.is_some_and(|pair| pair.get(key).is_some());
-            if named("role") || named("from") { Talk::Turns(i) } else { Talk::Pairs(i) }
+            let values = self.keys[i].1.array().unwrap_or_default();
+            if are_turns(values) || texts(values) { Talk::Turns(i) } else { Talk::Pairs(i) }
+        });
+        // Turns under other names, which could as well hold anything else.
+        let others = ["data", "dialog", "dialogue", "turns", "chat"];
+        let others = others.iter().find_map(|name| {
+            let turns = |i: &usize| self.keys[*i].1.array().is_some_and(|v| are_turns(v) || texts(v));
+            self.find(name).filter(turns).map(Talk::Turns)
         });
         let text = self.find("text").map(Talk::Text);
         Ok(lists
@@ -245,10 +301,19 @@ impl<'a> Reader<'a> {
             .or(lists.1)
             .map(Talk::Turns)
             .or(pairs)
+            .or_else(|| self.instances())
             .or_else(|| self.instruction())
             .or_else(|| self.asked())
             .or_else(|| self.input_output())
-            .or(text))
+            .or(text)
+            .or(others))
+    }
+
+    /// An instruction whose inputs and outputs stand in a list.
+    fn instances(&self) -> Option<Talk> {
+        let instances = self.find("instances").filter(|i| self.keys[*i].1.array().is_some())?;
+        self.find_any(&["output", "response"]).is_none().then_some(())?;
+        Some(Talk::Instances(self.find("instruction")?, instances))
     }
 
     fn instruction(&self) -> Option<Talk> {
@@ -296,9 +361,13 @@ impl<'a> Reader<'a> {
             }
             Talk::Turns(i) => self.turns(i),
             Talk::Pairs(i) => self.pairs(i),
+            Talk::Instances(instruction, i) => self.only_instance(instruction, i),
             Talk::Asked(question, answer) => {
-                let firefly = self.keys[question].0 == "input";
-                if self.is(question, |value| matches!(value, Value::Array(_))) {
+                let firefly = self.keys[question].0.eq_ignore_ascii_case("input");
+                self.history()?;
+                if self.several(question, None)? {
+                    // Its turns are the row's.
+                } else if self.is(question, |value| matches!(value, Value::Array(_))) {
                     self.list(question, Style::OpenAi)?;
                 } else {
                     let text = self.text(question)?;
@@ -332,13 +401,7 @@ impl<'a> Reader<'a> {
             if input.is_empty() {
                 self.keep(i);
             } else {
-                let joined = format!("{question}{}{input}", self.join.between());
-                let sizes = Input {
-                    instruction: question.len() as u32,
-                    start: (joined.len() - input.len()) as u32,
-                    whole: joined.len() as u32,
-                };
-                self.input = Some(sizes);
+                let (joined, sizes) = self.joined(&question, &input);
                 self.fill(instruction, Hole::Content(who, Some(sizes.before())));
                 self.fill(i, Hole::Content(who, Some(sizes.after())));
                 question = Cow::Owned(joined);
@@ -348,10 +411,26 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Instruction and input in one text; an input alone stands alone.
+    pub fn joined(&mut self, instruction: &str, input: &str) -> (String, Input) {
+        let between = if instruction.is_empty() { "" } else { self.join.between() };
+        let joined = format!("{instruction}{between}{input}");
+        let sizes = Input {
+            instruction: instruction.len() as u32,
+            start: (joined.len() - input.len()) as u32,
+            whole: joined.len() as u32,
+        };
+        self.input = Some(sizes);
+        (joined, sizes)
+    }
+
     /// A list of turns; a leading system turn becomes the row's system text.
     fn turns(&mut self, i: usize) -> Result<RowSchema, Fault> {
         let node = self.node(i);
         let key = self.keys[i].0.clone();
+        if node.array().is_some_and(texts) {
+            return self.in_turn(i, node);
+        }
         let heard = hear_all(node, &key)?;
         let schema = match &*key {
             "conversations" if heard.iter().any(|turn| turn.is_called("assistant")) => RowSchema::BelleChat,
@@ -414,6 +493,7 @@ impl<'a> Reader<'a> {
         let foreign =
             self.keys.iter().zip(&self.shapes).any(|((key, _), shape)| shape.is_none() && taken(key));
         let input = self.input.filter(|_| schema == RowSchema::Alpaca);
+        let default = default && !self.bare;
         if default && input.is_none() && self.shapes.iter().all(Option::is_some) {
             return None;
         }
@@ -430,6 +510,6 @@ impl<'a> Reader<'a> {
             (key.clone(), key_shape)
         });
         let keys: Vec<_> = keys.collect();
-        extra(&keys, default && !foreign, input, turns)
+        extra(&keys, self.bare, default && !foreign, input, turns)
     }
 }

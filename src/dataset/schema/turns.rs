@@ -2,10 +2,14 @@
 
 use std::borrow::Cow;
 
+use super::calls::{calls_of_one, calls_of_text, calls_to_text};
+use super::flags::{self, WEIGHTS};
 use super::layout::{Hole, List, Shape, Slice, Style, Who};
+use super::speaker::Speaker;
 use super::{Fault, Turn};
 use crate::dataset::problems::ProblemKind;
 use crate::dataset::record::{Keys, Node, Value, doubled, one_line};
+use crate::dataset::write::json::string;
 use crate::text::Role;
 
 /// A turn as it stands in the file, and what it is in canonical form.
@@ -16,72 +20,46 @@ pub(super) struct Heard<'a> {
     keys: Keys<'a>,
     /// The styles in which it stands like this, one bit for each.
     styles: u8,
-    /// The text is a call of tools: just one, or the list of them.
-    call: Option<Called>,
-    /// Where the texts of its content parts stand in the whole.
-    parts: Vec<(u32, u32)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Called {
-    One,
-    All,
-}
-
-enum Speaker {
-    Role(Role),
-    /// The assistant, calling a tool: the turn's text is the call.
-    Call,
-}
-
-impl Speaker {
-    fn of(name: &str) -> Option<Self> {
-        Some(Self::Role(match name {
-            "human" | "user" | "prompter" => Role::User,
-            "gpt" | "assistant" | "bot" | "model" | "chatgpt" | "bing" | "bard" | "claude" | "ai" => {
-                Role::Assistant
-            }
-            "system" | "developer" => Role::System,
-            "tool" | "observation" | "function" | "function_response" | "ipython" => Role::Tool,
-            "function_call" | "tool_call" => return Some(Self::Call),
-            _ if name.bytes().any(|b| b.is_ascii_uppercase()) => {
-                return Self::of(&name.to_ascii_lowercase());
-            }
-            _ => return None,
-        }))
-    }
-}
-
-/// The role that a file means by a name.
-pub(in crate::dataset) fn role_by_name(name: &str) -> Option<Role> {
-    Some(match Speaker::of(name)? {
-        Speaker::Role(role) => role,
-        Speaker::Call => Role::Assistant,
-    })
-}
-
-/// What stands around the text of a `function_call` turn to make it the list that OpenAI's rows and
-/// chat templates have; the text inside is kept to the byte, so that it can be written again.
-const CALL: (&str, &str) = ("[{\"type\": \"function\", \"function\": ", "}]");
-
-/// A `function_call` turn's text as a list of calls; `None` where it is neither call nor list.
-fn call_to_json(text: &str) -> Option<String> {
-    match Node::parse(text).ok()?.value {
-        Value::Object(_) => Some(format!("{}{text}{}", CALL.0, CALL.1)),
-        Value::Array(_) => Some(text.to_string()),
-        _ => None,
-    }
-}
-
-/// The text of the `function_call` turn that makes these calls.
-pub(in crate::dataset) fn call_to_text(calls: &str) -> &str {
-    let inside = calls.strip_prefix(CALL.0).and_then(|rest| rest.strip_suffix(CALL.1));
-    let one = |text: &&str| Node::parse_own(text).is_ok_and(|node| node.object().is_some());
-    inside.filter(one).unwrap_or(calls)
+    /// The text is calls of tools, as they are written by default.
+    is_call: bool,
+    /// Where the texts of its content parts stand in the whole; `None` for one that is no text.
+    parts: Vec<Option<(u32, u32)>>,
 }
 
 fn wrong(what: String) -> Fault {
     (ProblemKind::WrongType, what.into())
+}
+
+fn bit(style: Style) -> u8 {
+    1 << (style as u8)
+}
+
+fn not(place: &str, node: &Node<'_>, what: &str) -> Fault {
+    wrong(format!("{place} is {}, not {what}", node.kind()))
+}
+
+/// The place of a key among those of a turn that is written by default: none may stand before one of a
+/// lower place.
+fn rank(key: &str) -> u8 {
+    match key {
+        "from" | "role" => 1,
+        "value" | "content" => 2,
+        "name" => 3,
+        "tool_calls" => 4,
+        "tool_call_id" => 5,
+        "weight" => 6,
+        _ => OTHERS,
+    }
+}
+
+const OTHERS: u8 = 7;
+
+/// A key by the name that it has in lower case.
+fn lower<'k>(key: &'k str) -> Cow<'k, str> {
+    match key.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(key.to_ascii_lowercase()),
+        false => Cow::Borrowed(key),
+    }
 }
 
 /// Reads one turn; `place` is where it stands, for messages.
@@ -100,17 +78,21 @@ pub(super) fn hear<'a>(node: Node<'a>, place: &dyn Fn() -> String) -> Result<Hea
         turn: Turn::new(Role::Assistant, Cow::Borrowed("")),
         keys: Keys::new(),
         styles: 0b1111,
-        call: None,
+        is_call: false,
         parts: Vec::new(),
     };
     let openai = bit(Style::OpenAi);
-    let (mut word, mut content, mut rank) = (None, None, 0);
+    let (mut word, mut content, mut last) = (None, None, 0);
     for (key, node) in &mut keys {
         let here = || format!("`{key}` of {}", place());
-        let next = match &**key {
+        let name = lower(key);
+        if *name != **key {
+            heard.styles = 0;
+        }
+        match &*name {
             "from" | "role" | "value" | "content" => {
-                heard.styles &= if matches!(&**key, "role" | "content") { openai } else { !openai };
-                let speaks = matches!(&**key, "from" | "role");
+                heard.styles &= if matches!(&*name, "role" | "content") { openai } else { !openai };
+                let speaks = matches!(&*name, "from" | "role");
                 let twice = if speaks { word.is_some() } else { content.is_some() };
                 if twice {
                     let what = if speaks { "who speaks" } else { "what" };
@@ -125,100 +107,49 @@ pub(super) fn hear<'a>(node: Node<'a>, place: &dyn Fn() -> String) -> Result<Hea
                         Value::Null => None,
                         Value::Array(parts) => {
                             heard.styles = 0;
-                            let (text, places) = joined(parts, &here)?;
-                            heard.parts = places;
-                            Some(Cow::Owned(text))
+                            heard.joined(parts, &here)?
                         }
                         _ => return Err(not(&here(), node, "a string")),
                     });
                 }
-                if speaks { 1 } else { 2 }
             }
-            "name" => {
-                heard.turn.name = node.take();
-                if heard.turn.name.is_none() {
-                    heard.styles = 0;
-                    if !node.is_null() {
-                        return Err(not(&here(), node, "a string"));
-                    }
-                }
-                3
-            }
-            "tool_calls" => {
-                match &mut node.value {
-                    Value::Array(_) => heard.turn.tool_calls = Some(one_line(node.raw)),
-                    Value::String(text) => {
-                        heard.styles = 0;
-                        if !Node::parse(text).is_ok_and(|node| node.array().is_some()) {
-                            return Err(wrong(format!("{} is a string, but not of a JSON list", here())));
-                        }
-                        heard.turn.tool_calls = Some(std::mem::take(text));
-                    }
-                    Value::Null => heard.styles = 0,
-                    _ => return Err(not(&here(), node, "a list")),
-                }
-                4
-            }
-            "weight" => {
-                heard.turn.weight = weight(node, &here)?;
-                let text = heard.turn.weight.map(|weight| weight.to_string());
-                if text.as_deref() != Some(node.raw) {
-                    heard.styles = 0;
-                }
-                5
-            }
-            "function_call" => {
-                heard.styles = 0;
-                match node.value {
-                    Value::Object(_) => {
-                        if heard.turn.tool_calls.is_some() {
-                            return Err(wrong(format!("{} has calls of tools as well", here())));
-                        }
-                        let call = one_line(node.raw);
-                        heard.turn.tool_calls = Some(format!("{}{call}{}", CALL.0, CALL.1).into());
-                    }
-                    Value::Null => {}
-                    _ => return Err(not(&here(), node, "an object")),
-                }
-                6
-            }
-            _ => {
-                heard.styles = 0;
-                7
-            }
-        };
-        if next <= rank {
+            _ => heard.beside(key, node, &here)?,
+        }
+        let next = rank(key);
+        if next < last || next == last && next != OTHERS {
             heard.styles = 0;
         }
-        rank = next;
+        last = next;
     }
     let Some(word) = word else { return Err(wrong(format!("{} does not say who speaks", place()))) };
     let Some(speaker) = Speaker::of(&word) else {
         return Err((ProblemKind::UnknownRole, format!("{} is spoken by {word:?}", place()).into()));
     };
     let (said, text) = (content.is_some(), content.flatten());
-    let null = said && text.is_none();
     let turn = &mut heard.turn;
+    turn.null_content = text.is_none();
     turn.content = text.unwrap_or_default();
     match speaker {
         Speaker::Role(role) => turn.role = role,
         Speaker::Call => {
             let call = std::mem::take(&mut turn.content);
-            let calls = call_to_json(&call).filter(|_| turn.tool_calls.is_none());
+            turn.null_content = true;
+            let calls = calls_of_text(&call).filter(|_| turn.tool_calls.is_none());
             let calls = calls.ok_or_else(|| wrong(format!("{} calls a tool, but not as JSON", place())))?;
-            let one = call_to_text(&calls) == call;
-            heard.call = Some(if one { Called::One } else { Called::All });
-            turn.tool_calls = Some(calls.into());
+            heard.is_call = calls_to_text(&calls) == call;
+            // A list of no calls is none.
+            turn.tool_calls = (calls.trim() != "[]").then(|| calls.into());
+            heard.styles &= if heard.is_call { 0b1111 } else { 0 };
         }
     }
     // In which styles is this what is written by default?
-    let calls_only = turn.role == Role::Assistant && turn.tool_calls.is_some() && turn.content.is_empty();
+    let calls = turn.role == Role::Assistant && turn.tool_calls.is_some();
     let fits = |style: Style| {
-        let (word, call) = (&*word, heard.call);
+        let spoken = word == style.word(turn.role.as_str()) && !heard.is_call;
         match style {
-            Style::OpenAi => call.is_none() && null == calls_only && word == style.word(turn.role.as_str()),
-            _ if calls_only => call == Some(Called::One) && word == "function_call",
-            _ => call.is_none() && !null && word == style.word(turn.role.as_str()),
+            Style::OpenAi => spoken,
+            _ if calls => heard.is_call && word == "function_call",
+            _ => spoken && !turn.null_content,
         }
     };
     for style in Style::ALL {
@@ -230,44 +161,176 @@ pub(super) fn hear<'a>(node: Node<'a>, place: &dyn Fn() -> String) -> Result<Hea
     Ok(heard)
 }
 
-fn bit(style: Style) -> u8 {
-    1 << (style as u8)
-}
-
-fn not(place: &str, node: &Node<'_>, what: &str) -> Fault {
-    wrong(format!("{place} is {}, not {what}", node.kind()))
-}
-
-fn weight(node: &Node<'_>, here: &dyn Fn() -> String) -> Result<Option<f32>, Fault> {
-    match node.value {
-        Value::Null => Ok(None),
-        Value::Number => match node.raw.parse::<f32>() {
-            Ok(weight) if weight.is_finite() => Ok(Some(weight)),
-            _ => Err(wrong(format!("{}: {} is out of range", here(), node.kind()))),
-        },
-        _ => Err(not(&here(), node, "a number")),
+/// Reads into a turn what stands beside its speaker and its text: calls, weights, all other keys.
+pub(in crate::dataset) fn with_keys<'a>(
+    turn: Turn<'a>,
+    mut keys: Keys<'a>,
+    place: &dyn Fn() -> String,
+) -> Result<Turn<'a>, Fault> {
+    let mut heard = Heard { turn, keys: Keys::new(), styles: 0, is_call: false, parts: Vec::new() };
+    for (key, node) in &mut keys {
+        heard.beside(key, node, &|| format!("`{key}` of {}", place()))?;
     }
+    Ok(heard.turn)
 }
 
-/// The texts of content parts one after the other, as chat templates join them, and where each is.
-fn joined(parts: &mut [Node<'_>], here: &dyn Fn() -> String) -> Result<(String, Vec<(u32, u32)>), Fault> {
-    let (mut whole, mut places) = (String::new(), Vec::new());
-    for (n, part) in parts.iter().enumerate() {
-        let text = match &part.value {
-            Value::String(text) => Some(&**text),
-            _ if part.object().and_then(doubled).is_some() => None,
-            _ if part.get("type").is_none_or(|kind| kind.str() == Some("text")) => {
-                part.get("text").and_then(Node::str)
+impl<'a> Heard<'a> {
+    /// Reads what stands beside who speaks and what is said.
+    fn beside(
+        &mut self,
+        key: &Cow<'a, str>,
+        node: &mut Node<'a>,
+        here: &dyn Fn() -> String,
+    ) -> Result<(), Fault> {
+        let name = lower(key);
+        match &*name {
+            "name" => {
+                self.turn.name = node.take();
+                if self.turn.name.is_none() {
+                    self.styles = 0;
+                    if !node.is_null() {
+                        return Err(not(&here(), node, "a string"));
+                    }
+                }
             }
-            _ => None,
-        };
-        let Some(text) = text else {
-            return Err(wrong(format!("part {} of {} is no text", n + 1, here())));
-        };
-        places.push((whole.len() as u32, (whole.len() + text.len()) as u32));
-        whole.push_str(text);
+            "tool_calls" => self.calls(node, here)?,
+            "tool_call_id" => match node {
+                Node { value: Value::String(id), .. } => {
+                    self.styles &= bit(Style::OpenAi);
+                    self.turn.tool_call_id = Some(std::mem::take(id));
+                }
+                Node { raw, value: Value::Number } => {
+                    self.styles = 0;
+                    self.turn.tool_call_id = Some(Cow::Borrowed(raw));
+                }
+                node if node.is_null() => self.styles = 0,
+                node => return Err(not(&here(), node, "a string")),
+            },
+            "function_call" => {
+                self.styles = 0;
+                match node.value {
+                    Value::Object(_) => {
+                        if self.turn.tool_calls.is_some() {
+                            return Err(wrong(format!("{} has calls of tools as well", here())));
+                        }
+                        self.turn.tool_calls = Some(calls_of_one(&one_line(node.raw)).into());
+                    }
+                    Value::Null => {}
+                    _ => return Err(not(&here(), node, "an object")),
+                }
+            }
+            name if WEIGHTS.contains(&name) => {
+                let weight = flags::weight(node).map_err(|what| {
+                    wrong(format!("{} is {what}, which does not say whether the turn is trained on", here()))
+                })?;
+                // One that says no is enough.
+                self.turn.weight = match (self.turn.weight, weight) {
+                    (Some(one), Some(other)) => Some(if one == 0.0 { one } else { other }),
+                    (one, other) => one.or(other),
+                };
+                let text = weight.map(|weight| weight.to_string());
+                if key != "weight" || text.as_deref() != Some(node.raw) {
+                    self.styles = 0;
+                }
+            }
+            _ => self.other(key, node.raw),
+        }
+        Ok(())
     }
-    Ok((whole, places))
+
+    fn calls(&mut self, node: &mut Node<'a>, here: &dyn Fn() -> String) -> Result<(), Fault> {
+        let none = |calls: &[Node<'_>]| calls.is_empty();
+        match &mut node.value {
+            // No calls are none: there is nothing to say then but a text.
+            Value::Array(calls) if none(calls) => self.styles = 0,
+            Value::Array(_) => self.turn.tool_calls = Some(one_line(node.raw)),
+            Value::String(text) => {
+                self.styles = 0;
+                match Node::parse(text).ok().as_ref().map(|node| node.array().map(none)) {
+                    Some(Some(true)) => {}
+                    Some(Some(false)) => self.turn.tool_calls = Some(std::mem::take(text)),
+                    _ if text.trim().is_empty() || text.trim() == "null" => {}
+                    _ => return Err(wrong(format!("{} is a string, but not of a JSON list", here()))),
+                }
+            }
+            Value::Null => self.styles = 0,
+            _ => return Err(not(&here(), node, "a list")),
+        }
+        Ok(())
+    }
+
+    /// Keeps a key of which nothing is known.
+    fn other(&mut self, key: &str, raw: &str) {
+        let mut out = match self.turn.extra.take() {
+            Some(extra) => extra.strip_suffix('}').unwrap_or_default().to_string() + ",",
+            None => String::from("{"),
+        }
+        .into_bytes();
+        string(&mut out, key);
+        out.push(b':');
+        out.extend_from_slice(one_line(raw).as_bytes());
+        out.push(b'}');
+        self.turn.extra = String::from_utf8(out).ok().map(Cow::Owned);
+    }
+
+    /// The texts of content parts one after the other, as chat templates join them; notes where each is.
+    /// Parts that are reasoning or a call become those of the turn. `None` where no part is a text.
+    fn joined(
+        &mut self,
+        parts: &mut [Node<'a>],
+        here: &dyn Fn() -> String,
+    ) -> Result<Option<Cow<'a, str>>, Fault> {
+        let (mut whole, mut said) = (String::new(), parts.is_empty());
+        let (mut calls, mut thoughts): (Vec<String>, Vec<&str>) = (Vec::new(), Vec::new());
+        for (n, part) in parts.iter().enumerate() {
+            let wrong = |what: &str| wrong(format!("part {} of {} {what}", n + 1, here()));
+            let kind = part.get("type").and_then(Node::str);
+            let value = || part.get("text").or_else(|| part.get("value"));
+            let text = match &part.value {
+                Value::String(text) => Some(&**text),
+                _ if part.object().and_then(doubled).is_some() => return Err(wrong("has a key twice")),
+                _ => match kind {
+                    None | Some("text" | "input_text" | "output_text") => value().and_then(Node::str),
+                    Some("reasoning" | "thinking") => {
+                        let thought = value().or_else(|| part.get("thinking")).and_then(Node::str);
+                        thoughts.push(thought.ok_or_else(|| wrong("is reasoning without a text"))?);
+                        self.parts.push(None);
+                        continue;
+                    }
+                    Some("tool_call") => {
+                        let call = value().or_else(|| part.get("tool_call"));
+                        let call = match call {
+                            Some(node) if node.object().is_some() => Some(one_line(node.raw).into_owned()),
+                            Some(node) => node.str().map(str::to_string),
+                            None => None,
+                        };
+                        let call = call.and_then(|text| calls_of_text(&text));
+                        let call = call.ok_or_else(|| wrong("calls a tool, but not as JSON"))?;
+                        calls.push(call[1..call.len() - 1].to_string());
+                        self.parts.push(None);
+                        continue;
+                    }
+                    Some(_) => None,
+                },
+            };
+            let Some(text) = text else { return Err(wrong("is no text")) };
+            said = true;
+            self.parts.push(Some((whole.len() as u32, (whole.len() + text.len()) as u32)));
+            whole.push_str(text);
+        }
+        if !thoughts.is_empty() {
+            let mut json = Vec::new();
+            string(&mut json, &thoughts.join("\n"));
+            self.other("reasoning_content", &String::from_utf8_lossy(&json));
+        }
+        if !calls.is_empty() {
+            if self.turn.tool_calls.is_some() {
+                return Err(wrong(format!("{} has calls of tools twice", here())));
+            }
+            self.turn.tool_calls = Some(format!("[{}]", calls.join(", ")).into());
+        }
+        Ok(said.then(|| Cow::Owned(whole)))
+    }
 }
 
 impl<'a> Heard<'a> {
@@ -278,7 +341,8 @@ impl<'a> Heard<'a> {
 
     /// Whether its speaker is called so.
     pub fn is_called(&self, word: &str) -> bool {
-        let speaker = self.keys.iter().find(|(key, _)| key == "from" || key == "role");
+        let speaks = |key: &str| matches!(&*lower(key), "from" | "role");
+        let speaker = self.keys.iter().find(|(key, _)| speaks(key));
         speaker.is_some_and(|(_, node)| node.raw.trim_matches('"') == word)
     }
 
@@ -287,18 +351,19 @@ impl<'a> Heard<'a> {
         let turn = &self.turn;
         let shape = |(key, node): &(Cow<'a, str>, Node<'a>)| {
             let literal = || Shape::Literal(one_line(node.raw));
-            let shape = match (&**key, &node.value) {
-                ("value" | "content", Value::String(_)) => Shape::Hole(match self.call {
-                    Some(Called::One) => Hole::Call(who),
-                    Some(Called::All) => Hole::Calls(who),
-                    None => Hole::Content(who, None),
-                }),
+            let shape = match (&*lower(key), &node.value) {
+                ("value" | "content", Value::String(_)) if self.is_call => Shape::Hole(Hole::Call(who)),
+                // A call that is written in another way than ours.
+                ("value" | "content", Value::String(_)) if turn.null_content => literal(),
+                ("value" | "content", Value::String(_)) => Shape::Hole(Hole::Content(who, None)),
                 ("value" | "content", Value::Array(parts)) => self.parts(parts, who),
                 // The system's column holds its text only.
                 _ if who == Who::System => literal(),
                 ("name", Value::String(_)) => Shape::Hole(Hole::Name(who)),
+                ("tool_calls", _) if turn.tool_calls.is_none() => literal(),
                 ("tool_calls", Value::String(_)) => Shape::Hole(Hole::Calls(who)),
                 ("tool_calls", Value::Array(_)) => Shape::Hole(Hole::CallsJson(who)),
+                ("tool_call_id", Value::String(_)) => Shape::Hole(Hole::CallId(who)),
                 ("function_call", Value::Object(_)) => Shape::Hole(Hole::CallJson(who)),
                 ("weight", Value::Number)
                     if turn.weight.is_some_and(|weight| weight.to_string() == node.raw) =>
@@ -314,13 +379,14 @@ impl<'a> Heard<'a> {
 
     fn parts(&self, parts: &[Node<'a>], who: Who) -> Shape<'a> {
         let whole = self.turn.content.len() as u32;
-        let shape = |(part, place): (&Node<'a>, &(u32, u32))| {
+        let shape = |(part, place): (&Node<'a>, &Option<(u32, u32)>)| {
+            let Some(place) = place else { return Shape::Literal(one_line(part.raw)) };
             let slice = Slice { start: place.0, end: place.1, whole };
             let text = Shape::Hole(Hole::Content(who, Some(slice).filter(|_| parts.len() > 1)));
             match &part.value {
                 Value::Object(keys) => {
                     let shape = |(key, node): &(Cow<'a, str>, Node<'a>)| match &**key {
-                        "text" => (key.clone(), text.clone()),
+                        "text" | "value" if node.str().is_some() => (key.clone(), text.clone()),
                         _ => (key.clone(), Shape::Literal(one_line(node.raw))),
                     };
                     Shape::Object(keys.iter().map(shape).collect())

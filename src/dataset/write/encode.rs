@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 
-use super::json::{inside, string};
 use super::losses::{Lost, lost};
+use super::text::Text;
 use super::{Extra, Layout, WriteOptions};
-use crate::dataset::record::{CARRY, Node, Value, one_line};
-use crate::dataset::schema::default::{Field, Want, fields, is_json, want};
-use crate::dataset::schema::layout::{Hole, Input, List, Slice, Style, Who};
-use crate::dataset::schema::{RowSchema, call_to_text};
-use crate::dataset::table::{Spoken, made_up_id};
+use crate::dataset::record::{CARRY, Node, Value};
+use crate::dataset::schema::RowSchema;
+use crate::dataset::schema::layout::Input;
+use crate::dataset::table::Spoken;
 use crate::dataset::view::RowView;
 
 /// Writes rows of one schema, one at a time.
@@ -30,6 +29,8 @@ pub(super) struct Extras<'a> {
     turns: Option<[usize; 3]>,
     /// The keys of the row as it was laid out.
     pub keys: Option<Vec<Node<'a>>>,
+    /// The row is the value of its one key alone.
+    pub bare: bool,
 }
 
 impl<'a> Extras<'a> {
@@ -50,10 +51,21 @@ impl<'a> Extras<'a> {
             extras.input =
                 numbers("input").map(|[instruction, start, whole]| Input { instruction, start, whole });
             extras.turns = numbers("turns").map(|counts| counts.map(|count| count as usize));
+            extras.bare = node.get("bare").is_some();
             extras.keys = node.get("keys").and_then(Node::array).map(<[_]>::to_vec);
         }
         extras
     }
+}
+
+/// Why a row is not written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::dataset) enum Unfit {
+    /// Its answer is labelled as a bad one, and the schema has no labels: it would be learned as a good
+    /// one.
+    LabelledBad,
+    /// The schema cannot hold it, and why.
+    Other(String),
 }
 
 impl Extras<'_> {
@@ -75,43 +87,64 @@ impl Encoder {
     /// Appends a row, which is the output's `position`-th, from 1, and says what the schema has no
     /// place for; nothing where [`Extra::Keep`] carries it.
     ///
+    /// A row of the schema itself keeps all that it has: where the schema's own layout has no place
+    /// for something, it is written as it was.
+    ///
     /// # Errors
     /// Why the row cannot be one of this schema; nothing is appended then.
-    pub fn encode(&self, row: &RowView<'_>, position: u32, out: &mut Vec<u8>) -> Result<Lost, String> {
-        let own = self.layout == Layout::Own && row.source() == self.schema.name();
+    pub fn encode(&self, row: &RowView<'_>, position: u32, out: &mut Vec<u8>) -> Result<Lost, Unfit> {
+        if self.leaves_out(row) {
+            return Err(Unfit::LabelledBad);
+        }
+        let own = row.source() == self.schema.name();
         let extras = Extras::of(row.extra());
         let start = out.len();
         let input = extras
             .input
             .filter(|_| self.schema == RowSchema::Alpaca && row.source() == RowSchema::Alpaca.name());
         let given = extras.says_id();
-        let mut text = Text { row, schema: self.schema, position, input, given, out };
+        let mut text = Text::new(row, self.schema, position, input, given, own, out);
+        let fits = extras.turns.is_none_or(|counts| counts == row.counts());
+        let laid_out = extras.keys.as_deref().filter(|_| own && fits);
         let mut stale = false;
-        if let (true, Some(keys)) = (own, &extras.keys) {
-            let fits = extras.turns.is_none_or(|counts| counts == row.counts());
-            if fits && text.laid_out(keys, &extras).is_some() {
+        if let (Layout::Keep, Some(keys)) = (self.layout, laid_out) {
+            if text.laid_out(keys, &extras).is_some() {
                 return Ok(Lost::default());
             }
-            text.out.truncate(start);
+            text.cut(start);
             stale = true;
         }
-        self.fits(row)?;
+        self.fits(row).map_err(Unfit::Other)?;
         if text.fields().is_none() {
-            text.out.truncate(start);
-            return Err("its turns are not those of its schema".to_string());
+            text.cut(start);
+            return Err(Unfit::Other("its turns are not those of its schema".to_string()));
         }
-        if own && !stale {
+        let mut lost = lost(self.schema, row, &extras, position, own);
+        if own && lost.is_said() && !stale {
+            if let Some(keys) = laid_out {
+                let written = text.len();
+                if text.laid_out(keys, &extras).is_some() {
+                    text.cut_before(start, written);
+                    return Ok(Lost::default());
+                }
+                text.cut(written);
+            }
+        }
+        if own {
             text.unknown(&extras, &[]);
-            text.raw("}");
-            return Ok(Lost::default());
         }
-        let mut lost = lost(self.schema, row, &extras, position);
-        if self.extra == Extra::Keep && !lost.is_empty() {
-            text.carry(lost);
+        let carries = if own { lost.is_said() } else { !lost.is_empty() };
+        if self.extra == Extra::Keep && carries {
+            text.carry(&lost);
             lost = Lost::default();
         }
         text.raw("}");
         Ok(lost)
+    }
+
+    /// Whether a row is left out, since its answer is labelled as a bad one and nobody would know.
+    pub fn leaves_out(&self, row: &RowView<'_>) -> bool {
+        self.schema != RowSchema::Kto && row.label() == Some(false)
     }
 
     /// Says why a row cannot be written in this schema, if it cannot.
@@ -165,356 +198,4 @@ impl Encoder {
             _ => Ok(()),
         }
     }
-}
-
-/// The text of one row.
-struct Text<'w, 'r> {
-    row: &'w RowView<'r>,
-    schema: RowSchema,
-    position: u32,
-    input: Option<Input>,
-    /// The file gave the id, though it reads as one that is made up from the row's place.
-    given: bool,
-    out: &'w mut Vec<u8>,
-}
-
-impl Text<'_, '_> {
-    fn raw(&mut self, text: &str) {
-        self.out.extend_from_slice(text.as_bytes());
-    }
-
-    fn string(&mut self, text: &str) {
-        string(self.out, text);
-    }
-
-    fn key(&mut self, key: &str) {
-        let first = self.out.last() == Some(&b'{');
-        self.raw(if first { "\"" } else { ",\"" });
-        inside(self.out, key);
-        self.raw("\":");
-    }
-
-    /// The row as its schema lays it out, but for the closing brace; `None` where a turn is missing.
-    fn fields(&mut self) -> Option<()> {
-        self.raw("{");
-        for (key, field) in fields(self.schema) {
-            self.field(key, *field, Some(self.position))?;
-        }
-        Some(())
-    }
-
-    fn field(&mut self, key: &str, field: Field, position: Option<u32>) -> Option<()> {
-        let wanted = match field {
-            Field::Id if self.given => Want::Hole(Hole::Id),
-            field => want(field, self.schema, self.row, self.input, position),
-        };
-        match wanted {
-            Want::Nothing => {}
-            Want::Empty => {
-                self.key(key);
-                self.raw("\"\"");
-            }
-            Want::Hole(hole) => {
-                self.key(key);
-                self.hole(hole)?;
-            }
-        }
-        Some(())
-    }
-
-    /// The row as it was laid out; `None` where the layout no longer fits.
-    fn laid_out(&mut self, keys: &[Node<'_>], extras: &Extras<'_>) -> Option<()> {
-        self.raw("{");
-        let mut named = Vec::with_capacity(keys.len());
-        for node in keys {
-            match &node.value {
-                Value::String(key) => {
-                    named.push(&**key);
-                    if let Some((_, node)) = extras.unknown.iter().find(|(name, _)| name == key) {
-                        self.key(key);
-                        self.raw(node.raw);
-                    } else if let Some((_, field)) = fields(self.schema).iter().find(|(name, _)| name == key)
-                    {
-                        self.field(key, *field, None)?;
-                    }
-                }
-                Value::Array(pair) => {
-                    let [key, shape] = pair.as_slice() else { return None };
-                    named.push(key.str()?);
-                    self.key(key.str()?);
-                    self.shape(shape)?;
-                }
-                _ => return None,
-            }
-        }
-        self.unknown(extras, &named);
-        self.raw("}");
-        Some(())
-    }
-
-    /// The keys that no schema knows, but for those that are named.
-    fn unknown(&mut self, extras: &Extras<'_>, named: &[&str]) {
-        for (key, node) in extras.unknown.iter().filter(|(key, _)| !named.contains(&&**key)) {
-            self.key(key);
-            self.raw(node.raw);
-        }
-    }
-
-    /// A value with its holes filled.
-    fn shape(&mut self, shape: &Node<'_>) -> Option<()> {
-        match &shape.value {
-            Value::String(hole) => self.hole(Hole::parse(hole)?),
-            Value::Array(values) => self.list(values, |text, value| text.shape(value)),
-            Value::Object(keys) => {
-                match keys.as_slice() {
-                    [(key, node)] if key == "=" => {
-                        self.raw(node.raw);
-                        return Some(());
-                    }
-                    [(key, node)] if key == "+" => return self.pieces(node.array()?),
-                    _ => {}
-                }
-                self.raw("{");
-                for (key, value) in keys {
-                    self.key(key);
-                    self.shape(value)?;
-                }
-                self.raw("}");
-                Some(())
-            }
-            _ => None,
-        }
-    }
-
-    /// A string in pieces.
-    fn pieces(&mut self, pieces: &[Node<'_>]) -> Option<()> {
-        self.raw("\"");
-        for piece in pieces {
-            let piece = piece.str()?;
-            let text = match piece.strip_prefix('=') {
-                Some(text) => text,
-                None => match Hole::parse(piece)? {
-                    Hole::Content(who, part) => content(self.row, who, part)?,
-                    _ => return None,
-                },
-            };
-            inside(self.out, text);
-        }
-        self.raw("\"");
-        Some(())
-    }
-
-    fn list<T>(
-        &mut self,
-        values: impl IntoIterator<Item = T>,
-        mut write: impl FnMut(&mut Self, T) -> Option<()>,
-    ) -> Option<()> {
-        self.raw("[");
-        for (n, value) in values.into_iter().enumerate() {
-            if n > 0 {
-                self.raw(",");
-            }
-            write(self, value)?;
-        }
-        self.raw("]");
-        Some(())
-    }
-
-    fn hole(&mut self, hole: Hole) -> Option<()> {
-        let row = self.row;
-        match hole {
-            Hole::Id | Hole::IdNumber => match row.id() {
-                Some(id) if hole == Hole::IdNumber && is_number(id) => self.raw(id),
-                Some(id) => self.string(id),
-                None => self.string(&made_up_id(self.position)),
-            },
-            Hole::Tools => self.string(row.tools()?),
-            Hole::ToolsJson => self.json(row.tools()?),
-            Hole::Text => self.string(row.text()?),
-            Hole::Label => self.raw(if row.label()? { "true" } else { "false" }),
-            Hole::Content(who, part) => {
-                let text = content(row, who, part)?;
-                self.string(text);
-            }
-            Hole::Name(who) => self.string(row.turn(who)?.name?),
-            Hole::Weight(who) => {
-                let weight = row.turn(who)?.weight?;
-                self.raw(&weight.to_string());
-            }
-            Hole::Calls(who) => self.string(row.turn(who)?.tool_calls?),
-            Hole::CallsJson(who) => self.json(row.turn(who)?.tool_calls?),
-            Hole::Call(who) => self.string(call_to_text(row.turn(who)?.tool_calls?)),
-            Hole::CallJson(who) => self.json(call_to_text(row.turn(who)?.tool_calls?)),
-            Hole::Turn(who, style) => self.turn(who, style)?,
-            Hole::Turns { system, list, start, end, style } => {
-                let system = system.then_some(Who::System);
-                let turns = (start..end).map(|i| Who::At(list, i));
-                self.list(system.into_iter().chain(turns), |text, who| text.turn(who, style))?;
-            }
-            Hole::History => {
-                let pairs = self.messages().saturating_sub(1) / 2;
-                self.list(0..pairs, |text, n| text.pair(n, ["[", ",", "]"]))?;
-            }
-            Hole::Pairs => {
-                let pairs = self.messages() / 2;
-                self.list(0..pairs, |text, n| text.pair(n, ["{\"human\":", ",\"assistant\":", "}"]))?;
-            }
-        }
-        Some(())
-    }
-
-    fn messages(&self) -> u32 {
-        match self.schema {
-            RowSchema::Preference => self.row.counts()[0] as u32,
-            _ => self.row.talk_len() as u32,
-        }
-    }
-
-    fn pair(&mut self, n: u32, around: [&str; 3]) -> Option<()> {
-        for (i, before) in around[..2].iter().enumerate() {
-            self.raw(before);
-            self.string(self.row.turn(Who::At(List::Messages, 2 * n + i as u32))?.content);
-        }
-        self.raw(around[2]);
-        Some(())
-    }
-
-    /// JSON as it is, on one line; a text that is not JSON becomes a string.
-    fn json(&mut self, text: &str) {
-        if is_json(text) {
-            self.raw(&one_line(text));
-        } else {
-            self.string(text);
-        }
-    }
-
-    fn turn(&mut self, who: Who, style: Style) -> Option<()> {
-        let system = || {
-            Some(Spoken {
-                role: "system",
-                content: self.row.system()?,
-                name: None,
-                tool_calls: None,
-                weight: None,
-            })
-        };
-        let turn = if who == Who::System { system()? } else { self.row.turn(who)? };
-        let calls_only = turn.role == "assistant" && turn.content.is_empty();
-        let calls = turn.tool_calls.filter(|_| calls_only);
-        let (from, value) = match style {
-            Style::OpenAi => ("{\"role\":\"", "\",\"content\":"),
-            _ => ("{\"from\":\"", "\",\"value\":"),
-        };
-        self.raw(from);
-        match (style, calls) {
-            (Style::OpenAi, Some(_)) => {
-                self.raw("assistant");
-                self.raw(value);
-                self.raw("null");
-            }
-            (_, Some(calls)) => {
-                self.raw("function_call");
-                self.raw(value);
-                self.string(call_to_text(calls));
-            }
-            (_, None) => {
-                self.raw(style.word(turn.role));
-                self.raw(value);
-                self.string(turn.content);
-            }
-        }
-        if let Some(name) = turn.name {
-            self.raw(",\"name\":");
-            self.string(name);
-        }
-        if let Some(calls) = turn.tool_calls
-            && (style == Style::OpenAi || !calls_only)
-        {
-            self.raw(",\"tool_calls\":");
-            self.json(calls);
-        }
-        if let Some(weight) = turn.weight {
-            self.raw(",\"weight\":");
-            self.raw(&weight.to_string());
-        }
-        self.raw("}");
-        Some(())
-    }
-
-    /// The key that carries what was lost.
-    fn carry(&mut self, lost: Lost) {
-        let row = self.row;
-        self.key(CARRY);
-        self.raw("{\"source\":");
-        self.string(row.source());
-        if let Some(extra) = row.extra() {
-            self.raw(",\"extra\":");
-            self.raw(extra);
-        }
-        if let (true, Some(label)) = (lost.has(Lost::LABEL), row.label()) {
-            self.raw(if label { ",\"label\":true" } else { ",\"label\":false" });
-        }
-        if lost.has(Lost::REJECTED) {
-            let [_, chosen, rejected] = row.counts();
-            self.raw(&format!(",\"chosen\":{chosen},\"rejected\":"));
-            let turns = (0..rejected as u32).filter_map(|i| row.turn(Who::At(List::Rejected, i)));
-            self.list(turns, |text, turn| {
-                text.raw("{\"role\":");
-                text.string(turn.role);
-                text.key("content");
-                text.string(turn.content);
-                text.beside(&turn);
-                Some(())
-            });
-        }
-        if let (true, Some(tools)) = (lost.has(Lost::BREAKS), row.tools()) {
-            self.raw(",\"tools\":");
-            self.string(tools);
-        }
-        if lost.has(Lost::NAMES | Lost::CALLS | Lost::WEIGHTS | Lost::BREAKS) {
-            self.raw(",\"turns\":{");
-            for (n, turn) in row.talk().enumerate().filter(|(_, turn)| !turn.is_plain()) {
-                self.key(&n.to_string());
-                self.raw("{");
-                self.beside(&turn);
-            }
-            self.raw("}");
-        }
-        self.raw("}");
-    }
-
-    /// What a turn has beside speaker and text, the calls as the string that they are in the table,
-    /// and its closing brace.
-    fn beside(&mut self, turn: &Spoken<'_>) {
-        if let Some(name) = turn.name {
-            self.key("name");
-            self.string(name);
-        }
-        if let Some(calls) = turn.tool_calls {
-            self.key("tool_calls");
-            self.string(calls);
-        }
-        if let Some(weight) = turn.weight {
-            self.key("weight");
-            self.raw(&weight.to_string());
-        }
-        self.raw("}");
-    }
-}
-
-fn is_number(text: &str) -> bool {
-    Node::parse(text).is_ok_and(|node| matches!(node.value, Value::Number) && node.raw == text)
-}
-
-/// The text of a turn, or a part of it. Of a text that was edited since, the first part is all.
-fn content<'a>(row: &RowView<'a>, who: Who, part: Option<Slice>) -> Option<&'a str> {
-    let text = match who {
-        Who::System => row.system()?,
-        who => row.turn(who)?.content,
-    };
-    let Some(part) = part else { return Some(text) };
-    if text.len() != part.whole as usize {
-        return Some(if part.start == 0 { text } else { "" });
-    }
-    text.get(part.start as usize..part.end as usize)
 }

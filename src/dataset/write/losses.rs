@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::encode::Extras;
-use super::{Losses, Misfit};
+use super::{Losses, Written};
 use crate::dataset::record::{Node, Value};
-use crate::dataset::schema::default::{Field, Want, fields, needs_id, want};
+use crate::dataset::schema::calls::{have_ids, same_as_text};
+use crate::dataset::schema::default::{Field, Want, are_strings, fields, needs_id, want};
 use crate::dataset::schema::layout::Hole;
 use crate::dataset::schema::{RowSchema, several};
 use crate::dataset::table::made_up_id;
@@ -13,26 +14,43 @@ use crate::dataset::view::RowView;
 use crate::display::{Align, Bundle, Show, Table, thousands};
 
 /// A set of things that a row lost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::dataset) struct Lost(u16);
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::dataset) struct Lost {
+    kinds: u16,
+    /// The keys that have no place, and how they are named.
+    keys: Vec<String>,
+}
 
 impl Lost {
-    const KEYS: u16 = 1;
-    const INPUT: u16 = 1 << 1;
-    const LAYOUT: u16 = 1 << 2;
-    pub const NAMES: u16 = 1 << 3;
-    pub const CALLS: u16 = 1 << 4;
-    pub const WEIGHTS: u16 = 1 << 5;
-    pub const LABEL: u16 = 1 << 6;
-    pub const REJECTED: u16 = 1 << 7;
-    pub const BREAKS: u16 = 1 << 8;
-    const TURNS: u16 = 1 << 9;
-    const ANSWERED: u16 = 1 << 10;
+    const INPUT: u16 = 1;
+    /// The order and the names of keys, the names of roles, the forms of values: nothing of what the row
+    /// says, so that nobody need be told.
+    const LAYOUT: u16 = 1 << 1;
+    const NAMES: u16 = 1 << 2;
+    const CALLS: u16 = 1 << 3;
+    const WEIGHTS: u16 = 1 << 4;
+    pub const LABEL: u16 = 1 << 5;
+    pub const REJECTED: u16 = 1 << 6;
+    pub const BREAKS: u16 = 1 << 7;
+    const TURNS: u16 = 1 << 8;
+    const IDS: u16 = 1 << 9;
+    const ARGUMENTS: u16 = 1 << 10;
+    pub const BESIDE: u16 = 1 << 11;
+    pub const NULLS: u16 = 1 << 12;
+    const KEYS: u16 = 1 << 13;
+    /// What is lost of single turns.
+    pub const OF_TURNS: u16 = Self::NAMES
+        | Self::CALLS
+        | Self::WEIGHTS
+        | Self::BREAKS
+        | Self::IDS
+        | Self::ARGUMENTS
+        | Self::BESIDE
+        | Self::NULLS
+        | Self::KEYS;
 
-    const KINDS: [(u16, &str); 11] = [
-        (Self::KEYS, "keys that no schema knows"),
+    const KINDS: [(u16, &str); 12] = [
         (Self::INPUT, "where the input begins"),
-        (Self::LAYOUT, "how the row was laid out: order and names of keys, names of roles, forms of values"),
         (Self::NAMES, "names of turns"),
         (Self::CALLS, "calls of tools"),
         (Self::WEIGHTS, "weights of turns"),
@@ -40,47 +58,97 @@ impl Lost {
         (Self::REJECTED, "rejected answers, and where the chosen one begins"),
         (Self::BREAKS, "line breaks and white space around JSON in texts"),
         (Self::TURNS, "one turn for what reads as several"),
-        (Self::ANSWERED, "which call a tool answers"),
+        (Self::IDS, "ids of calls, and which call a tool answers"),
+        (Self::ARGUMENTS, "arguments as text: they become objects"),
+        (Self::BESIDE, "texts beside calls of tools"),
+        (Self::NULLS, "whether a text is empty or null"),
     ];
 
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
+    pub fn is_empty(&self) -> bool {
+        self.kinds == 0 && self.keys.is_empty()
     }
 
-    pub fn has(self, any: u16) -> bool {
-        self.0 & any != 0
+    /// Whether something is lost that people are told of.
+    pub fn is_said(&self) -> bool {
+        self.kinds & !Self::LAYOUT != 0 || !self.keys.is_empty()
+    }
+
+    pub fn has(&self, any: u16) -> bool {
+        self.kinds & any != 0
     }
 
     fn add(&mut self, kind: u16, lost: bool) {
-        self.0 |= if lost { kind } else { 0 };
+        self.kinds |= if lost { kind } else { 0 };
+    }
+
+    fn key(&mut self, name: String) {
+        if !self.keys.contains(&name) {
+            self.keys.push(name);
+        }
     }
 }
 
 /// Counts the rows that lost something.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::dataset) struct LostRows([u64; Lost::KINDS.len()]);
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::dataset) struct LostRows {
+    kinds: [u64; Lost::KINDS.len()],
+    keys: BTreeMap<String, u64>,
+    /// Rows that lost no more than their layout, or that as well.
+    layouts: u64,
+}
 
 impl LostRows {
-    pub fn add(&mut self, lost: Lost) {
-        for (count, (kind, _)) in self.0.iter_mut().zip(Lost::KINDS) {
+    pub fn add(&mut self, lost: &Lost) {
+        if lost.is_empty() {
+            return;
+        }
+        for (count, (kind, _)) in self.kinds.iter_mut().zip(Lost::KINDS) {
             *count += u64::from(lost.has(kind));
+        }
+        self.layouts += u64::from(lost.has(Lost::LAYOUT));
+        for key in &lost.keys {
+            *self.keys.entry(key.clone()).or_default() += 1;
         }
     }
 
     pub fn merge(&mut self, other: &Self) {
-        self.0.iter_mut().zip(other.0).for_each(|(count, more)| *count += more);
+        self.kinds.iter_mut().zip(other.kinds).for_each(|(count, more)| *count += more);
+        self.layouts += other.layouts;
+        for (key, rows) in &other.keys {
+            *self.keys.entry(key.clone()).or_default() += rows;
+        }
     }
 
-    /// What was lost, and in how many rows.
-    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.0.into_iter().zip(Lost::KINDS).filter(|(n, _)| *n > 0).map(|(n, (_, name))| (name, n))
+    /// What was lost, and in how many rows: keys by their names, in backticks.
+    pub fn named(&self) -> impl Iterator<Item = (&str, u64)> {
+        let kinds = self.kinds.iter().zip(Lost::KINDS).filter(|(n, _)| **n > 0);
+        let keys = self.keys.iter().map(|(key, rows)| (key.as_str(), *rows));
+        kinds.map(|(n, (_, name))| (name, *n)).chain(keys)
+    }
+
+    pub fn layouts(&self) -> u64 {
+        self.layouts
     }
 }
 
-/// What `schema` has no place for in a row that is not its own, at its place in the output.
-pub(super) fn lost(schema: RowSchema, row: &RowView<'_>, extras: &Extras<'_>, position: u32) -> Lost {
+/// A key's name as losses have it.
+fn named(key: &str) -> String {
+    format!("`{}`", crate::display::cut(&key.escape_debug().to_string(), 40))
+}
+
+/// What `schema` has no place for in a row, at its place in the output; of the schema's `own` rows the
+/// keys that no schema knows are kept.
+pub(super) fn lost(
+    schema: RowSchema,
+    row: &RowView<'_>,
+    extras: &Extras<'_>,
+    position: u32,
+    own: bool,
+) -> Lost {
     let mut lost = Lost::default();
-    lost.add(Lost::KEYS, !extras.unknown.is_empty());
+    if !own {
+        extras.unknown.iter().for_each(|(key, _)| lost.key(named(key)));
+    }
     lost.add(Lost::INPUT, extras.input.is_some() && schema != RowSchema::Alpaca);
     if let Some(keys) = &extras.keys {
         // Where rows always have an id, one that names the row's own place reads as made up.
@@ -93,11 +161,28 @@ pub(super) fn lost(schema: RowSchema, row: &RowView<'_>, extras: &Extras<'_>, po
     let in_pairs = matches!(schema, RowSchema::Alpaca | RowSchema::Firefly);
     let spoken_from = matches!(schema, RowSchema::ShareGpt | RowSchema::BelleChat);
     for turn in row.talk().filter(|turn| !turn.is_plain()) {
+        let calls = turn.tool_calls.filter(|_| spoken_from && turn.role == "assistant");
         lost.add(Lost::NAMES, in_pairs && turn.name.is_some());
         lost.add(Lost::CALLS, in_pairs && turn.tool_calls.is_some());
         lost.add(Lost::WEIGHTS, in_pairs && turn.weight.is_some());
-        let as_text = in_pairs || spoken_from && turn.content.is_empty() && turn.role == "assistant";
-        lost.add(Lost::BREAKS, !as_text && turn.tool_calls.is_some_and(|calls| !stands(calls)));
+        lost.add(Lost::IDS, (in_pairs || spoken_from) && turn.tool_call_id.is_some());
+        if let (true, Some(Ok(extra))) = (in_pairs, turn.extra.map(Node::parse_own)) {
+            lost.add(Lost::KEYS, true);
+            extra.object().into_iter().flatten().for_each(|(key, _)| lost.key(named(key) + " of turns"));
+        }
+        match calls {
+            Some(calls) => {
+                let ids = have_ids(calls);
+                lost.add(Lost::IDS, ids);
+                lost.add(Lost::ARGUMENTS, !ids && !same_as_text(calls));
+                lost.add(Lost::BESIDE, !turn.content.is_empty());
+                lost.add(Lost::NULLS, !turn.null_content && turn.content.is_empty());
+            }
+            None => {
+                lost.add(Lost::BREAKS, !in_pairs && turn.tool_calls.is_some_and(|calls| !stands(calls)));
+                lost.add(Lost::NULLS, spoken_from && turn.null_content);
+            }
+        }
     }
     let as_json = |(_, field): &(&str, Field)| {
         *field == Field::Tools && want(*field, schema, row, None, None) == Want::Hole(Hole::ToolsJson)
@@ -106,10 +191,20 @@ pub(super) fn lost(schema: RowSchema, row: &RowView<'_>, extras: &Extras<'_>, po
         Lost::BREAKS,
         row.tools().is_some_and(|tools| !stands(tools)) && fields(schema).iter().any(as_json),
     );
-    if schema == RowSchema::Alpaca && row.talk_len() == 2 {
+    if !lost.has(Lost::TURNS) && reads_prompts(schema) && prompt_is_text(schema, row) {
         lost.add(Lost::TURNS, row.talk().next().is_some_and(|turn| several(turn.content).is_some()));
     }
     lost
+}
+
+/// Whether a prompt that is a text may be read as several turns.
+fn reads_prompts(schema: RowSchema) -> bool {
+    use RowSchema::{Alpaca, Kto, Preference, PromptCompletion};
+    matches!(schema, Alpaca | PromptCompletion | Preference | Kto)
+}
+
+fn prompt_is_text(schema: RowSchema, row: &RowView<'_>) -> bool {
+    if schema == RowSchema::Alpaca { row.talk_len() == 2 } else { are_strings(schema, row) }
 }
 
 /// Whether a row is laid out as its schema has it, but for an id that could have been made up and was
@@ -140,7 +235,7 @@ fn stands(json: &str) -> bool {
 
 /// Looks into a layout for what has a name of its own.
 fn look(shape: &Node<'_>, lost: &mut Lost) {
-    const KNOWN: [&str; 36] = [
+    const KNOWN: [&str; 42] = [
         "id",
         "system",
         "system_prompt",
@@ -177,12 +272,17 @@ fn look(shape: &Node<'_>, lost: &mut Lost) {
         "function_call",
         "human",
         "type",
+        "instances",
+        "data",
+        "dialog",
+        "dialogue",
+        "turns",
+        "chat",
     ];
     let unknown = |key: &str, value: &Node<'_>, lost: &mut Lost| {
-        if value.get("=").is_some() {
-            let known = KNOWN.contains(&key) || key == "assistant";
-            lost.add(Lost::ANSWERED, key == "tool_call_id");
-            lost.add(Lost::KEYS, !known && key != "tool_call_id");
+        let name = key.to_ascii_lowercase();
+        if value.get("=").is_some() && name != "assistant" && !KNOWN.contains(&&*name) {
+            lost.key(named(key));
         }
     };
     match &shape.value {
@@ -195,8 +295,12 @@ fn look(shape: &Node<'_>, lost: &mut Lost) {
             values.iter().for_each(|value| look(value, lost));
         }
         Value::Object(keys) => {
+            // What a turn has beside is in its own fields.
+            let is_turn = keys.iter().any(|(key, _)| matches!(&*key.to_ascii_lowercase(), "from" | "role"));
             for (key, value) in keys.iter().filter(|(key, _)| key != "=") {
-                unknown(key, value, lost);
+                if !is_turn {
+                    unknown(key, value, lost);
+                }
                 look(value, lost);
             }
         }
@@ -207,20 +311,63 @@ fn look(shape: &Node<'_>, lost: &mut Lost) {
 impl Losses {
     /// Whether the schema has a place for everything.
     pub fn is_empty(&self) -> bool {
-        self.lost.is_empty() && self.left_out == 0
+        self.lost.is_empty() && self.left_out == 0 && self.labelled_bad == 0
     }
 }
 
-/// What was lost, line by line.
-pub(super) fn lines(lost: &BTreeMap<String, u64>, left_out: u64, misfits: &[Misfit]) -> String {
-    let mut text = String::new();
+/// What was lost, in words: what, and in how many rows. Keys that are missing in equally many rows stand
+/// together.
+fn told(lost: &BTreeMap<String, u64>, schema: Option<RowSchema>) -> Vec<(String, u64)> {
+    const SHOWN: usize = 12;
+    let schema = schema.map_or("the format", RowSchema::name);
+    let mut keys: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
+    let mut told = Vec::new();
     for (what, rows) in lost {
-        text += &format!("\nleft out: {what}, in {} rows", thousands(*rows));
+        if what.starts_with('`') && !what.contains(" under ") {
+            keys.entry(*rows).or_default().push(what);
+        } else {
+            told.push((what.clone(), *rows));
+        }
     }
-    if left_out > 0 {
-        text += &format!("\nleft out: {} rows that the schema cannot hold", thousands(left_out));
+    for (rows, names) in keys.into_iter().rev() {
+        let has = if names.len() == 1 { "has" } else { "have" };
+        let more = match names.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let names = names[..names.len().min(SHOWN)].join(", ");
+        told.push((format!("{names}{more} {has} no place in {schema}"), rows));
     }
-    for misfit in misfits.iter().take(5) {
+    told
+}
+
+/// The lines of rows, in words.
+fn on_lines(lines: &[u32], all: u64) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<String> = lines.iter().take(SHOWN).map(u32::to_string).collect();
+    let more = if all > shown.len() as u64 { ", …" } else { "" };
+    let s = if all == 1 { "" } else { "s" };
+    format!("line{s} {}{more}", shown.join(", "))
+}
+
+/// What was lost, line by line.
+pub(super) fn lines(written: &Written) -> String {
+    let rows = |rows: u64| format!("{} row{}", thousands(rows), if rows == 1 { "" } else { "s" });
+    let mut text = String::new();
+    for (what, count) in told(&written.lost, written.schema) {
+        text += &format!("\nleft out: {what}, in {}", rows(count));
+    }
+    if written.labelled_bad > 0 {
+        text += &format!(
+            "\nleft out: {} whose answer is labelled as a bad one ({})",
+            rows(written.labelled_bad),
+            on_lines(&written.bad_lines, written.labelled_bad)
+        );
+    }
+    if written.left_out > 0 {
+        text += &format!("\nleft out: {} that the schema cannot hold", rows(written.left_out));
+    }
+    for misfit in written.misfits.iter().take(5) {
         text += &format!("\n  line {}: {}", misfit.line, misfit.what);
     }
     text
@@ -234,8 +381,12 @@ impl Show for Losses {
             thousands(self.rows),
             if self.is_empty() { "nothing is lost" } else { "what has no place" }
         ));
-        for (what, rows) in &self.lost {
-            table.row([what.clone(), thousands(*rows)]);
+        for (what, rows) in told(&self.lost, Some(self.schema)) {
+            table.row([what, thousands(rows)]);
+        }
+        if self.labelled_bad > 0 {
+            let lines = on_lines(&self.bad_lines, self.labelled_bad);
+            table.row([format!("rows whose answer is labelled as a bad one ({lines})"), thousands(self.labelled_bad)]);
         }
         if self.left_out > 0 {
             table.row(["rows that it cannot hold".to_string(), thousands(self.left_out)]);

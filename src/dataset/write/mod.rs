@@ -3,6 +3,7 @@
 pub(super) mod encode;
 pub(super) mod json;
 pub(super) mod losses;
+mod text;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use super::view::RowView;
 use crate::display::{Bundle, Show, Text, bytes, neutral, thousands};
 use crate::error::{Error, Result};
 use crate::files::Existing;
-use encode::Encoder;
+use encode::{Encoder, Unfit};
 use losses::LostRows;
 
 /// Misfits of which [`Written`] and [`Losses`] say what is wrong.
@@ -30,7 +31,7 @@ const MISFITS: usize = 100;
 /// use lorascope::dataset::{Extra, WriteOptions};
 ///
 /// let options = WriteOptions { extra: Extra::Keep, ..Default::default() };
-/// assert_eq!(serde_json::to_string(&options)?, r#"{"extra":"keep","layout":"own","misfits":"fail","existing":"refuse"}"#);
+/// assert_eq!(serde_json::to_string(&options)?, r#"{"extra":"keep","layout":"schema","misfits":"fail","existing":"refuse"}"#);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -62,11 +63,12 @@ pub enum Extra {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
-    /// As they were: their order of keys, names of roles, keys that no schema knows.
+    /// With the keys, the roles and the forms that readers of the schema expect; keys that no schema
+    /// knows stay. A row of which this would lose something is written as it was.
     #[default]
-    Own,
-    /// As the schema lays out all rows.
     Schema,
+    /// As they were: their order of keys, names of keys and roles, forms of values.
+    Keep,
 }
 
 /// What to do with rows that a schema cannot hold, such as a turn of a tool in `alpaca`.
@@ -100,12 +102,20 @@ pub struct Written {
     pub rows: u64,
     /// Its size.
     pub bytes: u64,
-    /// What the schema has no place for, and in how many rows it was left out.
+    /// What the schema has no place for, and in how many rows it was left out; a key that has none is
+    /// named in backticks.
     pub lost: BTreeMap<String, u64>,
     /// Rows that the schema cannot hold.
     pub left_out: u64,
     /// The first hundred of them.
     pub misfits: Vec<Misfit>,
+    /// Rows that were left out because their answers are labelled as bad ones, which the schema cannot
+    /// say: they would be learned as good ones.
+    pub labelled_bad: u64,
+    /// The lines of the first hundred of them.
+    pub bad_lines: Vec<u32>,
+    /// The schema that the rows are in.
+    pub schema: Option<RowSchema>,
 }
 
 /// What a schema has no place for: [`Dataset::losses`].
@@ -121,6 +131,13 @@ pub struct Losses {
     pub left_out: u64,
     /// The first hundred of them.
     pub misfits: Vec<Misfit>,
+    /// Rows whose answers are labelled as bad ones: they are left out where the schema has no labels.
+    pub labelled_bad: u64,
+    /// The lines of the first hundred of them.
+    pub bad_lines: Vec<u32>,
+    /// Rows that are laid out in another way than they were: order and names of keys, names of roles,
+    /// forms of values. Nothing that they say is lost by that.
+    pub laid_out: u64,
 }
 
 impl std::fmt::Display for Written {
@@ -130,7 +147,7 @@ impl std::fmt::Display for Written {
             thousands(self.rows),
             bytes(self.bytes),
             self.path.display(),
-            losses::lines(&self.lost, self.left_out, &self.misfits)
+            losses::lines(self)
         );
         f.write_str(&neutral(&text))
     }
@@ -147,7 +164,9 @@ impl Dataset {
     ///
     /// The file appears whole or not at all, in folders that are made where they are missing. What
     /// the schema has no place for is counted in [`Written::lost`], as [`losses`](Self::losses)
-    /// says beforehand. A row that was read from the same schema is written as it was.
+    /// says beforehand. Rows whose answers are labelled as bad ones are left out of schemas without
+    /// labels. A row that was read from the same schema keeps all that it has, under the usual keys;
+    /// [`Layout::Keep`] writes it as it was.
     ///
     /// # Errors
     /// If the file exists ([`overwrite`](Self::overwrite) replaces it), if its name says no
@@ -181,12 +200,11 @@ impl Dataset {
         let mut tally = Tally::default();
         // The rows after one that is left out move up.
         let mut moved: HashMap<usize, u64> = HashMap::new();
-        if options.misfits == Misfits::LeaveOut {
-            let mut sum = 0;
-            for (first, count) in self.pieces(|rows, first| Ok((first, unfit(&rows, &encoder))))? {
-                moved.insert(first, sum);
-                sum += count;
-            }
+        let mut sum = 0;
+        let all = options.misfits == Misfits::LeaveOut;
+        for (first, count) in self.pieces(|rows, first| Ok((first, unfit(&rows, &encoder, all))))? {
+            moved.insert(first, sum);
+            sum += count;
         }
         let work = |rows: Rows<'_>, first: usize| {
             let moved = moved.get(&first).copied().unwrap_or(0);
@@ -200,7 +218,10 @@ impl Dataset {
         if let (0, Some(misfit)) = (tally.rows, tally.misfits.first()) {
             return Err(self.misfit(misfit, schema));
         }
-        tally.finish(output)
+        if let Some(error) = tally.all_bad(schema) {
+            return Err(error.path(self.path()));
+        }
+        Ok(Written { schema: Some(schema), ..tally.finish(output)? })
     }
 
     /// What `schema` has no place for, and in how many rows: what [`write`](Self::write) would leave
@@ -221,8 +242,10 @@ impl Dataset {
             Ok(())
         })?;
         let lost = tally.lost.named().map(|(what, rows)| (what.to_string(), rows)).collect();
-        let Tally { left_out, misfits, .. } = tally;
-        Ok(Losses { schema, rows: self.len() as u64, lost, left_out, misfits })
+        let laid_out = tally.lost.layouts();
+        let Tally { left_out, misfits, labelled_bad, bad_lines, .. } = tally;
+        let rows = self.len() as u64;
+        Ok(Losses { schema, rows, lost, left_out, misfits, labelled_bad, bad_lines, laid_out })
     }
 
     /// Says that a row cannot be written, and how many cannot.
@@ -238,8 +261,12 @@ impl Dataset {
     }
 }
 
-fn unfit(rows: &Rows<'_>, encoder: &Encoder) -> u64 {
-    let unfit = |i: &usize| encoder.fits(&RowView::Table(rows, *i)).is_err();
+/// Rows that are left out: those labelled as bad, and with `all` those that do not fit.
+fn unfit(rows: &Rows<'_>, encoder: &Encoder, all: bool) -> u64 {
+    let unfit = |i: &usize| {
+        let row = RowView::Table(rows, *i);
+        encoder.leaves_out(&row) || all && encoder.fits(&row).is_err()
+    };
     (0..rows.len()).filter(unfit).count() as u64
 }
 
@@ -251,6 +278,8 @@ pub(super) struct Batch {
     lost: LostRows,
     left_out: u64,
     pub misfits: Vec<Misfit>,
+    labelled_bad: u64,
+    bad_lines: Vec<u32>,
 }
 
 impl Batch {
@@ -278,9 +307,16 @@ impl Batch {
         match encoder.encode(row, position, &mut self.text) {
             Ok(lost) => {
                 self.rows += 1;
-                self.lost.add(lost);
+                self.lost.add(&lost);
             }
-            Err(what) => {
+            Err(Unfit::LabelledBad) => {
+                self.text.truncate(start);
+                self.labelled_bad += 1;
+                if self.bad_lines.len() < MISFITS {
+                    self.bad_lines.push(row.line());
+                }
+            }
+            Err(Unfit::Other(what)) => {
                 self.text.truncate(start);
                 self.left_out += 1;
                 if self.misfits.len() < MISFITS {
@@ -298,6 +334,8 @@ pub(super) struct Tally {
     lost: LostRows,
     pub left_out: u64,
     pub misfits: Vec<Misfit>,
+    pub labelled_bad: u64,
+    bad_lines: Vec<u32>,
 }
 
 impl Tally {
@@ -307,6 +345,20 @@ impl Tally {
         self.left_out += batch.left_out;
         let room = MISFITS - self.misfits.len();
         self.misfits.extend(batch.misfits.into_iter().take(room));
+        self.labelled_bad += batch.labelled_bad;
+        let room = MISFITS - self.bad_lines.len();
+        self.bad_lines.extend(batch.bad_lines.into_iter().take(room));
+    }
+
+    /// Says so where all rows are labelled as bad ones.
+    pub fn all_bad(&self, schema: RowSchema) -> Option<Error> {
+        (self.rows == 0 && self.labelled_bad > 0).then(|| {
+            Error::input(format_args!(
+                "no row is left: {} answers are labelled as bad ones, which {schema} cannot say",
+                thousands(self.labelled_bad)
+            ))
+            .help(format_args!("write them as {}", RowSchema::Kto))
+        })
     }
 
     /// Writes a batch, and gives its buffer back.
@@ -321,6 +373,7 @@ impl Tally {
 
     pub fn finish(self, mut output: Output) -> Result<Written> {
         self.lost.named().for_each(|(what, rows)| output.lost(what, rows));
-        Ok(Written { left_out: self.left_out, misfits: self.misfits, ..output.finish()? })
+        let Self { left_out, misfits, labelled_bad, bad_lines, .. } = self;
+        Ok(Written { left_out, misfits, labelled_bad, bad_lines, ..output.finish()? })
     }
 }

@@ -1,0 +1,181 @@
+//! Calls of tools: the list that OpenAI's rows and chat templates have, and the text of a
+//! `function_call` turn.
+
+use std::borrow::Cow;
+
+use crate::dataset::record::{Keys, Node, Value, one_line};
+use crate::dataset::write::json::string;
+
+/// What stands around each call of a `function_call` turn to make it one of the list; the text inside
+/// is kept to the byte, so that it can be written again.
+const CALL: (&str, &str) = ("{\"type\": \"function\", \"function\": ", "}");
+
+/// The text of a `function_call` turn as a list of calls: one call, or a list of them. `None` where it
+/// is neither.
+pub(super) fn calls_of_text(text: &str) -> Option<String> {
+    match Node::parse(text).ok()?.value {
+        Value::Object(_) => Some(format!("[{}{text}{}]", CALL.0, CALL.1)),
+        Value::Array(calls) => {
+            let wrapped = |call: &Node<'_>| call.get("function").is_some();
+            if calls.is_empty() || calls.iter().all(wrapped) {
+                return Some(text.to_string());
+            }
+            if !calls.iter().all(|call| call.object().is_some()) {
+                return None;
+            }
+            let calls: Vec<String> =
+                calls.iter().map(|call| format!("{}{}{}", CALL.0, call.raw, CALL.1)).collect();
+            Some(format!("[{}]", calls.join(", ")))
+        }
+        _ => None,
+    }
+}
+
+/// A single call as the list of it.
+pub(super) fn calls_of_one(call: &str) -> String {
+    format!("[{}{call}{}]", CALL.0, CALL.1)
+}
+
+/// The text of the `function_call` turn that makes these calls: `{"name": …, "arguments": …}`, or a
+/// list of several. Ids have no place there.
+pub(in crate::dataset) fn calls_to_text(calls: &str) -> Cow<'_, str> {
+    let parsed = Node::parse_own(calls);
+    let Some(list) = parsed.as_ref().ok().and_then(Node::array) else { return Cow::Borrowed(calls) };
+    let texts: Vec<Cow<'_, str>> = list.iter().map(one).collect();
+    match texts.as_slice() {
+        [] => Cow::Borrowed(calls),
+        // The text that stands between what was put around it.
+        [_] => match inside(calls) {
+            Some(text) => Cow::Borrowed(text),
+            None => Cow::Owned(texts[0].to_string()),
+        },
+        several => Cow::Owned(format!("[{}]", several.join(", "))),
+    }
+}
+
+fn inside(calls: &str) -> Option<&str> {
+    let text = calls.strip_prefix('[')?.strip_prefix(CALL.0)?.strip_suffix(']')?.strip_suffix(CALL.1)?;
+    Node::parse_own(text).ok()?.object().map(|_| text)
+}
+
+/// One call as `{"name": …, "arguments": …}`.
+fn one<'a>(call: &Node<'a>) -> Cow<'a, str> {
+    if let Some(text) = call.raw.strip_prefix(CALL.0).and_then(|rest| rest.strip_suffix(CALL.1))
+        && Node::parse_own(text).is_ok_and(|node| node.object().is_some())
+    {
+        return Cow::Borrowed(text);
+    }
+    let Some(function) = call.get("function").and_then(Node::object) else { return one_line(call.raw) };
+    let mut out = Vec::new();
+    for (key, node) in function {
+        out.extend_from_slice(if out.is_empty() { b"{" } else { b", " });
+        string(&mut out, key);
+        out.extend_from_slice(b": ");
+        match node.str().filter(|_| key == "arguments").and_then(arguments) {
+            Some(object) => out.extend_from_slice(one_line(object).as_bytes()),
+            None => out.extend_from_slice(one_line(node.raw).as_bytes()),
+        }
+    }
+    out.extend_from_slice(if out.is_empty() { b"{}" } else { b"}" });
+    String::from_utf8(out).map_or_else(|_| one_line(call.raw), Cow::Owned)
+}
+
+/// The arguments that a text holds, if that is an object.
+fn arguments(text: &str) -> Option<&str> {
+    Node::parse_own(text).ok()?.object().map(|_| text)
+}
+
+/// Whether calls are the same when they were the text of a `function_call` turn.
+pub(in crate::dataset) fn same_as_text(calls: &str) -> bool {
+    calls_of_text(&calls_to_text(calls)).as_deref() == Some(calls)
+}
+
+/// Whether a call of the list has an id.
+pub(in crate::dataset) fn have_ids(calls: &str) -> bool {
+    Node::parse_own(calls)
+        .is_ok_and(|node| node.array().is_some_and(|calls| calls.iter().any(|call| call.get("id").is_some())))
+}
+
+/// The calls with an id each, where they have none, and these ids; `None` where all have their own.
+pub(in crate::dataset) fn with_ids(
+    calls: &str,
+    next: &mut impl FnMut() -> String,
+) -> Option<(String, Vec<String>)> {
+    let node = Node::parse_own(calls).ok()?;
+    let list = node.array()?;
+    if list.iter().all(|call| call.get("id").is_some() || call.object().is_none()) {
+        return None;
+    }
+    let mut ids = Vec::new();
+    let mut write = |call: &Node<'_>| {
+        let keys: &Keys<'_> = match call.object() {
+            Some(keys) if call.get("id").is_none() => keys,
+            _ => return one_line(call.raw).into_owned(),
+        };
+        let id = next();
+        let rest = one_line(call.raw);
+        let rest = rest.trim_start_matches('{').trim_ascii_start();
+        let comma = if keys.is_empty() { "" } else { ", " };
+        let text = format!("{{\"id\": \"{id}\"{comma}{rest}");
+        ids.push(id);
+        text
+    };
+    let calls: Vec<String> = list.iter().map(&mut write).collect();
+    Some((format!("[{}]", calls.join(", ")), ids))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_calls_come_back() {
+        for text in [
+            r#"{"name": "f", "arguments": {"a":  1}}"#,
+            r#"[{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}]"#,
+            "{\n \"name\": \"f\"}",
+        ] {
+            let calls = calls_of_text(text).unwrap();
+            assert_eq!(calls_to_text(&calls), text);
+            assert!(same_as_text(&calls));
+            let parsed: serde_json::Value = serde_json::from_str(&calls).unwrap();
+            assert!(parsed.as_array().unwrap().iter().all(|call| call["type"] == "function"
+                && call["function"]["name"].is_string()), "{calls}");
+        }
+        assert_eq!(calls_of_text("3"), None);
+        assert_eq!(calls_of_text("[1]"), None);
+    }
+
+    #[test]
+    fn calls_of_openai_lose_their_ids_and_quotes() {
+        let call = |n: u8| {
+            format!(r#"{{"id": "c{n}", "type": "function", "function": {{"name": "f{n}", "arguments": "{{\"a\": {n}}}"}}}}"#)
+        };
+        assert_eq!(calls_to_text(&format!("[{}]", call(1))), r#"{"name": "f1", "arguments": {"a": 1}}"#);
+        assert_eq!(
+            calls_to_text(&format!("[{}, {}]", call(1), call(2))),
+            r#"[{"name": "f1", "arguments": {"a": 1}}, {"name": "f2", "arguments": {"a": 2}}]"#
+        );
+        assert!(!same_as_text(&format!("[{}]", call(1))));
+        assert!(have_ids(&format!("[{}]", call(1))));
+    }
+
+    #[test]
+    fn missing_ids_are_made_up() {
+        let mut n = 0;
+        let mut next = || {
+            n += 1;
+            format!("c{n}")
+        };
+        let calls = calls_of_text(r#"[{"name": "f"}, {"name": "g"}]"#).unwrap();
+        let (text, ids) = with_ids(&calls, &mut next).unwrap();
+        assert_eq!(ids, ["c1", "c2"]);
+        assert_eq!(
+            text,
+            r#"[{"id": "c1", "type": "function", "function": {"name": "f"}}, {"id": "c2", "type": "function", "function": {"name": "g"}}]"#
+        );
+        assert_eq!(with_ids(&text, &mut next), None);
+        // The text of the turn is the same again without them.
+        assert_eq!(calls_to_text(&text), r#"[{"name": "f"}, {"name": "g"}]"#);
+    }
+}

@@ -1,0 +1,446 @@
+//! The text of one row.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use super::encode::Extras;
+use super::json::{inside, string};
+use super::losses::Lost;
+use crate::dataset::record::{CARRY, Node, Value, one_line};
+use crate::dataset::schema::RowSchema;
+use crate::dataset::schema::calls::{calls_to_text, with_ids};
+use crate::dataset::schema::default::{Field, Want, fields, is_json, want};
+use crate::dataset::schema::layout::{Hole, Input, List, Slice, Style, Who};
+use crate::dataset::table::{Spoken, made_up_id};
+use crate::dataset::view::RowView;
+
+/// The text of one row.
+pub(super) struct Text<'w, 'r> {
+    row: &'w RowView<'r>,
+    schema: RowSchema,
+    position: u32,
+    input: Option<Input>,
+    /// The file gave the id, though it reads as one that is made up from the row's place.
+    given: bool,
+    /// Calls without an id get one, and so do their answers.
+    calls: Option<Calls>,
+    out: &'w mut Vec<u8>,
+}
+
+/// The ids of calls that are made up on the way.
+#[derive(Default)]
+struct Calls {
+    made: u32,
+    /// Those that no tool has answered yet.
+    open: VecDeque<String>,
+}
+
+impl Calls {
+    fn next(&mut self) -> String {
+        self.made += 1;
+        // Nine letters and digits, as some chat templates want them.
+        format!("call{:05}", self.made)
+    }
+}
+
+impl<'w, 'r> Text<'w, 'r> {
+    /// Begins a row; of one that is not the schema's `own`, missing ids of calls are made up.
+    pub fn new(
+        row: &'w RowView<'r>,
+        schema: RowSchema,
+        position: u32,
+        input: Option<Input>,
+        given: bool,
+        own: bool,
+        out: &'w mut Vec<u8>,
+    ) -> Self {
+        let calls = (!own).then(Calls::default);
+        Self { row, schema, position, input, given, calls, out }
+    }
+
+    /// What is written, of all rows.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Takes back what was written after `end`.
+    pub fn cut(&mut self, end: usize) {
+        self.out.truncate(end);
+    }
+
+    /// Takes back what was written between two places.
+    pub fn cut_before(&mut self, start: usize, end: usize) {
+        self.out.drain(start..end);
+    }
+
+    pub fn raw(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    fn string(&mut self, text: &str) {
+        string(self.out, text);
+    }
+
+    fn key(&mut self, key: &str) {
+        let first = self.out.last() == Some(&b'{');
+        self.raw(if first { "\"" } else { ",\"" });
+        inside(self.out, key);
+        self.raw("\":");
+    }
+
+    /// The row as its schema lays it out, but for the closing brace; `None` where a turn is missing.
+    pub fn fields(&mut self) -> Option<()> {
+        self.raw("{");
+        for (key, field) in fields(self.schema) {
+            self.field(key, *field, Some(self.position))?;
+        }
+        Some(())
+    }
+
+    fn field(&mut self, key: &str, field: Field, position: Option<u32>) -> Option<()> {
+        let wanted = match field {
+            Field::Id if self.given => Want::Hole(Hole::Id),
+            field => want(field, self.schema, self.row, self.input, position),
+        };
+        match wanted {
+            Want::Nothing => {}
+            Want::Empty => {
+                self.key(key);
+                self.raw("\"\"");
+            }
+            Want::Hole(hole) => {
+                self.key(key);
+                self.hole(hole)?;
+            }
+        }
+        Some(())
+    }
+
+    /// The row as it was laid out; `None` where the layout no longer fits.
+    pub fn laid_out(&mut self, keys: &[Node<'_>], extras: &Extras<'_>) -> Option<()> {
+        if extras.bare {
+            let [_, shape] = keys.first()?.array()? else { return None };
+            return self.shape(shape);
+        }
+        self.raw("{");
+        let mut named = Vec::with_capacity(keys.len());
+        for node in keys {
+            match &node.value {
+                Value::String(key) => {
+                    named.push(&**key);
+                    if let Some((_, node)) = extras.unknown.iter().find(|(name, _)| name == key) {
+                        self.key(key);
+                        self.raw(node.raw);
+                    } else if let Some((_, field)) = fields(self.schema).iter().find(|(name, _)| name == key)
+                    {
+                        self.field(key, *field, None)?;
+                    }
+                }
+                Value::Array(pair) => {
+                    let [key, shape] = pair.as_slice() else { return None };
+                    named.push(key.str()?);
+                    self.key(key.str()?);
+                    self.shape(shape)?;
+                }
+                _ => return None,
+            }
+        }
+        self.unknown(extras, &named);
+        self.raw("}");
+        Some(())
+    }
+
+    /// The keys that no schema knows, but for those that are named.
+    pub fn unknown(&mut self, extras: &Extras<'_>, named: &[&str]) {
+        for (key, node) in extras.unknown.iter().filter(|(key, _)| !named.contains(&&**key)) {
+            self.key(key);
+            self.raw(node.raw);
+        }
+    }
+
+    /// A value with its holes filled.
+    fn shape(&mut self, shape: &Node<'_>) -> Option<()> {
+        match &shape.value {
+            Value::String(hole) => self.hole(Hole::parse(hole)?),
+            Value::Array(values) => self.list(values, |text, value| text.shape(value)),
+            Value::Object(keys) => {
+                match keys.as_slice() {
+                    [(key, node)] if key == "=" => {
+                        self.raw(node.raw);
+                        return Some(());
+                    }
+                    [(key, node)] if key == "+" => return self.pieces(node.array()?),
+                    _ => {}
+                }
+                self.raw("{");
+                for (key, value) in keys {
+                    self.key(key);
+                    self.shape(value)?;
+                }
+                self.raw("}");
+                Some(())
+            }
+            _ => None,
+        }
+    }
+
+    /// A string in pieces.
+    fn pieces(&mut self, pieces: &[Node<'_>]) -> Option<()> {
+        self.raw("\"");
+        for piece in pieces {
+            let piece = piece.str()?;
+            let text = match piece.strip_prefix('=') {
+                Some(text) => text,
+                None => match Hole::parse(piece)? {
+                    Hole::Content(who, part) => content(self.row, who, part)?,
+                    _ => return None,
+                },
+            };
+            inside(self.out, text);
+        }
+        self.raw("\"");
+        Some(())
+    }
+
+    fn list<T>(
+        &mut self,
+        values: impl IntoIterator<Item = T>,
+        mut write: impl FnMut(&mut Self, T) -> Option<()>,
+    ) -> Option<()> {
+        self.raw("[");
+        for (n, value) in values.into_iter().enumerate() {
+            if n > 0 {
+                self.raw(",");
+            }
+            write(self, value)?;
+        }
+        self.raw("]");
+        Some(())
+    }
+
+    fn hole(&mut self, hole: Hole) -> Option<()> {
+        let row = self.row;
+        match hole {
+            Hole::Id | Hole::IdNumber => match row.id() {
+                Some(id) if hole == Hole::IdNumber && is_number(id) => self.raw(id),
+                Some(id) => self.string(id),
+                None => self.string(&made_up_id(self.position)),
+            },
+            Hole::Tools => self.string(row.tools_as_is()?),
+            Hole::ToolsJson => self.json(row.tools_as_is()?),
+            Hole::Text => self.string(row.text()?),
+            Hole::Label => self.raw(if row.label()? { "true" } else { "false" }),
+            Hole::Content(who, part) => {
+                let text = content(row, who, part)?;
+                self.string(text);
+            }
+            Hole::Name(who) => self.string(row.turn(who)?.name?),
+            Hole::Weight(who) => {
+                let weight = row.turn(who)?.weight?;
+                self.raw(&weight.to_string());
+            }
+            Hole::Calls(who) => self.string(row.turn(who)?.tool_calls?),
+            Hole::CallsJson(who) => self.json(row.turn(who)?.tool_calls?),
+            Hole::CallId(who) => self.string(row.turn(who)?.tool_call_id?),
+            Hole::Call(who) => self.string(&calls_to_text(row.turn(who)?.tool_calls?)),
+            Hole::CallJson(who) => self.json(&calls_to_text(row.turn(who)?.tool_calls?)),
+            Hole::Turn(who, style) => self.turn(who, style)?,
+            Hole::Turns { system, list, start, end, style } => {
+                let system = system.then_some(Who::System);
+                let turns = (start..end).map(|i| Who::At(list, i));
+                self.list(system.into_iter().chain(turns), |text, who| text.turn(who, style))?;
+            }
+            Hole::History => {
+                let pairs = self.messages().saturating_sub(1) / 2;
+                self.list(0..pairs, |text, n| text.pair(n, ["[", ",", "]"]))?;
+            }
+            Hole::Pairs => {
+                let pairs = self.messages() / 2;
+                self.list(0..pairs, |text, n| text.pair(n, ["{\"human\":", ",\"assistant\":", "}"]))?;
+            }
+        }
+        Some(())
+    }
+
+    fn messages(&self) -> u32 {
+        match self.schema {
+            RowSchema::Preference => self.row.counts()[0] as u32,
+            _ => self.row.talk_len() as u32,
+        }
+    }
+
+    fn pair(&mut self, n: u32, around: [&str; 3]) -> Option<()> {
+        for (i, before) in around[..2].iter().enumerate() {
+            self.raw(before);
+            self.string(self.row.turn(Who::At(List::Messages, 2 * n + i as u32))?.content);
+        }
+        self.raw(around[2]);
+        Some(())
+    }
+
+    /// JSON as it is, on one line; a text that is not JSON becomes a string.
+    fn json(&mut self, text: &str) {
+        if is_json(text) {
+            self.raw(&one_line(text));
+        } else {
+            self.string(text);
+        }
+    }
+
+    fn turn(&mut self, who: Who, style: Style) -> Option<()> {
+        let turn = match who {
+            Who::System => Spoken::plain("system", self.row.system_as_is()?),
+            who => self.row.turn(who)?,
+        };
+        let calls = turn.tool_calls.filter(|_| turn.role == "assistant");
+        if style == Style::OpenAi {
+            self.raw("{\"role\":\"");
+            self.raw(style.word(turn.role));
+            self.raw("\",\"content\":");
+            if turn.null_content { self.raw("null") } else { self.string(turn.content) }
+        } else {
+            self.raw("{\"from\":\"");
+            self.raw(if calls.is_some() { "function_call" } else { style.word(turn.role) });
+            self.raw("\",\"value\":");
+            match calls {
+                Some(calls) => self.string(&calls_to_text(calls)),
+                None => self.string(turn.content),
+            }
+        }
+        if let Some(name) = turn.name {
+            self.raw(",\"name\":");
+            self.string(name);
+        }
+        if let Some(calls) = turn.tool_calls
+            && (style == Style::OpenAi || turn.role != "assistant")
+        {
+            self.raw(",\"tool_calls\":");
+            let made = self.calls.as_mut().and_then(|ids| with_ids(calls, &mut || ids.next()));
+            let (calls, made) = match made {
+                Some((calls, made)) => (Cow::Owned(calls), made),
+                None => (Cow::Borrowed(calls), Vec::new()),
+            };
+            if let Some(ids) = &mut self.calls {
+                ids.open = made.into();
+            }
+            self.json(&calls);
+        }
+        if style == Style::OpenAi {
+            let made = || self.calls.as_mut().filter(|_| turn.role == "tool")?.open.pop_front();
+            if let Some(id) = turn.tool_call_id.map(Cow::Borrowed).or_else(|| made().map(Cow::Owned)) {
+                self.raw(",\"tool_call_id\":");
+                self.string(&id);
+            }
+        }
+        if let Some(weight) = turn.weight {
+            self.raw(",\"weight\":");
+            self.raw(&weight.to_string());
+        }
+        self.others(&turn);
+        self.raw("}");
+        Some(())
+    }
+
+    /// The keys of a turn of which nothing is known.
+    fn others(&mut self, turn: &Spoken<'_>) {
+        if let Some(keys) = turn.extra.and_then(|extra| extra.strip_prefix('{')?.strip_suffix('}')) {
+            self.raw(",");
+            self.raw(keys);
+        }
+    }
+
+    /// The key that carries what was lost.
+    pub fn carry(&mut self, lost: &Lost) {
+        let row = self.row;
+        self.key(CARRY);
+        self.raw("{\"source\":");
+        self.string(row.source());
+        if let Some(extra) = row.extra() {
+            self.raw(",\"extra\":");
+            self.raw(extra);
+        }
+        if let (Some(system), None) = (row.system_as_is(), row.system()) {
+            self.raw(",\"system\":");
+            self.string(system);
+        }
+        if let (true, Some(label)) = (lost.has(Lost::LABEL), row.label()) {
+            self.raw(if label { ",\"label\":true" } else { ",\"label\":false" });
+        }
+        if lost.has(Lost::REJECTED) {
+            let [_, chosen, rejected] = row.counts();
+            self.raw(&format!(",\"chosen\":{chosen},\"rejected\":"));
+            let turns = (0..rejected as u32).filter_map(|i| row.turn(Who::At(List::Rejected, i)));
+            self.list(turns, |text, turn| {
+                text.raw("{\"role\":");
+                text.string(turn.role);
+                text.key("content");
+                if turn.null_content { text.raw("null") } else { text.string(turn.content) }
+                text.beside(&turn);
+                text.others(&turn);
+                text.raw("}");
+                Some(())
+            });
+        }
+        let empty = row.tools().is_none();
+        if let Some(tools) = row.tools_as_is().filter(|_| empty || lost.has(Lost::BREAKS)) {
+            self.raw(",\"tools\":");
+            self.string(tools);
+        }
+        if lost.has(Lost::OF_TURNS) {
+            self.raw(",\"turns\":{");
+            for (n, turn) in row.talk().enumerate().filter(|(_, turn)| !turn.is_plain()) {
+                self.key(&n.to_string());
+                self.raw("{");
+                if lost.has(Lost::BESIDE | Lost::NULLS) {
+                    self.key("content");
+                    if turn.null_content { self.raw("null") } else { self.string(turn.content) }
+                }
+                self.beside(&turn);
+                if let Some(extra) = turn.extra {
+                    self.key("extra");
+                    self.raw(extra);
+                }
+                self.raw("}");
+            }
+            self.raw("}");
+        }
+        self.raw("}");
+    }
+
+    /// What a turn has beside speaker and text, the calls as the string that they are in the table.
+    fn beside(&mut self, turn: &Spoken<'_>) {
+        if let Some(name) = turn.name {
+            self.key("name");
+            self.string(name);
+        }
+        if let Some(calls) = turn.tool_calls {
+            self.key("tool_calls");
+            self.string(calls);
+        }
+        if let Some(id) = turn.tool_call_id {
+            self.key("tool_call_id");
+            self.string(id);
+        }
+        if let Some(weight) = turn.weight {
+            self.key("weight");
+            self.raw(&weight.to_string());
+        }
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    Node::parse(text).is_ok_and(|node| matches!(node.value, Value::Number) && node.raw == text)
+}
+
+/// The text of a turn, or a part of it. Of a text that was edited since, the first part is all.
+fn content<'a>(row: &RowView<'a>, who: Who, part: Option<Slice>) -> Option<&'a str> {
+    let text = match who {
+        Who::System => row.system_as_is()?,
+        who => row.turn(who)?.content,
+    };
+    let Some(part) = part else { return Some(text) };
+    if text.len() != part.whole as usize {
+        return Some(if part.start == 0 && part.end > 0 { text } else { "" });
+    }
+    text.get(part.start as usize..part.end as usize)
+}

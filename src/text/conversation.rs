@@ -1,0 +1,290 @@
+//! Messages and tools as a chat template sees them.
+
+use std::collections::VecDeque;
+
+use minijinja::value::{Serde, Value};
+use serde_json::{Map, Value as Json};
+
+use super::wants::{Arguments, Wants};
+use super::{Message, Role};
+use crate::error::{Error, Result};
+
+/// Messages and tools as JSON, in the form that templates expect: each message with all the keys that
+/// its file gives it.
+#[derive(Debug, Clone)]
+pub(super) struct Conversation {
+    pub messages: Vec<Json>,
+    pub tools: Json,
+    /// How many of the first 0, 1, 2, … messages that it was made of are among its own.
+    kept: Vec<usize>,
+}
+
+impl Conversation {
+    /// A blank system message is none, and so is an empty list of tools.
+    pub fn new(messages: &[Message], tools: Option<&str>) -> Result<Self> {
+        let blank = |m: &Message| m.role == Role::System && m.text().trim().is_empty();
+        let (mut new, mut kept) = (Vec::with_capacity(messages.len()), vec![0]);
+        for (n, message) in messages.iter().enumerate() {
+            if !blank(message) {
+                new.push(json(n, message)?);
+            }
+            kept.push(new.len());
+        }
+        name_answered_calls(&mut new);
+        Ok(Self { messages: new, tools: listed(tools)?, kept })
+    }
+
+    /// Messages and tools that are in the form of templates already.
+    pub fn of_json(messages: Vec<Json>, tools: Json) -> Self {
+        let kept = (0..=messages.len()).collect();
+        Self { messages, tools, kept }
+    }
+
+    /// How many of its messages the first `n` of those that it was made of became.
+    pub fn first(&self, n: usize) -> usize {
+        self.kept.get(n).copied().unwrap_or(self.messages.len())
+    }
+
+    /// Brings calls and reasoning into the form that a template needs.
+    pub fn suit(&mut self, wants: &Wants) {
+        let mut number = 0;
+        for message in &mut self.messages {
+            if let Some(calls) = message.get_mut("tool_calls").and_then(Json::as_array_mut) {
+                for call in calls {
+                    number += 1;
+                    if wants.ids && call.get("id").is_none()
+                        && let Some(call) = call.as_object_mut()
+                    {
+                        call.insert("id".into(), format!("call{number:05}").into());
+                    }
+                    if let Some(arguments) = call.get_mut("function").and_then(|f| f.get_mut("arguments")) {
+                        suit(arguments, wants.arguments);
+                    }
+                }
+            }
+            if let Some(message) = message.as_object_mut() {
+                reason(message, &wants.reasoning);
+            }
+        }
+        if wants.ids {
+            name_answered_calls(&mut self.messages);
+        }
+    }
+
+    /// The same as values of the template engine, which are cheap to clone.
+    pub fn values(&self) -> (Vec<Value>, Value) {
+        let messages = self.messages.iter().map(|message| Value::from(Serde(message))).collect();
+        (messages, Value::from(Serde(&self.tools)))
+    }
+
+    /// Whether any string passes the test, keys of objects included.
+    pub fn any_string(&self, test: &dyn Fn(&str) -> bool) -> bool {
+        self.messages.iter().chain([&self.tools]).any(|json| any_string(json, test))
+    }
+
+    /// Replaces every string, keys of objects included.
+    pub fn change_strings(&mut self, change: &dyn Fn(&str) -> String) {
+        self.messages.iter_mut().chain([&mut self.tools]).for_each(|json| change_strings(json, change));
+    }
+}
+
+/// The tools as a list of `{"type": "function", "function": …}`; null where there are none.
+fn listed(tools: Option<&str>) -> Result<Json> {
+    let text = tools.unwrap_or_default().trim();
+    if text.is_empty() || text == "None" {
+        return Ok(Json::Null);
+    }
+    let mut tools = match serde_json::from_str(text) {
+        Ok(Json::Array(tools)) => tools,
+        Ok(Json::Null) => return Ok(Json::Null),
+        Ok(Json::Object(tool)) if tool.is_empty() => return Ok(Json::Null),
+        Ok(tool @ Json::Object(_)) => vec![tool],
+        Ok(_) => return Err(Error::format("tools is JSON, but not an array of tools")),
+        Err(error) => return Err(Error::format(format!("tools is not JSON: {error}"))),
+    };
+    for tool in &mut tools {
+        // A tool as text, as some files have each of them.
+        if let Some(inside) = tool.as_str().and_then(|text| serde_json::from_str::<Json>(text).ok())
+            && inside.is_object()
+        {
+            *tool = inside;
+        }
+        wrap(tool);
+    }
+    Ok(if tools.is_empty() { Json::Null } else { tools.into() })
+}
+
+/// Makes `{"type": "function", "function": …}` of a bare `{"name": …}`.
+fn wrap(tool: &mut Json) {
+    if tool.get("name").is_some() && tool.get("function").is_none() && tool.get("type").is_none_or(|t| t == "function")
+    {
+        let mut inside = tool.take();
+        if let Some(inside) = inside.as_object_mut() {
+            inside.shift_remove("type");
+        }
+        *tool = serde_json::json!({"type": "function", "function": inside});
+    }
+}
+
+/// Gives each tool's message the id of the call that it answers (`tool_call_id`), where the calls
+/// before it have ids and the file does not say which it is: the call of the same name, or else the
+/// first that no other message answers. Some templates insist.
+fn name_answered_calls(messages: &mut [Json]) {
+    let mut at = 0;
+    while at < messages.len() {
+        let calls = messages[at].get("tool_calls").and_then(Json::as_array);
+        let named = |call: &Json| Some((call.get("id")?.clone(), call["function"]["name"].clone()));
+        let mut open: VecDeque<(Json, Json)> = calls.into_iter().flatten().filter_map(named).collect();
+        at += 1;
+        let answers = messages[at..].iter().take_while(|m| m.get("tool_calls").is_none()).count();
+        let answers = &mut messages[at..at + answers];
+        at += answers.len();
+        let said = answers.iter().filter_map(|message| message.get("tool_call_id").cloned());
+        let said: Vec<Json> = said.collect();
+        open.retain(|(id, _)| !said.contains(id));
+        for message in answers.iter_mut().filter(|m| m["role"] == "tool" && m.get("tool_call_id").is_none()) {
+            let name = message.get("name");
+            let same = open.iter().position(|(_, called)| name.is_some_and(|name| name == called));
+            if let (Some((id, _)), Some(message)) = (open.remove(same.unwrap_or(0)), message.as_object_mut()) {
+                message.insert("tool_call_id".into(), id);
+            }
+        }
+    }
+}
+
+/// Arguments as an object, or as text, as a template needs them.
+fn suit(arguments: &mut Json, wanted: Arguments) {
+    match (wanted, &*arguments) {
+        (Arguments::Object, Json::String(text)) => {
+            if let Ok(object @ Json::Object(_)) = serde_json::from_str(text) {
+                *arguments = object;
+            }
+        }
+        (Arguments::Text, Json::Object(_)) => *arguments = super::written::dumps(arguments).into(),
+        _ => {}
+    }
+}
+
+/// Gives reasoning the name under which a template reads it, where the file has another of the usual
+/// names.
+fn reason(message: &mut Map<String, Json>, read: &[&'static str]) {
+    let Some(first) = read.first() else { return };
+    if read.iter().any(|key| message.contains_key(*key)) {
+        return;
+    }
+    let said = Wants::REASONING.iter().find_map(|key| message.get(*key).filter(|said| said.is_string()));
+    if let Some(said) = said.cloned() {
+        message.insert((*first).into(), said);
+    }
+}
+
+fn any_string(json: &Json, test: &dyn Fn(&str) -> bool) -> bool {
+    match json {
+        Json::String(text) => test(text),
+        Json::Array(values) => values.iter().any(|value| any_string(value, test)),
+        Json::Object(map) => map.iter().any(|(key, value)| test(key) || any_string(value, test)),
+        _ => false,
+    }
+}
+
+fn change_strings(json: &mut Json, change: &dyn Fn(&str) -> String) {
+    match json {
+        Json::String(text) => *text = change(text),
+        Json::Array(values) => values.iter_mut().for_each(|value| change_strings(value, change)),
+        Json::Object(map) => {
+            for (key, mut value) in std::mem::take(map) {
+                change_strings(&mut value, change);
+                map.insert(change(&key), value);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn json(n: usize, message: &Message) -> Result<Json> {
+    let mut map = Map::new();
+    map.insert("role".into(), message.role.as_str().into());
+    map.insert("content".into(), message.content.as_deref().map_or(Json::Null, Json::from));
+    if let Some(name) = &message.name {
+        map.insert("name".into(), name.as_str().into());
+    }
+    if let Some(calls) = &message.tool_calls {
+        let mut calls: Json = serde_json::from_str(calls).map_err(|error| {
+            Error::format(format!("message {}: tool_calls is not JSON: {error}", n + 1))
+                .help("write the calls as a JSON array")
+        })?;
+        calls.as_array_mut().into_iter().flatten().for_each(wrap);
+        map.insert("tool_calls".into(), calls);
+    }
+    if let Some(id) = &message.tool_call_id {
+        map.insert("tool_call_id".into(), id.as_str().into());
+    }
+    if let Some(extra) = &message.extra {
+        let extra: Map<String, Json> = serde_json::from_str(extra).map_err(|error| {
+            Error::format(format!("message {}: extra is no JSON object: {error}", n + 1))
+                .help("write the other keys of the message as a JSON object")
+        })?;
+        for (key, value) in extra {
+            map.entry(key).or_insert(value);
+        }
+    }
+    Ok(map.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(messages: &[Message]) -> Vec<Json> {
+        let conversation = Conversation::new(messages, None).unwrap();
+        conversation.messages.iter().skip(1).map(|message| message["tool_call_id"].clone()).collect()
+    }
+
+    #[test]
+    fn answers_carry_the_ids_of_their_calls() {
+        let calls = r#"[{"id": "x1", "function": {"name": "f"}}, {"id": "x2", "function": {"name": "g"}}]"#;
+        let call = Message { tool_calls: Some(calls.into()), content: None, ..Message::assistant("") };
+        let plain = [call.clone(), Message::tool("1"), Message::tool("2"), Message::tool("3")];
+        assert_eq!(ids(&plain), [Json::from("x1"), "x2".into(), Json::Null]);
+        // What the file says stands, and the others are made up round it.
+        let said = |id: &str| Message { tool_call_id: Some(id.into()), ..Message::tool("1") };
+        assert_eq!(ids(&[call.clone(), said("x2"), said("x1")]), ["x2", "x1"]);
+        assert_eq!(ids(&[call.clone(), said("x2")]), ["x2"]);
+        assert_eq!(ids(&[call.clone(), Message::tool("a"), said("x1")]), ["x2", "x1"]);
+        let named = Message { name: Some("g".into()), ..Message::tool("1") };
+        assert_eq!(ids(&[call, named]), ["x2"]);
+    }
+
+    #[test]
+    fn no_tools_are_none() {
+        for none in ["", " ", "null", "[]", " [ ] ", "{}", "None"] {
+            assert_eq!(Conversation::new(&[], Some(none)).unwrap().tools, Json::Null, "{none:?}");
+        }
+        let wrapped = serde_json::json!([{"type": "function", "function": {"name": "f"}}]);
+        for tools in [
+            r#"[{"name": "f"}]"#,
+            r#"{"name": "f"}"#,
+            r#"["{\"name\": \"f\"}"]"#,
+            r#"[{"type": "function", "name": "f"}]"#,
+            r#"[{"type": "function", "function": {"name": "f"}}]"#,
+        ] {
+            assert_eq!(Conversation::new(&[], Some(tools)).unwrap().tools, wrapped, "{tools}");
+        }
+        for broken in ["[{\"name\": ", "no json", "3"] {
+            assert!(Conversation::new(&[], Some(broken)).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_blank_system_message_is_none_and_keys_reach_the_template() {
+        let thought = Message {
+            extra: Some(r#"{"reasoning_content": "hm", "role": "user", "n": 1}"#.into()),
+            ..Message::assistant("a")
+        };
+        let conversation = Conversation::new(&[Message::system("  "), Message::user("q"), thought], None);
+        let messages = conversation.unwrap().messages;
+        assert_eq!(messages.len(), 2);
+        let expected = serde_json::json!({"role": "assistant", "content": "a", "reasoning_content": "hm", "n": 1});
+        assert_eq!(messages[1], expected);
+    }
+}

@@ -1,0 +1,138 @@
+//! In which form a chat template needs what a conversation says: found out by rendering a small one.
+
+use serde_json::{Value as Json, json};
+
+use super::conversation::Conversation;
+use super::template::{GenerationPrompt, Template};
+
+/// In which form a chat template needs calls and reasoning.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Wants {
+    /// The form of a call's arguments.
+    pub arguments: Arguments,
+    /// It refuses calls without ids.
+    pub ids: bool,
+    /// The keys under which it reads the reasoning of a message.
+    pub reasoning: Vec<&'static str>,
+}
+
+/// The form of a call's arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Arguments {
+    /// Either, or it cannot be told: as the file has them.
+    #[default]
+    Either,
+    /// An object: text would be quoted once more, or cannot be used.
+    Object,
+    /// Text: it is joined to other text.
+    Text,
+}
+
+/// An argument that no template writes by itself.
+const KEY: &str = "probe_key";
+const VALUE: &str = "probe value";
+
+impl Wants {
+    /// The names of reasoning beside the content, in files and templates.
+    pub const REASONING: [&'static str; 3] = ["reasoning_content", "reasoning", "thinking"];
+
+    pub fn of(template: &Template, source: &str) -> Self {
+        let reasoning = Self::REASONING.into_iter().filter(|key| reads(source, key)).collect();
+        let object = json!({KEY: VALUE});
+        let text = Json::from(super::written::dumps(&object));
+        // Templates differ in what they take beside calls.
+        let beside = [(Json::Null, true), ("".into(), true), (Json::Null, false), ("".into(), false)];
+        for (content, tools) in beside {
+            let good = |arguments: &Json, ids| {
+                let conversation = probe(&content, tools, arguments, ids);
+                let (messages, tools) = conversation.values();
+                let text = template.render(&messages, &tools, GenerationPrompt::Omit).ok()?;
+                let quoted = text.contains(&format!("\\\"{KEY}")) || text.contains(&format!("'{KEY}'"));
+                Some(text.contains(VALUE) && !quoted)
+            };
+            let (of_object, of_text) = (good(&object, true), good(&text, true));
+            let arguments = match (of_object.unwrap_or(false), of_text.unwrap_or(false)) {
+                (true, false) => Arguments::Object,
+                (false, true) => Arguments::Text,
+                (true, true) => Arguments::Either,
+                (false, false) => continue,
+            };
+            let chosen = if arguments == Arguments::Text { &text } else { &object };
+            return Self { arguments, ids: good(chosen, false).is_none(), reasoning };
+        }
+        Self { reasoning, ..Self::default() }
+    }
+}
+
+/// A question, a call, its result and an answer.
+fn probe(content: &Json, tools: bool, arguments: &Json, ids: bool) -> Conversation {
+    let mut call = json!({"type": "function", "function": {"name": "probe", "arguments": arguments}});
+    let mut answer = json!({"role": "tool", "name": "probe", "content": "r"});
+    if ids {
+        call["id"] = "call00001".into();
+        answer["tool_call_id"] = "call00001".into();
+    }
+    let messages = vec![
+        json!({"role": "user", "content": "q"}),
+        json!({"role": "assistant", "content": content, "tool_calls": [call]}),
+        answer,
+        json!({"role": "assistant", "content": "a"}),
+    ];
+    let parameters = json!({"type": "object", "properties": {KEY: {"type": "string", "description": ""}}, "required": []});
+    let tool = json!({"type": "function", "function": {"name": "probe", "description": "", "parameters": parameters}});
+    Conversation::of_json(messages, if tools { json!([tool]) } else { Json::Null })
+}
+
+/// Whether a template reads a key of a message: `message.key`, `message['key']`, `message.get("key")`.
+fn reads(source: &str, key: &str) -> bool {
+    source.match_indices(key).any(|(at, _)| {
+        let before = source[..at].chars().next_back();
+        let after = source[at + key.len()..].chars().next();
+        let inside = |c: char| c.is_alphanumeric() || c == '_';
+        matches!(before, Some('.' | '\'' | '"')) && !after.is_some_and(inside)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::template::Given;
+
+    fn of(source: &str) -> Wants {
+        Template::new(source, Given::default()).unwrap().wants().clone()
+    }
+
+    #[test]
+    fn arguments_are_objects_or_text() {
+        let each = |call: &str| {
+            format!("{{% for m in messages %}}{{% for c in m.tool_calls or [] %}}{call}{{% endfor %}}{{% endfor %}}")
+        };
+        for (call, expected) in [
+            ("{{ c.function.arguments | tojson }}", Arguments::Object),
+            ("{{ c.function | tojson }}", Arguments::Object),
+            ("{% for k, v in c.function.arguments | items %}<{{ k }}>{{ v }}{% endfor %}", Arguments::Object),
+            ("{{ 'call ' + c.function.arguments }}", Arguments::Text),
+            ("{{ c.function.arguments }}", Arguments::Text),
+            (
+                "{% if c.function.arguments is string %}{{ c.function.arguments }}{% else %}{{ c.function.arguments | tojson }}{% endif %}",
+                Arguments::Either,
+            ),
+            ("{{ c.function.name }}", Arguments::Either),
+        ] {
+            assert_eq!(of(&each(call)).arguments, expected, "{call}");
+        }
+        let strict = "{% if c.id is not defined or c.id | length != 9 %}{{ raise_exception('ids') }}{% endif %}{{ c.function.arguments | tojson }}";
+        assert!(of(&each(strict)).ids && !of(&each("{{ c.function.arguments | tojson }}")).ids);
+        // Where the content must be text, and where calls are refused.
+        let text = "{{ m.content + '' }}{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}";
+        assert_eq!(of(&format!("{{% for m in messages %}}{text}{{% endfor %}}")).arguments, Arguments::Object);
+        assert_eq!(of("{{ raise_exception('no') }}"), Wants::default());
+    }
+
+    #[test]
+    fn keys_of_reasoning() {
+        assert_eq!(of("{{ messages[0].reasoning_content }}").reasoning, ["reasoning_content"]);
+        assert_eq!(of("{{ messages[0].get('thinking') }}{{ enable_thinking }}").reasoning, ["thinking"]);
+        assert!(of("{{ enable_thinking }} reasoning").reasoning.is_empty());
+    }
+}

@@ -1,0 +1,149 @@
+//! What a file marks as not to be learned: labels of answers and weights of turns, in every spelling.
+
+#[path = "common/files.rs"]
+mod files;
+
+use files::Files;
+use lorascope::dataset::{Dataset, Map, ReadOptions, RowSchema, convert};
+
+fn column(data: &Dataset, name: &str) -> Vec<Option<bool>> {
+    let frame = data.frame().unwrap().collect().unwrap();
+    frame.column(name).unwrap().bool().unwrap().iter().collect()
+}
+
+fn problems(data: &Dataset) -> Vec<(u32, String, String)> {
+    let frame = data.problems().unwrap();
+    let text = |name: &str, i: usize| frame.column(name).unwrap().str().unwrap().get(i).unwrap().to_string();
+    let lines = frame.column("line").unwrap().u32().unwrap().clone();
+    (0..frame.height()).map(|i| (lines.get(i).unwrap(), text("kind", i), text("what", i))).collect()
+}
+
+#[test]
+fn labels_in_every_spelling() {
+    let files = Files::new();
+    for (good, bad) in [
+        ("true", "false"),
+        ("1", "0"),
+        ("1.0", "0.0"),
+        ("\"true\"", "\"false\""),
+        ("\"True\"", "\"FALSE\""),
+        ("\"1\"", "\"0\""),
+        ("\"yes\"", "\"no\""),
+        ("\"desirable\"", "\"undesirable\""),
+        ("1", "-1"),
+    ] {
+        let rows = format!(
+            "{{\"prompt\":\"q\",\"completion\":\"a\",\"label\":{good}}}\n\
+             {{\"instruction\":\"q\",\"output\":\"b\",\"kto_tag\":{bad}}}\n\
+             {{\"messages\":[{{\"role\":\"user\",\"content\":\"q\"}},{{\"role\":\"assistant\",\"content\":\"c\"}}],\"Label\":{bad}}}\n"
+        );
+        let data = Dataset::open(files.put("rows.jsonl", rows)).unwrap();
+        assert_eq!(column(&data, "label"), [Some(true), Some(false), Some(false)], "{good} {bad}");
+        let sources = data.frame().unwrap().collect().unwrap();
+        let sources: Vec<_> = sources.column("source").unwrap().str().unwrap().iter().flatten().map(String::from).collect();
+        assert_eq!(sources, ["kto", "kto", "kto"]);
+    }
+    // No text says nothing.
+    let data = Dataset::open(files.put("none.jsonl", r#"{"prompt":"q","completion":"a","label":""}"#)).unwrap();
+    assert_eq!(column(&data, "label"), [None]);
+}
+
+#[test]
+fn a_label_that_cannot_be_read_is_a_problem() {
+    let files = Files::new();
+    let rows = "{\"prompt\":\"q\",\"completion\":\"a\",\"label\":true}\n{\"prompt\":\"q\",\"completion\":\"b\",\"label\":\"maybe\"}\n{\"prompt\":\"q\",\"completion\":\"c\",\"label\":2}\n";
+    let data = Dataset::open(files.put("rows.jsonl", rows)).unwrap();
+    assert_eq!((data.len(), data.rejected().unwrap()), (1, 2));
+    let found = problems(&data);
+    assert_eq!(found[0].0, 2);
+    assert_eq!(found[0].1, "label not read");
+    assert_eq!(found[0].2, "`label` is \"maybe\", which says neither that the answer is good nor that it is bad");
+    assert!(found[1].2.contains("the number 2"), "{found:?}");
+    // Where it is no verdict on the answer, naming the format is the way out.
+    let options = ReadOptions { schema: Some(RowSchema::PromptCompletion), ..Default::default() };
+    assert_eq!(Dataset::open_with(files.path("rows.jsonl"), &options).unwrap().len(), 3);
+    // Of a plain text it is somebody else's.
+    let data = Dataset::open(files.put("text.jsonl", r#"{"text":"t","label":"sports"}"#)).unwrap();
+    assert_eq!(column(&data, "label"), [None]);
+}
+
+#[test]
+fn rows_labelled_bad_go_into_no_format_without_labels() {
+    let files = Files::new();
+    let rows = "{\"prompt\":\"q\",\"completion\":\"good\",\"label\":1}\n{\"prompt\":\"q\",\"completion\":\"bad\",\"label\":0}\n{\"prompt\":\"p\",\"completion\":\"worse\",\"label\":\"false\"}\n{\"prompt\":\"p\",\"completion\":\"fine\",\"label\":true}\n";
+    let path = files.put("rows.jsonl", rows);
+    let data = Dataset::open(&path).unwrap();
+    for schema in RowSchema::ALL {
+        let out = files.path("out.jsonl");
+        match schema {
+            RowSchema::Text | RowSchema::Preference => continue,
+            RowSchema::Kto => {
+                assert_eq!(data.overwrite(&out, schema).unwrap().rows, 4);
+                let text = std::fs::read_to_string(&out).unwrap();
+                let labels: Vec<&str> = text.lines().map(|line| line.split("\"label\":").nth(1).unwrap()).collect();
+                assert_eq!(labels, ["true}", "false}", "false}", "true}"]);
+                continue;
+            }
+            _ => {}
+        }
+        let written = data.overwrite(&out, schema).unwrap();
+        assert_eq!((written.rows, written.labelled_bad, &written.bad_lines[..]), (2, 2, &[2, 3][..]), "{schema}");
+        let text = std::fs::read_to_string(&out).unwrap();
+        assert!(text.contains("good") && text.contains("fine") && !text.contains("bad") && !text.contains("worse"));
+        assert!(written.to_string().contains("left out: 2 rows whose answer is labelled as a bad one (lines 2, 3)"), "{written}");
+        let losses = data.losses(schema).unwrap();
+        assert_eq!((losses.labelled_bad, losses.left_out), (2, 0));
+        std::fs::remove_file(&out).unwrap();
+        let done = convert(&path, &out, schema, &Default::default(), &Default::default()).unwrap();
+        assert_eq!((done.written.rows, done.written.labelled_bad), (2, 2));
+        assert_eq!(std::fs::read_to_string(&out).unwrap(), text);
+    }
+    let bad = Dataset::open(files.put("bad.jsonl", r#"{"prompt":"q","completion":"bad","label":false}"#)).unwrap();
+    let error = bad.write(files.path("none.jsonl"), RowSchema::Alpaca).unwrap_err().to_string();
+    assert!(error.contains("no row is left: 1 answers are labelled as bad ones"), "{error}");
+    assert!(!files.path("none.jsonl").exists());
+}
+
+#[test]
+fn weights_in_every_spelling_wherever_a_turn_stands() {
+    let files = Files::new();
+    for none in [
+        "\"weight\":0", "\"loss_weight\":0.0", "\"loss\":false", "\"loss_mask\":0", "\"train\":false",
+        "\"weight\":\"0\"", "\"train\":\"false\"", "\"training\":\"no\"", "\"Loss\":false", "\"weight\":1,\"train\":false",
+    ] {
+        let turn = |role: &str, text: &str, mark: &str| format!("{{\"role\":\"{role}\",\"content\":\"{text}\"{mark}}}");
+        let marked = turn("assistant", "black", &format!(",{none}"));
+        let (user, last) = (turn("user", "q", ""), turn("assistant", "white", ""));
+        let all = format!("[{user},{marked},{user},{last}]");
+        let old = format!("[{{\"from\":\"human\",\"value\":\"q\"}},{{\"from\":\"gpt\",\"value\":\"black\",{none}}},{{\"from\":\"human\",\"value\":\"q\"}},{{\"from\":\"gpt\",\"value\":\"white\"}}]");
+        for (name, row) in [
+            ("messages", format!("{{\"messages\":{all}}}")),
+            ("conversations", format!("{{\"conversations\":{old}}}")),
+            ("bare", all.clone()),
+            ("prompt", format!("{{\"prompt\":[{user},{marked},{user}],\"completion\":[{last}]}}")),
+            ("chosen", format!("{{\"chosen\":{all},\"rejected\":[{user},{marked},{user},{}]}}", turn("assistant", "x", ""))),
+            ("history", format!("{{\"history\":[{user},{marked}],\"prompt\":\"q\",\"response\":\"white\"}}")),
+        ] {
+            let data = Dataset::open(files.put("rows.jsonl", &row)).unwrap();
+            let trained: Vec<bool> = data.conversation(0).unwrap().iter().map(|m| m.is_trained()).collect();
+            assert_eq!(trained, [false, false, false, true], "{name}: {row}");
+        }
+        let map = Map::new().messages("log");
+        let data = Dataset::open_as(files.put("map.jsonl", format!("{{\"log\":{all}}}")), map).unwrap();
+        assert!(!data.conversation(0).unwrap()[1].is_trained(), "{none}");
+    }
+    let row = r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a","loss":"some"}]}"#;
+    let error = Dataset::open(files.put("rows.jsonl", row)).unwrap_err().to_string();
+    assert!(error.contains("`loss` of messages[1] is the text \"some\", which does not say whether the turn is trained on"), "{error}");
+    assert!(error.contains("line 1"), "{error}");
+}
+
+#[test]
+fn a_map_names_the_label() {
+    let files = Files::new();
+    let path = files.put("rows.jsonl", "{\"q\":\"a\",\"a\":\"b\",\"ok\":{\"v\":1}}\n{\"q\":\"a\",\"a\":\"c\",\"ok\":{\"v\":\"no\"}}\n{\"q\":\"a\",\"a\":\"d\",\"ok\":{\"v\":7}}");
+    let data = Dataset::open_as(&path, Map::new().user("q").assistant("a").label("ok.v")).unwrap();
+    assert_eq!(column(&data, "label"), [Some(true), Some(false)]);
+    assert_eq!(problems(&data)[0].1, "label not read");
+    assert_eq!(data.write(files.path("out.jsonl"), RowSchema::OpenAi).unwrap().labelled_bad, 1);
+}

@@ -1,0 +1,256 @@
+//! Shapes of rows beside the usual ones, and what other programs' readers find in what we write.
+
+#[path = "common/files.rs"]
+mod files;
+#[path = "common/rows.rs"]
+mod rows;
+
+use files::Files;
+use lorascope::dataset::{Dataset, Layout, RowSchema, WriteOptions};
+use lorascope::text::Role::{self, Assistant, System, User};
+use rows::normal;
+use serde_json::Value as Json;
+
+fn said(data: &Dataset) -> Vec<(Role, String)> {
+    data.conversation(0).unwrap().into_iter().map(|m| (m.role, m.text().to_string())).collect()
+}
+
+fn turns(turns: &[(Role, &str)]) -> Vec<(Role, String)> {
+    turns.iter().map(|(role, text)| (*role, text.to_string())).collect()
+}
+
+/// Opens one row, and checks that it can be written as it was.
+fn open(row: &str) -> (Files, Dataset) {
+    let files = Files::new();
+    let data = Dataset::open(files.put("row.jsonl", row)).unwrap();
+    let frame = data.frame().unwrap().collect().unwrap();
+    let schema: RowSchema = frame.column("source").unwrap().str().unwrap().get(0).unwrap().parse().unwrap();
+    let keep = WriteOptions { layout: Layout::Keep, ..Default::default() };
+    data.write_with(files.path("again.jsonl"), schema, &keep).unwrap();
+    assert_eq!(normal(&std::fs::read_to_string(files.path("again.jsonl")).unwrap()), normal(row));
+    (files, data)
+}
+
+fn written(files: &Files, data: &Dataset, schema: RowSchema) -> Json {
+    data.overwrite(files.path("other.jsonl"), schema).unwrap();
+    serde_json::from_str(&std::fs::read_to_string(files.path("other.jsonl")).unwrap()).unwrap()
+}
+
+#[test]
+fn history_stands_before_every_kind_of_prompt() {
+    let all = [(User, "q1"), (Assistant, "a1"), (User, "q2"), (Assistant, "a2"), (User, "q3"), (Assistant, "a3")];
+    let pairs = r#""history":[["q1","a1"],["q2","a2"]]"#;
+    for row in [
+        format!(r#"{{"prompt":"q3","response":"a3",{pairs}}}"#),
+        format!(r#"{{{pairs},"query":"q3","response":"a3"}}"#),
+        format!(r#"{{"input":"q3","output":"a3",{pairs}}}"#),
+        format!(r#"{{"instruction":"q3","output":"a3",{pairs}}}"#),
+        r#"{"prompt":"q3","response":"a3","history":[{"role":"user","content":"q1"},{"role":"assistant","content":"a1"},{"role":"user","content":"q2"},{"role":"assistant","content":"a2"}]}"#.to_string(),
+    ] {
+        assert_eq!(said(&open(&row).1), turns(&all), "{row}");
+    }
+    let row = format!(r#"{{"prompt":"q3","chosen":"a3","rejected":"x",{pairs}}}"#);
+    assert_eq!(said(&open(&row).1), turns(&all));
+}
+
+#[test]
+fn transcripts_in_both_answers() {
+    let of = |text: &str| serde_json::to_string(text).unwrap();
+    for (chosen, rejected, prompt, answers) in [
+        (
+            "\n\nHuman: Tea or coffee?\n\nAssistant: Tea.\n\nHuman: Why?\n\nAssistant: It is milder.",
+            "\n\nHuman: Tea or coffee?\n\nAssistant: Tea.\n\nHuman: Why?\n\nAssistant: No idea.",
+            vec!["Tea or coffee?", "Tea.", "Why?"],
+            [vec!["It is milder."], vec!["No idea."]],
+        ),
+        (
+            "\n\nHuman: How is it outside?\n\nAssistant: Sunny all day.",
+            "\n\nHuman: How is it outside?\n\nAssistant: Sure, look yourself.",
+            vec!["How is it outside?"],
+            [vec!["Sunny all day."], vec!["Sure, look yourself."]],
+        ),
+        (
+            "\n\nHuman: Sky?\n\nAssistant: Blue",
+            "\n\nHuman: Sky?\n\nAssistant: Blue, as the sea and my car",
+            vec!["Sky?"],
+            [vec!["Blue"], vec!["Blue, as the sea and my car"]],
+        ),
+        (
+            "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d",
+            "\n\nHuman: a\n\nAssistant: x\n\nHuman: y\n\nAssistant: z",
+            vec!["a"],
+            [vec!["b", "c", "d"], vec!["x", "y", "z"]],
+        ),
+        (
+            "\n\nHuman: first\n\nHuman: is a word\nAssistant: too\n\nAssistant: one\n\ntwo",
+            "\n\nHuman: first\n\nHuman: is a word\nAssistant: too\n\nAssistant: three",
+            vec!["first", "is a word\nAssistant: too"],
+            [vec!["one\n\ntwo"], vec!["three"]],
+        ),
+    ] {
+        let (files, data) = open(&format!("{{\"chosen\":{},\"rejected\":{}}}", of(chosen), of(rejected)));
+        let row = written(&files, &data, RowSchema::Preference);
+        let texts = |key: &str| -> Vec<String> {
+            match &row[key] {
+                Json::String(text) => vec![text.clone()],
+                turns => turns.as_array().unwrap().iter().map(|turn| turn["content"].as_str().unwrap().to_string()).collect(),
+            }
+        };
+        assert_eq!((texts("prompt"), texts("chosen")), (prompt.into_iter().map(String::from).collect(), answers[0].iter().map(|t| t.to_string()).collect()));
+        assert_eq!(texts("rejected"), answers[1]);
+    }
+    // The prompt in a key of its own.
+    let row = r#"{"prompt":"\n\nHuman: Tea?\n\nAssistant: No.\n\nHuman: Why?\n\nAssistant:","chosen":" It is late.","rejected":" x"}"#;
+    assert_eq!(said(&open(row).1), turns(&[(User, "Tea?"), (Assistant, "No."), (User, "Why?"), (Assistant, " It is late.")]));
+}
+
+#[test]
+fn parts_of_other_kinds() {
+    let row = r#"{"messages":[{"role":"user","content":[{"type":"text","value":"Colour?"}],"loss_weight":0.0},{"role":"assistant","content":[{"type":"reasoning","value":"grass"},{"type":"text","value":"Green."}],"loss_weight":1.0}]}"#;
+    let (files, data) = open(row);
+    assert_eq!(said(&data), turns(&[(User, "Colour?"), (Assistant, "Green.")]));
+    let all = data.conversation(0).unwrap();
+    assert_eq!((all[0].weight, all[1].weight, all[1].extra.as_deref()), (Some(0.0), Some(1.0), Some(r#"{"reasoning_content":"grass"}"#)));
+    let openai = written(&files, &data, RowSchema::OpenAi);
+    assert_eq!(openai["messages"][1]["content"], "Green.");
+    assert_eq!(openai["messages"][1]["reasoning_content"], "grass");
+    let row = r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"tool_call","value":"{\"name\": \"f\", \"arguments\": {}}"}]},{"role":"tool","content":[{"type":"text","value":"r"}]},{"role":"assistant","content":"a"}]}"#;
+    let (_, data) = open(row);
+    let call = &data.conversation(0).unwrap()[1];
+    assert_eq!((call.content.as_deref(), call.tool_calls.as_deref()), (None, Some(r#"[{"type": "function", "function": {"name": "f", "arguments": {}}}]"#)));
+}
+
+#[test]
+fn lists_of_turns_and_texts() {
+    let both = turns(&[(User, "q"), (Assistant, "a"), (User, "r"), (Assistant, "b")]);
+    let objects = r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"r"},{"role":"assistant","content":"b"}]"#;
+    for row in [
+        r#"{"id":"1","data":["q","a","r","b"]}"#.to_string(),
+        r#"{"conversation":["q","a","r","b"]}"#.to_string(),
+        r#"{"messages":["q","a","r","b"],"lang":"en"}"#.to_string(),
+        r#"{"dialog":["q","a","r","b"]}"#.to_string(),
+        format!("{{\"turns\":{objects}}}"),
+        format!("{{\"chat\":{objects},\"n\":1}}"),
+        objects.to_string(),
+    ] {
+        let (files, data) = open(&row);
+        assert_eq!(said(&data), both, "{row}");
+        let openai = written(&files, &data, RowSchema::OpenAi);
+        assert_eq!(openai["messages"], serde_json::from_str::<Json>(objects).unwrap());
+    }
+}
+
+#[test]
+fn instances_and_capitals() {
+    let (files, data) = open(r#"{"id":"s1","name":"add","instruction":"Add.","instances":[{"input":"1 2","output":"3"}],"is_classification":false}"#);
+    assert_eq!(said(&data), turns(&[(User, "Add.\n1 2"), (Assistant, "3")]));
+    let row = written(&files, &data, RowSchema::Alpaca);
+    assert_eq!((&row["instruction"], &row["input"], &row["output"]), (&"Add.".into(), &"1 2".into(), &"3".into()));
+    assert_eq!(row["is_classification"], false);
+    let several = r#"{"instruction":"Add.","instances":[{"input":"1 2","output":"3"},{"input":"1 3","output":"4"}]}"#;
+    let error = Dataset::open(files.put("several.jsonl", several)).unwrap_err().to_string();
+    assert!(error.contains("`instances` holds 2") && error.contains("instances.0.output"), "{error}");
+    let map = lorascope::dataset::Map::new().user("instruction").assistant("instances.0.output");
+    assert_eq!(Dataset::open_as(files.path("several.jsonl"), map).unwrap().len(), 1);
+    for row in [
+        r#"{"Instruction":"q","Output":"a"}"#,
+        r#"{"INSTRUCTION":"q","INPUT":"","OUTPUT":"a"}"#,
+        r#"{"Prompt":"q","Response":"a"}"#,
+        r#"{"Question":"q","Answer":"a","Source":"x"}"#,
+        r#"{"Messages":[{"Role":"user","Content":"q"},{"Role":"assistant","Content":"a"}]}"#,
+        r#"{"conversation":[{"Human":"q","Assistant":"a"}]}"#,
+    ] {
+        let (files, data) = open(row);
+        assert_eq!(said(&data), turns(&[(User, "q"), (Assistant, "a")]), "{row}");
+        let alpaca = written(&files, &data, RowSchema::Alpaca);
+        assert_eq!((&alpaca["instruction"], &alpaca["output"]), (&"q".into(), &"a".into()));
+    }
+}
+
+#[test]
+fn an_input_alone_has_no_line_break_before_it() {
+    let (files, data) = open(r#"{"instruction":"","input":"1 + 1","output":"2"}"#);
+    assert_eq!(said(&data), turns(&[(User, "1 + 1"), (Assistant, "2")]));
+    let row = written(&files, &data, RowSchema::Alpaca);
+    assert_eq!((&row["instruction"], &row["input"]), (&"".into(), &"1 + 1".into()));
+}
+
+#[test]
+fn the_usual_keys_are_the_default() {
+    for (row, schema, expected) in [
+        (
+            r#"{"id":"1","messages":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}],"n":1}"#,
+            RowSchema::OpenAi,
+            r#"{"id":"1","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"n":1}"#,
+        ),
+        (r#"{"question":"q","answer":"a","split":"x"}"#, RowSchema::PromptCompletion, r#"{"prompt":"q","completion":"a","split":"x"}"#),
+        (
+            r#"{"id":"1","conversations":[{"from":"user","value":"q"},{"from":"chatgpt","value":"a"}]}"#,
+            RowSchema::ShareGpt,
+            r#"{"id":"1","conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}]}"#,
+        ),
+        (r#"{"output":"a","context":"i","instruction":"q"}"#, RowSchema::Alpaca, r#"{"instruction":"q","input":"i","output":"a"}"#),
+        (r#"{"prompt":"q","response":"a","label":"yes"}"#, RowSchema::Kto, r#"{"prompt":"q","completion":"a","label":true}"#),
+    ] {
+        let (files, data) = open(row);
+        data.write(files.path("out.jsonl"), schema).unwrap();
+        assert_eq!(std::fs::read_to_string(files.path("out.jsonl")).unwrap().trim_end(), expected);
+        assert!(data.losses(schema).unwrap().is_empty());
+    }
+}
+
+/// The call of a `function_call` turn as LLaMA-Factory documents it: JSON of name and arguments, or a
+/// list of these.
+fn read_call(value: &Json) -> Vec<(String, Json)> {
+    let parsed: Json = serde_json::from_str(value.as_str().unwrap()).unwrap();
+    let calls = if parsed.is_array() { parsed.as_array().unwrap().clone() } else { vec![parsed] };
+    calls.iter().map(|call| (call["name"].as_str().unwrap().to_string(), call["arguments"].clone())).collect()
+}
+
+#[test]
+fn calls_go_both_ways() {
+    let call = |n: u8| format!(r#"{{"id":"c{n}","type":"function","function":{{"name":"f{n}","arguments":"{{\"a\": {n}}}"}}}}"#);
+    let row = format!(
+        r#"{{"messages":[{{"role":"system","content":"S"}},{{"role":"user","content":"q"}},{{"role":"assistant","content":"let me see","tool_calls":[{},{}]}},{{"role":"tool","tool_call_id":"c1","content":"r1"}},{{"role":"tool","tool_call_id":"c2","content":"r2"}},{{"role":"assistant","content":"a"}}]}}"#,
+        call(1),
+        call(2)
+    );
+    let (files, data) = open(&row);
+    let old = written(&files, &data, RowSchema::ShareGpt);
+    let turns = old["conversations"].as_array().unwrap();
+    let roles: Vec<&str> = turns.iter().map(|turn| turn["from"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["system", "human", "function_call", "observation", "observation", "gpt"]);
+    let calls = read_call(&turns[2]["value"]);
+    assert_eq!(calls, [("f1".to_string(), serde_json::json!({"a": 1})), ("f2".to_string(), serde_json::json!({"a": 2}))]);
+    let losses = data.losses(RowSchema::ShareGpt).unwrap();
+    let lost: Vec<&str> = losses.lost.keys().map(String::as_str).collect();
+    assert_eq!(lost, ["ids of calls, and which call a tool answers", "texts beside calls of tools"]);
+    // And back: each call is wrapped and has an id, which its answer names.
+    let again = Dataset::open(files.path("other.jsonl")).unwrap();
+    again.write(files.path("back.jsonl"), RowSchema::OpenAi).unwrap();
+    let back: Json = serde_json::from_str(&std::fs::read_to_string(files.path("back.jsonl")).unwrap()).unwrap();
+    let messages = back["messages"].as_array().unwrap();
+    let made = messages[2]["tool_calls"].as_array().unwrap();
+    assert_eq!(made.len(), 2);
+    for (n, call) in made.iter().enumerate() {
+        assert_eq!(call["type"], "function");
+        assert_eq!(call["function"]["arguments"], serde_json::json!({"a": n + 1}));
+        assert!(call["id"].is_string());
+        assert_eq!(messages[3 + n]["tool_call_id"], call["id"]);
+    }
+    assert_eq!(messages[2]["content"], Json::Null);
+    assert!(again.losses(RowSchema::OpenAi).unwrap().is_empty());
+    assert_eq!(said(&data)[0], (System, "S".to_string()));
+}
+
+#[test]
+fn losses_name_the_keys() {
+    let (files, data) = open(r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"images":["x.png"],"context":"c"}"#);
+    let losses = data.losses(RowSchema::Alpaca).unwrap();
+    assert_eq!(losses.lost.keys().collect::<Vec<_>>(), ["`context`", "`images`"]);
+    let done = data.write(files.path("out.jsonl"), RowSchema::Alpaca).unwrap();
+    assert!(done.to_string().contains("left out: `context`, `images` have no place in alpaca, in 1 row"), "{done}");
+    let plain = open(r#"{"answer":"a","question":"q"}"#).1;
+    let losses = plain.losses(RowSchema::OpenAi).unwrap();
+    assert!(losses.is_empty() && losses.laid_out == 1);
+}
