@@ -79,7 +79,8 @@ fn schemas_may_differ_from_row_to_row() {
     assert_eq!(openai[4].weight, Some(0.5));
     assert_eq!(data.tools(4).unwrap().as_deref(), Some(r#"[{"name": "t"}]"#));
     assert_eq!(data.tools(0).unwrap(), None);
-    let history: Vec<String> = data.conversation(5).unwrap().into_iter().map(|m| m.text().to_string()).collect();
+    let history: Vec<String> =
+        data.conversation(5).unwrap().into_iter().map(|m| m.text().to_string()).collect();
     assert_eq!(history, ["q0", "a0", "q1", "a1", "q2", "a2"]);
     let error = data.conversation(6).unwrap_err();
     assert_eq!(error.to_string(), "there is no row 6; the rows are numbered 0 to 5");

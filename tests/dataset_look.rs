@@ -98,10 +98,7 @@ fn slices_and_filters() {
     let talk = data.conversation(3).unwrap();
     let chars: usize = talk.iter().map(|m| m.text().chars().count()).sum();
     assert_eq!(columns.column("chars").unwrap().u32().unwrap().get(3), Some(chars as u32));
-    assert_eq!(
-        columns.column("last_answer").unwrap().str().unwrap().get(3),
-        talk.last().map(|m| m.text())
-    );
+    assert_eq!(columns.column("last_answer").unwrap().str().unwrap().get(3), talk.last().map(|m| m.text()));
     let empty = data.slice(0, 0).unwrap();
     assert_eq!(empty.report().unwrap().rows, 0);
     assert!(empty.show().text.starts_with("0 rows"));

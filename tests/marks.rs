@@ -40,11 +40,13 @@ fn labels_in_every_spelling() {
         let data = Dataset::open(files.put("rows.jsonl", rows)).unwrap();
         assert_eq!(column(&data, "label"), [Some(true), Some(false), Some(false)], "{good} {bad}");
         let sources = data.frame().unwrap().collect().unwrap();
-        let sources: Vec<_> = sources.column("source").unwrap().str().unwrap().iter().flatten().map(String::from).collect();
+        let sources: Vec<_> =
+            sources.column("source").unwrap().str().unwrap().iter().flatten().map(String::from).collect();
         assert_eq!(sources, ["kto", "kto", "kto"]);
     }
     // No text says nothing.
-    let data = Dataset::open(files.put("none.jsonl", r#"{"prompt":"q","completion":"a","label":""}"#)).unwrap();
+    let data =
+        Dataset::open(files.put("none.jsonl", r#"{"prompt":"q","completion":"a","label":""}"#)).unwrap();
     assert_eq!(column(&data, "label"), [None]);
 }
 
@@ -57,7 +59,10 @@ fn a_label_that_cannot_be_read_is_a_problem() {
     let found = problems(&data);
     assert_eq!(found[0].0, 2);
     assert_eq!(found[0].1, "label not read");
-    assert_eq!(found[0].2, "`label` is \"maybe\", which says neither that the answer is good nor that it is bad");
+    assert_eq!(
+        found[0].2,
+        "`label` is \"maybe\", which says neither that the answer is good nor that it is bad"
+    );
     assert!(found[1].2.contains("the number 2"), "{found:?}");
     // Where it is no verdict on the answer, naming the format is the way out.
     let options = ReadOptions { schema: Some(RowSchema::PromptCompletion), ..Default::default() };
@@ -80,17 +85,32 @@ fn rows_labelled_bad_go_into_no_format_without_labels() {
             RowSchema::Kto => {
                 assert_eq!(data.overwrite(&out, schema).unwrap().rows, 4);
                 let text = std::fs::read_to_string(&out).unwrap();
-                let labels: Vec<&str> = text.lines().map(|line| line.split("\"label\":").nth(1).unwrap()).collect();
+                let labels: Vec<&str> =
+                    text.lines().map(|line| line.split("\"label\":").nth(1).unwrap()).collect();
                 assert_eq!(labels, ["true}", "false}", "false}", "true}"]);
                 continue;
             }
             _ => {}
         }
         let written = data.overwrite(&out, schema).unwrap();
-        assert_eq!((written.rows, written.labelled_bad, &written.bad_lines[..]), (2, 2, &[2, 3][..]), "{schema}");
+        assert_eq!(
+            (written.rows, written.labelled_bad, &written.bad_lines[..]),
+            (2, 2, &[2, 3][..]),
+            "{schema}"
+        );
         let text = std::fs::read_to_string(&out).unwrap();
-        assert!(text.contains("good") && text.contains("fine") && !text.contains("bad") && !text.contains("worse"));
-        assert!(written.to_string().contains("left out: 2 rows whose answer is labelled as a bad one (lines 2, 3)"), "{written}");
+        assert!(
+            text.contains("good")
+                && text.contains("fine")
+                && !text.contains("bad")
+                && !text.contains("worse")
+        );
+        assert!(
+            written
+                .to_string()
+                .contains("left out: 2 rows whose answer is labelled as a bad one (lines 2, 3)"),
+            "{written}"
+        );
         let losses = data.losses(schema).unwrap();
         assert_eq!((losses.labelled_bad, losses.left_out), (2, 0));
         std::fs::remove_file(&out).unwrap();
@@ -98,7 +118,8 @@ fn rows_labelled_bad_go_into_no_format_without_labels() {
         assert_eq!((done.written.rows, done.written.labelled_bad), (2, 2));
         assert_eq!(std::fs::read_to_string(&out).unwrap(), text);
     }
-    let bad = Dataset::open(files.put("bad.jsonl", r#"{"prompt":"q","completion":"bad","label":false}"#)).unwrap();
+    let bad =
+        Dataset::open(files.put("bad.jsonl", r#"{"prompt":"q","completion":"bad","label":false}"#)).unwrap();
     let error = bad.write(files.path("none.jsonl"), RowSchema::Alpaca).unwrap_err().to_string();
     assert!(error.contains("no row is left: 1 answers are labelled as bad ones"), "{error}");
     assert!(!files.path("none.jsonl").exists());
@@ -108,20 +129,38 @@ fn rows_labelled_bad_go_into_no_format_without_labels() {
 fn weights_in_every_spelling_wherever_a_turn_stands() {
     let files = Files::new();
     for none in [
-        "\"weight\":0", "\"loss_weight\":0.0", "\"loss\":false", "\"loss_mask\":0", "\"train\":false",
-        "\"weight\":\"0\"", "\"train\":\"false\"", "\"training\":\"no\"", "\"Loss\":false", "\"weight\":1,\"train\":false",
+        "\"weight\":0",
+        "\"loss_weight\":0.0",
+        "\"loss\":false",
+        "\"loss_mask\":0",
+        "\"train\":false",
+        "\"weight\":\"0\"",
+        "\"train\":\"false\"",
+        "\"training\":\"no\"",
+        "\"Loss\":false",
+        "\"weight\":1,\"train\":false",
     ] {
-        let turn = |role: &str, text: &str, mark: &str| format!("{{\"role\":\"{role}\",\"content\":\"{text}\"{mark}}}");
+        let turn = |role: &str, text: &str, mark: &str| {
+            format!("{{\"role\":\"{role}\",\"content\":\"{text}\"{mark}}}")
+        };
         let marked = turn("assistant", "black", &format!(",{none}"));
         let (user, last) = (turn("user", "q", ""), turn("assistant", "white", ""));
         let all = format!("[{user},{marked},{user},{last}]");
-        let old = format!("[{{\"from\":\"human\",\"value\":\"q\"}},{{\"from\":\"gpt\",\"value\":\"black\",{none}}},{{\"from\":\"human\",\"value\":\"q\"}},{{\"from\":\"gpt\",\"value\":\"white\"}}]");
+        let old = format!(
+            "[{{\"from\":\"human\",\"value\":\"q\"}},{{\"from\":\"gpt\",\"value\":\"black\",{none}}},{{\"from\":\"human\",\"value\":\"q\"}},{{\"from\":\"gpt\",\"value\":\"white\"}}]"
+        );
         for (name, row) in [
             ("messages", format!("{{\"messages\":{all}}}")),
             ("conversations", format!("{{\"conversations\":{old}}}")),
             ("bare", all.clone()),
             ("prompt", format!("{{\"prompt\":[{user},{marked},{user}],\"completion\":[{last}]}}")),
-            ("chosen", format!("{{\"chosen\":{all},\"rejected\":[{user},{marked},{user},{}]}}", turn("assistant", "x", ""))),
+            (
+                "chosen",
+                format!(
+                    "{{\"chosen\":{all},\"rejected\":[{user},{marked},{user},{}]}}",
+                    turn("assistant", "x", "")
+                ),
+            ),
             ("history", format!("{{\"history\":[{user},{marked}],\"prompt\":\"q\",\"response\":\"white\"}}")),
         ] {
             let data = Dataset::open(files.put("rows.jsonl", &row)).unwrap();
@@ -132,9 +171,15 @@ fn weights_in_every_spelling_wherever_a_turn_stands() {
         let data = Dataset::open_as(files.put("map.jsonl", format!("{{\"log\":{all}}}")), map).unwrap();
         assert!(!data.conversation(0).unwrap()[1].is_trained(), "{none}");
     }
-    let row = r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a","loss":"some"}]}"#;
+    let row =
+        r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a","loss":"some"}]}"#;
     let error = Dataset::open(files.put("rows.jsonl", row)).unwrap_err().to_string();
-    assert!(error.contains("`loss` of messages[1] is the text \"some\", which does not say whether the turn is trained on"), "{error}");
+    assert!(
+        error.contains(
+            "`loss` of messages[1] is the text \"some\", which does not say whether the turn is trained on"
+        ),
+        "{error}"
+    );
     assert!(error.contains("line 1"), "{error}");
 }
 

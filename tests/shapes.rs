@@ -38,7 +38,8 @@ fn written(files: &Files, data: &Dataset, schema: RowSchema) -> Json {
 
 #[test]
 fn history_stands_before_every_kind_of_prompt() {
-    let all = [(User, "q1"), (Assistant, "a1"), (User, "q2"), (Assistant, "a2"), (User, "q3"), (Assistant, "a3")];
+    let all =
+        [(User, "q1"), (Assistant, "a1"), (User, "q2"), (Assistant, "a2"), (User, "q3"), (Assistant, "a3")];
     let pairs = r#""history":[["q1","a1"],["q2","a2"]]"#;
     for row in [
         format!(r#"{{"prompt":"q3","response":"a3",{pairs}}}"#),
@@ -93,15 +94,29 @@ fn transcripts_in_both_answers() {
         let texts = |key: &str| -> Vec<String> {
             match &row[key] {
                 Json::String(text) => vec![text.clone()],
-                turns => turns.as_array().unwrap().iter().map(|turn| turn["content"].as_str().unwrap().to_string()).collect(),
+                turns => turns
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|turn| turn["content"].as_str().unwrap().to_string())
+                    .collect(),
             }
         };
-        assert_eq!((texts("prompt"), texts("chosen")), (prompt.into_iter().map(String::from).collect(), answers[0].iter().map(|t| t.to_string()).collect()));
+        assert_eq!(
+            (texts("prompt"), texts("chosen")),
+            (
+                prompt.into_iter().map(String::from).collect(),
+                answers[0].iter().map(|t| t.to_string()).collect()
+            )
+        );
         assert_eq!(texts("rejected"), answers[1]);
     }
     // The prompt in a key of its own.
     let row = r#"{"prompt":"\n\nHuman: Tea?\n\nAssistant: No.\n\nHuman: Why?\n\nAssistant:","chosen":" It is late.","rejected":" x"}"#;
-    assert_eq!(said(&open(row).1), turns(&[(User, "Tea?"), (Assistant, "No."), (User, "Why?"), (Assistant, " It is late.")]));
+    assert_eq!(
+        said(&open(row).1),
+        turns(&[(User, "Tea?"), (Assistant, "No."), (User, "Why?"), (Assistant, " It is late.")])
+    );
 }
 
 #[test]
@@ -110,14 +125,20 @@ fn parts_of_other_kinds() {
     let (files, data) = open(row);
     assert_eq!(said(&data), turns(&[(User, "Colour?"), (Assistant, "Green.")]));
     let all = data.conversation(0).unwrap();
-    assert_eq!((all[0].weight, all[1].weight, all[1].extra.as_deref()), (Some(0.0), Some(1.0), Some(r#"{"reasoning_content":"grass"}"#)));
+    assert_eq!(
+        (all[0].weight, all[1].weight, all[1].extra.as_deref()),
+        (Some(0.0), Some(1.0), Some(r#"{"reasoning_content":"grass"}"#))
+    );
     let openai = written(&files, &data, RowSchema::OpenAi);
     assert_eq!(openai["messages"][1]["content"], "Green.");
     assert_eq!(openai["messages"][1]["reasoning_content"], "grass");
     let row = r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"tool_call","value":"{\"name\": \"f\", \"arguments\": {}}"}]},{"role":"tool","content":[{"type":"text","value":"r"}]},{"role":"assistant","content":"a"}]}"#;
     let (_, data) = open(row);
     let call = &data.conversation(0).unwrap()[1];
-    assert_eq!((call.content.as_deref(), call.tool_calls.as_deref()), (None, Some(r#"[{"type": "function", "function": {"name": "f", "arguments": {}}}]"#)));
+    assert_eq!(
+        (call.content.as_deref(), call.tool_calls.as_deref()),
+        (None, Some(r#"[{"type": "function", "function": {"name": "f", "arguments": {}}}]"#))
+    );
 }
 
 #[test]
@@ -142,12 +163,18 @@ fn lists_of_turns_and_texts() {
 
 #[test]
 fn instances_and_capitals() {
-    let (files, data) = open(r#"{"id":"s1","name":"add","instruction":"Add.","instances":[{"input":"1 2","output":"3"}],"is_classification":false}"#);
+    let (files, data) = open(
+        r#"{"id":"s1","name":"add","instruction":"Add.","instances":[{"input":"1 2","output":"3"}],"is_classification":false}"#,
+    );
     assert_eq!(said(&data), turns(&[(User, "Add.\n1 2"), (Assistant, "3")]));
     let row = written(&files, &data, RowSchema::Alpaca);
-    assert_eq!((&row["instruction"], &row["input"], &row["output"]), (&"Add.".into(), &"1 2".into(), &"3".into()));
+    assert_eq!(
+        (&row["instruction"], &row["input"], &row["output"]),
+        (&"Add.".into(), &"1 2".into(), &"3".into())
+    );
     assert_eq!(row["is_classification"], false);
-    let several = r#"{"instruction":"Add.","instances":[{"input":"1 2","output":"3"},{"input":"1 3","output":"4"}]}"#;
+    let several =
+        r#"{"instruction":"Add.","instances":[{"input":"1 2","output":"3"},{"input":"1 3","output":"4"}]}"#;
     let error = Dataset::open(files.put("several.jsonl", several)).unwrap_err().to_string();
     assert!(error.contains("`instances` holds 2") && error.contains("instances.0.output"), "{error}");
     let map = lorascope::dataset::Map::new().user("instruction").assistant("instances.0.output");
@@ -183,14 +210,26 @@ fn the_usual_keys_are_the_default() {
             RowSchema::OpenAi,
             r#"{"id":"1","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"n":1}"#,
         ),
-        (r#"{"question":"q","answer":"a","split":"x"}"#, RowSchema::PromptCompletion, r#"{"prompt":"q","completion":"a","split":"x"}"#),
+        (
+            r#"{"question":"q","answer":"a","split":"x"}"#,
+            RowSchema::PromptCompletion,
+            r#"{"prompt":"q","completion":"a","split":"x"}"#,
+        ),
         (
             r#"{"id":"1","conversations":[{"from":"user","value":"q"},{"from":"chatgpt","value":"a"}]}"#,
             RowSchema::ShareGpt,
             r#"{"id":"1","conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}]}"#,
         ),
-        (r#"{"output":"a","context":"i","instruction":"q"}"#, RowSchema::Alpaca, r#"{"instruction":"q","input":"i","output":"a"}"#),
-        (r#"{"prompt":"q","response":"a","label":"yes"}"#, RowSchema::Kto, r#"{"prompt":"q","completion":"a","label":true}"#),
+        (
+            r#"{"output":"a","context":"i","instruction":"q"}"#,
+            RowSchema::Alpaca,
+            r#"{"instruction":"q","input":"i","output":"a"}"#,
+        ),
+        (
+            r#"{"prompt":"q","response":"a","label":"yes"}"#,
+            RowSchema::Kto,
+            r#"{"prompt":"q","completion":"a","label":true}"#,
+        ),
     ] {
         let (files, data) = open(row);
         data.write(files.path("out.jsonl"), schema).unwrap();
@@ -209,7 +248,11 @@ fn read_call(value: &Json) -> Vec<(String, Json)> {
 
 #[test]
 fn calls_go_both_ways() {
-    let call = |n: u8| format!(r#"{{"id":"c{n}","type":"function","function":{{"name":"f{n}","arguments":"{{\"a\": {n}}}"}}}}"#);
+    let call = |n: u8| {
+        format!(
+            r#"{{"id":"c{n}","type":"function","function":{{"name":"f{n}","arguments":"{{\"a\": {n}}}"}}}}"#
+        )
+    };
     let row = format!(
         r#"{{"messages":[{{"role":"system","content":"S"}},{{"role":"user","content":"q"}},{{"role":"assistant","content":"let me see","tool_calls":[{},{}]}},{{"role":"tool","tool_call_id":"c1","content":"r1"}},{{"role":"tool","tool_call_id":"c2","content":"r2"}},{{"role":"assistant","content":"a"}}]}}"#,
         call(1),
@@ -221,14 +264,18 @@ fn calls_go_both_ways() {
     let roles: Vec<&str> = turns.iter().map(|turn| turn["from"].as_str().unwrap()).collect();
     assert_eq!(roles, ["system", "human", "function_call", "observation", "observation", "gpt"]);
     let calls = read_call(&turns[2]["value"]);
-    assert_eq!(calls, [("f1".to_string(), serde_json::json!({"a": 1})), ("f2".to_string(), serde_json::json!({"a": 2}))]);
+    assert_eq!(
+        calls,
+        [("f1".to_string(), serde_json::json!({"a": 1})), ("f2".to_string(), serde_json::json!({"a": 2}))]
+    );
     let losses = data.losses(RowSchema::ShareGpt).unwrap();
     let lost: Vec<&str> = losses.lost.keys().map(String::as_str).collect();
     assert_eq!(lost, ["ids of calls, and which call a tool answers", "texts beside calls of tools"]);
     // And back: each call is wrapped and has an id, which its answer names.
     let again = Dataset::open(files.path("other.jsonl")).unwrap();
     again.write(files.path("back.jsonl"), RowSchema::OpenAi).unwrap();
-    let back: Json = serde_json::from_str(&std::fs::read_to_string(files.path("back.jsonl")).unwrap()).unwrap();
+    let back: Json =
+        serde_json::from_str(&std::fs::read_to_string(files.path("back.jsonl")).unwrap()).unwrap();
     let messages = back["messages"].as_array().unwrap();
     let made = messages[2]["tool_calls"].as_array().unwrap();
     assert_eq!(made.len(), 2);
@@ -245,11 +292,16 @@ fn calls_go_both_ways() {
 
 #[test]
 fn losses_name_the_keys() {
-    let (files, data) = open(r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"images":["x.png"],"context":"c"}"#);
+    let (files, data) = open(
+        r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"images":["x.png"],"context":"c"}"#,
+    );
     let losses = data.losses(RowSchema::Alpaca).unwrap();
     assert_eq!(losses.lost.keys().collect::<Vec<_>>(), ["`context`", "`images`"]);
     let done = data.write(files.path("out.jsonl"), RowSchema::Alpaca).unwrap();
-    assert!(done.to_string().contains("left out: `context`, `images` have no place in alpaca, in 1 row"), "{done}");
+    assert!(
+        done.to_string().contains("left out: `context`, `images` have no place in alpaca, in 1 row"),
+        "{done}"
+    );
     let plain = open(r#"{"answer":"a","question":"q"}"#).1;
     let losses = plain.losses(RowSchema::OpenAi).unwrap();
     assert!(losses.is_empty() && losses.laid_out == 1);

@@ -24,11 +24,14 @@ fn rendered(template: &str, rows: &str) -> Vec<String> {
     let files = Files::new();
     let t = base().with_template(template).unwrap();
     let data = Dataset::open(files.put("rows.jsonl", rows)).unwrap();
-    let text = |i| t.render(&data.conversation(i).unwrap(), data.tools(i).unwrap().as_deref(), GenerationPrompt::Omit);
+    let text = |i| {
+        t.render(&data.conversation(i).unwrap(), data.tools(i).unwrap().as_deref(), GenerationPrompt::Omit)
+    };
     (0..data.len()).map(|i| text(i).unwrap_or_else(|error| format!("refused: {error}"))).collect()
 }
 
-const CALL: &str = r#"{"id":"c00000001","type":"function","function":{"name":"f","arguments":"{\"town\": \"Oslo\"}"}}"#;
+const CALL: &str =
+    r#"{"id":"c00000001","type":"function","function":{"name":"f","arguments":"{\"town\": \"Oslo\"}"}}"#;
 
 /// In the manner of DeepSeek's distillates: a call is written only where the content is null.
 const ONLY_NULL: &str = "{% for m in messages %}{% if m.role == 'user' %}U:{{ m.content }};{% endif %}\
@@ -38,14 +41,17 @@ const ONLY_NULL: &str = "{% for m in messages %}{% if m.role == 'user' %}U:{{ m.
 #[test]
 fn null_content_is_null_for_the_template() {
     let talk = |call: &str| {
-        format!(r#"{{"messages":[{{"role":"user","content":"q"}},{call},{{"role":"tool","content":"r"}},{{"role":"assistant","content":"a"}}]}}"#)
+        format!(
+            r#"{{"messages":[{{"role":"user","content":"q"}},{call},{{"role":"tool","content":"r"}},{{"role":"assistant","content":"a"}}]}}"#
+        )
     };
     let right = r#"U:q;C:f {"town": "Oslo"};T:r;A:a;"#;
     for call in [
         format!(r#"{{"role":"assistant","content":null,"tool_calls":[{CALL}]}}"#),
         format!(r#"{{"role":"assistant","tool_calls":[{CALL}]}}"#),
         r#"{"role":"assistant","function_call":{"name":"f","arguments":"{\"town\": \"Oslo\"}"}}"#.to_string(),
-        r#"{"role":"assistant","content":null,"function_call":{"name":"f","arguments":{"town": "Oslo"}}}"#.to_string(),
+        r#"{"role":"assistant","content":null,"function_call":{"name":"f","arguments":{"town": "Oslo"}}}"#
+            .to_string(),
     ] {
         assert_eq!(rendered(ONLY_NULL, &talk(&call)), [right], "{call}");
     }
@@ -66,12 +72,19 @@ fn arguments_have_the_form_that_the_template_needs() {
     let joins = "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ '<' + c.function.arguments + '>' }}{% endfor %}{% endfor %}";
     let either = "{% for m in messages %}{% for c in m.tool_calls or [] %}{% if c.function.arguments is string %}<{{ c.function.arguments }}>{% else %}={{ c.function.arguments | tojson }}={% endif %}{% endfor %}{% endfor %}";
     let row = |arguments: &str| {
-        format!(r#"{{"messages":[{{"role":"user","content":"q"}},{{"role":"assistant","content":null,"tool_calls":[{{"id":"c00000001","type":"function","function":{{"name":"f","arguments":{arguments}}}}}]}},{{"role":"tool","tool_call_id":"c00000001","content":"r"}},{{"role":"assistant","content":"a"}}]}}"#)
+        format!(
+            r#"{{"messages":[{{"role":"user","content":"q"}},{{"role":"assistant","content":null,"tool_calls":[{{"id":"c00000001","type":"function","function":{{"name":"f","arguments":{arguments}}}}}]}},{{"role":"tool","tool_call_id":"c00000001","content":"r"}},{{"role":"assistant","content":"a"}}]}}"#
+        )
     };
-    let (text, object) = (row(r#""{\"town\": \"Oslo\", \"n\": 2.50}""#), row(r#"{"town": "Oslo", "n": 2.5}"#));
+    let (text, object) =
+        (row(r#""{\"town\": \"Oslo\", \"n\": 2.50}""#), row(r#"{"town": "Oslo", "n": 2.5}"#));
     assert_eq!(rendered(dumps, &text), [r#"<{"town": "Oslo", "n": 2.5}>"#]);
     assert_eq!(rendered(dumps, &object), rendered(dumps, &text));
-    assert_eq!(rendered(joins, &text), [r#"<{"town": "Oslo", "n": 2.50}>"#], "text stays the text that it is");
+    assert_eq!(
+        rendered(joins, &text),
+        [r#"<{"town": "Oslo", "n": 2.50}>"#],
+        "text stays the text that it is"
+    );
     assert_eq!(rendered(joins, &object), [r#"<{"town": "Oslo", "n": 2.5}>"#]);
     assert_eq!(rendered(either, &text), [r#"<{"town": "Oslo", "n": 2.50}>"#]);
     assert_eq!(rendered(either, &object), [r#"={"town": "Oslo", "n": 2.5}="#]);
@@ -83,8 +96,14 @@ fn arguments_have_the_form_that_the_template_needs() {
 fn ids_of_answers_stand() {
     let ids = "{% for m in messages %}{% if m.role == 'tool' %}{{ m.content }}={{ m.tool_call_id }};{% endif %}{% endfor %}";
     let row = |answers: &str| {
-        let calls = [1, 2].map(|n| format!(r#"{{"id":"c{n}","type":"function","function":{{"name":"f{n}","arguments":{{}}}}}}"#)).join(",");
-        format!(r#"{{"messages":[{{"role":"user","content":"q"}},{{"role":"assistant","content":null,"tool_calls":[{calls}]}},{answers},{{"role":"assistant","content":"a"}}]}}"#)
+        let calls = [1, 2]
+            .map(|n| {
+                format!(r#"{{"id":"c{n}","type":"function","function":{{"name":"f{n}","arguments":{{}}}}}}"#)
+            })
+            .join(",");
+        format!(
+            r#"{{"messages":[{{"role":"user","content":"q"}},{{"role":"assistant","content":null,"tool_calls":[{calls}]}},{answers},{{"role":"assistant","content":"a"}}]}}"#
+        )
     };
     let tool = |text: &str, more: &str| format!(r#"{{"role":"tool","content":"{text}"{more}}}"#);
     let said = |id: &str| format!(r#","tool_call_id":"{id}""#);
@@ -104,7 +123,10 @@ fn ids_of_answers_stand() {
     assert_eq!(rendered(strict, old), ["call00001:{};call00002:{};call00001;call00002;"]);
     // The ids survive writing.
     let files = Files::new();
-    let data = Dataset::open(files.put("rows.jsonl", row(&[tool("two", &said("c2")), tool("one", &said("c1"))].join(",")))).unwrap();
+    let data = Dataset::open(
+        files.put("rows.jsonl", row(&[tool("two", &said("c2")), tool("one", &said("c1"))].join(","))),
+    )
+    .unwrap();
     for name in ["out.jsonl", "out.parquet"] {
         data.write(files.path(name), RowSchema::OpenAi).unwrap();
         let back = Dataset::open(files.path(name)).unwrap();
@@ -119,10 +141,13 @@ fn reasoning_is_passed_on_and_trained() {
     let files = Files::new();
     let t = base().with_template(thinks).unwrap();
     for key in ["reasoning_content", "reasoning", "thinking"] {
-        let row = format!(r#"{{"messages":[{{"role":"user","content":"7 · 6?"}},{{"role":"assistant","content":"42","{key}":"seven times six"}}]}}"#);
+        let row = format!(
+            r#"{{"messages":[{{"role":"user","content":"7 · 6?"}},{{"role":"assistant","content":"42","{key}":"seven times six"}}]}}"#
+        );
         let data = Dataset::open(files.put("rows.jsonl", &row)).unwrap();
         let example = t.example(&data.conversation(0).unwrap(), None).unwrap();
-        let said: Vec<u32> = example.ids.iter().zip(&example.trained).filter(|(_, t)| **t).map(|(id, _)| *id).collect();
+        let said: Vec<u32> =
+            example.ids.iter().zip(&example.trained).filter(|(_, t)| **t).map(|(id, _)| *id).collect();
         assert_eq!(t.decode(&said).unwrap(), "<think>seven times six</think>42<|im_end|>", "{key}");
         // Nothing of it is lost on the way to other formats that have turns.
         data.overwrite(files.path("out.jsonl"), RowSchema::ShareGpt).unwrap();
@@ -137,7 +162,13 @@ fn reasoning_is_passed_on_and_trained() {
     assert_eq!(data.dedup().unwrap().len(), 2);
     // Every other key of a turn as well.
     let any = "{% for m in messages %}{{ m.mood }}{{ m.meta.n }}{% endfor %}";
-    assert_eq!(rendered(any, r#"{"messages":[{"role":"user","content":"q","mood":"odd"},{"role":"assistant","content":"a","meta":{"n":1}}]}"#), ["odd1"]);
+    assert_eq!(
+        rendered(
+            any,
+            r#"{"messages":[{"role":"user","content":"q","mood":"odd"},{"role":"assistant","content":"a","meta":{"n":1}}]}"#
+        ),
+        ["odd1"]
+    );
 }
 
 #[test]
@@ -146,27 +177,53 @@ fn empty_is_none() {
     let talk = r#""conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}]"#;
     let right = "defaultuser q;assistant a;";
     for more in [
-        "", r#","tools":"""#, r#","tools":"[]""#, r#","tools":[]"#, r#","tools":"null""#, r#","tools":" [ ] ""#, r#","tools":{}"#,
-        r#","tools":null"#, r#","system":"""#, r#","system":"  ""#, r#","system_prompt":"\n""#, r#","system":null"#,
+        "",
+        r#","tools":"""#,
+        r#","tools":"[]""#,
+        r#","tools":[]"#,
+        r#","tools":"null""#,
+        r#","tools":" [ ] ""#,
+        r#","tools":{}"#,
+        r#","tools":null"#,
+        r#","system":"""#,
+        r#","system":"  ""#,
+        r#","system_prompt":"\n""#,
+        r#","system":null"#,
     ] {
         assert_eq!(rendered(strict, &format!("{{{talk}{more}}}")), [right], "{more}");
     }
-    for system in [r#"{"role":"system","content":" "}"#, r#"{"role":"system","content":null}"#, r#"{"role":"system","content":""}"#] {
-        let row = format!(r#"{{"messages":[{system},{{"role":"user","content":"q"}},{{"role":"assistant","content":"a"}}]}}"#);
+    for system in [
+        r#"{"role":"system","content":" "}"#,
+        r#"{"role":"system","content":null}"#,
+        r#"{"role":"system","content":""}"#,
+    ] {
+        let row = format!(
+            r#"{{"messages":[{system},{{"role":"user","content":"q"}},{{"role":"assistant","content":"a"}}]}}"#
+        );
         assert_eq!(rendered(strict, &row), [right], "{system}");
         // No format gets a turn of the system that says nothing, and the row stays what it was.
         let files = Files::new();
         let data = Dataset::open(files.put("row.jsonl", &row)).unwrap();
         for schema in [RowSchema::Alpaca, RowSchema::ShareGpt, RowSchema::OpenAi] {
             data.overwrite(files.path("out.jsonl"), schema).unwrap();
-            assert!(!std::fs::read_to_string(files.path("out.jsonl")).unwrap().contains("system"), "{schema}");
+            assert!(
+                !std::fs::read_to_string(files.path("out.jsonl")).unwrap().contains("system"),
+                "{schema}"
+            );
         }
     }
     // Rows that say the same are the same.
     let files = Files::new();
-    let rows = [format!("{{{talk}}}"), format!("{{{talk},\"tools\":\"[]\"}}"), format!("{{{talk},\"system\":\"\"}}")];
+    let rows = [
+        format!("{{{talk}}}"),
+        format!("{{{talk},\"tools\":\"[]\"}}"),
+        format!("{{{talk},\"system\":\"\"}}"),
+    ];
     assert_eq!(Dataset::open(files.put("rows.jsonl", rows.join("\n"))).unwrap().dedup().unwrap().len(), 1);
     // Bare tools are wrapped.
     let row = format!("{{{talk},\"tools\":\"[{{\\\"name\\\": \\\"f\\\"}}]\"}}");
-    assert_eq!(rendered(strict, &row), [format!(r#"TOOLS [{{"type": "function", "function": {{"name": "f"}}}}] {right}"#)]);
+    assert_eq!(
+        rendered(strict, &row),
+        [format!(r#"TOOLS [{{"type": "function", "function": {{"name": "f"}}}}] {right}"#)]
+    );
 }

@@ -284,10 +284,7 @@ fn same_role(turns: &mut Vec<Turn<'_>>, fixes: Fixes, noted: &mut Vec<Noted>) {
     if repaired {
         let mut merged: Vec<Turn<'_>> = Vec::with_capacity(turns.len());
         for turn in turns.drain(..) {
-            match merged
-                .last_mut()
-                .filter(|last| alike(last, &turn) && is_same_beside(last, &turn))
-            {
+            match merged.last_mut().filter(|last| alike(last, &turn) && is_same_beside(last, &turn)) {
                 Some(last) => last.content = Cow::Owned(format!("{}\n{}", last.content, turn.content)),
                 None => merged.push(turn),
             }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use minijinja::value::{Serde, Value};
 use serde_json::{Map, Value as Json};
 
-use super::wants::{Arguments, Wants};
+use super::wants::{Arguments, NullContent, Wants};
 use super::{Message, Role};
 use crate::error::{Error, Result};
 
@@ -52,7 +52,8 @@ impl Conversation {
             if let Some(calls) = message.get_mut("tool_calls").and_then(Json::as_array_mut) {
                 for call in calls {
                     number += 1;
-                    if wants.ids && call.get("id").is_none()
+                    if wants.ids
+                        && call.get("id").is_none()
                         && let Some(call) = call.as_object_mut()
                     {
                         call.insert("id".into(), format!("call{number:05}").into());
@@ -63,6 +64,9 @@ impl Conversation {
                 }
             }
             if let Some(message) = message.as_object_mut() {
+                if wants.null == NullContent::Absent && message.get("content").is_some_and(Json::is_null) {
+                    message.shift_remove("content");
+                }
                 reason(message, &wants.reasoning);
             }
         }
@@ -116,7 +120,9 @@ fn listed(tools: Option<&str>) -> Result<Json> {
 
 /// Makes `{"type": "function", "function": …}` of a bare `{"name": …}`.
 fn wrap(tool: &mut Json) {
-    if tool.get("name").is_some() && tool.get("function").is_none() && tool.get("type").is_none_or(|t| t == "function")
+    if tool.get("name").is_some()
+        && tool.get("function").is_none()
+        && tool.get("type").is_none_or(|t| t == "function")
     {
         let mut inside = tool.take();
         if let Some(inside) = inside.as_object_mut() {
@@ -145,7 +151,8 @@ fn name_answered_calls(messages: &mut [Json]) {
         for message in answers.iter_mut().filter(|m| m["role"] == "tool" && m.get("tool_call_id").is_none()) {
             let name = message.get("name");
             let same = open.iter().position(|(_, called)| name.is_some_and(|name| name == called));
-            if let (Some((id, _)), Some(message)) = (open.remove(same.unwrap_or(0)), message.as_object_mut()) {
+            if let (Some((id, _)), Some(message)) = (open.remove(same.unwrap_or(0)), message.as_object_mut())
+            {
                 message.insert("tool_call_id".into(), id);
             }
         }
@@ -165,16 +172,15 @@ fn suit(arguments: &mut Json, wanted: Arguments) {
     }
 }
 
-/// Gives reasoning the name under which a template reads it, where the file has another of the usual
-/// names.
+/// Gives reasoning the names under which a template may read it, as transformers does, where the file
+/// has another of the usual ones.
 fn reason(message: &mut Map<String, Json>, read: &[&'static str]) {
-    let Some(first) = read.first() else { return };
-    if read.iter().any(|key| message.contains_key(*key)) {
-        return;
-    }
-    let said = Wants::REASONING.iter().find_map(|key| message.get(*key).filter(|said| said.is_string()));
-    if let Some(said) = said.cloned() {
-        message.insert((*first).into(), said);
+    let said = |key: &&str| message.get(*key).filter(|said| !said.is_null()).cloned();
+    let Some(said) = Wants::REASONING.iter().find_map(said) else { return };
+    for key in ["reasoning_content", "thinking"].iter().chain(read) {
+        if message.get(*key).is_none_or(Json::is_null) {
+            message.insert((*key).into(), said.clone());
+        }
     }
 }
 
@@ -284,7 +290,8 @@ mod tests {
         let conversation = Conversation::new(&[Message::system("  "), Message::user("q"), thought], None);
         let messages = conversation.unwrap().messages;
         assert_eq!(messages.len(), 2);
-        let expected = serde_json::json!({"role": "assistant", "content": "a", "reasoning_content": "hm", "n": 1});
+        let expected =
+            serde_json::json!({"role": "assistant", "content": "a", "reasoning_content": "hm", "n": 1});
         assert_eq!(messages[1], expected);
     }
 }

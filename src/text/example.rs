@@ -8,8 +8,8 @@ use std::str::FromStr;
 use minijinja::Value;
 use serde::{Deserialize, Serialize};
 
-use super::core::{Core, Token};
 use super::conversation::Conversation;
+use super::core::{Core, Token};
 use super::template::{GenerationPrompt, Template};
 use super::words::Special;
 use super::{Message, Role, Tokenizer};

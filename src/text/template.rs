@@ -2,12 +2,12 @@
 
 use std::sync::OnceLock;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Value;
-use minijinja::{AutoEscape, Environment};
 use super::python;
 use super::wants::Wants;
 use crate::error::{Error, Result};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment};
 
 /// Whether the rendered text ends with the header of an assistant's turn, for the model to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

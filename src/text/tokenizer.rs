@@ -8,8 +8,8 @@ use std::sync::Arc;
 use candle_core::quantized::gguf_file::Value;
 use rayon::prelude::*;
 
-use super::core::{Core, Parts, broken};
 use super::conversation::Conversation;
+use super::core::{Core, Parts, broken};
 use super::template::{GenerationPrompt, Given, Sources, Template, Templates};
 use super::words::Special;
 use super::{Message, NamedTemplate, folder, gguf};

@@ -250,7 +250,16 @@ impl<'a> Tape<'a> {
             keys.push(("weight".into(), self.of(&["0", "1", "0.5", "1.0", "0.1000", "null", "1e-7"]).into()));
         }
         if self.once_in(8) {
-            self.finish(keys, &[("tool_calls", "null"), ("mood", "{\"=\": 1}"), ("loss", "true"), ("train", "0"), ("reasoning_content", "\"hm\"")])
+            self.finish(
+                keys,
+                &[
+                    ("tool_calls", "null"),
+                    ("mood", "{\"=\": 1}"),
+                    ("loss", "true"),
+                    ("train", "0"),
+                    ("reasoning_content", "\"hm\""),
+                ],
+            )
         } else {
             object(&keys)
         }

@@ -15,7 +15,10 @@ use crate::error::Result;
 pub(in crate::dataset) fn said(rows: Rows<'_>, i: usize, text: &mut String) {
     text.clear();
     text.push_str(rows.system(i).unwrap_or_default());
-    let turns = rows.turns(i).chain(rows.rejected(i)).flat_map(|turn| [Some(turn.content), turn.tool_calls, turn.extra]);
+    let turns = rows
+        .turns(i)
+        .chain(rows.rejected(i))
+        .flat_map(|turn| [Some(turn.content), turn.tool_calls, turn.extra]);
     for part in turns.chain([rows.text(i)]).flatten() {
         text.push('\n');
         text.push_str(part);

@@ -139,8 +139,14 @@ mod tests {
             assert_eq!(calls_to_text(&calls), text);
             assert!(same_as_text(&calls));
             let parsed: serde_json::Value = serde_json::from_str(&calls).unwrap();
-            assert!(parsed.as_array().unwrap().iter().all(|call| call["type"] == "function"
-                && call["function"]["name"].is_string()), "{calls}");
+            assert!(
+                parsed
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .all(|call| call["type"] == "function" && call["function"]["name"].is_string()),
+                "{calls}"
+            );
         }
         assert_eq!(calls_of_text("3"), None);
         assert_eq!(calls_of_text("[1]"), None);
@@ -149,7 +155,9 @@ mod tests {
     #[test]
     fn calls_of_openai_lose_their_ids_and_quotes() {
         let call = |n: u8| {
-            format!(r#"{{"id": "c{n}", "type": "function", "function": {{"name": "f{n}", "arguments": "{{\"a\": {n}}}"}}}}"#)
+            format!(
+                r#"{{"id": "c{n}", "type": "function", "function": {{"name": "f{n}", "arguments": "{{\"a\": {n}}}"}}}}"#
+            )
         };
         assert_eq!(calls_to_text(&format!("[{}]", call(1))), r#"{"name": "f1", "arguments": {"a": 1}}"#);
         assert_eq!(

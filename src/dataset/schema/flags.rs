@@ -72,10 +72,14 @@ mod tests {
     #[test]
     fn spellings() {
         let parsed = |json: &'static str| Node::parse(json).unwrap();
-        for good in ["true", "1", "1.0", "\"true\"", "\" True \"", "\"yes\"", "\"1\"", "\"good\"", "\"desirable\""] {
+        for good in
+            ["true", "1", "1.0", "\"true\"", "\" True \"", "\"yes\"", "\"1\"", "\"good\"", "\"desirable\""]
+        {
             assert_eq!(label(&parsed(good)), Some(true), "{good}");
         }
-        for bad in ["false", "0", "0.0", "-1", "\"false\"", "\"FALSE\"", "\"0\"", "\"bad\"", "\"undesirable\""] {
+        for bad in
+            ["false", "0", "0.0", "-1", "\"false\"", "\"FALSE\"", "\"0\"", "\"bad\"", "\"undesirable\""]
+        {
             assert_eq!(label(&parsed(bad)), Some(false), "{bad}");
         }
         for other in ["2", "0.5", "\"maybe\"", "\"\"", "[]", "{}"] {

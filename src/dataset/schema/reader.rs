@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::carry::Carry;
 use super::default::{Want, fields, want};
-use super::layout::{Hole, Input, Key, List, Shape, Style, Who, extra};
 use super::flags::{self, LABELS};
+use super::layout::{Hole, Input, Key, List, Shape, Style, Who, extra};
 use super::pairs::texts;
 use super::transcript::ASSISTANT;
 use super::turns::{hear_all, shape_of};
@@ -253,8 +253,11 @@ impl<'a> Reader<'a> {
         if let (RowSchema::Kto, Some((i, label))) = (schema, label) {
             let Some(label) = label else {
                 let (key, node) = &self.keys[i];
-                let value = node.str().map_or_else(|| node.kind(), |text| format!("{:?}", cut(text, 40)).into());
-                let what = format!("`{key}` is {value}, which says neither that the answer is good nor that it is bad");
+                let value =
+                    node.str().map_or_else(|| node.kind(), |text| format!("{:?}", cut(text, 40)).into());
+                let what = format!(
+                    "`{key}` is {value}, which says neither that the answer is good nor that it is bad"
+                );
                 return Err((ProblemKind::UnreadLabel, what.into()));
             };
             self.row.label = Some(label);

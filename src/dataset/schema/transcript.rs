@@ -108,7 +108,12 @@ mod tests {
         let texts: Vec<(Role, &str)> = told.iter().map(|t| (t.role, &text[t.text.clone()])).collect();
         assert_eq!(
             texts,
-            [(Role::User, "Tea?\n\nYes."), (Role::Assistant, "Tea."), (Role::User, "Why?"), (Role::Assistant, "")]
+            [
+                (Role::User, "Tea?\n\nYes."),
+                (Role::Assistant, "Tea."),
+                (Role::User, "Why?"),
+                (Role::Assistant, "")
+            ]
         );
         assert_eq!(transcript("Tea?\n\nHuman: x"), None);
         let (a, b) = ("\n\nHuman: a\n\nAssistant: Sunny", "\n\nHuman: a\n\nAssistant: Sure");
@@ -117,6 +122,9 @@ mod tests {
         assert_eq!(shared(a, longer, &transcript(a).unwrap()), 1);
         let other = "\n\nHuman: a\n\nAssistant: Sunny\n\nHuman: c\n\nAssistant: d";
         assert_eq!(shared(longer, other, &transcript(longer).unwrap()), 1);
-        assert_eq!(shared("\n\nHuman: a\n\nAssistant: x", "\n\nHuman: b\n\nAssistant: x", &transcript(a).unwrap()), 0);
+        assert_eq!(
+            shared("\n\nHuman: a\n\nAssistant: x", "\n\nHuman: b\n\nAssistant: x", &transcript(a).unwrap()),
+            0
+        );
     }
 }

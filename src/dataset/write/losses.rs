@@ -386,7 +386,10 @@ impl Show for Losses {
         }
         if self.labelled_bad > 0 {
             let lines = on_lines(&self.bad_lines, self.labelled_bad);
-            table.row([format!("rows whose answer is labelled as a bad one ({lines})"), thousands(self.labelled_bad)]);
+            table.row([
+                format!("rows whose answer is labelled as a bad one ({lines})"),
+                thousands(self.labelled_bad),
+            ]);
         }
         if self.left_out > 0 {
             table.row(["rows that it cannot hold".to_string(), thousands(self.left_out)]);

@@ -374,7 +374,11 @@ impl<'w, 'r> Text<'w, 'r> {
                 text.raw("{\"role\":");
                 text.string(turn.role);
                 text.key("content");
-                if turn.null_content { text.raw("null") } else { text.string(turn.content) }
+                if turn.null_content {
+                    text.raw("null")
+                } else {
+                    text.string(turn.content)
+                }
                 text.beside(&turn);
                 text.others(&turn);
                 text.raw("}");
