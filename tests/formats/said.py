@@ -15,6 +15,8 @@ WORDS = {
     "type": r"numbers?|booleans?|true or false|\btypes?\b|as (a )?texts?",
 }
 COUNT = re.compile(r"([\d,]+) (?:rows?|records?)\b")
+# What is said of one row of the file, or of the file as a whole, announces nothing.
+OF_ONE = re.compile(r"\bline \d+: | written to ")
 GONE = re.compile(r"left out|rejected|not written|skipped", re.IGNORECASE)
 
 
@@ -31,9 +33,9 @@ class Said:
         """How many rows it says were left out; what was left out *of* rows ends in `in N rows`."""
         count = 0
         for line in self.lines:
-            if GONE.search(line) and not re.search(r"\bin [\d,]+ rows?$|: [\d,]+ rows?$", line) or re.match(r"(left out|rejected): [\d,]+ (rows|records)", line):
-                found = COUNT.search(line)
-                count += int(found[1].replace(",", "")) if found else 0
+            of_rows = re.search(r"\bin [\d,]+ rows?$", line) or re.search(r": [\d,]+ rows?$", line) and "`" in line
+            if GONE.search(line) and not of_rows and not OF_ONE.search(line) and (found := COUNT.search(line)):
+                count += int(found[1].replace(",", ""))
         return count
 
     def covers(self, difference: Difference, rows: int) -> bool:
@@ -42,7 +44,7 @@ class Said:
         if difference.kind == "type" or difference.kind not in ("key",) and difference.kind in WORDS:
             patterns.append(WORDS[difference.kind])
         for line in self.lines:
-            if any(re.search(pattern, line, re.IGNORECASE) for pattern in patterns):
+            if not OF_ONE.search(line) and any(re.search(pattern, line, re.IGNORECASE) for pattern in patterns):
                 counts = [int(count.replace(",", "")) for count in COUNT.findall(line)]
                 if not counts or max(counts) >= rows:
                     return True

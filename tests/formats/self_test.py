@@ -62,6 +62,12 @@ LINES = [
     ("openai", "o-unknown", ("meta",), ..., "`score` has no place in openai: 1 rows", "`score`, `meta` have no place in openai: 1 rows"),
     ("openai", "o-unknown", ("n",), "3", "`nothing` is null: 1 rows", "numbers are read as texts, in 1 rows"),
 ]
+# How many rows were left out, as it may be said.
+GONE = [
+    ("left out: 2 rows that the schema cannot hold\n  line 3: alpaca holds pairs, and row x has 4 rows", 2),
+    ("left out: 1 row whose answer is labelled as a bad one (line 2)\nrejected: 3 records", 4),
+    ("9 rows, 1 kB, written to /tmp/left out.jsonl\nleft out: weights, in 5 rows", 0),
+]
 # What LLaMA-Factory and TRL do not read.
 UNREAD = [
     ("sharegpt", "s-call", ("conversations", 1, "value"), "area(3)"),
@@ -96,6 +102,8 @@ def self_test(compare: Callable) -> None:
     for schema, id, path, value, other, right in LINES:
         assert wrong(schema, id, path, value, other), f"{other!r} covers {path}"
         assert not wrong(schema, id, path, value, right), f"{right!r} does not cover {path}: {wrong(schema, id, path, value, right)}"
+    for text, count in GONE:
+        assert Said(text).rows_gone() == count, f"{text!r}: {Said(text).rows_gone()} rows instead of {count}"
     learned = read({"id": "k", "prompt": "1 + 1?", "completion": "3"})
     bad = read({"id": "k", "prompt": "1 + 1?", "completion": "3", "label": 0})
     assert compare({"k": bad}, {"k": learned}, Said("left out: labels, in 9 rows"), "prompt-completion", True), "a bad answer is learned"
