@@ -22,7 +22,7 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
 import containers
 import readers
 from containers import CONTAINERS
-from meaning import Row, differences, read
+from meaning import Row, Way, differences, read
 from rows import BROKEN, HAZARDS, ROWS
 from said import Said, unsaid
 from self_test import self_test
@@ -69,7 +69,7 @@ def fits(row: Row, schema: str) -> bool | None:
     return True
 
 
-def compare(before: dict[str, Row], after: dict[str, Row], said: Said, schema: str, strict: bool) -> list[str]:
+def compare(before: dict[str, Row], after: dict[str, Row], said: Said, schema: str, way: Way) -> list[str]:
     """What is wrong with a file that was made of rows."""
     wrong, found, gone = [], [], [id for id in before if id not in after]
     wrong += [f"{id}: came from nowhere" for id in after if id not in before]
@@ -79,7 +79,7 @@ def compare(before: dict[str, Row], after: dict[str, Row], said: Said, schema: s
     for id in before.keys() & after.keys():
         if fits(before[id], schema) is False and before[id].label is not False:
             wrong.append(f"{id}: written, though {schema} has no place for it")
-        found += differences(before[id], after[id], strict)
+        found += differences(before[id], after[id], way)
     return wrong + [f"unsaid: {one}" for one in unsaid(sorted(found, key=str), said)]
 
 
@@ -91,13 +91,13 @@ def through_containers(convert: Command, folder: Path, schema: str, container: s
     if code != 0:
         return [f"{schema} as {container}: exit {code}: {' / '.join(said.lines)[:300]}"]
     in_json = not container.startswith(("csv", "tsv", "parquet"))
-    wrong = [f"there: {what}" for what in compare(before, containers.rows(there), said, schema, strict=in_json)]
+    wrong = [f"there: {what}" for what in compare(before, containers.rows(there), said, schema, Way.SAME if in_json else Way.SPOKEN)]
     if in_json:
         wrong += [f"there: {fault}" for fault in readers.faults(schema, containers.raw(there))]
     code, more = convert(there, back, schema)
     if code != 0:
         return [*wrong, f"back from {container}: exit {code}: {' / '.join(more.lines)[:300]}"]
-    wrong += [f"back: {what}" for what in compare(before, containers.rows(back), said + more, schema, strict=True)]
+    wrong += [f"back: {what}" for what in compare(before, containers.rows(back), said + more, schema, Way.SAME)]
     return wrong + [f"back: {fault}" for fault in readers.faults(schema, containers.raw(back))]
 
 
@@ -111,7 +111,8 @@ def through_schemas(convert: Command, folder: Path, first: str, second: str) -> 
         if not possible and not out.exists() and any("fit" in line or "holds" in line for line in said.lines):
             return None
         return [f"exit {code}, {len(possible)} rows fit: {' / '.join(said.lines)[:300]}"]
-    wrong = compare(before, containers.rows(out), said, second, strict=second not in ("sharegpt", "belle-chat"))
+    way = Way.SAME if first == second else Way.SPOKEN if second in ("sharegpt", "belle-chat") else Way.OTHER
+    wrong = compare(before, containers.rows(out), said, second, way)
     return wrong + readers.faults(second, containers.raw(out))
 
 
@@ -132,8 +133,8 @@ def hazards(convert: Command, folder: Path, container: str) -> list[str]:
     for n, text in enumerate(HAZARDS):
         row = {"id": "h", "instruction": "echo", "input": "", "output": text} if text.strip() else {"id": "h", "text": f"x{text}"}
         schema = "alpaca" if "output" in row else "text"
-        there, back = folder / f"hazard-{n}.{container}", folder / f"hazard-{n}-{container}.jsonl"
-        code, said = convert(write(folder / f"hazard-{n}.jsonl", [row]), there, schema)
+        there, back = folder / f"hazard-{n}.{container}", folder / f"hazard-{n}-{container}-back.jsonl"
+        code, said = convert(write(folder / f"hazard-{n}-in.jsonl", [row]), there, schema)
         if code != 0:
             if not any("csv" in line.lower() and ("read" in line or "type" in line) for line in said.lines):
                 wrong.append(f"{text!r}: exit {code}: {' / '.join(said.lines)[:200]}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import warnings
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +14,7 @@ import zstandard
 from datasets import concatenate_datasets, load_dataset
 from meaning import Row, read, whole, without_nulls
 
+warnings.simplefilter("ignore")  # of the readers, about one another
 CONTAINERS = ["jsonl", "json", "csv", "tsv", "parquet", "jsonl.gz", "jsonl.zst"]
 
 
@@ -20,7 +22,8 @@ def raw(path: Path) -> list[dict]:
     """The rows as a reader gives them; what has no value in a table is no key."""
     name = path.name
     if name.endswith((".csv", ".tsv")):
-        frame = pl.read_csv(path, separator="\t" if name.endswith("tsv") else ",", infer_schema=False, missing_utf8_is_empty_string=False)
+        # Two quotes are an empty text; nothing is no value.
+        frame = pl.read_csv(path, separator="\t" if name.endswith("tsv") else ",", infer_schema=False)
         return [{key: value for key, value in row.items() if value is not None} for row in frame.to_dicts()]
     if name.endswith(".parquet"):
         return [{key: value for key, value in row.items() if value is not None} for row in pq.read_table(path).to_pylist()]
@@ -70,11 +73,14 @@ def faults_of_parquet(path: Path, again: Path, cache: Path) -> list[str]:
             faults.append(f"{len(as_json)} of {frame.height} values of {name} are JSON in a text: {as_json[0][:60]}")
     try:
         first, second = (load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(cache)) for file in (path, again))
-        both = concatenate_datasets([first, second.select_columns(first.column_names)] if set(first.column_names) <= set(second.column_names) else [first, first])
-        key = next(name for name, kind in zip(schema.names, schema.types) if pa.types.is_large_string(kind) or pa.types.is_string(kind) or pa.types.is_string_view(kind))
+        shared = [name for name in first.column_names if second.features.get(name) == first.features[name]]
+        if len(shared) < 2:
+            faults.append(f"two files of this schema have no columns of one type but {shared}: {first.features} and {second.features}")
+        both = concatenate_datasets([first.select_columns(shared), second.select_columns(shared)])
+        key = "id" if "id" in shared else shared[0]
         ordered = both.sort(key)[key]
         if list(ordered) != sorted(ordered):
             faults.append(f"sorted by {key}: {list(ordered)[:3]}")
     except Exception as error:  # whatever a reader says is a fault of the file
-        faults.append(f"datasets: {type(error).__name__}: {str(error).splitlines()[0][:160]}")
+        faults.append(f"datasets: {type(error).__name__}: {str(error)[:160]}")
     return faults

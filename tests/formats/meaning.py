@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Callable
 
 ROLES = {
@@ -143,10 +144,11 @@ def read(row: dict, clean: Callable = whole) -> Row:
     elif (pairs := decoded(row.get("conversation"))) is not None:
         made.turns = [Turn(role, pair[key]) for pair in pairs for key, role in (("human", "user"), ("assistant", "assistant"))]
     elif "instruction" in row:
-        made.input = row.get("input") or None
+        joined = row.get("input") or None
+        made.input = joined if "output" in row else None
         for question, answer in decoded(row.get("history")) or []:
             made.turns += [Turn("user", question), Turn("assistant", answer)]
-        made.turns.append(Turn("user", "\n".join(filter(None, [row["instruction"], made.input]))))
+        made.turns.append(Turn("user", "\n".join(filter(None, [row["instruction"], joined]))))
         made.turns += [Turn("assistant", row["output"])] if row.get("output") is not None else []
     elif (prompt := row.get("prompt", row.get("question"))) is not None:
         made.turns = turns_of(prompt, "user", clean) + turns_of(row.get("completion", row.get("answer")), "assistant", clean)
@@ -199,7 +201,19 @@ def of_keys(row: str, before: dict, after: dict) -> list[Difference]:
     return found
 
 
-def of_turns(row: str, where: str, before: list[Turn], after: list[Turn], strict: bool) -> list[Difference]:
+class Way(Enum):
+    """How far rows have come."""
+
+    SAME = 1  # to the same schema: all must be as it was
+    OTHER = 2  # to another one: calls may have got ids
+    SPOKEN = 3  # to one whose calls are turns of their own: null content is empty content
+
+
+def same_ids(old: list, new: list, way: Way) -> bool:
+    return old == new or way is not Way.SAME and len(old) == len(new) and all(a is None or a == b for a, b in zip(old, new))
+
+
+def of_turns(row: str, where: str, before: list[Turn], after: list[Turn], way: Way) -> list[Difference]:
     if [turn.role for turn in before] != [turn.role for turn in after]:
         return [Difference("turns", where, row, [(t.role, t.content or t.calls) for t in before], [(t.role, t.content or t.calls) for t in after])]
     found = []
@@ -209,11 +223,13 @@ def of_turns(row: str, where: str, before: list[Turn], after: list[Turn], strict
         if old.content != new.content:
             nothing = old.calls and not old.content and not new.content
             beside = old.calls and old.content and not new.content
-            if not nothing or strict:
+            if not nothing or way is not Way.SPOKEN:
                 found.append(Difference("beside" if beside else "null content" if nothing else "content", here, row, old.content, new.content))
         note("calls", old.calls, new.calls)
-        note("ids", old.ids if old.calls == new.calls else None, new.ids if old.calls == new.calls else None)
-        note("ids", old.answers, new.answers)
+        if old.calls == new.calls and not same_ids(old.ids, new.ids, way):
+            note("ids", old.ids, new.ids)
+        if not same_ids([old.answers], [new.answers], way):
+            note("ids", old.answers, new.answers)
         note("name", old.name, new.name)
         note("weight", old.weight, new.weight)
         note("reasoning", old.reasoning, new.reasoning)
@@ -221,8 +237,8 @@ def of_turns(row: str, where: str, before: list[Turn], after: list[Turn], strict
     return found
 
 
-def differences(before: Row, after: Row, strict: bool) -> list[Difference]:
-    """How a row differs from what it was; `strict` tells null content from an empty one."""
+def differences(before: Row, after: Row, way: Way) -> list[Difference]:
+    """How a row differs from what it was."""
     row, found = before.id, []
     note = lambda kind, a, b: found.append(Difference(kind, "", row, a, b)) if a != b else None
     old, new = before.turns, after.turns
@@ -231,8 +247,8 @@ def differences(before: Row, after: Row, strict: bool) -> list[Difference]:
         note("rejected", [turn.content for turn in before.rejected or []], None)
     else:
         for where in ("chosen", "rejected"):
-            found += of_turns(row, where, getattr(before, where) or [], getattr(after, where) or [], strict)
-    found += of_turns(row, "turns", old, new, strict)
+            found += of_turns(row, where, getattr(before, where) or [], getattr(after, where) or [], way)
+    found += of_turns(row, "turns", old, new, way)
     for kind in ("system", "tools", "text", "input"):
         note(kind, getattr(before, kind), getattr(after, kind))
     if before.label is False and after.label is None:

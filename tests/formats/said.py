@@ -40,8 +40,8 @@ class Said:
 
     def covers(self, difference: Difference, rows: int) -> bool:
         """Whether a line announces this kind of difference, for as many rows as have it."""
-        patterns = [re.escape(f"`{difference.about}`")] if difference.kind in ("key", "type") else []
-        if difference.kind == "type" or difference.kind not in ("key",) and difference.kind in WORDS:
+        patterns = [re.escape(f"`{difference.about}`")] if difference.kind in ("key", "type", "null") else []
+        if difference.kind in WORDS:
             patterns.append(WORDS[difference.kind])
         for line in self.lines:
             if not OF_ONE.search(line) and any(re.search(pattern, line, re.IGNORECASE) for pattern in patterns):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import readers
-from meaning import read
+from meaning import Way, read
 from rows import ROWS
 from said import Said
 
@@ -60,6 +60,7 @@ DAMAGES: list[tuple[str, str, tuple, Any]] = [
 LINES = [
     ("openai", "o-weights", ("messages", 1, "weight"), ..., "left out: names of turns, in 9 rows", "left out: weights of turns, in 1 rows"),
     ("openai", "o-unknown", ("meta",), ..., "`score` has no place in openai: 1 rows", "`score`, `meta` have no place in openai: 1 rows"),
+    ("openai", "o-unknown", ("nothing",), ..., "left out: `lang` has no place in openai, in 1 row", "left out: `lang`, `nothing` have no place in openai, in 1 row"),
     ("openai", "o-unknown", ("n",), "3", "`nothing` is null: 1 rows", "numbers are read as texts, in 1 rows"),
 ]
 # How many rows were left out, as it may be said.
@@ -88,15 +89,15 @@ def self_test(compare: Callable) -> None:
 
     def wrong(schema: str, id: str, path: tuple, value: Any, line: str = "") -> list[str]:
         row = next(row for row in ROWS[schema] if row["id"] == id)
-        return compare({id: read(row)}, {id: read(change(row, path, value))}, Said(line), schema, True)
+        return compare({id: read(row)}, {id: read(change(row, path, value))}, Said(line), schema, Way.SAME)
 
     for schema, rows in ROWS.items():
         same = {row["id"]: read(row) for row in rows}
-        assert not compare(same, same, Said(""), schema, True), f"{schema}: rows differ from themselves"
+        assert not compare(same, same, Said(""), schema, Way.SAME), f"{schema}: rows differ from themselves"
         first = next(iter(same))
         less = {id: row for id, row in same.items() if id != first}
-        assert compare(same, less, Said(""), schema, True), f"{schema}: a row that is gone is not missed"
-        assert compare(same, less, Said(f"left out: weights, in {len(rows)} rows"), schema, True), "a line on other things covers a row that is gone"
+        assert compare(same, less, Said(""), schema, Way.SAME), f"{schema}: a row that is gone is not missed"
+        assert compare(same, less, Said(f"left out: weights, in {len(rows)} rows"), schema, Way.SAME), "a line on other things covers a row that is gone"
     for damage in DAMAGES:
         assert wrong(*damage), f"not found: {damage}"
     for schema, id, path, value, other, right in LINES:
@@ -106,7 +107,7 @@ def self_test(compare: Callable) -> None:
         assert Said(text).rows_gone() == count, f"{text!r}: {Said(text).rows_gone()} rows instead of {count}"
     learned = read({"id": "k", "prompt": "1 + 1?", "completion": "3"})
     bad = read({"id": "k", "prompt": "1 + 1?", "completion": "3", "label": 0})
-    assert compare({"k": bad}, {"k": learned}, Said("left out: labels, in 9 rows"), "prompt-completion", True), "a bad answer is learned"
+    assert compare({"k": bad}, {"k": learned}, Said("left out: labels, in 9 rows"), "prompt-completion", Way.OTHER), "a bad answer is learned"
     for schema, id, path, value in UNREAD:
         row = next(row for row in ROWS[schema] if row["id"] == id)
         assert not readers.faults(schema, [row]), f"{schema} {id}: {readers.faults(schema, [row])}"
