@@ -11,7 +11,7 @@ pub(super) const WEIGHTS: [&str; 7] =
 
 /// What a label says: true, 1, "true", "yes", "good", … or their opposites. `None` where it cannot be
 /// told.
-pub(super) fn label(node: &Node<'_>) -> Option<bool> {
+pub(in crate::dataset) fn label(node: &Node<'_>) -> Option<bool> {
     match &node.value {
         Value::Bool(label) => Some(*label),
         Value::Number => number(node.raw),

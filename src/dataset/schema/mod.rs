@@ -44,9 +44,12 @@ pub(super) use turns::with_keys;
 /// | `preference` | `{"prompt": …, "chosen": …, "rejected": …}` |
 /// | `kto` | `{"prompt": …, "completion": …, "label": true}` |
 ///
-/// Reading knows more shapes of the same: several turns as `Human:…\nAssistant:…` in an
-/// instruction, question and answer, prompt and response, `system_prompt`, other names of roles,
-/// parts of content. A row that is written in the schema that it was read from is written as it was.
+/// Reading knows more shapes of the same: several turns as `Human:…\nAssistant:…` in an instruction, in
+/// a prompt or in both answers of a preference; question and answer, prompt and response, with a
+/// `history` before them; lists of texts in turn, and lists of turns without an object around them;
+/// `instances`; `system_prompt`, keys in capitals, other names of roles, parts of content. Labels and
+/// weights are read in every spelling of yes and no. A row that is written in the schema that it was
+/// read from gets the usual keys; with [`Layout::Keep`](super::Layout::Keep) it is written as it was.
 ///
 /// # Examples
 /// ```

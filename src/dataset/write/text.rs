@@ -326,7 +326,7 @@ impl<'w, 'r> Text<'w, 'r> {
             self.json(&calls);
         }
         if style == Style::OpenAi {
-            let made = || self.calls.as_mut().filter(|_| turn.role == "tool")?.open.pop_front();
+            let mut made = || self.calls.as_mut().filter(|_| turn.role == "tool")?.open.pop_front();
             if let Some(id) = turn.tool_call_id.map(Cow::Borrowed).or_else(|| made().map(Cow::Owned)) {
                 self.raw(",\"tool_call_id\":");
                 self.string(&id);
