@@ -141,6 +141,13 @@ test-peft: tools $(CACHE)/golden-venv/installed
 	$(CARGO) nextest run --locked $(FEATURES) --test golden_variants
 	cd tests/golden && $(GOLDEN)/python check_round_trip.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/tmp/for-peft
 
+## test-formats    every schema, container and pair of schemas, read by datasets and polars; minutes
+.PHONY: test-formats
+test-formats: tools $(CACHE)/formats-venv/installed
+	$(CARGO) build --locked $(FEATURES)
+	LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug \
+	$(CACHE)/formats-venv/bin/python -B tests/formats/check.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug/lorascope
+
 ## model           fetch SmolLM2-135M-Instruct (98 MB) and check its hash
 .PHONY: model
 model: venv
@@ -200,6 +207,11 @@ $(CACHE)/cuda/installed: | tools
 	touch $@
 
 $(CACHE)/golden-venv/installed: tests/golden/requirements.txt | tools
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+$(CACHE)/formats-venv/installed: tests/formats/requirements.txt | tools
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use minijinja::value::{Serde, Value};
 use serde_json::{Map, Value as Json};
 
-use super::wants::{Arguments, Wants};
+use super::wants::{Arguments, NullContent, Wants};
 use super::{Message, Role};
 use crate::error::{Error, Result};
 
@@ -64,6 +64,9 @@ impl Conversation {
                 }
             }
             if let Some(message) = message.as_object_mut() {
+                if wants.null == NullContent::Absent && message.get("content").is_some_and(Json::is_null) {
+                    message.shift_remove("content");
+                }
                 reason(message, &wants.reasoning);
             }
         }
@@ -169,16 +172,15 @@ fn suit(arguments: &mut Json, wanted: Arguments) {
     }
 }
 
-/// Gives reasoning the name under which a template reads it, where the file has another of the usual
-/// names.
+/// Gives reasoning the names under which a template may read it, as transformers does, where the file
+/// has another of the usual ones.
 fn reason(message: &mut Map<String, Json>, read: &[&'static str]) {
-    let Some(first) = read.first() else { return };
-    if read.iter().any(|key| message.contains_key(*key)) {
-        return;
-    }
-    let said = Wants::REASONING.iter().find_map(|key| message.get(*key).filter(|said| said.is_string()));
-    if let Some(said) = said.cloned() {
-        message.insert((*first).into(), said);
+    let said = |key: &&str| message.get(*key).filter(|said| !said.is_null()).cloned();
+    let Some(said) = Wants::REASONING.iter().find_map(said) else { return };
+    for key in ["reasoning_content", "thinking"].iter().chain(read) {
+        if message.get(*key).is_none_or(Json::is_null) {
+            message.insert((*key).into(), said.clone());
+        }
     }
 }
 

@@ -13,7 +13,10 @@ pub(super) fn install(env: &mut Environment<'static>, now: Option<i64>) {
     env.set_unknown_method_callback(method);
     env.add_filter("tojson", to_json);
     env.add_filter("string", |value: &Value| text(value));
-    env.add_filter("trim", |text: &str, set: Option<&str>| strip(text, set, true, true).to_string());
+    // What is no string is written as one first; what is not there is empty.
+    env.add_filter("trim", |value: &Value, set: Option<&str>| {
+        strip(&text(value), set, true, true).to_string()
+    });
     // None cannot be iterated in Python, and templates ask so before they count their tools.
     env.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     env.add_function("raise_exception", |message: String| {

@@ -12,6 +12,8 @@ pub(super) struct Wants {
     pub arguments: Arguments,
     /// It refuses calls without ids.
     pub ids: bool,
+    /// What content that is null is to it.
+    pub null: NullContent,
     /// The keys under which it reads the reasoning of a message.
     pub reasoning: Vec<&'static str>,
 }
@@ -26,6 +28,16 @@ pub(super) enum Arguments {
     Object,
     /// Text: it is joined to other text.
     Text,
+}
+
+/// What content that is null is to a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum NullContent {
+    /// Nothing: it would write "None", or cannot go on. transformers 5 leaves out every null.
+    #[default]
+    Absent,
+    /// Null: it asks for it, as DeepSeek R1's does, or does not mind.
+    Null,
 }
 
 /// An argument that no template writes by itself.
@@ -58,9 +70,25 @@ impl Wants {
                 (false, false) => continue,
             };
             let chosen = if arguments == Arguments::Text { &text } else { &object };
-            return Self { arguments, ids: good(chosen, false).is_none(), reasoning };
+            let (ids, null) = (good(chosen, false).is_none(), NullContent::of(template, chosen, tools));
+            return Self { arguments, ids, null, reasoning };
         }
-        Self { reasoning, ..Self::default() }
+        Self { null: NullContent::of(template, &object, true), reasoning, ..Self::default() }
+    }
+}
+
+impl NullContent {
+    fn of(template: &Template, arguments: &Json, tools: bool) -> Self {
+        // How often it says a word for null; `None` where it refuses.
+        let says = |content: Json| {
+            let (messages, tools) = probe(&content, tools, arguments, true).values();
+            let text = template.render(&messages, &tools, GenerationPrompt::Omit).ok()?;
+            Some(["None", "null"].map(|word| text.matches(word).count()))
+        };
+        match (says(Json::Null), says("".into()).unwrap_or_default()) {
+            (Some(with), without) if with == without => Self::Null,
+            _ => Self::Absent,
+        }
     }
 }
 
@@ -133,6 +161,24 @@ mod tests {
             Arguments::Object
         );
         assert_eq!(of("{{ raise_exception('no') }}"), Wants::default());
+    }
+
+    #[test]
+    fn null_content_is_null_where_that_can_be_rendered() {
+        let each = |content: &str| {
+            format!(
+                "{{% for m in messages %}}{content}{{% for c in m.tool_calls or [] %}}{{{{ c.function.arguments | tojson }}}}{{% endfor %}}{{% endfor %}}"
+            )
+        };
+        for (content, expected) in [
+            ("{% if m.content is none %}<call>{% else %}{{ '>' + m.content }}{% endif %}", NullContent::Null),
+            ("{% if m.content %}{{ m.content }}{% endif %}", NullContent::Null),
+            ("{{ m.content }}", NullContent::Absent),
+            ("{{ m.content | tojson }}", NullContent::Absent),
+            ("{{ '>' + m.content }}", NullContent::Absent),
+        ] {
+            assert_eq!(of(&each(content)).null, expected, "{content}");
+        }
     }
 
     #[test]

@@ -101,6 +101,9 @@ const MAX_INDENT: usize = 16;
 /// HTML, which would put `\u003c` into the model's tokens.
 pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     let invalid = |detail: String| Error::new(ErrorKind::InvalidOperation, detail);
+    if value.is_undefined() {
+        return Err(invalid("tojson: what is not defined is not JSON".to_string()));
+    }
     let indent: Option<usize> = options.get("indent")?;
     let ascii: Option<bool> = options.get("ensure_ascii")?;
     let sorted: Option<bool> = options.get("sort_keys")?;
