@@ -122,8 +122,8 @@ const ANSWERS: [&str; 24] = [
     "答",
 ];
 /// Last words of keys that hold documents.
-const TEXTS: [&str; 9] =
-    ["text", "body", "content", "document", "passage", "article", "正文", "文本", "内容"];
+const TEXTS: [&str; 10] =
+    ["text", "value", "body", "content", "document", "passage", "article", "正文", "文本", "内容"];
 
 /// A map that may fit: of a list that looks like turns, or of two texts, one that asks and one that
 /// answers by the names of their keys, or else the longest two. Ids, addresses, hashes, numbers, dates
@@ -131,7 +131,7 @@ const TEXTS: [&str; 9] =
 pub(super) fn proposal(record: &str) -> Option<Map> {
     let node = Node::parse(record).ok()?;
     let mut seen = Seen::default();
-    seen.look(&node, &mut String::new(), "");
+    seen.look(&node, &mut String::new(), "".into());
     if let Some(list) = seen.list {
         return Some(list);
     }
@@ -188,16 +188,13 @@ struct Seen {
 }
 
 impl Seen {
-    fn look(&mut self, node: &Node<'_>, path: &mut String, key: &str) {
+    /// `word` is the last word of the key that holds the value; one that only says that a text follows is
+    /// that of the key around it: `question` of `question.text`.
+    fn look(&mut self, node: &Node<'_>, path: &mut String, word: String) {
         match &node.value {
-            Value::String(text) => {
-                let word = last_word(key);
-                // A path of a list's place has the list's name.
-                if !NOT.contains(&word.as_str()) && !is_token(text) {
-                    let says =
-                        text.trim().contains(char::is_whitespace) || text.chars().any(|c| c > '\u{2e7f}');
-                    self.texts.push(Text { path: path.clone(), word, length: text.len(), says });
-                }
+            Value::String(text) if !NOT.contains(&word.as_str()) && !is_token(text) => {
+                let says = text.trim().contains(char::is_whitespace) || text.chars().any(|c| c > '\u{2e7f}');
+                self.texts.push(Text { path: path.clone(), word, length: text.len(), says });
             }
             Value::Object(keys) => {
                 for (key, node) in keys {
@@ -206,7 +203,9 @@ impl Seen {
                         path.push('.');
                     }
                     path.push_str(&escaped(key));
-                    self.look(node, path, key);
+                    let inner = last_word(key);
+                    let around = TEXTS.contains(&inner.as_str()) && !word.is_empty();
+                    self.look(node, path, if around { word.clone() } else { inner });
                     path.truncate(length);
                 }
             }
@@ -307,6 +306,11 @@ mod tests {
                 r#"{"a.b": "long answer here", "x\"": "long"}"#,
                 r#"Map::new().user("a\\.b").assistant("x\"")"#,
                 r#"user=a\.b,assistant=x""#,
+            ),
+            (
+                r#"{"long": "not what is asked for, but long enough", "reply": {"text": "no"}, "ask": {"value": "is it?"}}"#,
+                r#"Map::new().user("ask.value").assistant("reply.text")"#,
+                "user=ask.value,assistant=reply.text",
             ),
             (r#"{"body": "text"}"#, r#"Map::new().text("body")"#, "text=body"),
             (
