@@ -121,9 +121,8 @@ pub fn clean(arguments: &Clean) -> Result<ExitCode> {
     let all = Dataset::open_with(&arguments.file, &arguments.reading.unrepaired())?;
     let mut data = all.clone();
     // Rows that are alike but for what a repair takes away are duplicates after it.
-    if let Some((first, rest)) = arguments.reading.fixes().split_first() {
-        data = data
-            .fix(rest.iter().fold((*first).into(), |fixes: lorascope::dataset::Fixes, fix| fixes | *fix))?;
+    if !arguments.reading.fixes().is_empty() {
+        data = data.fix(arguments.reading.fixes().to_vec())?;
     }
     if arguments.drop_problems {
         data = data.drop_problems()?;

@@ -132,7 +132,7 @@ impl Answers {
                 answered = said.digest().max(1);
                 long = turn.tool_calls.is_none() && letters(text) >= LETTERS;
             } else if last.is_some_and(|last| n < last) {
-                [turn.role, text, turn.tool_calls.unwrap_or_default()].map(&mut part);
+                [turn.role, text, turn.tool_calls.unwrap_or_default()].into_iter().for_each(&mut part);
             }
             if let Some(json) = turn.tool_calls {
                 let names = tool_names(json);

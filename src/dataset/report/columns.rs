@@ -95,14 +95,17 @@ pub(super) struct Columns {
 impl Columns {
     /// Looks at row `i` of a table, which is `row` in the dataset.
     pub fn look(&mut self, rows: Rows<'_>, i: usize, row: u32) {
-        let mut text = |name: &str, value: &str| self.column(name).map(|column| column.add(0, value, row));
-        if rows.given(i) {
-            text("id", rows.id(i));
-        }
-        rows.system(i).map(|system| text("system", system));
-        rows.tools(i).map(|tools| text("tools", tools));
-        if let Some(label) = rows.label(i) {
-            self.column("label").map(|column| column.add(2, if label { "true" } else { "false" }, row));
+        let label = rows.label(i).map(|label| if label { "true" } else { "false" });
+        let canonical = [
+            ("id", 0, rows.given(i).then(|| rows.id(i))),
+            ("system", 0, rows.system(i)),
+            ("tools", 0, rows.tools(i)),
+            ("label", 2, label),
+        ];
+        for (name, kind, value) in canonical {
+            if let (Some(value), Some(column)) = (value, value.and_then(|_| self.column(name))) {
+                column.add(kind, value, row);
+            }
         }
         let Some(extra) = rows.extra(i) else { return };
         let Ok(node) = Node::parse_own(extra) else { return };

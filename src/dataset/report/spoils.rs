@@ -1,6 +1,5 @@
 //! What spoils training though a row can be read: found while a report looks at the rows.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -53,20 +52,27 @@ impl Spoils {
 
     /// Looks at row `i` of a table, which is `row` in the dataset.
     pub fn look(&mut self, rows: Rows<'_>, i: usize, row: u32) {
-        let system = rows.system(i).map(|text| (Cow::Borrowed("the system text"), text));
-        let text = rows.text(i).map(|text| (Cow::Borrowed("the text"), text));
-        let turns = rows.turns(i).enumerate().map(|(n, turn)| (place("turn", n, &turn), text_of(&turn)));
-        let rejected =
-            rows.rejected(i).enumerate().map(|(n, turn)| (place("rejected turn", n, &turn), text_of(&turn)));
-        for (at, text) in system.into_iter().chain(text).chain(turns).chain(rejected) {
-            if memmem::find(text.as_bytes(), "\u{fffd}".as_bytes()).is_some() {
-                let around = || text.find('\u{fffd}').map_or(text, |at| around(text, at));
-                self.note(ProblemKind::ReplacementCharacter, row, || format!("{at} has {:?}", around()));
+        let place = |part: Part<'_>| match part {
+            Part::System => "the system text".to_string(),
+            Part::Text => "the text".to_string(),
+            Part::Turn(n, role) => format!("turn {} ({role})", n + 1),
+            Part::Rejected(n, role) => format!("rejected turn {} ({role})", n + 1),
+        };
+        let system = rows.system(i).map(|text| (Part::System, text));
+        let text = rows.text(i).map(|text| (Part::Text, text));
+        let turns = rows.turns(i).enumerate().map(|(n, turn)| (Part::Turn(n, turn.role), text_of(&turn)));
+        let rejected = rows.rejected(i).enumerate();
+        let rejected = rejected.map(|(n, turn)| (Part::Rejected(n, turn.role), text_of(&turn)));
+        for (part, text) in system.into_iter().chain(text).chain(turns).chain(rejected) {
+            if let Some(at) = memmem::find(text.as_bytes(), "\u{fffd}".as_bytes()) {
+                self.note(ProblemKind::ReplacementCharacter, row, || {
+                    format!("{} has {:?}", place(part), around(text, at))
+                });
             }
             if let Some(found) = placeholder(text)
                 && !rows.turns(i).any(|turn| speaks_of_templates(text_of(&turn)))
             {
-                self.note(ProblemKind::Placeholder, row, || format!("{at} has {found:?}"));
+                self.note(ProblemKind::Placeholder, row, || format!("{} has {found:?}", place(part)));
             }
         }
         self.order(rows, i, row);
@@ -77,12 +83,13 @@ impl Spoils {
 
     /// Looks at who speaks when, and at the answers.
     fn order(&mut self, rows: Rows<'_>, i: usize, row: u32) {
-        let mut called = false;
+        let mut before: Option<Spoken<'_>> = None;
+        let calls = |turn: Spoken<'_>| turn.tool_calls.is_some() || calls_in_words(text_of(&turn));
         for (n, turn) in rows.turns(i).enumerate() {
             let text = text_of(&turn);
             match turn.role {
                 "assistant" => {
-                    called = turn.tool_calls.is_some() || calls_in_words(text);
+                    before = Some(turn);
                     if text.ends_with(char::is_whitespace) && !text.trim_end().is_empty() {
                         let end = text.trim_end().len();
                         let what = || format!("turn {} ends in {:?}", n + 1, cut(&text[end..], 10));
@@ -93,7 +100,7 @@ impl Spoils {
                         self.note(ProblemKind::Refusal, row, what);
                     }
                 }
-                "tool" if !called => {
+                "tool" if !before.is_some_and(calls) => {
                     let what = || format!("nothing was called before turn {}, the answer of a tool", n + 1);
                     self.note(ProblemKind::AnswerWithoutCall, row, what);
                 }
@@ -102,14 +109,20 @@ impl Spoils {
                     let what = || format!("turn {} is the system's: {:?}", n + 1, cut(text, QUOTED));
                     self.note(ProblemKind::SystemInside, row, what);
                 }
-                _ => called = false,
+                _ => before = None,
             }
         }
     }
 }
 
-fn place(what: &str, n: usize, turn: &Spoken<'_>) -> Cow<'static, str> {
-    format!("{what} {} ({})", n + 1, turn.role).into()
+/// A text of a row.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    System,
+    Text,
+    /// A turn's place and its role.
+    Turn(usize, &'a str),
+    Rejected(usize, &'a str),
 }
 
 /// The text around a byte of it.
