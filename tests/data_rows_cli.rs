@@ -215,8 +215,9 @@ fn a_map_opens_a_file_of_no_known_format() {
     let train = command(
         &folder,
         &["train", "r", "--model", "none.gguf", "--data", "log.jsonl", "--map", "user=q,assistant=a"],
-    );
-    let train = { train }.output().unwrap();
+    )
+    .output()
+    .unwrap();
     assert!(
         train.status.code() == Some(2) && err(&train).contains("there is nothing at \"q\""),
         "{}",
