@@ -134,7 +134,7 @@ fn clean_says_what_each_step_leaves() {
         .lines()
         .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
         .collect();
-    assert_eq!(cells[1], ["fix trim", "4", "4", "0"], "{text}");
+    assert_eq!(cells[1], ["fix Fix::Trim", "4", "4", "0"], "{text}");
     assert_eq!(cells[2], ["dedup", "4", "3", "1"], "{text}");
     assert_eq!(cells[3][1..], ["3", "2", "1"], "{text}");
     assert!(text.contains("2 rows, ") && text.contains("written to out.jsonl"), "{text}");

@@ -138,7 +138,7 @@ fn places_name_the_file_the_line_and_the_record() {
     assert_eq!(
         json["places"],
         json!([
-            {"file": "a.jsonl", "lines": [4], "records": [2], "rows": [1]},
+            {"file": "a.jsonl", "lines": [4], "records": [4], "rows": [1]},
             {"file": "b.json", "lines": [1, 1], "records": [2, 4], "rows": [3, 5]},
         ])
     );

@@ -32,8 +32,10 @@ impl FromStr for Map {
             let wrong = |what: std::fmt::Arguments<'_>| {
                 Error::input(format_args!("{piece:?} is no part of a map: {what}")).help(HELP)
             };
-            let Some((name, value)) = piece.split_once('=').map(|(name, value)| (name.trim(), value.trim()))
-            else {
+            // A file may call a role what it likes: `role.a=b=user`.
+            let halves =
+                if piece.starts_with("role.") { piece.rsplit_once('=') } else { piece.split_once('=') };
+            let Some((name, value)) = halves.map(|(name, value)| (name.trim(), value.trim())) else {
                 return Err(wrong(format_args!("it has no =")));
             };
             if value.is_empty() {
@@ -128,11 +130,11 @@ mod tests {
 
     #[test]
     fn the_spelling_of_the_command_line_names_what_is_wrong_with_it() {
-        let map: Map = "messages=log.0,role_key=who,content_key=said\\,it,role.me=user,role.gpt 4=assistant"
+        let map: Map = "messages=log.0,role_key=who,content_key=said\\,it,role.me=user,role.gpt=4=assistant"
             .parse()
             .unwrap();
         let own = Map::new().messages("log.0").role_key("who").content_key("said,it");
-        assert_eq!(map, own.role("me", "user").role("gpt 4", "assistant"));
+        assert_eq!(map, own.role("me", "user").role("gpt=4", "assistant"));
         assert_eq!(map.to_string().parse::<Map>().unwrap(), map);
         for (text, what) in [
             ("user", "\"user\" is no part of a map: it has no =; "),

@@ -23,7 +23,7 @@ pub struct RowBrief {
     pub file: String,
     /// The line of its file, from 1.
     pub line: u32,
-    /// The number of its record in the file, from 1.
+    /// The number of its record in the file, from 1; of JSON lines its line.
     pub record: u32,
     /// Its id.
     pub id: String,

@@ -18,7 +18,8 @@ pub struct Places {
     pub file: String,
     /// The lines, from 1.
     pub lines: Vec<u32>,
-    /// The numbers of the records in the file, from 1; none of a fault of the file itself.
+    /// The numbers of the records in the file, from 1, of JSON lines their lines; none of a fault of the
+    /// file itself.
     pub records: Vec<Option<u32>>,
     /// The numbers of the rows in the dataset, from 0; none of a record that is no row.
     pub rows: Vec<Option<u64>>,
