@@ -110,6 +110,9 @@ fn rows_with_problems_are_those_of_the_report_and_of_the_reader() {
     put(&folder, "all/b.jsonl", &[row("Who?", "I, [Your Name].")]);
     let text = out(&data(&folder, &["rows", "all", "--problems"]));
     assert!(text.contains("b.jsonl, line 1") && text.contains("[Your Name]"), "{text}");
+    // And by a pattern: the broken record as it stands in its file.
+    let text = out(&data(&folder, &["rows", "all/*.jsonl", "--problems"]));
+    assert!(text.contains("a.jsonl, line 5") && text.contains("{\"instruction\": \"cut"), "{text}");
 }
 
 #[test]

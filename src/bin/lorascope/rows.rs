@@ -1,5 +1,6 @@
 //! `lorascope data rows`: rows as they are read.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -86,6 +87,10 @@ fn problems(data: &Dataset, limit: usize) -> Result<ExitCode> {
     if report.problems.is_empty() {
         print("no problems");
     }
+    let listed = data.problems()?;
+    let files: BTreeSet<PathBuf> =
+        listed.column("file")?.str()?.iter().flatten().map(PathBuf::from).collect();
+    let files: Vec<PathBuf> = files.into_iter().collect();
     for problem in &report.problems {
         print(format_args!(
             "{}: {} {}; {}\n  the first: {}",
@@ -95,13 +100,13 @@ fn problems(data: &Dataset, limit: usize) -> Result<ExitCode> {
             problem.kind.fix(),
             problem.example
         ));
-        shown(data, problem, limit)?;
+        shown(data, &files, problem, limit)?;
         print("");
     }
     Ok(ExitCode::from(u8::from(report.rejected > 0)))
 }
 
-fn shown(data: &Dataset, problem: &ProblemCount, limit: usize) -> Result<()> {
+fn shown(data: &Dataset, files: &[PathBuf], problem: &ProblemCount, limit: usize) -> Result<()> {
     let mut left = limit;
     // A faulty row that the chat template refuses is shown without its tokens.
     let plain = |row: usize| -> Result<String> {
@@ -114,27 +119,20 @@ fn shown(data: &Dataset, problem: &ProblemCount, limit: usize) -> Result<()> {
         }
     };
     for places in &problem.places {
-        let path = match data.path() {
-            folder if report_of_several(&folder) => folder.join(&places.file),
-            file => file,
-        };
+        let path = files.iter().find(|path| path.ends_with(&places.file));
         for (line, row) in places.lines.iter().zip(&places.rows).take(left) {
             let text = match row {
                 Some(row) if problem.outcome != Outcome::Rejected => {
                     plain(usize::try_from(*row).map_err(Error::compute)?)?
                 }
-                _ => data
-                    .line_of(&path, u64::from(*line))
-                    .map_or_else(|_| format!("{}, line {line}", places.file), |line| line.to_string()),
+                _ => match path.map(|path| data.line_of(path, u64::from(*line))) {
+                    Some(Ok(line)) => line.to_string(),
+                    _ => format!("{}, line {line}", places.file),
+                },
             };
             print(format_args!("  {}", text.replace('\n', "\n  ")));
         }
         left = left.saturating_sub(places.lines.len());
     }
     Ok(())
-}
-
-/// Whether the path is that of a folder, whose files have names of their own.
-fn report_of_several(path: &std::path::Path) -> bool {
-    path.is_dir()
 }
