@@ -276,7 +276,8 @@ fn files_that_cannot_be_opened_say_why() {
          role and content (openai), conversation of human and assistant (firefly), prompt and completion or \
          question and answer (prompt-completion), prompt, chosen and rejected (preference), these with a label \
          of true or false (kto), text; or say what is what: Dataset::open_as(path, \
-         Map::new().user(\"query\").assistant(\"reply.a\\\\.b\"))"
+         Map::new().user(\"query\").assistant(\"reply.a\\\\.b\")), on the command line \
+         --map 'user=query,assistant=reply.a\\.b'"
     );
     assert_eq!(
         open(files.put("types.jsonl", "{\"instruction\": [], \"output\": \"a\"}")).0,

@@ -53,8 +53,11 @@ fn the_numbers_of_a_small_file() {
     assert_eq!((report.characters.max, report.characters.min), (3000, 56));
     assert_eq!(report.languages, [("zh".to_string(), 4), ("en".to_string(), 3)]);
 
-    let cuts: Vec<(u64, u64, u64)> = report.contexts.iter().map(|c| (c.context, c.rows, c.beyond)).collect();
-    assert_eq!(cuts, [(512, 2, 88 + 2488), (1024, 1, 1976), (2048, 1, 952), (4096, 0, 0)]);
+    // Rows are left out whole: so is what the column says.
+    let cuts: Vec<(u64, u64, u64)> =
+        report.contexts.iter().map(|c| (c.context, c.rows, c.left_out)).collect();
+    assert_eq!(cuts, [(512, 2, 600 + 3000), (1024, 1, 3000), (2048, 1, 3000), (4096, 0, 0)]);
+    assert_eq!(report.contexts[1].left_out_share, 3000.0 / report.characters.total as f64);
     let rest = report.characters.total - 3000;
     let packing = &report.packing;
     assert_eq!((packing.context, packing.rows, packing.length, packing.sequences), (2048, 6, rest, 1));
@@ -87,7 +90,15 @@ fn the_numbers_of_a_small_file() {
     assert_eq!(spread("row").histogram.counts.iter().sum::<u64>() + spread("row").histogram.above, 7);
 
     let broken = &report.problems[0];
-    assert_eq!((broken.kind.name(), broken.count, broken.lines.as_slice()), ("broken JSON", 1, &[8][..]));
+    assert_eq!((broken.kind.name(), broken.count), ("broken JSON", 1));
+    assert_eq!(
+        (broken.places[0].file.as_str(), broken.places[0].lines.as_slice()),
+        ("small.jsonl", &[8][..])
+    );
+    assert_eq!(
+        (broken.places[0].records.as_slice(), broken.places[0].rows.as_slice()),
+        (&[Some(8)][..], &[None][..])
+    );
     assert!(broken.example.contains("EOF"), "{}", broken.example);
     assert_eq!(report.examples.len(), 1);
     assert!(report.examples[0].messages[0].text().starts_with("一一"));
@@ -223,7 +234,7 @@ fn tokens_where_a_tokenizer_is_given() {
     let report = data.for_tokenizer(&tokenizer).report_as(&config).unwrap();
     assert_eq!((report.unit, report.tokens.unwrap().total), (Unit::Tokens, 5450));
     // user w…w assistant x y: n + 4 tokens.
-    assert_eq!((report.contexts[0].rows, report.contexts[0].beyond), (50, (1..=50).sum::<u64>()));
+    assert_eq!((report.contexts[0].rows, report.contexts[0].left_out), (50, (55..=104).sum::<u64>()));
     assert_eq!((report.packing.rows, report.packing.paddings[0].computed), (100, 100 * 104));
     assert_eq!(report.longest[0].length, 104);
     let spread = |of: &str| report.spreads.iter().find(|spread| spread.of == of).unwrap();
@@ -231,7 +242,11 @@ fn tokens_where_a_tokenizer_is_given() {
     assert_eq!((spread("row").unit, spread("trained").lengths.total), (Unit::Tokens, 300));
     assert_eq!(spread("user").unit, Unit::Characters);
     let refused = &report.problems[0];
-    assert_eq!((refused.kind.name(), refused.lines.as_slice()), ("refused by the chat template", &[101][..]));
+    assert_eq!(refused.kind.name(), "refused by the chat template");
+    assert_eq!(
+        (refused.places[0].lines.as_slice(), refused.places[0].rows.as_slice()),
+        (&[101][..], &[Some(100)][..])
+    );
     assert!(refused.example.contains("no <b>!"), "{}", refused.example);
     checked(&report);
 }
@@ -256,6 +271,29 @@ fn languages() {
         ("th", "เมืองหลวงของฝรั่งเศสคืออะไร"),
         ("el", "Ποια είναι η πρωτεύουσα της Γαλλίας;"),
         ("vi", "Thủ đô của nước Pháp là gì và có bao nhiêu người sống ở đó?"),
+        // Chinese where Chinese characters are, whatever else is there.
+        ("zh", "\"serendipity\" 的定义是什么？"),
+        ("zh", "使用 Python 实现 QuickSort"),
+        ("zh", "Kubernetes Pod 重启"),
+        ("zh", "翻译成中文：Knowledge is power, and the pen is mightier than the sword."),
+        ("zh", "你好，我有一句法语需要翻译成英语。句子是“Je suis très heureux de vous rencontrer”。"),
+        ("zh", "修改以下句子：He go to school yesterday."),
+        ("ja", "Python でリストを並べ替える方法を教えてください"),
+        ("en", "What does the Chinese word 你好 mean in English?"),
+        // A few words of English are English, or nothing: never another language.
+        ("en", "Who are you?"),
+        ("en", "Sort the list."),
+        ("en", "Rewrite the sentence in passive voice."),
+        ("en", "Create a table of contents for a book about cats."),
+        ("en", "Generate a random password"),
+        ("en", "I’m hungry."),
+        ("und", "B) Nile River"),
+        ("und", "hello"),
+        ("und", "Spaghetti carbonara"),
+        ("de", "Was ist die Hauptstadt von Deutschland?"),
+        ("fr", "Écris un poème sur l'automne."),
+        ("it", "Scrivi una poesia sull'autunno."),
+        ("es", "Escribe un poema sobre el otoño."),
         ("und", "12 × 7 = 84"),
         ("und", ""),
         ("und", "ok"),

@@ -2,21 +2,29 @@
 
 #[path = "lorascope/bench.rs"]
 mod bench;
+#[path = "lorascope/clean.rs"]
+mod clean;
 #[path = "lorascope/data.rs"]
 mod data;
 #[path = "lorascope/handle.rs"]
 mod handle;
 #[path = "lorascope/plan.rs"]
 mod plan;
+#[path = "lorascope/reading.rs"]
+mod reading;
+#[path = "lorascope/rows.rs"]
+mod rows;
 #[path = "lorascope/spectrum.rs"]
 mod spectrum;
 #[path = "lorascope/train.rs"]
 mod train;
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use clap::{Parser, Subcommand};
+use lorascope::display::{Stream, progress_on};
 use lorascope::error::Result;
 
 /// Look at the data, train a little, look inside, decide, go on.
@@ -44,14 +52,41 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // Wrong usage ends in clap with code 2, and its message.
-    let arguments = Arguments::parse();
-    match run(arguments.command) {
-        Ok(code) => code,
-        Err(error) => {
+    progress_on(Stream::Error);
+    let code = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments.command).unwrap_or_else(|error| {
             complain(format_args!("lorascope: {error}"));
             ExitCode::from(2)
+        }),
+        // Wrong usage ends with code 2; help and the version are answers.
+        Err(wrong) if wrong.use_stderr() => wrong.exit(),
+        Err(help) => {
+            note(help.print());
+            ExitCode::SUCCESS
         }
+    };
+    match UNSAID.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        None => code,
+        Some(error) => {
+            // A reader that went away, as in `lorascope … | head`, knows it.
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                complain(format_args!("lorascope: the answer cannot be written: {error}"));
+            }
+            ExitCode::from(UNHEARD)
+        }
+    }
+}
+
+/// The code where all was done and the answer did not reach its reader, or not all of it.
+const UNHEARD: u8 = 3;
+
+/// Why the first answer that could not be written was not.
+static UNSAID: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Keeps the first failure to write an answer: what is being done goes on, such as training.
+fn note(written: io::Result<()>) {
+    if let Err(error) = written {
+        UNSAID.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 }
 
@@ -72,7 +107,8 @@ fn complain(what: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{what}");
 }
 
-/// Prints an answer. A reader that went away, as in `lorascope … | head`, is no failure.
+/// Prints an answer. Where that fails the process ends with another code than 0.
 fn print(answer: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stdout().lock(), "{answer}");
+    let mut output = io::stdout().lock();
+    note(writeln!(output, "{answer}").and_then(|()| output.flush()));
 }

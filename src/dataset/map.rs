@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -392,116 +391,14 @@ fn write(node: &Node<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// A map that may fit a record of no known schema, written out as code: of its longest strings the
-/// first is taken for the user's and the other for the assistant's.
-pub(super) fn proposal(record: &str) -> Option<String> {
-    let node = Node::parse(record).ok()?;
-    let mut seen = Seen::default();
-    seen.look(&node, &mut String::new());
-    let mut code = String::from("Map::new()");
-    if let Some((path, role, content, names)) = &seen.list {
-        write!(code, ".messages({path:?}).role_key({role:?}).content_key({content:?})").ok()?;
-        let unknown: Vec<&String> = names.iter().filter(|name| role_by_name(name).is_none()).collect();
-        for (name, role) in unknown.iter().zip(["user", "assistant"]) {
-            write!(code, ".role({name:?}, {role:?})").ok()?;
-        }
-        return Some(code);
-    }
-    let longest = |texts: &[(String, usize)]| {
-        texts.iter().enumerate().max_by_key(|(i, (_, length))| (*length, usize::MAX - i)).map(|(i, _)| i)
-    };
-    let first = longest(&seen.texts)?;
-    let mut others = seen.texts.clone();
-    let one = others.remove(first).0;
-    let Some(second) = longest(&others) else {
-        return Some(format!("{code}.text({one:?})"));
-    };
-    let two = others.remove(second).0;
-    let (user, assistant) = if second < first { (two, one) } else { (one, two) };
-    Some(format!("{code}.user({user:?}).assistant({assistant:?})"))
-}
-
-/// What a record holds that may be turns.
-#[derive(Default)]
-struct Seen {
-    /// Paths of strings, and how long they are.
-    texts: Vec<(String, usize)>,
-    /// A list of turns: its path, the keys of role and content, and the names of roles.
-    list: Option<(String, String, String, Vec<String>)>,
-}
-
-impl Seen {
-    fn look(&mut self, node: &Node<'_>, path: &mut String) {
-        match &node.value {
-            Value::String(text) => self.texts.push((path.clone(), text.len())),
-            Value::Object(keys) => {
-                for (key, node) in keys {
-                    let length = path.len();
-                    if length > 0 {
-                        path.push('.');
-                    }
-                    path.push_str(&escaped(key));
-                    self.look(node, path);
-                    path.truncate(length);
-                }
-            }
-            Value::Array(values) if self.list.is_none() && !path.is_empty() => {
-                self.list = turns(values).map(|(role, content, names)| (path.clone(), role, content, names));
-            }
-            _ => {}
-        }
-    }
-}
-
-fn escaped(key: &str) -> String {
+/// A key as a part of a path.
+pub(super) fn escaped(key: &str) -> String {
     key.replace('\\', "\\\\").replace('.', "\\.")
-}
-
-/// The keys of role and content, and the names of roles, in a list that looks like turns.
-fn turns(values: &[Node<'_>]) -> Option<(String, String, Vec<String>)> {
-    let first = values.first()?.object()?;
-    let lengths = first.iter().filter_map(|(key, _)| {
-        let texts: Option<Vec<&str>> = values.iter().map(|turn| turn.get(key)?.str()).collect();
-        Some((&**key, texts?))
-    });
-    let mut fields: Vec<(&str, Vec<&str>)> = lengths.collect();
-    fields.sort_by_key(|(_, texts)| std::cmp::Reverse(texts.iter().map(|text| text.len()).sum::<usize>()));
-    let mut names = fields.last().filter(|_| fields.len() > 1)?.1.iter().map(|name| name.to_string()).fold(
-        Vec::new(),
-        |mut names: Vec<String>, name| {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-            names
-        },
-    );
-    names.truncate(4);
-    Some((escaped(fields.last()?.0), escaped(fields.first()?.0), names))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn proposals_are_code() {
-        let cases = [
-            (
-                r#"{"n": 1, "q": {"text": "why is that"}, "ans": "because", "k": "v"}"#,
-                r#"Map::new().user("q.text").assistant("ans")"#,
-            ),
-            (r#"{"a.b": "long answer here", "x\"": "long"}"#, r#"Map::new().user("a\\.b").assistant("x\"")"#),
-            (r#"{"body": "text"}"#, r#"Map::new().text("body")"#),
-            (
-                r#"{"log": [{"who": "me", "said": "hello there"}, {"who": "gpt", "said": "hi"}]}"#,
-                r#"Map::new().messages("log").role_key("who").content_key("said").role("me", "user")"#,
-            ),
-        ];
-        for (record, code) in cases {
-            assert_eq!(proposal(record).unwrap(), code);
-        }
-        assert_eq!(proposal("{\"a\": 1}"), None);
-    }
 
     #[test]
     fn paths_have_dots_and_escaped_dots() {

@@ -19,6 +19,7 @@ mod options;
 mod output;
 mod overlap;
 mod problems;
+mod proposal;
 mod read;
 mod recipe;
 mod record;
@@ -28,6 +29,7 @@ mod report;
 mod schema;
 mod show;
 mod source;
+mod spelling;
 mod split;
 mod steps;
 mod store;
@@ -52,8 +54,9 @@ pub use overlap::{Overlap, Shared};
 pub use problems::{Outcome, ProblemKind};
 pub use recipe::{Keep, Part, Recipe, Step};
 pub use report::{
-    Cluster, Cut, Duplicates, Lengths, Opening, Packing, Padding, ProblemCount, Report, ReportConfig,
-    RowBrief, Sample, Spread, Unit,
+    Canned, Cluster, ColumnSummary, Cut, Duplicates, Labels, Lengths, Margin, Numbers, Opening, Packing,
+    Padding, Places, Preferences, ProblemCount, Report, ReportConfig, RowBrief, Sample, Spread, ToolCounts,
+    Unit,
 };
 pub use schema::RowSchema;
 pub use steps::Order;
@@ -384,7 +387,9 @@ impl Dataset {
     /// fix.
     ///
     /// A part of a dataset lists the faults of the rows that it holds; the rejected records belong
-    /// to the dataset that was opened.
+    /// to the dataset that was opened. These are the faults that are found while a file is read; the
+    /// [`report`](Self::report) adds those that take a look at all rows, such as placeholders and
+    /// refusals.
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.

@@ -52,6 +52,25 @@ pub enum ProblemKind {
     SecondList,
     /// The model's chat template refuses the turns. Kept; found by a report with a tokenizer.
     TemplateRefuses,
+    /// A text holds U+FFFD, what is left of a character that was read with the wrong encoding. Kept; found
+    /// by a report.
+    ReplacementCharacter,
+    /// A tool answers though the assistant did not call one. Kept; found by a report.
+    AnswerWithoutCall,
+    /// A system turn stands after another turn. Kept; found by a report.
+    SystemInside,
+    /// The chosen answer and the rejected one are the same. Kept; found by a report.
+    SameChoice,
+    /// A text holds a placeholder that nobody filled: `{{name}}`, `[Your Name]`. Kept; found by a report.
+    Placeholder,
+    /// An earlier row answers the same prompt in another way. Kept; found by a report.
+    OtherAnswer,
+    /// Many different prompts have this one answer. Kept; found by a report.
+    CannedAnswer,
+    /// The assistant refuses: "I'm sorry, but I can't assist with that". Kept; found by a report.
+    Refusal,
+    /// An answer ends in white space. Kept; found by a report.
+    TrailingSpace,
 }
 
 impl ProblemKind {
@@ -78,6 +97,15 @@ impl ProblemKind {
             Self::LeftOut => "column left out",
             Self::SecondList => "second list",
             Self::TemplateRefuses => "refused by the chat template",
+            Self::ReplacementCharacter => "replacement character",
+            Self::AnswerWithoutCall => "tool answer without a call",
+            Self::SystemInside => "system turn in the middle",
+            Self::SameChoice => "chosen equals rejected",
+            Self::Placeholder => "unfilled placeholder",
+            Self::OtherAnswer => "same prompt, other answer",
+            Self::CannedAnswer => "canned answer",
+            Self::Refusal => "refusal",
+            Self::TrailingSpace => "trailing white space",
         }
     }
 
@@ -93,6 +121,15 @@ impl ProblemKind {
                 | Self::LeftOut
                 | Self::SecondList
                 | Self::TemplateRefuses
+                | Self::ReplacementCharacter
+                | Self::AnswerWithoutCall
+                | Self::SystemInside
+                | Self::SameChoice
+                | Self::Placeholder
+                | Self::OtherAnswer
+                | Self::CannedAnswer
+                | Self::Refusal
+                | Self::TrailingSpace
         )
     }
 
@@ -122,6 +159,17 @@ impl ProblemKind {
             Self::LeftOut => "write the column as text",
             Self::SecondList => "write each list to a file of its own",
             Self::TemplateRefuses => "filter the row out, or give the tokenizer another template",
+            Self::ReplacementCharacter => {
+                "take the text from its source again, or not_matching(\"\\u{FFFD}\")"
+            }
+            Self::AnswerWithoutCall => "put the call before it, or leave the row out",
+            Self::SystemInside => "put it first, or let the user say it",
+            Self::SameChoice => "leave the row out: there is nothing to prefer",
+            Self::Placeholder => "fill it in, or leave the rows out with not_matching()",
+            Self::OtherAnswer => "keep one answer of each prompt, unless several are meant",
+            Self::CannedAnswer => "keep a few of these rows: the model learns to say it to everything",
+            Self::Refusal => "leave these rows out with not_matching(), unless refusing is to be learned",
+            Self::TrailingSpace => "Fix::Trim, or trim()",
         }
     }
 }
@@ -163,6 +211,8 @@ impl Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
     pub line: u32,
+    /// The number of the record in its file, from 1, where it is known.
+    pub number: Option<u32>,
     /// The row's number among those of its file that were kept, from 0.
     pub row: Option<u32>,
     pub id: Option<String>,
@@ -187,7 +237,7 @@ impl Problem {
 
     /// The fault of a record that is no row.
     pub fn rejected(line: u32, kind: ProblemKind, what: impl Into<Cow<'static, str>>) -> Self {
-        Self { line, row: None, id: None, kind, outcome: Outcome::Rejected, what: what.into() }
+        Self { line, number: None, row: None, id: None, kind, outcome: Outcome::Rejected, what: what.into() }
     }
 }
 
@@ -224,6 +274,7 @@ pub(super) fn plain(problems: &[Problem]) -> Result<DataFrame> {
         problems.len(),
         vec![
             Column::new("line".into(), problems.iter().map(|p| p.line).collect::<Vec<_>>()),
+            Column::new("number".into(), problems.iter().map(|p| p.number).collect::<Vec<_>>()),
             Column::new("row".into(), problems.iter().map(|p| p.row).collect::<Vec<_>>()),
             Column::new("id".into(), problems.iter().map(|p| p.id.as_deref()).collect::<Vec<_>>()),
             Column::new("kind".into(), kinds),
@@ -237,11 +288,13 @@ pub(super) fn plain(problems: &[Problem]) -> Result<DataFrame> {
 pub(super) fn of_plain(frame: &DataFrame) -> Result<Vec<Problem>> {
     let broken = || Error::format("this file of the cache is not one of problems").help("delete it");
     let column = |name: &str| frame.column(name)?.str().map_err(Error::from);
-    let (lines, rows) = (frame.column("line")?.u32()?, frame.column("row")?.u32()?);
+    let number = |name: &str| frame.column(name)?.u32().map_err(Error::from);
+    let (lines, numbers, rows) = (number("line")?, number("number")?, number("row")?);
     let (ids, kinds, outcomes, whats) = (column("id")?, column("kind")?, column("outcome")?, column("what")?);
     let problem = |n: usize| {
         Some(Problem {
             line: lines.get(n)?,
+            number: numbers.get(n),
             row: rows.get(n),
             id: ids.get(n).map(str::to_string),
             kind: serde_json::from_str(kinds.get(n)?).ok()?,

@@ -9,9 +9,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::cache;
 use super::container::{Block, Blocks, Record as Place};
 use super::fix::{Fix, Noted};
-use super::map;
+use super::map::Map;
 use super::options::{OnFault, ReadOptions};
 use super::problems::{Outcome, Problem, ProblemKind};
+use super::proposal::proposal as proposed;
 use super::schema::{self, KNOWN, Rejected, Row};
 use super::table::{Builder, Rows, made_up_id};
 use crate::display::Progress;
@@ -108,7 +109,7 @@ struct Collector<'a> {
     sink: Sink,
     problems: Vec<Problem>,
     /// A map for the first record of no known schema.
-    proposal: Option<String>,
+    proposal: Option<Map>,
     records: usize,
     rows: u32,
     /// The line of the first row that says something, by the hash of what it says.
@@ -167,7 +168,16 @@ impl<'a> Collector<'a> {
             let line = rows.line(i);
             let mut note = |kind, what: String| {
                 let (row, id) = (Some(i as u32), Some(rows.id(i).to_string()));
-                problems.push(Problem { line, row, id, kind, outcome: Outcome::Kept, what: what.into() });
+                let number = Some(rows.number(i));
+                problems.push(Problem {
+                    line,
+                    number,
+                    row,
+                    id,
+                    kind,
+                    outcome: Outcome::Kept,
+                    what: what.into(),
+                });
             };
             match self.said.get(hash) {
                 None => drop(self.said.insert(*hash, line)),
@@ -191,7 +201,7 @@ struct Parsed {
     records: usize,
     frame: DataFrame,
     problems: Vec<Problem>,
-    proposal: Option<String>,
+    proposal: Option<Map>,
     /// What each row says; see [`Rows::hash`].
     hashes: Vec<u64>,
 }
@@ -209,6 +219,7 @@ fn parse(block: &Block, options: &ReadOptions) -> Result<Parsed> {
                     let id = row.id.as_deref().map_or_else(|| made_up_id(place.number), str::to_string);
                     problems.push(Problem {
                         line: place.line,
+                        number: Some(place.number),
                         row: Some(rows),
                         id: Some(id),
                         kind,
@@ -220,9 +231,9 @@ fn parse(block: &Block, options: &ReadOptions) -> Result<Parsed> {
             }
             Err(problem) => {
                 if problem.kind == ProblemKind::UnknownSchema && proposal.is_none() {
-                    proposal = map::proposal(text);
+                    proposal = proposed(text);
                 }
-                problems.push(problem);
+                problems.push(Problem { number: Some(place.number), ..problem });
             }
         }
         Ok(())
@@ -280,7 +291,7 @@ fn row<'a>(text: &'a str, place: &Place, options: &ReadOptions) -> Tried<'a> {
 }
 
 /// No record of the file is a row: says why, by the first fault.
-fn nothing(records: usize, problems: &[Problem], proposal: Option<String>) -> Error {
+fn nothing(records: usize, problems: &[Problem], proposal: Option<Map>) -> Error {
     let Some(first) = problems.first() else {
         return Error::format("the file holds no records")
             .help("name a file that holds JSON lines or a JSON array");
@@ -299,11 +310,21 @@ fn nothing(records: usize, problems: &[Problem], proposal: Option<String>) -> Er
             match proposal {
                 None => error.help(format_args!("known are {KNOWN}")),
                 Some(map) => error.help(format_args!(
-                    "known are {KNOWN}; or say what is what: Dataset::open_as(path, {map})"
+                    "known are {KNOWN}; or say what is what: Dataset::open_as(path, {}), on the command line --map {}",
+                    map.code(),
+                    quoted(&map.to_string())
                 )),
             }
         }
         kind => Error::format(format_args!("{count}: {kind}, {}", first.what)).help(kind.fix()),
     };
     error.line(first.line.into())
+}
+
+/// A word as a shell takes it: in quotes where it has more than letters, digits and a few marks.
+fn quoted(word: &str) -> String {
+    match word.chars().all(|c| c.is_alphanumeric() || "=,._-".contains(c)) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
 }

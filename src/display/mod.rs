@@ -14,16 +14,20 @@ mod words;
 pub use dashboard::{Dashboard, dashboard};
 pub use live::Live;
 pub use page::{Cards, Page};
-pub use progress::Progress;
+pub use progress::{Progress, Stream, progress_on};
 pub use table::{Align, Table};
 pub(crate) use words::width;
-pub use words::{bytes, cut, duration, escape, neutral, thousands};
+pub use words::{attribute, bytes, cut, duration, escape, neutral, thousands};
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 
 const BEGIN: &str = "EVCXR_BEGIN_CONTENT";
 const END: &str = "EVCXR_END_CONTENT";
+/// Classes of an element in which nothing is taken for mathematics. JupyterLab 4 knows the first,
+/// the classic notebook and nbconvert's pages the second; KaTeX knows none, so [`escape`] breaks up
+/// the marks themselves.
+const NO_MATH: &str = "mathjax_ignore tex2jax_ignore";
 
 /// What a value looks like in a notebook: HTML, and the same as plain text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,10 +39,15 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// The HTML as a notebook gets it: in an element that MathJax 2 and 3 leave alone.
+    fn guarded(&self) -> String {
+        format!("<div class=\"{NO_MATH}\">{}</div>", self.html)
+    }
+
     /// One block for each mime type, as evcxr's protocol wants it.
     fn print(&self) {
         let mut out = String::new();
-        for (mime, body) in [("text/html", &self.html), ("text/plain", &self.text)] {
+        for (mime, body) in [("text/html", &self.guarded()), ("text/plain", &self.text)] {
             let _ = write!(out, "{BEGIN} {mime}\n{}\n{END}\n", neutral(body));
         }
         let mut stdout = std::io::stdout().lock();
@@ -146,4 +155,16 @@ fn side_by_side(bundles: impl IntoIterator<Item = Bundle>) -> Bundle {
     }
     html.push_str("</div>");
     Bundle { html, text: texts.join("\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_notebook_gets_is_in_an_element_without_mathematics() {
+        let guarded = Text::new("$5 and $7").show().guarded();
+        assert!(guarded.starts_with("<div class=\"mathjax_ignore tex2jax_ignore\"><div "), "{guarded}");
+        assert!(guarded.ends_with("</div></div>") && !guarded.contains("$5"), "{guarded}");
+    }
 }

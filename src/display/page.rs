@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Bundle, Show, escape, neutral};
+use super::{Bundle, NO_MATH, Show, attribute, escape, neutral};
 
 /// Numbers that are seen first: each in a box of its own, with its name above and a note below.
 ///
@@ -104,8 +104,8 @@ impl Page {
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
              <meta name=\"viewport\" content=\"width=device-width\">\n<title>{}</title>\n\
-             <style>{STYLE}</style>\n</head>\n<body>\n{}</body>\n</html>\n",
-            escape(&self.title),
+             <style>{STYLE}</style>\n</head>\n<body class=\"{NO_MATH}\">\n{}</body>\n</html>\n",
+            attribute(&self.title),
             self.show().html
         )
     }

@@ -2,7 +2,26 @@
 
 use super::{cut, duration, neutral, thousands};
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// A stream of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// The standard output: the place where a notebook shows what a cell says.
+    Output,
+    /// The standard error: the place of everything that is no answer, in a command line.
+    Error,
+}
+
+/// Whether progress goes to the standard error.
+static ON_ERROR: AtomicBool = AtomicBool::new(false);
+
+/// Sends the lines of [`Progress`] to a stream, for the whole process; they go to the standard output
+/// unless this says otherwise. A bar in a terminal is always on the standard error.
+pub fn progress_on(stream: Stream) {
+    ON_ERROR.store(stream == Stream::Error, Ordering::Relaxed);
+}
 
 /// Progress of long work: a bar in a terminal, a line every few seconds elsewhere (the stock
 /// kernel passes whole lines only). Shows nothing for work that ends within a second.
@@ -80,6 +99,8 @@ impl Progress {
                 (WIDTH as u64 * self.done).checked_div(self.total).unwrap_or(0).min(WIDTH as u64) as usize;
             let bar = format!("{}{}", "█".repeat(filled), "░".repeat(WIDTH - filled));
             let _ = write!(std::io::stderr().lock(), "\r\x1b[2K{bar} {line}");
+        } else if ON_ERROR.load(Ordering::Relaxed) {
+            let _ = writeln!(std::io::stderr().lock(), "{line}");
         } else {
             let _ = writeln!(std::io::stdout().lock(), "{line}");
         }

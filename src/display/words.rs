@@ -2,12 +2,44 @@
 
 use std::time::Duration;
 
-/// Escapes a string for HTML text and for attribute values in double or single quotes.
+/// Escapes a string for HTML text. Nothing in it is taken for mathematics: an empty element stands
+/// after each `$` and each `\`.
+///
+/// A notebook page looks for `$…$`, `$$…$$`, `\(…\)`, `\[…\]`, `\begin{…}`, `\ref{…}`, `\$` and `\\` in
+/// the text of an output (MathJax 2 and 3, KaTeX). It joins the texts on both sides of `<br>`, `<wbr>`
+/// and comments, and no others: an element with a content of nothing keeps every two characters of
+/// such a mark apart, is not seen, and is not copied along.
 ///
 /// ```
-/// assert_eq!(lorascope::display::escape("<b a='1'>&\""), "&lt;b a=&#39;1&#39;&gt;&amp;&quot;");
+/// use lorascope::display::escape;
+///
+/// assert_eq!(escape("<b a='1'>&\""), "&lt;b a=&#39;1&#39;&gt;&amp;&quot;");
+/// assert_eq!(escape("$5, $7"), "$<span></span>5, $<span></span>7");
+/// assert_eq!(escape(r"\(x\)"), r"\<span></span>(x\<span></span>)");
 /// ```
 pub fn escape(text: &str) -> String {
+    const BREAK: &str = "<span></span>";
+    let text = attribute(text);
+    if memchr::memchr2(b'$', b'\\', text.as_bytes()).is_none() {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 4 * BREAK.len());
+    for c in text.chars() {
+        out.push(c);
+        if matches!(c, '$' | '\\') {
+            out.push_str(BREAK);
+        }
+    }
+    out
+}
+
+/// Escapes a string for attribute values in double or single quotes, for titles, and for SVG and
+/// other XML: for all places that cannot hold the elements of [`escape`].
+///
+/// ```
+/// assert_eq!(lorascope::display::attribute("<b a='1'>&\" $5"), "&lt;b a=&#39;1&#39;&gt;&amp;&quot; $5");
+/// ```
+pub fn attribute(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -7,7 +7,7 @@ use polars::prelude::DataFrame;
 use super::canvas::{Label, UNIT, one_line};
 use super::data::Data;
 use super::raster;
-use crate::display::{Bundle, Show, escape, neutral};
+use crate::display::{Bundle, Show, attribute, neutral};
 use crate::error::{Error, Result};
 use crate::files::{Existing, write_whole};
 
@@ -152,7 +152,7 @@ impl Figure {
         let mut footer = String::new();
         if let Some(text) = &self.footer {
             let (x, y, size) = (12.0 * UNIT, (height + 8.0) * UNIT, Label::SMALL.size * UNIT);
-            let text = escape(&Label::SMALL.fit(text, self.width - 24.0));
+            let text = attribute(&Label::SMALL.fit(text, self.width - 24.0));
             footer = format!(
                 "<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\" opacity=\"0.65\" fill=\"currentColor\">{text}</text>\n"
             );
@@ -164,7 +164,7 @@ impl Figure {
              viewBox=\"0 0 {wide} {high}\" font-family=\"system-ui, 'Noto Sans', 'Noto Sans CJK SC', sans-serif\" \
              stroke-linejoin=\"round\" stroke-linecap=\"round\" style=\"max-width:100%;height:auto\"{attributes}>\n\
              {before}{}{footer}</svg>\n",
-            escape(&one_line(&self.title)),
+            attribute(&one_line(&self.title)),
             self.width,
             self.body,
         )

@@ -103,7 +103,8 @@ impl Histogram {
             counts,
             above: (sorted.len() - kept.len()) as u64,
             least,
-            median: quantile(0.5),
+            // By the nearest rank, as in the tables of lengths.
+            median: sorted[sorted.len().div_ceil(2) - 1],
             greatest,
             whole,
         })

@@ -1,19 +1,15 @@
-//! `lorascope data`: report, convert, generate.
+//! `lorascope data`: report, rows, convert, clean, split, generate.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Subcommand, ValueEnum};
 use lorascope::dataset::generate::{Faults, Generate, Kinds, Shape};
-use lorascope::dataset::{
-    Dataset, Existing, Extra, Fix, Join, Misfits, OnFault, ReadOptions, RowSchema, WriteOptions, convert,
-};
-use lorascope::display::Show as _;
+use lorascope::dataset::{Dataset, Extra, Misfits, RowSchema, WriteOptions, convert};
 use lorascope::error::{Error, Result};
-use lorascope::model::tokenizer_of;
-use lorascope::polars::prelude::{IntoLazy as _, col, lit};
 
-use super::{complain, print};
+use super::reading::{Counting, LayoutArgument, Reading, existing, rejected};
+use super::{clean, print, rows};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -21,9 +17,8 @@ pub enum Command {
     Report {
         /// A file, a folder or a pattern; JSON, CSV or Parquet, plain, .gz or .zst
         file: PathBuf,
-        /// Count tokens too: a .gguf file, or a Hugging Face folder with tokenizer.json
-        #[arg(long, value_name = "DIR", alias = "model")]
-        tokenizer: Option<PathBuf>,
+        #[command(flatten)]
+        counting: Counting,
         /// Print JSON instead of tables
         #[arg(long, conflicts_with = "html")]
         json: bool,
@@ -36,6 +31,12 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
+    /// Show rows: the first and the last, one, those with problems, of a language, longer ones, a sample
+    Rows(rows::Arguments),
+    /// Write the rows without duplicates, repaired, within a length; says how many each step leaves
+    Clean(clean::Clean),
+    /// Write the rows into two files, those that are alike into the same one
+    Split(clean::Split),
     /// Write the rows in another schema; ends with 1 where records were rejected
     Convert {
         /// A file, a folder or a pattern; JSON, CSV or Parquet, plain, .gz or .zst
@@ -48,6 +49,9 @@ pub enum Command {
         /// Replace an existing file
         #[arg(long)]
         overwrite: bool,
+        /// Rows that are in this format already keep the keys of their file, or not
+        #[arg(long, value_enum)]
+        layout: Option<LayoutArgument>,
         /// Add a key that carries what the format has no place for
         #[arg(long)]
         keep_extra: bool,
@@ -82,55 +86,6 @@ pub enum Command {
     },
 }
 
-/// How the file is read.
-#[derive(Args)]
-pub struct Reading {
-    /// The format of the rows, instead of finding it by looking
-    #[arg(long, value_name = "FORMAT")]
-    from: Option<RowSchema>,
-    /// Put nothing between an instruction and its input, instead of a line break
-    #[arg(long)]
-    join_nothing: bool,
-    /// Fail at the first fault, instead of leaving the record out
-    #[arg(long)]
-    strict: bool,
-    /// Repairs: trim, strip-control, replace-invalid-utf8, drop-empty-turns, drop-leading-assistant,
-    /// drop-trailing-user, merge-same-role
-    #[arg(long, value_name = "REPAIR", value_delimiter = ',')]
-    fix: Vec<Fix>,
-}
-
-impl Reading {
-    fn options(&self) -> ReadOptions {
-        ReadOptions {
-            schema: self.from,
-            join: if self.join_nothing { Join::Nothing } else { Join::LineBreak },
-            faults: if self.strict { OnFault::Fail } else { OnFault::List },
-            fixes: self.fix.clone().into(),
-            ..Default::default()
-        }
-    }
-}
-
-/// Rejected records that are listed.
-const LISTED: usize = 20;
-
-/// Lists the rejected records on the standard error; code 1 where there are any.
-fn rejected(data: &Dataset) -> Result<ExitCode> {
-    let count = data.rejected()?;
-    if count == 0 {
-        return Ok(ExitCode::SUCCESS);
-    }
-    let problems = data.problems()?.lazy().filter(col("row").eq(lit("rejected")));
-    complain(format_args!("{count} records were rejected"));
-    let shown = problems.select([col("file"), col("line"), col("kind"), col("what")]).limit(LISTED as u32);
-    complain(shown.collect().map_err(Error::from)?.show().text);
-    if count > LISTED {
-        complain(format_args!("and {} more", count - LISTED));
-    }
-    Ok(ExitCode::from(1))
-}
-
 #[derive(Clone, Copy, ValueEnum)]
 pub enum KindsArgument {
     Training,
@@ -139,11 +94,11 @@ pub enum KindsArgument {
 
 pub fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Report { file, tokenizer, json, html, overwrite, reading } => {
-            let mut data = Dataset::open_with(file, &reading.options())?;
-            if let Some(tokenizer) = tokenizer {
-                data = data.for_tokenizer(&tokenizer_of(&tokenizer)?);
-            }
+        Command::Rows(arguments) => return rows::run(&arguments),
+        Command::Clean(arguments) => return clean::clean(&arguments),
+        Command::Split(arguments) => return clean::split(&arguments),
+        Command::Report { file, counting, json, html, overwrite, reading } => {
+            let data = counting.bound(Dataset::open_with(file, &reading.options())?)?;
             let report = data.report()?;
             match html {
                 Some(path) if overwrite => report.overwrite_html(path)?,
@@ -153,12 +108,13 @@ pub fn run(command: Command) -> Result<ExitCode> {
             }
             return rejected(&data);
         }
-        Command::Convert { file, out, to, overwrite, keep_extra, leave_out, reading } => {
+        Command::Convert { file, out, to, overwrite, layout, keep_extra, leave_out, reading } => {
+            let usual = WriteOptions::default();
             let writing = WriteOptions {
+                layout: layout.map_or(usual.layout, Into::into),
                 extra: if keep_extra { Extra::Keep } else { Extra::Drop },
                 misfits: if leave_out { Misfits::LeaveOut } else { Misfits::Fail },
-                existing: if overwrite { Existing::Replace } else { Existing::Refuse },
-                ..Default::default()
+                existing: existing(overwrite),
             };
             let done = convert(file, out, to, &reading.options(), &writing)?;
             print(&done);

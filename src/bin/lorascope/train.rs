@@ -1,11 +1,12 @@
 //! `lorascope train`: a run without a notebook.
 
 use clap::Args;
+use lorascope::dataset::{Dataset, Map, ReadOptions};
 use lorascope::display::{Progress, Show};
 use lorascope::error::{Error, Result};
 use lorascope::train::{Existing, RowsFrom, Run, RunConfig, RunFile, State, Until};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -27,7 +28,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
     /// Go on with the run that exists; model, data and settings come from its folder
-    #[arg(long, conflicts_with_all = ["model", "data", "eval", "rank", "lr", "batch", "seed"])]
+    #[arg(long, conflicts_with_all = ["model", "data", "eval", "map", "rank", "lr", "batch", "seed"])]
     resume: bool,
     /// A .gguf file or a Hugging Face folder
     #[arg(long)]
@@ -38,6 +39,9 @@ pub struct Arguments {
     /// Rows to evaluate on, before and after
     #[arg(long)]
     eval: Option<PathBuf>,
+    /// Where the turns are in --data and --eval, files of no known format: user=question,assistant=answer
+    #[arg(long, value_name = "MAP", requires = "data")]
+    map: Option<Map>,
     /// Steps to train; 100 where nothing else says when to stop, those that are left with --resume
     #[arg(long)]
     steps: Option<u64>,
@@ -104,8 +108,10 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
     }
     file.name = arguments.name.clone().or(file.name);
     file.model = arguments.model.clone().or(file.model);
-    file.data = arguments.data.clone().map(RowsFrom::Path).or(file.data);
-    file.eval = arguments.eval.clone().map(RowsFrom::Path).or(file.eval);
+    let rows =
+        |path: &Option<PathBuf>| path.as_ref().map(|path| rows(path, arguments.map.as_ref())).transpose();
+    file.data = rows(&arguments.data)?.or(file.data);
+    file.eval = rows(&arguments.eval)?.or(file.eval);
     if file.name.is_none() {
         return Err(Error::input("the run has no name")
             .path(&arguments.run)
@@ -120,6 +126,13 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
         }
     }
     Ok(file)
+}
+
+/// The rows of a file, with a map where it is of no known format.
+fn rows(path: &Path, map: Option<&Map>) -> Result<RowsFrom> {
+    let Some(map) = map else { return Ok(RowsFrom::Path(path.to_path_buf())) };
+    let options = ReadOptions { map: Some(map.clone()), ..Default::default() };
+    Ok(RowsFrom::Recipe(Box::new(Dataset::open_with(path, &options)?.recipe()?)))
 }
 
 fn new(file: &RunFile) -> Result<Run> {

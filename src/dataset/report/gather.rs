@@ -5,10 +5,13 @@ use std::sync::{Mutex, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::answers::Answers;
+use super::columns::Columns;
+use super::spoils::Spoils;
 use crate::dataset::Dataset;
 use crate::dataset::look::lang;
 use crate::dataset::near::{Signatures, Signer, said};
-use crate::dataset::table::Rows;
+use crate::dataset::table::{Rows, Spoken};
 use crate::display::Progress;
 use crate::error::Result;
 
@@ -19,6 +22,8 @@ pub(super) struct Gathered {
     pub characters: Vec<u64>,
     pub hashes: Vec<u64>,
     pub lines: Vec<u32>,
+    /// The numbers of the records in their files.
+    pub numbers: Vec<u32>,
     pub signatures: Signatures,
     /// Characters of each turn, by role; `system` and `text` are no turns, and the turns of a rejected
     /// answer are `rejected`.
@@ -29,6 +34,9 @@ pub(super) struct Gathered {
     /// By the hash of an answer's opening: answers that begin so, and the first row of them.
     pub openings: HashMap<u64, (u64, u64)>,
     pub answers: u64,
+    pub spoils: Spoils,
+    pub said: Answers,
+    pub columns: Columns,
 }
 
 /// The same of some consecutive rows.
@@ -61,6 +69,10 @@ impl Gathered {
         self.characters.extend(piece.characters);
         self.hashes.extend(piece.hashes);
         self.lines.extend(piece.lines);
+        self.numbers.extend(piece.numbers);
+        self.spoils.add(piece.spoils);
+        self.said.add(piece.said);
+        self.columns.add(piece.columns);
         self.answers += piece.answers;
         for (role, lengths) in piece.roles {
             self.roles.entry(role).or_default().extend(lengths);
@@ -87,6 +99,11 @@ impl Piece {
             let it = &mut new.gathered;
             it.hashes.push(rows.hash(i));
             it.lines.push(rows.line(i));
+            it.numbers.push(rows.number(i));
+            let row = (first + i as u64) as u32;
+            it.spoils.look(rows, i, row);
+            it.said.look(rows, i);
+            it.columns.look(rows, i, row);
             *it.languages.entry(lang(rows, i)).or_default() += 1;
             match it.sources.get_mut(rows.source(i)) {
                 Some((count, _)) => *count += 1,
@@ -94,8 +111,8 @@ impl Piece {
             }
             let system = rows.system(i).map(|text| ("system", text));
             let text = rows.text(i).map(|text| ("text", text));
-            let turns = rows.turns(i).map(|turn| (turn.role, turn.content));
-            let rejected = rows.rejected(i).map(|turn| ("rejected", turn.content));
+            let turns = rows.turns(i).map(|turn| (turn.role, text_of(&turn)));
+            let rejected = rows.rejected(i).map(|turn| ("rejected", text_of(&turn)));
             let mut characters = 0;
             for (role, text) in system.into_iter().chain(text).chain(turns).chain(rejected) {
                 let length = text.chars().count() as u64;
@@ -115,6 +132,11 @@ impl Piece {
         }
         new
     }
+}
+
+/// What a turn says; nothing where it only calls a tool.
+pub(super) fn text_of<'a>(turn: &Spoken<'a>) -> &'a str {
+    turn.content
 }
 
 /// How an answer begins: its first three words, or its first eight characters in a script without

@@ -122,23 +122,23 @@ pub struct Cut {
     pub rows: u64,
     /// Their share of all rows, from 0 to 1.
     pub rows_share: f64,
-    /// What these rows have beyond the context, in the report's unit: what cutting them would lose.
-    pub beyond: u64,
+    /// The lengths of these rows together, in the report's unit: what is left out with them.
+    pub left_out: u64,
     /// Its share of everything, from 0 to 1.
-    pub beyond_share: f64,
+    pub left_out_share: f64,
 }
 
 impl Cut {
     pub(super) fn at(context: u64, lengths: &[u64]) -> Self {
         let longer = || lengths.iter().filter(|&&length| length > context);
-        let beyond = longer().map(|length| length - context).sum();
+        let left_out = longer().sum();
         let rows = longer().count() as u64;
         Self {
             context,
             rows,
             rows_share: share(rows, lengths.len() as u64),
-            beyond,
-            beyond_share: share(beyond, lengths.iter().sum()),
+            left_out,
+            left_out_share: share(left_out, lengths.iter().sum()),
         }
     }
 }
@@ -230,9 +230,9 @@ mod tests {
     }
 
     #[test]
-    fn contexts_cut() {
+    fn contexts_leave_rows_out_whole() {
         let cut = Cut::at(4, &[1, 4, 5, 10]);
-        assert_eq!((cut.rows, cut.rows_share, cut.beyond, cut.beyond_share), (2, 0.5, 7, 0.35));
+        assert_eq!((cut.rows, cut.rows_share, cut.left_out, cut.left_out_share), (2, 0.5, 15, 0.75));
         assert_eq!(Cut::at(4, &[]).rows_share, 0.0);
     }
 

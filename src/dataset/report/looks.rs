@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::gather::opening;
+use super::gather::{opening, text_of};
+use super::places::Files;
 use crate::dataset::near::said;
 use crate::dataset::table::Rows;
 use crate::dataset::{Dataset, conversation};
@@ -18,8 +19,12 @@ use crate::text::Message;
 pub struct RowBrief {
     /// Its number in the dataset, from 0.
     pub row: u64,
+    /// The file; of several the path from the folder that holds them all.
+    pub file: String,
     /// The line of its file, from 1.
     pub line: u32,
+    /// The number of its record in the file, from 1; of JSON lines its line.
+    pub record: u32,
     /// Its id.
     pub id: String,
     /// Its length in the report's unit; 0 where it was not asked for.
@@ -53,17 +58,23 @@ struct Look {
     sample: Sample,
     /// How its answers begin.
     openings: Vec<String>,
+    /// Its last answer; a long one ends in an ellipsis.
+    answer: String,
 }
 
 impl Looks {
-    pub fn at(data: &Dataset, mut rows: Vec<u32>) -> Result<Self> {
+    pub fn at(data: &Dataset, files: &Files, mut rows: Vec<u32>) -> Result<Self> {
         rows.sort_unstable();
         rows.dedup();
         let pieces = data.holding(&rows, |rows, first, wanted| {
             let look = |&row: &u32| (row, Look::at(rows, row as usize - first, u64::from(row)));
             Ok(wanted.iter().map(look).collect::<Vec<_>>())
         })?;
-        Ok(Self(pieces.into_iter().flatten().collect()))
+        let mut looks: HashMap<u32, Look> = pieces.into_iter().flatten().collect();
+        for (row, look) in &mut looks {
+            look.brief.file = files.name(*row).to_string();
+        }
+        Ok(Self(looks))
     }
 
     pub fn brief(&self, row: u32) -> Option<RowBrief> {
@@ -72,6 +83,11 @@ impl Looks {
 
     pub fn sample(&self, row: u32) -> Option<Sample> {
         self.0.get(&row).map(|look| look.sample.clone())
+    }
+
+    /// The row's last answer.
+    pub fn answer(&self, row: u32) -> Option<String> {
+        self.0.get(&row).map(|look| look.answer.clone())
     }
 
     /// The opening with this hash, of one of the row's answers.
@@ -85,6 +101,7 @@ impl Look {
         const BRIEF: usize = 120;
         const MESSAGES: usize = 8;
         const CHARACTERS: usize = 600;
+        const ANSWER: usize = 200;
         let shown = |mut messages: Vec<Message>| {
             messages.truncate(MESSAGES);
             for message in &mut messages {
@@ -98,7 +115,9 @@ impl Look {
         Self {
             brief: RowBrief {
                 row,
+                file: String::new(),
                 line: rows.line(i),
+                record: rows.number(i),
                 id: rows.id(i).to_string(),
                 length: 0,
                 text: cut(&one_line(&text, BRIEF), BRIEF),
@@ -111,7 +130,11 @@ impl Look {
                 text: rows.text(i).map(|text| cut(text, CHARACTERS)),
                 label: rows.label(i),
             },
-            openings: rows.turns(i).map(|turn| opening(turn.content).to_string()).collect(),
+            openings: rows.turns(i).map(|turn| opening(text_of(&turn)).to_string()).collect(),
+            answer: cut(
+                rows.turns(i).rfind(|turn| turn.role == "assistant").map_or("", |turn| text_of(&turn)),
+                ANSWER,
+            ),
         }
     }
 }

@@ -1,10 +1,15 @@
 //! A first look at a dataset in numbers: lengths, turns, roles, languages, duplicates, faults.
 
+mod answers;
+mod columns;
 mod duplicates;
 mod gather;
 mod lengths;
 mod looks;
 mod page;
+mod places;
+mod spoils;
+mod tables;
 
 use std::collections::BTreeMap;
 
@@ -14,12 +19,17 @@ use super::Dataset;
 use super::problems::{Outcome, ProblemKind};
 use crate::error::{Error, Result};
 use crate::text::Tokenizer;
+pub use answers::{Canned, Labels, Margin, Preferences, ToolCounts};
+pub use columns::{ColumnSummary, Numbers};
 use duplicates::Groups;
 pub use duplicates::{Cluster, Duplicates};
 use gather::Gathered;
 pub use lengths::{Cut, Lengths, Packing, Padding, Spread, Unit};
 use looks::Looks;
 pub use looks::{RowBrief, Sample};
+pub use places::Places;
+use places::{Files, Spot};
+use spoils::Spoiled;
 
 /// How [`Dataset::report_as`] looks at the rows.
 ///
@@ -61,12 +71,18 @@ impl Default for ReportConfig {
 /// What [`Dataset::report`] found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The name of the file that the rows come from.
+    /// The name of the file, folder or pattern that the rows come from.
     pub file: String,
+    /// The files; of several the paths from the folder that holds them all.
+    pub files: Vec<String>,
     /// Conversations.
     pub rows: u64,
     /// Records of the file that became no row.
     pub rejected: u64,
+    /// Faults by kind: those that reject rows first, then the most frequent. They are those that
+    /// [`problems`](Dataset::problems) lists, which the reader found, and more, which take a look at all
+    /// rows: placeholders, refusals, canned answers, answers that contradict each other.
+    pub problems: Vec<ProblemCount>,
     /// Turns of a conversation, without the system text.
     pub turns: Lengths,
     /// Characters of a row: of the system text and the turns of its conversation, or of its plain text;
@@ -99,12 +115,20 @@ pub struct Report {
     pub near: Duplicates,
     /// The commonest beginnings of answers, the most frequent first.
     pub openings: Vec<Opening>,
+    /// Answers that many different prompts share, the most frequent first.
+    pub canned: Vec<Canned>,
+    /// The columns of the file: canonical ones that it fills, and keys that no schema knows.
+    pub columns: Vec<ColumnSummary>,
+    /// Tools and their calls, where rows have some.
+    pub tools: Option<ToolCounts>,
+    /// The two answers of preferences, where rows have two.
+    pub preferences: Option<Preferences>,
+    /// The labels, where rows have one.
+    pub labels: Option<Labels>,
     /// The shortest rows.
     pub shortest: Vec<RowBrief>,
     /// The longest rows.
     pub longest: Vec<RowBrief>,
-    /// Faults by kind: those that reject rows first, then the most frequent.
-    pub problems: Vec<ProblemCount>,
     /// The first row of each schema.
     pub examples: Vec<Sample>,
 }
@@ -129,8 +153,8 @@ pub struct ProblemCount {
     pub outcome: Outcome,
     /// How many records have it.
     pub count: u64,
-    /// The first lines of the file that have it, at most five.
-    pub lines: Vec<u32>,
+    /// Where they are: all lines and records, by file.
+    pub places: Vec<Places>,
     /// What is wrong in the first of them.
     pub example: String,
 }
@@ -163,15 +187,14 @@ impl Dataset {
     pub fn report_as(&self, config: &ReportConfig) -> Result<Report> {
         config.check()?;
         let counted = self.tokenizer().map(|_| self.tokens()).transpose()?;
-        let found = Gathered::of(self)?;
-        let mut problems = self.problem_counts()?;
+        let files = Files::of(self)?;
+        let mut found = Gathered::of(self)?;
         let unit = if counted.is_some() { Unit::Tokens } else { Unit::Characters };
         let mut trained = Vec::new();
         // The rows that have a length, and it.
         let measured: Vec<(u32, u64)> = match counted {
             None => (0..).zip(found.characters.iter().copied()).collect(),
             Some(counted) => {
-                let mut refused = Vec::new();
                 let mut known = Vec::with_capacity(counted.len());
                 for (row, counted) in (0..).zip(counted.iter()) {
                     match counted {
@@ -179,14 +202,16 @@ impl Dataset {
                             known.push((row, tokens.all.into()));
                             trained.push(tokens.trained.into());
                         }
-                        Err(why) => refused.push((row, why.clone())),
+                        Err(why) => found.spoils.note(ProblemKind::TemplateRefuses, row, || why.clone()),
                     }
                 }
-                let faults = refused.into_iter().map(|(row, why)| (found.lines[row as usize], why));
-                problems.extend(ProblemCount::of(Outcome::Kept, ProblemKind::TemplateRefuses, faults));
                 known
             }
         };
+        found.said.contradictions(&mut found.spoils, &files, &found.lines);
+        let mut canned = found.said.canned(&mut found.spoils);
+        canned.truncate(config.shown);
+        let problems = self.problem_counts(&found, &files)?;
         let lengths: Vec<u64> = measured.iter().map(|(_, length)| *length).collect();
         let roles = found.roles.iter().map(|(role, lengths)| (role.clone(), lengths.len() as u64)).collect();
         let mut spreads: Vec<Spread> = Spread::of("row", unit, lengths.clone()).into_iter().collect();
@@ -200,9 +225,9 @@ impl Dataset {
         let longest = extremes(&measured, config.shown, |length| u64::MAX - length);
         let firsts: Vec<u32> = found.sources.values().map(|(_, row)| *row as u32).collect();
         let shown = exact.members().chain(near.members()).chain(firsts.iter().copied());
-        let shown = shown.chain(openings.iter().map(|(_, _, row)| *row));
+        let shown = shown.chain(openings.iter().chain(&canned).map(|(_, _, row)| *row));
         let shown = shown.chain(shortest.iter().chain(&longest).map(|(row, _)| *row)).collect();
-        let looks = Looks::at(self, shown)?;
+        let looks = Looks::at(self, &files, shown)?;
         let exact = exact.told(&looks);
         let briefs = |rows: Vec<(u32, u64)>| -> Vec<RowBrief> {
             let brief = |(row, length)| Some(RowBrief { length, ..looks.brief(row)? });
@@ -213,15 +238,24 @@ impl Dataset {
             count,
             share: lengths::share(count, found.answers),
         };
+        let answers = found.said.count();
+        let canned = canned.into_iter().map(|(prompts, rows, row)| Canned {
+            text: looks.answer(row).unwrap_or_default(),
+            prompts,
+            rows,
+            share: lengths::share(rows, answers),
+        });
         Ok(Report {
             file: self
                 .path()
                 .file_name()
                 .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            files: files.names().to_vec(),
             rows: self.len() as u64,
             rejected: self.rejected()? as u64,
-            turns: Lengths::of(found.turns.clone()),
-            characters: Lengths::of(found.characters.clone()),
+            problems,
+            turns: Lengths::of(found.turns),
+            characters: Lengths::of(found.characters),
             tokens: (unit == Unit::Tokens).then(|| Lengths::of(lengths.clone())),
             unit,
             roles,
@@ -233,9 +267,13 @@ impl Dataset {
             exact,
             near: near.told(&looks),
             openings: openings.into_iter().map(opening).collect(),
+            canned: canned.collect(),
+            tools: found.said.tools(),
+            preferences: found.said.preferences(&found.columns),
+            labels: found.said.labels(),
+            columns: found.columns.told(self)?,
             shortest: briefs(shortest),
             longest: briefs(longest),
-            problems,
             examples: firsts.into_iter().filter_map(|row| looks.sample(row)).collect(),
             spreads: {
                 let roles = found.roles.into_iter();
@@ -246,17 +284,27 @@ impl Dataset {
         })
     }
 
-    /// The faults by kind: those of rejected records first, then the most frequent.
-    fn problem_counts(&self) -> Result<Vec<ProblemCount>> {
-        let mut kinds: BTreeMap<(Outcome, ProblemKind), Vec<(u32, String)>> = BTreeMap::new();
-        for problem in self.listed()?.iter().flat_map(|(_, problems)| problems) {
-            let fault = (problem.line, problem.what.to_string());
-            kinds.entry((problem.outcome, problem.kind)).or_default().push(fault);
+    /// The faults by kind, those of the reader and those that were found in the rows: rejected records
+    /// first, then the most frequent.
+    fn problem_counts(&self, found: &Gathered, files: &Files) -> Result<Vec<ProblemCount>> {
+        let mut kinds: BTreeMap<(Outcome, ProblemKind), (Vec<Spot>, String)> = BTreeMap::new();
+        for (file, (_, problems)) in self.listed()?.iter().enumerate() {
+            for problem in problems {
+                let kind = kinds
+                    .entry((problem.outcome, problem.kind))
+                    .or_insert_with(|| (Vec::new(), problem.what.to_string()));
+                kind.0.push(files.fault(file, problem));
+            }
         }
-        let counts = kinds
-            .into_iter()
-            .filter_map(|((outcome, kind), faults)| ProblemCount::of(outcome, kind, faults.into_iter()));
-        let mut counts: Vec<ProblemCount> = counts.collect();
+        for (kind, Spoiled { rows, example }) in &found.spoils.0 {
+            let spots = rows.iter().map(|row| files.row(*row, found)).collect();
+            kinds.entry((Outcome::Kept, *kind)).or_insert_with(|| (spots, example.clone()));
+        }
+        let count = |((outcome, kind), (spots, example)): ((Outcome, ProblemKind), (Vec<Spot>, String))| {
+            let count = spots.len() as u64;
+            ProblemCount { kind, outcome, count, places: files.places(&spots), example }
+        };
+        let mut counts: Vec<ProblemCount> = kinds.into_iter().map(count).collect();
         counts.sort_by_key(|p| (p.outcome, std::cmp::Reverse(p.count)));
         Ok(counts)
     }
@@ -295,22 +343,5 @@ impl ReportConfig {
             return zero("a batch");
         }
         super::near::check(self.near)
-    }
-}
-
-impl ProblemCount {
-    /// `None` where no line has the fault.
-    fn of(outcome: Outcome, kind: ProblemKind, faults: impl Iterator<Item = (u32, String)>) -> Option<Self> {
-        let mut faults = faults.peekable();
-        let example = faults.peek()?.1.clone();
-        let mut lines: Vec<u32> = Vec::new();
-        let mut count = 0;
-        for (line, _) in faults {
-            count += 1;
-            if lines.len() < 5 {
-                lines.push(line);
-            }
-        }
-        Some(Self { kind, outcome, count, lines, example })
     }
 }

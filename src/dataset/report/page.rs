@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use super::{Duplicates, Report, RowBrief, Spread, Unit};
-use crate::display::{Align, Bundle, Cards, Page, Show, Table, Text, cut, escape, neutral, thousands};
+use super::lengths::share;
+use super::tables::{described, percent};
+use super::{Report, Spread};
+use crate::display::{Bundle, Cards, Page, Show, cut, escape, neutral, thousands};
 use crate::error::{Error, Result};
 use crate::files::{Existing, write_whole};
 use crate::plot::{self, Figure, Series};
 use crate::text::Message;
-
-use Align::{Left, Right};
 
 impl Report {
     /// The report as an HTML document that stands alone: it loads nothing and runs no script.
@@ -93,25 +93,28 @@ impl Report {
         let figures = |figures: Vec<Option<Figure>>| beside(figures.into_iter().flatten().collect());
         let page = Page::new(if self.file.is_empty() { "Report" } else { self.file.as_str() })
             .section("", [self.summary()])
+            .section("Problems", [self.faults()])
+            .section("Answers that many prompts share", self.shared().map(|table| table.show()))
+            .section("Columns", self.column_table().map(|table| table.show()))
             .section("Lengths", [self.lengths().show()])
             .section("", figures(vec![self.histogram(), self.curves()]))
             .section("", self.role_histograms())
             .section("Roles, schemas, languages", [self.kinds().show()])
+            .section("Tools", self.tool_tables())
+            .section("Chosen and rejected answers", self.pairs())
             .section("What a context leaves out", self.contexts().map(|table| table.show()))
             .section("Padding and packing", self.packed().map(|table| table.show()))
             .section("", figures(vec![self.padding()]))
-            .section("Rows that say the same", clusters(&self.exact))
-            .section("Rows that say nearly the same", clusters(&self.near))
+            .section("Rows that say the same", self.clusters(&self.exact))
+            .section("Rows that say nearly the same", self.clusters(&self.near))
             .section("How answers begin", self.beginnings().map(|table| table.show()));
-        let unit = self.unit.name();
-        page.section("Shortest and longest rows", extremes("the shortest", unit, &self.shortest))
-            .section("", extremes("the longest", unit, &self.longest))
-            .section("Problems", [self.faults()])
+        page.section("Shortest and longest rows", self.extremes("the shortest", &self.shortest))
+            .section("", self.extremes("the longest", &self.longest))
             .section("One row of each schema", self.examples())
     }
 
     fn summary(&self) -> Bundle {
-        let percent = |count: u64| percent(super::lengths::share(count, self.rows));
+        let percent = |count: u64| percent(share(count, self.rows));
         let [exact, near] = [&self.exact, &self.near].map(|found| found.rows - found.groups);
         let length = self.tokens.unwrap_or(self.characters);
         let languages: Vec<String> = self
@@ -120,6 +123,12 @@ impl Report {
             .take(3)
             .map(|(code, count)| format!("{code} {}", percent(*count)))
             .collect();
+        let problems: Vec<String> =
+            self.problems.iter().take(3).map(|p| format!("{} {}", p.kind, thousands(p.count))).collect();
+        let problems = match problems.is_empty() {
+            true => "none was found".to_string(),
+            false => problems.join(", "),
+        };
         let schemas: Vec<&str> = self.sources.keys().map(String::as_str).collect();
         let mut cards = vec![
             ("rows".to_string(), thousands(self.rows), format!("{} rejected", thousands(self.rejected))),
@@ -141,10 +150,11 @@ impl Report {
             ),
             ("languages".into(), self.languages.len().to_string(), languages.join(", ")),
             ("schemas".into(), schemas.len().to_string(), schemas.join(", ")),
+            ("problems".into(), self.problems.len().to_string(), problems),
         ];
         if let (Some(tokens), Some(trained)) = (&self.tokens, self.spread("trained")) {
             let total = trained.lengths.total;
-            let note = format!("{} of all tokens", self::percent(super::lengths::share(total, tokens.total)));
+            let note = format!("{} of all tokens", self::percent(share(total, tokens.total)));
             cards.insert(3, ("trained tokens".into(), thousands(total), note));
         }
         let text = format!(
@@ -155,22 +165,6 @@ impl Report {
             thousands(near)
         );
         Bundle { html: Cards::new(cards).show().html, text }
-    }
-
-    fn lengths(&self) -> Table {
-        let mut table = table(&["", "count", "mean", "least", "p10", "p50", "p90", "p99", "most", "in all"]);
-        let mut add = |name: String, count: u64, l: &super::Lengths| {
-            let whole = [l.min, l.p10, l.p50, l.p90, l.p99, l.max, l.total].map(thousands);
-            table.row([name, thousands(count), format!("{:.1}", l.mean)].into_iter().chain(whole));
-        };
-        add("turns of a row".into(), self.rows, &self.turns);
-        if self.unit == Unit::Tokens {
-            add("characters of a row".into(), self.rows, &self.characters);
-        }
-        for spread in &self.spreads {
-            add(format!("{} of {}", spread.unit.name(), described(spread)), spread.count, &spread.lengths);
-        }
-        table
     }
 
     fn role_histograms(&self) -> Option<Bundle> {
@@ -186,106 +180,6 @@ impl Report {
         let html =
             format!("<details><summary style=\"cursor:pointer\">by role</summary>{}</details>", shown.html);
         Some(Bundle { html, text: shown.text })
-    }
-
-    fn kinds(&self) -> Table {
-        let mut table = table(&["", "count", "share"]);
-        let turns: u64 = self.roles.values().sum();
-        let mut add = |name: String, count: u64, of: u64| {
-            table.row([name, thousands(count), percent(super::lengths::share(count, of))]);
-        };
-        for (role, count) in &self.roles {
-            let name = match role.as_str() {
-                "system" => "system texts".to_string(),
-                "text" => "plain texts".to_string(),
-                "rejected" => "turns of rejected answers".to_string(),
-                role => format!("turns of {role}"),
-            };
-            add(name, *count, turns);
-        }
-        for (source, count) in &self.sources {
-            add(format!("rows of {source}"), *count, self.rows);
-        }
-        for (code, count) in &self.languages {
-            let name = if code == "und" {
-                "rows in no language that can be told".into()
-            } else {
-                format!("rows in {code}")
-            };
-            add(name, *count, self.rows);
-        }
-        table
-    }
-
-    fn contexts(&self) -> Option<Table> {
-        let mut table = table(&["context", "rows beyond", "share", "cut off", "share of all"])
-            .caption(format!("in {}; longer rows are left out, not cut", self.unit.name()));
-        for cut in &self.contexts {
-            table.row([
-                thousands(cut.context),
-                thousands(cut.rows),
-                percent(cut.rows_share),
-                thousands(cut.beyond),
-                percent(cut.beyond_share),
-            ]);
-        }
-        (!table.is_empty()).then_some(table)
-    }
-
-    fn packed(&self) -> Option<Table> {
-        let packing = &self.packing;
-        let mut table = table(&["", "computed", "of it padding", "times packed"]).caption(format!(
-            "{} rows of at most {} {}, batches in the order of the file",
-            thousands(packing.rows),
-            thousands(packing.context),
-            self.unit.name()
-        ));
-        for padding in &packing.paddings {
-            table.row([
-                format!("padded, batch {}", padding.batch),
-                thousands(padding.computed),
-                percent(padding.waste),
-                format!("{:.2}", padding.gain),
-            ]);
-        }
-        let name = format!("packed into {} sequences", thousands(packing.sequences));
-        table.row([name, thousands(packing.computed), percent(packing.waste), "1.00".to_string()]);
-        (packing.rows > 0).then_some(table)
-    }
-
-    fn beginnings(&self) -> Option<Table> {
-        let mut table = Table::new([("an answer begins", Left), ("count", Right), ("share", Right)]);
-        for opening in &self.openings {
-            table.row([opening.text.clone(), thousands(opening.count), percent(opening.share)]);
-        }
-        (!table.is_empty()).then_some(table)
-    }
-
-    fn faults(&self) -> Bundle {
-        if self.problems.is_empty() {
-            return Text::new("no problems").show();
-        }
-        let mut table = Table::new([
-            ("problem", Left),
-            ("rows", Right),
-            ("", Left),
-            ("first lines", Left),
-            ("the first of them", Left),
-            ("what to do", Left),
-        ]);
-        for problem in &self.problems {
-            let lines: Vec<String> = problem.lines.iter().map(u32::to_string).collect();
-            let more = if problem.count > lines.len() as u64 { ", …" } else { "" };
-            table.row([
-                problem.kind.name().to_string(),
-                thousands(problem.count),
-                problem.outcome.name().to_string(),
-                lines.join(", ") + more,
-                cut(&problem.example, 160),
-                problem.kind.fix().to_string(),
-            ]);
-        }
-        table.show()
     }
 
     fn examples(&self) -> Vec<Bundle> {
@@ -320,66 +214,6 @@ impl Report {
     }
 }
 
-/// What a spread is of, in words.
-fn described(spread: &Spread) -> String {
-    match spread.of.as_str() {
-        "row" => "a row".to_string(),
-        "trained" => "a row, trained on".to_string(),
-        "system" => "a system text".to_string(),
-        "text" => "a plain text".to_string(),
-        "rejected" => "a turn of a rejected answer".to_string(),
-        role => format!("a turn of {role}"),
-    }
-}
-
-fn clusters(found: &Duplicates) -> Option<Bundle> {
-    if found.largest.is_empty() {
-        return None;
-    }
-    let mut table = Table::new([("rows", Right), ("lines", Left), ("ids", Left), ("the first begins", Left)])
-        .caption(format!(
-            "{} groups of {} rows; keeping the first of each leaves out {}{}",
-            thousands(found.groups),
-            thousands(found.rows),
-            thousands(found.rows - found.groups),
-            if found.similarity < 1.0 { "; shown are those whose rows are not all equal" } else { "" }
-        ));
-    for cluster in &found.largest {
-        let list = |of: &dyn Fn(&RowBrief) -> String| {
-            let more = if cluster.size > cluster.rows.len() as u64 { ", …" } else { "" };
-            cluster.rows.iter().map(of).collect::<Vec<_>>().join(", ") + more
-        };
-        table.row([
-            thousands(cluster.size),
-            list(&|row| row.line.to_string()),
-            list(&|row| cut(&row.id, 40)),
-            cluster.rows.first().map_or_else(String::new, |row| row.text.clone()),
-        ]);
-    }
-    Some(table.show())
-}
-
-fn extremes(caption: &str, unit: &str, rows: &[RowBrief]) -> Option<Bundle> {
-    let mut table =
-        Table::new([(unit, Right), ("line", Right), ("row", Right), ("id", Left), ("begins", Left)])
-            .caption(caption);
-    for row in rows {
-        table.row([
-            thousands(row.length),
-            row.line.to_string(),
-            row.row.to_string(),
-            cut(&row.id, 40),
-            row.text.clone(),
-        ]);
-    }
-    (!table.is_empty()).then(|| table.show())
-}
-
-/// A table of names and numbers.
-fn table(columns: &[&str]) -> Table {
-    Table::new(columns.iter().enumerate().map(|(i, name)| (*name, if i == 0 { Left } else { Right })))
-}
-
 /// Figures beside each other where the page is wide enough.
 fn beside(figures: Vec<Figure>) -> Option<Bundle> {
     if figures.is_empty() {
@@ -393,15 +227,6 @@ fn beside(figures: Vec<Figure>) -> Option<Bundle> {
         texts.push(shown.text);
     }
     Some(Bundle { html: html + "</div>", text: texts.join("\n") })
-}
-
-/// A share as a percentage: one decimal, more below a tenth.
-fn percent(share: f64) -> String {
-    match share * 100.0 {
-        0.0 => "0 %".to_string(),
-        small if small < 0.1 => format!("{small:.3} %"),
-        percent => format!("{percent:.1} %"),
-    }
 }
 
 impl Show for Report {

@@ -1,0 +1,164 @@
+//! `lorascope data clean` and `split`: rows out of rows, in the format that they had.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use lorascope::dataset::{Dataset, Extra, Misfits, RowSchema, WriteOptions};
+use lorascope::display::Show as _;
+use lorascope::error::{Error, Result};
+
+use super::print;
+use super::reading::{Counting, LayoutArgument, Reading, existing, rejected};
+
+#[derive(Args)]
+pub struct Clean {
+    /// A file, a folder or a pattern; JSON, CSV or Parquet, plain, .gz or .zst
+    file: PathBuf,
+    /// .jsonl, .json (an array), .csv, .tsv or .parquet; .gz or .zst may follow
+    out: PathBuf,
+    /// Leave out the rows that say what an earlier one says
+    #[arg(long)]
+    dedup: bool,
+    /// Leave out the rows that are nearly an earlier one: from this similarity on, 0.5 to 1
+    #[arg(long, value_name = "SIMILARITY")]
+    dedup_near: Option<f64>,
+    /// Leave out the rows with problems that reading finds
+    #[arg(long)]
+    drop_problems: bool,
+    /// Leave out the rows in which this regular expression matches
+    #[arg(long, value_name = "REGEX")]
+    without: Option<String>,
+    /// Leave out longer rows; needs --tokenizer
+    #[arg(long, value_name = "N", requires = "tokenizer")]
+    max_tokens: Option<usize>,
+    #[command(flatten)]
+    counting: Counting,
+    #[command(flatten)]
+    writing: Writing,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+#[derive(Args)]
+pub struct Split {
+    /// A file, a folder or a pattern; JSON, CSV or Parquet, plain, .gz or .zst
+    file: PathBuf,
+    /// The file for the first part; .jsonl, .json, .csv, .tsv or .parquet, .gz or .zst may follow
+    train: PathBuf,
+    /// The file for the rest
+    test: PathBuf,
+    /// The share of the first part
+    #[arg(long, default_value_t = 0.98)]
+    fraction: f64,
+    /// Which of the possible splits
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    #[command(flatten)]
+    writing: Writing,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+/// How rows are written.
+#[derive(Args)]
+struct Writing {
+    /// Another format than the rows have
+    #[arg(long, value_name = "FORMAT")]
+    to: Option<RowSchema>,
+    /// Rows that stay in their format keep the keys of their file, or not
+    #[arg(long, value_enum, default_value_t = LayoutArgument::Keep)]
+    layout: LayoutArgument,
+    /// Replace an existing file
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl Writing {
+    /// The format to write: the one that was asked for, or that of all rows.
+    fn schema(&self, data: &Dataset) -> Result<RowSchema> {
+        if let Some(schema) = self.to {
+            return Ok(schema);
+        }
+        let columns = data.columns()?;
+        let sources = columns.column("source")?.str()?;
+        let names: BTreeSet<&str> = sources.iter().flatten().collect();
+        match names.into_iter().collect::<Vec<_>>().as_slice() {
+            [] => Err(Error::input("there are no rows to write")),
+            [one] => one.parse().map_err(|_| {
+                Error::input("the rows are of no known format").help("say which one to write: --to openai")
+            }),
+            several => {
+                Err(Error::input(format_args!("the rows are of several formats: {}", several.join(", ")))
+                    .help("say which one to write: --to openai"))
+            }
+        }
+    }
+
+    fn options(&self) -> WriteOptions {
+        WriteOptions {
+            layout: self.layout.into(),
+            extra: Extra::Drop,
+            misfits: Misfits::Fail,
+            existing: existing(self.overwrite),
+        }
+    }
+
+    /// Fails before the work where a file is in the way.
+    fn check(&self, targets: &[&Path]) -> Result<()> {
+        match targets.iter().find(|path| path.exists() && !self.overwrite) {
+            Some(path) => Err(Error::input("the file exists")
+                .path(path)
+                .help("choose another name, or say --overwrite")),
+            None => Ok(()),
+        }
+    }
+}
+
+pub fn clean(arguments: &Clean) -> Result<ExitCode> {
+    arguments.writing.check(&[&arguments.out])?;
+    let all = Dataset::open_with(&arguments.file, &arguments.reading.unrepaired())?;
+    let mut data = all.clone();
+    // Rows that are alike but for what a repair takes away are duplicates after it.
+    if !arguments.reading.fixes().is_empty() {
+        data = data.fix(arguments.reading.fixes().to_vec())?;
+    }
+    if arguments.drop_problems {
+        data = data.drop_problems()?;
+    }
+    if let Some(pattern) = &arguments.without {
+        data = data.not_matching(pattern)?;
+    }
+    if arguments.dedup {
+        data = data.dedup()?;
+    }
+    if let Some(similarity) = arguments.dedup_near {
+        data = data.dedup_near(similarity)?;
+    }
+    if let Some(tokens) = arguments.max_tokens {
+        data = arguments.counting.bound(data)?.max_tokens(tokens)?;
+    }
+    let steps = data.steps();
+    if !steps.is_empty() {
+        print(steps.show().text.trim_end());
+    }
+    let schema = arguments.writing.schema(&data)?;
+    print(data.write_with(&arguments.out, schema, &arguments.writing.options())?);
+    rejected(&all)
+}
+
+pub fn split(arguments: &Split) -> Result<ExitCode> {
+    let targets = [&arguments.train, &arguments.test];
+    if arguments.train == arguments.test {
+        return Err(Error::input("both parts were to be written to one file").path(&arguments.train));
+    }
+    arguments.writing.check(&targets.map(PathBuf::as_path))?;
+    let data = Dataset::open_with(&arguments.file, &arguments.reading.options())?;
+    let schema = arguments.writing.schema(&data)?;
+    let (first, second) = data.split(arguments.fraction, arguments.seed)?;
+    for (part, path) in [first, second].iter().zip(targets) {
+        print(part.write_with(path, schema, &arguments.writing.options())?);
+    }
+    rejected(&data)
+}

@@ -1,0 +1,115 @@
+//! How the commands on data read their files, and what they say of records that are no rows.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use lorascope::dataset::{Dataset, Existing, Fix, Join, Layout, Map, OnFault, ReadOptions, RowSchema};
+use lorascope::display::Show as _;
+use lorascope::error::{Error, Result};
+use lorascope::model::tokenizer_of;
+use lorascope::polars::prelude::{IntoLazy as _, col, lit};
+
+use super::complain;
+
+/// How the file is read.
+#[derive(Args)]
+pub struct Reading {
+    /// The format of the rows, instead of finding it by looking
+    #[arg(long, value_name = "FORMAT")]
+    from: Option<RowSchema>,
+    /// Where the turns are, in a file of no known format: user=question,assistant=std_answer
+    #[arg(long, value_name = "MAP", conflicts_with = "from")]
+    map: Option<Map>,
+    /// Put nothing between an instruction and its input, instead of a line break
+    #[arg(long)]
+    join_nothing: bool,
+    /// Fail at the first fault, instead of leaving the record out
+    #[arg(long)]
+    strict: bool,
+    /// Repairs: trim, strip-control, replace-invalid-utf8, drop-empty-turns, drop-leading-assistant,
+    /// drop-trailing-user, merge-same-role
+    #[arg(long, value_name = "REPAIR", value_delimiter = ',')]
+    fix: Vec<Fix>,
+}
+
+impl Reading {
+    pub fn options(&self) -> ReadOptions {
+        ReadOptions { fixes: self.fix.clone().into(), ..self.unrepaired() }
+    }
+
+    /// Without the repairs, where these are a step of their own.
+    pub fn unrepaired(&self) -> ReadOptions {
+        ReadOptions {
+            schema: self.from,
+            map: self.map.clone(),
+            join: if self.join_nothing { Join::Nothing } else { Join::LineBreak },
+            faults: if self.strict { OnFault::Fail } else { OnFault::List },
+            ..Default::default()
+        }
+    }
+
+    pub fn fixes(&self) -> &[Fix] {
+        &self.fix
+    }
+}
+
+/// The tokenizer that lengths are counted with.
+#[derive(Args)]
+pub struct Counting {
+    /// Count tokens: a .gguf file, or a Hugging Face folder with tokenizer.json
+    #[arg(long, value_name = "DIR", alias = "model")]
+    tokenizer: Option<PathBuf>,
+}
+
+impl Counting {
+    /// The rows with the tokenizer, where one was given.
+    pub fn bound(&self, data: Dataset) -> Result<Dataset> {
+        match &self.tokenizer {
+            Some(tokenizer) => Ok(data.for_tokenizer(&tokenizer_of(tokenizer)?)),
+            None => Ok(data),
+        }
+    }
+}
+
+/// Whether rows that stay in their format keep the keys of their file.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum LayoutArgument {
+    /// Order of keys, names of roles and other keys as the file has them
+    Keep,
+    /// As the format lays out all rows
+    Schema,
+}
+
+impl From<LayoutArgument> for Layout {
+    fn from(layout: LayoutArgument) -> Self {
+        match layout {
+            LayoutArgument::Keep => Self::Own,
+            LayoutArgument::Schema => Self::Schema,
+        }
+    }
+}
+
+/// What to do where a file exists, by the flag --overwrite.
+pub fn existing(overwrite: bool) -> Existing {
+    if overwrite { Existing::Replace } else { Existing::Refuse }
+}
+
+/// Rejected records that are listed.
+const LISTED: usize = 20;
+
+/// Lists the rejected records on the standard error; code 1 where there are any.
+pub fn rejected(data: &Dataset) -> Result<ExitCode> {
+    let count = data.rejected()?;
+    if count == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let problems = data.problems()?.lazy().filter(col("row").eq(lit("rejected")));
+    complain(format_args!("{count} records were rejected"));
+    let shown = problems.select([col("file"), col("line"), col("kind"), col("what")]).limit(LISTED as u32);
+    complain(shown.collect().map_err(Error::from)?.show().text);
+    if count > LISTED {
+        complain(format_args!("and {} more", count - LISTED));
+    }
+    Ok(ExitCode::from(1))
+}

@@ -1,0 +1,138 @@
+//! `lorascope data rows`: rows as they are read.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use lorascope::dataset::{Dataset, Outcome, ProblemCount};
+use lorascope::display::{Show as _, thousands};
+use lorascope::error::{Error, Result};
+use lorascope::polars::prelude::{col, lit};
+
+use super::print;
+use super::reading::{Counting, Reading, rejected};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// A file, a folder or a pattern; JSON, CSV or Parquet, plain, .gz or .zst
+    file: PathBuf,
+    /// This row, from 0
+    #[arg(long, value_name = "N", conflicts_with_all = ["problems", "lang", "longer", "sample"])]
+    row: Option<usize>,
+    /// The rows and records with problems, those of each kind
+    #[arg(long, conflicts_with_all = ["lang", "longer", "sample"])]
+    problems: bool,
+    /// The rows of a language: zh, en, und where it cannot be told
+    #[arg(long, value_name = "CODE")]
+    lang: Option<String>,
+    /// The rows longer than N characters, or than N tokens with --tokenizer; the longest first
+    #[arg(long, value_name = "N")]
+    longer: Option<u32>,
+    /// N rows drawn at random
+    #[arg(long, value_name = "N")]
+    sample: Option<usize>,
+    /// Which of the possible samples
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// How many rows are shown, of each kind of problem as well
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    limit: usize,
+    #[command(flatten)]
+    counting: Counting,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let data = Dataset::open_with(&arguments.file, &arguments.reading.options())?;
+    let data = arguments.counting.bound(data)?;
+    if let Some(row) = arguments.row {
+        print(data.row(row)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.problems {
+        return problems(&data, arguments.limit);
+    }
+    let mut wanted = data.clone();
+    if let Some(lang) = &arguments.lang {
+        wanted = wanted.filter(col("lang").eq(lit(lang.as_str())))?;
+    }
+    if let Some(longer) = arguments.longer {
+        let length = if data.tokenizer().is_some() { "tokens" } else { "chars" };
+        wanted = wanted.filter(col(length).gt(lit(longer)))?;
+        wanted = wanted.sort(col(length), lorascope::dataset::Order::Descending)?;
+    }
+    if let Some(sample) = arguments.sample {
+        wanted = wanted.sample(sample, arguments.seed)?;
+    }
+    if arguments.lang.is_none() && arguments.longer.is_none() && arguments.sample.is_none() {
+        print(data.show().text.trim_end());
+        return rejected(&data);
+    }
+    let limit = if arguments.sample.is_some() { wanted.len() } else { arguments.limit };
+    print(format_args!("{} of {} rows", thousands(wanted.len() as u64), thousands(data.len() as u64)));
+    for row in 0..wanted.len().min(limit) {
+        print(format_args!("\n{}", wanted.row(row)?));
+    }
+    if wanted.len() > limit {
+        print(format_args!("\nand {} more; --limit shows them", thousands((wanted.len() - limit) as u64)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The rows with problems, those of the reader and those that a report finds.
+fn problems(data: &Dataset, limit: usize) -> Result<ExitCode> {
+    let report = data.report()?;
+    if report.problems.is_empty() {
+        print("no problems");
+    }
+    let listed = data.problems()?;
+    let files: BTreeSet<PathBuf> =
+        listed.column("file")?.str()?.iter().flatten().map(PathBuf::from).collect();
+    let files: Vec<PathBuf> = files.into_iter().collect();
+    for problem in &report.problems {
+        print(format_args!(
+            "{}: {} {}; {}\n  the first: {}",
+            problem.kind,
+            thousands(problem.count),
+            problem.outcome.name(),
+            problem.kind.fix(),
+            problem.example
+        ));
+        shown(data, &files, problem, limit)?;
+        print("");
+    }
+    Ok(ExitCode::from(u8::from(report.rejected > 0)))
+}
+
+fn shown(data: &Dataset, files: &[PathBuf], problem: &ProblemCount, limit: usize) -> Result<()> {
+    let mut left = limit;
+    // A faulty row that the chat template refuses is shown without its tokens.
+    let plain = |row: usize| -> Result<String> {
+        match data.row(row) {
+            Ok(chat) => Ok(chat.to_string()),
+            Err(_) => {
+                let (path, line) = data.place(row)?;
+                Ok(data.line_of(path, line)?.to_string())
+            }
+        }
+    };
+    for places in &problem.places {
+        let path = files.iter().find(|path| path.ends_with(&places.file));
+        for (line, row) in places.lines.iter().zip(&places.rows).take(left) {
+            let text = match row {
+                Some(row) if problem.outcome != Outcome::Rejected => {
+                    plain(usize::try_from(*row).map_err(Error::compute)?)?
+                }
+                _ => match path.map(|path| data.line_of(path, u64::from(*line))) {
+                    Some(Ok(line)) => line.to_string(),
+                    _ => format!("{}, line {line}", places.file),
+                },
+            };
+            print(format_args!("  {}", text.replace('\n', "\n  ")));
+        }
+        left = left.saturating_sub(places.lines.len());
+    }
+    Ok(())
+}

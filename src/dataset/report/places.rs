@@ -1,0 +1,160 @@
+//! Where the rows of a report stand: their files, lines and records.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::gather::Gathered;
+use crate::dataset::Dataset;
+use crate::dataset::problems::Problem;
+use crate::error::Result;
+
+/// Places in one file: the first has the first line, the first record and the first row, and so on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places {
+    /// The name of the file; of several files the path from the folder that holds them all.
+    pub file: String,
+    /// The lines, from 1.
+    pub lines: Vec<u32>,
+    /// The numbers of the records in the file, from 1, of JSON lines their lines; none of a fault of the
+    /// file itself.
+    pub records: Vec<Option<u32>>,
+    /// The numbers of the rows in the dataset, from 0; none of a record that is no row.
+    pub rows: Vec<Option<u64>>,
+}
+
+/// One place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spot {
+    /// Which of the files.
+    pub file: usize,
+    pub line: u32,
+    pub record: Option<u32>,
+    pub row: Option<u64>,
+}
+
+/// The files of a dataset, and which rows are whose.
+pub(super) struct Files {
+    names: Vec<String>,
+    /// The number of each file's first row among all rows of the files.
+    starts: Vec<u32>,
+    /// The dataset's rows, by those numbers; `None` for all.
+    rows: Option<Arc<[u32]>>,
+    /// The dataset's numbers of them.
+    own: HashMap<u32, u64>,
+}
+
+impl Files {
+    pub fn of(data: &Dataset) -> Result<Self> {
+        let paths: Vec<&Path> = data.0.sources.iter().map(|source| source.path.as_path()).collect();
+        let mut starts = Vec::with_capacity(paths.len());
+        let mut end = 0;
+        for source in &data.0.sources {
+            starts.push(end);
+            end += source.full()?.len() as u32;
+        }
+        let rows = data.0.rows.clone();
+        let own = rows.iter().flat_map(|rows| rows.iter().copied()).zip(0..).collect();
+        Ok(Self { names: names(&paths), starts, rows, own })
+    }
+
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The file of a row of the dataset.
+    fn file(&self, row: u32) -> usize {
+        let number = self.rows.as_ref().map_or(row, |rows| rows[row as usize]);
+        self.starts.partition_point(|start| *start <= number).saturating_sub(1)
+    }
+
+    /// The name of the file of a row.
+    pub fn name(&self, row: u32) -> &str {
+        self.names.get(self.file(row)).map_or("", String::as_str)
+    }
+
+    /// Where a row stands.
+    pub fn row(&self, row: u32, found: &Gathered) -> Spot {
+        let at = row as usize;
+        Spot {
+            file: self.file(row),
+            line: found.lines[at],
+            record: Some(found.numbers[at]),
+            row: Some(row.into()),
+        }
+    }
+
+    /// Where a fault is that the reader found in a file.
+    pub fn fault(&self, file: usize, problem: &Problem) -> Spot {
+        let number = problem.row.map(|row| self.starts[file] + row);
+        let row = number.and_then(|number| match self.rows {
+            None => Some(number.into()),
+            Some(_) => self.own.get(&number).copied(),
+        });
+        Spot { file, line: problem.line, record: problem.number, row }
+    }
+
+    /// The places by file, in the order of the files.
+    pub fn places(&self, spots: &[Spot]) -> Vec<Places> {
+        let of = |(file, name): (usize, &String)| {
+            let here = || spots.iter().filter(move |spot| spot.file == file);
+            (here().next().is_some()).then(|| Places {
+                file: name.clone(),
+                lines: here().map(|spot| spot.line).collect(),
+                records: here().map(|spot| spot.record).collect(),
+                rows: here().map(|spot| spot.row).collect(),
+            })
+        };
+        if let [name] = self.names.as_slice() {
+            return of((0, name)).into_iter().collect();
+        }
+        let mut files: Vec<usize> = spots.iter().map(|spot| spot.file).collect();
+        files.sort_unstable();
+        files.dedup();
+        files.into_iter().filter_map(|file| of((file, self.names.get(file)?))).collect()
+    }
+}
+
+/// The names of some files: of one its own, of several the paths from the folder that holds them all.
+fn names(paths: &[&Path]) -> Vec<String> {
+    let folder = |path: &&Path| path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+    let mut common = paths.first().map_or_else(PathBuf::new, folder);
+    while !paths.iter().all(|path| path.starts_with(&common)) && common.pop() {}
+    let name = |path: &&Path| path.strip_prefix(&common).unwrap_or(path).to_string_lossy().into_owned();
+    paths.iter().map(name).collect()
+}
+
+impl Places {
+    /// The first places in words: `4, 9 and 3 more`; with the file's name where there are several.
+    pub(super) fn first(places: &[Self], shown: usize, several: bool) -> String {
+        let all: usize = places.iter().map(|places| places.lines.len()).sum();
+        let mut parts = Vec::new();
+        let mut left = shown;
+        for places in places.iter().take_while(|_| shown > 0) {
+            let lines: Vec<String> = places.lines.iter().take(left).map(u32::to_string).collect();
+            if lines.is_empty() {
+                break;
+            }
+            left -= lines.len();
+            let lines = lines.join(", ");
+            parts.push(if several { format!("{}: {lines}", places.file) } else { lines });
+        }
+        let more = if all > shown { ", …" } else { "" };
+        parts.join("; ") + more
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_one_name_in_two_folders_are_told_apart() {
+        let paths = ["/d/a/rows.jsonl", "/d/b/rows.jsonl"].map(Path::new);
+        assert_eq!(names(&paths), ["a/rows.jsonl", "b/rows.jsonl"]);
+        assert_eq!(names(&paths[..1]), ["rows.jsonl"]);
+        assert_eq!(names(&["/d/x.jsonl", "/d/y.csv"].map(Path::new)), ["x.jsonl", "y.csv"]);
+    }
+}

@@ -1,0 +1,339 @@
+//! `lorascope data rows`, `clean`, `split`, `--map`, and where answers and progress go.
+#![cfg(feature = "cli")]
+
+use std::fs::{File, OpenOptions};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn command(folder: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lorascope"));
+    command.args(arguments).current_dir(folder.path());
+    command
+}
+
+fn data(folder: &TempDir, arguments: &[&str]) -> Output {
+    command(folder, &[&["data"], arguments].concat()).output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn put(folder: &TempDir, name: &str, rows: &[Value]) {
+    let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    std::fs::write(folder.path().join(name), text).unwrap();
+}
+
+fn read(folder: &TempDir, name: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn row(question: &str, answer: &str) -> Value {
+    json!({"instruction": question, "output": answer})
+}
+
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    put(
+        &folder,
+        "rows.jsonl",
+        &[
+            row("小明有3个苹果，又买了5个，一共有几个苹果？", "8个"),
+            row("What is the sum of 3 and 5?", "It is 8."),
+            row("Who are you, and who made you?", "I am {{name}}, made by {{author}}. "),
+            row("What is the longest of these questions, of which there are four?", "This one is, I think."),
+        ],
+    );
+    folder
+}
+
+#[test]
+fn rows_are_shown_as_chats() {
+    let folder = folder();
+    let one = data(&folder, &["rows", "rows.jsonl", "--row", "1"]);
+    assert_eq!(one.status.code(), Some(0), "{}", err(&one));
+    let text = out(&one);
+    assert!(
+        text.contains("rows.jsonl, line 2\n[user] What is the sum of 3 and 5?\n[assistant] It is 8.\n"),
+        "{text}"
+    );
+    let none = data(&folder, &["rows", "rows.jsonl", "--row", "9"]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(err(&none).contains("there is no row 9; the rows are numbered 0 to 3"), "{}", err(&none));
+
+    let text = out(&data(&folder, &["rows", "rows.jsonl", "--lang", "zh"]));
+    assert!(text.starts_with("1 of 4 rows\n") && text.contains("小明") && !text.contains("sum"), "{text}");
+    let text = out(&data(&folder, &["rows", "rows.jsonl", "--longer", "50", "--limit", "1"]));
+    assert!(text.starts_with("2 of 4 rows\n"), "{text}");
+    assert!(
+        text.contains("the longest of these") && text.contains("and 1 more"),
+        "the longest first: {text}"
+    );
+    let sample = ["rows", "rows.jsonl", "--sample", "2", "--seed", "7"];
+    let text = out(&data(&folder, &sample));
+    assert!(text.starts_with("2 of 4 rows\n") && text.matches("[user]").count() == 2, "{text}");
+    assert_eq!(text, out(&data(&folder, &sample)), "a seed says which");
+    let table = out(&data(&folder, &["rows", "rows.jsonl"]));
+    assert!(table.contains("4 rows · no problems") && table.contains("first user text"), "{table}");
+}
+
+#[test]
+fn rows_with_problems_are_those_of_the_report_and_of_the_reader() {
+    let folder = folder();
+    let text = std::fs::read_to_string(folder.path().join("rows.jsonl")).unwrap();
+    std::fs::write(folder.path().join("rows.jsonl"), format!("{text}{{\"instruction\": \"cut\n")).unwrap();
+    let shown = data(&folder, &["rows", "rows.jsonl", "--problems"]);
+    assert_eq!(shown.status.code(), Some(1), "a record was rejected");
+    let text = out(&shown);
+    let parts = [
+        "broken JSON: 1 rejected",
+        "line 5",
+        "unfilled placeholder: 1 kept",
+        "line 3",
+        "{{name}}",
+        "trailing white space: 1 kept",
+    ];
+    for part in parts {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    // In a folder, too.
+    std::fs::create_dir(folder.path().join("all")).unwrap();
+    std::fs::copy(folder.path().join("rows.jsonl"), folder.path().join("all/a.jsonl")).unwrap();
+    put(&folder, "all/b.jsonl", &[row("Who?", "I, [Your Name].")]);
+    let text = out(&data(&folder, &["rows", "all", "--problems"]));
+    assert!(text.contains("b.jsonl, line 1") && text.contains("[Your Name]"), "{text}");
+    // And by a pattern: the broken record as it stands in its file.
+    let text = out(&data(&folder, &["rows", "all/*.jsonl", "--problems"]));
+    assert!(text.contains("a.jsonl, line 5") && text.contains("{\"instruction\": \"cut"), "{text}");
+}
+
+#[test]
+fn clean_says_what_each_step_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = "A farmer has seven fields, and on each of them grow twelve rows of eleven apple trees.";
+    put(
+        &folder,
+        "in.jsonl",
+        &[
+            json!({"question": "1 + 1 = ?", "answer": "2", "level": 1}),
+            json!({"question": "1 + 1 = ?", "answer": "2 ", "level": 1}),
+            json!({"question": format!("{long} How many trees are there?"), "answer": "924"}),
+            json!({"question": format!("{long} How many trees are there!"), "answer": "924"}),
+        ],
+    );
+    let done =
+        data(&folder, &["clean", "in.jsonl", "out.jsonl", "--fix", "trim", "--dedup", "--dedup-near", "0.8"]);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    let text = out(&done);
+    let cells: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+        .collect();
+    assert_eq!(cells[1], ["fix Fix::Trim", "4", "4", "0"], "{text}");
+    assert_eq!(cells[2], ["dedup", "4", "3", "1"], "{text}");
+    assert_eq!(cells[3][1..], ["3", "2", "1"], "{text}");
+    assert!(text.contains("2 rows, ") && text.contains("written to out.jsonl"), "{text}");
+    // In the keys of the file, and with those that no schema knows.
+    let rows = read(&folder, "out.jsonl");
+    assert_eq!(rows[0], json!({"question": "1 + 1 = ?", "answer": "2", "level": 1}));
+    assert_eq!(rows.len(), 2);
+    let again = data(&folder, &["clean", "in.jsonl", "out.jsonl"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(
+        err(&again).contains("out.jsonl: the file exists; choose another name, or say --overwrite"),
+        "{}",
+        err(&again)
+    );
+    let schema = data(&folder, &["clean", "in.jsonl", "out.jsonl", "--overwrite", "--layout", "schema"]);
+    assert_eq!(schema.status.code(), Some(0), "{}", err(&schema));
+    assert_eq!(read(&folder, "out.jsonl")[0]["prompt"], "1 + 1 = ?");
+    let tokens = data(&folder, &["clean", "in.jsonl", "other.jsonl", "--max-tokens", "5"]);
+    assert!(tokens.status.code() == Some(2) && err(&tokens).contains("--tokenizer"), "{}", err(&tokens));
+}
+
+#[test]
+fn split_keeps_alike_rows_together_and_the_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = data(&folder, &["generate", "--rows", "300", "--conversations", "in.jsonl"]);
+    assert_eq!(made.status.code(), Some(0), "{}", err(&made));
+    let parts = ["split", "in.jsonl", "train.jsonl", "test.jsonl", "--fraction", "0.8", "--seed", "3"];
+    let done = data(&folder, &parts);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    let (all, train, test) =
+        (read(&folder, "in.jsonl"), read(&folder, "train.jsonl"), read(&folder, "test.jsonl"));
+    assert_eq!(train.len() + test.len(), 300);
+    assert!((225..=255).contains(&train.len()), "{}", train.len());
+    assert!(train.iter().chain(&test).all(|row| all.contains(row)), "each row is as it was");
+    let (near, _) =
+        lorascope::dataset::Dataset::open(folder.path().join("in.jsonl")).unwrap().split(0.8, 3).unwrap();
+    assert_eq!(near.len(), train.len());
+    assert_eq!(data(&folder, &parts).status.code(), Some(2), "the files exist");
+    let one = data(&folder, &["split", "in.jsonl", "x.jsonl", "x.jsonl"]);
+    assert!(one.status.code() == Some(2) && err(&one).contains("both parts were to be written to one file"));
+    put(&folder, "mixed.jsonl", &[row("a", "b"), json!({"text": "t"}), row("c", "d")]);
+    let mixed = data(&folder, &["split", "mixed.jsonl", "x.jsonl", "y.jsonl", "--fraction", "0.5"]);
+    assert!(
+        err(&mixed).contains("the rows are of several formats: alpaca, text; say which one to write"),
+        "{}",
+        err(&mixed)
+    );
+}
+
+#[test]
+fn a_map_opens_a_file_of_no_known_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = [json!({"uid": "q-0001", "thema": {"frage": "1 + 1 = ?"}, "std_answer": "It is 2."})];
+    put(&folder, "own.jsonl", &rows);
+    let unknown = data(&folder, &["report", "own.jsonl"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let flag = "--map user=thema.frage,assistant=std_answer";
+    let code = "Dataset::open_as(path, Map::new().user(\"thema.frage\").assistant(\"std_answer\"))";
+    assert!(err(&unknown).contains(flag) && err(&unknown).contains(code), "{}", err(&unknown));
+    let map = ["--map", "user=thema.frage,assistant=std_answer,id=uid"];
+    let shown = data(&folder, &[&["rows", "own.jsonl", "--row", "0"], &map[..]].concat());
+    assert!(out(&shown).contains("[user] 1 + 1 = ?\n[assistant] It is 2."), "{}{}", out(&shown), err(&shown));
+    let done = data(&folder, &[&["convert", "own.jsonl", "out.jsonl", "--to", "openai"], &map[..]].concat());
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    assert_eq!(read(&folder, "out.jsonl")[0]["messages"][1]["content"], "It is 2.");
+    for command in [&["report", "own.jsonl"][..], &["clean", "own.jsonl", "clean.jsonl", "--to", "openai"]] {
+        assert_eq!(data(&folder, &[command, &map[..]].concat()).status.code(), Some(0), "{command:?}");
+    }
+    let wrong = data(&folder, &["report", "own.jsonl", "--map", "user=a,bot=b"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(err(&wrong).contains("\"bot=b\" is no part of a map: there is no \"bot\""), "{}", err(&wrong));
+    let turns = json!({"log": [{"who": "me", "said": "Hi"}, {"who": "it", "said": "Hello"}]});
+    put(&folder, "log.jsonl", &[turns]);
+    let map = "messages=log,role_key=who,content_key=said,role.me=user,role.it=assistant";
+    let shown = data(&folder, &["rows", "log.jsonl", "--row", "0", "--map", map]);
+    assert!(out(&shown).contains("[user] Hi\n[assistant] Hello"), "{}", err(&shown));
+    // Training takes it too, and names the file that it cannot use with it.
+    let train = command(
+        &folder,
+        &["train", "r", "--model", "none.gguf", "--data", "log.jsonl", "--map", "user=q,assistant=a"],
+    )
+    .output()
+    .unwrap();
+    assert!(
+        train.status.code() == Some(2) && err(&train).contains("there is nothing at \"q\""),
+        "{}",
+        err(&train)
+    );
+}
+
+#[test]
+fn layouts_are_kept_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    put(&folder, "in.jsonl", &[json!({"question": "q", "answer": "a"})]);
+    for (layout, key) in [("keep", "question"), ("schema", "prompt")] {
+        let done = data(
+            &folder,
+            &[
+                "convert",
+                "in.jsonl",
+                "out.jsonl",
+                "--to",
+                "prompt-completion",
+                "--layout",
+                layout,
+                "--overwrite",
+            ],
+        );
+        assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+        assert_eq!(read(&folder, "out.jsonl")[0][key], "q", "{layout}");
+    }
+    let wrong = data(&folder, &["convert", "in.jsonl", "out.jsonl", "--to", "text", "--layout", "odd"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn the_report_as_json_has_all_places_and_stands_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows: Vec<Value> =
+        (0..12).map(|n| row(&format!("Who are you, number {n}?"), "I am {{name}}.")).collect();
+    put(&folder, "rows.jsonl", &rows);
+    let report = data(&folder, &["report", "rows.jsonl", "--json"]);
+    let json: Value = serde_json::from_str(&out(&report)).unwrap();
+    let problem = json["problems"].as_array().unwrap().iter().find(|p| p["kind"] == "placeholder").unwrap();
+    let numbers: Vec<u32> = (1..=12).collect();
+    assert_eq!(
+        problem["places"],
+        json!([{"file": "rows.jsonl", "lines": numbers, "records": numbers, "rows": (0..12).collect::<Vec<u32>>()}])
+    );
+}
+
+/// The commands that print an answer and need no model.
+fn answers(folder: &TempDir) -> Vec<Vec<&'static str>> {
+    put(
+        folder,
+        "rows.jsonl",
+        &(0..40).map(|n| row(&format!("{n} + 1 = ?"), &format!("{}", n + 1))).collect::<Vec<_>>(),
+    );
+    std::fs::write(
+        folder.path().join("config.json"),
+        r#"{"model_type": "llama", "vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 256, "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": false}"#,
+    )
+    .unwrap();
+    vec![
+        vec!["data", "report", "rows.jsonl"],
+        vec!["data", "report", "rows.jsonl", "--json"],
+        vec!["data", "rows", "rows.jsonl", "--sample", "3"],
+        vec!["data", "convert", "rows.jsonl", "o1.jsonl", "--to", "openai", "--overwrite"],
+        vec!["data", "clean", "rows.jsonl", "o2.jsonl", "--dedup", "--overwrite"],
+        vec!["data", "split", "rows.jsonl", "o3.jsonl", "o4.jsonl", "--fraction", "0.5", "--overwrite"],
+        vec!["data", "generate", "o5.jsonl", "--rows", "5", "--overwrite"],
+        vec!["plan", "config.json"],
+        vec!["--help"],
+        vec!["data", "rows", "--help"],
+        vec!["--version"],
+    ]
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_a_code_and_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in answers(&folder) {
+        let heard = command(&folder, &arguments).output().unwrap();
+        assert_eq!(heard.status.code(), Some(0), "{arguments:?}: {}", err(&heard));
+        assert!(!heard.stdout.is_empty() && heard.stderr.is_empty(), "{arguments:?}: {}", err(&heard));
+        if Path::new("/dev/full").exists() {
+            let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let unheard = command(&folder, &arguments).stdout(full).output().unwrap();
+            assert_eq!(unheard.status.code(), Some(3), "{arguments:?}: {}", err(&unheard));
+            assert!(
+                err(&unheard).starts_with("lorascope: the answer cannot be written: "),
+                "{}",
+                err(&unheard)
+            );
+        }
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let closed = command(&folder, &arguments).stdout(writer).output().unwrap();
+        assert_eq!((closed.status.code(), err(&closed).as_str()), (Some(3), ""), "{arguments:?}");
+    }
+    // What was done stays done.
+    assert_eq!(read(&folder, "o1.jsonl").len(), 40);
+}
+
+#[test]
+fn progress_is_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = data(&folder, &["generate", "big.jsonl", "--rows", "60000"]);
+    assert_eq!(done.status.code(), Some(0));
+    assert_eq!(out(&done).lines().count(), 1, "{}", out(&done));
+    let log = File::create(folder.path().join("log")).unwrap();
+    let report = command(&folder, &["data", "report", "big.jsonl", "--json"])
+        .stderr(Stdio::from(log))
+        .output()
+        .unwrap();
+    assert!(serde_json::from_slice::<Value>(&report.stdout).is_ok(), "only JSON");
+}
