@@ -211,6 +211,16 @@ impl Losses {
     }
 }
 
+impl Misfit {
+    /// Where it stands: its line, and the file where there are several.
+    fn place(&self) -> String {
+        match &self.file {
+            Some(file) => format!("{}, line {}", file.display(), self.line),
+            None => format!("line {}", self.line),
+        }
+    }
+}
+
 /// What was lost, line by line.
 pub(super) fn lines(lost: &BTreeMap<String, u64>, left_out: u64, misfits: &[Misfit]) -> String {
     let mut text = String::new();
@@ -221,7 +231,7 @@ pub(super) fn lines(lost: &BTreeMap<String, u64>, left_out: u64, misfits: &[Misf
         text += &format!("\nleft out: {} rows that the schema cannot hold", thousands(left_out));
     }
     for misfit in misfits.iter().take(5) {
-        text += &format!("\n  line {}: {}", misfit.line, misfit.what);
+        text += &format!("\n  {}: {}", misfit.place(), misfit.what);
     }
     text
 }
@@ -241,7 +251,7 @@ impl Show for Losses {
             table.row(["rows that it cannot hold".to_string(), thousands(self.left_out)]);
         }
         for misfit in self.misfits.iter().take(5) {
-            table.row([format!("line {}: {}", misfit.line, misfit.what), String::new()]);
+            table.row([format!("{}: {}", misfit.place(), misfit.what), String::new()]);
         }
         table.show()
     }
