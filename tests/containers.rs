@@ -141,7 +141,16 @@ fn values_keep_their_types() {
     // A null of Parquet is no value.
     expected[0]["messages"][1].as_object_mut().unwrap().remove("content");
     let written = data.write(files.path("rows.parquet"), RowSchema::OpenAi).unwrap();
-    assert!(written.lost.is_empty());
+    let types =
+        |path: &str| format!("types of values under `{path}`: what is no string is written as JSON text");
+    let lost = [
+        ("nulls under `messages.content`: they are read as keys that are not there".to_string(), 1),
+        (types("messages.tool_calls.function.arguments"), 1),
+        (types("meta"), 2),
+        (types("mixed"), 1),
+        (types("big"), 1),
+    ];
+    assert_eq!(written.lost, lost.into());
     let again = Dataset::open(files.path("rows.parquet")).unwrap();
     let mut found = values(&again, &files, RowSchema::OpenAi, Layout::Keep);
     for row in &mut found {
@@ -151,7 +160,18 @@ fn values_keep_their_types() {
     }
     assert_eq!(found, expected);
     let written = data.write(files.path("rows.csv"), RowSchema::OpenAi).unwrap();
-    assert_eq!(written.lost["types of values: CSV has texts only"], 2);
+    let lost = |name: &str, rows| (format!("types of values under `{name}`: CSV has texts only"), rows);
+    let expected =
+        [("score", 2), ("share", 1), ("meta", 2), ("tags", 1), ("none", 1), ("mixed", 1), ("big", 1)];
+    let more = [("good", 1), ("far", 1)];
+    assert_eq!(written.lost, expected.into_iter().chain(more).map(|(name, rows)| lost(name, rows)).collect());
+    let rows = "{\"instruction\":\"nan\",\"output\":\"NA\",\"input\":null}";
+    let data = Dataset::open(files.put("nan.jsonl", rows)).unwrap();
+    let written = data.write(files.path("nan.csv"), RowSchema::Alpaca).unwrap();
+    let missing =
+        |name: &str| format!("texts under `{name}` that pandas reads as no value, such as nan and null");
+    let nulls = "nulls under `input`: they are read as keys that are not there".to_string();
+    assert_eq!(written.lost, [(missing("instruction"), 1), (missing("output"), 1), (nulls, 1)].into());
 }
 
 #[test]
@@ -195,7 +215,8 @@ fn objects_around_and_over_several_lines() {
     assert_eq!((data.len(), lines(&data), problems(&data)), (2, vec![3, 4], vec![]));
     let data = open(&format!("{{\"train\": {rows}, \"test\": {rows}}}"));
     assert_eq!(data.len(), 2);
-    assert_eq!(whats(&data), ["the file has a second list of objects, `test`, which is not read"]);
+    let second = "the file has a second list of rows, `test` (2 rows), which is not read";
+    assert_eq!(whats(&data), [second]);
     assert_eq!(data.rejected().unwrap(), 0);
     let data = open(&format!("{{\"data\": {rows}}}\n{{}}"));
     assert_eq!(problems(&data), [("broken JSON".to_string(), 4)], "{:?}", whats(&data));
@@ -379,7 +400,11 @@ fn parquet_of_other_shapes() {
     ParquetWriter::new(file).with_row_group_size(Some(1)).finish(&mut frame).unwrap();
     let data = Dataset::open(&path).unwrap();
     assert_eq!((data.len(), data.rejected().unwrap()), (2, 0), "{:?}", whats(&data));
-    assert_eq!(whats(&data), ["the column \"image\" holds bytes, which has no place in a row of text"]);
+    let said = [
+        "the column `image` holds bytes that are no text in 2 rows: left out",
+        "the column `score` holds NaN or infinity in 1 row: read as null",
+    ];
+    assert_eq!(whats(&data), said);
     assert_eq!(data.conversation(1).unwrap()[0].text(), "r");
     let table = data.frame().unwrap().collect().unwrap();
     let text =

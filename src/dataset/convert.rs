@@ -1,14 +1,17 @@
 //! From one file to another without a table in between: blocks of records are parsed and written
 //! while the next ones are read, so that memory does not grow with the file.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::container::{self, Block, Blocks, Spare};
+use super::fix::Fix;
 use super::options::{OnFault, ReadOptions};
 use super::output::Output;
-use super::problems::{Outcome, Problem};
-use super::read::{each_block, each_row};
+use super::problems::{Outcome, Problem, ProblemKind};
+use super::read::{Among, each_block, each_row, nothing};
+use super::recipe::not_read;
 use super::schema::RowSchema;
 use super::view::{Place, RowView};
 use super::write::encode::Encoder;
@@ -25,38 +28,71 @@ const LISTED: usize = 100;
 pub struct Converted {
     /// The new file.
     pub written: Written,
-    /// Records that became no row.
+    /// Records that became no row, and files that cannot be read.
     pub rejected: u64,
-    /// The first hundred of them: their files, and what is wrong.
+    /// How many rows each repair mended.
+    pub repaired: BTreeMap<Fix, u64>,
+    /// The first hundred rejected records: their files, and what is wrong.
     listed: Vec<(PathBuf, Problem)>,
+    /// What was not read beside them, or as another value: its number, and the first hundred.
+    noted: (u64, Vec<(PathBuf, Problem)>),
+}
+
+/// Whether a fault that a row or a file may keep is said: something of the file is not in the output.
+fn is_said(kind: ProblemKind) -> bool {
+    matches!(
+        kind,
+        ProblemKind::NotANumber | ProblemKind::NotRead | ProblemKind::LeftOut | ProblemKind::SecondList
+    )
 }
 
 impl Converted {
-    /// The first hundred rejected records: file, line, id, kind, row, what, fix.
+    /// The first hundred rejected records, and the first hundred faults for which something else of a
+    /// file was not written: file, line, id, kind, row, what, fix.
     ///
     /// # Errors
     /// Only if polars cannot build the table.
     pub fn problems(&self) -> Result<polars::frame::DataFrame> {
-        problems::frame(&self.listed.iter().map(|(path, p)| (path.as_path(), p)).collect::<Vec<_>>())
+        let all = self.listed.iter().chain(&self.noted.1);
+        problems::frame(&all.map(|(path, p)| (path.as_path(), p)).collect::<Vec<_>>())
     }
 }
 
 impl std::fmt::Display for Converted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        const SHOWN: usize = 20;
         write!(f, "{}", self.written)?;
+        for (fix, rows) in &self.repaired {
+            let rows = if *rows == 1 { "1 row".to_string() } else { format!("{} rows", thousands(*rows)) };
+            write!(f, "\nrepaired by {}: {rows}", fix.name())?;
+        }
+        let (noted, first) = &self.noted;
+        if *noted > 0 {
+            write!(f, "\nnot read as it stands there: {}", thousands(*noted))?;
+            list(f, first, *noted, 5)?;
+        }
         if self.rejected > 0 {
             write!(f, "\nrejected: {} records", thousands(self.rejected))?;
+            list(f, &self.listed, self.rejected, 20)?;
         }
-        for (path, problem) in self.listed.iter().take(SHOWN) {
-            let place = format!("{}, line {}", path.display(), problem.line);
-            let line = format!("{place}: {}: {}; {}", problem.kind, problem.what, problem.kind.fix());
-            write!(f, "\n  {}", crate::display::neutral(&line.replace(['\n', '\r'], " ")))?;
-        }
-        match self.rejected.saturating_sub(SHOWN as u64) {
-            0 => Ok(()),
-            more => write!(f, "\n  and {} more: see the report", thousands(more)),
-        }
+        Ok(())
+    }
+}
+
+/// The first `shown` of `all` faults, line by line.
+fn list(
+    f: &mut std::fmt::Formatter<'_>,
+    first: &[(PathBuf, Problem)],
+    all: u64,
+    shown: usize,
+) -> std::fmt::Result {
+    for (path, problem) in first.iter().take(shown) {
+        let place = format!("{}, line {}", path.display(), problem.line);
+        let line = format!("{place}: {}: {}; {}", problem.kind, problem.what, problem.kind.fix());
+        write!(f, "\n  {}", crate::display::neutral(&line.replace(['\n', '\r'], " ")))?;
+    }
+    match all.saturating_sub(shown as u64) {
+        0 => Ok(()),
+        more => write!(f, "\n  and {} more: see the report", thousands(more)),
     }
 }
 
@@ -98,6 +134,7 @@ pub fn convert(
 ) -> Result<Converted> {
     crate::image::check()?;
     let (from, to) = (from.as_ref(), to.as_ref());
+    container::refuse_inside(from, to)?;
     let files = container::files(from)?;
     let mut conversion = Conversion {
         output: Output::create(to, writing.existing)?,
@@ -106,9 +143,12 @@ pub fn convert(
         reading,
         misfits: writing.misfits,
         tally: Tally::default(),
-        rejected: 0,
-        listed: Vec::new(),
+        among: if files.len() > 1 { Among::Others } else { Among::Alone },
+        found: Found::default(),
     };
+    for folder in container::folders_below(from) {
+        conversion.found.add(&folder, &not_read(from));
+    }
     for file in &files {
         conversion.file(file)?;
     }
@@ -122,21 +162,53 @@ struct Conversion<'a> {
     reading: &'a ReadOptions,
     misfits: Misfits,
     tally: Tally,
+    among: Among,
+    found: Found,
+}
+
+/// What is wrong with the files.
+#[derive(Default)]
+struct Found {
     rejected: u64,
+    repaired: BTreeMap<Fix, u64>,
     listed: Vec<(PathBuf, Problem)>,
+    noted: (u64, Vec<(PathBuf, Problem)>),
+}
+
+impl Found {
+    fn add(&mut self, path: &Path, problem: &Problem) {
+        let (count, list) = match problem.outcome {
+            Outcome::Rejected => (&mut self.rejected, &mut self.listed),
+            Outcome::Kept if is_said(problem.kind) => (&mut self.noted.0, &mut self.noted.1),
+            _ => return,
+        };
+        *count += 1;
+        if list.len() < LISTED {
+            list.push((path.to_path_buf(), problem.clone()));
+        }
+    }
 }
 
 impl Conversion<'_> {
     fn file(&mut self, path: &Path) -> Result<()> {
-        let mut blocks = Blocks::open(path)?;
+        let mut blocks = match Blocks::open(path, self.reading.list.as_deref()) {
+            Ok(blocks) => blocks,
+            Err(error) => {
+                self.found.add(path, &self.among.excuse(error, self.reading)?);
+                return Ok(());
+            }
+        };
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut progress = Progress::new(format!("converting {name}"), blocks.progress().1);
-        let (encoder, reading, misfits) = (self.encoder, self.reading, self.misfits);
+        let (encoder, reading, misfits, among) = (self.encoder, self.reading, self.misfits, self.among);
         let between = self.output.between();
         let spare = &*blocks.spare();
         let before = self.tally.rows;
+        let unfit = self.tally.left_out;
         // Records of this file that became no row, as far as it is known: rows have numbers.
         let dropped = AtomicU64::new(0);
+        // Records so far, and the first faults.
+        let (mut records, mut first_faults) = (0, Vec::new());
         let work = |block: Block| -> Result<(Done, Block)> {
             let records = u64::from(block.records.first().map_or(0, |record| record.number - 1));
             let first = before + records.saturating_sub(dropped.load(Ordering::Relaxed));
@@ -153,10 +225,14 @@ impl Conversion<'_> {
                 let rows = self.tally.rows - before + done.batch.rows;
                 dropped.store(u64::from(last.number).saturating_sub(rows), Ordering::Relaxed);
             }
-            let rejected = done.problems.iter().filter(|p| p.outcome == Outcome::Rejected);
-            self.rejected += rejected.clone().count() as u64;
-            let room = LISTED - self.listed.len();
-            self.listed.extend(rejected.take(room).map(|p| (path.to_path_buf(), p.clone())));
+            records += block.records.len();
+            if first_faults.is_empty() {
+                first_faults.extend(done.problems.iter().take(1).cloned());
+            }
+            done.problems.iter().for_each(|problem| self.found.add(path, problem));
+            for (fix, rows) in done.repaired {
+                *self.found.repaired.entry(fix).or_default() += rows;
+            }
             let fault = done.problems.iter().find(|p| p.outcome != Outcome::Repaired);
             if let (OnFault::Fail, Some(fault)) = (reading.faults, fault) {
                 return Err(fault.error());
@@ -166,11 +242,20 @@ impl Conversion<'_> {
                     "choose another schema, or leave such rows out with Misfits::LeaveOut (--leave-out)",
                 ));
             }
+            if among == Among::Others {
+                done.batch.misfits.iter_mut().for_each(|misfit| misfit.file = Some(path.to_path_buf()));
+            }
             spare.give(block.bytes);
             spare.give(self.tally.take(done.batch, &mut self.output)?);
             Ok(())
         };
-        each_block(&mut blocks, work, take).map_err(|e| e.path(path))
+        each_block(&mut blocks, work, take).map_err(|e| e.path(path))?;
+        if among == Among::Others && self.tally.rows == before && self.tally.left_out == unfit {
+            let problem = among.excuse(nothing(records, &first_faults, None), reading)?;
+            // Its records are rejected already.
+            self.found.add(path, &Problem { outcome: Outcome::Kept, ..problem });
+        }
+        Ok(())
     }
 
     fn finish(self, from: &Path) -> Result<Converted> {
@@ -180,7 +265,7 @@ impl Conversion<'_> {
         }
         if let (0, Some(misfit)) = (self.tally.rows, self.tally.misfits.first()) {
             return Err(Error::format(&misfit.what)
-                .path(from)
+                .path(misfit.file.as_deref().unwrap_or(from))
                 .line(misfit.line.into())
                 .help("no row fits: choose another schema"));
         }
@@ -188,7 +273,8 @@ impl Conversion<'_> {
             return Err(error.path(from));
         }
         let written = Written { schema: Some(self.schema), ..self.tally.finish(self.output)? };
-        Ok(Converted { written, rejected: self.rejected, listed: self.listed })
+        let Found { rejected, repaired, listed, noted } = self.found;
+        Ok(Converted { written, rejected, repaired, listed, noted })
     }
 }
 
@@ -198,6 +284,7 @@ struct Done {
     first: u64,
     batch: Batch,
     problems: Vec<Problem>,
+    repaired: BTreeMap<Fix, u64>,
 }
 
 impl Done {
@@ -209,12 +296,18 @@ impl Done {
         between: &[u8],
         spare: &Spare,
     ) -> Result<Self> {
-        let mut done = Self { first, batch: Batch::into(spare.take()), problems: Vec::new() };
+        let batch = Batch::into(spare.take());
+        let mut done = Self { first, batch, problems: Vec::new(), repaired: BTreeMap::new() };
         each_row(block, reading, |place, _, row| {
             match row {
                 Ok((row, noted)) => {
                     let place = Place { line: place.line, number: place.number };
                     done.batch.push(&RowView::Fresh(&row, place), first, encoder, between);
+                    let mended = noted.iter().filter(|(_, _, outcome)| *outcome == Outcome::Repaired);
+                    let mended = mended.filter_map(|(kind, _, _)| Fix::of(*kind));
+                    for fix in mended.collect::<BTreeSet<_>>() {
+                        *done.repaired.entry(fix).or_default() += 1;
+                    }
                     for (kind, what, outcome) in noted {
                         done.problems.push(Problem { outcome, ..Problem::rejected(place.line, kind, what) });
                     }

@@ -22,10 +22,11 @@ use crate::text::Role;
 /// assert_eq!(serde_json::to_string(&fixes)?, r#"["trim","drop_trailing_user"]"#);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fix {
-    /// Bytes that are no UTF-8 become U+FFFD.
+    /// What others write and JSON does not allow is replaced: bytes that are no UTF-8 and halves of
+    /// surrogate pairs by U+FFFD; NaN and the infinities, as Python writes them, by null.
     ReplaceInvalidUtf8,
     /// Control characters other than tab and line breaks go.
     StripControl,
@@ -63,6 +64,22 @@ impl Fix {
             Self::DropTrailingUser => "drop-trailing-user",
             Self::MergeSameRole => "merge-same-role",
         }
+    }
+
+    /// The repair that takes a fault away.
+    pub(super) fn of(kind: ProblemKind) -> Option<Self> {
+        Some(match kind {
+            ProblemKind::InvalidUtf8 | ProblemKind::HalfSurrogate | ProblemKind::NotANumber => {
+                Self::ReplaceInvalidUtf8
+            }
+            ProblemKind::ControlCharacters => Self::StripControl,
+            ProblemKind::LeadingBreaks | ProblemKind::OuterSpace => Self::Trim,
+            ProblemKind::EmptyTurn => Self::DropEmptyTurns,
+            ProblemKind::StartsWrong => Self::DropLeadingAssistant,
+            ProblemKind::EndsWrong => Self::DropTrailingUser,
+            ProblemKind::SameRole => Self::MergeSameRole,
+            _ => return None,
+        })
     }
 
     /// Its name in code.
@@ -222,6 +239,11 @@ fn trim(turns: &mut [Turn<'_>], fixes: Fixes, noted: &mut Vec<Noted>) {
     if turns.iter().any(|turn| turn.content.starts_with(['\n', '\r'])) {
         let what = "a turn begins with line breaks".into();
         noted.push((ProblemKind::LeadingBreaks, what, Outcome::kept(repaired)));
+    }
+    let outer = |turn: &Turn<'_>| turn.content.trim_start_matches(['\n', '\r']) != turn.content.trim();
+    if repaired && turns.iter().any(outer) {
+        let what = "a turn begins or ends with white space".into();
+        noted.push((ProblemKind::OuterSpace, what, Outcome::Repaired));
     }
     for turn in turns.iter_mut().filter(|_| repaired) {
         turn.content = match std::mem::take(&mut turn.content) {

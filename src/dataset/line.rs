@@ -49,7 +49,8 @@ impl Dataset {
         let source = source.ok_or_else(|| Error::input("the dataset is not of this file").path(path))?;
         let none = || Error::input(format_args!("there is no record on line {line}")).path(path);
         let number = u32::try_from(line).map_err(|_| none())?;
-        let (bytes, first) = container::raw_line(&source.path, number)?.ok_or_else(none)?;
+        let (bytes, first) =
+            container::raw_line(&source.path, source.options.list.as_deref(), number)?.ok_or_else(none)?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let last = first + memchr::memchr_iter(b'\n', &bytes).count() as u32;
         let problems = source.full()?.problems()?;

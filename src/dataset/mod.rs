@@ -20,6 +20,7 @@ mod output;
 mod overlap;
 mod problems;
 mod proposal;
+mod python;
 mod read;
 mod recipe;
 mod record;
@@ -67,6 +68,7 @@ pub use crate::files::Existing;
 use crate::image;
 use crate::text::{Message, Role, Tokenizer};
 use problems::Problem;
+use read::Among;
 use recipe::{Listed, Origin};
 use source::{Place, Source};
 use store::Store;
@@ -238,8 +240,18 @@ impl Dataset {
     fn of_files(path: &Path, files: Vec<PathBuf>, options: &ReadOptions, listed: Listed) -> Result<Self> {
         let size: u64 = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|m| m.len()).sum();
         let place = if size > source::big() { Place::Cache } else { Place::Memory };
-        let open = |file: &PathBuf| Source::open(file, options, place).map(Arc::new);
+        let among = match listed {
+            Listed::Found if files.len() > 1 => Among::Others,
+            _ => Among::Alone,
+        };
+        let open = |file: &PathBuf| Source::open(file, options, place, among).map(Arc::new);
         let sources: Vec<Arc<Source>> = files.iter().map(open).collect::<Result<_>>()?;
+        if let (Place::Memory, Among::Others, Some(first)) = (place, among, files.first())
+            && sources.iter().map(|source| Ok(source.full()?.len())).sum::<Result<usize>>()? == 0
+        {
+            // It says why it cannot be read.
+            Source::open(first, options, place, Among::Alone)?;
+        }
         let origin = Origin::new(path, options, sources.clone(), listed)?;
         Ok(Self::of(Arc::new(origin), sources, None, Vec::new(), None))
     }
@@ -417,13 +429,19 @@ impl Dataset {
             listed.push((source.path.clone(), full.problems()?.iter().filter(belongs).cloned().collect()));
             first += full.len();
         }
+        if self.0.rows.is_none() {
+            listed.extend(self.0.origin.aside());
+        }
         Ok(listed)
     }
 
     /// How many problems there are. Of whole files the number is known; the list of a big one is long.
     fn faults(&self) -> Result<usize> {
         match self.0.rows {
-            None => self.0.sources.iter().map(|source| Ok(source.full()?.faults)).sum(),
+            None => {
+                let faults = self.0.sources.iter().map(|source| Ok(source.full()?.faults));
+                Ok(faults.sum::<Result<usize>>()? + self.0.origin.aside().count())
+            }
             Some(_) => Ok(self.listed()?.iter().map(|(_, problems)| problems.len()).sum()),
         }
     }

@@ -25,6 +25,10 @@ pub struct ReadOptions {
     /// Takes every record for a row of this schema; `None` looks at each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<RowSchema>,
+    /// Which list of rows is read of a file that is an object with several, such as `train` and `test`;
+    /// `None` reads the first, and [`problems`](super::Dataset::problems) says which are not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
     /// What stands between an instruction and its input.
     pub join: Join,
     /// What to do at a fault.

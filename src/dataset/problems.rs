@@ -16,6 +16,8 @@ pub enum ProblemKind {
     BrokenJson,
     /// The record is not UTF-8. Rejected.
     InvalidUtf8,
+    /// Half of a surrogate pair stands alone, as in a text that was cut between two UTF-16 units. Rejected.
+    HalfSurrogate,
     /// The archive that holds the file is cut off or damaged. What follows is lost.
     BrokenFile,
     /// A row of CSV has another number of cells than its header, or a stray quote. Rejected.
@@ -46,6 +48,13 @@ pub enum ProblemKind {
     SameRole,
     /// A turn holds control characters other than tab and line breaks. Kept.
     ControlCharacters,
+    /// A turn begins or ends with white space other than leading line breaks. Repaired; not looked for
+    /// otherwise.
+    OuterSpace,
+    /// NaN or an infinity, which JSON has not. Read as null where no turn needs it; rejected otherwise.
+    NotANumber,
+    /// A file or a folder beside those that were read. Left out.
+    NotRead,
     /// The file has a column that cannot be part of a row. The rows are kept without it.
     LeftOut,
     /// The file has a second list of rows. The first is read.
@@ -79,6 +88,7 @@ impl ProblemKind {
         match self {
             Self::BrokenJson => "broken JSON",
             Self::InvalidUtf8 => "invalid UTF-8",
+            Self::HalfSurrogate => "half a surrogate pair",
             Self::BrokenFile => "broken file",
             Self::WrongCells => "wrong cells",
             Self::TooLarge => "too large",
@@ -94,6 +104,9 @@ impl ProblemKind {
             Self::LeadingBreaks => "leading line breaks",
             Self::SameRole => "same role twice",
             Self::ControlCharacters => "control characters",
+            Self::OuterSpace => "white space at the ends",
+            Self::NotANumber => "not a number",
+            Self::NotRead => "not read",
             Self::LeftOut => "column left out",
             Self::SecondList => "second list",
             Self::TemplateRefuses => "refused by the chat template",
@@ -118,6 +131,9 @@ impl ProblemKind {
                 | Self::LeadingBreaks
                 | Self::SameRole
                 | Self::ControlCharacters
+                | Self::OuterSpace
+                | Self::NotANumber
+                | Self::NotRead
                 | Self::LeftOut
                 | Self::SecondList
                 | Self::TemplateRefuses
@@ -138,6 +154,7 @@ impl ProblemKind {
         match self {
             Self::BrokenJson => "repair the line in the file",
             Self::InvalidUtf8 => "convert the file to UTF-8, or Fix::ReplaceInvalidUtf8",
+            Self::HalfSurrogate => "Fix::ReplaceInvalidUtf8 (--fix replace-invalid-utf8): it becomes U+FFFD",
             Self::BrokenFile => "fetch or write the file again",
             Self::WrongCells => "give the row as many cells as the header has, and double the quotes in them",
             Self::TooLarge => "cut the record into several",
@@ -156,8 +173,15 @@ impl ProblemKind {
             Self::LeadingBreaks => "Fix::Trim, or trim()",
             Self::SameRole => "Fix::MergeSameRole: they become one turn",
             Self::ControlCharacters => "Fix::StripControl",
+            Self::OuterSpace => "Fix::Trim, or trim()",
+            Self::NotANumber => {
+                "write null, in CSV nothing; of JSON, Fix::ReplaceInvalidUtf8 (--fix replace-invalid-utf8) does"
+            }
+            Self::NotRead => "name it alone, or move it elsewhere",
             Self::LeftOut => "write the column as text",
-            Self::SecondList => "write each list to a file of its own",
+            Self::SecondList => {
+                "read it with ReadOptions { list, .. } (--list), or write each list to a file"
+            }
             Self::TemplateRefuses => "filter the row out, or give the tokenizer another template",
             Self::ReplacementCharacter => {
                 "take the text from its source again, or not_matching(\"\\u{FFFD}\")"

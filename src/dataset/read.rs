@@ -13,6 +13,7 @@ use super::map::Map;
 use super::options::{OnFault, ReadOptions};
 use super::problems::{Outcome, Problem, ProblemKind};
 use super::proposal::proposal as proposed;
+use super::python::{self, Again};
 use super::schema::{self, KNOWN, Rejected, Row};
 use super::table::{Builder, Rows, made_up_id};
 use crate::display::Progress;
@@ -32,12 +33,45 @@ pub(super) enum Sink {
     Cache(Box<cache::Writer>),
 }
 
+/// Whether a file is all that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Among {
+    Alone,
+    /// One of those in a folder or of a pattern: it may be none of rows.
+    Others,
+}
+
+impl Among {
+    /// What becomes of an error for which a file cannot be read: the others can.
+    pub fn excuse(self, error: Error, options: &ReadOptions) -> Result<Problem> {
+        let content = !error.is_io() && !error.is_interrupted() && !error.is_compute();
+        match self {
+            Self::Others if content && options.faults == OnFault::List => {
+                let what = format!("the file is left out: {error}");
+                Ok(Problem::rejected(1, ProblemKind::NotRead, what))
+            }
+            _ => Err(error),
+        }
+    }
+}
+
 /// Reads all rows of a file, into `entry` of the cache or into memory.
-pub(super) fn read(path: &Path, options: &ReadOptions, entry: Option<cache::Entry>) -> Result<Read> {
+pub(super) fn read(
+    path: &Path,
+    options: &ReadOptions,
+    entry: Option<cache::Entry>,
+    among: Among,
+) -> Result<Read> {
     if let Some(map) = &options.map {
         map.check()?;
     }
-    let mut blocks = Blocks::open(path)?;
+    let mut blocks = match Blocks::open(path, options.list.as_deref()) {
+        Ok(blocks) => blocks,
+        Err(error) => {
+            let problems = vec![among.excuse(error, options)?];
+            return Ok(Read { sink: Sink::Memory(Vec::new()), problems, fingerprint: String::new() });
+        }
+    };
     let label = format!("reading {} ({})", name(path), blocks.container());
     let mut progress = Progress::new(label, blocks.progress().1);
     let mut all = Collector { entry, ..Collector::new(options) };
@@ -47,7 +81,11 @@ pub(super) fn read(path: &Path, options: &ReadOptions, entry: Option<cache::Entr
     };
     each_block(&mut blocks, |block| parse(&block, options), take).map_err(|e| e.path(path))?;
     if all.rows == 0 {
-        return Err(nothing(all.records, &all.problems, all.proposal).path(path));
+        let error = nothing(all.records, &all.problems, all.proposal.take());
+        let problem = among.excuse(error, options).map_err(|e| e.path(path))?;
+        // Its records are rejected already.
+        let problem = Problem { outcome: Outcome::Kept, ..problem };
+        all.problems.push(problem);
     }
     all.problems.sort_by_key(|p| (p.line, p.kind));
     let (_, fingerprint) = blocks.fingerprint();
@@ -55,9 +93,13 @@ pub(super) fn read(path: &Path, options: &ReadOptions, entry: Option<cache::Entr
 }
 
 /// The first rows of a file; `None` where its first blocks hold none.
-pub(super) fn head(path: &Path, options: &ReadOptions) -> Result<Option<DataFrame>> {
+pub(super) fn head(path: &Path, options: &ReadOptions, among: Among) -> Result<Option<DataFrame>> {
     const BLOCKS: usize = 8;
-    for block in Blocks::open(path)?.take(BLOCKS) {
+    let blocks = match Blocks::open(path, options.list.as_deref()) {
+        Ok(blocks) => blocks,
+        Err(error) => return among.excuse(error, options).map(|_| None),
+    };
+    for block in blocks.take(BLOCKS) {
         let parsed = parse(&block?, options)?;
         if parsed.frame.height() > 0 {
             return Ok(Some(parsed.frame));
@@ -262,9 +304,8 @@ pub(super) fn each_row(
             Some(whole) => Ok(&whole[place.bytes.clone()]),
             None => std::str::from_utf8(bytes),
         };
-        // Without its line break a broken record ends on its own line.
         match text {
-            Ok(text) => take(place, text, row(text.trim_ascii_end(), place, options))?,
+            Ok(text) => try_row(text, place, options, &mut take)?,
             Err(error) => {
                 let what = format!("byte {} of the record is not UTF-8", error.valid_up_to() + 1);
                 if !options.fixes.has(Fix::ReplaceInvalidUtf8) {
@@ -272,15 +313,44 @@ pub(super) fn each_row(
                     continue;
                 }
                 let text = String::from_utf8_lossy(bytes);
-                let mut row = row(text.trim_ascii_end(), place, options);
-                if let Ok((_, noted)) = &mut row {
-                    noted.push((ProblemKind::InvalidUtf8, what.into(), Outcome::Repaired));
-                }
-                take(place, &text, row)?;
+                try_row(&text, place, options, &mut |place, text, mut row| {
+                    if let Ok((_, noted)) = &mut row {
+                        noted.push((ProblemKind::InvalidUtf8, what.clone().into(), Outcome::Repaired));
+                    }
+                    take(place, text, row)
+                })?;
             }
         }
     }
     Ok(())
+}
+
+/// Reads a record, if need be as what Python writes instead of JSON.
+fn try_row(
+    text: &str,
+    place: &Place,
+    options: &ReadOptions,
+    take: &mut impl FnMut(&Place, &str, Tried<'_>) -> Result<()>,
+) -> Result<()> {
+    // Without its line break a broken record ends on its own line.
+    let tried = row(text.trim_ascii_end(), place, options);
+    let again = match &tried {
+        Err(problem) if problem.kind == ProblemKind::BrokenJson => {
+            python::again(text.trim_ascii_end(), place, options, |text| row(text, place, options).err())
+        }
+        _ => None,
+    };
+    match again {
+        None => take(place, text, tried),
+        Some(Again::Rejected(problem)) => take(place, text, Err(problem)),
+        Some(Again::Mended(mended, noted)) => {
+            let mut tried = row(&mended, place, options);
+            if let Ok((_, all)) = &mut tried {
+                all.extend(noted);
+            }
+            take(place, &mended, tried)
+        }
+    }
 }
 
 fn row<'a>(text: &'a str, place: &Place, options: &ReadOptions) -> Tried<'a> {
@@ -291,7 +361,7 @@ fn row<'a>(text: &'a str, place: &Place, options: &ReadOptions) -> Tried<'a> {
 }
 
 /// No record of the file is a row: says why, by the first fault.
-fn nothing(records: usize, problems: &[Problem], proposal: Option<Map>) -> Error {
+pub(super) fn nothing(records: usize, problems: &[Problem], proposal: Option<Map>) -> Error {
     let Some(first) = problems.first() else {
         return Error::format("the file holds no records")
             .help("name a file that holds JSON lines or a JSON array");

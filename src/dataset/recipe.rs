@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fix::Fixes;
 use super::options::ReadOptions;
+use super::problems::{Problem, ProblemKind};
 use super::source::Source;
 use super::{Dataset, container};
 use crate::error::{Error, Result};
@@ -151,6 +152,19 @@ impl Origin {
         Ok(Self { path, options: options.clone(), sources, listed })
     }
 
+    /// The folders in the one that was opened: their files are not read.
+    pub fn aside(&self) -> impl Iterator<Item = (PathBuf, Vec<Problem>)> {
+        let folders = match self.listed {
+            Listed::Found => container::folders_below(&self.path),
+            Listed::Named => Vec::new(),
+        };
+        let path = self.path.clone();
+        folders.into_iter().map(move |folder| {
+            let problem = not_read(&path);
+            (folder, vec![problem])
+        })
+    }
+
     fn recipe(&self) -> Result<Recipe> {
         let full = self.sources.iter().map(|source| source.full()).collect::<Result<Vec<_>>>()?;
         let fingerprint = match full.as_slice() {
@@ -174,6 +188,12 @@ impl Origin {
             steps: Vec::new(),
         })
     }
+}
+
+/// A folder in the folder that is read.
+pub(super) fn not_read(path: &Path) -> Problem {
+    let what = format!("files in folders below are not read: open the pattern {}/**/*", path.display());
+    Problem::new(1, ProblemKind::NotRead, what)
 }
 
 impl Dataset {

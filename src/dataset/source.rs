@@ -8,7 +8,7 @@ use polars::prelude::DataFrame;
 use super::cache::{Cached, Entry};
 use super::options::ReadOptions;
 use super::problems::{Outcome, Problem};
-use super::read::{self, Sink};
+use super::read::{self, Among, Sink};
 use super::store::Group;
 use crate::error::{Error, Result};
 
@@ -34,6 +34,7 @@ pub(super) struct Source {
     pub options: ReadOptions,
     pub size: u64,
     place: Place,
+    among: Among,
     modified: Option<std::time::SystemTime>,
     /// The first rows, until all have been read.
     head: Option<Arc<DataFrame>>,
@@ -98,7 +99,7 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
 
 impl Source {
     /// Opens a file: reads all of it into memory, or finds it in the cache, or reads its head.
-    pub fn open(path: &Path, options: &ReadOptions, place: Place) -> Result<Self> {
+    pub fn open(path: &Path, options: &ReadOptions, place: Place, among: Among) -> Result<Self> {
         let absolute = absolute(path)?;
         let about = std::fs::metadata(&absolute).map_err(|e| Error::io(path, e))?;
         let mut source = Self {
@@ -106,6 +107,7 @@ impl Source {
             options: options.clone(),
             size: about.len(),
             place,
+            among,
             modified: about.modified().ok(),
             head: None,
             full: Mutex::new(None),
@@ -116,14 +118,14 @@ impl Source {
         };
         match full {
             Some(full) => source.full = Mutex::new(Some(Arc::new(full))),
-            None => source.head = read::head(&source.path, options)?.map(Arc::new),
+            None => source.head = read::head(&source.path, options, among)?.map(Arc::new),
         }
         Ok(source)
     }
 
     /// The same file, read in another way.
     pub fn reopen(&self, options: &ReadOptions) -> Result<Self> {
-        Self::open(&self.path, options, self.place)
+        Self::open(&self.path, options, self.place, self.among)
     }
 
     /// The first rows, where not all have been read yet.
@@ -168,7 +170,7 @@ impl Source {
             Place::Memory => None,
             Place::Cache => Entry::of(&self.path, &self.options),
         };
-        let read = read::read(&self.path, &self.options, entry)?;
+        let read = read::read(&self.path, &self.options, entry, self.among)?;
         let faults = read.problems.len();
         let rejected = read.problems.iter().filter(|p| p.outcome == Outcome::Rejected).count();
         let (groups, problems) = match read.sink {

@@ -1,32 +1,88 @@
 //! Columns of Arrow arrays, written row by row as JSON.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use polars_arrow::array::{
     Array, BinaryArray, BinaryViewArray, BooleanArray, DictionaryArray, FixedSizeListArray, ListArray,
     MapArray, PrimitiveArray, StructArray, Utf8Array, Utf8ViewArray,
 };
-use polars_arrow::datatypes::{ArrowDataType as Type, TimeUnit};
+use polars_arrow::datatypes::{ArrowDataType as Type, Field, TimeUnit};
 use polars_arrow::types::NativeType;
+use serde::de::IgnoredAny;
 
 use super::csv;
 use super::json::quote;
+use crate::dataset::problems::{Problem, ProblemKind};
 
-/// What a column holds that is neither text, number, time nor a list or an object of these.
-pub(super) fn unreadable(dtype: &Type) -> Option<String> {
-    match dtype.to_storage() {
+/// What a column holds that is neither text, number, time nor a list or an object of these, and in
+/// which of its fields.
+pub(super) fn unreadable(dtype: &Type, path: &str) -> Vec<(String, String)> {
+    let what = match dtype.to_storage() {
         Type::List(field) | Type::LargeList(field) | Type::FixedSizeList(field, _) | Type::Map(field, _) => {
-            unreadable(field.dtype())
+            return unreadable(field.dtype(), path);
         }
-        Type::Struct(fields) => fields.iter().find_map(|field| unreadable(field.dtype())),
-        Type::Dictionary(_, inner, _) => unreadable(inner),
-        Type::Binary | Type::LargeBinary | Type::BinaryView | Type::FixedSizeBinary(_) => {
-            Some("bytes".to_string())
+        Type::Struct(fields) => {
+            let inside = |field: &Field| unreadable(field.dtype(), &format!("{path}.{}", field.name));
+            return fields.iter().flat_map(inside).collect();
         }
+        Type::Dictionary(_, inner, _) => return unreadable(inner, path),
+        Type::FixedSizeBinary(_) => "bytes".to_string(),
         Type::Float16 | Type::Interval(_) | Type::Decimal256(..) | Type::Unknown | Type::Union(_) => {
-            Some(format!("values of the type {dtype:?}"))
+            format!("values of the type {dtype:?}")
         }
-        _ => None,
+        _ => return Vec::new(),
+    };
+    vec![(path.to_string(), what)]
+}
+
+/// What JSON does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Odd {
+    /// Bytes that are no text.
+    Bytes,
+    /// NaN and the infinities.
+    NotANumber,
+}
+
+/// What was met that JSON does not hold: in which columns, in how many rows, and in which first.
+#[derive(Debug, Default)]
+pub(super) struct Met {
+    /// The row that is being read, from 1.
+    pub row: Cell<u32>,
+    found: RefCell<BTreeMap<(String, Odd), Rows>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rows {
+    count: u64,
+    first: u32,
+    last: u32,
+}
+
+impl Met {
+    fn note(&self, path: &str, odd: Odd) {
+        let row = self.row.get();
+        let mut found = self.found.borrow_mut();
+        let rows = found.entry((path.to_string(), odd)).or_insert(Rows { count: 0, first: row, last: 0 });
+        rows.count += u64::from(std::mem::replace(&mut rows.last, row) != row);
+    }
+
+    /// All of it, as faults of the file.
+    pub fn take(&mut self) -> Vec<Problem> {
+        let found = std::mem::take(self.found.get_mut());
+        let problem = |((path, odd), rows): ((String, Odd), Rows)| {
+            let count = crate::display::thousands(rows.count);
+            let count = if rows.count == 1 { "1 row".to_string() } else { format!("{count} rows") };
+            let (kind, what) = match odd {
+                Odd::Bytes => (ProblemKind::LeftOut, "bytes that are no text"),
+                Odd::NotANumber => (ProblemKind::NotANumber, "NaN or infinity"),
+            };
+            let then = if odd == Odd::Bytes { "left out" } else { "read as null" };
+            Problem::new(rows.first, kind, format!("the column `{path}` holds {what} in {count}: {then}"))
+        };
+        found.into_iter().map(problem).collect()
     }
 }
 
@@ -51,8 +107,10 @@ enum Kind<'a> {
     /// Values that are left out.
     Nothing,
     Scalar(Put<'a>),
+    /// Texts that nobody marked as such.
+    Bytes(Box<dyn Fn(usize) -> &'a [u8] + 'a>, Column<'a>),
     Text(&'a Utf8ViewArray),
-    /// Texts that are JSON.
+    /// Texts that are JSON where they can be.
     Json(&'a Utf8ViewArray),
     /// Values from the first number on, up to the second.
     List(Box<dyn Fn(usize) -> (usize, usize) + 'a>, Box<Cells<'a>>),
@@ -86,12 +144,33 @@ fn text<'a>(bytes: impl Fn(usize) -> &'a [u8] + 'a) -> Kind<'a> {
     Kind::Scalar(Box::new(move |i, out| quote(out, bytes(i))))
 }
 
-fn boxed(array: &dyn Array) -> Box<Cells<'_>> {
-    Box::new(Cells::of(array))
+/// A column, or a field of one, and where to note what JSON does not hold.
+#[derive(Debug, Clone)]
+pub(super) struct Column<'a> {
+    pub path: String,
+    pub met: &'a Met,
+}
+
+impl<'a> Column<'a> {
+    fn note(&self, odd: Odd) {
+        self.met.note(&self.path, odd);
+    }
+
+    /// JSON has no infinity and no NaN: they become null.
+    fn float(&self, out: &mut Vec<u8>, finite: bool, value: &impl serde::Serialize) {
+        if !finite {
+            self.note(Odd::NotANumber);
+        }
+        let _ = serde_json::to_writer(out, value);
+    }
+
+    fn cells(&self, array: &'a dyn Array) -> Box<Cells<'a>> {
+        Box::new(Cells::of(array, self.clone()))
+    }
 }
 
 impl<'a> Cells<'a> {
-    pub fn of(array: &'a dyn Array) -> Self {
+    pub fn of(array: &'a dyn Array, column: Column<'a>) -> Self {
         let kind = match array.dtype().to_storage() {
             Type::Boolean => {
                 with(array, |array: &BooleanArray| Kind::Scalar(Box::new(|i, out| show(out, array.value(i)))))
@@ -104,8 +183,8 @@ impl<'a> Cells<'a> {
             Type::UInt16 => plain::<u16>(array),
             Type::UInt32 => plain::<u32>(array),
             Type::UInt64 => plain::<u64>(array),
-            Type::Float32 => number(array, |value: f32, out| json(out, &value)),
-            Type::Float64 => number(array, |value: f64, out| json(out, &value)),
+            Type::Float32 => number(array, move |v: f32, out| column.float(out, v.is_finite(), &v)),
+            Type::Float64 => number(array, move |v: f64, out| column.float(out, v.is_finite(), &v)),
             Type::Decimal(_, scale) => {
                 let scale = *scale;
                 number(array, move |value: i128, out| decimal(out, value, scale))
@@ -140,20 +219,28 @@ impl<'a> Cells<'a> {
             Type::Utf8View => with(array, Kind::Text),
             Type::Utf8 => with(array, |array: &Utf8Array<i32>| text(|i| array.value(i).as_bytes())),
             Type::LargeUtf8 => with(array, |array: &Utf8Array<i64>| text(|i| array.value(i).as_bytes())),
-            // Texts that nobody marked as such; what is none is found by the reader of the records.
-            Type::BinaryView => with(array, |array: &BinaryViewArray| bytes(array.len(), |i| array.get(i))),
-            Type::Binary => with(array, |array: &BinaryArray<i32>| bytes(array.len(), |i| array.get(i))),
-            Type::LargeBinary => with(array, |array: &BinaryArray<i64>| bytes(array.len(), |i| array.get(i))),
+            Type::BinaryView => {
+                with(array, |array: &BinaryViewArray| Kind::Bytes(Box::new(|i| array.value(i)), column))
+            }
+            Type::Binary => {
+                with(array, |array: &BinaryArray<i32>| Kind::Bytes(Box::new(|i| array.value(i)), column))
+            }
+            Type::LargeBinary => {
+                with(array, |array: &BinaryArray<i64>| Kind::Bytes(Box::new(|i| array.value(i)), column))
+            }
             Type::List(_) => with(array, |array: &ListArray<i32>| {
-                Kind::List(Box::new(|i| array.offsets().start_end(i)), boxed(array.values().as_ref()))
+                Kind::List(Box::new(|i| array.offsets().start_end(i)), column.cells(array.values().as_ref()))
             }),
             Type::LargeList(_) => with(array, |array: &ListArray<i64>| {
-                Kind::List(Box::new(|i| array.offsets().start_end(i)), boxed(array.values().as_ref()))
+                Kind::List(Box::new(|i| array.offsets().start_end(i)), column.cells(array.values().as_ref()))
             }),
             Type::FixedSizeList(_, size) => {
                 let size = *size;
                 with(array, |array: &FixedSizeListArray| {
-                    Kind::List(Box::new(move |i| (i * size, (i + 1) * size)), boxed(array.values().as_ref()))
+                    Kind::List(
+                        Box::new(move |i| (i * size, (i + 1) * size)),
+                        column.cells(array.values().as_ref()),
+                    )
                 })
             }
             Type::Struct(fields) => with(array, |array: &StructArray| {
@@ -162,17 +249,22 @@ impl<'a> Cells<'a> {
                     quote(&mut key, name.as_bytes());
                     key
                 };
-                let values = array.values().iter().map(|values| Cells::of(values.as_ref()));
+                let values = fields.iter().zip(array.values()).map(|(field, values)| {
+                    let path = format!("{}.{}", column.path, field.name);
+                    Cells::of(values.as_ref(), Column { path, ..column.clone() })
+                });
                 Kind::Object(fields.iter().map(|field| key(&field.name)).zip(values).collect())
             }),
             Type::Map(..) => with(array, |array: &MapArray| {
                 let entries = array.field().as_any().downcast_ref::<StructArray>();
                 match entries.map(|entries| entries.values()) {
-                    Some([keys, values]) => Kind::Map(array, boxed(keys.as_ref()), boxed(values.as_ref())),
+                    Some([keys, values]) => {
+                        Kind::Map(array, column.cells(keys.as_ref()), column.cells(values.as_ref()))
+                    }
                     _ => Kind::Nothing,
                 }
             }),
-            Type::Dictionary(..) => dictionary(array),
+            Type::Dictionary(..) => dictionary(array, &column),
             _ => Kind::Nothing,
         };
         Self { array, kind }
@@ -228,6 +320,10 @@ impl<'a> Cells<'a> {
         self.array.is_null(i)
             || match &self.kind {
                 Kind::Nothing => true,
+                Kind::Bytes(bytes, column) if std::str::from_utf8(bytes(i)).is_err() => {
+                    column.note(Odd::Bytes);
+                    true
+                }
                 Kind::Dictionary(place, values) => values.is_nothing(place(i)),
                 _ => false,
             }
@@ -241,8 +337,12 @@ impl<'a> Cells<'a> {
         match &self.kind {
             Kind::Nothing => {}
             Kind::Scalar(put) => put(i, out),
+            Kind::Bytes(bytes, _) => quote(out, bytes(i)),
             Kind::Text(texts) => quote(out, texts.value(i).as_bytes()),
-            Kind::Json(texts) => out.extend_from_slice(texts.value(i).as_bytes()),
+            Kind::Json(texts) => match serde_json::from_str::<IgnoredAny>(texts.value(i)) {
+                Ok(_) => out.extend_from_slice(texts.value(i).as_bytes()),
+                Err(_) => quote(out, texts.value(i).as_bytes()),
+            },
             Kind::List(range, values) => {
                 out.push(b'[');
                 let (start, end) = range(i);
@@ -291,30 +391,16 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// Bytes are texts where they all are; otherwise they are left out, and a fault says so.
-fn bytes<'a>(len: usize, value: impl Fn(usize) -> Option<&'a [u8]> + 'a) -> Kind<'a> {
-    if (0..len).filter_map(&value).all(|bytes| std::str::from_utf8(bytes).is_ok()) {
-        text(move |i| value(i).unwrap_or_default())
-    } else {
-        Kind::Nothing
-    }
-}
-
-fn dictionary(array: &dyn Array) -> Kind<'_> {
+fn dictionary<'a>(array: &'a dyn Array, column: &Column<'a>) -> Kind<'a> {
     macro_rules! of {
         ($($key:ty)*) => {
             $(if let Some(array) = array.as_any().downcast_ref::<DictionaryArray<$key>>() {
-                return Kind::Dictionary(Box::new(|i| array.key_value(i)), boxed(array.values().as_ref()));
+                return Kind::Dictionary(Box::new(|i| array.key_value(i)), column.cells(array.values().as_ref()));
             })*
         };
     }
     of!(u8 u16 u32 u64 i8 i16 i32 i64);
     Kind::Nothing
-}
-
-/// JSON has no infinity and no NaN: they become null.
-fn json(out: &mut Vec<u8>, value: &impl serde::Serialize) {
-    let _ = serde_json::to_writer(out, value);
 }
 
 fn decimal(out: &mut Vec<u8>, value: i128, scale: usize) {

@@ -192,6 +192,16 @@ impl Header {
                 continue;
             }
             let start = new.bytes.len();
+            let missing = |(name, cell): &(&String, &Cell)| {
+                !cell.quoted && KNOWN.contains(&name.as_str()) && is_nan(&cell.text)
+            };
+            if let Some((name, cell)) = self.names.iter().zip(&cells).find(missing) {
+                let text = String::from_utf8_lossy(&cell.text);
+                let what = format!(
+                    "the cell `{name}` is {text}, as pandas writes what is no value: read as this text"
+                );
+                new.faults.push(Problem::new(record.line, ProblemKind::NotANumber, what));
+            }
             for (name, cell) in self.names.iter().zip(&cells) {
                 // Nothing between two delimiters is no value; two quotes are an empty text.
                 if !cell.text.is_empty() || cell.quoted {
@@ -206,6 +216,36 @@ impl Header {
         }
         new
     }
+}
+
+/// Texts that pandas takes for no value when it reads a file.
+pub(in crate::dataset) const MISSING: [&str; 18] = [
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
+    "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+];
+
+/// Columns whose texts are trained on.
+const KNOWN: [&str; 16] = [
+    "instruction",
+    "input",
+    "context",
+    "output",
+    "response",
+    "prompt",
+    "completion",
+    "question",
+    "answer",
+    "query",
+    "target",
+    "text",
+    "chosen",
+    "rejected",
+    "system",
+    "history",
+];
+
+fn is_nan(text: &[u8]) -> bool {
+    text.eq_ignore_ascii_case(b"nan")
 }
 
 /// Writes the text of a cell as a JSON value: as a string, or, under the keys of lists, as what it is.

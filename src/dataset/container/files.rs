@@ -25,6 +25,84 @@ pub(in crate::dataset) fn files(path: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
+/// The folders in a folder that hold files of rows: these are not read with it.
+pub(in crate::dataset) fn folders_below(path: &Path) -> Vec<PathBuf> {
+    let entries = path.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut found: Vec<PathBuf> =
+        entries.filter(|entry| entry.is_dir() && !hidden(entry) && holds_rows(entry, BELOW)).collect();
+    found.sort();
+    found
+}
+
+/// Folders within folders that are looked into.
+const BELOW: usize = 8;
+
+fn holds_rows(folder: &Path, depth: usize) -> bool {
+    let entries = folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|entry| !hidden(entry)).any(|entry| match entry.is_dir() {
+        true => depth > 0 && holds_rows(&entry, depth - 1),
+        false => Container::of_name(&entry).is_some(),
+    })
+}
+
+/// Refuses to write a file that a folder or a pattern would stand for as well: the next time it would
+/// be read with the others.
+pub(in crate::dataset) fn refuse_inside(from: &Path, to: &Path) -> Result<()> {
+    if from.is_file() {
+        return Ok(());
+    }
+    let pattern = from.to_str().filter(|pattern| !from.is_dir() && pattern.contains(['*', '?', '[']));
+    let target = real(to);
+    let inside = if from.is_dir() {
+        Container::of_name(to).is_some() && target.parent() == Some(&real(from))
+    } else {
+        pattern.is_some_and(|pattern| matches(pattern, &target))
+    };
+    // Through a link the file may well be one of them.
+    let same = || files(from).is_ok_and(|found| found.iter().any(|file| real(file) == target));
+    if inside || to.exists() && same() {
+        let what = format!("the file would be one of those that {} stands for", from.display());
+        return Err(Error::input(what)
+            .path(to)
+            .help("write it into another folder, or name the files to read"));
+    }
+    Ok(())
+}
+
+/// The path without links and dots, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) if !folder.as_os_str().is_empty() => real(folder).join(name),
+        (_, Some(name)) => real(Path::new(".")).join(name),
+        _ => path.to_path_buf(),
+    }
+}
+
+/// Whether a pattern matches a path, which is a real one.
+fn matches(pattern: &str, path: &Path) -> bool {
+    let literal = literal(pattern);
+    let rest = Path::new(pattern).strip_prefix(&literal).unwrap_or(Path::new(pattern));
+    let folder = if literal.as_os_str().is_empty() { PathBuf::from(".") } else { literal };
+    let Some(folder) = real(&folder).to_str().map(glob::Pattern::escape) else { return false };
+    let options = glob::MatchOptions {
+        require_literal_separator: true,
+        require_literal_leading_dot: true,
+        ..Default::default()
+    };
+    let whole = format!("{folder}/{}", rest.display());
+    glob::Pattern::new(&whole).is_ok_and(|pattern| pattern.matches_path_with(path, options))
+}
+
+/// The folders before the first part of a pattern that is one.
+fn literal(pattern: &str) -> PathBuf {
+    let special =
+        |part: &std::path::Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    Path::new(pattern).components().take_while(|part| !special(part)).collect()
+}
+
 /// There is no such file: says what its folder holds.
 fn missing(path: &Path) -> Error {
     let error = Error::not_found("no such file or folder").path(path);
@@ -85,10 +163,7 @@ fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     if found.is_empty() {
-        let literal: PathBuf = Path::new(pattern)
-            .components()
-            .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']))
-            .collect();
+        let literal = literal(pattern);
         let literal = if literal.as_os_str().is_empty() { PathBuf::from(".") } else { literal };
         let there = match literal.read_dir() {
             Ok(entries) => {
@@ -173,6 +248,61 @@ mod tests {
         assert!(error.contains("the folder holds no file of rows: it is empty; name a folder"), "{error}");
         assert!(find("no/*.json").unwrap_err().contains("there is no folder"));
         assert!(find("a***b").unwrap_err().contains("the pattern cannot be used"));
+    }
+
+    #[test]
+    fn folders_below_are_those_with_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.jsonl", "deep/er/b.csv", "code/main.py", ".git/x.json", "two/c.parquet"] {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        let found = folders_below(folder.path());
+        assert_eq!(found, ["deep", "two"].map(|name| folder.path().join(name)));
+        assert!(folders_below(&folder.path().join("a.jsonl")).is_empty());
+    }
+
+    #[test]
+    fn outputs_are_kept_out_of_the_inputs() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::create_dir(root.join("in")).unwrap();
+        std::fs::write(root.join("in/a.jsonl"), "x").unwrap();
+        let refused = |from: &str, to: &str| refuse_inside(&root.join(from), &root.join(to)).is_err();
+        for (from, to) in [
+            ("in", "in/out.jsonl"),
+            ("in", "in/../in/out.parquet"),
+            ("in", "in/a.jsonl"),
+            ("in/*", "in/out.jsonl"),
+            ("*/*.jsonl", "in/out.jsonl"),
+            ("**/*.jsonl", "in/new/out.jsonl"),
+            ("i?/./*.jsonl", "in/out.jsonl"),
+        ] {
+            assert!(refused(from, to), "{from} {to}");
+        }
+        for (from, to) in [
+            ("in", "out.jsonl"),
+            ("in", "in/below/out.jsonl"),
+            ("in/*.json", "in/out.jsonl"),
+            ("*/a.jsonl", "in/out.jsonl"),
+            ("in/a.jsonl", "in/a.jsonl"),
+            ("in/a.jsonl", "in/b.jsonl"),
+        ] {
+            assert!(!refused(from, to), "{from} {to}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn outputs_are_found_behind_links() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(other.path().join("far.json"), "[]").unwrap();
+        std::os::unix::fs::symlink(other.path().join("far.json"), folder.path().join("near.json")).unwrap();
+        assert!(refuse_inside(folder.path(), &other.path().join("far.json")).is_err());
+        std::os::unix::fs::symlink(folder.path(), other.path().join("again")).unwrap();
+        assert!(refuse_inside(folder.path(), &other.path().join("again/new.json")).is_err());
+        assert!(refuse_inside(folder.path(), &other.path().join("new.json")).is_ok());
     }
 
     #[cfg(unix)]

@@ -9,11 +9,28 @@ use crate::error::{Error, Result};
 
 /// What the first bytes of a file say.
 pub(super) enum Look {
-    /// The records stand like this, and begin after so many bytes.
-    Found(Form, usize),
+    Found(Start),
     /// More bytes are needed.
     More,
 }
+
+/// How the records of a file stand in it.
+pub(super) struct Start {
+    pub form: Form,
+    /// The bytes before the first of them.
+    pub at: usize,
+    /// Keys beside the list of rows that could be meant for all of them.
+    pub beside: Vec<String>,
+}
+
+impl Look {
+    fn found(form: Form, at: usize) -> Self {
+        Self::Found(Start { form, at, beside: Vec::new() })
+    }
+}
+
+/// Bytes within which the first element of an array ends, unless it is huge.
+const FIRST: usize = 8 << 20;
 
 /// Looks at the begin of a file, white space and byte-order mark aside.
 pub(super) fn look(bytes: &[u8], ended: bool, path: &Path) -> Result<Look> {
@@ -24,14 +41,14 @@ pub(super) fn look(bytes: &[u8], ended: bool, path: &Path) -> Result<Look> {
     };
     foreign(bytes).map_or(Ok(()), |error| Err(error.path(path)))?;
     match first {
-        b'[' => Ok(Look::Found(Form::Array, start + 1)),
+        b'[' => Ok(array(&bytes[start..], ended, start)),
         b'{' => Ok(object(&bytes[start..], ended, start)),
         _ => {
             let (name, _) = stem(path);
             let named = name.ends_with(".csv") || name.ends_with(".tsv");
             match csv::delimiter(&bytes[start..], ended, named) {
-                Some(delimiter) => Ok(Look::Found(Form::Csv { delimiter }, start)),
-                None => Ok(Look::Found(Form::Lines, 0)),
+                Some(delimiter) => Ok(Look::found(Form::Csv { delimiter }, start)),
+                None => Ok(Look::found(Form::Lines, 0)),
             }
         }
     }
@@ -67,15 +84,39 @@ fn foreign(bytes: &[u8]) -> Option<Error> {
     Some(Error::format(format_args!("this is {packed}, not JSON, CSV or Parquet")).help(help))
 }
 
+/// An array of rows, or arrays of turns: each of these is a record.
+fn array(bytes: &[u8], ended: bool, start: usize) -> Look {
+    let more = !ended && bytes.len() < FIRST;
+    let first = match solid(bytes, 1) {
+        None if more => return Look::More,
+        Some((at, b'{')) => match element(&bytes[at..]) {
+            None if more => return Look::More,
+            first => first,
+        },
+        _ => None,
+    };
+    if first != Some(Element::Turn) {
+        return Look::found(Form::Array, start + 1);
+    }
+    let line = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
+    match Scan::default().feed(bytes) {
+        None if !ended => Look::More,
+        Some(end) if end <= line && solid(&bytes[..line], end).is_none() => Look::found(Form::Lines, start),
+        _ => Look::found(Form::Values, start),
+    }
+}
+
 /// JSON lines, objects over several lines, or one object around the rows.
 ///
 /// A first line that ends inside its value is not yet a reason to take the file for one of objects
 /// over several lines: the line may be a broken one of JSON lines. It ends where a line break is
 /// usual, and the next line goes on as JSON must.
 fn object(bytes: &[u8], ended: bool, start: usize) -> Look {
-    let found = |form| Look::Found(form, start);
+    let found = |form| Look::found(form, start);
+    let wrapped =
+        |name, at: usize, beside| Look::Found(Start { form: Form::Field(name), at: start + at, beside });
     let field = |known_only| match field(bytes, known_only) {
-        Field::Found(name, at) => Some(Look::Found(Form::Field(name), start + at)),
+        Field::Found(name, at, beside) => Some(wrapped(name, at, beside)),
         _ => None,
     };
     let line = memchr::memchr(b'\n', bytes);
@@ -111,7 +152,7 @@ fn object(bytes: &[u8], ended: bool, start: usize) -> Look {
         return found(Form::Lines);
     }
     match self::field(bytes, false) {
-        Field::Found(name, at) => Look::Found(Form::Field(name), start + at),
+        Field::Found(name, at, beside) => wrapped(name, at, beside),
         Field::Unsure if !ended => Look::More,
         _ => found(Form::Values),
     }
@@ -119,8 +160,8 @@ fn object(bytes: &[u8], ended: bool, start: usize) -> Look {
 
 /// Whether an object holds the rows in one of its fields.
 enum Field {
-    /// Under this key; its first row begins after so many bytes.
-    Found(String, usize),
+    /// Under this key; its first row begins after so many bytes; other keys could be meant for all rows.
+    Found(String, usize, Vec<String>),
     /// The object is itself a row.
     Row,
     /// The bytes do not reach far enough.
@@ -128,7 +169,7 @@ enum Field {
 }
 
 /// Keys under which files have their rows.
-const WRAPPERS: [&str; 14] = [
+const WRAPPERS: [&str; 18] = [
     "data",
     "rows",
     "examples",
@@ -140,6 +181,10 @@ const WRAPPERS: [&str; 14] = [
     "dataset",
     "entries",
     "validation",
+    "valid",
+    "val",
+    "dev",
+    "eval",
     "test",
     "results",
     "questions",
@@ -156,72 +201,119 @@ const TURNS: [&str; 9] = [
     "chosen",
     "rejected",
 ];
-/// Keys that say that an object is a row.
+/// Keys that say that an object is a row, the strongest first.
 const ROWS: [&str; 12] = [
     "instruction",
-    "input",
-    "output",
     "prompt",
     "completion",
     "response",
     "question",
     "answer",
     "query",
+    "input",
+    "output",
     "text",
     "system",
     "label",
 ];
+/// Keys of [`ROWS`] that cannot be meant for all rows of a file.
+const ALONE: usize = 9;
 /// Keys of arrays that are part of a row.
 const PARTS: [&str; 3] = ["tools", "functions", "tool_calls"];
-/// Keys that say that an object is a turn.
-const SPEAKERS: [&str; 7] = ["from", "role", "speaker", "human", "user", "assistant", "bot"];
+
+/// What an element of an array is, by its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Element {
+    /// It has all that a row needs.
+    Row,
+    /// Input and output: a row, or a part of one.
+    Pair,
+    /// It names its speaker.
+    Turn,
+    /// What human and assistant say.
+    Spoken,
+    Other,
+}
 
 /// Looks for the first array of objects that can be the rows; with `known_only` only under a usual key.
 fn field(bytes: &[u8], known_only: bool) -> Field {
     let mut keys = Keys::of(bytes);
-    let mut row = false;
-    while let Some((key, value)) = keys.next() {
+    // What says that the object is a row, and what may be said of all rows.
+    let (mut row, mut alone, mut beside) = (false, false, Vec::new());
+    let mut list: Option<(String, usize, Element)> = None;
+    let mut empty: Option<(String, usize)> = None;
+    let ended = loop {
+        let Some((key, value)) = keys.next() else { break keys.ended() };
         let key = String::from_utf8_lossy(key);
-        let inside = (bytes.get(value) == Some(&b'[')).then(|| solid(bytes, value + 1));
-        match inside {
-            Some(None) => return Field::Unsure,
-            Some(Some((_, b']'))) if WRAPPERS.contains(&&*key) => {
-                return Field::Found(key.into_owned(), value + 1);
+        let (wrapper, turns) = (WRAPPERS.contains(&&*key), TURNS.contains(&&*key));
+        match (bytes.get(value) == Some(&b'[')).then(|| solid(bytes, value + 1)) {
+            _ if list.is_some() => {}
+            Some(None) => break false,
+            Some(Some((_, b']'))) if wrapper && empty.is_none() => {
+                empty = Some((key.clone().into_owned(), value + 1));
             }
             Some(Some((first, b'{'))) if !PARTS.contains(&&*key) => {
-                let wrapped = match (is_turn(&bytes[first..]), TURNS.contains(&&*key)) {
-                    (None, _) => return Field::Unsure,
-                    (Some(turn), true) => !turn,
-                    (Some(turn), false) => !turn && (WRAPPERS.contains(&&*key) || !row && !known_only),
+                let Some(element) = element(&bytes[first..]) else { break false };
+                let wrapped = match element {
+                    Element::Turn | Element::Spoken => false,
+                    Element::Row => wrapper || !row && (turns || !known_only),
+                    Element::Pair | Element::Other => !turns && (wrapper || !row && !known_only),
                 };
-                if wrapped {
-                    return Field::Found(key.into_owned(), value + 1);
+                match wrapped {
+                    true => list = Some((key.clone().into_owned(), value + 1, element)),
+                    false => row = true,
                 }
-                row = true;
+            }
+            // Lists of turns without a key of their own.
+            Some(Some((first, b'['))) if wrapper => {
+                if let Some((turn, b'{')) = solid(bytes, first + 1)
+                    && element(&bytes[turn..]) == Some(Element::Turn)
+                {
+                    list = Some((key.clone().into_owned(), value + 1, Element::Row));
+                }
             }
             _ => {}
         }
-        row |= ROWS.contains(&&*key) || TURNS.contains(&&*key);
-        if keys.skip().is_none() {
-            return Field::Unsure;
+        row |= ROWS.contains(&&*key) || turns;
+        alone |= ROWS[..ALONE].contains(&&*key);
+        if ROWS[ALONE..].contains(&&*key) {
+            beside.push(key.into_owned());
         }
+        if keys.skip().is_none() {
+            break false;
+        }
+    };
+    match (list, empty) {
+        (Some((_, _, Element::Pair | Element::Other)), _) if alone => Field::Row,
+        (Some((name, at, _)), _) => Field::Found(name, at, beside),
+        (None, _) if !ended => Field::Unsure,
+        (None, Some((name, at))) if !row => Field::Found(name, at, beside),
+        _ => Field::Row,
     }
-    if keys.ended() { Field::Row } else { Field::Unsure }
 }
 
-/// Whether an object is a turn and not a row; `None` when its keys are not all in sight.
-fn is_turn(bytes: &[u8]) -> Option<bool> {
+/// What an object in an array is; `None` when its keys are not all in sight.
+fn element(bytes: &[u8]) -> Option<Element> {
     let mut keys = Keys::of(bytes);
-    let mut turn = false;
+    let (mut turn, mut spoken, mut pair, mut row) = (false, false, false, false);
     while let Some((key, _)) = keys.next() {
         let is = |names: &[&str]| names.iter().any(|name| name.as_bytes() == key);
-        if is(&TURNS) || is(&ROWS[..3]) {
-            return Some(false);
+        if is(&TURNS) || is(&ROWS[..1]) {
+            return Some(Element::Row);
         }
-        turn |= is(&SPEAKERS);
+        turn |= is(&["from", "role", "speaker"]);
+        spoken |= is(&["human", "user", "assistant", "bot"]);
+        pair |= is(&["input", "output"]);
+        row |= is(&ROWS[1..7]);
         keys.skip()?;
     }
-    keys.ended().then_some(turn)
+    keys.ended().then_some(match () {
+        () if row => Element::Row,
+        () if turn => Element::Turn,
+        () if spoken => Element::Spoken,
+        () if pair => Element::Pair,
+        () => Element::Other,
+    })
 }
 
 #[cfg(test)]
@@ -230,8 +322,8 @@ mod tests {
 
     fn form(text: &str) -> String {
         match look(text.as_bytes(), true, Path::new("x")) {
-            Ok(Look::Found(form, at)) => match form {
-                Form::Field(key) => format!("{key} at {at}"),
+            Ok(Look::Found(Start { form, at, beside })) => match form {
+                Form::Field(key) => format!("{key} at {at}{}", beside.concat()),
                 other => format!("{other:?}"),
             },
             Ok(Look::More) => "more".into(),
@@ -261,8 +353,44 @@ mod tests {
             ("{", "Lines"),
             ("{\n", "Lines"),
             ("{\"tools\": [{\"name\": \"f\"}], \"data\": [{\"role\": \"x\"}]}", "Lines"),
+            // Conversations and their neighbours are rows.
+            (r#"{"system": "s", "conversation": [{"human": "a", "assistant": "b"}]}"#, "Lines"),
+            (r#"{"conversation": [{"input": "a", "output": "b"}], "system": "s"}"#, "Lines"),
+            ("{\n\"conversation\": [\n{\"system\": \"s\", \"input\": \"a\", \"output\": \"b\"}]}", "Values"),
+            ("{\n\"id\": 1,\n\"dialog\": [\n{\"q\": \"a\", \"a\": \"b\"}]}", "Values"),
+            (r#"{"id": "1", "data": ["q", "a"]}"#, "Lines"),
+            ("{\n\"id\": \"1\",\n\"data\": [\"q\", \"a\"]}", "Values"),
+            (r#"{"instruction": "a", "instances": [{"input": "b", "output": "c"}]}"#, "Lines"),
+            ("{\n\"instances\": [{\"input\": \"b\", \"output\": \"c\"}],\n\"instruction\": \"a\"}", "Values"),
+            (r#"{"instances": [{"input": "b", "output": "c"}]}"#, "instances at 15"),
+            (r#"{"prompt": "a", "results": [{"text": "b", "score": 1}]}"#, "Lines"),
+            // Lists of rows, and what stands beside them.
+            (r#"{"train": [], "test": [{"instruction": "a"}]}"#, "test at 23"),
+            (r#"{"system": "s", "data": [{"instruction": "a"}]}"#, "data at 25system"),
+            (r#"{"data": [[{"role": "user", "content": "a"}]]}"#, "data at 10"),
+            (r#"{"data": [{"role": "user", "content": "a"}]}"#, "Lines"),
         ] {
             assert_eq!(form(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn arrays_of_turns_are_records() {
+        let turns = r#"[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]"#;
+        for (text, expected) in [
+            (turns.to_string(), "Lines"),
+            (format!("{turns}\n{turns}\n"), "Lines"),
+            (format!("{turns} {turns}"), "Values"),
+            (turns.replace("}, ", "},\n"), "Values"),
+            (format!("[{turns}, {turns}]"), "Array"),
+            ("[{\"instruction\": \"a\", \"output\": \"b\"}]".to_string(), "Array"),
+            ("[{\"role\": \"doctor\", \"question\": \"a\", \"answer\": \"b\"}]".to_string(), "Array"),
+            ("[{\"human\": \"a\", \"assistant\": \"b\"}]".to_string(), "Array"),
+            ("[{\"id\": 1, \"conversations\": [{\"from\": \"human\"}]}]".to_string(), "Array"),
+            ("[]".to_string(), "Array"),
+            ("[".to_string(), "Array"),
+        ] {
+            assert_eq!(form(&text), expected, "{text}");
         }
     }
 

@@ -9,6 +9,8 @@ mod look;
 mod parquet;
 mod source;
 mod spare;
+mod tail;
+mod text;
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -17,15 +19,16 @@ use std::sync::Arc;
 
 use super::problems::{Problem, ProblemKind};
 use crate::error::{Error, Result};
-pub(super) use csv::reads_as_text;
-pub(super) use files::files;
+pub(super) use csv::{MISSING, reads_as_text};
+pub(super) use files::{files, folders_below, refuse_inside};
 pub(super) use form::{Container, Form, Packing};
 pub(super) use json::{Keys, items as elements};
-use json::{Scan, Tail};
-use look::Look;
+use look::{Look, Start};
 pub(super) use parquet::JSON as PARQUET_JSON;
 use source::Source;
 pub(super) use spare::Spare;
+use tail::Seek;
+use text::{Stage, Text};
 
 /// Bytes of a block: small enough that a few of them in flight cost little memory.
 const BLOCK: usize = 1 << 20;
@@ -124,28 +127,13 @@ enum Rows {
     Ended,
 }
 
-/// Where a text stands.
-struct Text {
-    place: Place,
-    header: Option<csv::Header>,
-    stage: Stage,
-    largest: usize,
-}
-
-enum Stage {
-    Rows,
-    /// Inside a record that is too large; without a scan it ends with its line.
-    Skip(Option<Scan>),
-    /// After the array.
-    Tail(Tail),
-}
-
 impl Blocks {
-    /// Opens a file and finds out what it is.
+    /// Opens a file and finds out what it is. `list` names one of several lists of rows.
     ///
     /// # Errors
-    /// If there is no such file, if it is empty, or if it is something else than JSON, CSV or Parquet.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// If there is no such file, if it is empty, or if it is something else than JSON, CSV or Parquet; if
+    /// there is no such list.
+    pub fn open(path: &Path, list: Option<&str>) -> Result<Self> {
         let mut source = Source::open(path)?;
         source.fill(BLOCK)?;
         let packing = source.packing();
@@ -159,6 +147,7 @@ impl Blocks {
             return Err(Error::format(damage).path(path).help("fetch the file again"));
         }
         if source.rest.starts_with(b"PAR1") {
+            list.map_or(Ok(()), |list| Err(no_lists(path, list)))?;
             let file = match packing {
                 Packing::Plain => std::fs::File::open(path).map_err(|e| Error::io(path, e))?,
                 _ => unpack(&mut source, path)?,
@@ -176,16 +165,9 @@ impl Blocks {
             source.rest.clear();
             source.fill(BLOCK)?;
         }
-        let mut wanted = BLOCK;
-        let (mut form, start) = loop {
-            match look::look(&source.rest, source.ended, path)? {
-                Look::Found(form, start) => break (form, start),
-                Look::More if wanted >= LARGEST => break (Form::Lines, 0),
-                Look::More => {
-                    wanted *= 2;
-                    source.fill(wanted)?;
-                }
-            }
+        let Start { mut form, at: start, beside } = match list {
+            Some(list) => seek(list, &mut source, &mut place, path)?,
+            None => look_at(&mut source, path)?,
         };
         place.pass(&source.rest[..start]);
         source.rest.drain(..start);
@@ -206,7 +188,13 @@ impl Blocks {
                 _ => form = Form::Lines,
             }
         }
-        let text = Text { place, header, stage: Stage::Rows, largest: LARGEST };
+        let faults = beside.iter().map(|key| {
+            let what = format!("`{key}` stands beside the list of rows and in none of them: it is not read");
+            Problem::new(place.line, ProblemKind::LeftOut, what)
+        });
+        let faults = faults.collect();
+        let asked = list.is_some();
+        let text = Text { place, header, stage: Stage::Rows, largest: LARGEST, asked, faults };
         new(form, source, Rows::Text(Box::new(text)))
     }
 
@@ -268,105 +256,6 @@ impl Blocks {
     }
 }
 
-impl Text {
-    fn piece(&mut self, source: &mut Source, form: &Form, spare: &Spare) -> Result<Option<Piece>> {
-        let mut wanted = BLOCK;
-        loop {
-            if source.rest.len() < wanted && !source.ended {
-                source.fill(wanted)?;
-            }
-            match &mut self.stage {
-                Stage::Rows => {}
-                Stage::Skip(scan) => {
-                    let end = match scan {
-                        Some(scan) => scan.feed(&source.rest),
-                        None => memchr::memchr(b'\n', &source.rest).map(|at| at + 1),
-                    };
-                    self.place.pass(&source.rest[..end.unwrap_or(source.rest.len())]);
-                    source.rest.drain(..end.unwrap_or(source.rest.len()));
-                    if end.is_some() {
-                        self.stage = Stage::Rows;
-                    } else if source.ended {
-                        return Ok(None);
-                    }
-                    continue;
-                }
-                Stage::Tail(_) => return self.tail(source),
-            }
-            let found = match form {
-                Form::Array | Form::Field(_) => json::elements(&source.rest, self.place, source.ended),
-                _ if source.rest.is_empty() && source.ended => return Ok(None),
-                Form::Values => json::values(&source.rest, self.place, source.ended),
-                Form::Csv { delimiter } => {
-                    let full = source.rest.len() >= self.largest;
-                    csv::rows(&source.rest, *delimiter, self.place, source.ended, full)
-                }
-                Form::Lines | Form::Parquet => json::lines(&source.rest, self.place, source.ended),
-            };
-            if found.closed {
-                // Where the array was cut off, nothing more is missed of the object around it.
-                let inside = matches!(form, Form::Field(_)) && found.faults.is_empty();
-                self.stage = Stage::Tail(Tail::new(usize::from(inside)));
-            }
-            if found.end > 0 || found.closed {
-                let mut bytes = std::mem::replace(&mut source.rest, spare.take());
-                source.rest.extend_from_slice(&bytes[found.end..]);
-                bytes.truncate(found.end);
-                self.place = found.place;
-                return Ok(Some(Piece { bytes, records: found.records, faults: found.faults }));
-            }
-            if source.rest.len() >= self.largest {
-                return Ok(Some(self.too_large(form)));
-            }
-            // One record is larger than what was read: look again with twice as much.
-            wanted = (wanted * 2).min(self.largest);
-        }
-    }
-
-    /// The record that begins here is left out.
-    fn too_large(&mut self, form: &Form) -> Piece {
-        self.stage = Stage::Skip(match form {
-            Form::Array | Form::Field(_) | Form::Values => Some(Scan::default()),
-            _ => None,
-        });
-        let what = format!("the record is larger than {}", crate::display::bytes(self.largest as u64));
-        let line = self.place.line;
-        self.place.number = self.place.number.saturating_add(1);
-        let fault = Problem::new(line, ProblemKind::TooLarge, what);
-        Piece { faults: vec![fault], ..Piece::default() }
-    }
-
-    /// Reads what follows an array: no more than the end of the object around it, or it is a fault.
-    fn tail(&mut self, source: &mut Source) -> Result<Option<Piece>> {
-        let mut faults = Vec::new();
-        let Stage::Tail(tail) = &mut self.stage else { return Ok(None) };
-        let mut fault = |line, kind, what: String| faults.push(Problem::new(line, kind, what));
-        loop {
-            if let Some(at) = tail.feed(&source.rest) {
-                let line = self.place.line.saturating_add(newlines(&source.rest[..at]));
-                fault(line, ProblemKind::BrokenJson, "something follows the end of the array".into());
-            }
-            self.place.pass(&source.rest);
-            source.rest.clear();
-            if source.ended {
-                break;
-            }
-            source.fill(BLOCK)?;
-        }
-        for list in tail.lists() {
-            let what = format!("the file has a second list of objects, `{list}`, which is not read");
-            fault(self.place.line, ProblemKind::SecondList, what);
-        }
-        // The array before it was closed, so nothing of the rows is missing; yet the file is not whole.
-        if !tail.closed() {
-            let what = "the object is not closed: the file was cut off, or a bracket is missing";
-            fault(self.place.line, ProblemKind::BrokenJson, what.into());
-        }
-        *tail = Tail::new(0);
-        Ok((!faults.is_empty()).then(|| Piece { faults, ..Piece::default() }))
-    }
-}
-
 impl Iterator for Blocks {
     type Item = Result<Block>;
 
@@ -382,8 +271,8 @@ impl Iterator for Blocks {
 
 /// The record that line `line` of a file belongs to, as it stands in the file, and the line on which
 /// it begins; of Parquet row `line` as JSON. `None` where there is no record.
-pub(super) fn raw_line(path: &Path, line: u32) -> Result<Option<(Vec<u8>, u32)>> {
-    let mut blocks = Blocks::open(path)?;
+pub(super) fn raw_line(path: &Path, list: Option<&str>, line: u32) -> Result<Option<(Vec<u8>, u32)>> {
+    let mut blocks = Blocks::open(path, list)?;
     while let Some(piece) = blocks.piece()? {
         for record in piece.records.iter().take_while(|record| record.line <= line) {
             let bytes = &piece.bytes[record.bytes.clone()];
@@ -396,6 +285,56 @@ pub(super) fn raw_line(path: &Path, line: u32) -> Result<Option<(Vec<u8>, u32)>>
         }
     }
     Ok(None)
+}
+
+/// Finds out how the records stand in a file; the first of them are in the buffer then.
+fn look_at(source: &mut Source, path: &Path) -> Result<Start> {
+    let mut wanted = BLOCK;
+    loop {
+        match look::look(&source.rest, source.ended, path)? {
+            Look::Found(start) => return Ok(start),
+            Look::More if wanted >= LARGEST => {
+                return Ok(Start { form: Form::Lines, at: 0, beside: Vec::new() });
+            }
+            Look::More => {
+                wanted *= 2;
+                source.fill(wanted)?;
+            }
+        }
+    }
+}
+
+/// Goes to the list under a key of the object that is the file.
+fn seek(list: &str, source: &mut Source, place: &mut Place, path: &Path) -> Result<Start> {
+    if source.rest.first() != Some(&b'{') {
+        return Err(no_lists(path, list));
+    }
+    source.rest.drain(..1);
+    let mut seek = Seek::new(list);
+    loop {
+        if let Some(at) = seek.feed(&source.rest) {
+            return Ok(Start { form: Form::Field(list.to_string()), at, beside: Vec::new() });
+        }
+        place.pass(&source.rest);
+        source.rest.clear();
+        if source.ended {
+            let there: Vec<String> =
+                seek.passed().map(|key| format!("`{}`", crate::display::cut(key, 40))).collect();
+            return match there.is_empty() {
+                true => Err(no_lists(path, list)),
+                false => Err(Error::input(format_args!("the file has no list of rows `{list}`"))
+                    .path(path)
+                    .help(format_args!("there are {}", there.join(", ")))),
+            };
+        }
+        source.fill(BLOCK)?;
+    }
+}
+
+fn no_lists(path: &Path, list: &str) -> Error {
+    Error::input(format_args!("the file is no object that holds lists of rows, and so none called `{list}`"))
+        .path(path)
+        .help("open it without naming a list")
 }
 
 /// Unpacks a file whose reader must be able to jump in it.
@@ -439,7 +378,7 @@ mod tests {
     fn read(text: &str, largest: usize) -> (Vec<u32>, Vec<(u32, ProblemKind)>) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        let mut blocks = Blocks::open(file.path()).unwrap();
+        let mut blocks = Blocks::open(file.path(), None).unwrap();
         if let Rows::Text(text) = &mut blocks.rows {
             text.largest = largest;
         }
@@ -486,7 +425,9 @@ mod tests {
         let find = |text: &str, line| {
             let path = folder.path().join("x");
             std::fs::write(&path, text).unwrap();
-            raw_line(&path, line).unwrap().map(|(bytes, line)| (String::from_utf8(bytes).unwrap(), line))
+            raw_line(&path, None, line)
+                .unwrap()
+                .map(|(bytes, line)| (String::from_utf8(bytes).unwrap(), line))
         };
         let some = |text: &str, line| Some((text.to_string(), line));
         let lines = "{\"a\": 1}\n\n{broken\r\n{\"a\": 2}";
@@ -510,7 +451,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         std::fs::write(&path, "{\"data\": [{\"instruction\": \"a\"}]}").unwrap();
-        let blocks = Blocks::open(&path).unwrap();
+        let blocks = Blocks::open(&path, None).unwrap();
         assert_eq!(blocks.container().to_string(), "JSON object with the rows under `data`");
         assert_eq!(blocks.progress(), (32, 32));
     }

@@ -14,7 +14,7 @@ use polars_parquet::read::{
 use polars_parquet_format::PageHeader;
 use polars_parquet_format::thrift::protocol::TCompactInputProtocol;
 
-use super::arrow::{Cells, Texts, unreadable};
+use super::arrow::{Cells, Column, Met, Texts, unreadable};
 use super::json::quote;
 use super::{BLOCK, LARGEST, Piece, Record};
 use crate::dataset::problems::{Problem, ProblemKind};
@@ -47,6 +47,7 @@ pub(super) struct Rows {
     /// Stored bytes of the groups that have been read.
     read: u64,
     faults: Vec<Problem>,
+    met: Met,
 }
 
 /// Some rows, unpacked.
@@ -76,8 +77,20 @@ impl Rows {
         let (about, schema) = guard(|| open(&mut file)).map_err(|e| e.path(path))?;
         let said = about.key_value_metadata().iter().flatten().find(|said| said.key == JSON);
         let json = said.and_then(|said| serde_json::from_str(said.value.as_deref()?).ok());
-        let faults = Vec::new();
-        Ok(Self { file, size, about, schema, json, group: 0, row: 0, done: 0, slice: None, read: 0, faults })
+        Ok(Self {
+            file,
+            size,
+            about,
+            schema,
+            json,
+            group: 0,
+            row: 0,
+            done: 0,
+            slice: None,
+            read: 0,
+            faults: Vec::new(),
+            met: Met::default(),
+        })
     }
 
     /// Bytes of the file that have been read.
@@ -95,7 +108,10 @@ impl Rows {
                 self.slice = Some(slice);
             }
             let Some(slice) = &mut self.slice else { break };
-            self.done = slice.objects(self.done, self.json.as_deref(), &mut piece)?;
+            self.done = slice.objects(self.done, self.json.as_deref(), &self.met, &mut piece)?;
+        }
+        if self.slice.is_none() {
+            self.faults.extend(self.met.take());
         }
         piece.faults.append(&mut self.faults);
         Ok((!piece.records.is_empty() || !piece.faults.is_empty()).then_some(piece))
@@ -152,11 +168,12 @@ impl Rows {
                 Ok(columns)
             })?;
             for (key, array) in &columns {
-                if let Some(what) = unreadable(array.dtype())
-                    && self.done == 0
-                {
-                    let name = String::from_utf8_lossy(key);
-                    let what = format!("the column {name} holds {what}, which has no place in a row of text");
+                if self.done > 0 {
+                    break;
+                }
+                for (path, what) in unreadable(array.dtype(), &name_of(key)) {
+                    let what =
+                        format!("the column `{path}` holds {what}, which has no place in a row of text");
                     self.faults.push(Problem::new(1, ProblemKind::LeftOut, what));
                 }
             }
@@ -164,6 +181,11 @@ impl Rows {
         }
         Ok(None)
     }
+}
+
+/// A column's name out of its key.
+fn name_of(key: &[u8]) -> String {
+    serde_json::from_slice(key).unwrap_or_else(|_| String::from_utf8_lossy(key).into_owned())
 }
 
 /// The stored bytes of a column of a row group.
@@ -215,9 +237,21 @@ fn values_of(bytes: &[u8]) -> Result<u64> {
 
 impl Slice {
     /// Appends rows until the piece is full; gives the number of the last one.
-    fn objects(&mut self, mut done: u32, json: Option<&[Vec<String>]>, piece: &mut Piece) -> Result<u32> {
-        let mut cells: Vec<(&[u8], Cells<'_>)> =
-            self.columns.iter().map(|(key, array)| (key.as_slice(), Cells::of(array.as_ref()))).collect();
+    fn objects(
+        &mut self,
+        mut done: u32,
+        json: Option<&[Vec<String>]>,
+        met: &Met,
+        piece: &mut Piece,
+    ) -> Result<u32> {
+        let mut cells: Vec<(&[u8], Cells<'_>)> = self
+            .columns
+            .iter()
+            .map(|(key, array)| {
+                let column = Column { path: name_of(key), met };
+                (key.as_slice(), Cells::of(array.as_ref(), column))
+            })
+            .collect();
         for path in json.unwrap_or_default() {
             let Some((name, rest)) = path.split_first() else { continue };
             let mut key = Vec::new();
@@ -229,6 +263,7 @@ impl Slice {
             done = done.checked_add(1).ok_or_else(|| {
                 Error::format("the file has more than 4,294,967,295 rows").help("cut it into several files")
             })?;
+            met.row.set(done);
             let start = piece.bytes.len();
             Cells::object(&cells, self.at, texts, &mut piece.bytes);
             self.at += 1;

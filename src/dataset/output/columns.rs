@@ -1,5 +1,5 @@
 //! The columns that rows of JSON make: their names in the order of their first occurrence, and what
-//! all their values have in common.
+//! was seen of their values.
 
 use std::borrow::Cow;
 
@@ -8,92 +8,169 @@ use rayon::prelude::*;
 use super::lines;
 use crate::dataset::container::{Keys, elements};
 
-/// The columns of rows.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Columns(pub Vec<Column>);
+/// How deep lists and objects may lie in each other before they become JSON text.
+const DEPTH: usize = 16;
+/// Keys that the objects of one place may have in all before they become JSON text.
+const KEYS: usize = 100;
+/// Whole numbers up to here are the same as floating-point numbers.
+const EXACT: u64 = 1 << 53;
 
-/// One column.
+/// What was seen of the values in one place of the rows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Seen {
+    pub flags: bool,
+    pub integers: bool,
+    /// Whole numbers that a floating-point number does not hold.
+    pub large: bool,
+    pub numbers: bool,
+    pub texts: bool,
+    /// Something that has no type of its own: a number beyond all types, an object with a key twice.
+    pub odd: bool,
+    pub nulls: bool,
+    /// What the items of lists are.
+    pub list: Option<Box<Seen>>,
+    pub object: Option<Objects>,
+}
+
+/// The keys of all objects in one place.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Objects {
+    pub fields: Vec<Field>,
+    /// Not all of them have the same keys.
+    pub differ: bool,
+    count: usize,
+}
+
+/// One key.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Column {
+pub(super) struct Field {
     pub name: String,
-    pub shape: Shape,
+    pub seen: Seen,
+    /// The number of the object that had it last.
+    at: usize,
 }
 
-/// What all values of a column are; nulls count for nothing.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Shape {
-    /// No value so far.
-    Unknown,
-    Flag,
-    Integer,
-    Number,
-    Text,
-    /// Lists of objects with these fields.
-    Turns(Vec<Column>),
-    /// Lists of lists of texts.
-    Pairs,
-    /// Values of several shapes, and those that are none of the others.
-    Json,
-}
-
-impl Shape {
-    fn of(value: &[u8], nested: bool) -> Self {
+impl Seen {
+    fn note(&mut self, value: &[u8], depth: usize) {
         match value.first() {
-            Some(b'n') | None => Self::Unknown,
-            Some(b't' | b'f') => Self::Flag,
-            Some(b'"') => Self::Text,
-            Some(b'-' | b'0'..=b'9') => {
-                let whole = !value.iter().any(|b| matches!(b, b'.' | b'e' | b'E'));
-                match whole {
-                    // As an integer it would lose its sign.
-                    true if value == b"-0" => Self::Json,
-                    true if serde_json::from_slice::<i64>(value).is_ok() => Self::Integer,
-                    false if serde_json::from_slice::<f64>(value).is_ok() => Self::Number,
-                    _ => Self::Json,
+            Some(b'n') | None => self.nulls = true,
+            Some(b't' | b'f') => self.flags = true,
+            Some(b'"') => self.texts = true,
+            Some(b'-' | b'0'..=b'9') => self.number(value),
+            // All the same what else is there: it becomes JSON text.
+            _ if self.odd => {}
+            _ if depth == DEPTH => self.odd = true,
+            Some(b'[') => {
+                let items = self.list.get_or_insert_default();
+                elements(value).into_iter().for_each(|item| items.note(item, depth + 1));
+            }
+            _ => {
+                let objects = self.object.get_or_insert_default();
+                let twice = objects.note(value, depth + 1);
+                if twice || objects.fields.len() > KEYS {
+                    self.odd = true;
+                    self.object = Some(Objects::default());
                 }
             }
-            Some(b'[') if !nested => {
-                let mut shape = Self::Unknown;
-                let items = elements(value);
-                for item in &items {
-                    shape.join(match item.first() {
-                        Some(b'{') => {
-                            let mut fields = Columns::default();
-                            fields.object(item, true);
-                            if fields.0.is_empty() { Self::Json } else { Self::Turns(fields.0) }
-                        }
-                        Some(b'[') if elements(item).iter().all(|text| text.first() == Some(&b'"')) => {
-                            Self::Pairs
-                        }
-                        _ => Self::Json,
-                    });
-                }
-                if items.is_empty() { Self::Pairs } else { shape }
-            }
-            _ => Self::Json,
         }
     }
 
-    fn join(&mut self, other: Self) {
-        match (&mut *self, other) {
-            (_, Self::Unknown) => {}
-            (Self::Unknown, other) => *self = other,
-            (Self::Turns(fields), Self::Turns(more)) => {
-                for column in more {
-                    join(fields, column);
-                }
+    fn number(&mut self, value: &[u8]) {
+        let whole = !value.iter().any(|b| matches!(b, b'.' | b'e' | b'E'));
+        match serde_json::from_slice::<i64>(value) {
+            // As an integer it would lose its sign.
+            Ok(0) if value == b"-0" => self.numbers = true,
+            Ok(number) if whole => {
+                self.integers = true;
+                self.large |= number.unsigned_abs() > EXACT;
             }
-            (one, other) if *one != other => *self = Self::Json,
+            _ if !whole && serde_json::from_slice::<f64>(value).is_ok_and(f64::is_finite) => {
+                self.numbers = true
+            }
+            _ if value == b"-0" => self.numbers = true,
+            _ => self.odd = true,
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.flags |= other.flags;
+        self.integers |= other.integers;
+        self.large |= other.large;
+        self.numbers |= other.numbers;
+        self.texts |= other.texts;
+        self.odd |= other.odd;
+        self.nulls |= other.nulls;
+        match (&mut self.list, other.list) {
+            (Some(items), Some(more)) => items.merge(*more),
+            (None, more) => self.list = more,
+            _ => {}
+        }
+        match (&mut self.object, other.object) {
+            (Some(objects), Some(more)) => {
+                objects.merge(more);
+                self.odd |= objects.fields.len() > KEYS;
+            }
+            (None, more) => self.object = more,
             _ => {}
         }
     }
 }
 
-/// Adds a column, or what it says about one that is there.
-fn join(columns: &mut Vec<Column>, column: Column) {
-    match columns.iter_mut().find(|there| there.name == column.name) {
-        Some(there) => there.shape.join(column.shape),
-        None => columns.push(column),
+impl Objects {
+    /// Takes in an object; says whether it has a key twice.
+    fn note(&mut self, object: &[u8], depth: usize) -> bool {
+        self.count += 1;
+        let (before, mut keys, mut twice) = (self.fields.len(), 0, false);
+        for (key, value) in fields(object) {
+            let place = match self.fields.iter().position(|field| field.name == key) {
+                Some(place) => place,
+                None => {
+                    self.fields.push(Field { name: key.into_owned(), seen: Seen::default(), at: 0 });
+                    self.fields.len() - 1
+                }
+            };
+            let field = &mut self.fields[place];
+            twice |= std::mem::replace(&mut field.at, self.count) == self.count;
+            field.seen.note(value, depth);
+            keys += 1;
+        }
+        let new = self.fields.len() > before && self.count > 1;
+        self.differ |= new || keys != self.fields.len();
+        twice
+    }
+
+    fn merge(&mut self, other: Self) {
+        let known = self.fields.len();
+        let mut shared = 0;
+        for field in other.fields {
+            match self.fields[..known].iter_mut().find(|there| there.name == field.name) {
+                Some(there) => {
+                    there.seen.merge(field.seen);
+                    there.at = 0;
+                    shared += 1;
+                }
+                None => self.fields.push(Field { at: 0, ..field }),
+            }
+        }
+        let same = shared == known && self.fields.len() == known;
+        self.differ |= other.differ || !same && self.count > 0 && other.count > 0;
+        self.count += other.count;
+    }
+
+    /// Takes in some rows.
+    pub fn rows(&mut self, rows: &[u8]) {
+        let rows: Vec<&[u8]> = lines(rows).collect();
+        let parts: Vec<Self> = rows
+            .par_chunks(128)
+            .map(|rows| {
+                let mut columns = Self::default();
+                for row in rows {
+                    columns.note(row, 0);
+                }
+                columns
+            })
+            .collect();
+        parts.into_iter().for_each(|part| self.merge(part));
     }
 }
 
@@ -114,79 +191,4 @@ pub(super) fn fields(object: &[u8]) -> impl Iterator<Item = (Cow<'_, str>, &[u8]
         let end = keys.skip()?;
         Some((unescaped(key), object[start..end].trim_ascii()))
     })
-}
-
-impl Columns {
-    /// The columns whose texts are JSON, and the fields of turns: their names from the outside in.
-    pub fn json(&self) -> Vec<Vec<&str>> {
-        let mut found = Vec::new();
-        for column in &self.0 {
-            match &column.shape {
-                Shape::Json => found.push(vec![column.name.as_str()]),
-                Shape::Turns(fields) => {
-                    let fields = fields.iter().filter(|field| field.shape == Shape::Json);
-                    found.extend(fields.map(|field| vec![column.name.as_str(), field.name.as_str()]));
-                }
-                _ => {}
-            }
-        }
-        found
-    }
-
-    /// Takes in some rows.
-    pub fn note(&mut self, rows: &[u8]) {
-        let rows: Vec<&[u8]> = lines(rows).collect();
-        let parts: Vec<Self> = rows
-            .par_chunks(128)
-            .map(|rows| {
-                let mut columns = Self::default();
-                rows.iter().for_each(|row| columns.object(row, false));
-                columns
-            })
-            .collect();
-        for column in parts.into_iter().flat_map(|part| part.0) {
-            join(&mut self.0, column);
-        }
-    }
-
-    fn object(&mut self, object: &[u8], nested: bool) {
-        for (key, value) in fields(object) {
-            let shape = Shape::of(value, nested);
-            match self.0.iter_mut().find(|there| there.name == key) {
-                Some(there) => there.shape.join(shape),
-                None => self.0.push(Column { name: key.into_owned(), shape }),
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_what_their_values_have_in_common() {
-        let mut columns = Columns::default();
-        columns.note(
-            br#"{"id":"a","messages":[{"role":"user","content":"x"}],"n":1,"label":true,"e":[]}
-{"messages":[{"role":"assistant","content":"y","weight":0.5,"tool_calls":[{"a":1}]}],"n":"two","p":[["q","a"]]}
-{"label":null,"a\"b":{"c":[1]},"l":["x"]}"#,
-        );
-        let shape = |name: &str| columns.0.iter().find(|c| c.name == name).map(|c| c.shape.clone()).unwrap();
-        let names: Vec<&str> = columns.0.iter().map(|c| c.name.as_str()).collect();
-        assert_eq!(names, ["id", "messages", "n", "label", "e", "p", "a\"b", "l"]);
-        assert_eq!((shape("id"), shape("n"), shape("label")), (Shape::Text, Shape::Json, Shape::Flag));
-        assert_eq!((shape("e"), shape("p"), shape("l")), (Shape::Pairs, Shape::Pairs, Shape::Json));
-        assert_eq!(columns.json(), [vec!["messages", "tool_calls"], vec!["n"], vec!["a\"b"], vec!["l"]]);
-        let Shape::Turns(fields) = shape("messages") else { panic!("{columns:?}") };
-        let fields: Vec<_> = fields.into_iter().map(|c| (c.name, c.shape)).collect();
-        let field = |name: &str, shape| (name.to_string(), shape);
-        let expected = [
-            field("role", Shape::Text),
-            field("content", Shape::Text),
-            field("weight", Shape::Number),
-            field("tool_calls", Shape::Json),
-        ];
-        assert_eq!(fields, expected);
-    }
 }

@@ -6,45 +6,85 @@ use std::io::Write as _;
 use rayon::prelude::*;
 
 use super::columns::{fields, unescaped};
-use super::{Sink, Spool, lines};
-use crate::dataset::container::reads_as_text;
+use super::{LostValues, Sink, Spool, lines};
+use crate::dataset::container::{MISSING, reads_as_text};
 use crate::error::{Error, Result};
 
 const PIECE: usize = 1 << 20;
 
-/// Writes the header and all rows. Gives the number of rows with a value that is read as a text.
-pub(super) fn write(spool: Spool, delimiter: u8, sink: &mut Sink) -> Result<u64> {
+/// Writes the header and all rows. Says what will not be read again as it was.
+pub(super) fn write(spool: Spool, delimiter: u8, sink: &mut Sink) -> Result<LostValues> {
     let (columns, mut pieces) = spool.read()?;
-    let names: Vec<&str> = columns.0.iter().map(|column| column.name.as_str()).collect();
+    let names: Vec<&str> = columns.fields.iter().map(|field| field.name.as_str()).collect();
     let mut put = |bytes: &[u8]| sink.write_all(bytes).map_err(|e| Error::io("", e));
     let mut header = Vec::new();
     line(&mut header, names.iter().map(|name| Some(Cow::Borrowed(*name))), delimiter);
     put(&header)?;
-    let mut changed = 0;
+    let mut counts = vec![Counts::default(); names.len()];
     loop {
         let batch = pieces.next(PIECE)?;
         if batch.is_empty() {
-            return Ok(changed);
+            return Ok(lost(&names, &counts));
         }
-        let texts: Vec<(Vec<u8>, u64)> =
+        let texts: Vec<(Vec<u8>, Vec<Counts>)> =
             batch.par_iter().map(|piece| rows(piece, &names, delimiter)).collect::<Result<_>>()?;
-        for (text, rows) in texts {
+        for (text, more) in texts {
             put(&text)?;
-            changed += rows;
+            counts.iter_mut().zip(more).for_each(|(all, more)| all.add(more));
         }
     }
 }
 
-fn rows(piece: &[u8], names: &[&str], delimiter: u8) -> Result<(Vec<u8>, u64)> {
+/// The rows in which a value of a column will be read as another one.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    /// Numbers, true and false, lists and objects.
+    types: u64,
+    nulls: u64,
+    /// Texts that pandas takes for no value.
+    missing: u64,
+}
+
+impl Counts {
+    fn add(&mut self, more: Self) {
+        self.types += more.types;
+        self.nulls += more.nulls;
+        self.missing += more.missing;
+    }
+}
+
+fn lost(names: &[&str], counts: &[Counts]) -> LostValues {
+    let mut lost = LostValues::new();
+    for (name, count) in names.iter().zip(counts) {
+        for (what, rows) in [
+            (format!("types of values under `{name}`: CSV has texts only"), count.types),
+            (format!("nulls under `{name}`: they are read as keys that are not there"), count.nulls),
+            (
+                format!("texts under `{name}` that pandas reads as no value, such as nan and null"),
+                count.missing,
+            ),
+        ] {
+            if rows > 0 {
+                lost.insert(what, rows);
+            }
+        }
+    }
+    lost
+}
+
+fn rows(piece: &[u8], names: &[&str], delimiter: u8) -> Result<(Vec<u8>, Vec<Counts>)> {
     let mut out = Vec::with_capacity(piece.len());
-    let mut changed = 0;
+    let mut counts = vec![Counts::default(); names.len()];
     for row in lines(piece) {
-        let mut same = true;
         let mut cells: Vec<Option<Cow<'_, str>>> = vec![None; names.len()];
         for (key, value) in fields(row) {
             let Some(place) = names.iter().position(|name| *name == key) else { continue };
+            let count = &mut counts[place];
             cells[place] = match value {
-                [b'n', ..] => None,
+                [b'n', ..] => {
+                    count.nulls += 1;
+                    None
+                }
                 [b'"', inside @ .., b'"'] => {
                     let text = unescaped(inside);
                     if !reads_as_text(&key, text.as_bytes()) {
@@ -53,18 +93,18 @@ fn rows(piece: &[u8], names: &[&str], delimiter: u8) -> Result<(Vec<u8>, u64)> {
                         ))
                         .help("write JSON lines or JSON"));
                     }
+                    count.missing += u64::from(MISSING.contains(&&*text));
                     Some(text)
                 }
                 json => {
-                    same &= !reads_as_text(&key, json);
+                    count.types += u64::from(reads_as_text(&key, json));
                     Some(String::from_utf8_lossy(json))
                 }
             };
         }
         line(&mut out, cells.into_iter(), delimiter);
-        changed += u64::from(!same);
     }
-    Ok((out, changed))
+    Ok((out, counts))
 }
 
 /// One row. An empty text is two quotes, which tells it from no value.

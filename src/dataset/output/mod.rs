@@ -3,6 +3,7 @@
 mod columns;
 mod csv;
 mod parquet;
+mod shape;
 mod sink;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use super::container::{Container, Form, Packing};
 use super::write::Written;
 use crate::error::{Error, Result};
 use crate::files::{self, Existing};
-use columns::Columns;
+use columns::Objects;
 use sink::Sink;
 
 /// Rows that are given as JSON objects, written beside their place and moved there at the end.
@@ -99,14 +100,12 @@ impl Output {
         match (&self.form, self.spool.take()) {
             (Form::Array, _) => self.put(b"\n]\n")?,
             (Form::Csv { delimiter }, Some(spool)) => {
-                let changed =
-                    csv::write(spool, *delimiter, &mut self.sink).map_err(|e| e.path(&self.path))?;
-                if changed > 0 {
-                    self.lost("types of values: CSV has texts only", changed);
-                }
+                let lost = csv::write(spool, *delimiter, &mut self.sink).map_err(|e| e.path(&self.path))?;
+                lost.iter().for_each(|(what, rows)| self.lost(what, *rows));
             }
             (Form::Parquet, Some(spool)) => {
-                parquet::write(spool, &mut self.sink).map_err(|e| e.path(&self.path))?;
+                let lost = parquet::write(spool, &mut self.sink).map_err(|e| e.path(&self.path))?;
+                lost.iter().for_each(|(what, rows)| self.lost(what, *rows));
             }
             _ if self.rows > 0 => self.put(b"\n")?,
             _ => {}
@@ -118,25 +117,28 @@ impl Output {
     }
 }
 
+/// What will not be read again as it was, and in how many rows.
+type LostValues = BTreeMap<String, u64>;
+
 /// Rows as JSON lines in a temporary file beside the output, and the columns that they make.
 struct Spool {
     file: BufWriter<NamedTempFile>,
-    columns: Columns,
+    columns: Objects,
 }
 
 impl Spool {
     fn new(file: NamedTempFile) -> Self {
-        Self { file: BufWriter::with_capacity(1 << 20, file), columns: Columns::default() }
+        Self { file: BufWriter::with_capacity(1 << 20, file), columns: Objects::default() }
     }
 
     fn rows(&mut self, json: &[u8]) -> std::io::Result<()> {
-        self.columns.note(json);
+        self.columns.rows(json);
         self.file.write_all(json)?;
         self.file.write_all(b"\n")
     }
 
-    /// The columns, and the rows from the first on.
-    fn read(self) -> Result<(Columns, Pieces)> {
+    /// What was seen of the columns, and the rows from the first on.
+    fn read(self) -> Result<(Objects, Pieces)> {
         let io = |e| Error::io("the temporary file", e);
         let mut file = self.file.into_inner().map_err(|e| io(e.into_error()))?;
         file.rewind().map_err(io)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::encode::Extras;
-use super::{Losses, Written};
+use super::{Losses, Misfit, Written};
 use crate::dataset::record::{Node, Value};
 use crate::dataset::schema::calls::{have_ids, same_as_text, same_with_ids};
 use crate::dataset::schema::default::{Field, Want, are_strings, fields, needs_id, want};
@@ -316,6 +316,16 @@ impl Losses {
     }
 }
 
+impl Misfit {
+    /// Where it stands: its line, and the file where there are several.
+    fn place(&self) -> String {
+        match &self.file {
+            Some(file) => format!("{}, line {}", file.display(), self.line),
+            None => format!("line {}", self.line),
+        }
+    }
+}
+
 /// What was lost, in words: what, and in how many rows. Keys that are missing in equally many rows stand
 /// together.
 fn told(lost: &BTreeMap<String, u64>, schema: Option<RowSchema>) -> Vec<(String, u64)> {
@@ -369,7 +379,7 @@ pub(super) fn lines(written: &Written) -> String {
         text += &format!("\nleft out: {} that the schema cannot hold", rows(written.left_out));
     }
     for misfit in written.misfits.iter().take(5) {
-        text += &format!("\n  line {}: {}", misfit.line, misfit.what);
+        text += &format!("\n  {}: {}", misfit.place(), misfit.what);
     }
     text
 }
@@ -396,7 +406,7 @@ impl Show for Losses {
             table.row(["rows that it cannot hold".to_string(), thousands(self.left_out)]);
         }
         for misfit in self.misfits.iter().take(5) {
-            table.row([format!("line {}: {}", misfit.line, misfit.what), String::new()]);
+            table.row([format!("{}: {}", misfit.place(), misfit.what), String::new()]);
         }
         table.show()
     }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Dataset;
+use super::container::refuse_inside;
 use super::output::Output;
 use super::schema::RowSchema;
 use super::table::Rows;
@@ -85,6 +86,9 @@ pub enum Misfits {
 /// A row that a schema cannot hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Misfit {
+    /// The file that it was read from, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
     /// The line of the file that it was read from.
     pub line: u32,
     /// Its id.
@@ -194,6 +198,7 @@ impl Dataset {
         schema: RowSchema,
         options: &WriteOptions,
     ) -> Result<Written> {
+        refuse_inside(&self.0.origin.path, path.as_ref())?;
         let mut output = Output::create(path.as_ref(), options.existing)?;
         let encoder = Encoder::new(schema, options);
         let between = output.between();
@@ -208,7 +213,12 @@ impl Dataset {
         }
         let work = |rows: Rows<'_>, first: usize| {
             let moved = moved.get(&first).copied().unwrap_or(0);
-            let piece = Batch::of(&rows, first as u64 - moved, &encoder, between);
+            let mut piece = Batch::of(&rows, first as u64 - moved, &encoder, between);
+            if self.0.sources.len() > 1 {
+                for (misfit, row) in piece.misfits.iter_mut().zip(&piece.unfit) {
+                    misfit.file = Some(self.place(first + row)?.0);
+                }
+            }
             match piece.misfits.first() {
                 Some(misfit) if options.misfits == Misfits::Fail => Err(self.misfit(misfit, schema)),
                 _ => Ok(piece),
@@ -252,7 +262,8 @@ impl Dataset {
     fn misfit(&self, misfit: &Misfit, schema: RowSchema) -> Error {
         let count = self.losses(schema).map_or(1, |losses| losses.left_out.max(1));
         let rows = self.len() as u64;
-        Error::format(&misfit.what).path(self.path()).line(misfit.line.into()).help(format_args!(
+        let path = misfit.file.clone().unwrap_or_else(|| self.path());
+        Error::format(&misfit.what).path(path).line(misfit.line.into()).help(format_args!(
             "{} of {} rows do not fit: choose another schema, or leave them out with \
              WriteOptions {{ misfits: Misfits::LeaveOut, .. }}",
             thousands(count),
@@ -280,6 +291,8 @@ pub(super) struct Batch {
     pub misfits: Vec<Misfit>,
     labelled_bad: u64,
     bad_lines: Vec<u32>,
+    /// The numbers of their rows in the batch.
+    unfit: Vec<usize>,
 }
 
 impl Batch {
@@ -320,7 +333,8 @@ impl Batch {
                 self.text.truncate(start);
                 self.left_out += 1;
                 if self.misfits.len() < MISFITS {
-                    self.misfits.push(Misfit { line: row.line(), id: row.name(), what });
+                    self.misfits.push(Misfit { file: None, line: row.line(), id: row.name(), what });
+                    self.unfit.push(self.rows as usize + self.left_out as usize - 1);
                 }
             }
         }

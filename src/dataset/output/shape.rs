@@ -1,0 +1,283 @@
+//! Which type each column of a file gets.
+
+use super::columns::{Objects, Seen};
+
+/// The type of a column, or of a place inside one.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Shape {
+    Flag,
+    Integer,
+    Number,
+    Text,
+    List(Box<Shape>),
+    Object(Vec<Column>),
+    /// Values that have no type in common: strings as they are, all else as JSON text.
+    Json,
+}
+
+/// A column, or a field of objects.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Column {
+    pub name: String,
+    pub shape: Shape,
+    /// Where other rows have lists of turns: what a string becomes.
+    pub lift: Option<Lift>,
+}
+
+/// How a string becomes a list of one turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lift {
+    /// The keys of speaker and text.
+    keys: [&'static str; 2],
+    speaker: &'static str,
+}
+
+impl Lift {
+    /// The list of one turn that a string stands for, as JSON.
+    pub fn turns(self, string: &[u8]) -> Vec<u8> {
+        let [speaker, text] = self.keys;
+        let before = format!("[{{\"{speaker}\":\"{}\",\"{text}\":", self.speaker);
+        [before.as_bytes(), string, b"}]"].concat()
+    }
+}
+
+/// The columns of rows, each with one type.
+///
+/// A file whose prompts and answers are strings in some rows and lists of turns in others has lists
+/// of turns in all of them: trainers look at the first row for which it is.
+pub(super) fn columns(rows: &Objects) -> Vec<Column> {
+    let spoken = rows.fields.iter().find(|field| speaker(&field.name).is_some() && is_mixed(&field.seen));
+    let keys = spoken.and_then(|field| turn_keys(&field.seen));
+    let column = |name: &str, seen: &Seen| {
+        let lift = keys.filter(|_| seen.texts).and_then(|keys| lift(name, seen, keys));
+        let shape = match lift {
+            Some(lift) => turns(seen, lift),
+            None => shape(name, seen, Inside::Row),
+        };
+        Column { name: name.to_string(), shape, lift }
+    };
+    rows.fields.iter().map(|field| column(&field.name, &field.seen)).collect()
+}
+
+/// Who speaks in a string under a key that may hold turns, by the words of OpenAI and ShareGPT.
+fn speaker(name: &str) -> Option<[&'static str; 2]> {
+    match name {
+        "prompt" => Some(["user", "human"]),
+        "completion" | "chosen" | "rejected" => Some(["assistant", "gpt"]),
+        _ => None,
+    }
+}
+
+fn is_mixed(seen: &Seen) -> bool {
+    seen.texts && turn_keys(seen).is_some()
+}
+
+/// The keys by which the turns of lists are known, where all values are strings or lists of turns.
+fn turn_keys(seen: &Seen) -> Option<[&'static str; 2]> {
+    let others = seen.flags || seen.integers || seen.numbers || seen.odd || seen.object.is_some();
+    let turns = seen.list.as_ref().filter(|_| !others)?.object.as_ref()?;
+    let has = |name: &&str| turns.fields.iter().any(|field| field.name == *name);
+    [["role", "content"], ["from", "value"]].into_iter().find(|keys| keys.iter().all(has))
+}
+
+fn lift(name: &str, seen: &Seen, keys: [&'static str; 2]) -> Option<Lift> {
+    let speaker = speaker(name)?[usize::from(keys[0] == "from")];
+    let other = Seen { texts: false, nulls: false, ..seen.clone() } != Seen::default();
+    match turn_keys(seen) {
+        None if other => None,
+        own => Some(Lift { keys: own.unwrap_or(keys), speaker }),
+    }
+}
+
+/// Lists of turns, for strings as well.
+fn turns(seen: &Seen, lift: Lift) -> Shape {
+    let known = seen.list.as_ref().map(|items| shape("", items, Inside::List));
+    match known {
+        Some(turns @ Shape::Object(_)) => Shape::List(Box::new(turns)),
+        Some(_) => Shape::Json,
+        None => {
+            let text = |name: &str| Column { name: name.to_string(), shape: Shape::Text, lift: None };
+            Shape::List(Box::new(Shape::Object(lift.keys.map(text).to_vec())))
+        }
+    }
+}
+
+/// What a place lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    Row,
+    Object,
+    List,
+}
+
+/// The type of all values in a place.
+///
+/// Items of lists are records: one may lack what another has. Other objects may have keys of their
+/// own making, as the arguments of a call do, and are JSON text where they differ in their keys:
+/// as a record each would get the keys of all others, with nulls.
+fn shape(name: &str, seen: &Seen, inside: Inside) -> Shape {
+    let kinds = [
+        seen.flags,
+        seen.integers || seen.numbers,
+        seen.texts,
+        seen.list.is_some(),
+        seen.object.is_some() || seen.odd,
+    ];
+    match kinds.into_iter().filter(|there| *there).count() {
+        0 => return Shape::Text,
+        1 => {}
+        _ => return Shape::Json,
+    }
+    if seen.odd || seen.large && seen.numbers {
+        return Shape::Json;
+    }
+    if let Some(items) = &seen.list {
+        return match shape("", items, Inside::List) {
+            Shape::Json => Shape::Json,
+            items => Shape::List(Box::new(items)),
+        };
+    }
+    if let Some(objects) = &seen.object {
+        let record = inside == Inside::List || matches!(name, "function" | "function_call");
+        let given = name == "arguments" && has_nulls(objects);
+        if objects.fields.is_empty() || objects.differ && !record || given {
+            return Shape::Json;
+        }
+        let column = |name: &str, seen: &Seen| Column {
+            name: name.to_string(),
+            shape: shape(name, seen, Inside::Object),
+            lift: None,
+        };
+        return Shape::Object(objects.fields.iter().map(|f| column(&f.name, &f.seen)).collect());
+    }
+    match seen {
+        _ if seen.flags => Shape::Flag,
+        _ if seen.texts => Shape::Text,
+        _ if seen.numbers => Shape::Number,
+        _ => Shape::Integer,
+    }
+}
+
+/// A null inside: of an argument it may be what is meant.
+fn has_nulls(objects: &Objects) -> bool {
+    let inside = |seen: &Seen| {
+        seen.nulls
+            || seen.object.as_ref().is_some_and(has_nulls)
+            || seen.list.as_ref().and_then(|items| items.object.as_ref()).is_some_and(has_nulls)
+    };
+    objects.fields.iter().any(|field| inside(&field.seen))
+}
+
+/// The places that hold JSON text: the names that lead there from the outside in.
+pub(super) fn json(columns: &[Column]) -> Vec<Vec<&str>> {
+    fn look<'a>(column: &'a Column, path: &[&'a str], found: &mut Vec<Vec<&'a str>>) {
+        let path = [path, &[column.name.as_str()]].concat();
+        let mut shape = &column.shape;
+        while let Shape::List(items) = shape {
+            shape = items;
+        }
+        match shape {
+            Shape::Json => found.push(path),
+            Shape::Object(fields) => fields.iter().for_each(|field| look(field, &path, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    columns.iter().for_each(|column| look(column, &[], &mut found));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(rows: &str) -> Vec<(String, String)> {
+        let mut seen = Objects::default();
+        seen.rows(rows.as_bytes());
+        columns(&seen).iter().map(|column| (column.name.clone(), word(&column.shape))).collect()
+    }
+
+    fn word(shape: &Shape) -> String {
+        match shape {
+            Shape::List(items) => format!("[{}]", word(items)),
+            Shape::Object(fields) => {
+                let fields: Vec<_> =
+                    fields.iter().map(|f| format!("{} {}", f.name, word(&f.shape))).collect();
+                format!("{{{}}}", fields.join(", "))
+            }
+            shape => format!("{shape:?}"),
+        }
+    }
+
+    fn one(rows: &str) -> String {
+        said(rows).remove(0).1
+    }
+
+    #[test]
+    fn columns_are_what_their_values_have_in_common() {
+        let found = said(
+            r#"{"id":"a","messages":[{"role":"user","content":"x"}],"n":1,"label":true,"e":[]}
+{"messages":[{"role":"assistant","content":"y","weight":0.5,"calls":[{"a":1}]}],"n":"two","p":[["q","a"]]}
+{"label":null,"a\"b":{"c":[1]},"l":["x"],"m":[1,"x"],"f":1}
+{"f":0.5,"big":123456789012345678901234567890,"null":null,"a\"b":{"c":[]},"far":-0}"#,
+        );
+        let expected = [
+            ("id", "Text"),
+            ("messages", "[{role Text, content Text, weight Number, calls [{a Integer}]}]"),
+            ("n", "Json"),
+            ("label", "Flag"),
+            ("e", "[Text]"),
+            ("p", "[[Text]]"),
+            ("a\"b", "{c [Integer]}"),
+            ("l", "[Text]"),
+            ("m", "Json"),
+            ("f", "Number"),
+            ("big", "Json"),
+            ("null", "Text"),
+            ("far", "Number"),
+        ];
+        assert_eq!(found, expected.map(|(name, shape)| (name.to_string(), shape.to_string())));
+    }
+
+    #[test]
+    fn objects_with_keys_of_their_own_are_json() {
+        let call = |arguments: &str| {
+            format!("{{\"calls\":[{{\"function\":{{\"name\":\"f\",\"arguments\":{arguments}}}}}]}}\n")
+        };
+        let of = |arguments: [&str; 2]| one(&arguments.map(call).concat());
+        assert_eq!(of(["{\"a\":1}", "{\"a\":2}"]), "[{function {name Text, arguments {a Integer}}}]");
+        assert_eq!(of(["{\"a\":1}", "{\"b\":2}"]), "[{function {name Text, arguments Json}}]");
+        assert_eq!(of(["{}", "{\"b\":2}"]), "[{function {name Text, arguments Json}}]");
+        assert_eq!(of(["{\"a\":null}", "{\"a\":2}"]), "[{function {name Text, arguments Json}}]");
+        assert_eq!(of(["{\"a\":1,\"a\":2}", "{\"a\":2}"]), "[{function {name Text, arguments Json}}]");
+        let wide: Vec<String> = (0..200).map(|i| format!("{{\"l\":[{{\"k{i}\":1}}]}}")).collect();
+        assert_eq!(one(&wide.join("\n")), "Json", "a dictionary and no record");
+        let deep = format!("{{\"l\":{}1{}}}", "[".repeat(40), "]".repeat(40));
+        assert_eq!(one(&deep), "Json");
+    }
+
+    #[test]
+    fn strings_among_lists_of_turns_become_turns() {
+        let found = said(
+            r#"{"prompt":"q","chosen":"a","rejected":"b","note":"n"}
+{"prompt":[{"role":"user","content":"q"}],"chosen":"a","rejected":"b","note":"n"}"#,
+        );
+        let turns = "[{role Text, content Text}]";
+        let expected = [("prompt", turns), ("chosen", turns), ("rejected", turns), ("note", "Text")];
+        assert_eq!(found, expected.map(|(name, shape)| (name.to_string(), shape.to_string())));
+        let same = r#"{"prompt":[{"role":"user","content":"q"}],"completion":"a"}"#;
+        assert_eq!(said(same)[1].1, "Text", "all rows have one form");
+        let lift = Lift { keys: ["from", "value"], speaker: "gpt" };
+        assert_eq!(lift.turns(b"\"a\\n\""), br#"[{"from":"gpt","value":"a\n"}]"#);
+    }
+
+    #[test]
+    fn json_is_found_at_any_depth() {
+        let mut seen = Objects::default();
+        seen.rows(
+            br#"{"m":[{"c":[{"f":{"x":{"a":1}}}]}],"n":1}
+{"m":[{"c":[{"f":{"x":{"b":1}}}]}],"n":"1"}"#,
+        );
+        assert_eq!(json(&columns(&seen)), [vec!["m", "c", "f", "x"], vec!["n"]]);
+    }
+}
