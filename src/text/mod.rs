@@ -5,6 +5,7 @@
 
 mod charsmap;
 mod core;
+mod document;
 mod example;
 mod folder;
 mod gguf;
@@ -18,10 +19,11 @@ mod save;
 mod sentencepiece;
 mod template;
 mod tokenizer;
+mod training;
 mod words;
 mod written;
 
-pub use example::{Example, Lengths, Trained};
+pub use example::{Example, Lengths};
 pub(crate) use folder::FILES;
 pub use hold::{Cut, TooLong, hold_to};
 pub use message::{Message, Role};
@@ -29,3 +31,4 @@ pub use named::NamedTemplate;
 pub use pack::{Pack, PackingGain, pack, packed};
 pub use template::GenerationPrompt;
 pub use tokenizer::Tokenizer;
+pub use training::{PromptAnswers, SpecialTokens, Trained, Training};
