@@ -496,13 +496,13 @@ fn one_line_says_what_is_left_out() -> Result<()> {
 
     // A part has no rejected records of its own, and they are not forgotten.
     let part = Run::new("part", &model, &data.head(5)?, config())?;
-    let said = "trained on all 5 rows; the reader rejected 1 records of the file";
+    let said = "trained on all 5 rows; the reader rejected 1 record of the file";
     assert_eq!(part.left_out()?.counts[0].to_string(), said);
     assert!(part.status().notes[0].starts_with(said), "{:?}", part.status().notes);
     assert_eq!(part.left_out()?.rows.len(), 1);
     let whole = bench.data("whole.jsonl", &row("1?", "yes"))?;
     let found = Preflight::of(&whole, &model, &config())?;
-    assert_eq!(finding(&found, "records").what, "trained on all 1 records");
+    assert_eq!(finding(&found, "records").what, "trained on the only row");
     assert_eq!(finding(&found, "records").severity, Severity::Fine);
     Ok(())
 }

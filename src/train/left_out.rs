@@ -108,7 +108,10 @@ impl LeftOut {
 
     /// Why no row is left, in words.
     pub(super) fn nothing(&self) -> String {
-        let reasons: Vec<String> = self.reasons().map(|(n, why)| format!("{n} are {why}")).collect();
+        let reasons: Vec<String> = self
+            .reasons()
+            .map(|(n, why)| format!("{n} {} {why}", if n == "1" { "is" } else { "are" }))
+            .collect();
         let records = thousands(self.records as u64);
         format!("no row can be {}: of {records}, {}", self.rows_for.done(), reasons.join(", "))
     }
@@ -119,6 +122,7 @@ impl fmt::Display for LeftOut {
         let [used, records] = [self.used, self.records].map(|n| thousands(n as u64));
         let what = if self.rejected > 0 || self.rejected_of_files == 0 { "records" } else { "rows" };
         match self.count() {
+            0 if self.records == 1 => write!(f, "{} the only row", self.rows_for.done())?,
             0 => write!(f, "{} all {records} {what}", self.rows_for.done())?,
             _ => {
                 let reasons: Vec<String> = self.reasons().map(|(n, why)| format!("{n} {why}")).collect();
@@ -126,11 +130,9 @@ impl fmt::Display for LeftOut {
             }
         }
         if self.rejected_of_files > 0 {
-            write!(
-                f,
-                "; the reader rejected {} records of the file",
-                thousands(self.rejected_of_files as u64)
-            )?;
+            let some = if self.rejected_of_files == 1 { "record" } else { "records" };
+            let count = thousands(self.rejected_of_files as u64);
+            write!(f, "; the reader rejected {count} {some} of the file")?;
         }
         Ok(())
     }

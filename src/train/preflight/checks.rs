@@ -1,219 +1,23 @@
-//! What is looked at before the first step: a run that would learn the wrong thing says so in seconds, not
-//! after hours.
+//! What is looked at, check by check.
 
-use super::batches::{Batches, Preparing};
-use super::config::RunConfig;
-use super::left_out::{RowsLeftOut, Why};
+use super::finding::{Finding, Severity, said};
 use crate::dataset::Dataset;
-use crate::display::{Align, Bundle, Show, Table, cut, thousands};
-use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::display::thousands;
+use crate::error::Result;
 use crate::text::{Example, Message, Role, Tokenizer};
-use std::path::PathBuf;
+use crate::train::batches::Batches;
+use crate::train::config::RunConfig;
+use crate::train::left_out::Why;
 
 /// Rows whose prompt is looked at: rendering is slow, and a template is wrong in many rows or in none.
 const PROMPTS: usize = 200;
 /// Lines that are named when many rows have a fault.
 const NAMED: usize = 5;
-/// Characters of a row that are shown.
-const WORDS: usize = 80;
 /// So many times the 99th percentile of the lengths is far.
 const FAR: usize = 4;
 
-/// The checks whose finding is a line about all rows.
-const RECORDS: &str = "records";
-const EVAL_RECORDS: &str = "evaluation records";
-
-/// What was found before the first step.
-///
-/// # Examples
-/// ```
-/// use lorascope::train::preflight::{Finding, Preflight, Severity};
-///
-/// let mut found = Preflight::default();
-/// found.push(Finding::new("memory", Severity::Fine, "3.1 GB of 24.0 GB"));
-/// assert!(found.fatal().is_none());
-/// found.push(Finding::new("bos", Severity::Fatal, "two of them").help("change the chat template"));
-/// assert_eq!(found.fatal().unwrap().to_string(), "bos: two of them; change the chat template");
-/// ```
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Preflight {
-    /// What each check found, in their order.
-    pub findings: Vec<Finding>,
-    /// The rows that a run would leave out, with file, line and why.
-    pub left_out: RowsLeftOut,
-}
-
-/// The rows that are looked at.
-#[derive(Clone, Copy)]
-pub(super) struct Checked<'a> {
-    pub rows: &'a Batches,
-    pub data: &'a Dataset,
-    /// Those to evaluate on, and all that they were taken from.
-    pub eval: Option<(&'a Batches, &'a Dataset)>,
-}
-
-/// What one check found.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Finding {
-    /// The check.
-    pub check: &'static str,
-    /// How bad it is.
-    pub severity: Severity,
-    /// What was found, with its numbers.
-    pub what: String,
-    /// What to do about it; empty where all is well.
-    pub help: String,
-    /// The first row that has the fault, counted from 0.
-    pub row: Option<usize>,
-    /// The file that it comes from.
-    pub file: Option<PathBuf>,
-    /// The line there.
-    pub line: Option<u64>,
-    /// How it begins.
-    pub words: String,
-}
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// As it should be.
-    Fine,
-    /// The run would learn, but perhaps not what was meant.
-    Warning,
-    /// The run would learn the wrong thing.
-    Fatal,
-}
-
-impl Severity {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Fine => "fine",
-            Self::Warning => "warning",
-            Self::Fatal => "fatal",
-        }
-    }
-}
-
-impl Finding {
-    /// What a check found, in no row in particular.
-    pub fn new(check: &'static str, severity: Severity, what: impl Into<String>) -> Self {
-        let (help, words) = (String::new(), String::new());
-        Self { check, severity, what: what.into(), help, row: None, file: None, line: None, words }
-    }
-
-    /// The same with what to do about it.
-    #[must_use]
-    pub fn help(self, help: impl Into<String>) -> Self {
-        Self { help: help.into(), ..self }
-    }
-
-    /// The same in a row of a dataset.
-    ///
-    /// # Errors
-    /// If there is no such row.
-    pub fn at(self, data: &Dataset, row: usize) -> Result<Self> {
-        let (file, line) = data.place(row)?;
-        let messages = data.conversation(row)?;
-        let first = messages.iter().find(|message| message.role == Role::User).or(messages.first());
-        let text = data.text(row)?;
-        let words = text.as_deref().or(first.map(said)).unwrap_or_default();
-        let words = cut(words.trim(), WORDS);
-        Ok(Self { row: Some(row), file: Some(file), line: Some(line), words, ..self })
-    }
-
-    fn error(&self) -> Error {
-        let begins =
-            if self.words.is_empty() { String::new() } else { format!(" (it begins {:?})", self.words) };
-        let mut error = Error::input(format!("{}: {}{begins}", self.check, self.what));
-        if let Some(file) = &self.file {
-            error = error.path(file);
-        }
-        if let Some(line) = self.line {
-            error = error.line(line);
-        }
-        if self.help.is_empty() { error } else { error.help(&self.help) }
-    }
-}
-
-impl Preflight {
-    /// Looks at the rows as a run with this config would see them.
-    ///
-    /// # Errors
-    /// When no row can be trained on, or one does not fit the chat template and faults are to fail.
-    pub fn of(data: &Dataset, model: &Model, config: &RunConfig) -> Result<Self> {
-        let how = Preparing::of(config);
-        let rows = Batches::new(data, model, how)?;
-        let how = Preparing { context: Some(rows.context()), ..how };
-        let eval = config.eval.as_ref().map(|eval| Batches::for_evaluation(eval, model, how)).transpose()?;
-        let checked = Checked { rows: &rows, data, eval: eval.as_ref().zip(config.eval.as_ref()) };
-        let mut found = Self::of_rows(checked, config, model.tokenizer())?;
-        rows.add_left_out(data, &mut found.left_out)?;
-        if let Some((rows, data)) = checked.eval {
-            rows.add_left_out(data, &mut found.left_out)?;
-        }
-        Ok(found)
-    }
-
-    /// The same for rows that were tokenised before; they are not listed.
-    pub(super) fn of_rows(checked: Checked, config: &RunConfig, tokenizer: &Tokenizer) -> Result<Self> {
-        let Checked { rows: train, data, eval } = checked;
-        let mut findings = vec![records(RECORDS, train)];
-        findings.extend(eval.map(|(rows, _)| records(EVAL_RECORDS, rows)));
-        findings.extend([
-            tokens(train, data, config, tokenizer)?,
-            turns_end(train, data, tokenizer)?,
-            begin_once(train, data, tokenizer)?,
-            answers(train, data)?,
-            prompts(train, data, tokenizer)?,
-            context(train, data)?,
-        ]);
-        findings.extend(far_longer(train, data, config.micro_batch)?);
-        findings.extend(labelled_bad(train, data)?);
-        findings.extend(refused("chat template", train, data)?);
-        if let Some((rows, data)) = eval {
-            findings.extend(refused("chat template, evaluation", rows, data)?);
-        }
-        if let Some(eval) = &config.eval {
-            findings.push(held_out(data, eval)?);
-        }
-        Ok(Self { findings, left_out: RowsLeftOut::default() })
-    }
-
-    /// Adds what another check found.
-    pub fn push(&mut self, finding: Finding) {
-        self.findings.push(finding);
-    }
-
-    /// The warnings, each in a line.
-    pub fn warnings(&self) -> Vec<String> {
-        let warnings = self.findings.iter().filter(|finding| finding.severity == Severity::Warning);
-        warnings.map(|finding| finding.error().to_string()).collect()
-    }
-
-    /// What a run notes: the warnings, of all rows in one line first.
-    pub(super) fn notes(&self) -> Vec<String> {
-        let warnings = self.findings.iter().filter(|finding| finding.severity == Severity::Warning);
-        let note = |finding: &Finding| match finding.check {
-            RECORDS | EVAL_RECORDS => finding.what.clone(),
-            _ => finding.error().to_string(),
-        };
-        warnings.map(note).collect()
-    }
-
-    /// The first finding with which no run should begin, as an error that shows its row.
-    pub fn fatal(&self) -> Option<Error> {
-        self.findings.iter().find(|finding| finding.severity == Severity::Fatal).map(Finding::error)
-    }
-}
-
-/// What a message says.
-fn said(message: &Message) -> &str {
-    &message.content
-}
-
 /// How many rows are used, and how many are left out for what.
-fn records(check: &'static str, rows: &Batches) -> Finding {
+pub(super) fn records(check: &'static str, rows: &Batches) -> Finding {
     match rows.counts().note() {
         None => Finding::new(check, Severity::Fine, rows.counts().to_string()),
         Some(note) => Finding::new(check, Severity::Warning, note),
@@ -221,7 +25,12 @@ fn records(check: &'static str, rows: &Batches) -> Finding {
 }
 
 /// How many tokens are trained on, and how plain texts are read.
-fn tokens(train: &Batches, data: &Dataset, config: &RunConfig, tokenizer: &Tokenizer) -> Result<Finding> {
+pub(super) fn tokens(
+    train: &Batches,
+    data: &Dataset,
+    config: &RunConfig,
+    tokenizer: &Tokenizer,
+) -> Result<Finding> {
     let training = config.training();
     let count =
         |of: fn(&Example) -> usize| thousands(train.examples().map(|(_, e)| of(e)).sum::<usize>() as u64);
@@ -246,7 +55,7 @@ fn tokens(train: &Batches, data: &Dataset, config: &RunConfig, tokenizer: &Token
 
 /// Whether each answer ends with a token at which generation stops: a model that never learns to say one
 /// talks on.
-fn turns_end(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Finding> {
+pub(super) fn turns_end(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Finding> {
     const CHECK: &str = "end of turn";
     let stops = tokenizer.stop_ids();
     let lacks = |example: &Example| ends(example, tokenizer).any(|id| !stops.contains(&id));
@@ -292,7 +101,7 @@ fn ends<'a>(example: &'a Example, tokenizer: &'a Tokenizer) -> impl Iterator<Ite
 
 /// Whether a row begins with one token that begins a text, not with two: the template writes one, and the
 /// tokenizer puts another in front.
-fn begin_once(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Finding> {
+pub(super) fn begin_once(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Finding> {
     const CHECK: &str = "begin of text";
     let Some(bos) = tokenizer.bos() else {
         return Ok(Finding::new(CHECK, Severity::Fine, "the tokenizer has no token that begins a text"));
@@ -318,7 +127,7 @@ fn lines(data: &Dataset, rows: &[usize]) -> Result<String> {
 }
 
 /// Whether each row has a token to train on.
-fn answers(train: &Batches, data: &Dataset) -> Result<Finding> {
+pub(super) fn answers(train: &Batches, data: &Dataset) -> Result<Finding> {
     const CHECK: &str = "answers";
     let rows: Vec<usize> = train.left_out(|why| *why == Why::Untrained).map(|(row, _)| row).collect();
     let Some(first) = rows.first() else {
@@ -335,7 +144,7 @@ fn answers(train: &Batches, data: &Dataset) -> Result<Finding> {
 }
 
 /// Rows that are labelled bad.
-fn labelled_bad(train: &Batches, data: &Dataset) -> Result<Option<Finding>> {
+pub(super) fn labelled_bad(train: &Batches, data: &Dataset) -> Result<Option<Finding>> {
     let rows: Vec<usize> = train.left_out(|why| *why == Why::LabelledBad).map(|(row, _)| row).collect();
     let Some(first) = rows.first() else { return Ok(None) };
     let what = format!(
@@ -350,7 +159,7 @@ fn labelled_bad(train: &Batches, data: &Dataset) -> Result<Option<Finding>> {
 }
 
 /// Rows that the chat template refuses, with its words.
-fn refused(check: &'static str, rows: &Batches, data: &Dataset) -> Result<Option<Finding>> {
+pub(super) fn refused(check: &'static str, rows: &Batches, data: &Dataset) -> Result<Option<Finding>> {
     let refused: Vec<(usize, &Why)> = rows.left_out(|why| matches!(why, Why::Refused(_))).collect();
     let Some((first, Why::Refused(words))) = refused.first() else { return Ok(None) };
     let numbers: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
@@ -367,7 +176,7 @@ fn refused(check: &'static str, rows: &Batches, data: &Dataset) -> Result<Option
 
 /// Whether what the model is asked with when it is used is what it is trained with: the prompt up to the last
 /// answer, with the generation marker, begins the row's tokens.
-fn prompts(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Finding> {
+pub(super) fn prompts(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Finding> {
     const CHECK: &str = "prompt";
     let chosen = train.rows().min(PROMPTS);
     let (mut looked, mut other) = (0, Vec::new());
@@ -392,7 +201,10 @@ fn prompts(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Fin
         }
     }
     let Some(first) = other.first() else {
-        let what = format!("{looked} rows begin as the model will be asked");
+        let what = match looked {
+            0 => "no row is a conversation".to_string(),
+            looked => format!("{looked} rows begin as the model will be asked"),
+        };
         return Ok(Finding::new(CHECK, Severity::Fine, what));
     };
     let what = format!("{} of {looked} rows do not begin as the model will be asked", other.len());
@@ -404,7 +216,7 @@ fn prompts(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Fin
 }
 
 /// Rows that are longer than the context.
-fn context(train: &Batches, data: &Dataset) -> Result<Finding> {
+pub(super) fn context(train: &Batches, data: &Dataset) -> Result<Finding> {
     const CHECK: &str = "context";
     let limit = thousands(train.context() as u64);
     let tokens = |why: &Why| if let Why::TooLong(tokens) = why { *tokens } else { 0 };
@@ -423,7 +235,7 @@ fn context(train: &Batches, data: &Dataset) -> Result<Finding> {
 }
 
 /// A few rows that are far longer than the others, and what they cost.
-fn far_longer(train: &Batches, data: &Dataset, micro_batch: usize) -> Result<Option<Finding>> {
+pub(super) fn far_longer(train: &Batches, data: &Dataset, micro_batch: usize) -> Result<Option<Finding>> {
     let mut lengths: Vec<usize> = train.examples().map(|(_, example)| example.len()).collect();
     lengths.sort_unstable();
     let usual = lengths[(lengths.len() * 99).div_ceil(100).max(1) - 1];
@@ -455,7 +267,7 @@ fn far_longer(train: &Batches, data: &Dataset, micro_batch: usize) -> Result<Opt
 }
 
 /// Rows of the evaluation that are trained on.
-fn held_out(data: &Dataset, eval: &Dataset) -> Result<Finding> {
+pub(super) fn held_out(data: &Dataset, eval: &Dataset) -> Result<Finding> {
     const CHECK: &str = "evaluation";
     let shared = data.equal_rows(eval)?;
     let all = thousands(eval.len() as u64);
@@ -466,33 +278,4 @@ fn held_out(data: &Dataset, eval: &Dataset) -> Result<Finding> {
     Finding::new(CHECK, Severity::Warning, what)
         .help("data.split() keeps equal rows on one side")
         .at(data, *row)
-}
-
-impl Show for Preflight {
-    fn show(&self) -> Bundle {
-        let columns = [
-            ("", Align::Left),
-            ("check", Align::Left),
-            ("file", Align::Left),
-            ("line", Align::Right),
-            ("row", Align::Right),
-            ("it begins", Align::Left),
-            ("found", Align::Left),
-        ];
-        let mut table = Table::new(columns).caption("before the first step");
-        for finding in &self.findings {
-            let name = |file: &PathBuf| file.file_name().map(|name| name.to_string_lossy().into_owned());
-            let help = if finding.help.is_empty() { String::new() } else { format!("; {}", finding.help) };
-            table.row([
-                finding.severity.name().to_string(),
-                finding.check.to_string(),
-                finding.file.as_ref().and_then(name).unwrap_or_default(),
-                finding.line.map(thousands).unwrap_or_default(),
-                finding.row.map(|row| thousands(row as u64)).unwrap_or_default(),
-                finding.words.clone(),
-                format!("{}{help}", finding.what),
-            ]);
-        }
-        table.show()
-    }
 }
