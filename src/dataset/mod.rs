@@ -68,7 +68,7 @@ use recipe::{Listed, Origin};
 use source::{Place, Source};
 use store::Store;
 use table::Rows;
-pub(crate) use tokens::{Lesson, Rejection};
+pub(crate) use tokens::Lesson;
 
 /// Rows of conversations, in one canonical table.
 ///
