@@ -245,10 +245,7 @@ fn a_document_begins_once_and_ends_once() -> Result<()> {
 
     // Without a token in front there is none; an empty text is its ends.
     let bare = tokenizer(Tiny { eos: "</s>", ..Tiny::default() });
-    assert_eq!(
-        bare.document("ab")?.ids,
-        [97, 98].map(|byte| byte - 33).into_iter().chain([257]).collect::<Vec<u32>>()
-    );
+    assert_eq!(bare.document("ab")?.ids, [97, 98, 257]);
     assert_eq!(t.document("")?.ids, [256, 257]);
     for special in [SpecialTokens::Auto, SpecialTokens::Tokens, SpecialTokens::Text] {
         assert_eq!(special.to_string().parse::<SpecialTokens>()?, special);
@@ -355,11 +352,14 @@ fn answers_that_are_labelled_bad_are_not_learned() -> Result<()> {
     Ok(())
 }
 
-const ALTERNATE: &str = "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}\
+/// Refuses system texts as Gemma's does, and roles that do not alternate as many do.
+const ALTERNATE: &str = "{% if messages and messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}\
+    {% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}\
     {{ raise_exception('roles must alternate user/assistant') }}{% endif %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n\
     {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 const TWICE: &str = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]}"#;
+const SYSTEM: &str = r#"{"messages": [{"role": "system", "content": "Brief."}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]}"#;
 
 /// Writes tools before the last user's turn, as Mistral's does.
 const LATE_TOOLS: &str = "{% set users = messages | selectattr('role', 'equalto', 'user') | list %}\
@@ -408,18 +408,16 @@ fn one_refused_row_ends_nothing() -> Result<()> {
     // Strict, by the run's settings and by how the data was opened.
     let strict =
         |name: &str, data: &Dataset, config: RunConfig| Run::new(name, &model, data, config).unwrap_err();
+    let data = bench.data("strict.jsonl", &format!("{good}{SYSTEM}\n"))?;
     let fail = ReadOptions { faults: OnFault::Fail, ..ReadOptions::default() };
-    let failing = Dataset::open_with("rows.jsonl", &fail)?;
-    let wrong = |error: Error, file: &str, line: u64| {
+    let failing = Dataset::open_with("strict.jsonl", &fail)?;
+    let wrong = |error: Error, place: &str| {
         let said = error.to_string();
-        assert!(
-            said.contains(&format!("{file}, line {line}: chat template, line 1: roles must alternate")),
-            "{said}"
-        );
+        assert!(said.contains(&format!("{place}: chat template, line 1: ")), "{said}");
     };
-    wrong(strict("strict", &data, config().strict()), "rows.jsonl", 2);
-    wrong(strict("strict", &failing, config()), "rows.jsonl", 2);
-    wrong(strict("strict", &data.head(1)?, config().eval(&test).strict()), "test.jsonl", 1);
+    wrong(strict("strict", &data, config().strict()), "strict.jsonl, line 2");
+    wrong(strict("strict", &failing, config()), "strict.jsonl, line 2");
+    wrong(strict("strict", &data.head(1)?, config().eval(&test).strict()), "test.jsonl, line 1");
 
     // All of them: the first one's words and line.
     let all = bench.data("all.jsonl", &format!("{TWICE}\n{TWICE}\n"))?;
@@ -434,8 +432,12 @@ fn a_template_that_rewrites_an_earlier_turn_loses_that_row_alone() -> Result<()>
     let model = bench.model(Tiny { template: Some(LATE_TOOLS), ..Tiny::default() })?;
     let tools = r#""tools": [{"type": "function", "function": {"name": "weather", "description": "", "parameters": {"type": "object", "properties": {}}}}]"#;
     let turns = |n: usize| {
-        let pair = r#"{"role": "user", "content": "Oslo?"}, {"role": "assistant", "content": "Cold."}"#;
-        vec![pair; n].join(", ")
+        let pair = |n| {
+            format!(
+                r#"{{"role": "user", "content": "Town {n}?"}}, {{"role": "assistant", "content": "Cold."}}"#
+            )
+        };
+        (0..n).map(pair).collect::<Vec<_>>().join(", ")
     };
     let broken = r#""tools": "[{\"type\": ""#;
     let rows = format!(
@@ -629,10 +631,10 @@ fn the_command_line_says_it_too() -> Result<()> {
     let (code, _, err) = train(&[&["strict"], &new[..], &["--strict"]].concat());
     assert_eq!(code, Some(2));
     assert!(err.contains("rows.jsonl, line 2: broken JSON"), "{err}");
-    bench.put("rows.jsonl", &format!("{good}{TWICE}\n"));
+    bench.put("rows.jsonl", &format!("{good}{SYSTEM}\n"));
     let (code, _, err) = train(&[&["strict"], &new[..], &["--strict"]].concat());
     assert_eq!(code, Some(2));
-    assert!(err.contains("rows.jsonl, line 2: chat template, line 1: roles must alternate"), "{err}");
+    assert!(err.contains("rows.jsonl, line 2: chat template, line 1: System role not supported"), "{err}");
     let (code, _, err) = train(&[&["odd"], &new[..], &["--trained", "user"]].concat());
     assert_eq!(code, Some(2));
     assert!(err.contains("say assistant, last-assistant or all"), "{err}");

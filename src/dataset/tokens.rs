@@ -249,10 +249,10 @@ impl Dataset {
         let pieces = self.pieces(|rows, _| {
             Ok((0..rows.len()).map(|i| rows.label(i) != Some(false)).collect::<Vec<_>>())
         })?;
-        let good = pieces.into_iter().flatten().enumerate().filter(|(_, good)| *good).map(|(i, _)| i + 1);
-        match good.take(n).last() {
-            Some(end) => self.head(end),
-            None => self.head(n),
+        let mut good = pieces.into_iter().flatten().enumerate().filter(|(_, good)| *good);
+        match good.nth(n.saturating_sub(1)) {
+            Some((last, _)) => self.head(last + 1),
+            None => Ok(self.clone()),
         }
     }
 

@@ -146,7 +146,11 @@ impl Batches {
             refused: count(|why| matches!(why, Why::Refused(_))),
             untrained: count(|why| *why == Why::Untrained),
             labelled_bad: count(|why| *why == Why::LabelledBad),
-            rejected_of_files: if data.is_part() { data.rejected_of_files()? } else { 0 },
+            // A part to evaluate on stands beside one to train on, which says it.
+            rejected_of_files: match rows_for {
+                RowsFor::Training if data.is_part() => data.rejected_of_files()?,
+                _ => 0,
+            },
             ..new.counts
         };
         match new.examples.is_empty() {

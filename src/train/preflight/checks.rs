@@ -4,7 +4,7 @@ use super::finding::{Finding, Severity, said};
 use crate::dataset::Dataset;
 use crate::display::thousands;
 use crate::error::Result;
-use crate::text::{Example, Message, Role, Tokenizer};
+use crate::text::{Example, Message, Role, Tokenizer, Trained};
 use crate::train::batches::Batches;
 use crate::train::config::RunConfig;
 use crate::train::left_out::Why;
@@ -55,11 +55,16 @@ pub(super) fn tokens(
 
 /// Whether each answer ends with a token at which generation stops: a model that never learns to say one
 /// talks on.
-pub(super) fn turns_end(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Finding> {
+pub(super) fn turns_end(
+    train: &Batches,
+    data: &Dataset,
+    tokenizer: &Tokenizer,
+    trained: Trained,
+) -> Result<Finding> {
     const CHECK: &str = "end of turn";
     let stops = tokenizer.stop_ids();
-    let lacks = |example: &Example| ends(example, tokenizer).any(|id| !stops.contains(&id));
-    let has = |example: &Example| ends(example, tokenizer).any(|id| stops.contains(&id));
+    let lacks = |example: &Example| ends(example, tokenizer, trained).any(|id| !stops.contains(&id));
+    let has = |example: &Example| ends(example, tokenizer, trained).any(|id| stops.contains(&id));
     let (rows, names) = (thousands(train.rows() as u64), tokenizer.decode(stops)?);
     let lacking: Vec<usize> = train.examples().filter(|(_, e)| lacks(e)).map(|(row, _)| row).collect();
     let Some(first) = lacking.first() else {
@@ -85,14 +90,20 @@ pub(super) fn turns_end(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) 
     finding.at(data, *first)
 }
 
-/// The last token of each stretch that is trained on. White space after a token at which generation stops
-/// does not count: where every token is trained on, the template's line break is, too.
-fn ends<'a>(example: &'a Example, tokenizer: &'a Tokenizer) -> impl Iterator<Item = u32> + 'a {
+/// The last token of each stretch that is trained on; where every token is, of the one that ends the row:
+/// others end where an answer of weight 0 begins. White space after a token at which generation stops does not
+/// count: the line break of the template is trained on then, too.
+fn ends<'a>(
+    example: &'a Example,
+    tokenizer: &'a Tokenizer,
+    trained: Trained,
+) -> impl Iterator<Item = u32> + 'a {
     let next = example.trained.iter().skip(1).chain([&false]);
     let ends = example.trained.iter().zip(next).map(|(trained, next)| *trained && !next);
     let stops = tokenizer.stop_ids();
     let white = |id: u32| tokenizer.decode(&[id]).is_ok_and(|text| text.trim().is_empty());
-    ends.enumerate().filter(|(_, ends)| *ends).map(move |(end, _)| {
+    let counts = move |end: usize| trained != Trained::All || end + 1 == example.len();
+    ends.enumerate().filter(move |(end, ends)| *ends && counts(*end)).map(move |(end, _)| {
         let mut before = example.ids[..=end].iter().rev().copied();
         let said = before.find(|id| stops.contains(id) || !white(*id));
         said.filter(|id| stops.contains(id)).unwrap_or(example.ids[end])

@@ -74,7 +74,7 @@ impl Preflight {
         findings.extend(eval.map(|(rows, _)| checks::records(EVAL_RECORDS, rows)));
         findings.extend([
             checks::tokens(train, data, config, tokenizer)?,
-            checks::turns_end(train, data, tokenizer)?,
+            checks::turns_end(train, data, tokenizer, config.trained)?,
             checks::begin_once(train, data, tokenizer)?,
             checks::answers(train, data)?,
             checks::prompts(train, data, tokenizer)?,
