@@ -17,7 +17,7 @@ fn whats(data: &Dataset) -> Vec<String> {
 }
 
 fn questions(data: &Dataset) -> Vec<String> {
-    (0..data.len()).map(|i| data.conversation(i).unwrap().swap_remove(0).content).collect()
+    (0..data.len()).map(|i| data.conversation(i).unwrap().swap_remove(0).text().to_string()).collect()
 }
 
 fn list(name: &str) -> ReadOptions {

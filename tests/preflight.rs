@@ -95,8 +95,23 @@ fn nothing_is_wrong_with_the_real_model_and_rows() -> Result<()> {
     let (train, test) = data.split(0.9, 42)?;
     let config = RunConfig::default().context(1024).eval(&test);
     let found = Preflight::of(&train, &model, &config)?;
-    let fine = ["end of turn", "begin of text", "answers", "prompt", "context", "evaluation"];
-    assert_eq!(severities(&found), fine.map(|check| (check, Severity::Fine)), "{}", found.show().text);
+    let fine = [
+        "records",
+        "evaluation records",
+        "tokens",
+        "end of turn",
+        "begin of text",
+        "answers",
+        "prompt",
+        "context",
+        "evaluation",
+    ];
+    // The file has one record that is no row, and a part says so.
+    let severity = |check| (check, if check == "records" { Severity::Warning } else { Severity::Fine });
+    assert_eq!(severities(&found), fine.map(severity), "{}", found.show().text);
+    let told =
+        "trained on all 1,799 rows; the reader rejected 1 record of the file; run.left_out() lists them";
+    assert_eq!(finding(&found, "records").what, told);
     assert!(found.fatal().is_none());
     assert!(finding(&found, "end of turn").what.contains("<|im_end|>"));
     assert_eq!(finding(&found, "prompt").what, "200 rows begin as the model will be asked");
@@ -116,6 +131,9 @@ fn rows_that_are_left_out_or_leak_are_named() -> Result<()> {
     assert_eq!(
         severities(&found),
         [
+            ("records", Warning),
+            ("evaluation records", Fine),
+            ("tokens", Fine),
             ("end of turn", Fine),
             ("begin of text", Fine),
             ("answers", Warning),
@@ -129,6 +147,10 @@ fn rows_that_are_left_out_or_leak_are_named() -> Result<()> {
     let answers = finding(&found, "answers");
     assert_eq!((answers.row, answers.line, &answers.file), (Some(1), Some(2), &bench.file("rows.jsonl")));
     assert_eq!(answers.what, "1 rows have no token to train on and are left out, on the lines 2");
+    assert_eq!(
+        finding(&found, "records").what,
+        "trained on 3 of 5 records: 1 longer than 24 tokens, 1 without an answer to train on; run.left_out() lists them"
+    );
     let context = finding(&found, "context");
     assert_eq!((context.row, context.words.as_str()), (Some(3), "Name a colour."));
     assert!(context.what.starts_with("1 rows are longer than 24 tokens and left out, the longest has "));

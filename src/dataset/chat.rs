@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use super::Dataset;
+use super::tokens::example;
 use crate::display::{Bundle, Show, escape, neutral, thousands};
 use crate::error::Result;
-use crate::text::{Message, Role, Tokenizer};
+use crate::text::{Example, Message, Role, Tokenizer};
 
 /// A conversation to look at; [`Dataset::row`] gives it.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,34 +17,40 @@ pub struct Chat {
     pub messages: Vec<Message>,
     /// The tools that the assistant may call, as JSON.
     pub tools: Option<String>,
+    /// The text of a row that is no conversation.
+    pub text: Option<String>,
+    /// Whether the answer is labelled good or bad.
+    pub label: Option<bool>,
     /// What the model sees, in pieces: the text of some tokens, how many they are, and whether they
     /// are trained on. Empty without a tokenizer.
     pub pieces: Vec<(String, usize, bool)>,
+    /// Why there are none, where the chat template refuses the row.
+    pub refused: Option<String>,
 }
 
 impl Dataset {
-    /// Row `i` as a chat; with a tokenizer also what the model sees, the trained tokens shaded.
+    /// Row `i` as a chat, or as its plain text; with a tokenizer also what the model sees, the trained
+    /// tokens shaded, or why the chat template refuses it.
     ///
     /// # Errors
-    /// If there is no row `i`; if the chat template refuses it.
+    /// If there is no row `i`.
     pub fn row(&self, i: usize) -> Result<Chat> {
         let (messages, tools) = (self.conversation(i)?, self.tools(i)?);
         let (path, line) = self.place(i)?;
         let place = format!("row {i}: {}, line {line}", path.display());
-        let pieces = match self.tokenizer() {
-            Some(tokenizer) => pieces(tokenizer, &messages, tools.as_deref())?,
-            None => Vec::new(),
+        let (pieces, refused) = match self.tokenizer() {
+            None => (Vec::new(), None),
+            Some(tokenizer) => match self.at(i, |rows, i| example(rows, i, tokenizer, &self.training()))? {
+                Ok(example) => (pieces(tokenizer, &example)?, None),
+                Err(why) => (Vec::new(), Some(why.to_string())),
+            },
         };
-        Ok(Chat { place, messages, tools, pieces })
+        Ok(Chat { place, messages, tools, text: self.text(i)?, label: self.label(i)?, pieces, refused })
     }
 }
 
-fn pieces(
-    tokenizer: &Tokenizer,
-    messages: &[Message],
-    tools: Option<&str>,
-) -> Result<Vec<(String, usize, bool)>> {
-    let example = tokenizer.example(messages, tools)?;
+/// The tokens that are alike, as their text.
+fn pieces(tokenizer: &Tokenizer, example: &Example) -> Result<Vec<(String, usize, bool)>> {
     let mut start = 0;
     let alike = example.trained.chunk_by(|a, b| a == b);
     let piece = |trained: &[bool]| {
@@ -52,6 +59,11 @@ fn pieces(
         Ok((tokenizer.decode(ids)?, ids.len(), trained[0]))
     };
     alike.map(piece).collect()
+}
+
+/// What a row is labelled, in words.
+fn label(good: bool) -> &'static str {
+    if good { "labelled good" } else { "labelled bad: it is not trained on" }
 }
 
 impl Show for Chat {
@@ -83,6 +95,16 @@ impl Chat {
                 escape(&calls),
             );
         }
+        if let Some(text) = &self.text {
+            let _ = write!(
+                html,
+                "<div style=\"white-space:pre-wrap;text-align:left;overflow-wrap:anywhere\">{}</div>",
+                escape(text)
+            );
+        }
+        for note in self.notes() {
+            let _ = write!(html, "<small>{}</small>", escape(&note));
+        }
         if let Some(tools) = &self.tools {
             let _ = write!(html, "<details><summary>tools</summary><pre>{}</pre></details>", escape(tools));
         }
@@ -107,6 +129,12 @@ impl Chat {
         html + "</div>"
     }
 
+    /// What else is to say of the row, in words.
+    fn notes(&self) -> impl Iterator<Item = String> {
+        let refused = self.refused.as_ref().map(|why| format!("refused by the chat template: {why}"));
+        self.label.map(|good| label(good).to_string()).into_iter().chain(refused)
+    }
+
     fn counts(&self) -> String {
         let count = |wanted: fn(&bool) -> bool| {
             thousands(
@@ -126,8 +154,14 @@ impl std::fmt::Display for Chat {
                 write!(f, " calls {}", neutral(calls))?;
             }
         }
+        if let Some(text) = &self.text {
+            write!(f, "\n{}", neutral(text))?;
+        }
         if let Some(tools) = &self.tools {
             write!(f, "\ntools: {}", neutral(tools))?;
+        }
+        for note in self.notes() {
+            write!(f, "\n{}", neutral(&note))?;
         }
         if !self.pieces.is_empty() {
             write!(f, "\n{}", self.counts())?;

@@ -66,13 +66,14 @@ pub use write::{Extra, Layout, Losses, Misfit, Misfits, WriteOptions, Written};
 use crate::error::{Error, Result};
 pub use crate::files::Existing;
 use crate::image;
-use crate::text::{Message, Role, Tokenizer};
+use crate::text::{Message, Role};
 use problems::Problem;
 use read::Among;
 use recipe::{Listed, Origin};
 use source::{Place, Source};
 use store::Store;
 use table::Rows;
+pub(crate) use tokens::Lesson;
 
 /// Rows of conversations, in one canonical table.
 ///
@@ -111,7 +112,7 @@ struct Inner {
     /// The numbers of the store's rows that belong to this dataset, in its order; `None` for all.
     rows: Option<Arc<[u32]>>,
     steps: Vec<Done>,
-    tokenizer: Option<Tokenizer>,
+    tokenizer: Option<tokens::Bound>,
     /// The tokens of every row, once they are counted.
     tokens: OnceLock<Arc<Vec<tokens::Counted>>>,
 }
@@ -261,7 +262,7 @@ impl Dataset {
         sources: Vec<Arc<Source>>,
         rows: Option<Arc<[u32]>>,
         steps: Vec<Done>,
-        tokenizer: Option<Tokenizer>,
+        tokenizer: Option<tokens::Bound>,
     ) -> Self {
         let (store, tokens) = (OnceLock::new(), OnceLock::new());
         Self(Arc::new(Inner { origin, sources, store, rows, steps, tokenizer, tokens }))

@@ -1,11 +1,24 @@
-//! The rows' lengths in tokens, under a model's chat template.
+//! From a row to its tokens: the one way that the report, a run and its evaluation go.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rayon::prelude::*;
+
+use super::options::OnFault;
+use super::problems::Outcome;
+use super::table::Rows;
 use super::{Dataset, conversation};
 use crate::display::Progress;
 use crate::error::{Error, Result};
-use crate::text::{Tokenizer, Trained};
+use crate::text::{Example, Lengths, Message, PromptAnswers, Role, Tokenizer, Trained, Training};
+
+/// The tokenizer of a dataset, and what of its rows is trained on.
+#[derive(Debug, Clone)]
+pub(super) struct Bound {
+    pub tokenizer: Tokenizer,
+    pub training: Training,
+}
 
 /// Tokens of a row, and those of them that are trained on.
 #[derive(Debug, Clone, Copy)]
@@ -17,17 +30,97 @@ pub(super) struct Tokens {
 /// The lengths of a row, or why the chat template refuses it.
 pub(super) type Counted = Result<Tokens, String>;
 
+/// What a row gives a run to train on.
+#[derive(Debug)]
+pub(crate) enum Lesson {
+    /// Its tokens.
+    Example(Example),
+    /// It is labelled bad.
+    Bad,
+    /// The chat template refuses it.
+    Refused(Error),
+}
+
+/// A record that became no row.
+#[derive(Debug)]
+pub(crate) struct Rejection {
+    pub file: PathBuf,
+    pub line: u64,
+    pub what: String,
+}
+
+/// What a row says.
+enum Said<'a> {
+    Text(&'a str),
+    Talk { messages: Vec<Message>, tools: Option<&'a str> },
+}
+
+impl<'a> Said<'a> {
+    /// That of a row; the answers in a preference's prompt have the weight 0 where they are context.
+    fn of(rows: Rows<'a>, i: usize, training: &Training) -> Self {
+        if let Some(text) = rows.text(i) {
+            return Self::Text(text);
+        }
+        let mut messages = conversation(rows, i);
+        let context = training.prompt_answers == PromptAnswers::Context && training.trained != Trained::All;
+        if context {
+            let [_, chosen, _] = rows.counts(i);
+            let prompt = if chosen == 0 { 0 } else { messages.len().saturating_sub(chosen) };
+            let answers = messages[..prompt].iter_mut().filter(|message| message.role == Role::Assistant);
+            answers.for_each(|message| message.weight = Some(0.0));
+        }
+        Self::Talk { messages, tools: rows.tools(i) }
+    }
+}
+
+/// The tokens of a row; none is trained on where it is labelled bad.
+pub(super) fn example(
+    rows: Rows<'_>,
+    i: usize,
+    tokenizer: &Tokenizer,
+    training: &Training,
+) -> Result<Example> {
+    let mut example = match Said::of(rows, i, training) {
+        Said::Text(text) => tokenizer.document_with(text, training.special_tokens)?,
+        Said::Talk { messages, tools } => tokenizer.example_with(&messages, tools, training.trained)?,
+    };
+    if rows.label(i) == Some(false) {
+        example.trained.fill(false);
+    }
+    Ok(example)
+}
+
+/// The numbers of [`example`], without the tokens where they can be told so.
+fn lengths(rows: Rows<'_>, i: usize, tokenizer: &Tokenizer, training: &Training) -> Result<Lengths> {
+    let mut lengths = match Said::of(rows, i, training) {
+        Said::Text(text) => {
+            let example = tokenizer.document_with(text, training.special_tokens)?;
+            Lengths { tokens: example.len(), trained: example.trained_tokens() }
+        }
+        Said::Talk { messages, tools } => tokenizer.lengths(&messages, tools, training.trained)?,
+    };
+    if rows.label(i) == Some(false) {
+        lengths.trained = 0;
+    }
+    Ok(lengths)
+}
+
 impl Dataset {
     /// The same rows, with the tokenizer and chat template of a model: from now on tokens are known
     /// to the report, to the columns `tokens` and `answer_tokens`, and to [`row`](Self::row).
     pub fn for_tokenizer(&self, tokenizer: &Tokenizer) -> Self {
+        self.for_training(tokenizer, &Training::default())
+    }
+
+    /// As [`for_tokenizer`](Self::for_tokenizer), with another choice of the tokens that are trained on.
+    pub fn for_training(&self, tokenizer: &Tokenizer, training: &Training) -> Self {
         let inner = &self.0;
         let new = Self::of(
             inner.origin.clone(),
             inner.sources.clone(),
             inner.rows.clone(),
             inner.steps.clone(),
-            Some(tokenizer.clone()),
+            Some(Bound { tokenizer: tokenizer.clone(), training: *training }),
         );
         if let Some(store) = inner.store.get() {
             let _ = new.0.store.set(store.clone());
@@ -37,7 +130,57 @@ impl Dataset {
 
     /// The tokenizer that [`for_tokenizer`](Self::for_tokenizer) bound.
     pub fn tokenizer(&self) -> Option<&Tokenizer> {
-        self.0.tokenizer.as_ref()
+        self.0.tokenizer.as_ref().map(|bound| &bound.tokenizer)
+    }
+
+    /// What of the rows is trained on, as [`for_training`](Self::for_training) was told.
+    pub fn training(&self) -> Training {
+        self.0.tokenizer.as_ref().map_or_else(Training::default, |bound| bound.training)
+    }
+
+    /// The tokens of row `i`, and which of them a run trains on: of a conversation, of a preference its
+    /// prompt and its chosen answer, of a plain text all; of a row that is labelled bad none.
+    ///
+    /// # Errors
+    /// If there is no row `i`; if the chat template refuses it, with the row's place.
+    pub fn example(&self, i: usize, tokenizer: &Tokenizer, training: &Training) -> Result<Example> {
+        self.at(i, |rows, i| example(rows, i, tokenizer, training))?.map_err(|error| self.placed(i, error))
+    }
+
+    /// The text of row `i`, where it is one and no conversation.
+    ///
+    /// # Errors
+    /// If there is no row `i`.
+    pub fn text(&self, i: usize) -> Result<Option<String>> {
+        self.at(i, |rows, i| rows.text(i).map(str::to_string))
+    }
+
+    /// Whether the answer of row `i` is labelled good or bad; `None` where it has no label.
+    ///
+    /// # Errors
+    /// If there is no row `i`.
+    pub fn label(&self, i: usize) -> Result<Option<bool>> {
+        self.at(i, |rows, i| rows.label(i))
+    }
+
+    /// How many rows are plain texts in which the names of special tokens stand for these tokens
+    /// ([`SpecialTokens`](crate::text::SpecialTokens)).
+    ///
+    /// # Errors
+    /// Without a tokenizer.
+    pub fn rendered(&self) -> Result<usize> {
+        let Bound { tokenizer, training } = self.bound()?;
+        Ok(self.texts(tokenizer, training)?.1)
+    }
+
+    /// How many rows are plain texts, and in how many of them special tokens' names are these tokens.
+    pub(crate) fn texts(&self, tokenizer: &Tokenizer, training: &Training) -> Result<(usize, usize)> {
+        let special = training.special_tokens;
+        let pieces = self.pieces(|rows, _| {
+            let texts = || (0..rows.len()).filter_map(|i| rows.text(i));
+            Ok((texts().count(), texts().filter(|text| tokenizer.reads_tokens(text, special)).count()))
+        })?;
+        Ok(pieces.into_iter().fold((0, 0), |sum, piece| (sum.0 + piece.0, sum.1 + piece.1)))
     }
 
     /// The rows of at most `n` tokens; those that the chat template refuses are not among them.
@@ -51,6 +194,13 @@ impl Dataset {
         self.keep(rows.collect(), format!("at most {n} tokens"))
     }
 
+    fn bound(&self) -> Result<&Bound> {
+        self.0.tokenizer.as_ref().ok_or_else(|| {
+            Error::state("tokens are not known without a tokenizer")
+                .help("say data.for_model(&model) or data.for_tokenizer(&tokenizer) first")
+        })
+    }
+
     /// The lengths of all rows in their order, counted the first time.
     ///
     /// # Errors
@@ -59,28 +209,12 @@ impl Dataset {
         if let Some(tokens) = self.0.tokens.get() {
             return Ok(tokens.clone());
         }
-        let tokenizer = self.tokenizer().ok_or_else(|| {
-            Error::state("tokens are not known without a tokenizer")
-                .help("say data.for_model(&model) or data.for_tokenizer(&tokenizer) first")
-        })?;
+        let Bound { tokenizer, training } = self.bound()?;
         let progress = Mutex::new(Progress::new("counting tokens", self.len() as u64));
         let first_error = Mutex::new(None);
         let pieces = self.pieces(|rows, _| {
-            let of = |i| -> Result<Tokens> {
-                match rows.text(i) {
-                    Some(text) => {
-                        let row = tokenizer.document(text)?;
-                        Ok(Tokens { all: row.len() as u32, trained: row.trained_tokens() as u32 })
-                    }
-                    None => {
-                        let messages = conversation(rows, i);
-                        let row = tokenizer.lengths(&messages, rows.tools(i), Trained::Assistant)?;
-                        Ok(Tokens { all: row.tokens as u32, trained: row.trained as u32 })
-                    }
-                }
-            };
-            let count = |i| match of(i) {
-                Ok(tokens) => Ok(tokens),
+            let count = |i| match lengths(rows, i, tokenizer, training) {
+                Ok(row) => Ok(Tokens { all: row.tokens as u32, trained: row.trained as u32 }),
                 Err(error) => {
                     let text = error.to_string();
                     first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -96,5 +230,67 @@ impl Dataset {
             Some(error) if counted.iter().all(Result::is_err) => Err(error),
             _ => Ok(self.0.tokens.get_or_init(|| Arc::new(counted)).clone()),
         }
+    }
+
+    /// What each row gives a run to train on, in their order.
+    pub(crate) fn lessons(&self, tokenizer: &Tokenizer, training: &Training) -> Result<Vec<Lesson>> {
+        let pieces = self.pieces(|rows, _| {
+            let lesson = |i| match rows.label(i) {
+                Some(false) => Lesson::Bad,
+                _ => example(rows, i, tokenizer, training).map_or_else(Lesson::Refused, Lesson::Example),
+            };
+            Ok((0..rows.len()).into_par_iter().map(lesson).collect::<Vec<_>>())
+        })?;
+        Ok(pieces.into_iter().flatten().collect())
+    }
+
+    /// The rows up to the `n`-th that is not labelled bad.
+    pub(crate) fn first_good(&self, n: usize) -> Result<Self> {
+        let pieces = self.pieces(|rows, _| {
+            Ok((0..rows.len()).map(|i| rows.label(i) != Some(false)).collect::<Vec<_>>())
+        })?;
+        let mut good = pieces.into_iter().flatten().enumerate().filter(|(_, good)| *good);
+        match good.nth(n.saturating_sub(1)) {
+            Some((last, _)) => self.head(last + 1),
+            None => Ok(self.clone()),
+        }
+    }
+
+    /// An error in row `i`, with the row's file and line.
+    pub(crate) fn placed(&self, i: usize, error: Error) -> Error {
+        match self.place(i) {
+            Ok((file, line)) => error.path(file).line(line),
+            Err(_) => error.path(self.path()),
+        }
+    }
+
+    /// What was to be done at a fault when the files were opened.
+    pub(crate) fn on_fault(&self) -> OnFault {
+        self.0.origin.options.faults
+    }
+
+    /// Whether these rows are a part of what was opened, or in another order.
+    pub(crate) fn is_part(&self) -> bool {
+        self.0.rows.is_some()
+    }
+
+    /// How many records of the files became no row; also where these rows are a part of theirs.
+    pub(crate) fn rejected_of_files(&self) -> Result<usize> {
+        self.0.sources.iter().map(|source| Ok(source.full()?.rejected)).sum()
+    }
+
+    /// The records of the files that became no row; also where these rows are a part of theirs.
+    pub(crate) fn rejections(&self) -> Result<Vec<Rejection>> {
+        let mut found = Vec::new();
+        for source in &self.0.sources {
+            let problems = source.full()?.problems()?;
+            let rejected = problems.iter().filter(|problem| problem.outcome == Outcome::Rejected);
+            found.extend(rejected.map(|problem| Rejection {
+                file: source.path.clone(),
+                line: problem.line.into(),
+                what: format!("{}: {}", problem.kind, problem.what),
+            }));
+        }
+        Ok(found)
     }
 }

@@ -1,18 +1,15 @@
 //! From a conversation to token ids, and which of them are trained on.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
-use std::str::FromStr;
 
 use minijinja::Value;
-use serde::{Deserialize, Serialize};
 
 use super::conversation::Conversation;
 use super::core::{Core, Token};
 use super::template::{GenerationPrompt, Template};
 use super::words::Special;
-use super::{Message, Role, Tokenizer};
+use super::{Message, Role, Tokenizer, Trained};
 use crate::error::{Error, Result};
 
 /// A row to train on.
@@ -39,52 +36,6 @@ impl Example {
     /// comes before it.
     pub fn trained_tokens(&self) -> usize {
         self.trained.iter().skip(1).filter(|trained| **trained).count()
-    }
-}
-
-/// Which tokens of a conversation the model learns to say.
-///
-/// A message of the assistant whose weight is 0 is never among them; any other weight counts as 1: a
-/// token is trained on, or it is not. `Display` and `FromStr` speak the names that files have.
-///
-/// # Examples
-/// ```
-/// use lorascope::text::Trained;
-///
-/// assert_eq!("last-assistant".parse::<Trained>()?, Trained::LastAssistant);
-/// # Ok::<(), lorascope::error::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Trained {
-    /// What the assistant says, and the token that ends its turn.
-    #[default]
-    Assistant,
-    /// The same in the assistant's last message only.
-    LastAssistant,
-    /// Every token: what the template and the other sides say, too.
-    All,
-}
-
-impl fmt::Display for Trained {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Assistant => "assistant",
-            Self::LastAssistant => "last-assistant",
-            Self::All => "all",
-        })
-    }
-}
-
-impl FromStr for Trained {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let all = [Self::Assistant, Self::LastAssistant, Self::All];
-        all.into_iter().find(|one| one.to_string() == text).ok_or_else(|| {
-            Error::input(format!("{text:?} does not say what is trained on"))
-                .help("say assistant, last-assistant or all")
-        })
     }
 }
 
@@ -207,18 +158,6 @@ impl Tokenizer {
         let mut ids = Vec::new();
         rendering.walk(&text, &[], &mut |some, _| ids.extend_from_slice(some))?;
         Ok(ids)
-    }
-
-    /// The tokens of a plain text, all trained on: `bos` where the model was trained so, the text,
-    /// `eos`.
-    ///
-    /// # Errors
-    /// Those of [`encode`](Self::encode).
-    pub fn document(&self, text: &str) -> Result<Example> {
-        let mut ids = self.encode("")?;
-        ids.extend(self.encode_plain(text)?);
-        ids.extend(self.eos());
-        Ok(Example { trained: vec![true; ids.len()], ids })
     }
 }
 

@@ -6,6 +6,7 @@
 mod charsmap;
 mod conversation;
 mod core;
+mod document;
 mod example;
 mod folder;
 mod gguf;
@@ -19,11 +20,12 @@ mod save;
 mod sentencepiece;
 mod template;
 mod tokenizer;
+mod training;
 mod wants;
 mod words;
 mod written;
 
-pub use example::{Example, Lengths, Trained};
+pub use example::{Example, Lengths};
 pub(crate) use folder::FILES;
 pub use hold::{Cut, TooLong, hold_to};
 pub use message::{Message, Role};
@@ -31,3 +33,4 @@ pub use named::NamedTemplate;
 pub use pack::{Pack, PackingGain, pack, packed};
 pub use template::GenerationPrompt;
 pub use tokenizer::Tokenizer;
+pub use training::{PromptAnswers, SpecialTokens, Trained, Training};

@@ -213,8 +213,8 @@ impl Tokenizer {
         let tools = &conversation.tools;
         self.templates.as_ref().and_then(|templates| templates.pick(tools)).ok_or_else(|| {
             Error::state("this tokenizer has no chat template").help(
-                "give it one with Tokenizer::with_template or with_named_template, or train a base model on \
-                 plain text",
+                "give it one with Tokenizer::with_template or with_named_template; rows of plain text \
+                 ({\"text\": …}) need none",
             )
         })
     }

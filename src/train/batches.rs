@@ -1,11 +1,12 @@
 //! From rows of a dataset to packed batches, as a pure function of the position.
 
-use crate::dataset::Dataset;
+use super::config::RunConfig;
+use super::left_out::{LeftOut, RowsFor, RowsLeftOut, Why};
+use crate::dataset::{Dataset, Lesson, OnFault};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::ops::random::permutation;
-use crate::text::{Example, Pack, pack};
-use rayon::prelude::*;
+use crate::text::{Example, Pack, Training, pack};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -28,20 +29,43 @@ pub struct Batches {
     /// The number of each in the dataset.
     numbers: Vec<u32>,
     context: usize,
-    left_out: LeftOut,
-    /// The numbers of the rows without a token to train on.
-    untrained: Vec<usize>,
-    /// The longest row that is longer than the context: its number and its tokens.
-    longest: Option<(usize, usize)>,
+    filling: Filling,
+    counts: LeftOut,
+    /// The rows that are left out, by their numbers.
+    left_out: Vec<(u32, Why)>,
 }
 
-/// Rows that are not trained on, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LeftOut {
-    /// Longer than the context.
-    pub too_long: usize,
-    /// Without a token to train on.
-    pub untrained: usize,
+/// How rows become batches.
+#[derive(Debug, Clone, Copy)]
+pub struct Preparing {
+    /// Tokens of a row at most; `None` takes the model's context, at most [`CONTEXT`].
+    pub context: Option<usize>,
+    /// What of a row is trained on.
+    pub training: Training,
+    /// What to do with a row that the chat template refuses.
+    pub faults: OnFault,
+    /// How full a micro-batch gets.
+    pub filling: Filling,
+}
+
+impl Preparing {
+    /// As a config says.
+    pub fn of(config: &RunConfig) -> Self {
+        let (context, training, faults) = (config.context, config.training(), config.faults);
+        Self { context, training, faults, filling: Filling::MicroBatch }
+    }
+}
+
+/// How full a micro-batch gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filling {
+    /// Up to the context, where that is more than the tokens of a micro-batch: so did the runs whose
+    /// folder does not say, and they go on to the bit.
+    #[default]
+    Context,
+    /// Up to the tokens of a micro-batch, unless a single row is longer.
+    MicroBatch,
 }
 
 /// Tokens of a micro-batch, unless a single row is longer: enough to spread the cost of expanding the
@@ -56,48 +80,101 @@ pub const CONTEXT: usize = 2048;
 const EVAL_ROWS: usize = 200;
 
 impl Batches {
-    /// Tokenises all rows. `context` as in [`RunConfig`](super::RunConfig).
+    /// Tokenises all rows.
     ///
     /// # Errors
-    /// When the context is longer than the model's, a row does not fit the chat template, or no row
-    /// is left.
-    pub fn new(data: &Dataset, model: &Model, context: Option<usize>) -> Result<Self> {
+    /// When the context is longer than the model's, no row is left, or the chat template refuses one and
+    /// faults are to fail.
+    pub fn new(data: &Dataset, model: &Model, how: Preparing) -> Result<Self> {
+        Self::of(data, data, model, how, RowsFor::Training)
+    }
+
+    /// Rows to evaluate on: the first [`EVAL_ROWS`] of a dataset that are not labelled bad.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn for_evaluation(data: &Dataset, model: &Model, how: Preparing) -> Result<Self> {
+        Self::of(data, &data.first_good(EVAL_ROWS)?, model, how, RowsFor::Evaluation)
+    }
+
+    /// The first rows of a dataset, or all: `data`, `rows`.
+    fn of(data: &Dataset, rows: &Dataset, model: &Model, how: Preparing, rows_for: RowsFor) -> Result<Self> {
         let most = model.config().context;
-        if let Some(context) = context.filter(|context| *context > most) {
+        if let Some(context) = how.context.filter(|context| *context > most) {
             return Err(Error::input(format!("a context of {context} tokens"))
                 .help(format!("{} was made for at most {most}", model.name())));
         }
-        let all = tokenised(data, model)?;
-        let context = context.unwrap_or_else(|| usual_context(&all).min(most));
-        let mut left_out = LeftOut::default();
-        let mut examples = Vec::with_capacity(all.len());
-        let mut numbers = Vec::with_capacity(all.len());
-        let (mut untrained, mut longest) = (Vec::new(), None::<(usize, usize)>);
-        for (number, example) in (0..).zip(all) {
-            if example.trained_tokens() == 0 {
-                left_out.untrained += 1;
-                untrained.push(number as usize);
-            } else if example.len() > context {
-                left_out.too_long += 1;
-                if longest.is_none_or(|(_, tokens)| tokens < example.len()) {
-                    longest = Some((number as usize, example.len()));
+        let context = how.context.unwrap_or(CONTEXT).min(most);
+        let strict = how.faults == OnFault::Fail || data.on_fault() == OnFault::Fail;
+        let mut new = Self {
+            examples: Vec::new(),
+            numbers: Vec::new(),
+            context,
+            filling: how.filling,
+            counts: LeftOut { rows_for, context, ..LeftOut::default() },
+            left_out: Vec::new(),
+        };
+        let mut refused = None;
+        for (number, lesson) in (0..).zip(rows.lessons(model.tokenizer(), &how.training)?) {
+            let why = match lesson {
+                Lesson::Bad => Why::LabelledBad,
+                Lesson::Refused(error) => {
+                    let why = Why::Refused(error.to_string());
+                    if strict {
+                        return Err(data.placed(number as usize, error));
+                    }
+                    refused.get_or_insert((number, error));
+                    why
                 }
-            } else {
-                examples.push(example);
-                numbers.push(number);
+                Lesson::Example(example) if example.trained_tokens() == 0 => Why::Untrained,
+                Lesson::Example(example) if example.len() > context => Why::TooLong(example.len()),
+                Lesson::Example(example) => {
+                    new.examples.push(example);
+                    new.numbers.push(number);
+                    continue;
+                }
+            };
+            new.left_out.push((number, why));
+        }
+        let count = |wanted: fn(&Why) -> bool| new.left_out.iter().filter(|(_, why)| wanted(why)).count();
+        let rejected = data.rejected()?;
+        new.counts = LeftOut {
+            used: new.examples.len(),
+            records: rows.len() + rejected,
+            rejected,
+            too_long: count(|why| matches!(why, Why::TooLong(_))),
+            refused: count(|why| matches!(why, Why::Refused(_))),
+            untrained: count(|why| *why == Why::Untrained),
+            labelled_bad: count(|why| *why == Why::LabelledBad),
+            // A part to evaluate on stands beside one to train on, which says it.
+            rejected_of_files: match rows_for {
+                RowsFor::Training if data.is_part() => data.rejected_of_files()?,
+                _ => 0,
+            },
+            ..new.counts
+        };
+        match new.examples.is_empty() {
+            true => Err(new.nothing(data, refused)),
+            false => Ok(new),
+        }
+    }
+
+    /// Why no row is left.
+    fn nothing(&self, data: &Dataset, refused: Option<(u32, Error)>) -> Error {
+        let what = self.counts.nothing();
+        let all = self.left_out.len();
+        match refused {
+            Some((row, error)) if self.counts.refused == all => {
+                // The words of the template say what is wrong with each of them.
+                data.placed(row as usize, Error::input(format!("{what}; the first: {error}")))
             }
+            _ if self.counts.labelled_bad == all => Error::input(what).path(data.path()).help(
+                "a run learns answers that are labelled good: give it rows with the label true, or rows without a label",
+            ),
+            _ => Error::input(what)
+                .path(data.path())
+                .help("raise the context, or look at data.report() and data.row()"),
         }
-        if examples.is_empty() {
-            return Err(Error::input(format!(
-                "no row can be trained on: of {}, {} are longer than {context} tokens and {} have no answer",
-                data.len(),
-                left_out.too_long,
-                left_out.untrained
-            ))
-            .path(data.path())
-            .help("raise the context, or look at data.report()"));
-        }
-        Ok(Self { examples, numbers, context, left_out, untrained, longest })
     }
 
     /// Rows that are trained on, at least one.
@@ -110,17 +187,14 @@ impl Batches {
         self.context
     }
 
-    /// Rows that are not trained on.
-    pub fn left_out(&self) -> LeftOut {
-        self.left_out
+    /// How many rows are used and left out.
+    pub fn counts(&self) -> LeftOut {
+        self.counts
     }
 
-    /// Rows to evaluate on: the first [`EVAL_ROWS`] of a dataset.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn for_evaluation(data: &Dataset, model: &Model, context: usize) -> Result<Self> {
-        Self::new(&data.head(EVAL_ROWS)?, model, Some(context))
+    /// How full a micro-batch gets.
+    pub fn filling(&self) -> Filling {
+        self.filling
     }
 
     /// The tokens of the rows that are trained on, each with its number in the dataset.
@@ -128,14 +202,18 @@ impl Batches {
         self.numbers.iter().map(|number| *number as usize).zip(&self.examples)
     }
 
-    /// The numbers of the rows without a token to train on.
-    pub fn untrained(&self) -> &[usize] {
-        &self.untrained
+    /// The numbers of the rows that are left out for a reason.
+    pub fn left_out(&self, wanted: fn(&Why) -> bool) -> impl Iterator<Item = (usize, &Why)> {
+        let left_out = self.left_out.iter().filter(move |(_, why)| wanted(why));
+        left_out.map(|(number, why)| (*number as usize, why))
     }
 
-    /// The longest row that is longer than the context: its number and its tokens.
-    pub fn longest_left_out(&self) -> Option<(usize, usize)> {
-        self.longest
+    /// Adds the rows that are left out, of the dataset that these are of.
+    ///
+    /// # Errors
+    /// When the data can no longer be read.
+    pub fn add_left_out(&self, data: &Dataset, into: &mut RowsLeftOut) -> Result<()> {
+        into.add(data, self.counts, &self.left_out)
     }
 
     /// XXH3 of all ids and masks, 128 bits in hexadecimal: the same rows give other tokens when the
@@ -172,11 +250,20 @@ impl Batches {
         }
         let examples: Vec<&Example> = chosen.iter().map(|row| &self.examples[*row]).collect();
         Ok(Batch {
-            packs: pack(&examples, self.context.max(micro_batch))?,
+            packs: self.packs(&examples, micro_batch)?,
             rows: chosen.iter().map(|row| self.numbers[*row]).collect(),
             segment,
             next: Some(Position { segment, epoch, consumed }),
         })
+    }
+
+    /// Micro-batches of about so many tokens.
+    fn packs(&self, examples: &[&Example], micro_batch: usize) -> Result<Vec<Pack>> {
+        let most = match self.filling {
+            Filling::Context => self.context,
+            Filling::MicroBatch => examples.iter().map(|example| example.len()).max().unwrap_or(0),
+        };
+        pack(examples, most.max(micro_batch))
     }
 
     /// All rows in the order of the file, packed.
@@ -185,7 +272,7 @@ impl Batches {
     /// Never for the rows that [`new`](Self::new) let through.
     pub fn all(&self) -> Result<Batch> {
         let examples: Vec<&Example> = self.examples.iter().collect();
-        let packs = pack(&examples, self.context.max(MICRO_BATCH))?;
+        let packs = self.packs(&examples, MICRO_BATCH)?;
         Ok(Batch { packs, rows: self.numbers.clone(), segment: 0, next: None })
     }
 }
@@ -214,32 +301,4 @@ impl Batch {
     pub fn tokens(&self) -> usize {
         self.packs.iter().map(Pack::len).sum()
     }
-}
-
-fn tokenised(data: &Dataset, model: &Model) -> Result<Vec<Example>> {
-    let tokenizer = model.tokenizer();
-    (0..data.len())
-        .into_par_iter()
-        .map(|row| {
-            tokenizer.example(&data.conversation(row)?, data.tools(row)?.as_deref()).map_err(|e| {
-                match line(data, row) {
-                    Some(line) => e.path(data.path()).line(line),
-                    None => e.path(data.path()),
-                }
-            })
-        })
-        .collect()
-}
-
-/// The line of the file that a row stands on.
-fn line(data: &Dataset, row: usize) -> Option<u64> {
-    data.place(row).ok().map(|(_, line)| line)
-}
-
-/// The 99th percentile of the rows' lengths, at most [`CONTEXT`].
-fn usual_context(examples: &[Example]) -> usize {
-    let mut lengths: Vec<usize> = examples.iter().map(Example::len).collect();
-    lengths.sort_unstable();
-    let at = (lengths.len() * 99).div_ceil(100).saturating_sub(1);
-    lengths.get(at).copied().unwrap_or(CONTEXT).clamp(2, CONTEXT)
 }

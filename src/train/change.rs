@@ -134,8 +134,7 @@ impl Run {
     }
 
     pub(super) fn segment_of(&self, data: &Dataset) -> Result<(Rows, Arc<Segment>)> {
-        let context = self.0.segments.rows(0).map(|rows| rows.context);
-        let batches = Batches::new(data, &self.0.model, context)?;
+        let batches = Batches::new(data, &self.0.model, self.0.segments.preparing())?;
         Ok((rows_of(data, &batches)?, Arc::new(Segment { data: data.clone(), batches })))
     }
 

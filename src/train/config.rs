@@ -3,10 +3,11 @@
 use super::batches::MICRO_BATCH;
 use super::optimizer::OptimizerConfig;
 use super::schedule::{Schedule, Shape};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, OnFault};
 use crate::error::{Error, Result};
 use crate::lora::{LoraConfig, TargetModules};
 use crate::model::Recompute;
+use crate::text::{PromptAnswers, SpecialTokens, Trained, Training};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -79,9 +80,19 @@ pub struct RunConfig {
     /// Tokens of a micro-batch, unless a single row is longer: a step goes through the model in so many
     /// tokens at a time, and sums the gradients. More are faster, and take more memory.
     pub micro_batch: usize,
-    /// Tokens of a row at most; `None` takes the 99th percentile of the rows' lengths, at most
-    /// 2,048. Longer rows are left out and reported, never cut.
+    /// Tokens of a row at most; `None` takes the model's context, at most 2,048. Longer rows are left out
+    /// and reported, never cut.
     pub context: Option<usize>,
+    /// Which tokens of a conversation are trained on. Plain texts are trained on whole.
+    pub trained: Trained,
+    /// Whether the answers inside a preference's prompt are trained on, too.
+    pub prompt_answers: PromptAnswers,
+    /// Whether the names of special tokens in a plain text are these tokens.
+    pub special_tokens: SpecialTokens,
+    /// What to do with a record that is no row (where the run opens the file itself) and with a row that
+    /// the chat template refuses: leave it out and say so, or fail at the first. Rows of a dataset that was
+    /// opened with [`OnFault::Fail`] fail in any case.
+    pub faults: OnFault,
     /// The optimiser's constants.
     pub optimizer: OptimizerConfig,
     /// The largest gradient norm; `None` does not clip.
@@ -128,6 +139,10 @@ impl Default for RunConfig {
             snapshots: Snapshots::default(),
             init_from: None,
             context: None,
+            trained: Trained::default(),
+            prompt_answers: PromptAnswers::default(),
+            special_tokens: SpecialTokens::default(),
+            faults: OnFault::default(),
             optimizer: OptimizerConfig::default(),
             adaptation: Adaptation::Lora,
             clip: Some(1.0),
@@ -252,6 +267,40 @@ impl RunConfig {
     pub fn context(mut self, tokens: usize) -> Self {
         self.context = Some(tokens);
         self
+    }
+
+    /// Sets which tokens of a conversation are trained on.
+    #[must_use]
+    pub fn trained(mut self, trained: Trained) -> Self {
+        self.trained = trained;
+        self
+    }
+
+    /// Sets whether the answers inside a preference's prompt are trained on.
+    #[must_use]
+    pub fn prompt_answers(mut self, answers: PromptAnswers) -> Self {
+        self.prompt_answers = answers;
+        self
+    }
+
+    /// Sets whether the names of special tokens in a plain text are these tokens.
+    #[must_use]
+    pub fn special_tokens(mut self, special: SpecialTokens) -> Self {
+        self.special_tokens = special;
+        self
+    }
+
+    /// Fails at the first row that the chat template refuses, instead of leaving it out.
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.faults = OnFault::Fail;
+        self
+    }
+
+    /// What of each kind of row is trained on.
+    pub fn training(&self) -> Training {
+        let Self { trained, prompt_answers, special_tokens, .. } = *self;
+        Training { trained, prompt_answers, special_tokens }
     }
 
     /// Sets the steps in which the learning rate rises.

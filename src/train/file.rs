@@ -4,7 +4,7 @@ use super::config::{Existing, RunConfig};
 use super::folder::Folder;
 use super::goal::Until;
 use super::run::Run;
-use crate::dataset::{Dataset, Recipe};
+use crate::dataset::{Dataset, OnFault, ReadOptions, Recipe};
 use crate::display::Text;
 use crate::error::{Error, Result};
 use crate::files::{self, write_whole};
@@ -74,9 +74,21 @@ impl RowsFrom {
     /// # Errors
     /// When they cannot be read, or a recipe's file is no longer what it was.
     pub fn open(&self) -> Result<Dataset> {
-        match self {
-            Self::Path(path) => Dataset::open(path),
-            Self::Recipe(recipe) => Dataset::from_recipe(recipe),
+        self.open_with(OnFault::List)
+    }
+
+    /// The same; a record that is no row is an error where faults are to fail.
+    fn open_with(&self, faults: OnFault) -> Result<Dataset> {
+        match (self, faults) {
+            (Self::Path(path), faults) => {
+                Dataset::open_with(path, &ReadOptions { faults, ..ReadOptions::default() })
+            }
+            (Self::Recipe(recipe), OnFault::List) => Dataset::from_recipe(recipe),
+            (Self::Recipe(recipe), OnFault::Fail) => {
+                let mut recipe = recipe.clone();
+                recipe.options.faults = faults;
+                Dataset::from_recipe(&recipe)
+            }
         }
     }
 
@@ -230,7 +242,7 @@ impl RunFile {
     /// # Errors
     /// When these rows cannot be read.
     pub fn config(&self) -> Result<RunConfig> {
-        let eval = self.eval.as_ref().map(RowsFrom::open).transpose()?;
+        let eval = self.eval.as_ref().map(|rows| rows.open_with(self.config.faults)).transpose()?;
         Ok(RunConfig { eval: eval.or(self.config.eval.clone()), ..self.config.clone() })
     }
 
@@ -260,7 +272,7 @@ impl RunFile {
             }
         }
         let options = OpenOptions { weights: self.weights, ..OpenOptions::default() };
-        Run::new(name, &Model::open_with(model, &options)?, &data.open()?, config)
+        Run::new(name, &Model::open_with(model, &options)?, &data.open_with(self.config.faults)?, config)
     }
 }
 

@@ -66,7 +66,8 @@ pub struct Parent {
 
 /// How rows are found again.
 pub(super) fn rows_of(data: &Dataset, batches: &Batches) -> Result<Rows> {
-    Ok(Rows { data: data.recipe()?, context: batches.context(), tokens: batches.fingerprint() })
+    let (context, filling) = (batches.context(), batches.filling());
+    Ok(Rows { data: data.recipe()?, context, tokens: batches.fingerprint(), filling })
 }
 
 impl Identity {

@@ -55,7 +55,8 @@ impl Run {
         };
         let mut identity = Identity { config: config.clone(), ..Folder::identity(&self.0.folder)? };
         identity.parent = Some(Parent { run: self.0.folder.clone(), step: place.step });
-        let segments = Segments::new(&self.0.model, std::iter::once(&identity.rows).chain(journal.data()));
+        let segments =
+            Segments::new(&self.0.model, &config, std::iter::once(&identity.rows).chain(journal.data()));
         for number in 0..=settings.segment {
             if let (Some(rows), Ok(segment)) = (segments.rows(number), self.0.segments.get(number)) {
                 segments.fill(number, &rows, segment);
@@ -85,6 +86,12 @@ fn differences(now: &RunConfig, wanted: &RunConfig, journal: Journal, at: u64) -
         return fixed(
             "rank or other adapters",
             "the adapters go on as they are: begin a new run from them with init_from",
+        );
+    }
+    if now.training() != wanted.training() {
+        return fixed(
+            "choice of what is trained on",
+            "begin a new run: Run::new(name, &model, &data, config)",
         );
     }
     if now.seed != wanted.seed || now.context != wanted.context || now.init_from != wanted.init_from {

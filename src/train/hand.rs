@@ -34,8 +34,7 @@ impl Run {
     /// # Errors
     /// When no row can be trained on.
     pub fn batch_of(&self, data: &Dataset) -> Result<Batch> {
-        let context = self.0.segments.rows(0).map(|rows| rows.context);
-        Batches::new(data, &self.0.model, context)?.all()
+        Batches::new(data, &self.0.model, self.0.segments.preparing())?.all()
     }
 
     /// Forward and backward through a batch. Gradients add up over several calls until

@@ -1,5 +1,6 @@
 //! What was changed while a run trained: the run is a function of its config, its seed and this.
 
+use super::batches::Filling;
 use super::config::RunConfig;
 use super::optimizer::OptimizerConfig;
 use super::schedule::Schedule;
@@ -51,6 +52,9 @@ pub struct Rows {
     pub context: usize,
     /// The fingerprint of all tokens.
     pub tokens: String,
+    /// How full their micro-batches get.
+    #[serde(default)]
+    pub filling: Filling,
 }
 
 /// A change and when it was made.

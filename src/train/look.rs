@@ -4,6 +4,7 @@ use super::batches::Batches;
 use super::evaluation::Evaluation;
 use super::history::History;
 use super::inspect::{Gradient, GradientTable, Inspection};
+use super::left_out::RowsLeftOut;
 use super::run::Run;
 use super::shared::Answer;
 use super::step;
@@ -175,8 +176,22 @@ impl Run {
             );
         };
         let segment = self.0.segments.get(batch.segment)?;
-        let data = segment.data.for_tokenizer(self.0.model.tokenizer());
+        let data = segment.data.for_training(self.0.model.tokenizer(), &self.0.config.training());
         Ok(Seen(batch.rows.iter().map(|row| data.row(*row as usize)).collect::<Result<_>>()?))
+    }
+
+    /// The rows that are left out, of those to train on and to evaluate on: file, line and why.
+    ///
+    /// # Errors
+    /// When the data can no longer be read.
+    pub fn left_out(&self) -> Result<RowsLeftOut> {
+        let mut all = RowsLeftOut::default();
+        let segment = self.0.segments.get(self.settings().segment)?;
+        segment.batches.add_left_out(&segment.data, &mut all)?;
+        if let (Some(batches), Some(data)) = (&self.0.eval, &self.0.config.eval) {
+            batches.add_left_out(data, &mut all)?;
+        }
+        Ok(all)
     }
 
     /// The gradients of the latest step, or those that wait for their update, by module: their norms,

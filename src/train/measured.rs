@@ -1,6 +1,7 @@
 //! The part of the preflight that is measured: two steps on a copy.
 
-use super::preflight::{Finding, Preflight, Severity};
+use super::config::RunConfig;
+use super::preflight::{Checked, Finding, Preflight, Severity};
 use super::process::memory;
 use super::run::Run;
 use super::status::State;
@@ -25,8 +26,11 @@ impl Run {
         }
         let settings = self.settings();
         let segment = self.0.segments.get(settings.segment)?;
-        let (tokenizer, eval) = (self.0.model.tokenizer(), self.0.config.eval.as_ref());
-        let mut found = Preflight::of_rows(&segment.batches, &segment.data, eval, tokenizer)?;
+        let eval = self.0.eval.as_deref().zip(self.0.config.eval.as_ref());
+        let checked = Checked { rows: &segment.batches, data: &segment.data, eval };
+        let config = RunConfig { micro_batch: settings.micro_batch, ..self.0.config.clone() };
+        let mut found = Preflight::of_rows(checked, &config, self.0.model.tokenizer())?;
+        found.left_out = self.left_out()?;
 
         let mut learned = self.0.shared.read().learned.clone();
         let model = &self.0.model.decoder().with_recompute(self.0.config.recompute);

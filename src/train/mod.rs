@@ -16,6 +16,7 @@ mod hand;
 mod history;
 mod inspect;
 mod journal;
+mod left_out;
 mod look;
 mod measured;
 pub mod memory;
@@ -41,7 +42,8 @@ pub mod step;
 mod worker;
 
 pub use crate::model::Recompute;
-pub use batches::{Batch, CONTEXT, LeftOut};
+pub use batches::Filling;
+pub use batches::{Batch, CONTEXT};
 pub use change::Changes;
 pub use config::{Adaptation, Existing, RunConfig, Snapshots};
 #[doc(hidden)]
@@ -55,6 +57,7 @@ pub use goal::{Goal, Until};
 pub use history::{History, StepReport};
 pub use inspect::{Gradient, GradientTable, Inspected, Inspection};
 pub use journal::{Change, Rows};
+pub use left_out::{LeftOut, RowLeftOut, RowsFor, RowsLeftOut, Why};
 pub use look::{Answers, Seen};
 pub use memory::StepMemory;
 pub use open::{Changed, OpenRun};

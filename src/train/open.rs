@@ -114,7 +114,8 @@ impl Run {
             ));
         }
         let history = folder.history(place.step)?;
-        let segments = Arc::new(Segments::new(&model, std::iter::once(&identity.rows).chain(journal.data())));
+        let segments =
+            Arc::new(Segments::new(&model, &config, std::iter::once(&identity.rows).chain(journal.data())));
         let current = journal.settings(&config, place.step + 1).segment;
         let swap = match (&options.data, segments.get(current)) {
             (Some(data), _) => Some(data.clone()),
@@ -125,9 +126,8 @@ impl Run {
                 Some(Dataset::open_with(&rows.data.path, &rows.data.options)?)
             }
         };
-        let context = identity.rows.context;
-        let eval =
-            config.eval.as_ref().map(|eval| Batches::for_evaluation(eval, &model, context)).transpose()?;
+        let how = segments.preparing();
+        let eval = config.eval.as_ref().map(|eval| Batches::for_evaluation(eval, &model, how)).transpose()?;
         if let (Some(eval), Some(rows), None) = (&eval, &identity.eval, &options.eval) {
             let same = segments::same_tokens(eval, rows);
             if options.changed == Changed::Refuse {

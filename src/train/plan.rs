@@ -1,6 +1,6 @@
 //! What fine-tuning a model would take, before its weights are loaded.
 
-use super::batches::{CONTEXT, MICRO_BATCH};
+use super::batches::CONTEXT;
 use super::config::RunConfig;
 use super::memory::{Load, StepMemory};
 use super::optimizer::{AdamWConfig, OptimizerConfig, SgdConfig};
@@ -28,7 +28,8 @@ use std::time::{Duration, Instant};
 pub struct Plan {
     /// How many numbers the model has.
     pub parameters: u64,
-    /// Tokens of a micro-batch, which memory follows from.
+    /// Tokens of a micro-batch at most, which memory follows from: those that the config says, or of a row
+    /// as long as the context.
     pub micro_batch: usize,
     /// Tokens of a step at most, which its time follows from: all rows as long as the context.
     pub step_tokens: usize,
@@ -80,7 +81,7 @@ impl Plan {
         run.check()?;
         let context = run.context.unwrap_or(CONTEXT).min(config.context);
         let step_tokens = run.batch.saturating_mul(context);
-        let micro_batch = context.max(MICRO_BATCH).min(step_tokens);
+        let micro_batch = context.max(run.micro_batch).min(step_tokens);
         let full = [
             ("full, SGD with momentum, f32", OptimizerConfig::Sgd(SgdConfig::default())),
             ("full, AdamW, f32", OptimizerConfig::AdamW(AdamWConfig::default())),

@@ -104,8 +104,7 @@ impl Run {
 
     /// Rows to evaluate on, no longer than those that the run trains on.
     pub(super) fn held_out(&self, test: &Dataset) -> Result<Batches> {
-        let segment = self.0.segments.get(self.settings().segment)?;
-        Batches::for_evaluation(test, &self.0.model, segment.batches.context())
+        Batches::for_evaluation(test, &self.0.model, self.0.segments.preparing())
     }
 }
 

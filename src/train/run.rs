@@ -1,11 +1,11 @@
 //! The handle of a run: how it is made, found and closed.
 
-use super::batches::Batches;
+use super::batches::{Batches, Preparing};
 use super::config::{Adaptation, Existing, RunConfig};
 use super::folder::{self, Folder, Identity};
 use super::goal::Goal;
 use super::journal::{Change, Journal};
-use super::preflight::Preflight;
+use super::preflight::{Checked, Preflight};
 use super::process;
 use super::registry;
 use super::segments::{Segment, Segments};
@@ -79,24 +79,23 @@ impl Run {
             Some(warm) => warm_start(&fresh, warm)?,
             None => fresh.clone(),
         };
-        let batches = Batches::new(data, model, config.context)?;
-        let preflight = Preflight::of_rows(&batches, data, config.eval.as_ref(), model.tokenizer())?;
+        let how = Preparing::of(&config);
+        let batches = Batches::new(data, model, how)?;
+        let how = Preparing { context: Some(batches.context()), ..how };
+        let eval = config.eval.as_ref().map(|eval| Batches::for_evaluation(eval, model, how)).transpose()?;
+        let checked = Checked { rows: &batches, data, eval: eval.as_ref().zip(config.eval.as_ref()) };
+        let preflight = Preflight::of_rows(checked, &config, model.tokenizer())?;
         if let Some(fatal) = preflight.fatal() {
             return Err(fatal);
         }
-        let notes = preflight.warnings();
-        let eval = config
-            .eval
-            .as_ref()
-            .map(|eval| Batches::for_evaluation(eval, model, batches.context()))
-            .transpose()?;
+        let notes = preflight.notes();
         let rows = folder::rows_of(data, &batches)?;
         let eval_rows = match (&config.eval, &eval) {
             (Some(data), Some(batches)) => Some(folder::rows_of(data, batches)?),
             _ => None,
         };
         let identity = Identity::new(model, &config, rows, eval_rows)?;
-        let segments = Segments::new(model, [&identity.rows]);
+        let segments = Segments::new(model, &config, [&identity.rows]);
         segments.put(0, identity.rows.clone(), Arc::new(Segment { data: data.clone(), batches }));
         let learned = Learned::new(adapters, config.seed);
         let begin = NewRun {

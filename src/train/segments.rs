@@ -1,6 +1,7 @@
 //! The data that a run had, one after the other: each is read and tokenised when it is needed.
 
-use super::batches::Batches;
+use super::batches::{Batches, Preparing};
+use super::config::RunConfig;
 use super::journal::Rows;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -20,6 +21,7 @@ pub struct Segment {
 #[derive(Debug)]
 pub struct Segments {
     model: Model,
+    how: Preparing,
     slots: Mutex<Vec<Slot>>,
 }
 
@@ -31,9 +33,9 @@ struct Slot {
 
 impl Segments {
     /// Segments of which none is read yet.
-    pub fn new<'a>(model: &Model, rows: impl IntoIterator<Item = &'a Rows>) -> Self {
+    pub fn new<'a>(model: &Model, config: &RunConfig, rows: impl IntoIterator<Item = &'a Rows>) -> Self {
         let slots = rows.into_iter().map(|rows| Slot { rows: rows.clone(), read: None }).collect();
-        Self { model: model.clone(), slots: Mutex::new(slots) }
+        Self { model: model.clone(), how: Preparing::of(config), slots: Mutex::new(slots) }
     }
 
     fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
@@ -51,13 +53,23 @@ impl Segments {
             return Ok(read);
         }
         let data = Dataset::from_recipe(&slot.rows.data)?;
-        let batches = Batches::new(&data, &self.model, Some(slot.rows.context))?;
+        let batches = Batches::new(&data, &self.model, self.how(&slot.rows))?;
         same_tokens(&batches, &slot.rows)?;
         let read = Arc::new(Segment { data, batches });
         if let Some(slot) = self.slots().get_mut(number) {
             slot.read = Some(read.clone());
         }
         Ok(read)
+    }
+
+    /// How the rows of one of them become batches.
+    fn how(&self, rows: &Rows) -> Preparing {
+        Preparing { context: Some(rows.context), filling: rows.filling, ..self.how }
+    }
+
+    /// How all rows of the run become batches: those to come, and those to evaluate on, as the first.
+    pub fn preparing(&self) -> Preparing {
+        self.rows(0).map_or(self.how, |rows| self.how(&rows))
     }
 
     /// How the rows of one of them are found.
@@ -90,7 +102,9 @@ pub(super) fn same_tokens(batches: &Batches, rows: &Rows) -> Result<()> {
     match batches.fingerprint() == rows.tokens {
         true => Ok(()),
         false => Err(Error::state(
-            "the rows give other tokens than when this run was made (tokenizer, template or its date changed)",
+            "the rows give other tokens than when this run was made (tokenizer, template or its date changed; or the \
+             run is of an earlier version, which trained on rows that are labelled bad and on answers in a prompt, \
+             and not on plain text)",
         )
         .path(&rows.data.path)
         .help("put the old files back, or accept the new rows: Run::open_with(folder, &OpenRun::accept())")),

@@ -1,6 +1,6 @@
 //! What a notebook shows of a run.
 
-use super::batches::Batches;
+use super::left_out::LeftOut;
 use super::run::Run;
 use crate::display::{self, Align, Bundle, Show, Table};
 
@@ -23,31 +23,30 @@ impl Show for Run {
             ),
         ]);
         let settings = self.settings();
+        let mut said = Vec::new();
         if let Ok(segment) = &current {
             let rows = display::thousands(segment.batches.rows() as u64);
             table.row(["rows".to_string(), format!("{rows} to train on, {} a step", settings.batch)]);
-            left_out(&mut table, "left out", &segment.batches);
+            left_out(&mut table, &mut said, segment.batches.counts());
         }
         if let Some(eval) = &inner.eval {
             table.row(["evaluation".to_string(), format!("{} rows", eval.rows())]);
-            left_out(&mut table, "left out of it", eval);
+            left_out(&mut table, &mut said, eval.counts());
         }
         table.row([
             "learning rate".to_string(),
             format!("{:e}{}", settings.lr, if settings.lr > 1e-3 { ", which is high for LoRA" } else { "" }),
         ]);
-        (table, self.status()).show()
+        let mut status = self.status();
+        status.notes.retain(|note| !said.contains(note));
+        (table, status).show()
     }
 }
 
-/// Says which rows are not used, and why.
-fn left_out(table: &mut Table, label: &str, rows: &Batches) {
-    let left_out = rows.left_out();
-    if left_out.too_long > 0 {
-        let what = format!("{} rows longer than {} tokens", left_out.too_long, rows.context());
-        table.row([label.to_string(), what]);
-    }
-    if left_out.untrained > 0 {
-        table.row([label.to_string(), format!("{} rows without an answer", left_out.untrained)]);
+/// Says how many rows are not used, and why.
+fn left_out(table: &mut Table, said: &mut Vec<String>, counts: LeftOut) {
+    if let Some(note) = counts.note() {
+        table.row(["left out", note.as_str()]);
+        said.push(note);
     }
 }

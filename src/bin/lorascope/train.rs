@@ -1,9 +1,10 @@
 //! `lorascope train`: a run without a notebook.
 
 use clap::Args;
-use lorascope::dataset::{Dataset, Map, ReadOptions};
+use lorascope::dataset::{Dataset, Map, OnFault, ReadOptions};
 use lorascope::display::{Progress, Show};
 use lorascope::error::{Error, Result};
+use lorascope::text::Trained;
 use lorascope::train::{Existing, RowsFrom, Run, RunConfig, RunFile, State, Until};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
     /// Go on with the run that exists; model, data and settings come from its folder
-    #[arg(long, conflicts_with_all = ["model", "data", "eval", "map", "rank", "lr", "batch", "seed"])]
+    #[arg(long, conflicts_with_all = ["model", "data", "eval", "map", "rank", "lr", "batch", "seed", "trained", "strict"])]
     resume: bool,
     /// A .gguf file or a Hugging Face folder
     #[arg(long)]
@@ -55,6 +56,12 @@ pub struct Arguments {
     batch: Option<usize>,
     #[arg(long)]
     seed: Option<u64>,
+    /// What is trained on of a conversation: assistant, last-assistant or all; plain texts are trained on whole
+    #[arg(long, value_name = "WHAT")]
+    trained: Option<Trained>,
+    /// End at the first record that is no row, or that the chat template refuses, instead of leaving it out
+    #[arg(long)]
+    strict: bool,
     /// Save the adapter here when done; PEFT loads it
     #[arg(long, value_name = "FOLDER")]
     save: Option<PathBuf>,
@@ -103,6 +110,10 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
     config.lr = arguments.lr.unwrap_or(config.lr);
     config.batch = arguments.batch.unwrap_or(config.batch);
     config.seed = arguments.seed.unwrap_or(config.seed);
+    config.trained = arguments.trained.unwrap_or(config.trained);
+    if arguments.strict {
+        config.faults = OnFault::Fail;
+    }
     if arguments.overwrite {
         config.existing = Existing::Overwrite;
     }

@@ -90,6 +90,10 @@ pub struct Report {
     pub characters: Lengths,
     /// Tokens of a conversation under the chat template, where a tokenizer was given.
     pub tokens: Option<Lengths>,
+    /// Rows of plain text in which the names of special tokens are taken for these tokens, where a tokenizer
+    /// was given: [`Dataset::rendered`].
+    #[serde(default)]
+    pub rendered: u64,
     /// The unit of the contexts, of packing and of the shortest and longest rows: tokens where they
     /// are known.
     pub unit: Unit,
@@ -257,6 +261,7 @@ impl Dataset {
             turns: Lengths::of(found.turns),
             characters: Lengths::of(found.characters),
             tokens: (unit == Unit::Tokens).then(|| Lengths::of(lengths.clone())),
+            rendered: if unit == Unit::Tokens { self.rendered()? as u64 } else { 0 },
             unit,
             roles,
             sources: found.sources.iter().map(|(name, (count, _))| (name.clone(), *count)).collect(),

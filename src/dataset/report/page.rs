@@ -157,13 +157,18 @@ impl Report {
             let note = format!("{} of all tokens", self::percent(share(total, tokens.total)));
             cards.insert(3, ("trained tokens".into(), thousands(total), note));
         }
-        let text = format!(
+        let mut text = format!(
             "{} rows · {} rejected · {} duplicates · {} near-duplicates",
             thousands(self.rows),
             thousands(self.rejected),
             thousands(exact),
             thousands(near)
         );
+        if self.rendered > 0 {
+            let note = "plain texts in which special tokens' names are the tokens".to_string();
+            text += &format!(" · {} rendered chats", thousands(self.rendered));
+            cards.push(("rendered chats".into(), thousands(self.rendered), note));
+        }
         Bundle { html: Cards::new(cards).show().html, text }
     }
 

@@ -1,0 +1,292 @@
+//! What is looked at, check by check.
+
+use super::finding::{Finding, Severity, said};
+use crate::dataset::Dataset;
+use crate::display::thousands;
+use crate::error::Result;
+use crate::text::{Example, Message, Role, Tokenizer, Trained};
+use crate::train::batches::Batches;
+use crate::train::config::RunConfig;
+use crate::train::left_out::Why;
+
+/// Rows whose prompt is looked at: rendering is slow, and a template is wrong in many rows or in none.
+const PROMPTS: usize = 200;
+/// Lines that are named when many rows have a fault.
+const NAMED: usize = 5;
+/// So many times the 99th percentile of the lengths is far.
+const FAR: usize = 4;
+
+/// How many rows are used, and how many are left out for what.
+pub(super) fn records(check: &'static str, rows: &Batches) -> Finding {
+    match rows.counts().note() {
+        None => Finding::new(check, Severity::Fine, rows.counts().to_string()),
+        Some(note) => Finding::new(check, Severity::Warning, note),
+    }
+}
+
+/// How many tokens are trained on, and how plain texts are read.
+pub(super) fn tokens(
+    train: &Batches,
+    data: &Dataset,
+    config: &RunConfig,
+    tokenizer: &Tokenizer,
+) -> Result<Finding> {
+    let training = config.training();
+    let count =
+        |of: fn(&Example) -> usize| thousands(train.examples().map(|(_, e)| of(e)).sum::<usize>() as u64);
+    let mut what = format!(
+        "{} of {} tokens are trained on (trained: {})",
+        count(Example::trained_tokens),
+        count(Example::len),
+        training.trained
+    );
+    let (texts, rendered) = data.texts(tokenizer, &training)?;
+    if texts > 0 {
+        what += &format!(
+            "; {} rows are plain texts and trained on whole, {} of them as rendered chats in which the names of \
+             special tokens are these tokens (special_tokens: {})",
+            thousands(texts as u64),
+            thousands(rendered as u64),
+            training.special_tokens
+        );
+    }
+    Ok(Finding::new("tokens", Severity::Fine, what))
+}
+
+/// Whether each answer ends with a token at which generation stops: a model that never learns to say one
+/// talks on.
+pub(super) fn turns_end(
+    train: &Batches,
+    data: &Dataset,
+    tokenizer: &Tokenizer,
+    trained: Trained,
+) -> Result<Finding> {
+    const CHECK: &str = "end of turn";
+    let stops = tokenizer.stop_ids();
+    let lacks = |example: &Example| ends(example, tokenizer, trained).any(|id| !stops.contains(&id));
+    let has = |example: &Example| ends(example, tokenizer, trained).any(|id| stops.contains(&id));
+    let (rows, names) = (thousands(train.rows() as u64), tokenizer.decode(stops)?);
+    let lacking: Vec<usize> = train.examples().filter(|(_, e)| lacks(e)).map(|(row, _)| row).collect();
+    let Some(first) = lacking.first() else {
+        return Ok(Finding::new(CHECK, Severity::Fine, format!("all {rows} rows learn to stop ({names})")));
+    };
+    let finding = match train.examples().any(|(_, example)| has(example)) {
+        false => Finding::new(
+            CHECK,
+            Severity::Fatal,
+            format!("none of {rows} rows learns a token at which generation stops ({names})"),
+        )
+        .help(match data.text(*first)? {
+            Some(_) => "give the tokenizer a token that ends a text: eos_token in tokenizer_config.json",
+            None => "take the model's own chat template, or one that ends the assistant's turn: Tokenizer::with_named_template",
+        }),
+        true => Finding::new(
+            CHECK,
+            Severity::Warning,
+            format!("{} of {rows} rows have an answer without a token at which generation stops", lacking.len()),
+        )
+        .help("look at the answer's end with data.row()"),
+    };
+    finding.at(data, *first)
+}
+
+/// The last token of each stretch that is trained on; where every token is, of the one that ends the row:
+/// others end where an answer of weight 0 begins. White space after a token at which generation stops does not
+/// count: the line break of the template is trained on then, too.
+fn ends<'a>(
+    example: &'a Example,
+    tokenizer: &'a Tokenizer,
+    trained: Trained,
+) -> impl Iterator<Item = u32> + 'a {
+    let next = example.trained.iter().skip(1).chain([&false]);
+    let ends = example.trained.iter().zip(next).map(|(trained, next)| *trained && !next);
+    let stops = tokenizer.stop_ids();
+    let white = |id: u32| tokenizer.decode(&[id]).is_ok_and(|text| text.trim().is_empty());
+    let counts = move |end: usize| trained != Trained::All || end + 1 == example.len();
+    ends.enumerate().filter(move |(end, ends)| *ends && counts(*end)).map(move |(end, _)| {
+        let mut before = example.ids[..=end].iter().rev().copied();
+        let said = before.find(|id| stops.contains(id) || !white(*id));
+        said.filter(|id| stops.contains(id)).unwrap_or(example.ids[end])
+    })
+}
+
+/// Whether a row begins with one token that begins a text, not with two: the template writes one, and the
+/// tokenizer puts another in front.
+pub(super) fn begin_once(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Finding> {
+    const CHECK: &str = "begin of text";
+    let Some(bos) = tokenizer.bos() else {
+        return Ok(Finding::new(CHECK, Severity::Fine, "the tokenizer has no token that begins a text"));
+    };
+    let name = tokenizer.decode(&[bos])?;
+    let mut twice = train.examples().filter(|(_, example)| example.ids.starts_with(&[bos, bos]));
+    match twice.next() {
+        None => Ok(Finding::new(CHECK, Severity::Fine, format!("no row begins with {name} twice"))),
+        Some((row, _)) => {
+            let count = thousands(1 + twice.count() as u64);
+            Finding::new(CHECK, Severity::Fatal, format!("{count} rows begin with {name} twice"))
+                .help("take it out of the chat template: Tokenizer::with_template")
+                .at(data, row)
+        }
+    }
+}
+
+/// Some lines of a dataset's rows, to be named.
+fn lines(data: &Dataset, rows: &[usize]) -> Result<String> {
+    let lines = rows.iter().take(NAMED).map(|row| Ok(data.place(*row)?.1.to_string()));
+    let more = if rows.len() > NAMED { ", …" } else { "" };
+    Ok(lines.collect::<Result<Vec<_>>>()?.join(", ") + more)
+}
+
+/// Whether each row has a token to train on.
+pub(super) fn answers(train: &Batches, data: &Dataset) -> Result<Finding> {
+    const CHECK: &str = "answers";
+    let rows: Vec<usize> = train.left_out(|why| *why == Why::Untrained).map(|(row, _)| row).collect();
+    let Some(first) = rows.first() else {
+        return Ok(Finding::new(CHECK, Severity::Fine, "every row has an answer to train on"));
+    };
+    let what = format!(
+        "{} rows have no token to train on and are left out, on the lines {}",
+        thousands(rows.len() as u64),
+        lines(data, &rows)?
+    );
+    Finding::new(CHECK, Severity::Warning, what)
+        .help("give them an answer of the assistant, or take them out")
+        .at(data, *first)
+}
+
+/// Rows that are labelled bad.
+pub(super) fn labelled_bad(train: &Batches, data: &Dataset) -> Result<Option<Finding>> {
+    let rows: Vec<usize> = train.left_out(|why| *why == Why::LabelledBad).map(|(row, _)| row).collect();
+    let Some(first) = rows.first() else { return Ok(None) };
+    let what = format!(
+        "{} rows are labelled bad and left out, on the lines {}",
+        thousands(rows.len() as u64),
+        lines(data, &rows)?
+    );
+    Finding::new("labels", Severity::Warning, what)
+        .help("a run learns answers that are labelled good alone")
+        .at(data, *first)
+        .map(Some)
+}
+
+/// Rows that the chat template refuses, with its words.
+pub(super) fn refused(check: &'static str, rows: &Batches, data: &Dataset) -> Result<Option<Finding>> {
+    let refused: Vec<(usize, &Why)> = rows.left_out(|why| matches!(why, Why::Refused(_))).collect();
+    let Some((first, Why::Refused(words))) = refused.first() else { return Ok(None) };
+    let numbers: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
+    let what = format!(
+        "{} rows are refused by the chat template and left out, on the lines {}; the first: {words}",
+        thousands(numbers.len() as u64),
+        lines(data, &numbers)?
+    );
+    Finding::new(check, Severity::Warning, what)
+        .help("data.row() shows them; RunConfig::default().strict() makes the first an error")
+        .at(data, *first)
+        .map(Some)
+}
+
+/// Whether what the model is asked with when it is used is what it is trained with: the prompt up to the last
+/// answer, with the generation marker, begins the row's tokens.
+pub(super) fn prompts(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Finding> {
+    const CHECK: &str = "prompt";
+    let chosen = train.rows().min(PROMPTS);
+    let (mut looked, mut other) = (0, Vec::new());
+    // Evenly spaced: number i·n/k of n.
+    let mut places = (0..chosen).map(|i| i * train.rows() / chosen).peekable();
+    for (place, (row, example)) in train.examples().enumerate() {
+        if places.next_if_eq(&place).is_none() {
+            continue;
+        }
+        let messages = data.conversation(row)?;
+        let Some(last) = messages.iter().rposition(|message| message.role == Role::Assistant) else {
+            continue; // a plain text
+        };
+        looked += 1;
+        // As it is asked: without what is there and says nothing.
+        let says = |message: &&Message| message.role != Role::System || !said(message).trim().is_empty();
+        let asked: Vec<Message> = messages[..last].iter().filter(says).cloned().collect();
+        let tools = data.tools(row)?.filter(|tools| !["", "null", "[]"].contains(&tools.trim()));
+        let prompt = tokenizer.prompt(&asked, tools.as_deref());
+        if !prompt.is_ok_and(|prompt| example.ids.starts_with(&prompt)) {
+            other.push(row);
+        }
+    }
+    let Some(first) = other.first() else {
+        let what = match looked {
+            0 => "no row is a conversation".to_string(),
+            looked => format!("{looked} rows begin as the model will be asked"),
+        };
+        return Ok(Finding::new(CHECK, Severity::Fine, what));
+    };
+    let what = format!("{} of {looked} rows do not begin as the model will be asked", other.len());
+    Finding::new(CHECK, Severity::Warning, what)
+        .help(
+            "the chat template writes an answer in another way than its prompt: take one in which both agree",
+        )
+        .at(data, *first)
+}
+
+/// Rows that are longer than the context.
+pub(super) fn context(train: &Batches, data: &Dataset) -> Result<Finding> {
+    const CHECK: &str = "context";
+    let limit = thousands(train.context() as u64);
+    let tokens = |why: &Why| if let Why::TooLong(tokens) = why { *tokens } else { 0 };
+    let longer = train.left_out(|why| matches!(why, Why::TooLong(_))).map(|(row, why)| (tokens(why), row));
+    let Some((tokens, row)) = longer.min_by_key(|(tokens, row)| (std::cmp::Reverse(*tokens), *row)) else {
+        return Ok(Finding::new(CHECK, Severity::Fine, format!("no row is longer than {limit} tokens")));
+    };
+    let what = format!(
+        "{} rows are longer than {limit} tokens and left out, the longest has {}",
+        thousands(train.counts().too_long as u64),
+        thousands(tokens as u64)
+    );
+    Finding::new(CHECK, Severity::Warning, what)
+        .help("RunConfig::default().context(n) takes longer ones")
+        .at(data, row)
+}
+
+/// A few rows that are far longer than the others, and what they cost.
+pub(super) fn far_longer(train: &Batches, data: &Dataset, micro_batch: usize) -> Result<Option<Finding>> {
+    let mut lengths: Vec<usize> = train.examples().map(|(_, example)| example.len()).collect();
+    lengths.sort_unstable();
+    let usual = lengths[(lengths.len() * 99).div_ceil(100).max(1) - 1];
+    let longest = train.examples().max_by_key(|(_, example)| example.len());
+    let Some((row, longest)) = longest.filter(|(_, example)| example.len() > FAR * usual) else {
+        return Ok(None);
+    };
+    let far = lengths.iter().filter(|length| **length > FAR * usual);
+    let mut what = format!(
+        "{} rows are far longer than the others: {} tokens together of {}; the longest has {}, 99 of 100 rows have at \
+         most {}",
+        thousands(far.clone().count() as u64),
+        thousands(far.sum::<usize>() as u64),
+        thousands(lengths.iter().sum::<usize>() as u64),
+        thousands(longest.len() as u64),
+        thousands(usual as u64)
+    );
+    if longest.len() > micro_batch {
+        what += &format!(
+            "; with it a step takes the memory of {} tokens at a time instead of {}",
+            thousands(longest.len() as u64),
+            thousands(micro_batch as u64)
+        );
+    }
+    Finding::new("long rows", Severity::Warning, what)
+        .help(format!("RunConfig::default().context({}) leaves them out", FAR * usual))
+        .at(data, row)
+        .map(Some)
+}
+
+/// Rows of the evaluation that are trained on.
+pub(super) fn held_out(data: &Dataset, eval: &Dataset) -> Result<Finding> {
+    const CHECK: &str = "evaluation";
+    let shared = data.equal_rows(eval)?;
+    let all = thousands(eval.len() as u64);
+    let Some((_, row)) = shared.first() else {
+        return Ok(Finding::new(CHECK, Severity::Fine, format!("none of {all} rows is trained on")));
+    };
+    let what = format!("{} of {all} rows are trained on as well", thousands(shared.len() as u64));
+    Finding::new(CHECK, Severity::Warning, what)
+        .help("data.split() keeps equal rows on one side")
+        .at(data, *row)
+}

@@ -1,0 +1,149 @@
+//! What is looked at before the first step: a run that would learn the wrong thing says so in seconds, not
+//! after hours.
+
+mod checks;
+mod finding;
+
+use crate::dataset::Dataset;
+use crate::display::{Align, Bundle, Show, Table, thousands};
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::text::Tokenizer;
+use crate::train::batches::{Batches, Preparing};
+use crate::train::config::RunConfig;
+use crate::train::left_out::RowsLeftOut;
+pub use finding::{Finding, Severity};
+use std::path::PathBuf;
+
+/// The checks whose finding is a line about all rows.
+const RECORDS: &str = "records";
+const EVAL_RECORDS: &str = "evaluation records";
+
+/// What was found before the first step.
+///
+/// # Examples
+/// ```
+/// use lorascope::train::preflight::{Finding, Preflight, Severity};
+///
+/// let mut found = Preflight::default();
+/// found.push(Finding::new("memory", Severity::Fine, "3.1 GB of 24.0 GB"));
+/// assert!(found.fatal().is_none());
+/// found.push(Finding::new("bos", Severity::Fatal, "two of them").help("change the chat template"));
+/// assert_eq!(found.fatal().unwrap().to_string(), "bos: two of them; change the chat template");
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Preflight {
+    /// What each check found, in their order.
+    pub findings: Vec<Finding>,
+    /// The rows that a run would leave out, with file, line and why.
+    pub left_out: RowsLeftOut,
+}
+
+/// The rows that are looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Checked<'a> {
+    pub rows: &'a Batches,
+    pub data: &'a Dataset,
+    /// Those to evaluate on, and all that they were taken from.
+    pub eval: Option<(&'a Batches, &'a Dataset)>,
+}
+
+impl Preflight {
+    /// Looks at the rows as a run with this config would see them.
+    ///
+    /// # Errors
+    /// When no row can be trained on, or one does not fit the chat template and faults are to fail.
+    pub fn of(data: &Dataset, model: &Model, config: &RunConfig) -> Result<Self> {
+        let how = Preparing::of(config);
+        let rows = Batches::new(data, model, how)?;
+        let how = Preparing { context: Some(rows.context()), ..how };
+        let eval = config.eval.as_ref().map(|eval| Batches::for_evaluation(eval, model, how)).transpose()?;
+        let checked = Checked { rows: &rows, data, eval: eval.as_ref().zip(config.eval.as_ref()) };
+        let mut found = Self::of_rows(checked, config, model.tokenizer())?;
+        rows.add_left_out(data, &mut found.left_out)?;
+        if let Some((rows, data)) = checked.eval {
+            rows.add_left_out(data, &mut found.left_out)?;
+        }
+        Ok(found)
+    }
+
+    /// The same for rows that were tokenised before; they are not listed.
+    pub(super) fn of_rows(checked: Checked, config: &RunConfig, tokenizer: &Tokenizer) -> Result<Self> {
+        let Checked { rows: train, data, eval } = checked;
+        let mut findings = vec![checks::records(RECORDS, train)];
+        findings.extend(eval.map(|(rows, _)| checks::records(EVAL_RECORDS, rows)));
+        findings.extend([
+            checks::tokens(train, data, config, tokenizer)?,
+            checks::turns_end(train, data, tokenizer, config.trained)?,
+            checks::begin_once(train, data, tokenizer)?,
+            checks::answers(train, data)?,
+            checks::prompts(train, data, tokenizer)?,
+            checks::context(train, data)?,
+        ]);
+        findings.extend(checks::far_longer(train, data, config.micro_batch)?);
+        findings.extend(checks::labelled_bad(train, data)?);
+        findings.extend(checks::refused("chat template", train, data)?);
+        if let Some((rows, data)) = eval {
+            findings.extend(checks::refused("chat template, evaluation", rows, data)?);
+        }
+        if let Some(eval) = &config.eval {
+            findings.push(checks::held_out(data, eval)?);
+        }
+        Ok(Self { findings, left_out: RowsLeftOut::default() })
+    }
+
+    /// Adds what another check found.
+    pub fn push(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    /// The warnings, each in a line.
+    pub fn warnings(&self) -> Vec<String> {
+        let warnings = self.findings.iter().filter(|finding| finding.severity == Severity::Warning);
+        warnings.map(|finding| finding.error().to_string()).collect()
+    }
+
+    /// What a run notes: the warnings, of all rows in one line first.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let warnings = self.findings.iter().filter(|finding| finding.severity == Severity::Warning);
+        let note = |finding: &Finding| match finding.check {
+            RECORDS | EVAL_RECORDS => finding.what.clone(),
+            _ => finding.error().to_string(),
+        };
+        warnings.map(note).collect()
+    }
+
+    /// The first finding with which no run should begin, as an error that shows its row.
+    pub fn fatal(&self) -> Option<Error> {
+        self.findings.iter().find(|finding| finding.severity == Severity::Fatal).map(Finding::error)
+    }
+}
+
+impl Show for Preflight {
+    fn show(&self) -> Bundle {
+        let columns = [
+            ("", Align::Left),
+            ("check", Align::Left),
+            ("file", Align::Left),
+            ("line", Align::Right),
+            ("row", Align::Right),
+            ("it begins", Align::Left),
+            ("found", Align::Left),
+        ];
+        let mut table = Table::new(columns).caption("before the first step");
+        for finding in &self.findings {
+            let name = |file: &PathBuf| file.file_name().map(|name| name.to_string_lossy().into_owned());
+            let help = if finding.help.is_empty() { String::new() } else { format!("; {}", finding.help) };
+            table.row([
+                finding.severity.name().to_string(),
+                finding.check.to_string(),
+                finding.file.as_ref().and_then(name).unwrap_or_default(),
+                finding.line.map(thousands).unwrap_or_default(),
+                finding.row.map(|row| thousands(row as u64)).unwrap_or_default(),
+                finding.words.clone(),
+                format!("{}{help}", finding.what),
+            ]);
+        }
+        table.show()
+    }
+}

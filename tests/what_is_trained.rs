@@ -1,0 +1,644 @@
+//! What a run trains: report, preflight, run and evaluation see the same tokens, and rows that are left
+//! out are named.
+
+#[path = "common/llama.rs"]
+mod llama;
+#[path = "common/tiny.rs"]
+mod tiny;
+
+use lorascope::dataset::{Dataset, OnFault, ReadOptions};
+use lorascope::display::Show;
+use lorascope::error::{Error, Result};
+use lorascope::model::Model;
+use lorascope::text::{PromptAnswers, SpecialTokens, Tokenizer, Trained, Training};
+use lorascope::train::preflight::{Finding, Severity};
+use lorascope::train::{Preflight, Run, RunConfig, Why};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tiny::{CHATML, Tiny};
+
+/// The working folder belongs to the process, so tests in one process take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+struct Bench {
+    folder: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = tempfile::tempdir().unwrap();
+        std::env::set_current_dir(folder.path()).unwrap();
+        Self { folder, _turn: turn }
+    }
+
+    fn model(&self, tiny: Tiny) -> Result<Model> {
+        let path = self.folder.path().join("model");
+        tiny.write(&path);
+        Model::open(path)
+    }
+
+    fn put(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn data(&self, name: &str, text: &str) -> Result<Dataset> {
+        Dataset::open(self.put(name, text))
+    }
+}
+
+fn config() -> RunConfig {
+    RunConfig::default().rank(2).batch(4).warmup(1).seed(7)
+}
+
+fn tokenizer(tiny: Tiny) -> Tokenizer {
+    let folder = tempfile::tempdir().unwrap();
+    tiny.write(folder.path());
+    Tokenizer::from_folder(folder.path()).unwrap()
+}
+
+fn finding<'a>(found: &'a Preflight, check: &str) -> &'a Finding {
+    let said = || panic!("no {check} in {}", found.show().text);
+    found.findings.iter().find(|finding| finding.check == check).unwrap_or_else(said)
+}
+
+/// One row or more of every schema; of those labelled bad there is one.
+const EVERY_SCHEMA: &str = r#"{"instruction": "2 + 3?", "input": "", "output": "5"}
+{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]}
+{"conversations": [{"from": "human", "value": "Hi"}, {"from": "assistant", "value": "Hey."}]}
+{"messages": [{"role": "system", "content": "Brief."}, {"role": "user", "content": "a"}, {"role": "assistant", "content": "one", "weight": 0}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "two"}]}
+{"conversation": [{"human": "x", "assistant": "yes"}, {"human": "y", "assistant": "no"}]}
+{"prompt": "Name a colour.", "completion": "Blue."}
+{"text": "Bread is flour, water, salt and time."}
+{"text": "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyo<|im_end|>\n"}
+{"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "before"}, {"role": "user", "content": "b"}], "chosen": [{"role": "assistant", "content": "good"}], "rejected": [{"role": "assistant", "content": "worse"}]}
+{"prompt": "2 + 2?", "completion": "4", "label": true}
+{"prompt": "2 + 2?", "completion": "5 is it.", "label": false}
+"#;
+
+#[test]
+fn report_preflight_run_and_evaluation_agree() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny::default())?;
+    let data = bench.data("every.jsonl", EVERY_SCHEMA)?;
+    assert_eq!(data.len(), 11);
+    let t = model.tokenizer();
+    for (n, trained) in [Trained::Assistant, Trained::LastAssistant, Trained::All].into_iter().enumerate() {
+        let training = Training { trained, ..Training::default() };
+        let config = config().batch(10).trained(trained).eval(&data);
+        let run = Run::new(&format!("agree-{n}"), &model, &data, config.clone())?;
+        let bound = data.for_training(t, &training);
+        let mut sum = 0;
+        for row in 0..data.len() {
+            let example = data.example(row, t, &training)?;
+            let one = bound.slice(row, 1)?;
+            let report = one.report()?;
+            let counted = report.spreads.iter().find(|spread| spread.of == "trained").unwrap();
+            assert_eq!(counted.lengths.total, example.trained_tokens() as u64, "{trained}, row {row}");
+            assert_eq!(report.tokens.unwrap().total, example.len() as u64, "{trained}, row {row}");
+            let shaded = bound.row(row)?.pieces;
+            let shaded: usize = shaded.iter().filter(|(.., shaded)| *shaded).map(|(_, n, _)| n).sum();
+            // The first token of a row is never trained: nothing comes before it.
+            let first = usize::from(example.trained[0]);
+            assert_eq!(shaded, example.trained_tokens() + first, "{trained}, row {row}");
+            match run.batch_of(&data.slice(row, 1)?) {
+                Ok(batch) => {
+                    let tokens: usize = batch.packs.iter().map(|pack| pack.trained_tokens()).sum();
+                    assert_eq!(
+                        (tokens, batch.tokens()),
+                        (example.trained_tokens(), example.len()),
+                        "row {row}"
+                    );
+                }
+                Err(error) => assert!(row == 10 && error.to_string().contains("labelled bad"), "{error}"),
+            }
+            sum += example.trained_tokens();
+        }
+        let report = bound.report()?;
+        let counted = report.spreads.iter().find(|spread| spread.of == "trained").unwrap();
+        assert_eq!(counted.lengths.total, sum as u64);
+        assert_eq!(report.rendered, 1);
+        let step = run.step()?;
+        assert_eq!((step.trained_tokens, step.rows.len()), (sum, 10), "{trained}");
+        assert_eq!((run.evaluate()?.tokens, run.evaluate()?.rows), (sum, 10), "{trained}");
+        let found = Preflight::of(&data, &model, &config)?;
+        let said = &finding(&found, "tokens").what;
+        assert!(said.starts_with(&format!("{sum} of ")), "{said}");
+        assert!(said.contains(&format!("(trained: {trained}); 2 rows are plain texts")), "{said}");
+        assert!(said.contains("1 of them as rendered chats"), "{said}");
+        assert!(found.fatal().is_none(), "{}", found.show().text);
+        assert_eq!(
+            finding(&found, "end of turn").severity,
+            Severity::Fine,
+            "{trained}: {}",
+            found.show().text
+        );
+        run.close()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_trained_can_be_chosen_and_is_kept() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny::default())?;
+    let talk = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "one"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "two"}]}"#;
+    let data = bench.data("talk.jsonl", talk)?;
+    let trained = |name: &str, config: RunConfig| -> Result<String> {
+        let run = Run::new(name, &model, &data, config.batch(1))?;
+        run.step()?;
+        let shown = run.batch()?.0.remove(0);
+        run.close()?;
+        let run = Run::open(Path::new("runs").join(name))?;
+        run.step()?;
+        assert_eq!(run.batch()?.0[0], shown, "after it was opened");
+        run.close()?;
+        Ok(shown.pieces.iter().filter(|(.., trained)| *trained).map(|(text, ..)| text.as_str()).collect())
+    };
+    assert_eq!(trained("usual", config())?, "one<|im_end|>two<|im_end|>");
+    assert_eq!(trained("last", config().trained(Trained::LastAssistant))?, "two<|im_end|>");
+    let all = trained("all", config().trained(Trained::All))?;
+    assert!(all.starts_with("<|im_start|>user\na<|im_end|>\n") && all.ends_with("two<|im_end|>\n"), "{all}");
+
+    // A fork cannot change it, and a file of settings has it.
+    let run = Run::open("runs/last")?;
+    let error = run.fork("other", |config| config.trained = Trained::All).unwrap_err().to_string();
+    assert!(error.contains("a fork cannot have another choice of what is trained on"), "{error}");
+    run.save_config("last.toml")?;
+    let text = std::fs::read_to_string("last.toml").unwrap();
+    assert!(text.contains("trained = \"last-assistant\""), "{text}");
+    assert_eq!(lorascope::train::RunFile::open("last.toml")?.config.trained, Trained::LastAssistant);
+    Ok(())
+}
+
+#[test]
+fn earlier_answers_in_a_prompt_are_context() -> Result<()> {
+    let bench = Bench::new();
+    let t = tokenizer(Tiny::default());
+    let rows = r#"{"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "before"}, {"role": "user", "content": "b"}], "chosen": [{"role": "assistant", "content": "good"}], "rejected": [{"role": "assistant", "content": "worse"}]}
+{"system": "Brief.", "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "before"}, {"from": "human", "value": "b"}], "chosen": {"from": "gpt", "value": "good"}, "rejected": {"from": "gpt", "value": "worse"}}
+{"prompt": "a", "chosen": "good", "rejected": "worse"}
+"#;
+    let data = bench.data("preferences.jsonl", rows)?;
+    let said = |row: usize, answers: PromptAnswers, trained: Trained| -> Result<String> {
+        let training = Training { prompt_answers: answers, trained, ..Training::default() };
+        let example = data.example(row, &t, &training)?;
+        let trained = example.ids.iter().zip(&example.trained).filter(|(_, trained)| **trained);
+        t.decode(&trained.map(|(id, _)| *id).collect::<Vec<_>>())
+    };
+    use PromptAnswers::{Context, Train};
+    for row in 0..2 {
+        assert_eq!(said(row, Context, Trained::Assistant)?, "good<|im_end|>", "row {row}");
+        assert_eq!(said(row, Train, Trained::Assistant)?, "before<|im_end|>good<|im_end|>", "row {row}");
+        assert_eq!(said(row, Train, Trained::LastAssistant)?, "good<|im_end|>", "row {row}");
+        assert!(said(row, Context, Trained::All)?.contains("before<|im_end|>"), "row {row}");
+    }
+    assert_eq!(said(2, Context, Trained::Assistant)?, "good<|im_end|>");
+    for answers in [Context, Train] {
+        assert_eq!(answers.to_string().parse::<PromptAnswers>()?, answers);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_document_begins_once_and_ends_once() -> Result<()> {
+    let t = tokenizer(Tiny { eos: "</s>", bos: true, ..Tiny::default() });
+    let count = |ids: &[u32], name: &str| ids.iter().filter(|id| Some(**id) == t.id(name)).count();
+    let rendered = "<s><|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyo<|im_end|>\n</s>";
+    let row = t.document(rendered)?;
+    assert_eq!((count(&row.ids, "<s>"), count(&row.ids, "<|im_end|>"), count(&row.ids, "</s>")), (1, 2, 1));
+    assert_eq!(row.len(), 1 + 1 + 7 + 1 + 1 + 1 + 12 + 1 + 1 + 1); // "user\nhi", "\n", "assistant\nyo", "\n"
+    assert!(row.trained.iter().all(|trained| *trained));
+    // What stands around it, and a begin token that was written twice, change nothing.
+    for same in
+        [format!("<s>{rendered}"), format!("\n {rendered}\n\n"), rendered.trim_start_matches("<s>").into()]
+    {
+        assert_eq!(t.document(&same)?, row, "{same:?}");
+    }
+    // A text that ends with another token at which generation stops has ended.
+    let turn = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyo<|im_end|>\n";
+    let ended = t.document(turn)?;
+    assert_eq!((ended.ids.last().copied(), count(&ended.ids, "</s>")), (t.id("<|im_end|>"), 0));
+
+    // An ordinary text, also one that speaks of such tokens.
+    let plain = t.document("The river rose.")?;
+    assert_eq!((plain.len(), plain.ids[0], plain.ids.last().copied()), (17, 256, t.eos()));
+    for text in
+        ["A <|im_end|> ends a turn.", "Price: <s>10</s> 8", "`</s>`, `<s>` and <|im_end|>!", "<unk> is rare."]
+    {
+        let row = t.document(text)?;
+        assert_eq!(row.len(), text.len() + 2, "{text}");
+        assert_eq!(t.decode(&row.ids)?, format!("<s>{text}</s>"));
+        let tokens = t.document_with(text, SpecialTokens::Tokens)?;
+        assert!(tokens.len() < row.len(), "{text}");
+        assert_eq!((count(&tokens.ids[..1], "<s>"), tokens.ids.last().copied()), (1, t.eos()), "{text}");
+    }
+    let letters = t.document_with(rendered, SpecialTokens::Text)?;
+    assert_eq!((letters.len(), count(&letters.ids, "<|im_end|>")), (rendered.len() + 2, 0));
+    // Texts that follow each other, and one that only ends.
+    assert_eq!(count(&t.document("One.</s>Two.")?.ids, "</s>"), 2);
+    assert_eq!(t.document("### Response:\nyes</s> \n")?.ids.last().copied(), t.eos());
+    assert_eq!(count(&t.document("### Response:\nyes</s> \n")?.ids, "</s>"), 1);
+
+    // Without a token in front there is none; an empty text is its ends.
+    let bare = tokenizer(Tiny { eos: "</s>", ..Tiny::default() });
+    assert_eq!(bare.document("ab")?.ids, [97, 98, 257]);
+    assert_eq!(t.document("")?.ids, [256, 257]);
+    for special in [SpecialTokens::Auto, SpecialTokens::Tokens, SpecialTokens::Text] {
+        assert_eq!(special.to_string().parse::<SpecialTokens>()?, special);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_base_model_learns_plain_text() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny { template: None, eos: "</s>", bos: true, context: 512 })?;
+    let text = "{\"text\": \"The river rose in the night and took the old bridge.\"}\n{\"text\": \"Bread is flour, water, salt and time.\"}\n";
+    let data = bench.data("plain.jsonl", text)?;
+    let found = Preflight::of(&data, &model, &config())?;
+    assert!(found.findings.iter().all(|finding| finding.severity == Severity::Fine), "{}", found.show().text);
+    let run = Run::new("plain", &model, &data, config().batch(2).eval(&data))?;
+    let step = run.step()?;
+    assert_eq!(step.trained_tokens, 52 + 1 + 37 + 1);
+    assert_eq!(run.evaluate()?.tokens, step.trained_tokens);
+
+    let seen = run.batch()?;
+    let texts: Vec<&str> = seen.0.iter().filter_map(|chat| chat.text.as_deref()).collect();
+    assert_eq!(texts.len(), 2);
+    let shown = seen.show();
+    assert!(shown.text.contains("The river rose") && shown.html.contains("<mark"), "{}", shown.text);
+    assert!(shown.html.contains("&lt;s&gt;The river rose in the night and took the old bridge.&lt;/s&gt;"));
+    assert_eq!(run.worst(2)?.0.len(), 2);
+    assert!(run.worst(1)?.show().text.contains(
+        if run.worst(1)?.0[0].chat.text.as_deref().unwrap().starts_with('T') { "The river" } else { "Bread" }
+    ));
+    let losses = run.example_losses()?;
+    assert_eq!(losses.height(), 2);
+    run.close()?;
+    let run = Run::open("runs/plain")?;
+    assert_eq!(run.step()?.trained_tokens, step.trained_tokens);
+
+    // Conversations need a template, and the error says what does not.
+    let talk = bench.data("talk.jsonl", "{\"instruction\": \"1 + 1?\", \"output\": \"2\"}\n")?;
+    let error = Run::new("talk", &model, &talk, config()).unwrap_err().to_string();
+    assert!(error.contains("talk.jsonl, line 1: no row can be trained on"), "{error}");
+    assert!(error.contains("this tokenizer has no chat template"), "{error}");
+    // Of both kinds the texts are trained on.
+    let mixed =
+        bench.data("mixed.jsonl", &format!("{{\"instruction\": \"1 + 1?\", \"output\": \"2\"}}\n{text}"))?;
+    let run = Run::new("mixed", &model, &mixed, config())?;
+    assert_eq!(
+        run.left_out()?.counts[0].to_string(),
+        "trained on 2 of 3 records: 1 refused by the chat template"
+    );
+    Ok(())
+}
+
+/// Spelled as they are, good and bad in the two layouts that files have.
+const LABELLED: &str = r#"{"prompt": "Name a prime above 10.", "completion": "11", "label": true}
+{"prompt": "Name a prime above 10.", "completion": "12 is a prime.", "label": false}
+{"messages": [{"role": "user", "content": "How many legs has a spider?"}, {"role": "assistant", "content": "Eight."}], "label": true}
+{"messages": [{"role": "user", "content": "How many legs has a spider?"}, {"role": "assistant", "content": "Six."}], "label": false}
+"#;
+
+#[test]
+fn answers_that_are_labelled_bad_are_not_learned() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny::default())?;
+    let data = bench.data("kto.jsonl", LABELLED)?;
+    assert_eq!((data.label(0)?, data.label(1)?), (Some(true), Some(false)));
+    let run = Run::new("kto", &model, &data, config().eval(&data))?;
+    let step = run.step()?;
+    // Two epochs of two rows.
+    let rows: Vec<u32> = step.rows.iter().map(|row| row.row).collect();
+    assert!(rows.iter().all(|row| [0, 2].contains(row)), "{rows:?}");
+    assert_eq!(run.evaluate()?.tokens, "11".len() + 1 + "Eight.".len() + 1);
+    let left_out = run.left_out()?;
+    let lines: Vec<(u64, Why)> = left_out.rows.iter().map(|row| (row.line, row.why.clone())).collect();
+    let twice = [(2, Why::LabelledBad), (4, Why::LabelledBad)];
+    assert_eq!(lines, [twice.clone(), twice].concat(), "of training and of evaluation");
+    let note = "trained on 2 of 4 records: 2 labelled bad; run.left_out() lists them";
+    assert!(run.status().notes.iter().any(|said| said == note), "{:?}", run.status().notes);
+    assert_eq!(run.show().text.matches(note).count(), 1, "{}", run.show().text);
+    let found = Preflight::of(&data, &model, &config())?;
+    let labels = finding(&found, "labels");
+    assert_eq!((labels.severity, labels.line, labels.row), (Severity::Warning, Some(2), Some(1)));
+    assert_eq!(labels.what, "2 rows are labelled bad and left out, on the lines 2, 4");
+    assert_eq!(found.left_out.frame()?.height(), 2);
+
+    // The report counts none of their tokens as trained.
+    let report = data.report_with(model.tokenizer())?;
+    assert_eq!(report.spreads.iter().find(|spread| spread.of == "trained").unwrap().lengths.total, 3 + 7);
+
+    let bad: String =
+        LABELLED.lines().filter(|line| line.contains("false")).map(|line| format!("{line}\n")).collect();
+    let bad = bench.data("bad.jsonl", &bad)?;
+    let told = Run::new("bad", &model, &bad, config()).unwrap_err().to_string();
+    assert!(told.ends_with("bad.jsonl: no row can be trained on: of 2, 2 are labelled bad; a run learns answers that are labelled good: give it rows with the label true, or rows without a label"), "{told}");
+    let told = Run::new("bad", &model, &data, config().eval(&bad)).unwrap_err().to_string();
+    assert!(told.contains("no row can be evaluated on: of 2, 2 are labelled bad"), "{told}");
+
+    // An evaluation takes the first rows that are good, however many bad ones stand before them.
+    let sorted: String = (0..500)
+        .map(|n| format!("{{\"prompt\": \"{n}?\", \"completion\": \"{n}\", \"label\": {}}}\n", n >= 250))
+        .collect();
+    let sorted = bench.data("sorted.jsonl", &sorted)?;
+    let run = Run::new("sorted", &model, &sorted, config().eval(&sorted))?;
+    assert_eq!(run.evaluate()?.rows, 200);
+    Ok(())
+}
+
+/// Refuses system texts as Gemma's does, and roles that do not alternate as many do.
+const ALTERNATE: &str = "{% if messages and messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}\
+    {% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}\
+    {{ raise_exception('roles must alternate user/assistant') }}{% endif %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n\
+    {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+const TWICE: &str = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]}"#;
+const SYSTEM: &str = r#"{"messages": [{"role": "system", "content": "Brief."}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]}"#;
+
+/// Writes tools before the last user's turn, as Mistral's does.
+const LATE_TOOLS: &str = "{% set users = messages | selectattr('role', 'equalto', 'user') | list %}\
+    {% for m in messages %}{% if m.role == 'user' and tools and m == users[-1] %}TOOLS {{ tools | tojson }}{% endif %}\
+    <|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
+    {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+#[test]
+fn one_refused_row_ends_nothing() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny { template: Some(ALTERNATE), ..Tiny::default() })?;
+    let good = "{\"instruction\": \"1 + 1?\", \"output\": \"2\"}\n";
+    let data = bench.data("rows.jsonl", &format!("{good}{TWICE}\n{good}"))?;
+    let test = bench.data("test.jsonl", &format!("{TWICE}\n{good}"))?;
+    let run = Run::new("rows", &model, &data, config().eval(&test))?;
+    run.step()?;
+    assert_eq!(run.evaluate()?.rows, 1);
+    let left_out = run.left_out()?;
+    let places: Vec<(String, u64)> = left_out
+        .rows
+        .iter()
+        .map(|row| (row.file.file_name().unwrap().to_string_lossy().to_string(), row.line))
+        .collect();
+    assert_eq!(places, [("rows.jsonl".to_string(), 2), ("test.jsonl".to_string(), 1)]);
+    assert!(left_out.rows.iter().all(
+        |row| matches!(&row.why, Why::Refused(why) if why.contains("roles must alternate user/assistant"))
+    ));
+    assert!(left_out.show().text.contains("roles must alternate"), "{}", left_out.show().text);
+    let notes = run.status().notes.join("\n");
+    for said in [
+        "trained on 2 of 3 records: 1 refused by the chat template",
+        "evaluated on 1 of 2 records: 1 refused by the chat template",
+        "rows.jsonl, line 2: chat template: 1 rows are refused by the chat template and left out, on the lines 2; the first: chat template, line 1: roles must alternate user/assistant",
+        "test.jsonl, line 1: chat template, evaluation: ",
+    ] {
+        assert!(notes.contains(said), "{said:?} in {notes}");
+    }
+    // It can be looked at.
+    let chat = data.for_model(&model).row(1)?;
+    assert!(
+        chat.pieces.is_empty() && chat.show().text.contains("roles must alternate"),
+        "{}",
+        chat.show().text
+    );
+
+    // Strict, by the run's settings and by how the data was opened.
+    let strict =
+        |name: &str, data: &Dataset, config: RunConfig| Run::new(name, &model, data, config).unwrap_err();
+    let data = bench.data("strict.jsonl", &format!("{good}{SYSTEM}\n"))?;
+    let fail = ReadOptions { faults: OnFault::Fail, ..ReadOptions::default() };
+    let failing = Dataset::open_with("strict.jsonl", &fail)?;
+    let wrong = |error: Error, place: &str| {
+        let said = error.to_string();
+        assert!(said.contains(&format!("{place}: chat template, line 1: ")), "{said}");
+    };
+    wrong(strict("strict", &data, config().strict()), "strict.jsonl, line 2");
+    wrong(strict("strict", &failing, config()), "strict.jsonl, line 2");
+    wrong(strict("strict", &data.head(1)?, config().eval(&test).strict()), "test.jsonl, line 1");
+
+    // All of them: the first one's words and line.
+    let all = bench.data("all.jsonl", &format!("{TWICE}\n{TWICE}\n"))?;
+    let told = Run::new("all", &model, &all, config()).unwrap_err().to_string();
+    assert!(told.contains("all.jsonl, line 1: no row can be trained on: of 2, 2 are refused by the chat template; the first: chat template, line 1: roles must alternate user/assistant"), "{told}");
+    Ok(())
+}
+
+#[test]
+fn a_template_that_rewrites_an_earlier_turn_loses_that_row_alone() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny { template: Some(LATE_TOOLS), ..Tiny::default() })?;
+    let tools = r#""tools": [{"type": "function", "function": {"name": "weather", "description": "", "parameters": {"type": "object", "properties": {}}}}]"#;
+    let turns = |n: usize| {
+        let pair = |n| {
+            format!(
+                r#"{{"role": "user", "content": "Town {n}?"}}, {{"role": "assistant", "content": "Cold."}}"#
+            )
+        };
+        (0..n).map(pair).collect::<Vec<_>>().join(", ")
+    };
+    let broken = r#""tools": "[{\"type\": ""#;
+    let rows = format!(
+        "{{\"messages\": [{}], {tools}}}\n{{\"messages\": [{}], {tools}}}\n{{\"messages\": [{}]}}\n{{\"messages\": [{}], {broken}}}\n",
+        turns(1),
+        turns(2),
+        turns(2),
+        turns(1)
+    );
+    let data = bench.data("rows.jsonl", &rows)?;
+    let run = Run::new("mistral", &model, &data, config())?;
+    let step = run.step()?;
+    assert!(step.rows.iter().all(|row| [0, 2].contains(&row.row)), "{:?}", step.rows);
+    let left_out = run.left_out()?;
+    let lines: Vec<u64> = left_out.rows.iter().map(|row| row.line).collect();
+    assert_eq!(lines, [2, 4], "{}", left_out.show().text);
+    Ok(())
+}
+
+#[test]
+fn one_line_says_what_is_left_out() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny { template: Some(ALTERNATE), ..Tiny::default() })?;
+    let row = |question: &str, answer: &str| {
+        format!("{{\"prompt\": \"{question}\", \"completion\": \"{answer}\"}}\n")
+    };
+    let mut text: String = (0..5).map(|n| row(&format!("{n}?"), "yes")).collect();
+    text += "{\"prompt\": \"broken\n";
+    text += &row(&"long ".repeat(40), "yes");
+    text += &format!("{TWICE}\n");
+    text += "{\"prompt\": \"x\", \"completion\": \"y\", \"label\": false}\n";
+    text += "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\", \"weight\": 0}]}\n";
+    let data = bench.data("rows.jsonl", &text)?;
+    assert_eq!((data.len(), data.rejected()?), (9, 1));
+    let line = "trained on 5 of 10 records: 1 rejected by the reader, 1 longer than 100 tokens, 1 refused by the chat \
+                template, 1 without an answer to train on, 1 labelled bad";
+    let run = Run::new("rows", &model, &data, config().context(100))?;
+    let left_out = run.left_out()?;
+    assert_eq!(left_out.counts[0].to_string(), line);
+    assert_eq!(run.status().notes[0], format!("{line}; run.left_out() lists them"));
+    let lines: Vec<u64> = left_out.rows.iter().map(|row| row.line).collect();
+    assert_eq!(lines, [6, 7, 8, 9, 10]);
+    let frame = left_out.frame()?;
+    let why: Vec<&str> = frame.column("why")?.str()?.iter().flatten().collect();
+    assert_eq!(
+        why,
+        [
+            "rejected by the reader",
+            "too long",
+            "refused by the chat template",
+            "labelled bad",
+            "without an answer to train on"
+        ]
+    );
+    let found = Preflight::of(&data, &model, &config().context(100))?;
+    assert_eq!(finding(&found, "records").what, format!("{line}; run.left_out() lists them"));
+    assert_eq!((finding(&found, "records").severity, &found.left_out), (Severity::Warning, &left_out));
+
+    // A part has no rejected records of its own, and they are not forgotten.
+    let part = Run::new("part", &model, &data.head(5)?, config())?;
+    let said = "trained on all 5 rows; the reader rejected 1 record of the file";
+    assert_eq!(part.left_out()?.counts[0].to_string(), said);
+    assert!(part.status().notes[0].starts_with(said), "{:?}", part.status().notes);
+    assert_eq!(part.left_out()?.rows.len(), 1);
+    let whole = bench.data("whole.jsonl", &row("1?", "yes"))?;
+    let found = Preflight::of(&whole, &model, &config())?;
+    assert_eq!(finding(&found, "records").what, "trained on the only row");
+    assert_eq!(finding(&found, "records").severity, Severity::Fine);
+    Ok(())
+}
+
+#[test]
+fn the_usual_context_keeps_rows_that_are_a_little_longer() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny { context: 4096, ..Tiny::default() })?;
+    let row = |n: usize| format!("{{\"instruction\": \"1?\", \"output\": \"{}\"}}\n", "a".repeat(n));
+    let mut text: String = (0..200).map(|_| row(50)).collect();
+    text += &(0..3).map(|_| row(53)).collect::<String>();
+    let data = bench.data("rows.jsonl", &text)?;
+    let run = Run::new("rows", &model, &data, config())?;
+    assert_eq!(run.left_out()?.counts[0].used, 203);
+    assert_eq!(run.left_out()?.counts[0].context, 2048);
+    let few = Run::new("few", &bench.model(Tiny { context: 256, ..Tiny::default() })?, &data, config())?;
+    assert_eq!(few.left_out()?.counts[0].context, 256, "the model's");
+
+    // Micro-batches are of the tokens that the config says, not of the context.
+    let run = Run::new("packs", &model, &data, config().batch(40).micro_batch(300))?;
+    let batch = run.next_batch()?;
+    assert!(
+        batch.packs.iter().all(|pack| pack.len() <= 300),
+        "{:?}",
+        batch.packs.iter().map(|p| p.len()).collect::<Vec<_>>()
+    );
+    assert!(batch.packs.len() >= 10);
+
+    // A row that is far longer is trained on, and its price is said.
+    let data = bench.data("long.jsonl", &(text + &row(1500)))?;
+    let found = Preflight::of(&data, &model, &config().micro_batch(300))?;
+    let long = finding(&found, "long rows");
+    assert_eq!((long.severity, long.line), (Severity::Warning, Some(204)));
+    assert!(long.what.starts_with("1 rows are far longer than the others: 1,5"), "{}", long.what);
+    assert!(
+        long.what.contains("takes the memory of 1,5") && long.what.ends_with("at a time instead of 300"),
+        "{}",
+        long.what
+    );
+    let run = Run::new("long", &model, &data, config().batch(204).micro_batch(300))?;
+    assert_eq!(run.next_batch()?.rows.len(), 204);
+    Ok(())
+}
+
+/// A folder that was written before there were these settings.
+#[test]
+fn an_older_run_goes_on_as_it_was() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny { context: 4096, ..Tiny::default() })?;
+    let rows: String = (0..12)
+        .map(|n| format!("{{\"instruction\": \"{n}?\", \"output\": \"{}\"}}\n", "a".repeat(60 + n)))
+        .collect();
+    let data = bench.data("rows.jsonl", &rows)?;
+    let run = Run::new("old", &model, &data, config().batch(12).context(1500).micro_batch(200))?;
+    let packs = run.next_batch()?.packs.len();
+    run.close()?;
+    let path = Path::new("runs/old/run.json");
+    let mut identity: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    for name in ["trained", "prompt_answers", "special_tokens", "faults"] {
+        assert!(identity["config"].as_object_mut().unwrap().remove(name).is_some(), "{name}");
+    }
+    identity["config"]["context"] = serde_json::Value::Null;
+    assert!(identity["rows"].as_object_mut().unwrap().remove("filling").is_some());
+    std::fs::write(path, identity.to_string()).unwrap();
+    let run = Run::open("runs/old")?;
+    assert_eq!(run.left_out()?.counts[0].context, 1500, "the one that it was trained with");
+    assert_eq!(run.next_batch()?.packs.len(), 1, "filled up to the context, as then");
+    assert!(packs > 1);
+    assert_eq!(run.config().trained, Trained::Assistant);
+    run.step()?;
+    run.close()?;
+
+    // One that learned what is not learned any longer says so.
+    let data = bench.data("kto.jsonl", LABELLED)?;
+    Run::new("kto", &model, &data, config())?.close()?;
+    let path = Path::new("runs/kto/run.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut identity: serde_json::Value = serde_json::from_str(&text).unwrap();
+    identity["rows"]["tokens"] = "0".into();
+    std::fs::write(path, identity.to_string()).unwrap();
+    let told = Run::open("runs/kto").unwrap_err().to_string();
+    assert!(told.contains("an earlier version, which trained on rows that are labelled bad"), "{told}");
+    Ok(())
+}
+
+/// An empty system text and empty tools are none when a model is asked.
+#[test]
+fn what_is_there_and_empty_is_not_asked() -> Result<()> {
+    let bench = Bench::new();
+    let with_default = format!(
+        "{{% if messages[0].role != 'system' %}}<|im_start|>system\nBe kind.<|im_end|>\n{{% endif %}}{CHATML}"
+    );
+    let model = bench.model(Tiny { template: Some(&with_default), ..Tiny::default() })?;
+    let data = bench.data("rows.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}], \"tools\": \"[]\"}\n")?;
+    let found = Preflight::of(&data, &model, &config())?;
+    assert_eq!(finding(&found, "prompt").severity, Severity::Fine, "{}", found.show().text);
+    assert_eq!(finding(&found, "prompt").what, "1 rows begin as the model will be asked");
+    Ok(())
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn the_command_line_says_it_too() -> Result<()> {
+    let bench = Bench::new();
+    bench.model(Tiny { template: Some(ALTERNATE), ..Tiny::default() })?;
+    let good = "{\"instruction\": \"1 + 1?\", \"output\": \"2\"}\n";
+    bench.put("rows.jsonl", &format!("{good}{{broken\n{TWICE}\n{good}{LABELLED}"));
+    bench.put("plain.jsonl", "{\"text\": \"Bread is flour, water, salt and time.\"}\n");
+    let train = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lorascope"));
+        command.arg("train").args(arguments).current_dir(bench.folder.path());
+        let output = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let new = ["--model", "model", "--data", "rows.jsonl", "--steps", "1", "--batch", "2"];
+    let (code, out, err) = train(&[&["rows"], &new[..], &["--trained", "last-assistant"]].concat());
+    assert_eq!(code, Some(0), "{out}{err}");
+    let line =
+        "trained on 4 of 8 records: 1 rejected by the reader, 1 refused by the chat template, 2 labelled bad";
+    assert!(out.contains(line), "{out}");
+    assert!(out.contains("rows.jsonl, line 3: chat template: 1 rows are refused"), "{out}");
+    assert_eq!(Run::open("runs/rows")?.config().trained, Trained::LastAssistant);
+    let (code, _, err) = train(&[&["strict"], &new[..], &["--strict"]].concat());
+    assert_eq!(code, Some(2));
+    assert!(err.contains("rows.jsonl, line 2: broken JSON"), "{err}");
+    bench.put("rows.jsonl", &format!("{good}{SYSTEM}\n"));
+    let (code, _, err) = train(&[&["strict"], &new[..], &["--strict"]].concat());
+    assert_eq!(code, Some(2));
+    assert!(err.contains("rows.jsonl, line 2: chat template, line 1: System role not supported"), "{err}");
+    let (code, _, err) = train(&[&["odd"], &new[..], &["--trained", "user"]].concat());
+    assert_eq!(code, Some(2));
+    assert!(err.contains("say assistant, last-assistant or all"), "{err}");
+    let (code, out, err) = train(&["plain", "--model", "model", "--data", "plain.jsonl", "--steps", "2"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    Ok(())
+}
