@@ -3,8 +3,15 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use super::llama::Sizes;
+use lorascope::dataset::Dataset;
+use lorascope::display::Show;
+use lorascope::error::Result;
+use lorascope::model::Model;
+use lorascope::train::preflight::Finding;
+use lorascope::train::{Preflight, RunConfig};
 use serde_json::{Value as Json, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const SPECIALS: [&str; 6] = ["<s>", "</s>", "<unk>", "<|im_start|>", "<|im_end|>", "<pad>"];
 const SIZES: Sizes =
@@ -82,3 +89,54 @@ impl Tiny<'_> {
         write("tokenizer_config.json", roles);
     }
 }
+
+/// The working folder belongs to the process, so tests in one process take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+pub struct Bench {
+    pub folder: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = tempfile::tempdir().unwrap();
+        std::env::set_current_dir(folder.path()).unwrap();
+        Self { folder, _turn: turn }
+    }
+
+    pub fn model(&self, tiny: Tiny) -> Result<Model> {
+        let path = self.folder.path().join("model");
+        tiny.write(&path);
+        Model::open(path)
+    }
+
+    pub fn put(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub fn data(&self, name: &str, text: &str) -> Result<Dataset> {
+        Dataset::open(self.put(name, text))
+    }
+}
+
+/// A small run.
+pub fn config() -> RunConfig {
+    RunConfig::default().rank(2).batch(4).warmup(1).seed(7)
+}
+
+/// What a check found.
+pub fn finding<'a>(found: &'a Preflight, check: &str) -> &'a Finding {
+    let said = || panic!("no {check} in {}", found.show().text);
+    found.findings.iter().find(|finding| finding.check == check).unwrap_or_else(said)
+}
+
+/// Spelled as they are, good and bad in the two layouts that files have.
+pub const LABELLED: &str = r#"{"prompt": "Name a prime above 10.", "completion": "11", "label": true}
+{"prompt": "Name a prime above 10.", "completion": "12 is a prime.", "label": false}
+{"messages": [{"role": "user", "content": "How many legs has a spider?"}, {"role": "assistant", "content": "Eight."}], "label": true}
+{"messages": [{"role": "user", "content": "How many legs has a spider?"}, {"role": "assistant", "content": "Six."}], "label": false}
+"#;

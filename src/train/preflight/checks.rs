@@ -130,6 +130,14 @@ pub(super) fn begin_once(train: &Batches, data: &Dataset, tokenizer: &Tokenizer)
     }
 }
 
+/// How many rows are something: `1 row is`, `1,200 rows are`.
+fn rows_are(count: usize) -> String {
+    match count {
+        1 => "1 row is".to_string(),
+        _ => format!("{} rows are", thousands(count as u64)),
+    }
+}
+
 /// Some lines of a dataset's rows, to be named.
 fn lines(data: &Dataset, rows: &[usize]) -> Result<String> {
     let lines = rows.iter().take(NAMED).map(|row| Ok(data.place(*row)?.1.to_string()));
@@ -158,11 +166,8 @@ pub(super) fn answers(train: &Batches, data: &Dataset) -> Result<Finding> {
 pub(super) fn labelled_bad(train: &Batches, data: &Dataset) -> Result<Option<Finding>> {
     let rows: Vec<usize> = train.left_out(|why| *why == Why::LabelledBad).map(|(row, _)| row).collect();
     let Some(first) = rows.first() else { return Ok(None) };
-    let what = format!(
-        "{} rows are labelled bad and left out, on the lines {}",
-        thousands(rows.len() as u64),
-        lines(data, &rows)?
-    );
+    let what =
+        format!("{} labelled bad and left out, on the lines {}", rows_are(rows.len()), lines(data, &rows)?);
     Finding::new("labels", Severity::Warning, what)
         .help("a run learns answers that are labelled good alone")
         .at(data, *first)
@@ -175,8 +180,8 @@ pub(super) fn refused(check: &'static str, rows: &Batches, data: &Dataset) -> Re
     let Some((first, Why::Refused(words))) = refused.first() else { return Ok(None) };
     let numbers: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
     let what = format!(
-        "{} rows are refused by the chat template and left out, on the lines {}; the first: {words}",
-        thousands(numbers.len() as u64),
+        "{} refused by the chat template and left out, on the lines {}; the first: {words}",
+        rows_are(numbers.len()),
         lines(data, &numbers)?
     );
     Finding::new(check, Severity::Warning, what)
@@ -256,9 +261,9 @@ pub(super) fn far_longer(train: &Batches, data: &Dataset, micro_batch: usize) ->
     };
     let far = lengths.iter().filter(|length| **length > FAR * usual);
     let mut what = format!(
-        "{} rows are far longer than the others: {} tokens together of {}; the longest has {}, 99 of 100 rows have at \
+        "{} far longer than the others: {} tokens together of {}; the longest has {}, 99 of 100 rows have at \
          most {}",
-        thousands(far.clone().count() as u64),
+        rows_are(far.clone().count()),
         thousands(far.sum::<usize>() as u64),
         thousands(lengths.iter().sum::<usize>() as u64),
         thousands(longest.len() as u64),
@@ -272,7 +277,7 @@ pub(super) fn far_longer(train: &Batches, data: &Dataset, micro_batch: usize) ->
         );
     }
     Finding::new("long rows", Severity::Warning, what)
-        .help(format!("RunConfig::default().context({}) leaves them out", FAR * usual))
+        .help(format!("RunConfig::default().context({}) leaves out what is so long", FAR * usual))
         .at(data, row)
         .map(Some)
 }

@@ -1,0 +1,256 @@
+//! Rows that are left out of training and of evaluation: counted, named and said.
+
+#[path = "common/llama.rs"]
+mod llama;
+#[path = "common/tiny.rs"]
+mod tiny;
+
+use lorascope::dataset::{Dataset, OnFault, ReadOptions};
+use lorascope::display::Show;
+use lorascope::error::{Error, Result};
+use lorascope::text::Trained;
+use lorascope::train::preflight::Severity;
+use lorascope::train::{Preflight, Run, RunConfig, Why};
+use tiny::{Bench, LABELLED, Tiny, config, finding};
+
+#[test]
+fn answers_that_are_labelled_bad_are_not_learned() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny::default())?;
+    let data = bench.data("kto.jsonl", LABELLED)?;
+    assert_eq!((data.label(0)?, data.label(1)?), (Some(true), Some(false)));
+    let run = Run::new("kto", &model, &data, config().eval(&data))?;
+    let step = run.step()?;
+    // Two epochs of two rows.
+    let rows: Vec<u32> = step.rows.iter().map(|row| row.row).collect();
+    assert!(rows.iter().all(|row| [0, 2].contains(row)), "{rows:?}");
+    assert_eq!(run.evaluate()?.tokens, "11".len() + 1 + "Eight.".len() + 1);
+    let left_out = run.left_out()?;
+    let lines: Vec<(u64, Why)> = left_out.rows.iter().map(|row| (row.line, row.why.clone())).collect();
+    let twice = [(2, Why::LabelledBad), (4, Why::LabelledBad)];
+    assert_eq!(lines, [twice.clone(), twice].concat(), "of training and of evaluation");
+    let note = "trained on 2 of 4 records: 2 labelled bad; run.left_out() lists them";
+    assert!(run.status().notes.iter().any(|said| said == note), "{:?}", run.status().notes);
+    assert_eq!(run.show().text.matches(note).count(), 1, "{}", run.show().text);
+    let found = Preflight::of(&data, &model, &config())?;
+    let labels = finding(&found, "labels");
+    assert_eq!((labels.severity, labels.line, labels.row), (Severity::Warning, Some(2), Some(1)));
+    assert_eq!(labels.what, "2 rows are labelled bad and left out, on the lines 2, 4");
+    assert_eq!(found.left_out.frame()?.height(), 2);
+
+    // The report counts none of their tokens as trained.
+    let report = data.report_with(model.tokenizer())?;
+    assert_eq!(report.spreads.iter().find(|spread| spread.of == "trained").unwrap().lengths.total, 3 + 7);
+
+    let bad: String =
+        LABELLED.lines().filter(|line| line.contains("false")).map(|line| format!("{line}\n")).collect();
+    let bad = bench.data("bad.jsonl", &bad)?;
+    let told = Run::new("bad", &model, &bad, config()).unwrap_err().to_string();
+    assert!(told.ends_with("bad.jsonl: no row can be trained on: of 2, 2 are labelled bad; a run learns answers that are labelled good: give it rows with the label true, or rows without a label"), "{told}");
+    let told = Run::new("bad", &model, &data, config().eval(&bad)).unwrap_err().to_string();
+    assert!(told.contains("no row can be evaluated on: of 2, 2 are labelled bad"), "{told}");
+
+    // An evaluation takes the first rows that are good, however many bad ones stand before them.
+    let sorted: String = (0..500)
+        .map(|n| format!("{{\"prompt\": \"{n}?\", \"completion\": \"{n}\", \"label\": {}}}\n", n >= 250))
+        .collect();
+    let sorted = bench.data("sorted.jsonl", &sorted)?;
+    let run = Run::new("sorted", &model, &sorted, config().eval(&sorted))?;
+    assert_eq!(run.evaluate()?.rows, 200);
+    Ok(())
+}
+
+/// Refuses system texts as Gemma's does, and roles that do not alternate as many do.
+const ALTERNATE: &str = "{% if messages and messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}\
+    {% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}\
+    {{ raise_exception('roles must alternate user/assistant') }}{% endif %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n\
+    {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+const TWICE: &str = r#"{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]}"#;
+const SYSTEM: &str = r#"{"messages": [{"role": "system", "content": "Brief."}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]}"#;
+
+/// Writes tools before the last user's turn, as Mistral's does.
+const LATE_TOOLS: &str = "{% set users = messages | selectattr('role', 'equalto', 'user') | list %}\
+    {% for m in messages %}{% if m.role == 'user' and tools and m == users[-1] %}TOOLS {{ tools | tojson }}{% endif %}\
+    <|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
+    {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+
+#[test]
+fn one_refused_row_ends_nothing() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny { template: Some(ALTERNATE), ..Tiny::default() })?;
+    let good = "{\"instruction\": \"1 + 1?\", \"output\": \"2\"}\n";
+    let data = bench.data("rows.jsonl", &format!("{good}{TWICE}\n{good}"))?;
+    let test = bench.data("test.jsonl", &format!("{TWICE}\n{good}"))?;
+    let run = Run::new("rows", &model, &data, config().eval(&test))?;
+    run.step()?;
+    assert_eq!(run.evaluate()?.rows, 1);
+    let left_out = run.left_out()?;
+    let places: Vec<(String, u64)> = left_out
+        .rows
+        .iter()
+        .map(|row| (row.file.file_name().unwrap().to_string_lossy().to_string(), row.line))
+        .collect();
+    assert_eq!(places, [("rows.jsonl".to_string(), 2), ("test.jsonl".to_string(), 1)]);
+    assert!(left_out.rows.iter().all(
+        |row| matches!(&row.why, Why::Refused(why) if why.contains("roles must alternate user/assistant"))
+    ));
+    assert!(left_out.show().text.contains("roles must alternate"), "{}", left_out.show().text);
+    let notes = run.status().notes.join("\n");
+    for said in [
+        "trained on 2 of 3 records: 1 refused by the chat template",
+        "evaluated on 1 of 2 records: 1 refused by the chat template",
+        "rows.jsonl, line 2: chat template: 1 row is refused by the chat template and left out, on the lines 2; the first: chat template, line 1: roles must alternate user/assistant",
+        "test.jsonl, line 1: chat template, evaluation: ",
+    ] {
+        assert!(notes.contains(said), "{said:?} in {notes}");
+    }
+    // It can be looked at.
+    let chat = data.for_model(&model).row(1)?;
+    assert!(
+        chat.pieces.is_empty() && chat.show().text.contains("roles must alternate"),
+        "{}",
+        chat.show().text
+    );
+
+    // Strict, by the run's settings and by how the data was opened.
+    let strict =
+        |name: &str, data: &Dataset, config: RunConfig| Run::new(name, &model, data, config).unwrap_err();
+    let data = bench.data("strict.jsonl", &format!("{good}{SYSTEM}\n"))?;
+    let fail = ReadOptions { faults: OnFault::Fail, ..ReadOptions::default() };
+    let failing = Dataset::open_with("strict.jsonl", &fail)?;
+    let wrong = |error: Error, place: &str| {
+        let said = error.to_string();
+        assert!(said.contains(&format!("{place}: chat template, line 1: ")), "{said}");
+    };
+    wrong(strict("strict", &data, config().strict()), "strict.jsonl, line 2");
+    wrong(strict("strict", &failing, config()), "strict.jsonl, line 2");
+    wrong(strict("strict", &data.head(1)?, config().eval(&test).strict()), "test.jsonl, line 1");
+
+    // All of them: the first one's words and line.
+    let all = bench.data("all.jsonl", &format!("{TWICE}\n{TWICE}\n"))?;
+    let told = Run::new("all", &model, &all, config()).unwrap_err().to_string();
+    assert!(told.contains("all.jsonl, line 1: no row can be trained on: of 2, 2 are refused by the chat template; the first: chat template, line 1: roles must alternate user/assistant"), "{told}");
+    Ok(())
+}
+
+#[test]
+fn a_template_that_rewrites_an_earlier_turn_loses_that_row_alone() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny { template: Some(LATE_TOOLS), ..Tiny::default() })?;
+    let tools = r#""tools": [{"type": "function", "function": {"name": "weather", "description": "", "parameters": {"type": "object", "properties": {}}}}]"#;
+    let turns = |n: usize| {
+        let pair = |n| {
+            format!(
+                r#"{{"role": "user", "content": "Town {n}?"}}, {{"role": "assistant", "content": "Cold."}}"#
+            )
+        };
+        (0..n).map(pair).collect::<Vec<_>>().join(", ")
+    };
+    let broken = r#""tools": "[{\"type\": ""#;
+    let rows = format!(
+        "{{\"messages\": [{}], {tools}}}\n{{\"messages\": [{}], {tools}}}\n{{\"messages\": [{}]}}\n{{\"messages\": [{}], {broken}}}\n",
+        turns(1),
+        turns(2),
+        turns(2),
+        turns(1)
+    );
+    let data = bench.data("rows.jsonl", &rows)?;
+    let run = Run::new("mistral", &model, &data, config())?;
+    let step = run.step()?;
+    assert!(step.rows.iter().all(|row| [0, 2].contains(&row.row)), "{:?}", step.rows);
+    let left_out = run.left_out()?;
+    let lines: Vec<u64> = left_out.rows.iter().map(|row| row.line).collect();
+    assert_eq!(lines, [2, 4], "{}", left_out.show().text);
+    Ok(())
+}
+
+#[test]
+fn one_line_says_what_is_left_out() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny { template: Some(ALTERNATE), ..Tiny::default() })?;
+    let row = |question: &str, answer: &str| {
+        format!("{{\"prompt\": \"{question}\", \"completion\": \"{answer}\"}}\n")
+    };
+    let mut text: String = (0..5).map(|n| row(&format!("{n}?"), "yes")).collect();
+    text += "{\"prompt\": \"broken\n";
+    text += &row(&"long ".repeat(40), "yes");
+    text += &format!("{TWICE}\n");
+    text += "{\"prompt\": \"x\", \"completion\": \"y\", \"label\": false}\n";
+    text += "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\", \"weight\": 0}]}\n";
+    let data = bench.data("rows.jsonl", &text)?;
+    assert_eq!((data.len(), data.rejected()?), (9, 1));
+    let line = "trained on 5 of 10 records: 1 rejected by the reader, 1 longer than 100 tokens, 1 refused by the chat \
+                template, 1 without an answer to train on, 1 labelled bad";
+    let run = Run::new("rows", &model, &data, config().context(100))?;
+    let left_out = run.left_out()?;
+    assert_eq!(left_out.counts[0].to_string(), line);
+    assert_eq!(run.status().notes[0], format!("{line}; run.left_out() lists them"));
+    let lines: Vec<u64> = left_out.rows.iter().map(|row| row.line).collect();
+    assert_eq!(lines, [6, 7, 8, 9, 10]);
+    let frame = left_out.frame()?;
+    let why: Vec<&str> = frame.column("why")?.str()?.iter().flatten().collect();
+    assert_eq!(
+        why,
+        [
+            "rejected by the reader",
+            "too long",
+            "refused by the chat template",
+            "labelled bad",
+            "without an answer to train on"
+        ]
+    );
+    let found = Preflight::of(&data, &model, &config().context(100))?;
+    assert_eq!(finding(&found, "records").what, format!("{line}; run.left_out() lists them"));
+    assert_eq!((finding(&found, "records").severity, &found.left_out), (Severity::Warning, &left_out));
+
+    // A part has no rejected records of its own, and they are not forgotten.
+    let part = Run::new("part", &model, &data.head(5)?, config())?;
+    let said = "trained on all 5 rows; the reader rejected 1 record of the file";
+    assert_eq!(part.left_out()?.counts[0].to_string(), said);
+    assert!(part.status().notes[0].starts_with(said), "{:?}", part.status().notes);
+    assert_eq!(part.left_out()?.rows.len(), 1);
+    let whole = bench.data("whole.jsonl", &row("1?", "yes"))?;
+    let found = Preflight::of(&whole, &model, &config())?;
+    assert_eq!(finding(&found, "records").what, "trained on the only row");
+    assert_eq!(finding(&found, "records").severity, Severity::Fine);
+    Ok(())
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn the_command_line_says_it_too() -> Result<()> {
+    let bench = Bench::new();
+    bench.model(Tiny { template: Some(ALTERNATE), ..Tiny::default() })?;
+    let good = "{\"instruction\": \"1 + 1?\", \"output\": \"2\"}\n";
+    bench.put("rows.jsonl", &format!("{good}{{broken\n{TWICE}\n{good}{LABELLED}"));
+    bench.put("plain.jsonl", "{\"text\": \"Bread is flour, water, salt and time.\"}\n");
+    let train = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lorascope"));
+        command.arg("train").args(arguments).current_dir(bench.folder.path());
+        let output = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let new = ["--model", "model", "--data", "rows.jsonl", "--steps", "1", "--batch", "2"];
+    let (code, out, err) = train(&[&["rows"], &new[..], &["--trained", "last-assistant"]].concat());
+    assert_eq!(code, Some(0), "{out}{err}");
+    let line =
+        "trained on 4 of 8 records: 1 rejected by the reader, 1 refused by the chat template, 2 labelled bad";
+    assert!(out.contains(line), "{out}");
+    assert!(out.contains("rows.jsonl, line 3: chat template: 1 row is refused"), "{out}");
+    assert_eq!(Run::open("runs/rows")?.config().trained, Trained::LastAssistant);
+    let (code, _, err) = train(&[&["strict"], &new[..], &["--strict"]].concat());
+    assert_eq!(code, Some(2));
+    assert!(err.contains("rows.jsonl, line 2: broken JSON"), "{err}");
+    bench.put("rows.jsonl", &format!("{good}{SYSTEM}\n"));
+    let (code, _, err) = train(&[&["strict"], &new[..], &["--strict"]].concat());
+    assert_eq!(code, Some(2));
+    assert!(err.contains("rows.jsonl, line 2: chat template, line 1: System role not supported"), "{err}");
+    let (code, _, err) = train(&[&["odd"], &new[..], &["--trained", "user"]].concat());
+    assert_eq!(code, Some(2));
+    assert!(err.contains("say assistant, last-assistant or all"), "{err}");
+    let (code, out, err) = train(&["plain", "--model", "model", "--data", "plain.jsonl", "--steps", "2"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    Ok(())
+}
