@@ -51,7 +51,7 @@ fn write(files: &Files, rows: &str, schema: RowSchema) -> Written {
 /// The rows of a file as JSON, laid out as they stand there.
 fn values(files: &Files, path: &Path, schema: RowSchema) -> Vec<serde_json::Value> {
     let lines = files.path("again.jsonl");
-    let options = WriteOptions { existing: Existing::Replace, layout: Layout::Own, ..Default::default() };
+    let options = WriteOptions { existing: Existing::Replace, layout: Layout::Keep, ..Default::default() };
     Dataset::open(path).unwrap().write_with(&lines, schema, &options).unwrap();
     let text = std::fs::read_to_string(lines).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -46,9 +46,9 @@ fn what_json_does_not_allow_is_rejected_with_its_repair() {
     assert_eq!(answers(&data), ["👋 hello", "NaN is \"not a number\": {\"x\": NaN}"]);
     let half = "half a surrogate pair";
     let expected = [
-        (2, half, "rejected", "half of a surrogate pair stands alone, at column 60"),
+        (2, half, "rejected", "half of a surrogate pair stands alone, at column 61"),
         (3, "not a number", "rejected", "`input` is NaN, not a string"),
-        (5, half, "rejected", "half of a surrogate pair stands alone, at column 53"),
+        (5, half, "rejected", "half of a surrogate pair stands alone, at column 54"),
     ];
     assert_eq!(problems(&data), said(&expected));
     let table = data.problems().unwrap();
@@ -137,4 +137,20 @@ fn other_faults_are_said_as_before() {
         problems(&data).into_iter().map(|(line, kind, ..)| (line, kind)).collect();
     let expected = [(2, "broken JSON"), (3, "broken JSON"), (4, "unknown schema")];
     assert_eq!(kinds, expected.map(|(line, kind)| (line, kind.to_string())));
+}
+
+/// Cells that pandas wrote as text: read as the text that they are, and said.
+#[test]
+fn nan_cells_are_said() {
+    let files = Files::new();
+    let table = "instruction,input,output,score\na,nan,b,nan\nc,\"nan\",d,1\ne,,NaN,2\n";
+    let data = Dataset::open(files.put("rows.csv", table)).unwrap();
+    assert_eq!((data.len(), turns(&data, 0)), (3, vec!["a\nnan".to_string(), "b".to_string()]));
+    let what = |name: &str, text: &str| {
+        format!("the cell `{name}` is {text}, as pandas writes what is no value: read as this text")
+    };
+    let found: Vec<(u32, String)> =
+        problems(&data).into_iter().map(|(line, _, _, what)| (line, what)).collect();
+    assert_eq!(found, [(2, what("input", "nan")), (4, what("output", "NaN"))]);
+    assert_eq!(data.rejected().unwrap(), 0);
 }

@@ -10,7 +10,7 @@ use super::fix::Fix;
 use super::options::{OnFault, ReadOptions};
 use super::output::Output;
 use super::problems::{Outcome, Problem, ProblemKind};
-use super::read::{Among, each_block, each_row, nothing};
+use super::read::{Among, each_block, each_row, without_rows};
 use super::recipe::not_read;
 use super::schema::RowSchema;
 use super::view::{Place, RowView};
@@ -86,7 +86,10 @@ fn list(
     shown: usize,
 ) -> std::fmt::Result {
     for (path, problem) in first.iter().take(shown) {
-        let place = format!("{}, line {}", path.display(), problem.line);
+        let place = match problem.kind {
+            ProblemKind::NotRead => path.display().to_string(),
+            _ => format!("{}, line {}", path.display(), problem.line),
+        };
         let line = format!("{place}: {}: {}; {}", problem.kind, problem.what, problem.kind.fix());
         write!(f, "\n  {}", crate::display::neutral(&line.replace(['\n', '\r'], " ")))?;
     }
@@ -207,8 +210,7 @@ impl Conversion<'_> {
         let unfit = self.tally.left_out;
         // Records of this file that became no row, as far as it is known: rows have numbers.
         let dropped = AtomicU64::new(0);
-        // Records so far, and the first faults.
-        let (mut records, mut first_faults) = (0, Vec::new());
+        let mut records = 0;
         let work = |block: Block| -> Result<(Done, Block)> {
             let records = u64::from(block.records.first().map_or(0, |record| record.number - 1));
             let first = before + records.saturating_sub(dropped.load(Ordering::Relaxed));
@@ -226,9 +228,6 @@ impl Conversion<'_> {
                 dropped.store(u64::from(last.number).saturating_sub(rows), Ordering::Relaxed);
             }
             records += block.records.len();
-            if first_faults.is_empty() {
-                first_faults.extend(done.problems.iter().take(1).cloned());
-            }
             done.problems.iter().for_each(|problem| self.found.add(path, problem));
             for (fix, rows) in done.repaired {
                 *self.found.repaired.entry(fix).or_default() += rows;
@@ -251,9 +250,11 @@ impl Conversion<'_> {
         };
         each_block(&mut blocks, work, take).map_err(|e| e.path(path))?;
         if among == Among::Others && self.tally.rows == before && self.tally.left_out == unfit {
-            let problem = among.excuse(nothing(records, &first_faults, None), reading)?;
-            // Its records are rejected already.
-            self.found.add(path, &Problem { outcome: Outcome::Kept, ..problem });
+            let problem = without_rows(records);
+            if reading.faults == OnFault::Fail {
+                return Err(problem.error().path(path));
+            }
+            self.found.add(path, &problem);
         }
         Ok(())
     }

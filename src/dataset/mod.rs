@@ -131,7 +131,9 @@ impl Dataset {
     ///
     /// JSON lines, a JSON array, an object that holds an array, CSV or Parquet, plain, gzip or zstd:
     /// the content says which. Each row may be of another schema; [`RowSchema`] lists the known
-    /// ones. Records that cannot be used are left out and listed by [`problems`](Self::problems).
+    /// ones. Records that cannot be used are left out and listed by [`problems`](Self::problems), and
+    /// so are the files of a folder that hold no rows, the folders in it, and the second list of an
+    /// object that has several ([`ReadOptions::list`] reads it).
     ///
     /// # Errors
     /// If there is no such file, if it is empty or of no known container, or if none of its records

@@ -81,11 +81,10 @@ pub(super) fn read(
     };
     each_block(&mut blocks, |block| parse(&block, options), take).map_err(|e| e.path(path))?;
     if all.rows == 0 {
-        let error = nothing(all.records, &all.problems, all.proposal.take());
-        let problem = among.excuse(error, options).map_err(|e| e.path(path))?;
-        // Its records are rejected already.
-        let problem = Problem { outcome: Outcome::Kept, ..problem };
-        all.problems.push(problem);
+        if among == Among::Alone || options.faults == OnFault::Fail {
+            return Err(nothing(all.records, &all.problems, all.proposal).path(path));
+        }
+        all.problems.push(without_rows(all.records));
     }
     all.problems.sort_by_key(|p| (p.line, p.kind));
     let (_, fingerprint) = blocks.fingerprint();
@@ -360,8 +359,18 @@ fn row<'a>(text: &'a str, place: &Place, options: &ReadOptions) -> Tried<'a> {
     })
 }
 
+/// A file among others that has no rows; its records are rejected already.
+pub(super) fn without_rows(records: usize) -> Problem {
+    let what = match records {
+        0 => "the file is left out: it holds no records".to_string(),
+        1 => "the file is left out: its one record is no row".to_string(),
+        n => format!("the file is left out: none of its {n} records is a row"),
+    };
+    Problem::new(1, ProblemKind::NotRead, what)
+}
+
 /// No record of the file is a row: says why, by the first fault.
-pub(super) fn nothing(records: usize, problems: &[Problem], proposal: Option<Map>) -> Error {
+fn nothing(records: usize, problems: &[Problem], proposal: Option<Map>) -> Error {
     let Some(first) = problems.first() else {
         return Error::format("the file holds no records")
             .help("name a file that holds JSON lines or a JSON array");

@@ -84,7 +84,7 @@ pub enum LayoutArgument {
 impl From<LayoutArgument> for Layout {
     fn from(layout: LayoutArgument) -> Self {
         match layout {
-            LayoutArgument::Keep => Self::Own,
+            LayoutArgument::Keep => Self::Keep,
             LayoutArgument::Schema => Self::Schema,
         }
     }

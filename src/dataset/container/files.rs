@@ -92,6 +92,8 @@ fn matches(pattern: &str, path: &Path) -> bool {
         require_literal_leading_dot: true,
         ..Default::default()
     };
+    // Without dots: the path has none.
+    let rest: PathBuf = rest.components().collect();
     let whole = format!("{folder}/{}", rest.display());
     glob::Pattern::new(&whole).is_ok_and(|pattern| pattern.matches_path_with(path, options))
 }

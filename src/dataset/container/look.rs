@@ -228,9 +228,9 @@ enum Element {
     Row,
     /// Input and output: a row, or a part of one.
     Pair,
-    /// It names its speaker.
+    /// It names its speaker, and has what is said.
     Turn,
-    /// What human and assistant say.
+    /// It may be a turn, or what human and assistant say.
     Spoken,
     Other,
 }
@@ -295,13 +295,14 @@ fn field(bytes: &[u8], known_only: bool) -> Field {
 /// What an object in an array is; `None` when its keys are not all in sight.
 fn element(bytes: &[u8]) -> Option<Element> {
     let mut keys = Keys::of(bytes);
-    let (mut turn, mut spoken, mut pair, mut row) = (false, false, false, false);
+    let (mut turn, mut said, mut spoken, mut pair, mut row) = (false, false, false, false, false);
     while let Some((key, _)) = keys.next() {
         let is = |names: &[&str]| names.iter().any(|name| name.as_bytes() == key);
         if is(&TURNS) || is(&ROWS[..1]) {
             return Some(Element::Row);
         }
         turn |= is(&["from", "role", "speaker"]);
+        said |= is(&["value", "content", "text", "message", "tool_calls", "function_call"]);
         spoken |= is(&["human", "user", "assistant", "bot"]);
         pair |= is(&["input", "output"]);
         row |= is(&ROWS[1..7]);
@@ -309,8 +310,8 @@ fn element(bytes: &[u8]) -> Option<Element> {
     }
     keys.ended().then_some(match () {
         () if row => Element::Row,
-        () if turn => Element::Turn,
-        () if spoken => Element::Spoken,
+        () if turn && said => Element::Turn,
+        () if turn || spoken => Element::Spoken,
         () if pair => Element::Pair,
         () => Element::Other,
     })
@@ -386,6 +387,7 @@ mod tests {
             ("[{\"instruction\": \"a\", \"output\": \"b\"}]".to_string(), "Array"),
             ("[{\"role\": \"doctor\", \"question\": \"a\", \"answer\": \"b\"}]".to_string(), "Array"),
             ("[{\"human\": \"a\", \"assistant\": \"b\"}]".to_string(), "Array"),
+            ("[{\"from\": \"a\", \"to\": \"b\"}]".to_string(), "Array"),
             ("[{\"id\": 1, \"conversations\": [{\"from\": \"human\"}]}]".to_string(), "Array"),
             ("[]".to_string(), "Array"),
             ("[".to_string(), "Array"),

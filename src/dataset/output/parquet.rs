@@ -122,7 +122,7 @@ impl Place {
         match (self.lift, value) {
             (Some(lift), Some(string @ [b'"', ..])) => {
                 self.lifted.note(row);
-                self.values.push(Some(&lift.turns(string)), row)
+                self.values.push(Some(&lift.list(string)), row)
             }
             _ => self.values.push(value, row),
         }
@@ -137,7 +137,8 @@ impl Place {
             }
         };
         add(format!("nulls under `{path}`: they are read as keys that are not there"), &self.nulls);
-        add(format!("strings under `{path}`: written as lists of turns, as in other rows"), &self.lifted);
+        let lists = self.lift.map_or("turns", Lift::name);
+        add(format!("strings under `{path}`: written as lists of {lists}, as in other rows"), &self.lifted);
         let mut values = &self.values;
         while let Values::List { items, .. } = values {
             values = items;

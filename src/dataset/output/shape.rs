@@ -1,6 +1,6 @@
 //! Which type each column of a file gets.
 
-use super::columns::{Objects, Seen};
+use super::columns::{Field, Objects, Seen};
 
 /// The type of a column, or of a place inside one.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,24 +20,36 @@ pub(super) enum Shape {
 pub(super) struct Column {
     pub name: String,
     pub shape: Shape,
-    /// Where other rows have lists of turns: what a string becomes.
+    /// Where other rows have lists of turns or of parts: what a string becomes.
     pub lift: Option<Lift>,
 }
 
-/// How a string becomes a list of one turn.
+/// What a string becomes where other rows have a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lift {
-    /// The keys of speaker and text.
-    keys: [&'static str; 2],
-    speaker: &'static str,
+pub(super) enum Lift {
+    /// A list of one turn, with these keys of speaker and text.
+    Turn { keys: [&'static str; 2], speaker: &'static str },
+    /// A list of one part of a message.
+    Part,
 }
 
 impl Lift {
-    /// The list of one turn that a string stands for, as JSON.
-    pub fn turns(self, string: &[u8]) -> Vec<u8> {
-        let [speaker, text] = self.keys;
-        let before = format!("[{{\"{speaker}\":\"{}\",\"{text}\":", self.speaker);
+    /// The list that a string stands for, as JSON.
+    pub fn list(self, string: &[u8]) -> Vec<u8> {
+        let ([key, text], value) = match self {
+            Self::Turn { keys, speaker } => (keys, speaker),
+            Self::Part => (["type", "text"], "text"),
+        };
+        let before = format!("[{{\"{key}\":\"{value}\",\"{text}\":");
         [before.as_bytes(), string, b"}]"].concat()
+    }
+
+    /// What the list is one of.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Turn { .. } => "turns",
+            Self::Part => "parts",
+        }
     }
 }
 
@@ -48,15 +60,14 @@ impl Lift {
 pub(super) fn columns(rows: &Objects) -> Vec<Column> {
     let spoken = rows.fields.iter().find(|field| speaker(&field.name).is_some() && is_mixed(&field.seen));
     let keys = spoken.and_then(|field| turn_keys(&field.seen));
-    let column = |name: &str, seen: &Seen| {
-        let lift = keys.filter(|_| seen.texts).and_then(|keys| lift(name, seen, keys));
-        let shape = match lift {
-            Some(lift) => turns(seen, lift),
-            None => shape(name, seen, Inside::Row),
-        };
-        Column { name: name.to_string(), shape, lift }
+    let of = |field: &Field| {
+        let turns = keys.filter(|_| field.seen.texts);
+        match turns.and_then(|keys| self::turns(&field.name, &field.seen, keys)) {
+            Some((lift, shape)) => Column { name: field.name.clone(), shape, lift: Some(lift) },
+            None => column(&field.name, &field.seen, Inside::Object),
+        }
     };
-    rows.fields.iter().map(|field| column(&field.name, &field.seen)).collect()
+    rows.fields.iter().map(of).collect()
 }
 
 /// Who speaks in a string under a key that may hold turns, by the words of OpenAI and ShareGPT.
@@ -72,40 +83,50 @@ fn is_mixed(seen: &Seen) -> bool {
     seen.texts && turn_keys(seen).is_some()
 }
 
-/// The keys by which the turns of lists are known, where all values are strings or lists of turns.
-fn turn_keys(seen: &Seen) -> Option<[&'static str; 2]> {
+/// The objects in lists, where all values are strings or lists of objects.
+fn listed(seen: &Seen) -> Option<&Objects> {
     let others = seen.flags || seen.integers || seen.numbers || seen.odd || seen.object.is_some();
-    let turns = seen.list.as_ref().filter(|_| !others)?.object.as_ref()?;
-    let has = |name: &&str| turns.fields.iter().any(|field| field.name == *name);
-    [["role", "content"], ["from", "value"]].into_iter().find(|keys| keys.iter().all(has))
+    seen.list.as_ref().filter(|_| !others)?.object.as_ref()
 }
 
-fn lift(name: &str, seen: &Seen, keys: [&'static str; 2]) -> Option<Lift> {
-    let speaker = speaker(name)?[usize::from(keys[0] == "from")];
-    let other = Seen { texts: false, nulls: false, ..seen.clone() } != Seen::default();
-    match turn_keys(seen) {
-        None if other => None,
-        own => Some(Lift { keys: own.unwrap_or(keys), speaker }),
-    }
+fn have(objects: &Objects, keys: [&str; 2]) -> bool {
+    keys.iter().all(|key| objects.fields.iter().any(|field| field.name == *key))
 }
 
-/// Lists of turns, for strings as well.
-fn turns(seen: &Seen, lift: Lift) -> Shape {
-    let known = seen.list.as_ref().map(|items| shape("", items, Inside::List));
-    match known {
-        Some(turns @ Shape::Object(_)) => Shape::List(Box::new(turns)),
-        Some(_) => Shape::Json,
-        None => {
-            let text = |name: &str| Column { name: name.to_string(), shape: Shape::Text, lift: None };
-            Shape::List(Box::new(Shape::Object(lift.keys.map(text).to_vec())))
-        }
-    }
+/// The keys by which turns are known, where all values are strings or lists of turns.
+fn turn_keys(seen: &Seen) -> Option<[&'static str; 2]> {
+    let turns = listed(seen)?;
+    [["role", "content"], ["from", "value"]].into_iter().find(|keys| have(turns, *keys))
+}
+
+/// Lists of turns, for the strings under this key as well; other columns know their turns by `keys`.
+fn turns(name: &str, seen: &Seen, keys: [&'static str; 2]) -> Option<(Lift, Shape)> {
+    let own = turn_keys(seen);
+    let texts_only = Seen { texts: false, nulls: false, ..seen.clone() } == Seen::default();
+    let keys = own.or(texts_only.then_some(keys))?;
+    let lift = Lift::Turn { keys, speaker: speaker(name)?[usize::from(keys[0] == "from")] };
+    let text = |name: &str| Column { name: name.to_string(), shape: Shape::Text, lift: None };
+    let turn = match &seen.list {
+        Some(items) => shape("", items, Inside::List),
+        None => Shape::Object(keys.map(text).to_vec()),
+    };
+    matches!(turn, Shape::Object(_)).then(|| (lift, Shape::List(Box::new(turn))))
+}
+
+/// A column or a field. A content is a list of parts where other contents are.
+fn column(name: &str, seen: &Seen, inside: Inside) -> Column {
+    let parts = listed(seen).filter(|_| name == "content" && seen.texts);
+    let part = parts.filter(|parts| have(parts, ["type", "text"])).and(seen.list.as_ref());
+    let (shape, lift) = match part.map(|items| shape("", items, Inside::List)) {
+        Some(part @ Shape::Object(_)) => (Shape::List(Box::new(part)), Some(Lift::Part)),
+        _ => (shape(name, seen, inside), None),
+    };
+    Column { name: name.to_string(), shape, lift }
 }
 
 /// What a place lies in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Inside {
-    Row,
     Object,
     List,
 }
@@ -143,12 +164,8 @@ fn shape(name: &str, seen: &Seen, inside: Inside) -> Shape {
         if objects.fields.is_empty() || objects.differ && !record || given {
             return Shape::Json;
         }
-        let column = |name: &str, seen: &Seen| Column {
-            name: name.to_string(),
-            shape: shape(name, seen, Inside::Object),
-            lift: None,
-        };
-        return Shape::Object(objects.fields.iter().map(|f| column(&f.name, &f.seen)).collect());
+        let column = |field: &Field| column(&field.name, &field.seen, Inside::Object);
+        return Shape::Object(objects.fields.iter().map(column).collect());
     }
     match seen {
         _ if seen.flags => Shape::Flag,
@@ -267,8 +284,12 @@ mod tests {
         assert_eq!(found, expected.map(|(name, shape)| (name.to_string(), shape.to_string())));
         let same = r#"{"prompt":[{"role":"user","content":"q"}],"completion":"a"}"#;
         assert_eq!(said(same)[1].1, "Text", "all rows have one form");
-        let lift = Lift { keys: ["from", "value"], speaker: "gpt" };
-        assert_eq!(lift.turns(b"\"a\\n\""), br#"[{"from":"gpt","value":"a\n"}]"#);
+        let lift = Lift::Turn { keys: ["from", "value"], speaker: "gpt" };
+        assert_eq!(lift.list(b"\"a\\n\""), br#"[{"from":"gpt","value":"a\n"}]"#);
+        let parts =
+            r#"{"m":[{"role":"user","content":[{"type":"text","text":"a"}]},{"role":"a","content":"b"}]}"#;
+        assert_eq!(said(parts)[0].1, "[{role Text, content [{type Text, text Text}]}]");
+        assert_eq!(Lift::Part.list(b"\"b\""), br#"[{"type":"text","text":"b"}]"#);
     }
 
     #[test]
