@@ -324,7 +324,7 @@ fn errors_say_what_to_do() {
     assert!(Tokenizer::from_folder("/nowhere").unwrap_err().to_string().contains("/nowhere: no such folder"));
 
     let messages = [Message::user("a")];
-    let error = tokenizer().render(&messages, Some("{}"), GenerationPrompt::Add).unwrap_err();
+    let error = tokenizer().render(&messages, Some("3"), GenerationPrompt::Add).unwrap_err();
     assert!(error.to_string().contains("not an array of tools"));
     let call = Message { tool_calls: Some("[1,".into()), ..Message::assistant("") };
     let error = tokenizer().example(&[messages[0].clone(), call], None).unwrap_err();

@@ -205,7 +205,9 @@ fn conversations_with_tools_have_a_template_of_their_own() {
     std::fs::create_dir(folder.path().join("additional_chat_templates")).unwrap();
     write("additional_chat_templates/tool_use.jinja", "own");
     write("chat_template.json", r#"{"chat_template": "of the file"}"#);
-    assert_eq!((render(None).as_str(), render(Some("[]")).as_str()), ("of the file", "own"));
+    assert_eq!((render(None).as_str(), render(Some("[{}]")).as_str()), ("of the file", "own"));
+    // Empty is none.
+    assert_eq!((render(Some("[]")).as_str(), render(Some("")).as_str()), ("of the file", "of the file"));
     write("chat_template.jinja", "{{ strftime_now('%d %b %Y') }}");
     let t = Tokenizer::from_folder(folder.path()).unwrap().at_time(1_722_000_000).unwrap();
     assert_eq!(t.render(&[], None, GenerationPrompt::Omit).unwrap(), "26 Jul 2024");

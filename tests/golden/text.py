@@ -157,13 +157,15 @@ hf = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|im_start|>
 
 
 def chat(messages):
-    text = hf.apply_chat_template(messages, chat_template=template, tokenize=False)
+    # A system message that is blank is none.
+    given = [m for m in messages if m["role"] != "system" or m["content"].strip()]
+    text = hf.apply_chat_template(given, chat_template=template, tokenize=False)
     encoding = tokenizer.encode(text, add_special_tokens=False)
-    ids = hf.apply_chat_template(messages, chat_template=template, return_dict=False)
+    ids = hf.apply_chat_template(given, chat_template=template, return_dict=False)
     assert ids == encoding.ids
     said = [m.span(1) for m in re.finditer(r"<\|im_start\|>assistant\n(.*?<\|im_end\|>)", text, re.S)]
     trained = [int(any(a <= x and y <= b for a, b in said)) for x, y in encoding.offsets]
-    prompt = hf.apply_chat_template(messages, chat_template=template, add_generation_prompt=True, return_dict=False)
+    prompt = hf.apply_chat_template(given, chat_template=template, add_generation_prompt=True, return_dict=False)
     return {"messages": messages, "text": text, "ids": ids, "trained": trained, "prompt": prompt}
 
 
