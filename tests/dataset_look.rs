@@ -257,7 +257,7 @@ fn tokens_are_counted_under_the_chat_template() {
     assert!(report.figures()[0].show().text.contains("100 rows: tokens 5 to 104, median 5"));
     let problem = &report.problems[0];
     assert_eq!(
-        (problem.kind.name(), problem.count, problem.lines.as_slice()),
+        (problem.kind.name(), problem.count, problem.places[0].lines.as_slice()),
         ("refused by the chat template", 1, &[101][..])
     );
     assert_eq!(report.rejected, 0);
