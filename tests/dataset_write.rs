@@ -86,7 +86,7 @@ fn writing_every_schema() {
     left.sort();
     assert_eq!(
         left,
-        ["alpaca.json", "belle.jsonl", "mixed.jsonl", "new", "openai.jsonl", "plain.jsonl"],
+        ["alpaca.json", "belle.jsonl", "kept.jsonl", "mixed.jsonl", "new", "openai.jsonl"],
         "no temporary file stays"
     );
     data.slice(0, 0).unwrap().write(files.path("none.json"), RowSchema::OpenAi).unwrap();

@@ -284,7 +284,8 @@ fn calls_go_both_ways() {
     );
     let losses = data.losses(RowSchema::ShareGpt).unwrap();
     let lost: Vec<&str> = losses.lost.keys().map(String::as_str).collect();
-    assert_eq!(lost, ["ids of calls, and which call a tool answers", "texts beside calls of tools"]);
+    let sides = "that the sides take turns: tools answer one after the other";
+    assert_eq!(lost, ["ids of calls, and which call a tool answers", "texts beside calls of tools", sides]);
     // And back: each call is wrapped and has an id, which its answer names.
     let again = Dataset::open(files.path("other.jsonl")).unwrap();
     again.write(files.path("back.jsonl"), RowSchema::OpenAi).unwrap();
@@ -319,4 +320,46 @@ fn losses_name_the_keys() {
     let plain = open(r#"{"answer":"a","question":"q"}"#).1;
     let losses = plain.losses(RowSchema::OpenAi).unwrap();
     assert!(losses.is_empty() && losses.laid_out == 1);
+}
+
+/// Readers take the form of the first row's prompt for that of all.
+#[test]
+fn prompts_of_a_file_have_one_form() {
+    let files = Files::new();
+    let text = r#"{"prompt":"q","completion":"a","label":true}"#;
+    let turns = r#"{"prompt":[{"role":"system","content":"S"},{"role":"user","content":"q"}],"completion":[{"role":"assistant","content":"a"}],"label":true}"#;
+    let pref = r#"{"prompt":"q","chosen":"a","rejected":"b"}"#;
+    let history = r#"{"history":[["x","y"]],"prompt":"q","chosen":"a","rejected":"b"}"#;
+    for (rows, schema, keys) in [
+        ([text, turns], RowSchema::Kto, &["prompt", "completion"][..]),
+        ([text, turns], RowSchema::PromptCompletion, &["prompt", "completion"]),
+        ([turns, text], RowSchema::PromptCompletion, &["prompt", "completion"]),
+        ([pref, history], RowSchema::Preference, &["prompt", "chosen", "rejected"]),
+    ] {
+        let path = files.put("rows.jsonl", rows.join("\n"));
+        let data = Dataset::open(&path).unwrap();
+        data.overwrite(files.path("out.jsonl"), schema).unwrap();
+        let overwrite =
+            WriteOptions { existing: lorascope::dataset::Existing::Replace, ..Default::default() };
+        lorascope::dataset::convert(
+            &path,
+            files.path("again.jsonl"),
+            schema,
+            &Default::default(),
+            &overwrite,
+        )
+        .unwrap();
+        let out = std::fs::read_to_string(files.path("out.jsonl")).unwrap();
+        assert_eq!(out, std::fs::read_to_string(files.path("again.jsonl")).unwrap());
+        for line in out.lines() {
+            let row: Json = serde_json::from_str(line).unwrap();
+            assert!(keys.iter().all(|key| row[*key].is_array()), "{line}");
+        }
+        let one = Dataset::open(files.put("one.jsonl", format!("{}\n{}", rows[0], rows[0]))).unwrap();
+        one.overwrite(files.path("out.jsonl"), schema).unwrap();
+    }
+    let data = Dataset::open(files.put("texts.jsonl", format!("{text}\n{text}"))).unwrap();
+    data.overwrite(files.path("out.jsonl"), RowSchema::PromptCompletion).unwrap();
+    let out = std::fs::read_to_string(files.path("out.jsonl")).unwrap();
+    assert_eq!(out.lines().next(), Some(r#"{"prompt":"q","completion":"a"}"#));
 }

@@ -139,21 +139,31 @@ pub fn convert(
     let (from, to) = (from.as_ref(), to.as_ref());
     container::refuse_inside(from, to)?;
     let files = container::files(from)?;
-    let mut conversion = Conversion {
-        output: Output::create(to, writing.existing)?,
-        encoder: Encoder::new(schema, writing),
-        schema,
-        reading,
-        misfits: writing.misfits,
-        tally: Tally::default(),
-        among: if files.len() > 1 { Among::Others } else { Among::Alone },
-        found: Found::default(),
+    let encoder = Encoder::new(schema, writing);
+    let convert = |encoder: Encoder| -> Result<Conversion<'_>> {
+        let mut conversion = Conversion {
+            output: Output::create(to, writing.existing)?,
+            encoder,
+            schema,
+            reading,
+            misfits: writing.misfits,
+            tally: Tally::default(),
+            among: if files.len() > 1 { Among::Others } else { Among::Alone },
+            found: Found::default(),
+        };
+        for folder in container::folders_below(from) {
+            conversion.found.add(&folder, &not_read(from));
+        }
+        for file in &files {
+            conversion.file(file)?;
+        }
+        Ok(conversion)
     };
-    for folder in container::folders_below(from) {
-        conversion.found.add(&folder, &not_read(from));
-    }
-    for file in &files {
-        conversion.file(file)?;
+    let mut conversion = convert(encoder)?;
+    if conversion.tally.is_mixed() {
+        // Once more, with prompts and answers in the form that fits all rows.
+        drop(conversion);
+        conversion = convert(encoder.with_turns())?;
     }
     conversion.finish(from)
 }

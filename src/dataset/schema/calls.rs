@@ -109,6 +109,19 @@ pub(in crate::dataset) fn have_ids(calls: &str) -> bool {
         .is_ok_and(|node| node.array().is_some_and(|calls| calls.iter().any(|call| call.get("id").is_some())))
 }
 
+/// Tools as `{"type": "function", "function": …}` each, where one of them is a bare `{"name": …}`.
+pub(in crate::dataset) fn wrapped(tools: &str) -> Option<String> {
+    let node = Node::parse_own(tools).ok()?;
+    let bare =
+        |tool: &Node<'_>| tool.get("name").is_some() && tool.get("type").or(tool.get("function")).is_none();
+    let list = node.array().filter(|list| list.iter().any(bare))?;
+    let tools = list.iter().map(|tool| match bare(tool) {
+        true => format!("{}{}{}", CALL.0, one_line(tool.raw), CALL.1),
+        false => one_line(tool.raw).into_owned(),
+    });
+    Some(format!("[{}]", tools.collect::<Vec<_>>().join(", ")))
+}
+
 /// Whether a call of the list has no id.
 pub(in crate::dataset) fn lack_ids(calls: &str) -> bool {
     with_ids(calls, &mut String::new).is_some()

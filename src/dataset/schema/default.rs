@@ -111,6 +111,28 @@ pub(in crate::dataset) fn want(
     input: Option<Input>,
     position: Option<u32>,
 ) -> Want {
+    want_as(field, schema, row, input, position, Prompts::Texts)
+}
+
+/// How prompts and answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::dataset) enum Prompts {
+    /// As texts where that says all, or else as lists of turns.
+    Texts,
+    /// As lists of turns.
+    Turns,
+}
+
+/// Like [`want`], with prompts and answers in one form.
+pub(in crate::dataset) fn want_as(
+    field: Field,
+    schema: RowSchema,
+    row: &RowView<'_>,
+    input: Option<Input>,
+    position: Option<u32>,
+    prompts: Prompts,
+) -> Want {
+    let are_strings = |schema, row: &RowView<'_>| prompts == Prompts::Texts && are_strings(schema, row);
     let [messages, chosen, rejected] = row.counts().map(|n| n as u32);
     let n = if schema == RowSchema::Preference { messages } else { messages + chosen };
     let message = |back: u32| Who::At(List::Messages, n.saturating_sub(back));

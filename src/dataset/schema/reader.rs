@@ -502,12 +502,13 @@ impl<'a> Reader<'a> {
         }
         let turns = view.counts();
         let shapes = std::mem::take(&mut self.shapes);
+        let bare = self.bare;
         let keys = self.keys.iter().zip(shapes).map(|((key, node), shape)| {
             let own = |shape: &Shape<'a>| wants.iter().any(|(name, want)| key == name && want.is(shape));
             let key_shape = match shape {
                 None if taken(key) => Key::Known(Some(Shape::Literal(one_line(node.raw)))),
                 None => Key::Unknown(one_line(node.raw)),
-                Some(shape) if own(&shape) => Key::Known(None),
+                Some(shape) if own(&shape) && !bare => Key::Known(None),
                 Some(shape) => Key::Known(Some(shape)),
             };
             (key.clone(), key_shape)

@@ -7,6 +7,7 @@ use super::text::Text;
 use super::{Extra, Layout, WriteOptions};
 use crate::dataset::record::{CARRY, Node, Value};
 use crate::dataset::schema::RowSchema;
+use crate::dataset::schema::default::{Prompts, are_strings};
 use crate::dataset::schema::layout::Input;
 use crate::dataset::table::Spoken;
 use crate::dataset::view::RowView;
@@ -17,6 +18,7 @@ pub(in crate::dataset) struct Encoder {
     schema: RowSchema,
     extra: Extra,
     layout: Layout,
+    prompts: Prompts,
 }
 
 /// What the column `extra` of a row holds.
@@ -81,7 +83,21 @@ impl Extras<'_> {
 
 impl Encoder {
     pub fn new(schema: RowSchema, options: &WriteOptions) -> Self {
-        Self { schema, extra: options.extra, layout: options.layout }
+        Self { schema, extra: options.extra, layout: options.layout, prompts: Prompts::Texts }
+    }
+
+    /// The same, with all prompts and answers as lists of turns: readers take the form of a file's first
+    /// row for that of all.
+    pub fn with_turns(self) -> Self {
+        Self { prompts: Prompts::Turns, ..self }
+    }
+
+    /// In which form a row's prompt and answers are written, where there are two.
+    pub fn prompts(&self, row: &RowView<'_>) -> Option<Prompts> {
+        let schema = self.schema;
+        let two = matches!(schema, RowSchema::PromptCompletion | RowSchema::Preference | RowSchema::Kto);
+        let free = self.layout == Layout::Schema && self.prompts == Prompts::Texts;
+        (two && free).then(|| if are_strings(schema, row) { Prompts::Texts } else { Prompts::Turns })
     }
 
     /// Appends a row, which is the output's `position`-th, from 1, and says what the schema has no
@@ -103,7 +119,7 @@ impl Encoder {
             .input
             .filter(|_| self.schema == RowSchema::Alpaca && row.source() == RowSchema::Alpaca.name());
         let given = extras.says_id();
-        let mut text = Text::new(row, self.schema, position, input, given, own, out);
+        let mut text = Text::new(row, self.schema, position, input, given, own, out).with(self.prompts);
         let fits = extras.turns.is_none_or(|counts| counts == row.counts());
         let laid_out = extras.keys.as_deref().filter(|_| own && fits);
         let mut stale = false;

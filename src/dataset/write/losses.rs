@@ -5,44 +5,47 @@ use std::collections::BTreeMap;
 use super::encode::Extras;
 use super::{Losses, Misfit, Written};
 use crate::dataset::record::{Node, Value};
-use crate::dataset::schema::calls::{have_ids, lack_ids, same_as_text, same_with_ids};
+use crate::dataset::schema::calls::{have_ids, lack_ids, same_as_text, same_with_ids, wrapped};
 use crate::dataset::schema::default::{Field, Want, are_strings, fields, needs_id, want};
 use crate::dataset::schema::layout::Hole;
 use crate::dataset::schema::{RowSchema, several};
-use crate::dataset::table::made_up_id;
+use crate::dataset::table::{Spoken, made_up_id};
 use crate::dataset::view::RowView;
 use crate::display::{Align, Bundle, Show, Table, thousands};
 
 /// A set of things that a row lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::dataset) struct Lost {
-    kinds: u16,
+    kinds: u32,
     /// The keys that have no place, and how they are named.
     keys: Vec<String>,
 }
 
 impl Lost {
-    const INPUT: u16 = 1;
+    const INPUT: u32 = 1;
     /// The order and the names of keys, the names of roles, the forms of values: nothing of what the row
     /// says, so that nobody need be told.
-    const LAYOUT: u16 = 1 << 1;
-    const NAMES: u16 = 1 << 2;
-    const CALLS: u16 = 1 << 3;
-    const WEIGHTS: u16 = 1 << 4;
-    pub const LABEL: u16 = 1 << 5;
-    pub const REJECTED: u16 = 1 << 6;
-    pub const BREAKS: u16 = 1 << 7;
-    const TURNS: u16 = 1 << 8;
-    const IDS: u16 = 1 << 9;
-    const ARGUMENTS: u16 = 1 << 10;
-    pub const BESIDE: u16 = 1 << 11;
-    pub const NULLS: u16 = 1 << 12;
-    const KEYS: u16 = 1 << 13;
+    const LAYOUT: u32 = 1 << 1;
+    const NAMES: u32 = 1 << 2;
+    const CALLS: u32 = 1 << 3;
+    const WEIGHTS: u32 = 1 << 4;
+    pub const LABEL: u32 = 1 << 5;
+    pub const REJECTED: u32 = 1 << 6;
+    pub const BREAKS: u32 = 1 << 7;
+    const TURNS: u32 = 1 << 8;
+    const IDS: u32 = 1 << 9;
+    const ARGUMENTS: u32 = 1 << 10;
+    pub const BESIDE: u32 = 1 << 11;
+    pub const NULLS: u32 = 1 << 12;
+    const KEYS: u32 = 1 << 13;
     /// Calls have ids that were made up.
-    pub const MADE: u16 = 1 << 14;
-    const SILENT: u16 = Self::LAYOUT | Self::MADE;
+    pub const MADE: u32 = 1 << 14;
+    /// Bare tools are wrapped as functions.
+    pub const WRAPPED: u32 = 1 << 15;
+    const SIDES: u32 = 1 << 16;
+    const SILENT: u32 = Self::LAYOUT | Self::MADE | Self::WRAPPED;
     /// What is lost of single turns.
-    pub const OF_TURNS: u16 = Self::NAMES
+    pub const OF_TURNS: u32 = Self::NAMES
         | Self::CALLS
         | Self::WEIGHTS
         | Self::BREAKS
@@ -53,7 +56,7 @@ impl Lost {
         | Self::KEYS
         | Self::MADE;
 
-    const KINDS: [(u16, &str); 12] = [
+    const KINDS: [(u32, &str); 13] = [
         (Self::INPUT, "where the input begins"),
         (Self::NAMES, "names of turns"),
         (Self::CALLS, "calls of tools"),
@@ -66,6 +69,7 @@ impl Lost {
         (Self::ARGUMENTS, "arguments as text: they become objects"),
         (Self::BESIDE, "texts beside calls of tools"),
         (Self::NULLS, "whether a text is empty or null"),
+        (Self::SIDES, "that the sides take turns: tools answer one after the other"),
     ];
 
     pub fn is_empty(&self) -> bool {
@@ -77,11 +81,11 @@ impl Lost {
         self.kinds & !Self::SILENT != 0 || !self.keys.is_empty()
     }
 
-    pub fn has(&self, any: u16) -> bool {
+    pub fn has(&self, any: u32) -> bool {
         self.kinds & any != 0
     }
 
-    fn add(&mut self, kind: u16, lost: bool) {
+    fn add(&mut self, kind: u32, lost: bool) {
         self.kinds |= if lost { kind } else { 0 };
     }
 
@@ -190,6 +194,9 @@ pub(super) fn lost(
             }
         }
     }
+    let tools = |turn: &Spoken<'_>| turn.role == "tool";
+    let in_a_row = || row.talk().zip(row.talk().skip(1)).any(|(one, next)| tools(&one) && tools(&next));
+    lost.add(Lost::SIDES, spoken_from && !own && in_a_row());
     let as_json = |(_, field): &(&str, Field)| {
         *field == Field::Tools && want(*field, schema, row, None, None) == Want::Hole(Hole::ToolsJson)
     };
@@ -197,6 +204,15 @@ pub(super) fn lost(
         Lost::BREAKS,
         row.tools().is_some_and(|tools| !stands(tools)) && fields(schema).iter().any(as_json),
     );
+    lost.add(
+        Lost::WRAPPED,
+        !own && row.tools().is_some_and(|tools| wrapped(tools).is_some())
+            && fields(schema).iter().any(as_json),
+    );
+    if schema == RowSchema::Text {
+        row.system().into_iter().for_each(|_| lost.key(named("system")));
+        row.tools().into_iter().for_each(|_| lost.key(named("tools")));
+    }
     if !lost.has(Lost::TURNS) && reads_prompts(schema) && prompt_is_text(schema, row) {
         lost.add(Lost::TURNS, row.talk().next().is_some_and(|turn| several(turn.content).is_some()));
     }

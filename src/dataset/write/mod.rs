@@ -14,6 +14,7 @@ use super::Dataset;
 use super::container::refuse_inside;
 use super::output::Output;
 use super::schema::RowSchema;
+use super::schema::default::Prompts;
 use super::table::Rows;
 use super::view::RowView;
 use crate::display::{Bundle, Show, Text, bytes, neutral, thousands};
@@ -200,7 +201,19 @@ impl Dataset {
     ) -> Result<Written> {
         refuse_inside(&self.0.origin.path, path.as_ref())?;
         let mut output = Output::create(path.as_ref(), options.existing)?;
-        let encoder = Encoder::new(schema, options);
+        let mut encoder = Encoder::new(schema, options);
+        let forms = self.pieces(|rows, _| {
+            let of = |i| {
+                let row = RowView::Table(&rows, i);
+                encoder.prompts(&row).filter(|_| !encoder.leaves_out(&row) && encoder.fits(&row).is_ok())
+            };
+            Ok((0..rows.len()).map(of).fold([false; 2], |[texts, turns], form| {
+                [texts || form == Some(Prompts::Texts), turns || form == Some(Prompts::Turns)]
+            }))
+        })?;
+        if [0, 1].iter().all(|form| forms.iter().any(|found| found[*form])) {
+            encoder = encoder.with_turns();
+        }
         let between = output.between();
         let mut tally = Tally::default();
         // The rows after one that is left out move up.
@@ -291,6 +304,9 @@ pub(super) struct Batch {
     pub misfits: Vec<Misfit>,
     labelled_bad: u64,
     bad_lines: Vec<u32>,
+    /// Some prompts are texts, and some are lists of turns.
+    texts: bool,
+    turns: bool,
     /// The numbers of their rows in the batch.
     unfit: Vec<usize>,
 }
@@ -321,6 +337,11 @@ impl Batch {
             Ok(lost) => {
                 self.rows += 1;
                 self.lost.add(&lost);
+                match encoder.prompts(row) {
+                    Some(Prompts::Texts) => self.texts = true,
+                    Some(Prompts::Turns) => self.turns = true,
+                    None => {}
+                }
             }
             Err(Unfit::LabelledBad) => {
                 self.text.truncate(start);
@@ -350,15 +371,24 @@ pub(super) struct Tally {
     pub misfits: Vec<Misfit>,
     pub labelled_bad: u64,
     bad_lines: Vec<u32>,
+    texts: bool,
+    turns: bool,
 }
 
 impl Tally {
+    /// Whether prompts are texts in some rows and lists of turns in others.
+    pub fn is_mixed(&self) -> bool {
+        self.texts && self.turns
+    }
+
     fn count(&mut self, batch: Batch) {
         self.rows += batch.rows;
         self.lost.merge(&batch.lost);
         self.left_out += batch.left_out;
         let room = MISFITS - self.misfits.len();
         self.misfits.extend(batch.misfits.into_iter().take(room));
+        self.texts |= batch.texts;
+        self.turns |= batch.turns;
         self.labelled_bad += batch.labelled_bad;
         let room = MISFITS - self.bad_lines.len();
         self.bad_lines.extend(batch.bad_lines.into_iter().take(room));

@@ -8,8 +8,8 @@ use super::json::{inside, string};
 use super::losses::Lost;
 use crate::dataset::record::{CARRY, Node, Value, one_line};
 use crate::dataset::schema::RowSchema;
-use crate::dataset::schema::calls::{calls_to_text, with_ids};
-use crate::dataset::schema::default::{Field, Want, fields, is_json, want};
+use crate::dataset::schema::calls::{calls_to_text, with_ids, wrapped};
+use crate::dataset::schema::default::{Field, Prompts, Want, fields, is_json, want_as};
 use crate::dataset::schema::layout::{Hole, Input, List, Slice, Style, Who};
 use crate::dataset::table::{Spoken, made_up_id};
 use crate::dataset::view::RowView;
@@ -22,6 +22,7 @@ pub(super) struct Text<'w, 'r> {
     input: Option<Input>,
     /// The file gave the id, though it reads as one that is made up from the row's place.
     given: bool,
+    prompts: Prompts,
     /// Calls without an id get one, and so do their answers.
     calls: Option<Calls>,
     out: &'w mut Vec<u8>,
@@ -55,7 +56,12 @@ impl<'w, 'r> Text<'w, 'r> {
         out: &'w mut Vec<u8>,
     ) -> Self {
         let calls = (!own).then(Calls::default);
-        Self { row, schema, position, input, given, calls, out }
+        Self { row, schema, position, input, given, prompts: Prompts::Texts, calls, out }
+    }
+
+    /// The same, with prompts and answers in one form.
+    pub fn with(self, prompts: Prompts) -> Self {
+        Self { prompts, ..self }
     }
 
     /// What is written, of all rows.
@@ -100,7 +106,7 @@ impl<'w, 'r> Text<'w, 'r> {
     fn field(&mut self, key: &str, field: Field, position: Option<u32>) -> Option<()> {
         let wanted = match field {
             Field::Id if self.given => Want::Hole(Hole::Id),
-            field => want(field, self.schema, self.row, self.input, position),
+            field => want_as(field, self.schema, self.row, self.input, position, self.prompts),
         };
         match wanted {
             Want::Nothing => {}
@@ -227,7 +233,10 @@ impl<'w, 'r> Text<'w, 'r> {
                 None => self.string(&made_up_id(self.position)),
             },
             Hole::Tools => self.string(row.tools_as_is()?),
-            Hole::ToolsJson => self.json(row.tools_as_is()?),
+            Hole::ToolsJson => match row.tools_as_is().filter(|_| self.calls.is_some()).and_then(wrapped) {
+                Some(tools) => self.json(&tools),
+                None => self.json(row.tools_as_is()?),
+            },
             Hole::Text => self.string(row.text()?),
             Hole::Label => self.raw(if row.label()? { "true" } else { "false" }),
             Hole::Content(who, part) => {
@@ -386,7 +395,7 @@ impl<'w, 'r> Text<'w, 'r> {
             });
         }
         let empty = row.tools().is_none();
-        if let Some(tools) = row.tools_as_is().filter(|_| empty || lost.has(Lost::BREAKS)) {
+        if let Some(tools) = row.tools_as_is().filter(|_| empty || lost.has(Lost::BREAKS | Lost::WRAPPED)) {
             self.raw(",\"tools\":");
             self.string(tools);
         }
