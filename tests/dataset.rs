@@ -54,7 +54,7 @@ fn schemas_may_differ_from_row_to_row() {
     assert_eq!(
         column("extra")[3].as_deref(),
         Some(
-            r#"{"lorascope":{"turns":[4,0,0],"keys":["id",["conversations",["m0@user-chat","m1@belle-chat","m2@belle-chat",{"from":{"=":"assistant"},"value":"m3","mood":{"=":1}}]]]}}"#
+            r#"{"lorascope":{"turns":[4,0,0],"keys":["id",["conversations",["m0@user-chat","m1@belle-chat","m2@belle-chat","m3@belle-chat"]]]}}"#
         )
     );
     assert_eq!(
@@ -89,7 +89,7 @@ fn schemas_may_differ_from_row_to_row() {
 #[test]
 fn calls_of_tools_come_through() {
     let files = Files::new();
-    let line = r#"{"id":"1","conversations":[{"from":"human","value":"q"},{"from":"function_call","value":"{\"name\":  \"f\"}"},{"from":"observation","value":"r"},{"from":"gpt","value":"a"}],"tools":"[]"}"#;
+    let line = r#"{"id":"1","conversations":[{"from":"human","value":"q"},{"from":"function_call","value":"{\"name\":  \"f\"}"},{"from":"observation","value":"r"},{"from":"gpt","value":"a"}],"tools":"[{\"name\": \"f\"}]"}"#;
     let data = Dataset::open(files.put("calls.jsonl", format!("{line}\n"))).unwrap();
     let call = &data.conversation(0).unwrap()[1];
     let calls = r#"[{"type": "function", "function": {"name":  "f"}}]"#;
@@ -141,12 +141,7 @@ fn faults_are_listed_and_not_fatal() {
         (14, "duplicate id", "kept", "has the id of the row in line 13"),
         (14, "duplicate row", "kept", "says the same as the row in line 1"),
         (15, "wrong type", "rejected", "messages[0] does not say who speaks"),
-        (
-            16,
-            "wrong type",
-            "rejected",
-            "conversations[0] is a string, not a turn with from and value, or role and content",
-        ),
+        (16, "does not end with the assistant", "rejected", "the last turn is of the role user"),
         (17, "wrong type", "rejected", "conversations[1] calls a tool, but not as JSON"),
     ];
     let found: Vec<(u32, String, String, String)> =
@@ -302,7 +297,11 @@ fn rows_that_cannot_be_kept_whole_are_rejected() {
     let rejected = |line| (line, "wrong type".to_string(), "rejected".to_string());
     assert_eq!(problems(&data), [2, 3, 4].map(rejected));
     let both = "the row has both `conversations` and `messages`: keep the one that is meant";
-    let large = |number: &str| format!("`weight` of messages[1]: the number {number} is out of range");
+    let large = |number: &str| {
+        format!(
+            "`weight` of messages[1] is the number {number}, which does not say whether the turn is trained on"
+        )
+    };
     assert_eq!(whats(&data), [both.into(), large("1e39"), large("99999999999999999999…")]);
     let error = Dataset::open("/dev/null").unwrap_err().to_string();
     assert_eq!(error, "/dev/null: this is not a file; write the rows to a file first");

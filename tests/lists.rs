@@ -115,7 +115,8 @@ fn a_single_row_is_not_taken_apart() {
     ] {
         for text in [text.clone(), text.replace(", ", ",\n  ").replacen('{', "{\n", 1)] {
             let data = Dataset::open(files.put("x.json", &text)).unwrap();
-            let said: Vec<String> = data.conversation(0).unwrap().into_iter().map(|m| m.content).collect();
+            let said: Vec<String> =
+                data.conversation(0).unwrap().into_iter().map(|m| m.text().to_string()).collect();
             assert_eq!(
                 (data.len(), said),
                 (1, ["s", "a", "b", "c", "d"].map(String::from).to_vec()),

@@ -23,7 +23,7 @@ fn problems(data: &Dataset) -> Vec<(u32, String, String, String)> {
 }
 
 fn turns(data: &Dataset, i: usize) -> Vec<String> {
-    data.conversation(i).unwrap().into_iter().map(|message| message.content).collect()
+    data.conversation(i).unwrap().into_iter().map(|message| message.text().to_string()).collect()
 }
 
 fn answers(data: &Dataset) -> Vec<String> {

@@ -152,13 +152,27 @@ fn lists_of_turns_and_texts() {
         r#"{"dialog":["q","a","r","b"]}"#.to_string(),
         format!("{{\"turns\":{objects}}}"),
         format!("{{\"chat\":{objects},\"n\":1}}"),
-        objects.to_string(),
     ] {
         let (files, data) = open(&row);
         assert_eq!(said(&data), both, "{row}");
         let openai = written(&files, &data, RowSchema::OpenAi);
         assert_eq!(openai["messages"], serde_json::from_str::<Json>(objects).unwrap());
     }
+}
+
+#[test]
+fn lists_of_turns_without_an_object() {
+    let row = r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]"#;
+    let files = Files::new();
+    let data = Dataset::open(files.put("rows.jsonl", format!("{row}\n{row}\n"))).unwrap();
+    assert_eq!(data.len(), 2);
+    assert_eq!(said(&data), turns(&[(User, "q"), (Assistant, "a")]));
+    let keep = WriteOptions { layout: Layout::Keep, ..Default::default() };
+    data.write_with(files.path("again.jsonl"), RowSchema::OpenAi, &keep).unwrap();
+    assert_eq!(std::fs::read_to_string(files.path("again.jsonl")).unwrap(), format!("{row}\n{row}\n"));
+    data.write(files.path("usual.jsonl"), RowSchema::OpenAi).unwrap();
+    let usual = std::fs::read_to_string(files.path("usual.jsonl")).unwrap();
+    assert_eq!(usual.lines().next(), Some(format!("{{\"messages\":{row}}}").as_str()));
 }
 
 #[test]

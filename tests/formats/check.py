@@ -160,6 +160,8 @@ def broken(convert: Command, folder: Path, schema: str) -> list[str]:
 
 
 def show(title: str, rows: list[str], columns: list[str], table: Table) -> int:
+    if not table:
+        return 0
     print(f"\n{title}")
     wide = max(len(row) for row in rows)
     print(" " * wide, *[f"{column:>{max(len(column), 4)}}" for column in columns])
@@ -185,6 +187,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
     self_test(compare)
+    subprocess.run([given.lorascope, "--version"], check=True, stdout=subprocess.DEVNULL)
     wanted = lambda *words: all(any(word in words for word in group) for group in [given.only] if given.only)
     schemas, failed = list(ROWS), 0
     with tempfile.TemporaryDirectory() as made:

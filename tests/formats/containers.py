@@ -74,8 +74,8 @@ def faults_of_parquet(path: Path, again: Path, cache: Path) -> list[str]:
     try:
         first, second = (load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(cache)) for file in (path, again))
         shared = [name for name in first.column_names if second.features.get(name) == first.features[name]]
-        if len(shared) < 2:
-            faults.append(f"two files of this schema have no columns of one type but {shared}: {first.features} and {second.features}")
+        texts = [name for name in frame.columns if frame.schema[name] == pl.String]
+        faults += [f"{name} is {second.features[name]} in another file" for name in texts if name in second.features and name not in shared]
         both = concatenate_datasets([first.select_columns(shared), second.select_columns(shared)])
         key = "id" if "id" in shared else shared[0]
         ordered = both.sort(key)[key]

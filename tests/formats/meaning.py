@@ -196,6 +196,8 @@ def of_keys(row: str, before: dict, after: dict) -> list[Difference]:
             found.append(Difference("null" if old is None else "key", key, row, old, "absent"))
         elif key not in before:
             found.append(Difference("gained", key, row, "absent", new))
+        elif old != new and without_nulls(old) == without_nulls(new):
+            found.append(Difference("null", key, row, old, new))
         elif old != new:
             found.append(Difference("type" if same_text(old, new) else "value", key, row, old, new))
     return found

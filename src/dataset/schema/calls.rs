@@ -23,6 +23,10 @@ pub(super) fn calls_of_text(text: &str) -> Option<String> {
             if !calls.iter().all(|call| call.object().is_some()) {
                 return None;
             }
+            // Objects that are no calls of anything are left as they are.
+            if !calls.iter().all(|call| call.get("name").is_some()) {
+                return Some(text.to_string());
+            }
             let calls: Vec<String> =
                 calls.iter().map(|call| format!("{}{}{}", CALL.0, call.raw, CALL.1)).collect();
             Some(format!("[{}]", calls.join(", ")))
@@ -41,6 +45,10 @@ pub(super) fn calls_of_one(call: &str) -> String {
 pub(in crate::dataset) fn calls_to_text(calls: &str) -> Cow<'_, str> {
     let parsed = Node::parse_own(calls);
     let Some(list) = parsed.as_ref().ok().and_then(Node::array) else { return Cow::Borrowed(calls) };
+    let is_call = |call: &Node<'_>| call.get("function").or_else(|| call.get("name")).is_some();
+    if !list.iter().all(is_call) {
+        return one_line(calls);
+    }
     let texts: Vec<Cow<'_, str>> = list.iter().map(one).collect();
     match texts.as_slice() {
         [] => Cow::Borrowed(calls),
@@ -99,6 +107,11 @@ pub(in crate::dataset) fn same_as_text(calls: &str) -> bool {
 pub(in crate::dataset) fn have_ids(calls: &str) -> bool {
     Node::parse_own(calls)
         .is_ok_and(|node| node.array().is_some_and(|calls| calls.iter().any(|call| call.get("id").is_some())))
+}
+
+/// Whether a call of the list has no id.
+pub(in crate::dataset) fn lack_ids(calls: &str) -> bool {
+    with_ids(calls, &mut String::new).is_some()
 }
 
 /// Whether calls without ids are the same when they were given some and became a text again.

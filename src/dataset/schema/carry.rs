@@ -33,7 +33,8 @@ struct Patch<'a> {
     content: Option<Option<Cow<'a, str>>>,
     name: Option<Cow<'a, str>>,
     tool_calls: Option<Cow<'a, str>>,
-    tool_call_id: Option<Cow<'a, str>>,
+    /// `Some(None)` where it had none.
+    tool_call_id: Option<Option<Cow<'a, str>>>,
     weight: Option<f32>,
     extra: Option<Cow<'a, str>>,
 }
@@ -91,7 +92,7 @@ impl<'a> Carry<'a> {
                 }
                 turn.name = patch.name.or(turn.name.take());
                 turn.tool_calls = patch.tool_calls.or(turn.tool_calls.take());
-                turn.tool_call_id = patch.tool_call_id.or(turn.tool_call_id.take());
+                turn.tool_call_id = patch.tool_call_id.unwrap_or(turn.tool_call_id.take());
                 turn.weight = patch.weight.or(turn.weight);
                 turn.extra = patch.extra.or(turn.extra.take());
             }
@@ -138,7 +139,8 @@ impl<'a> Patch<'a> {
                 ("content", Value::String(content)) => patch.content = Some(Some(content.clone())),
                 ("content", Value::Null) => patch.content = Some(None),
                 ("name", Value::String(name)) => patch.name = Some(name.clone()),
-                ("tool_call_id", Value::String(id)) => patch.tool_call_id = Some(id.clone()),
+                ("tool_call_id", Value::String(id)) => patch.tool_call_id = Some(Some(id.clone())),
+                ("tool_call_id", Value::Null) => patch.tool_call_id = Some(None),
                 ("extra", Value::Object(_)) => patch.extra = Some(one_line(node.raw)),
                 ("tool_calls", Value::String(calls)) => patch.tool_calls = Some(calls.clone()),
                 ("weight", Value::Number) => {

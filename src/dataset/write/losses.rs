@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::encode::Extras;
 use super::{Losses, Misfit, Written};
 use crate::dataset::record::{Node, Value};
-use crate::dataset::schema::calls::{have_ids, same_as_text, same_with_ids};
+use crate::dataset::schema::calls::{have_ids, lack_ids, same_as_text, same_with_ids};
 use crate::dataset::schema::default::{Field, Want, are_strings, fields, needs_id, want};
 use crate::dataset::schema::layout::Hole;
 use crate::dataset::schema::{RowSchema, several};
@@ -38,6 +38,9 @@ impl Lost {
     pub const BESIDE: u16 = 1 << 11;
     pub const NULLS: u16 = 1 << 12;
     const KEYS: u16 = 1 << 13;
+    /// Calls have ids that were made up.
+    pub const MADE: u16 = 1 << 14;
+    const SILENT: u16 = Self::LAYOUT | Self::MADE;
     /// What is lost of single turns.
     pub const OF_TURNS: u16 = Self::NAMES
         | Self::CALLS
@@ -47,7 +50,8 @@ impl Lost {
         | Self::ARGUMENTS
         | Self::BESIDE
         | Self::NULLS
-        | Self::KEYS;
+        | Self::KEYS
+        | Self::MADE;
 
     const KINDS: [(u16, &str); 12] = [
         (Self::INPUT, "where the input begins"),
@@ -70,7 +74,7 @@ impl Lost {
 
     /// Whether something is lost that people are told of.
     pub fn is_said(&self) -> bool {
-        self.kinds & !Self::LAYOUT != 0 || !self.keys.is_empty()
+        self.kinds & !Self::SILENT != 0 || !self.keys.is_empty()
     }
 
     pub fn has(&self, any: u16) -> bool {
@@ -105,7 +109,7 @@ impl LostRows {
         for (count, (kind, _)) in self.kinds.iter_mut().zip(Lost::KINDS) {
             *count += u64::from(lost.has(kind));
         }
-        self.layouts += u64::from(lost.has(Lost::LAYOUT));
+        self.layouts += u64::from(lost.has(Lost::SILENT));
         for key in &lost.keys {
             *self.keys.entry(key.clone()).or_default() += 1;
         }
@@ -180,6 +184,7 @@ pub(super) fn lost(
             }
             None => {
                 let same = |calls: &str| stands(calls) && (own || same_with_ids(calls));
+                lost.add(Lost::MADE, !own && !in_pairs && turn.tool_calls.is_some_and(lack_ids));
                 lost.add(Lost::BREAKS, !in_pairs && turn.tool_calls.is_some_and(|calls| !same(calls)));
                 lost.add(Lost::NULLS, spoken_from && turn.null_content);
             }

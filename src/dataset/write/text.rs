@@ -392,7 +392,11 @@ impl<'w, 'r> Text<'w, 'r> {
         }
         if lost.has(Lost::OF_TURNS) {
             self.raw(",\"turns\":{");
-            for (n, turn) in row.talk().enumerate().filter(|(_, turn)| !turn.is_plain()) {
+            let made = |turn: &Spoken<'_>| {
+                lost.has(Lost::MADE) && turn.role == "tool" && turn.tool_call_id.is_none()
+            };
+            let turns = row.talk().enumerate();
+            for (n, turn) in turns.filter(|(_, turn)| !turn.is_plain() || made(turn)) {
                 self.key(&n.to_string());
                 self.raw("{");
                 if lost.has(Lost::BESIDE | Lost::NULLS) {
@@ -400,6 +404,10 @@ impl<'w, 'r> Text<'w, 'r> {
                     if turn.null_content { self.raw("null") } else { self.string(turn.content) }
                 }
                 self.beside(&turn);
+                if made(&turn) {
+                    self.key("tool_call_id");
+                    self.raw("null");
+                }
                 if let Some(extra) = turn.extra {
                     self.key("extra");
                     self.raw(extra);
