@@ -130,3 +130,19 @@ fn a_single_row_is_not_taken_apart() {
             .unwrap();
     assert_eq!(whats(&data), ["`system` stands beside the list of rows and in none of them: it is not read"]);
 }
+
+#[cfg(feature = "cli")]
+#[test]
+fn the_command_line_names_a_list() {
+    let files = Files::new();
+    files.put("x.json", format!("{{\"train\": {}, \"test\": {}}}", rows(&["a"]), rows(&["b", "c"])));
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lorascope"));
+        command.arg("data").args(arguments).current_dir(files.0.path()).output().unwrap()
+    };
+    let done = run(&["convert", "x.json", "out.jsonl", "--to", "openai", "--list", "test"]);
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(questions(&Dataset::open(files.path("out.jsonl")).unwrap()), ["b", "c"]);
+    let error = run(&["report", "x.json", "--list", "dev"]);
+    assert!(String::from_utf8_lossy(&error.stderr).contains("there are `train`, `test`"), "{error:?}");
+}

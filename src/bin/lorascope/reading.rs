@@ -21,6 +21,9 @@ pub struct Reading {
     /// Where the turns are, in a file of no known format: user=question,assistant=std_answer
     #[arg(long, value_name = "MAP", conflicts_with = "from")]
     map: Option<Map>,
+    /// Which list of rows, in a file that is an object with several: train, test
+    #[arg(long, value_name = "NAME")]
+    list: Option<String>,
     /// Put nothing between an instruction and its input, instead of a line break
     #[arg(long)]
     join_nothing: bool,
@@ -43,6 +46,7 @@ impl Reading {
         ReadOptions {
             schema: self.from,
             map: self.map.clone(),
+            list: self.list.clone(),
             join: if self.join_nothing { Join::Nothing } else { Join::LineBreak },
             faults: if self.strict { OnFault::Fail } else { OnFault::List },
             ..Default::default()
