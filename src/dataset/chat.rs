@@ -86,10 +86,20 @@ impl Chat {
             let name = message.name.as_deref().map(|name| format!(" · {name}")).unwrap_or_default();
             let calls =
                 message.tool_calls.as_deref().map(|calls| format!("calls {calls}")).unwrap_or_default();
+            let others: String = others(message)
+                .iter()
+                .map(|(key, text)| {
+                    format!(
+                        "<div style=\"opacity:.75\"><small>{}</small>\n{}</div>",
+                        escape(key),
+                        escape(text)
+                    )
+                })
+                .collect();
             let _ = write!(
                 html,
                 "<div style=\"margin:{side}\"><div style=\"background:{tint};border-radius:8px;padding:.4em .8em;\
-                 margin:.3em 0;white-space:pre-wrap;text-align:left;overflow-wrap:anywhere\"><small><b>{}</b></small>\n{}{}</div></div>",
+                 margin:.3em 0;white-space:pre-wrap;text-align:left;overflow-wrap:anywhere\"><small><b>{}</b></small>\n{others}{}{}</div></div>",
                 escape(&format!("{}{name}", message.role)),
                 escape(message.text()),
                 escape(&calls),
@@ -145,11 +155,25 @@ impl Chat {
     }
 }
 
+/// The other keys of a message, such as its reasoning, and what they say.
+fn others(message: &Message) -> Vec<(String, String)> {
+    let parsed = message.extra.as_deref().map(serde_json::from_str::<serde_json::Map<_, _>>);
+    let Some(Ok(keys)) = parsed else { return Vec::new() };
+    let text = |value: serde_json::Value| match value {
+        serde_json::Value::String(text) => text,
+        json => json.to_string(),
+    };
+    keys.into_iter().map(|(key, value)| (key, text(value))).collect()
+}
+
 impl std::fmt::Display for Chat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", neutral(&self.place))?;
         for message in &self.messages {
             write!(f, "\n[{}] {}", message.role, neutral(message.text()))?;
+            for (key, text) in others(message) {
+                write!(f, " {}: {}", neutral(&key), neutral(&text))?;
+            }
             if let Some(calls) = &message.tool_calls {
                 write!(f, " calls {}", neutral(calls))?;
             }
