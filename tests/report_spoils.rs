@@ -150,7 +150,7 @@ fn places_name_the_file_the_line_and_the_record() {
     let longest = report.longest.iter().find(|row| row.row == 5).unwrap();
     assert_eq!((longest.file.as_str(), longest.line, longest.record), ("b.json", 1, 4));
     let text = report.to_string();
-    assert!(text.contains("a.jsonl: 4; b.json: 1, 1"), "{text}");
+    assert!(text.contains("a.jsonl: 4; b.json: line 1, records 2, 4"), "{text}");
     // A part of it keeps the names, and the rows' own numbers.
     let part = data.slice(3, 3).unwrap().report().unwrap();
     let places = &found(&part, ProblemKind::Placeholder).unwrap().places;

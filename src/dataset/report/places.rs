@@ -127,18 +127,31 @@ fn names(paths: &[&Path]) -> Vec<String> {
 }
 
 impl Places {
-    /// The first places in words: `4, 9 and 3 more`; with the file's name where there are several.
+    /// The numbers of the records, where several are on one line: an array that was written without line
+    /// breaks.
+    fn on_one_line(&self) -> Option<Vec<u32>> {
+        let one = self.lines.len() > 1 && self.lines.iter().all(|line| *line == self.lines[0]);
+        if one { self.records.iter().copied().collect() } else { None }
+    }
+
+    /// The first places in words: `4, 9, …`, or `line 1, records 4, 9, …` of records on one line; with the
+    /// file's name where there are several.
     pub(super) fn first(places: &[Self], shown: usize, several: bool) -> String {
         let all: usize = places.iter().map(|places| places.lines.len()).sum();
         let mut parts = Vec::new();
         let mut left = shown;
         for places in places.iter().take_while(|_| shown > 0) {
-            let lines: Vec<String> = places.lines.iter().take(left).map(u32::to_string).collect();
-            if lines.is_empty() {
+            let first =
+                |numbers: &[u32]| -> Vec<String> { numbers.iter().take(left).map(u32::to_string).collect() };
+            let (before, numbers) = match places.on_one_line() {
+                Some(records) => (format!("line {}, records ", places.lines[0]), first(&records)),
+                None => (String::new(), first(&places.lines)),
+            };
+            if numbers.is_empty() {
                 break;
             }
-            left -= lines.len();
-            let lines = lines.join(", ");
+            left -= numbers.len();
+            let lines = before + &numbers.join(", ");
             parts.push(if several { format!("{}: {lines}", places.file) } else { lines });
         }
         let more = if all > shown { ", …" } else { "" };
