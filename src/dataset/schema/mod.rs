@@ -4,6 +4,7 @@ pub(super) mod calls;
 mod carry;
 pub(super) mod default;
 mod flags;
+mod kept;
 pub(super) mod layout;
 mod pairs;
 mod prefer;

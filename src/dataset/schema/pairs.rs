@@ -87,8 +87,14 @@ impl<'a> Reader<'a> {
             let first = self.row.turns.len() as u32;
             for (name, node) in &mut keys {
                 let (text, who) = match &*name.to_ascii_lowercase() {
-                    "human" if human.is_none() => (&mut human, first),
-                    "assistant" if assistant.is_none() => (&mut assistant, first + 1),
+                    "human" | "input" | "user" | "question" if human.is_none() => (&mut human, first),
+                    "assistant" | "output" | "answer" if assistant.is_none() => (&mut assistant, first + 1),
+                    // The first pair may have the system's text.
+                    "system" if n == 0 && self.row.system.is_none() && node.str().is_some() => {
+                        self.row.system = node.take();
+                        shape.push((name.clone(), Shape::Hole(Hole::Content(Who::System, None))));
+                        continue;
+                    }
                     _ => {
                         shape.push((name.clone(), Shape::Literal(one_line(node.raw))));
                         continue;

@@ -8,7 +8,7 @@ use super::{Extra, Layout, WriteOptions};
 use crate::dataset::record::{CARRY, Node, Value};
 use crate::dataset::schema::RowSchema;
 use crate::dataset::schema::default::{Prompts, are_strings};
-use crate::dataset::schema::layout::Input;
+use crate::dataset::schema::layout::{Hole, Input};
 use crate::dataset::table::Spoken;
 use crate::dataset::view::RowView;
 
@@ -71,6 +71,14 @@ pub(in crate::dataset) enum Unfit {
 }
 
 impl Extras<'_> {
+    /// Whether the file gave the id as a number.
+    pub fn is_number(&self) -> bool {
+        let is_id = |node: &Node<'_>| {
+            node.array().is_some_and(|pair| pair.len() == 2 && pair[1].str() == Some("id#"))
+        };
+        self.keys.as_ref().is_some_and(|keys| keys.iter().any(is_id))
+    }
+
     /// Whether the layout says that the row has its id, though it reads as one that is made up.
     fn says_id(&self) -> bool {
         let is_id = |node: &Node<'_>| {
@@ -118,7 +126,10 @@ impl Encoder {
         let input = extras
             .input
             .filter(|_| self.schema == RowSchema::Alpaca && row.source() == RowSchema::Alpaca.name());
-        let given = extras.says_id();
+        let given = match own && extras.is_number() {
+            true => Some(Hole::IdNumber),
+            false => extras.says_id().then_some(Hole::Id),
+        };
         let mut text = Text::new(row, self.schema, position, input, given, own, out).with(self.prompts);
         let fits = extras.turns.is_none_or(|counts| counts == row.counts());
         let laid_out = extras.keys.as_deref().filter(|_| own && fits);

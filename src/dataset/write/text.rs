@@ -20,8 +20,9 @@ pub(super) struct Text<'w, 'r> {
     schema: RowSchema,
     position: u32,
     input: Option<Input>,
-    /// The file gave the id, though it reads as one that is made up from the row's place.
-    given: bool,
+    /// How the id is written, where it is not by default: the file gave one that reads as made up from
+    /// the row's place, or a number.
+    given: Option<Hole>,
     prompts: Prompts,
     /// Calls without an id get one, and so do their answers.
     calls: Option<Calls>,
@@ -51,7 +52,7 @@ impl<'w, 'r> Text<'w, 'r> {
         schema: RowSchema,
         position: u32,
         input: Option<Input>,
-        given: bool,
+        given: Option<Hole>,
         own: bool,
         out: &'w mut Vec<u8>,
     ) -> Self {
@@ -105,7 +106,7 @@ impl<'w, 'r> Text<'w, 'r> {
 
     fn field(&mut self, key: &str, field: Field, position: Option<u32>) -> Option<()> {
         let wanted = match field {
-            Field::Id if self.given => Want::Hole(Hole::Id),
+            Field::Id if self.given.is_some() => self.given.map_or(Want::Nothing, Want::Hole),
             field => want_as(field, self.schema, self.row, self.input, position, self.prompts),
         };
         match wanted {
