@@ -67,9 +67,18 @@ fn a_label_that_cannot_be_read_is_a_problem() {
     // Where it is no verdict on the answer, naming the format is the way out.
     let options = ReadOptions { schema: Some(RowSchema::PromptCompletion), ..Default::default() };
     assert_eq!(Dataset::open_with(files.path("rows.jsonl"), &options).unwrap().len(), 3);
-    // Of a plain text it is somebody else's.
-    let data = Dataset::open(files.put("text.jsonl", r#"{"text":"t","label":"sports"}"#)).unwrap();
-    assert_eq!(column(&data, "label"), [None]);
+    // Of a plain text a word or a number is its class, and false is no class.
+    let text = |label: &str| {
+        let row = format!("{{\"text\":\"t\",\"label\":{label}}}");
+        column(&Dataset::open(files.put("text.jsonl", row)).unwrap(), "label")
+    };
+    assert_eq!((text("\"sports\""), text("0"), text("false")), (vec![None], vec![None], vec![Some(false)]));
+    // A bad answer is heard in every format that is named.
+    let row = r#"{"prompt":"q","completion":"bad","label":false}"#;
+    let data = Dataset::open_with(files.put("bad.jsonl", row), &options).unwrap();
+    assert_eq!(column(&data, "label"), [Some(false)]);
+    let both = r#"{"prompt":"q","completion":"a","label":"","kto_tag":false}"#;
+    assert_eq!(column(&Dataset::open(files.put("both.jsonl", both)).unwrap(), "label"), [Some(false)]);
 }
 
 #[test]
@@ -108,7 +117,7 @@ fn rows_labelled_bad_go_into_no_format_without_labels() {
         assert!(
             written
                 .to_string()
-                .contains("left out: 2 rows whose answer is labelled as a bad one (lines 2, 3)"),
+                .contains("left out: 2 rows whose answer is marked as not to be learned (lines 2, 3)"),
             "{written}"
         );
         let losses = data.losses(schema).unwrap();
@@ -121,7 +130,7 @@ fn rows_labelled_bad_go_into_no_format_without_labels() {
     let bad =
         Dataset::open(files.put("bad.jsonl", r#"{"prompt":"q","completion":"bad","label":false}"#)).unwrap();
     let error = bad.write(files.path("none.jsonl"), RowSchema::Alpaca).unwrap_err().to_string();
-    assert!(error.contains("no row is left: 1 answers are labelled as bad ones"), "{error}");
+    assert!(error.contains("no row is left: 1 answers are marked as not to be learned"), "{error}");
     assert!(!files.path("none.jsonl").exists());
 }
 

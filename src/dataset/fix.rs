@@ -313,6 +313,8 @@ fn same_role(turns: &mut Vec<Turn<'_>>, fixes: Fixes, noted: &mut Vec<Noted>) {
         }
         *turns = merged;
     }
+    // Turns that have different things beside their texts stay apart.
+    let repaired = repaired && !turns.windows(2).any(|pair| alike(&pair[0], &pair[1]));
     noted.push((ProblemKind::SameRole, what.into(), Outcome::kept(repaired)));
 }
 

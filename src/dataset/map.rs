@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problems::ProblemKind;
 use super::record::{Keys, Node, Value, one_line};
-use super::schema::{Fault, Row, Turn, label, role_by_name, with_keys};
+use super::schema::{Fault, Row, Turn, calls_of_text, calls_tools, label, role_by_name, with_keys};
 use super::write::json::string;
 use crate::error::{Error, Result};
 use crate::text::Role;
@@ -220,6 +220,14 @@ impl Map {
                     // Objects out of which all was taken.
                     keys.retain(|(_, node)| !node.object().is_some_and(|keys| keys.is_empty()));
                     new = with_keys(new, std::mem::take(keys), &|| format!("{at:?}"))?;
+                }
+                if self.roles.get(&*name).is_none() && calls_tools(&name) {
+                    let calls = calls_of_text(&new.content).filter(|_| new.tool_calls.is_none());
+                    let calls = calls.ok_or_else(|| {
+                        (ProblemKind::WrongType, format!("{at:?} calls a tool, but not as JSON").into())
+                    })?;
+                    new.tool_calls = Some(Cow::Owned(calls));
+                    (new.content, new.null_content) = (Cow::Borrowed(""), true);
                 }
                 if new.null_content && new.tool_calls.is_none() {
                     return wrong(format!("{at:?} has no text"));

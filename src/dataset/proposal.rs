@@ -2,7 +2,7 @@
 
 use super::map::{Map, escaped};
 use super::record::{Node, Value};
-use super::schema::role_by_name;
+use super::schema::{LABELS, label, role_by_name};
 
 /// Last words of keys whose values are no texts to train on.
 const NOT: [&str; 62] = [
@@ -135,7 +135,14 @@ pub(super) fn proposal(record: &str) -> Option<Map> {
     if let Some(list) = seen.list {
         return Some(list);
     }
-    let texts = seen.texts;
+    let verdict = node.object().and_then(|keys| {
+        let told = keys
+            .iter()
+            .find(|(key, node)| LABELS.contains(&&*key.to_ascii_lowercase()) && label(node).is_some());
+        told.map(|(key, _)| escaped(key))
+    });
+    let mut texts = seen.texts;
+    texts.retain(|text| verdict.as_ref() != Some(&text.path));
     let named = |words: &[&str], other: Option<usize>| {
         let fits = |(n, text): &(usize, &Text)| Some(*n) != other && words.contains(&text.word.as_str());
         texts
@@ -167,7 +174,11 @@ pub(super) fn proposal(record: &str) -> Option<Map> {
             }
         }
     };
-    Some(Map::new().user(texts[user].path.clone()).assistant(texts[assistant].path.clone()))
+    let map = Map::new().user(texts[user].path.clone()).assistant(texts[assistant].path.clone());
+    Some(match verdict {
+        Some(path) => map.label(path),
+        None => map,
+    })
 }
 
 /// A string of a record that may be a turn.

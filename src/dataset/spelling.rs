@@ -26,7 +26,7 @@ impl FromStr for Map {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        const HELP: &str = "write user=PATH,assistant=PATH, or messages=PATH, or text=PATH; also system=, id=, role_key=, content_key=, and role.NAME=user";
+        const HELP: &str = "write user=PATH,assistant=PATH, or messages=PATH, or text=PATH; also system=, id=, label=, role_key=, content_key=, and role.NAME=user";
         let mut map = Self::new();
         for piece in pieces(text) {
             let wrong = |what: std::fmt::Arguments<'_>| {
@@ -52,6 +52,7 @@ impl FromStr for Map {
                 "assistant" => &mut map.assistant,
                 "system" => &mut map.system,
                 "id" => &mut map.id,
+                "label" => &mut map.label,
                 "messages" => &mut map.messages,
                 "role_key" => &mut map.role_key,
                 "content_key" => &mut map.content_key,
@@ -96,12 +97,13 @@ impl std::fmt::Display for Map {
 }
 
 impl Map {
-    fn named(&self) -> [(&'static str, &Option<String>); 8] {
+    fn named(&self) -> [(&'static str, &Option<String>); 9] {
         [
             ("user", &self.user),
             ("assistant", &self.assistant),
             ("system", &self.system),
             ("id", &self.id),
+            ("label", &self.label),
             ("messages", &self.messages),
             ("role_key", &self.role_key),
             ("content_key", &self.content_key),

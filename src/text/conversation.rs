@@ -48,10 +48,24 @@ impl Conversation {
     /// Brings calls and reasoning into the form that a template needs.
     pub fn suit(&mut self, wants: &Wants) {
         let mut number = 0;
+        let calls = |message: &Json| message.get("tool_calls").and_then(Json::as_array).cloned();
+        let taken: Vec<Json> = match wants.ids {
+            true => self
+                .messages
+                .iter()
+                .filter_map(calls)
+                .flatten()
+                .filter_map(|c| c.get("id").cloned())
+                .collect(),
+            false => Vec::new(),
+        };
         for message in &mut self.messages {
             if let Some(calls) = message.get_mut("tool_calls").and_then(Json::as_array_mut) {
                 for call in calls {
                     number += 1;
+                    while taken.contains(&format!("call{number:05}").into()) {
+                        number += 1;
+                    }
                     if wants.ids
                         && call.get("id").is_none()
                         && let Some(call) = call.as_object_mut()
@@ -129,6 +143,18 @@ fn wrap(tool: &mut Json) {
             inside.shift_remove("type");
         }
         *tool = serde_json::json!({"type": "function", "function": inside});
+    }
+}
+
+/// Puts an id that stands inside a call's function beside it, where templates look for it.
+fn lift_id(call: &mut Json) {
+    if call.get("id").is_none()
+        && let Some(function) = call.get_mut("function").and_then(Json::as_object_mut)
+        && function.get("id").is_some_and(Json::is_string)
+        && let Some(id) = function.shift_remove("id")
+        && let Some(call) = call.as_object_mut()
+    {
+        call.insert("id".into(), id);
     }
 }
 
@@ -219,7 +245,10 @@ fn json(n: usize, message: &Message) -> Result<Json> {
             Error::format(format!("message {}: tool_calls is not JSON: {error}", n + 1))
                 .help("write the calls as a JSON array")
         })?;
-        calls.as_array_mut().into_iter().flatten().for_each(wrap);
+        calls.as_array_mut().into_iter().flatten().for_each(|call| {
+            wrap(call);
+            lift_id(call);
+        });
         map.insert("tool_calls".into(), calls);
     }
     if let Some(id) = &message.tool_call_id {

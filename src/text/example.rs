@@ -141,9 +141,7 @@ impl Tokenizer {
                 rendering.spans(messages, &text, |n, message| Some(n) == last && message.is_trained())?
             }
             // The spans are those that are not trained on.
-            Trained::All => rendering.spans(messages, &text, |_, message| {
-                message.role == Role::Assistant && !message.is_trained()
-            })?,
+            Trained::All => rendering.spans(messages, &text, |_, message| message.weight == Some(0.0))?,
         };
         rendering.walk(&text, &spans, &mut |ids, inside| each(ids, inside != (trained == Trained::All)))
     }
@@ -197,6 +195,16 @@ impl<'a> Rendering<'a> {
     ) -> Result<Vec<Range<usize>>> {
         let mut spans = Vec::new();
         for n in (0..messages.len()).filter(|&n| chosen(n, &messages[n])) {
+            if messages[n].role != Role::Assistant {
+                // Nobody asks for such a turn: it is all that it adds to the text.
+                let (before, with) =
+                    (self.upto(n, GenerationPrompt::Omit)?, self.upto(n + 1, GenerationPrompt::Omit)?);
+                if !with.starts_with(&before) || !text.starts_with(&with) {
+                    return Err(rewrites(n));
+                }
+                spans.push(before.len()..with.len());
+                continue;
+            }
             let start = self.turn_start(text, n)?;
             spans.push(start..self.turn_end(text, start, n)?);
         }

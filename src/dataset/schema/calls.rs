@@ -12,7 +12,7 @@ const CALL: (&str, &str) = ("{\"type\": \"function\", \"function\": ", "}");
 
 /// The text of a `function_call` turn as a list of calls: one call, or a list of them. `None` where it
 /// is neither.
-pub(super) fn calls_of_text(text: &str) -> Option<String> {
+pub(in crate::dataset) fn calls_of_text(text: &str) -> Option<String> {
     match Node::parse(text).ok()?.value {
         Value::Object(_) => Some(format!("[{}{text}{}]", CALL.0, CALL.1)),
         Value::Array(calls) => {
@@ -149,11 +149,15 @@ pub(in crate::dataset) fn with_ids(
             Some(keys) if call.get("id").is_none() => keys,
             _ => return one_line(call.raw).into_owned(),
         };
-        let id = next();
+        // One inside the function is its own.
+        let inside = call.get("function").and_then(|function| function.get("id")).and_then(Node::str);
+        let id = inside.map_or_else(&mut *next, str::to_string);
         let rest = one_line(call.raw);
         let rest = rest.trim_start_matches('{').trim_ascii_start();
         let comma = if keys.is_empty() { "" } else { ", " };
-        let text = format!("{{\"id\": \"{id}\"{comma}{rest}");
+        let mut json = Vec::new();
+        string(&mut json, &id);
+        let text = format!("{{\"id\": {}{comma}{rest}", String::from_utf8_lossy(&json));
         ids.push(id);
         text
     };

@@ -141,6 +141,7 @@ impl<'a> Patch<'a> {
                 ("name", Value::String(name)) => patch.name = Some(name.clone()),
                 ("tool_call_id", Value::String(id)) => patch.tool_call_id = Some(Some(id.clone())),
                 ("tool_call_id", Value::Null) => patch.tool_call_id = Some(None),
+                ("extra", Value::Object(keys)) if keys.is_empty() => {}
                 ("extra", Value::Object(_)) => patch.extra = Some(one_line(node.raw)),
                 ("tool_calls", Value::String(calls)) => patch.tool_calls = Some(calls.clone()),
                 ("weight", Value::Number) => {

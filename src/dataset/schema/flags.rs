@@ -3,7 +3,7 @@
 use crate::dataset::record::{Node, Value};
 
 /// The keys of a row that say whether its answer is a good one.
-pub(super) const LABELS: [&str; 2] = ["label", "kto_tag"];
+pub(in crate::dataset) const LABELS: [&str; 2] = ["label", "kto_tag"];
 
 /// The keys of a turn that say whether it is trained on.
 pub(super) const WEIGHTS: [&str; 7] =
@@ -35,6 +35,14 @@ fn number(text: &str) -> Option<bool> {
         1.0 => Some(true),
         0.0 | -1.0 => Some(false),
         _ => None,
+    }
+}
+
+/// Of two weights the one that counts: one that says no is enough.
+pub(super) fn lesser(one: Option<f32>, other: Option<f32>) -> Option<f32> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if one == 0.0 { one } else { other }),
+        (one, other) => one.or(other),
     }
 }
 

@@ -26,8 +26,9 @@ use super::problems::ProblemKind;
 use super::record::{Broken, Node, Value, doubled};
 use crate::error::Error;
 use crate::text::Role;
-pub(super) use flags::label;
-pub(super) use speaker::role_by_name;
+pub(super) use calls::calls_of_text;
+pub(super) use flags::{LABELS, label};
+pub(super) use speaker::{calls_tools, role_by_name};
 pub(super) use transcript::several;
 pub(super) use turns::with_keys;
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::flags::{self, WEIGHTS};
 use super::layout::{Hole, List, Piece, Shape, Style, Who};
 use super::reader::{Reader, are_turns, wrong};
 use super::transcript::several;
@@ -14,6 +15,10 @@ impl<'a> Reader<'a> {
     /// Pairs of question and answer that come before the instruction.
     pub fn history(&mut self) -> Result<(), Fault> {
         let Some(i) = self.find("history") else { return Ok(()) };
+        if self.keys[i].1.str().is_some_and(|text| text.trim().is_empty()) {
+            self.keep(i);
+            return Ok(());
+        }
         let mut node = self.node(i);
         if node.array().is_some_and(are_turns) {
             let heard = hear_all(node, "history")?;
@@ -83,7 +88,7 @@ impl<'a> Reader<'a> {
                 return wrong(format!("{key}[{n}] is no pair of human and assistant"));
             };
             let mut shape = Vec::new();
-            let (mut human, mut assistant) = (None, None);
+            let (mut human, mut assistant, mut weight) = (None, None, None);
             let first = self.row.turns.len() as u32;
             for (name, node) in &mut keys {
                 let (text, who) = match &*name.to_ascii_lowercase() {
@@ -95,7 +100,10 @@ impl<'a> Reader<'a> {
                         shape.push((name.clone(), Shape::Hole(Hole::Content(Who::System, None))));
                         continue;
                     }
-                    _ => {
+                    key => {
+                        if WEIGHTS.contains(&key) {
+                            weight = flags::lesser(weight, self::weight(node, name, &format!("{key}[{n}]"))?);
+                        }
                         shape.push((name.clone(), Shape::Literal(one_line(node.raw))));
                         continue;
                     }
@@ -114,7 +122,7 @@ impl<'a> Reader<'a> {
                 return wrong(format!("{key}[{n}] is no pair of human and assistant"));
             };
             self.row.turns.push(Turn::new(Role::User, human));
-            self.row.turns.push(Turn::new(Role::Assistant, assistant));
+            self.row.turns.push(Turn { weight, ..Turn::new(Role::Assistant, assistant) });
             shapes.push(shape);
         }
         let default = shapes.iter().all(|shape| {
@@ -185,9 +193,21 @@ impl<'a> Reader<'a> {
             (key.clone(), shape)
         };
         self.shapes[i] = Some(Shape::Array(vec![Shape::Object(keys.iter().map(shape).collect())]));
-        self.row.turns = vec![Turn::new(Role::User, question), Turn::new(Role::Assistant, output)];
+        let mut weight = None;
+        for (key, node) in keys.iter().filter(|(key, _)| WEIGHTS.contains(&&*key.to_ascii_lowercase())) {
+            weight = flags::lesser(weight, self::weight(node, key, "instances[0]")?);
+        }
+        let answer = Turn { weight, ..Turn::new(Role::Assistant, output) };
+        self.row.turns = vec![Turn::new(Role::User, question), answer];
         Ok(RowSchema::Alpaca)
     }
+}
+
+/// The weight under a key of a pair.
+fn weight(node: &Node<'_>, key: &str, place: &str) -> Result<Option<f32>, Fault> {
+    flags::weight(node).or_else(|what| {
+        wrong(format!("`{key}` of {place} is {what}, which does not say whether the answer is trained on"))
+    })
 }
 
 /// Whether a list holds texts only, and some.

@@ -99,7 +99,13 @@ impl<'a> Reader<'a> {
                     self.shapes[i] = Some(shape_of(&heard, &who, self.style(), true));
                     heard.into_iter().map(|heard| heard.turn).collect()
                 }
-                Answer::Turns(heard) => {
+                Answer::Turns(mut heard) => {
+                    for (n, heard) in heard.iter_mut().enumerate().take(lead).skip(usize::from(system)) {
+                        let asked = self.row.turns.get(n - usize::from(system));
+                        if asked.is_some_and(|turn| heard.turn != *turn) {
+                            heard.differs();
+                        }
+                    }
                     self.shapes[i] = Some(shape_of(&heard, &who, self.style(), false));
                     heard.into_iter().skip(lead).map(|heard| heard.turn).collect()
                 }
@@ -158,7 +164,8 @@ impl<'a> Reader<'a> {
     /// the system's.
     fn lead(&self, chosen: &[Heard<'a>], rejected: &[Heard<'a>], asked: bool) -> (usize, bool) {
         let most = chosen.len().min(rejected.len()).saturating_sub(1);
-        let same = chosen.iter().zip(rejected).take(most).take_while(|(a, b)| a.turn == b.turn).count();
+        let same =
+            chosen.iter().zip(rejected).take(most).take_while(|(a, b)| a.says_the_same_as(&b.turn)).count();
         let own = |heard: &Heard<'a>| {
             let is = |system: &str| heard.turn.content == system;
             heard.is_system() && self.row.system.as_deref().is_none_or(is)
@@ -168,7 +175,7 @@ impl<'a> Reader<'a> {
         let lead = if asked {
             let lead = first + self.row.turns.len();
             let mut prompt = chosen.iter().skip(first).zip(&self.row.turns);
-            if lead <= same && prompt.all(|(heard, turn)| heard.turn == *turn) { lead } else { 0 }
+            if lead <= same && prompt.all(|(heard, turn)| heard.says_the_same_as(turn)) { lead } else { 0 }
         } else {
             // The answers begin where it is not the user who speaks.
             let answers =

@@ -181,7 +181,12 @@ impl<'a> Reader<'a> {
                 other => return wrong(format!("`id` is {}, not a string or a number", other.kind())),
             }
         }
-        if let Some(i) = self.find_any(&["system", "system_prompt"]) {
+        // A blank text is none, and one beside it counts.
+        let systems = ["system", "system_prompt"].into_iter().filter_map(|name| self.find(name));
+        let (blank, said): (Vec<usize>, Vec<usize>) =
+            systems.partition(|i| self.keys[*i].1.str().is_some_and(|text| text.trim().is_empty()));
+        blank.into_iter().for_each(|i| self.keep(i));
+        if let Some(&i) = said.first() {
             self.row.system = Some(self.text(i)?);
             self.fill(i, Hole::Content(Who::System, None));
         }
@@ -205,7 +210,7 @@ impl<'a> Reader<'a> {
         let preference = self
             .find_any(&["chosen", "response_chosen"])
             .zip(self.find_any(&["rejected", "response_rejected"]));
-        let label = self.label(wanted)?;
+        let label = self.label(wanted);
         let missing = |what: &str| match wanted {
             Some(schema) => wrong(format!("the record is no {schema} row: it has not {what}")),
             None => Err((ProblemKind::UnknownSchema, self.names().into())),
@@ -248,6 +253,16 @@ impl<'a> Reader<'a> {
             None if label.is_some() && schema != RowSchema::Text => schema = RowSchema::Kto,
             None => {}
         }
+        if schema != RowSchema::Kto
+            && let Some((i, Some(label))) = label
+        {
+            // Of a text a number or a word may as well be its class.
+            let told = schema != RowSchema::Text
+                || self.keys[i].0 == "kto_tag"
+                || self.is(i, |value| matches!(value, Value::Bool(_)));
+            // The row keeps the key; that it is bad is heard all the same.
+            self.row.label = told.then_some(label);
+        }
         if let (RowSchema::Kto, Some((i, label))) = (schema, label) {
             let Some(label) = label else {
                 let (key, node) = &self.keys[i];
@@ -269,13 +284,16 @@ impl<'a> Reader<'a> {
 
     /// The key that says whether the answer is a good one, and what it says, if that can be told. No
     /// text is no label.
-    fn label(&self, wanted: Option<RowSchema>) -> Result<Option<(usize, Option<bool>)>, Fault> {
-        if !matches!(wanted, None | Some(RowSchema::Kto)) {
-            return Ok(None);
+    fn label(&self, wanted: Option<RowSchema>) -> Option<(usize, Option<bool>)> {
+        if wanted == Some(RowSchema::Preference) {
+            return None;
         }
         let said = |i: &usize| self.keys[*i].1.str().is_none_or(|text| !text.trim().is_empty());
-        let found = self.find_any(&LABELS).filter(said);
-        Ok(found.map(|i| (i, flags::label(&self.keys[i].1))))
+        let found = LABELS.iter().filter_map(|name| self.find(name)).filter(said);
+        let found: Vec<(usize, Option<bool>)> = found.map(|i| (i, flags::label(&self.keys[i].1))).collect();
+        // One that says no is enough.
+        let no = found.iter().find(|(_, label)| *label == Some(false));
+        no.or(found.first()).copied()
     }
 
     /// Finds the turns by the keys of the record.

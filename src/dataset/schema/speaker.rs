@@ -28,6 +28,11 @@ impl Speaker {
     }
 }
 
+/// Whether a turn by this name is a call of tools.
+pub(in crate::dataset) fn calls_tools(name: &str) -> bool {
+    matches!(Speaker::of(name), Some(Speaker::Call))
+}
+
 /// The role that a file means by a name.
 pub(in crate::dataset) fn role_by_name(name: &str) -> Option<Role> {
     Some(match Speaker::of(name)? {

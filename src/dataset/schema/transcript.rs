@@ -73,14 +73,11 @@ pub(super) fn transcript(text: &str) -> Option<Vec<Told>> {
     let mut names: Vec<(usize, usize, Role)> = Vec::new();
     let first = text.len() - text.trim_ascii_start().len();
     names.push((0, first + HUMAN.len(), Role::User));
-    for (at, _) in text.match_indices("\n\n").filter(|(at, _)| *at >= first) {
-        let rest = &text[at + 2..];
-        if rest.starts_with(HUMAN) {
-            names.push((at, at + 2 + HUMAN.len(), Role::User));
-        } else if rest.starts_with(ASSISTANT) {
-            names.push((at, at + 2 + ASSISTANT.len(), Role::Assistant));
-        }
+    for (name, role) in [(HUMAN, Role::User), (ASSISTANT, Role::Assistant)] {
+        let found = text.match_indices(name).filter(|(at, _)| *at > first && text[..*at].ends_with("\n\n"));
+        names.extend(found.map(|(at, _)| (at - 2, at + name.len(), role)));
     }
+    names.sort_unstable_by_key(|name| name.0);
     let told = names.iter().enumerate().map(|(n, &(from, named, role))| {
         let end = names.get(n + 1).map_or(text.len(), |next| next.0).max(named);
         let inside = &text[named..end];
@@ -116,6 +113,8 @@ mod tests {
             ]
         );
         assert_eq!(transcript("Tea?\n\nHuman: x"), None);
+        let three = transcript("\n\nHuman: a\n\nAssistant: b\n\n\nHuman: c\n\nAssistant: d").unwrap();
+        assert_eq!(three.len(), 4);
         let (a, b) = ("\n\nHuman: a\n\nAssistant: Sunny", "\n\nHuman: a\n\nAssistant: Sure");
         assert_eq!(shared(a, b, &transcript(a).unwrap()), 1);
         let longer = "\n\nHuman: a\n\nAssistant: Sunny\n\nHuman: b\n\nAssistant: c";

@@ -54,6 +54,9 @@ fn rank(key: &str) -> u8 {
 
 const OTHERS: u8 = 7;
 
+/// The key of a turn under which its reasoning stands.
+const THOUGHT: &str = "reasoning_content";
+
 /// A key by the name that it has in lower case.
 fn lower<'k>(key: &'k str) -> Cow<'k, str> {
     match key.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -223,23 +226,22 @@ impl<'a> Heard<'a> {
                 let weight = flags::weight(node).map_err(|what| {
                     wrong(format!("{} is {what}, which does not say whether the turn is trained on", here()))
                 })?;
-                // One that says no is enough.
-                self.turn.weight = match (self.turn.weight, weight) {
-                    (Some(one), Some(other)) => Some(if one == 0.0 { one } else { other }),
-                    (one, other) => one.or(other),
-                };
+                self.turn.weight = flags::lesser(self.turn.weight, weight);
                 let text = weight.map(|weight| weight.to_string());
                 if key != "weight" || text.as_deref() != Some(node.raw) {
                     self.styles = 0;
                 }
             }
-            _ => self.other(key, node.raw),
+            _ => self.other(key, node.raw)?,
         }
         Ok(())
     }
 
     fn calls(&mut self, node: &mut Node<'a>, here: &dyn Fn() -> String) -> Result<(), Fault> {
         let none = |calls: &[Node<'_>]| calls.is_empty();
+        if self.turn.tool_calls.is_some() && !node.is_null() {
+            return Err(wrong(format!("{} stands beside other calls of tools", here())));
+        }
         match &mut node.value {
             // No calls are none: there is nothing to say then but a text.
             Value::Array(calls) if none(calls) => self.styles = 0,
@@ -260,17 +262,26 @@ impl<'a> Heard<'a> {
     }
 
     /// Keeps a key of which nothing is known.
-    fn other(&mut self, key: &str, raw: &str) {
+    fn other(&mut self, key: &str, raw: &str) -> Result<(), Fault> {
+        let has = |extra: &str| Node::parse_own(extra).is_ok_and(|node| node.get(key).is_some());
         let mut out = match self.turn.extra.take() {
-            Some(extra) => extra.strip_suffix('}').unwrap_or_default().to_string() + ",",
-            None => String::from("{"),
+            Some(extra) if key == THOUGHT && has(&extra) => {
+                return Err(wrong(format!("a turn has `{key}` and parts of reasoning as well")));
+            }
+            Some(extra) => extra.into_owned(),
+            None => String::from("{}"),
+        };
+        out.pop();
+        if out.len() > 1 {
+            out.push(',');
         }
-        .into_bytes();
+        let mut out = out.into_bytes();
         string(&mut out, key);
         out.push(b':');
         out.extend_from_slice(one_line(raw).as_bytes());
         out.push(b'}');
         self.turn.extra = String::from_utf8(out).ok().map(Cow::Owned);
+        Ok(())
     }
 
     /// The texts of content parts one after the other, as chat templates join them; notes where each is.
@@ -321,7 +332,7 @@ impl<'a> Heard<'a> {
         if !thoughts.is_empty() {
             let mut json = Vec::new();
             string(&mut json, &thoughts.join("\n"));
-            self.other("reasoning_content", &String::from_utf8_lossy(&json));
+            self.other(THOUGHT, &String::from_utf8_lossy(&json))?;
         }
         if !calls.is_empty() {
             if self.turn.tool_calls.is_some() {
@@ -334,6 +345,20 @@ impl<'a> Heard<'a> {
 }
 
 impl<'a> Heard<'a> {
+    /// Whether another turn says the same, whatever else is noted beside.
+    pub fn says_the_same_as(&self, other: &Turn<'_>) -> bool {
+        let turn = &self.turn;
+        turn.role == other.role
+            && turn.content == other.content
+            && turn.tool_calls == other.tool_calls
+            && turn.tool_call_id == other.tool_call_id
+    }
+
+    /// The turn is no longer written as one of the row, which has other things noted beside it.
+    pub fn differs(&mut self) {
+        self.styles = 0;
+    }
+
     /// Whether it is what the system says.
     pub fn is_system(&self) -> bool {
         self.turn.role == Role::System

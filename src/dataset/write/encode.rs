@@ -63,8 +63,7 @@ impl<'a> Extras<'a> {
 /// Why a row is not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::dataset) enum Unfit {
-    /// Its answer is labelled as a bad one, and the schema has no labels: it would be learned as a good
-    /// one.
+    /// Its answer is marked as not to be learned, which the schema cannot say: it would be learned.
     LabelledBad,
     /// The schema cannot hold it, and why.
     Other(String),
@@ -169,9 +168,15 @@ impl Encoder {
         Ok(lost)
     }
 
-    /// Whether a row is left out, since its answer is labelled as a bad one and nobody would know.
+    /// Whether a row is left out, since its answer is marked as not to be learned and nobody would know:
+    /// labelled as a bad one, or of weight 0 where turns have no weights.
     pub fn leaves_out(&self, row: &RowView<'_>) -> bool {
-        self.schema != RowSchema::Kto && row.label() == Some(false)
+        let in_pairs = matches!(self.schema, RowSchema::Alpaca | RowSchema::Firefly);
+        let own = row.source() == self.schema.name();
+        let unmarked = |turn: Spoken<'_>| turn.role == "assistant" && turn.weight == Some(0.0);
+        // Its own row keeps the key that says so.
+        !own && (self.schema != RowSchema::Kto && row.label() == Some(false)
+            || in_pairs && row.talk().any(unmarked))
     }
 
     /// Says why a row cannot be written in this schema, if it cannot.

@@ -8,10 +8,11 @@ use crate::dataset::record::{Node, Value};
 use crate::dataset::schema::calls::{have_ids, lack_ids, same_as_text, same_with_ids, wrapped};
 use crate::dataset::schema::default::{Field, Want, are_strings, fields, needs_id, want};
 use crate::dataset::schema::layout::Hole;
-use crate::dataset::schema::{RowSchema, several};
+use crate::dataset::schema::{RowSchema, role_by_name, several};
 use crate::dataset::table::{Spoken, made_up_id};
 use crate::dataset::view::RowView;
 use crate::display::{Align, Bundle, Show, Table, thousands};
+use crate::text::Role;
 
 /// A set of things that a row lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -164,7 +165,7 @@ pub(super) fn lost(
         lost.add(Lost::LAYOUT, !only_id(row, extras, keys) || made_up());
         keys.iter().for_each(|key| look(key, &mut lost));
     }
-    lost.add(Lost::LABEL, row.label().is_some() && schema != RowSchema::Kto);
+    lost.add(Lost::LABEL, !own && row.label().is_some() && schema != RowSchema::Kto);
     lost.add(Lost::REJECTED, row.is_preference() && schema != RowSchema::Preference);
     let in_pairs = matches!(schema, RowSchema::Alpaca | RowSchema::Firefly);
     let spoken_from = matches!(schema, RowSchema::ShareGpt | RowSchema::BelleChat);
@@ -318,10 +319,18 @@ fn look(shape: &Node<'_>, lost: &mut Lost) {
         }
         Value::Object(keys) => {
             // What a turn has beside is in its own fields.
-            let is_turn = keys.iter().any(|(key, _)| matches!(&*key.to_ascii_lowercase(), "from" | "role"));
+            let speaks = |key: &str| matches!(&*key.to_ascii_lowercase(), "from" | "role");
+            let speaker = keys.iter().find(|(key, _)| speaks(key)).and_then(|(_, node)| node.get("=")?.str());
+            // But for the system's, of which the text alone is in a column.
+            let system = speaker.and_then(role_by_name) == Some(Role::System);
             for (key, value) in keys.iter().filter(|(key, _)| key != "=") {
-                if !is_turn {
-                    unknown(key, value, lost);
+                let said = matches!(&*key.to_ascii_lowercase(), "from" | "role" | "value" | "content");
+                match speaker {
+                    None => unknown(key, value, lost),
+                    Some(_) if system && !said && value.get("=").is_some_and(|node| !node.is_null()) => {
+                        lost.key(named(key) + " of the system's turn");
+                    }
+                    Some(_) => {}
                 }
                 look(value, lost);
             }
@@ -391,7 +400,7 @@ pub(super) fn lines(written: &Written) -> String {
     }
     if written.labelled_bad > 0 {
         text += &format!(
-            "\nleft out: {} whose answer is labelled as a bad one ({})",
+            "\nleft out: {} whose answer is marked as not to be learned ({})",
             rows(written.labelled_bad),
             on_lines(&written.bad_lines, written.labelled_bad)
         );
@@ -419,7 +428,7 @@ impl Show for Losses {
         if self.labelled_bad > 0 {
             let lines = on_lines(&self.bad_lines, self.labelled_bad);
             table.row([
-                format!("rows whose answer is labelled as a bad one ({lines})"),
+                format!("rows whose answer is marked as not to be learned ({lines})"),
                 thousands(self.labelled_bad),
             ]);
         }

@@ -114,7 +114,8 @@ pub struct Written {
     pub left_out: u64,
     /// The first hundred of them.
     pub misfits: Vec<Misfit>,
-    /// Rows that were left out because their answers are labelled as bad ones, which the schema cannot
+    /// Rows that were left out because their answers are marked as not to be learned (labelled as bad ones,
+    /// or of weight 0), which the schema cannot
     /// say: they would be learned as good ones.
     pub labelled_bad: u64,
     /// The lines of the first hundred of them.
@@ -136,7 +137,7 @@ pub struct Losses {
     pub left_out: u64,
     /// The first hundred of them.
     pub misfits: Vec<Misfit>,
-    /// Rows whose answers are labelled as bad ones: they are left out where the schema has no labels.
+    /// Rows whose answers are marked as not to be learned: they are left out where the schema cannot say so.
     pub labelled_bad: u64,
     /// The lines of the first hundred of them.
     pub bad_lines: Vec<u32>,
@@ -355,7 +356,7 @@ impl Batch {
                 self.left_out += 1;
                 if self.misfits.len() < MISFITS {
                     self.misfits.push(Misfit { file: None, line: row.line(), id: row.name(), what });
-                    self.unfit.push(self.rows as usize + self.left_out as usize - 1);
+                    self.unfit.push((self.rows + self.left_out + self.labelled_bad) as usize - 1);
                 }
             }
         }
@@ -398,7 +399,7 @@ impl Tally {
     pub fn all_bad(&self, schema: RowSchema) -> Option<Error> {
         (self.rows == 0 && self.labelled_bad > 0).then(|| {
             Error::input(format_args!(
-                "no row is left: {} answers are labelled as bad ones, which {schema} cannot say",
+                "no row is left: {} answers are marked as not to be learned, which {schema} cannot say",
                 thousands(self.labelled_bad)
             ))
             .help(format_args!("write them as {}", RowSchema::Kto))

@@ -1,7 +1,6 @@
 //! The text of one row.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 
 use super::encode::Extras;
 use super::json::{inside, string};
@@ -29,20 +28,45 @@ pub(super) struct Text<'w, 'r> {
     out: &'w mut Vec<u8>,
 }
 
+/// The keys of a turn that its fields are written under.
+const OWN: [&str; 8] = ["from", "role", "value", "content", "name", "tool_calls", "tool_call_id", "weight"];
+
 /// The ids of calls that are made up on the way.
 #[derive(Default)]
 struct Calls {
     made: u32,
-    /// Those that no tool has answered yet.
-    open: VecDeque<String>,
+    /// Calls that no tool says that it answers: their ids and names.
+    open: Vec<(String, String)>,
 }
 
 impl Calls {
-    fn next(&mut self) -> String {
-        self.made += 1;
-        // Nine letters and digits, as some chat templates want them.
-        format!("call{:05}", self.made)
+    /// An id that no call of the row has.
+    fn next(&mut self, row: &RowView<'_>) -> String {
+        loop {
+            self.made += 1;
+            // Nine letters and digits, as some chat templates want them.
+            let id = format!("call{:05}", self.made);
+            if !row.talk().any(|turn| turn.tool_calls.is_some_and(|calls| calls.contains(&id))) {
+                return id;
+            }
+        }
     }
+
+    /// Which call a tool answers that does not say so: the one of its name, or else the first.
+    fn answered(&mut self, name: Option<&str>) -> Option<String> {
+        let same = self.open.iter().position(|(_, called)| name == Some(called.as_str())).unwrap_or(0);
+        (same < self.open.len()).then(|| self.open.remove(same).0)
+    }
+}
+
+/// The ids and names of calls.
+fn ids_of(calls: &str) -> Vec<(String, String)> {
+    let Ok(node) = Node::parse_own(calls) else { return Vec::new() };
+    let call = |call: &Node<'_>| {
+        let name = call.get("function").and_then(|function| function.get("name"));
+        Some((call.get("id")?.str()?.to_string(), name.and_then(Node::str).unwrap_or_default().to_string()))
+    };
+    node.array().into_iter().flatten().filter_map(call).collect()
 }
 
 impl<'w, 'r> Text<'w, 'r> {
@@ -325,18 +349,22 @@ impl<'w, 'r> Text<'w, 'r> {
             && (style == Style::OpenAi || turn.role != "assistant")
         {
             self.raw(",\"tool_calls\":");
-            let made = self.calls.as_mut().and_then(|ids| with_ids(calls, &mut || ids.next()));
-            let (calls, made) = match made {
-                Some((calls, made)) => (Cow::Owned(calls), made),
-                None => (Cow::Borrowed(calls), Vec::new()),
-            };
+            let row = self.row;
+            let made = self.calls.as_mut().and_then(|ids| with_ids(calls, &mut || ids.next(row)));
+            let calls = made.map_or(Cow::Borrowed(calls), |(calls, _)| Cow::Owned(calls));
             if let Some(ids) = &mut self.calls {
-                ids.open = made.into();
+                ids.open = ids_of(&calls);
+                if let Who::At(list, n) = who {
+                    let after = (n + 1..).map_while(|n| row.turn(Who::At(list, n)));
+                    for answer in after.take_while(|turn| turn.role == "tool") {
+                        ids.open.retain(|(id, _)| answer.tool_call_id != Some(id.as_str()));
+                    }
+                }
             }
             self.json(&calls);
         }
         if style == Style::OpenAi {
-            let mut made = || self.calls.as_mut().filter(|_| turn.role == "tool")?.open.pop_front();
+            let mut made = || self.calls.as_mut().filter(|_| turn.role == "tool")?.answered(turn.name);
             if let Some(id) = turn.tool_call_id.map(Cow::Borrowed).or_else(|| made().map(Cow::Owned)) {
                 self.raw(",\"tool_call_id\":");
                 self.string(&id);
@@ -351,11 +379,14 @@ impl<'w, 'r> Text<'w, 'r> {
         Some(())
     }
 
-    /// The keys of a turn of which nothing is known.
+    /// The keys of a turn of which nothing is known, but for those by the names of others.
     fn others(&mut self, turn: &Spoken<'_>) {
-        if let Some(keys) = turn.extra.and_then(|extra| extra.strip_prefix('{')?.strip_suffix('}')) {
-            self.raw(",");
-            self.raw(keys);
+        let Some(Ok(Node { value: Value::Object(keys), .. })) = turn.extra.map(Node::parse_own) else {
+            return;
+        };
+        for (key, node) in keys.iter().filter(|(key, _)| !OWN.contains(&&**key)) {
+            self.key(key);
+            self.raw(&one_line(node.raw));
         }
     }
 
