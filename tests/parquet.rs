@@ -88,8 +88,7 @@ fn prompts_have_one_form_in_the_whole_file() {
     let written = write(&files, rows, RowSchema::Preference);
     let expected = [("prompt", TURNS), ("chosen", TURNS), ("rejected", TURNS)];
     assert_eq!(types(&written.path), pairs(&expected));
-    let lifted = |name: &str| format!("strings under `{name}`: written as lists of turns, as in other rows");
-    assert_eq!(written.lost, ["prompt", "chosen", "rejected"].map(|name| (lifted(name), 1)).into());
+    assert!(written.lost.is_empty(), "the form changes, and nothing that the rows say");
     let again = Dataset::open(&written.path).unwrap();
     let data = Dataset::open(files.path("rows.jsonl")).unwrap();
     assert_eq!(again.fingerprint().unwrap(), data.fingerprint().unwrap());
