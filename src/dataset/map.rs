@@ -221,7 +221,7 @@ impl Map {
                     keys.retain(|(_, node)| !node.object().is_some_and(|keys| keys.is_empty()));
                     new = with_keys(new, std::mem::take(keys), &|| format!("{at:?}"))?;
                 }
-                if self.roles.get(&*name).is_none() && calls_tools(&name) {
+                if !self.roles.contains_key(&*name) && calls_tools(&name) {
                     let calls = calls_of_text(&new.content).filter(|_| new.tool_calls.is_none());
                     let calls = calls.ok_or_else(|| {
                         (ProblemKind::WrongType, format!("{at:?} calls a tool, but not as JSON").into())

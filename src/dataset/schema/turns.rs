@@ -181,7 +181,7 @@ impl<'a> Heard<'a> {
     /// Reads what stands beside who speaks and what is said.
     fn beside(
         &mut self,
-        key: &Cow<'a, str>,
+        key: &str,
         node: &mut Node<'a>,
         here: &dyn Fn() -> String,
     ) -> Result<(), Fault> {
@@ -340,7 +340,7 @@ impl<'a> Heard<'a> {
             }
             self.turn.tool_calls = Some(format!("[{}]", calls.join(", ")).into());
         }
-        Ok(said.then(|| Cow::Owned(whole)))
+        Ok(said.then_some(Cow::Owned(whole)))
     }
 }
 

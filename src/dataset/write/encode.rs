@@ -146,15 +146,17 @@ impl Encoder {
             return Err(Unfit::Other("its turns are not those of its schema".to_string()));
         }
         let mut lost = lost(self.schema, row, &extras, position, own);
-        if own && lost.is_said() && !stale {
-            if let Some(keys) = laid_out {
-                let written = text.len();
-                if text.laid_out(keys, &extras).is_some() {
-                    text.cut_before(start, written);
-                    return Ok(Lost::default());
-                }
-                text.cut(written);
+        if own
+            && lost.is_said()
+            && !stale
+            && let Some(keys) = laid_out
+        {
+            let written = text.len();
+            if text.laid_out(keys, &extras).is_some() {
+                text.cut_before(start, written);
+                return Ok(Lost::default());
             }
+            text.cut(written);
         }
         if own {
             text.unknown(&extras, &[]);
