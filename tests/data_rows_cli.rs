@@ -1,12 +1,18 @@
 //! `lorascope data rows`, `clean`, `split`, `--map`, and where answers and progress go.
 #![cfg(feature = "cli")]
 
+#[path = "common/llama.rs"]
+mod llama;
+#[path = "common/tiny.rs"]
+mod tiny;
+
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tiny::{CHATML, Tiny};
 
 fn command(folder: &TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lorascope"));
@@ -185,6 +191,146 @@ fn split_keeps_alike_rows_together_and_the_format() {
         "{}",
         err(&mixed)
     );
+}
+
+#[test]
+fn split_looks_at_both_files_before_it_writes_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows: Vec<Value> = (0..20).map(|n| row(&format!("{n} + 1 = ?"), &format!("{}", n + 1))).collect();
+    put(&folder, "o.jsonl", &rows);
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(folder.path(), folder.path().join("link")).unwrap();
+    let refused = |one: &str, other: &str, why: &str| {
+        let done = data(&folder, &["split", "o.jsonl", one, other, "--fraction", "0.5", "--overwrite"]);
+        assert!(done.status.code() == Some(2) && err(&done).contains(why), "{one} {other}: {}", err(&done));
+        assert_eq!(read(&folder, "o.jsonl"), rows, "{one} {other}");
+    };
+    let same = "both parts were to be written to one file";
+    for other in ["./t.jsonl", "sub/../t.jsonl", "none/../t.jsonl", "./none/.././t.jsonl"] {
+        refused("t.jsonl", other, same);
+        refused(other, "t.jsonl", same);
+    }
+    let input = "this is the file that the rows come from";
+    refused("./o.jsonl", "t.jsonl", input);
+    refused("t.jsonl", "sub/../o.jsonl", input);
+    if cfg!(unix) {
+        refused("t.jsonl", "link/t.jsonl", same);
+        refused("t.jsonl", "link/o.jsonl", input);
+    }
+    refused("t.jsonl", "t.docx", "the name does not say how to write the rows");
+    refused("t.jsonl", "sub", "this is a folder");
+    put(&folder, "there.jsonl", &rows[..1]);
+    let done = data(&folder, &["split", "o.jsonl", "t.jsonl", "there.jsonl"]);
+    assert!(done.status.code() == Some(2) && err(&done).contains("the file exists"), "{}", err(&done));
+    assert!(!folder.path().join("t.jsonl").exists(), "nothing is written");
+    // Two names in two folders are two files.
+    let done = data(&folder, &["split", "o.jsonl", "t.jsonl", "sub/t.jsonl", "--fraction", "0.5"]);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    assert_eq!(read(&folder, "t.jsonl").len() + read(&folder, "sub/t.jsonl").len(), 20);
+}
+
+#[test]
+fn clean_counts_what_is_rejected_after_the_repairs() {
+    let folder = tempfile::tempdir().unwrap();
+    let turn = |role: &str, text: &str| json!({"role": role, "content": text});
+    let trailing = json!({"messages": [turn("user", "q"), turn("assistant", "a"), turn("user", "r")]});
+    let fine = json!({"messages": [turn("user", "Who?"), turn("assistant", "I.")]});
+    put(&folder, "in.jsonl", &[fine.clone(), trailing.clone()]);
+    let repaired = ["clean", "in.jsonl", "out.jsonl", "--fix", "drop-trailing-user", "--overwrite"];
+    let done = data(&folder, &repaired);
+    assert_eq!((done.status.code(), err(&done).as_str()), (Some(0), ""), "{}", out(&done));
+    assert!(out(&done).contains("fix Fix::DropTrailingUser"), "{}", out(&done));
+    assert_eq!(read(&folder, "out.jsonl").len(), 2);
+    let strict = data(&folder, &[&repaired[..], &["--strict"]].concat());
+    assert_eq!(strict.status.code(), Some(0), "{}", err(&strict));
+    assert_eq!(read(&folder, "out.jsonl").len(), 2);
+    let plain = data(&folder, &["clean", "in.jsonl", "plain.jsonl"]);
+    assert_eq!(plain.status.code(), Some(1), "{}", err(&plain));
+    // Where every row needs it, too; and a fault that no repair takes away is still one.
+    put(&folder, "in.jsonl", &[trailing.clone()]);
+    let done = data(&folder, &repaired);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    put(&folder, "in.jsonl", &[fine, trailing, json!({"messages": [turn("robot", "x")]})]);
+    let done = data(&folder, &repaired);
+    assert!(
+        done.status.code() == Some(1) && err(&done).contains("1 records were rejected"),
+        "{}",
+        err(&done)
+    );
+    assert_eq!(data(&folder, &[&repaired[..], &["--strict"]].concat()).status.code(), Some(2));
+}
+
+#[test]
+fn rejected_records_are_said_with_every_choice_of_rows() {
+    let folder = folder();
+    let text = std::fs::read_to_string(folder.path().join("rows.jsonl")).unwrap();
+    std::fs::write(folder.path().join("rows.jsonl"), format!("{text}{{\"instruction\": \"cut\n")).unwrap();
+    for choice in [&["--lang", "zh"][..], &["--longer", "5"], &["--sample", "2"], &[]] {
+        let shown = data(&folder, &[&["rows", "rows.jsonl"], choice].concat());
+        assert_eq!(shown.status.code(), Some(1), "{choice:?}");
+        assert!(err(&shown).contains("1 records were rejected"), "{choice:?}: {}", err(&shown));
+    }
+}
+
+#[test]
+fn lines_are_those_of_their_own_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, cut) in [("d/x/rows.jsonl", "of x"), ("d/rows.jsonl", "of d"), ("d/a/rows.jsonl", "of a")] {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("{}\n{{\"instruction\": \"{cut}\n", row(name, "Yes."))).unwrap();
+    }
+    let text = out(&data(&folder, &["rows", "d/**/*.jsonl", "--problems"]));
+    for cut in ["of x", "of d", "of a"] {
+        assert_eq!(text.matches(&format!("{{\"instruction\": \"{cut}")).count(), 1, "{cut}: {text}");
+    }
+}
+
+/// What makes a template take no system text.
+const NO_SYSTEM: &str =
+    "{% if messages[0].role == 'system' %}{{ raise_exception('No system text, please.') }}{% endif %}";
+
+#[test]
+fn rows_that_the_template_refuses_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let template = [NO_SYSTEM, CHATML].concat();
+    Tiny { template: Some(&template), ..Tiny::default() }.write(&folder.path().join("model"));
+    let turn = |role: &str, text: &str| json!({"role": role, "content": text});
+    let system = json!({"messages": [turn("system", "s"), turn("user", "q"), turn("assistant", "a")]});
+    let two = [turn("user", "q"), turn("assistant", "first"), turn("user", "r"), turn("assistant", "second")];
+    put(&folder, "in.jsonl", &[json!({"messages": two}), system, row("Long?", &"very ".repeat(100))]);
+    let counting = ["--tokenizer", "model", "--to", "openai"];
+    let done =
+        data(&folder, &[&["clean", "in.jsonl", "out.jsonl", "--max-tokens", "200"], &counting[..]].concat());
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    assert_eq!(read(&folder, "out.jsonl").len(), 1);
+    for part in ["1 rows are left out", "in.jsonl, line 2: ", "No system text, please."] {
+        assert!(err(&done).contains(part), "{part} in {}", err(&done));
+    }
+    let step = "at most 200 tokens, 1 refused";
+    assert!(out(&done).contains(step), "{}", out(&done));
+    let longer = data(&folder, &["rows", "in.jsonl", "--longer", "200", "--tokenizer", "model"]);
+    assert!(err(&longer).contains("in.jsonl, line 2: "), "{}", err(&longer));
+
+    // What is trained on is told as a run would be.
+    let trained = |choice: &[&str]| {
+        let report =
+            data(&folder, &[&["report", "out.jsonl", "--json", "--tokenizer", "model"], choice].concat());
+        let json: Value =
+            serde_json::from_str(&out(&report)).unwrap_or_else(|e| panic!("{e}: {}", err(&report)));
+        let spreads = json["spreads"].as_array().unwrap();
+        let of = spreads.iter().find(|spread| spread["of"] == "trained").unwrap();
+        (of["lengths"]["total"].as_u64().unwrap(), json["tokens"]["total"].as_u64().unwrap())
+    };
+    let (first, second) = ("first".len() as u64 + 1, "second".len() as u64 + 1);
+    assert_eq!(trained(&[]).0, first + second);
+    assert_eq!(trained(&["--trained", "assistant"]).0, first + second);
+    assert_eq!(trained(&["--trained", "last-assistant"]).0, second);
+    let (all, tokens) = trained(&["--trained", "all"]);
+    assert!(all + 1 >= tokens && all > first + second, "{all} of {tokens}");
+    let alone = data(&folder, &["report", "out.jsonl", "--trained", "all"]);
+    assert!(alone.status.code() == Some(2) && err(&alone).contains("--tokenizer"), "{}", err(&alone));
 }
 
 #[test]

@@ -254,3 +254,20 @@ fn the_command_line_says_it_too() -> Result<()> {
     assert_eq!(code, Some(0), "{out}{err}");
     Ok(())
 }
+
+#[test]
+fn plain_texts_that_are_left_out_are_not_trained_on() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny::default())?;
+    let text = |text: &str| format!("{}\n", serde_json::json!({ "text": text }));
+    let rendered = "<|im_start|>user\nhi<|im_end|>\n";
+    let rows =
+        [text("Short."), text(&"long ".repeat(200)), text(&rendered.repeat(60)), text(rendered)].concat();
+    let found = Preflight::of(&bench.data("texts.jsonl", &rows)?, &model, &config())?;
+    let said = &finding(&found, "tokens").what;
+    assert!(
+        said.contains("2 rows are plain texts") && said.contains("1 of them as rendered chats"),
+        "{said}"
+    );
+    Ok(())
+}

@@ -164,6 +164,32 @@ fn places_name_the_file_the_line_and_the_record() {
 }
 
 #[test]
+fn folders_that_are_not_read_have_their_name() {
+    let files = Files::new();
+    std::fs::create_dir_all(files.path("all/below")).unwrap();
+    std::fs::create_dir_all(files.path("all/later")).unwrap();
+    for name in ["all/a.jsonl", "all/below/b.jsonl", "all/later/c.jsonl"] {
+        files.put(name, lines(&[alpaca(name, "It is fine."), json!({"instruction": 1})]));
+    }
+    for several in [false, true] {
+        if several {
+            files.put("all/z.jsonl", lines(&[alpaca("z", "It is fine."), json!({"instruction": 1})]));
+        }
+        let report = Dataset::open(files.path("all")).unwrap().report().unwrap();
+        let names: &[&str] = if several { &["a.jsonl", "z.jsonl"] } else { &["a.jsonl"] };
+        assert_eq!(report.files, names);
+        let not_read = found(&report, ProblemKind::NotRead).unwrap();
+        assert_eq!(not_read.count, 2);
+        let named: Vec<&str> = not_read.places.iter().map(|places| places.file.as_str()).collect();
+        assert_eq!(named, ["below", "later"]);
+        assert!(report.to_string().contains("below: 1; later: 1"), "{report}");
+        let rejected = report.problems.iter().find(|problem| problem.kind.rejects()).unwrap();
+        let named: Vec<&str> = rejected.places.iter().map(|places| places.file.as_str()).collect();
+        assert_eq!(named, names);
+    }
+}
+
+#[test]
 fn columns_of_the_file() {
     let report = report(&[
         json!({"id": "x1", "instruction": "a", "output": "b", "category": "math", "score": 1, "note": null}),

@@ -9,7 +9,7 @@ use super::options::OnFault;
 use super::problems::Outcome;
 use super::table::Rows;
 use super::{Dataset, conversation};
-use crate::display::Progress;
+use crate::display::{Progress, thousands};
 use crate::error::{Error, Result};
 use crate::text::{Example, Lengths, Message, PromptAnswers, Role, Tokenizer, Trained, Training};
 
@@ -170,20 +170,38 @@ impl Dataset {
     /// Without a tokenizer.
     pub fn rendered(&self) -> Result<usize> {
         let Bound { tokenizer, training } = self.bound()?;
-        Ok(self.texts(tokenizer, training)?.1)
+        Ok(self.texts(tokenizer, training, |_| true)?.1)
     }
 
-    /// How many rows are plain texts, and in how many of them special tokens' names are these tokens.
-    pub(crate) fn texts(&self, tokenizer: &Tokenizer, training: &Training) -> Result<(usize, usize)> {
+    /// How many of the rows that `counts` are plain texts, and in how many of them special tokens' names
+    /// are these tokens.
+    pub(crate) fn texts(
+        &self,
+        tokenizer: &Tokenizer,
+        training: &Training,
+        counts: impl Fn(usize) -> bool + Sync,
+    ) -> Result<(usize, usize)> {
         let special = training.special_tokens;
-        let pieces = self.pieces(|rows, _| {
-            let texts = || (0..rows.len()).filter_map(|i| rows.text(i));
+        let pieces = self.pieces(|rows, first| {
+            let texts = || (0..rows.len()).filter(|i| counts(first + i)).filter_map(|i| rows.text(i));
             Ok((texts().count(), texts().filter(|text| tokenizer.reads_tokens(text, special)).count()))
         })?;
         Ok(pieces.into_iter().fold((0, 0), |sum, piece| (sum.0 + piece.0, sum.1 + piece.1)))
     }
 
-    /// The rows of at most `n` tokens; those that the chat template refuses are not among them.
+    /// The rows that the chat template refuses, by their numbers, and why it does.
+    ///
+    /// # Errors
+    /// Without [`for_tokenizer`](Self::for_tokenizer); if the chat template refuses every row.
+    pub fn refused(&self) -> Result<Vec<(usize, String)>> {
+        let counted = self.tokens()?;
+        let refused =
+            counted.iter().enumerate().filter_map(|(row, counted)| Some((row, counted.as_ref().err()?)));
+        Ok(refused.map(|(row, why)| (row, why.clone())).collect())
+    }
+
+    /// The rows of at most `n` tokens; those that the chat template refuses are not among them:
+    /// [`refused`](Self::refused) lists them, and the step's name counts them.
     ///
     /// # Errors
     /// Without [`for_tokenizer`](Self::for_tokenizer); if the chat template refuses every row.
@@ -191,7 +209,12 @@ impl Dataset {
         let counted = self.tokens()?;
         let fits = |counted: &Counted| counted.as_ref().is_ok_and(|tokens| tokens.all as usize <= n);
         let rows = (0..).zip(counted.iter()).filter(|(_, counted)| fits(counted)).map(|(row, _)| row);
-        self.keep(rows.collect(), format!("at most {n} tokens"))
+        let refused = counted.iter().filter(|counted| counted.is_err()).count() as u64;
+        let refused = match refused {
+            0 => String::new(),
+            _ => format!(", {} refused", thousands(refused)),
+        };
+        self.keep(rows.collect(), format!("at most {n} tokens{refused}"))
     }
 
     fn bound(&self) -> Result<&Bound> {

@@ -10,7 +10,7 @@ use lorascope::display::Show as _;
 use lorascope::error::{Error, Result};
 
 use super::print;
-use super::reading::{Counting, LayoutArgument, Reading, existing, rejected};
+use super::reading::{Counting, LayoutArgument, Reading, existing, refused, rejected};
 
 #[derive(Args)]
 pub struct Clean {
@@ -118,12 +118,9 @@ impl Writing {
 
 pub fn clean(arguments: &Clean) -> Result<ExitCode> {
     arguments.writing.check(&[&arguments.out])?;
-    let all = Dataset::open_with(&arguments.file, &arguments.reading.unrepaired())?;
-    let mut data = all.clone();
     // Rows that are alike but for what a repair takes away are duplicates after it.
-    if !arguments.reading.fixes().is_empty() {
-        data = data.fix(arguments.reading.fixes().to_vec())?;
-    }
+    let all = repaired(&arguments.file, &arguments.reading)?;
+    let mut data = all.clone();
     if arguments.drop_problems {
         data = data.drop_problems()?;
     }
@@ -137,7 +134,9 @@ pub fn clean(arguments: &Clean) -> Result<ExitCode> {
         data = data.dedup_near(similarity)?;
     }
     if let Some(tokens) = arguments.max_tokens {
-        data = arguments.counting.bound(data)?.max_tokens(tokens)?;
+        let counted = arguments.counting.bound(data)?;
+        data = counted.max_tokens(tokens)?;
+        refused(&counted)?;
     }
     let steps = data.steps();
     if !steps.is_empty() {
@@ -148,13 +147,22 @@ pub fn clean(arguments: &Clean) -> Result<ExitCode> {
     rejected(&all)
 }
 
+/// The rows after the repairs, which are a step of their own where rows can be had without them.
+fn repaired(file: &Path, reading: &Reading) -> Result<Dataset> {
+    if !reading.fixes().is_empty() && !reading.is_strict() {
+        // Where every row needs a repair there are none before it.
+        if let Ok(all) = Dataset::open_with(file, &reading.unrepaired()) {
+            return all.fix(reading.fixes().to_vec());
+        }
+    }
+    Dataset::open_with(file, &reading.options())
+}
+
 pub fn split(arguments: &Split) -> Result<ExitCode> {
     let targets = [&arguments.train, &arguments.test];
-    if arguments.train == arguments.test {
-        return Err(Error::input("both parts were to be written to one file").path(&arguments.train));
-    }
     arguments.writing.check(&targets.map(PathBuf::as_path))?;
     let data = Dataset::open_with(&arguments.file, &arguments.reading.options())?;
+    data.check_targets(&targets)?;
     let schema = arguments.writing.schema(&data)?;
     let (first, second) = data.split(arguments.fraction, arguments.seed)?;
     for (part, path) in [first, second].iter().zip(targets) {

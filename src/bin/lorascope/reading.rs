@@ -9,6 +9,7 @@ use lorascope::display::Show as _;
 use lorascope::error::{Error, Result};
 use lorascope::model::tokenizer_of;
 use lorascope::polars::prelude::{IntoLazy as _, col, lit};
+use lorascope::text::{Trained, Training};
 
 use super::complain;
 
@@ -53,6 +54,11 @@ impl Reading {
         }
     }
 
+    /// Whether the first fault ends the reading.
+    pub fn is_strict(&self) -> bool {
+        self.strict
+    }
+
     pub fn fixes(&self) -> &[Fix] {
         &self.fix
     }
@@ -64,13 +70,17 @@ pub struct Counting {
     /// Count tokens: a .gguf file, or a Hugging Face folder with tokenizer.json
     #[arg(long, value_name = "DIR", alias = "model")]
     tokenizer: Option<PathBuf>,
+    /// Which tokens of a conversation count as trained on, as in a run: assistant, last-assistant or all
+    #[arg(long, value_name = "WHAT", requires = "tokenizer")]
+    trained: Option<Trained>,
 }
 
 impl Counting {
     /// The rows with the tokenizer, where one was given.
     pub fn bound(&self, data: Dataset) -> Result<Dataset> {
+        let training = Training { trained: self.trained.unwrap_or_default(), ..Training::default() };
         match &self.tokenizer {
-            Some(tokenizer) => Ok(data.for_tokenizer(&tokenizer_of(tokenizer)?)),
+            Some(tokenizer) => Ok(data.for_training(&tokenizer_of(tokenizer)?, &training)),
             None => Ok(data),
         }
     }
@@ -99,7 +109,7 @@ pub fn existing(overwrite: bool) -> Existing {
     if overwrite { Existing::Replace } else { Existing::Refuse }
 }
 
-/// Rejected records that are listed.
+/// Records that are listed.
 const LISTED: usize = 20;
 
 /// Lists the rejected records on the standard error; code 1 where there are any.
@@ -116,4 +126,21 @@ pub fn rejected(data: &Dataset) -> Result<ExitCode> {
         complain(format_args!("and {} more", count - LISTED));
     }
     Ok(ExitCode::from(1))
+}
+
+/// Lists the rows that the chat template refuses on the standard error.
+pub fn refused(data: &Dataset) -> Result<()> {
+    let refused = data.refused()?;
+    if refused.is_empty() {
+        return Ok(());
+    }
+    complain(format_args!("{} rows are left out: the chat template refuses them", refused.len()));
+    for (row, why) in refused.iter().take(LISTED) {
+        let (file, line) = data.place(*row)?;
+        complain(format_args!("  {}, line {line}: {why}", file.display()));
+    }
+    if refused.len() > LISTED {
+        complain(format_args!("and {} more", refused.len() - LISTED));
+    }
+    Ok(())
 }

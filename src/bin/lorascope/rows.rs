@@ -11,7 +11,7 @@ use lorascope::error::{Error, Result};
 use lorascope::polars::prelude::{col, lit};
 
 use super::print;
-use super::reading::{Counting, Reading, rejected};
+use super::reading::{Counting, Reading, refused, rejected};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -60,6 +60,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if let Some(longer) = arguments.longer {
         let length = if data.tokenizer().is_some() { "tokens" } else { "chars" };
+        if data.tokenizer().is_some() {
+            refused(&data)?;
+        }
         wanted = wanted.filter(col(length).gt(lit(longer)))?;
         wanted = wanted.sort(col(length), lorascope::dataset::Order::Descending)?;
     }
@@ -78,7 +81,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if wanted.len() > limit {
         print(format_args!("\nand {} more; --limit shows them", thousands((wanted.len() - limit) as u64)));
     }
-    Ok(ExitCode::SUCCESS)
+    rejected(&data)
 }
 
 /// The rows with problems, those of the reader and those that a report finds.
@@ -119,7 +122,9 @@ fn shown(data: &Dataset, files: &[PathBuf], problem: &ProblemCount, limit: usize
         }
     };
     for places in &problem.places {
-        let path = files.iter().find(|path| path.ends_with(&places.file));
+        // The name is the path from the folder that holds all files: of those that end in it, the highest.
+        let named = files.iter().filter(|path| path.ends_with(&places.file));
+        let path = named.min_by_key(|path| path.components().count());
         for (line, row) in places.lines.iter().zip(&places.rows).take(left) {
             let text = match row {
                 Some(row) if problem.outcome != Outcome::Rejected => {

@@ -1,6 +1,6 @@
 //! The files that a path stands for: one, all of a folder, or those that a pattern matches.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::form::Container;
 use crate::error::{Error, Result};
@@ -69,16 +69,21 @@ pub(in crate::dataset) fn refuse_inside(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The path without links and dots, as far as it exists.
-fn real(path: &Path) -> PathBuf {
+/// The path without links and dots; what is not there has no links.
+pub(in crate::dataset) fn real(path: &Path) -> PathBuf {
     if let Ok(real) = path.canonicalize() {
         return real;
     }
-    match (path.parent(), path.file_name()) {
-        (Some(folder), Some(name)) if !folder.as_os_str().is_empty() => real(folder).join(name),
-        (_, Some(name)) => real(Path::new(".")).join(name),
-        _ => path.to_path_buf(),
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut real = PathBuf::new();
+    for part in whole.components() {
+        match part {
+            Component::ParentDir => drop(real.pop()),
+            part => real.push(part),
+        }
+        real = real.canonicalize().unwrap_or(real);
     }
+    real
 }
 
 /// Whether a pattern matches a path, which is a real one.
@@ -100,8 +105,7 @@ fn matches(pattern: &str, path: &Path) -> bool {
 
 /// The folders before the first part of a pattern that is one.
 fn literal(pattern: &str) -> PathBuf {
-    let special =
-        |part: &std::path::Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    let special = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
     Path::new(pattern).components().take_while(|part| !special(part)).collect()
 }
 

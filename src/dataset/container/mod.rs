@@ -20,7 +20,7 @@ use std::sync::Arc;
 use super::problems::{Problem, ProblemKind};
 use crate::error::{Error, Result};
 pub(super) use csv::{MISSING, reads_as_text};
-pub(super) use files::{files, folders_below, refuse_inside};
+pub(super) use files::{files, folders_below, real, refuse_inside};
 pub(super) use form::{Container, Form, Packing};
 pub(super) use json::{Keys, items as elements};
 use look::{Look, Start};

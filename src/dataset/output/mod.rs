@@ -33,16 +33,7 @@ pub(super) struct Output {
 
 impl Output {
     pub fn create(path: &Path, existing: Existing) -> Result<Self> {
-        let container = Container::of_name(path).ok_or_else(|| {
-            Error::input("the name does not say how to write the rows").path(path).help(
-                "end it in .jsonl for JSON lines, .json for an array, .csv, .tsv or .parquet; .gz or .zst may follow",
-            )
-        })?;
-        if container.form == Form::Parquet && container.packing != Packing::Plain {
-            return Err(Error::input("Parquet is compressed in itself")
-                .path(path)
-                .help("end the name in .parquet"));
-        }
+        let container = container(path)?;
         let sink =
             Sink::new(files::beside(path, existing)?, container.packing).map_err(|e| Error::io(path, e))?;
         let spool = match container.form {
@@ -115,6 +106,21 @@ impl Output {
         files::place(file, &self.path, self.existing)?;
         Ok(Written { path: self.path, rows: self.rows, bytes, lost: self.lost, ..Written::default() })
     }
+}
+
+/// How rows are written to a file of this name.
+pub(super) fn container(path: &Path) -> Result<Container> {
+    let container = Container::of_name(path).ok_or_else(|| {
+        Error::input("the name does not say how to write the rows").path(path).help(
+            "end it in .jsonl for JSON lines, .json for an array, .csv, .tsv or .parquet; .gz or .zst may follow",
+        )
+    })?;
+    if container.form == Form::Parquet && container.packing != Packing::Plain {
+        return Err(Error::input("Parquet is compressed in itself")
+            .path(path)
+            .help("end the name in .parquet"));
+    }
+    Ok(container)
 }
 
 /// What will not be read again as it was, and in how many rows.

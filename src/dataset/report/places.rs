@@ -1,6 +1,6 @@
 //! Where the rows of a report stand: their files, lines and records.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::gather::Gathered;
 use crate::dataset::Dataset;
 use crate::dataset::problems::Problem;
+use crate::dataset::source::absolute;
 use crate::error::Result;
 
 /// Places in one file: the first has the first line, the first record and the first row, and so on.
@@ -37,6 +38,7 @@ pub(super) struct Spot {
 
 /// The files of a dataset, and which rows are whose.
 pub(super) struct Files {
+    /// Those of the files, then those of the folders that are not read.
     names: Vec<String>,
     /// The number of each file's first row among all rows of the files.
     starts: Vec<u32>,
@@ -57,11 +59,16 @@ impl Files {
         }
         let rows = data.0.rows.clone();
         let own = rows.iter().flat_map(|rows| rows.iter().copied()).zip(0..).collect();
-        Ok(Self { names: names(&paths), starts, rows, own })
+        // The order is that of the faults that are listed.
+        let aside = data.0.origin.aside().map(|(folder, _)| absolute(&folder));
+        let aside: Vec<PathBuf> = aside.collect::<Result<_>>()?;
+        let aside: Vec<&Path> = aside.iter().map(PathBuf::as_path).collect();
+        Ok(Self { names: names(&paths, &aside), starts, rows, own })
     }
 
+    /// The names of the files.
     pub fn names(&self) -> &[String] {
-        &self.names
+        &self.names[..self.starts.len()]
     }
 
     /// The file of a row of the dataset.
@@ -98,32 +105,30 @@ impl Files {
 
     /// The places by file, in the order of the files.
     pub fn places(&self, spots: &[Spot]) -> Vec<Places> {
-        let of = |(file, name): (usize, &String)| {
-            let here = || spots.iter().filter(move |spot| spot.file == file);
-            (here().next().is_some()).then(|| Places {
-                file: name.clone(),
-                lines: here().map(|spot| spot.line).collect(),
-                records: here().map(|spot| spot.record).collect(),
-                rows: here().map(|spot| spot.row).collect(),
-            })
-        };
-        if let [name] = self.names.as_slice() {
-            return of((0, name)).into_iter().collect();
+        let mut places: BTreeMap<usize, Places> = BTreeMap::new();
+        for spot in spots {
+            let here = places.entry(spot.file).or_insert_with(|| Places {
+                file: self.names.get(spot.file).cloned().unwrap_or_default(),
+                lines: Vec::new(),
+                records: Vec::new(),
+                rows: Vec::new(),
+            });
+            here.lines.push(spot.line);
+            here.records.push(spot.record);
+            here.rows.push(spot.row);
         }
-        let mut files: Vec<usize> = spots.iter().map(|spot| spot.file).collect();
-        files.sort_unstable();
-        files.dedup();
-        files.into_iter().filter_map(|file| of((file, self.names.get(file)?))).collect()
+        places.into_values().collect()
     }
 }
 
-/// The names of some files: of one its own, of several the paths from the folder that holds them all.
-fn names(paths: &[&Path]) -> Vec<String> {
+/// The names of some files: of one its own, of several the paths from the folder that holds them all;
+/// and those of the folders beside them.
+fn names(paths: &[&Path], aside: &[&Path]) -> Vec<String> {
     let folder = |path: &&Path| path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
     let mut common = paths.first().map_or_else(PathBuf::new, folder);
     while !paths.iter().all(|path| path.starts_with(&common)) && common.pop() {}
     let name = |path: &&Path| path.strip_prefix(&common).unwrap_or(path).to_string_lossy().into_owned();
-    paths.iter().map(name).collect()
+    paths.iter().chain(aside).map(name).collect()
 }
 
 impl Places {
@@ -166,8 +171,9 @@ mod tests {
     #[test]
     fn files_of_one_name_in_two_folders_are_told_apart() {
         let paths = ["/d/a/rows.jsonl", "/d/b/rows.jsonl"].map(Path::new);
-        assert_eq!(names(&paths), ["a/rows.jsonl", "b/rows.jsonl"]);
-        assert_eq!(names(&paths[..1]), ["rows.jsonl"]);
-        assert_eq!(names(&["/d/x.jsonl", "/d/y.csv"].map(Path::new)), ["x.jsonl", "y.csv"]);
+        assert_eq!(names(&paths, &[]), ["a/rows.jsonl", "b/rows.jsonl"]);
+        assert_eq!(names(&paths[..1], &[]), ["rows.jsonl"]);
+        let below = [Path::new("/d/more")];
+        assert_eq!(names(&["/d/x.jsonl", "/d/y.csv"].map(Path::new), &below), ["x.jsonl", "y.csv", "more"]);
     }
 }

@@ -120,11 +120,13 @@ impl Report {
             ("what to do", Left),
         ]);
         for problem in &self.problems {
+            // A folder that is not read is none of the files.
+            let others = problem.places.iter().any(|places| !self.files.contains(&places.file));
             table.row([
                 problem.kind.name().to_string(),
                 thousands(problem.count),
                 problem.outcome.name().to_string(),
-                Places::first(&problem.places, LINES, self.files.len() > 1),
+                Places::first(&problem.places, LINES, others || self.files.len() > 1),
                 cut(&problem.example, 160),
                 problem.kind.fix().to_string(),
             ]);

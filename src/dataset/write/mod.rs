@@ -3,6 +3,7 @@
 pub(super) mod encode;
 pub(super) mod json;
 pub(super) mod losses;
+mod targets;
 mod text;
 
 use std::collections::{BTreeMap, HashMap};

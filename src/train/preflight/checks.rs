@@ -1,5 +1,7 @@
 //! What is looked at, check by check.
 
+use std::collections::HashSet;
+
 use super::finding::{Finding, Severity, said};
 use crate::dataset::Dataset;
 use crate::display::thousands;
@@ -40,7 +42,8 @@ pub(super) fn tokens(
         count(Example::len),
         training.trained
     );
-    let (texts, rendered) = data.texts(tokenizer, &training)?;
+    let used: HashSet<usize> = train.examples().map(|(row, _)| row).collect();
+    let (texts, rendered) = data.texts(tokenizer, &training, |row| used.contains(&row))?;
     if texts > 0 {
         what += &format!(
             "; {} rows are plain texts and trained on whole, {} of them as rendered chats in which the names of \
