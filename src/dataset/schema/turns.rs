@@ -179,12 +179,7 @@ pub(in crate::dataset) fn with_keys<'a>(
 
 impl<'a> Heard<'a> {
     /// Reads what stands beside who speaks and what is said.
-    fn beside(
-        &mut self,
-        key: &str,
-        node: &mut Node<'a>,
-        here: &dyn Fn() -> String,
-    ) -> Result<(), Fault> {
+    fn beside(&mut self, key: &str, node: &mut Node<'a>, here: &dyn Fn() -> String) -> Result<(), Fault> {
         let name = lower(key);
         match &*name {
             "name" => {
