@@ -248,7 +248,7 @@ fn clean_counts_what_is_rejected_after_the_repairs() {
     let plain = data(&folder, &["clean", "in.jsonl", "plain.jsonl"]);
     assert_eq!(plain.status.code(), Some(1), "{}", err(&plain));
     // Where every row needs it, too; and a fault that no repair takes away is still one.
-    put(&folder, "in.jsonl", &[trailing.clone()]);
+    put(&folder, "in.jsonl", std::slice::from_ref(&trailing));
     let done = data(&folder, &repaired);
     assert_eq!(done.status.code(), Some(0), "{}", err(&done));
     put(&folder, "in.jsonl", &[fine, trailing, json!({"messages": [turn("robot", "x")]})]);
