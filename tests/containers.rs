@@ -74,6 +74,10 @@ fn values(data: &Dataset, files: &Files, schema: RowSchema, layout: Layout) -> V
         if row.get("id").and_then(|id| id.as_str()).is_some_and(|id| id.starts_with("row-")) {
             row.remove("id");
         }
+        // CSV has texts only, and says so.
+        if let Some(id) = row.get_mut("id").filter(|id| id.is_number()) {
+            *id = id.to_string().into();
+        }
     }
     rows
 }
@@ -120,7 +124,9 @@ fn every_container_gives_the_rows_back() {
                     "{name} {:?}",
                     whats(&again)
                 );
-                assert!(values(&again, &files, schema, Layout::Schema) == expected, "{schema} as {name}");
+                let found = values(&again, &files, schema, Layout::Schema);
+                let other = found.iter().zip(&expected).find(|(found, expected)| found != expected);
+                assert!(found == expected, "{schema} as {name}: {other:?}");
             }
         }
     }

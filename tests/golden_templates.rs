@@ -106,10 +106,7 @@ type Given = (Vec<Message>, Option<String>);
 
 /// Each template with each conversation, as `change` gives it to ours: messages and tools. Gives how
 /// many were rendered and how many refused.
-fn compare(
-    golden: &Json,
-    change: &dyn Fn(&Json, &str, &Json) -> Option<Given>,
-) -> [usize; 2] {
+fn compare(golden: &Json, change: &dyn Fn(&Json, &str, &Json) -> Option<Given>) -> [usize; 2] {
     let (mut counts, mut wrong) = ([0, 0], Vec::new());
     for (name, t) in templates(golden) {
         let t = match t {

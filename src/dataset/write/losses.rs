@@ -196,6 +196,9 @@ pub(super) fn lost(
         }
     }
     let tools = |turn: &Spoken<'_>| turn.role == "tool";
+    let unnamed = |turn: Spoken<'_>| turn.role == "tool" && turn.tool_call_id.is_none();
+    let writes_ids = !own && !in_pairs && !spoken_from;
+    lost.add(Lost::MADE, writes_ids && row.talk().any(|t| t.tool_calls.is_some()) && row.talk().any(unnamed));
     let in_a_row = || row.talk().zip(row.talk().skip(1)).any(|(one, next)| tools(&one) && tools(&next));
     lost.add(Lost::SIDES, spoken_from && !own && in_a_row());
     let as_json = |(_, field): &(&str, Field)| {
