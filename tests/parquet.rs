@@ -259,3 +259,28 @@ fn what_json_does_not_hold_is_said() {
     let done = convert(&path, &to, RowSchema::Alpaca, &Default::default(), &Default::default()).unwrap();
     assert!(done.to_string().contains("`image.bytes` holds bytes that are no text in 2 rows"), "{done}");
 }
+
+/// Arguments as text beside arguments as objects: the same JSON, and no quotes around it.
+#[test]
+fn arguments_as_text_have_no_quotes() {
+    let files = Files::new();
+    let row = |arguments: &str| {
+        format!(
+            r#"{{"messages":[{{"role":"user","content":"q"}},{{"role":"assistant","content":null,"tool_calls":[{{"id":"1","type":"function","function":{{"name":"f","arguments":{arguments}}}}}]}},{{"role":"tool","content":"t","tool_call_id":"1"}},{{"role":"assistant","content":"a"}}]}}"#
+        ) + "\n"
+    };
+    let rows = row(r#""{\"a\": 3}""#) + &row(r#"{"b":4}"#) + &row(r#""no object""#);
+    let written = write(&files, &rows, RowSchema::OpenAi);
+    let said = "strings under `messages.tool_calls.function.arguments`: read as objects, as in other rows";
+    assert_eq!(written.lost[said], 1);
+    let frame = ParquetReader::new(std::fs::File::open(&written.path).unwrap()).finish().unwrap();
+    let turns = frame.column("messages").unwrap().list().unwrap().get_as_series(0).unwrap();
+    let field = |of: &Series, name: &str| of.struct_().unwrap().field_by_name(name).unwrap();
+    let calls = field(&turns, "tool_calls").list().unwrap().get_as_series(1).unwrap();
+    let arguments = field(&field(&calls, "function"), "arguments");
+    assert_eq!(arguments.str().unwrap().get(0), Some(r#"{"a": 3}"#));
+    let again = Dataset::open(&written.path).unwrap();
+    let call = |i: usize| again.conversation(i).unwrap()[1].tool_calls.clone().unwrap();
+    assert!(call(0).contains(r#""arguments":{"a": 3}"#), "{}", call(0));
+    assert!(call(1).contains(r#""arguments":{"b":4}"#) && call(2).contains(r#""arguments":"no object""#));
+}

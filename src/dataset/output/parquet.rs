@@ -124,6 +124,13 @@ impl Place {
                 self.lifted.note(row);
                 self.values.push(Some(&lift.list(string)), row)
             }
+            // Beside arguments as objects those as text are the same JSON, without quotes around it.
+            (None, Some(string @ [b'"', ..]))
+                if self.name == ARGUMENTS && matches!(self.values, Values::Json(..)) && is_object(string) =>
+            {
+                self.lifted.note(row);
+                self.values.push(Some(text(string).as_bytes()), row)
+            }
             _ => self.values.push(value, row),
         }
     }
@@ -137,8 +144,11 @@ impl Place {
             }
         };
         add(format!("nulls under `{path}`: they are read as keys that are not there"), &self.nulls);
-        let lists = self.lift.map_or("turns", Lift::name);
-        add(format!("strings under `{path}`: written as lists of {lists}, as in other rows"), &self.lifted);
+        let what = match self.lift {
+            Some(lift) => format!("written as lists of {}, as in other rows", lift.name()),
+            None => "read as objects, as in other rows".to_string(),
+        };
+        add(format!("strings under `{path}`: {what}"), &self.lifted);
         let mut values = &self.values;
         while let Values::List { items, .. } = values {
             values = items;
@@ -157,6 +167,15 @@ impl Place {
             _ => {}
         }
     }
+}
+
+/// The key of a call whose value is an object, or that object as text.
+const ARGUMENTS: &str = "arguments";
+
+/// Whether a JSON string holds an object as text.
+fn is_object(string: &[u8]) -> bool {
+    let text = text(string);
+    text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(&text).is_ok()
 }
 
 fn is_null(value: &[u8]) -> bool {
