@@ -50,6 +50,8 @@ fn folders_below_are_not_read_and_said() {
     let expected =
         [("more", "not read", "kept")].map(|(a, b, c)| (a.to_string(), b.to_string(), c.to_string()));
     assert_eq!((data.len(), problems(&data)), (1, expected.to_vec()));
+    let not_read = data.not_read().unwrap();
+    assert!(not_read[0].0.ends_with("in/more") && not_read[0].1.contains("folders below"), "{not_read:?}");
     let pattern = format!("{}/**/*", folder.display());
     assert!(whats(&data).contains(&format!("open the pattern {pattern}")), "{}", whats(&data));
     assert_eq!(Dataset::open(&pattern).unwrap().len(), 3 - 1, "{}", whats(&Dataset::open(&pattern).unwrap()));

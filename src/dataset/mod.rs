@@ -438,6 +438,19 @@ impl Dataset {
         Ok(listed)
     }
 
+    /// What the folder or the pattern that was opened holds and was not read, and why: folders below, files
+    /// that are none of rows.
+    ///
+    /// # Errors
+    /// If a big file, read for it, cannot be read to its end.
+    pub fn not_read(&self) -> Result<Vec<(PathBuf, String)>> {
+        let not_read = |(path, problems): (PathBuf, Vec<Problem>)| {
+            let found = problems.into_iter().find(|p| p.kind == ProblemKind::NotRead);
+            found.map(|problem| (path, problem.what.into_owned()))
+        };
+        Ok(self.listed()?.into_iter().filter_map(not_read).collect())
+    }
+
     /// How many problems there are. Of whole files the number is known; the list of a big one is long.
     fn faults(&self) -> Result<usize> {
         match self.0.rows {

@@ -114,6 +114,9 @@ const LISTED: usize = 20;
 
 /// Lists the rejected records on the standard error; code 1 where there are any.
 pub fn rejected(data: &Dataset) -> Result<ExitCode> {
+    for (path, what) in data.not_read()? {
+        complain(format_args!("not read: {}: {what}", path.display()));
+    }
     let count = data.rejected()?;
     if count == 0 {
         return Ok(ExitCode::SUCCESS);

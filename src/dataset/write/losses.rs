@@ -169,7 +169,10 @@ pub(super) fn lost(
     lost.add(Lost::REJECTED, row.is_preference() && schema != RowSchema::Preference);
     let in_pairs = matches!(schema, RowSchema::Alpaca | RowSchema::Firefly);
     let spoken_from = matches!(schema, RowSchema::ShareGpt | RowSchema::BelleChat);
-    for turn in row.talk().filter(|turn| !turn.is_plain()) {
+    // Most rows have texts only, and no more is looked for in them.
+    let odd: Vec<Spoken<'_>> = row.talk().filter(|turn| !turn.is_plain() || turn.role == "tool").collect();
+    let ordinary = odd.is_empty();
+    for turn in odd.iter().filter(|turn| !turn.is_plain()) {
         let calls = turn.tool_calls.filter(|_| spoken_from && turn.role == "assistant");
         lost.add(Lost::NAMES, in_pairs && turn.name.is_some());
         lost.add(Lost::CALLS, in_pairs && turn.tool_calls.is_some());
@@ -198,9 +201,12 @@ pub(super) fn lost(
     let tools = |turn: &Spoken<'_>| turn.role == "tool";
     let unnamed = |turn: Spoken<'_>| turn.role == "tool" && turn.tool_call_id.is_none();
     let writes_ids = !own && !in_pairs && !spoken_from;
-    lost.add(Lost::MADE, writes_ids && row.talk().any(|t| t.tool_calls.is_some()) && row.talk().any(unnamed));
+    lost.add(
+        Lost::MADE,
+        !ordinary && writes_ids && row.talk().any(|t| t.tool_calls.is_some()) && row.talk().any(unnamed),
+    );
     let in_a_row = || row.talk().zip(row.talk().skip(1)).any(|(one, next)| tools(&one) && tools(&next));
-    lost.add(Lost::SIDES, spoken_from && !own && in_a_row());
+    lost.add(Lost::SIDES, !ordinary && spoken_from && !own && in_a_row());
     let as_json = |(_, field): &(&str, Field)| {
         *field == Field::Tools && want(*field, schema, row, None, None) == Want::Hole(Hole::ToolsJson)
     };

@@ -298,3 +298,15 @@ pub(super) fn held_out(data: &Dataset, eval: &Dataset) -> Result<Finding> {
         .help("data.split() keeps equal rows on one side")
         .at(data, *row)
 }
+
+/// Folders and files beside the rows that were not read.
+pub(super) fn not_read(data: &Dataset) -> Result<Option<Finding>> {
+    let not_read = data.not_read()?;
+    let Some((path, what)) = not_read.first() else { return Ok(None) };
+    let more = match not_read.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let what = format!("{}: {what}{more}", path.display());
+    Ok(Some(Finding::new("files", Severity::Warning, what).help("data.problems() lists them")))
+}

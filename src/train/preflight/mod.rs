@@ -72,6 +72,7 @@ impl Preflight {
         let Checked { rows: train, data, eval } = checked;
         let mut findings = vec![checks::records(RECORDS, train)];
         findings.extend(eval.map(|(rows, _)| checks::records(EVAL_RECORDS, rows)));
+        findings.extend(checks::not_read(data)?);
         findings.extend([
             checks::tokens(train, data, config, tokenizer)?,
             checks::turns_end(train, data, tokenizer, config.trained)?,
