@@ -215,7 +215,7 @@ fn conversations_with_tools_have_a_template_of_their_own() {
     let mut metadata = metadata().clone();
     metadata.insert("tokenizer.chat_template.tool_use".into(), Value::String("{{ tools }}".into()));
     let t = Tokenizer::from_gguf(&metadata).unwrap();
-    assert_eq!(t.render(&[], Some("[]"), GenerationPrompt::Omit).unwrap(), "[]");
+    assert_eq!(t.render(&[], Some("[{}]"), GenerationPrompt::Omit).unwrap(), "[{}]");
 }
 
 #[test]
