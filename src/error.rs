@@ -147,6 +147,11 @@ impl Error {
         self
     }
 
+    /// What happened, without where it did and what to do.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// Whether a value that the caller passed was wrong.
     pub fn is_input(&self) -> bool {
         self.0.kind == Kind::Input

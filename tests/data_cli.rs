@@ -27,13 +27,13 @@ fn generate_report_convert() {
 
     let reported = run(&["report", "rows.jsonl"]);
     assert_eq!(reported.status.code(), Some(1), "a record was rejected");
-    assert!(err(&reported).starts_with("1 records were rejected\n"), "{}", err(&reported));
+    assert!(err(&reported).starts_with("1 record was rejected\n"), "{}", err(&reported));
     let report = out(&reported);
     assert!(report.starts_with("1,999 rows · 1 rejected · "), "{report}");
     let converted = run(&["convert", "rows.jsonl", "talk.json", "--to", "sharegpt"]);
     assert!(
         out(&converted)
-            .contains("written to talk.json\nleft out: where the input begins, in 100 rows\nrejected: 1 records\n  rows.jsonl, line 778: broken JSON: "),
+            .contains("written to talk.json\nleft out: where the input begins, in 100 rows\nrejected: 1 record\n  rows.jsonl, line 778: broken JSON: "),
         "{}",
         out(&converted)
     );

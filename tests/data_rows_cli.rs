@@ -143,7 +143,7 @@ fn clean_says_what_each_step_leaves() {
         .lines()
         .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
         .collect();
-    assert_eq!(cells[1], ["fix Fix::Trim", "4", "4", "0"], "{text}");
+    assert_eq!(cells[1], ["fix trim", "4", "4", "0"], "{text}");
     assert_eq!(cells[2], ["dedup", "4", "3", "1"], "{text}");
     assert_eq!(cells[3][1..], ["3", "2", "1"], "{text}");
     assert!(text.contains("2 rows, ") && text.contains("written to out.jsonl"), "{text}");
@@ -231,6 +231,66 @@ fn split_looks_at_both_files_before_it_writes_one() {
 }
 
 #[test]
+fn split_writes_nothing_where_a_row_of_the_second_part_does_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let talk = |n: usize| json!({"instruction": format!("question {n}"), "output": format!("answer {n}")});
+    let mut rows: Vec<_> = (0..20).map(talk).collect();
+    rows.extend((0..20).map(|n| json!({"text": format!("once upon {n} times a time")})));
+    put(&folder, "in.jsonl", &rows);
+    let parts = ["split", "in.jsonl", "one.jsonl", "two.jsonl", "--to", "openai", "--fraction", "0.5"];
+    let done = data(&folder, &parts);
+    assert_eq!(done.status.code(), Some(2), "{}", out(&done));
+    assert!(err(&done).contains("in.jsonl, line ") && err(&done).contains("--leave-out"), "{}", err(&done));
+    assert!(!err(&done).contains("Misfits::"), "{}", err(&done));
+    assert!(!folder.path().join("one.jsonl").exists() && !folder.path().join("two.jsonl").exists());
+    let done = data(&folder, &[&parts[..], &["--leave-out"]].concat());
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    assert_eq!(read(&folder, "one.jsonl").len() + read(&folder, "two.jsonl").len(), 20);
+}
+
+#[test]
+fn advice_is_for_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let turn = |role: &str, text: &str| json!({"role": role, "content": text});
+    let rows = [
+        json!({"prompt": "q", "completion": "a"}),
+        json!({"prompt": "q", "completion": "b", "label": "maybe"}),
+        json!({"messages": [turn("user", "q"), turn("user", "r"), turn("assistant", " ")]}),
+        json!({"messages": [turn("assistant", "q"), turn("user", "r"), turn("assistant", "a")]}),
+        json!({"prompt": "\nq", "completion": "same"}),
+        json!({"prompt": "\nq", "completion": "same"}),
+    ];
+    put(&folder, "in.jsonl", &rows);
+    let reported = data(&folder, &["report", "in.jsonl"]);
+    let all = out(&reported) + &err(&reported);
+    for part in [
+        "--from prompt-completion",
+        "--fix drop-empty-turns",
+        "--fix drop-leading-assistant",
+        "--fix trim",
+        "--dedup",
+    ] {
+        assert!(all.contains(part), "{part} in {all}");
+    }
+    for part in ["Fix::", "ReadOptions", "RowSchema::", "trim()", "dedup()"] {
+        assert!(!all.contains(part), "{part} in {all}");
+    }
+    // The advice helps.
+    let done =
+        data(&folder, &["convert", "in.jsonl", "o.jsonl", "--to", "openai", "--from", "prompt-completion"]);
+    assert!(out(&done).starts_with("4 rows"), "{}{}", out(&done), err(&done));
+    // A path that is not there: the keys that are.
+    put(&folder, "odd.jsonl", &[json!({"Frage": "q", "std_answer": "a"})]);
+    let done = data(&folder, &["rows", "odd.jsonl", "--map", "user=Frgae,assistant=std_answer"]);
+    let said = err(&done);
+    assert!(
+        said.contains("there is nothing at \"Frgae\"; the record's other keys are \"Frage\", \"std_answer\""),
+        "{said}"
+    );
+    assert!(said.contains("--map"), "{said}");
+}
+
+#[test]
 fn clean_counts_what_is_rejected_after_the_repairs() {
     let folder = tempfile::tempdir().unwrap();
     let turn = |role: &str, text: &str| json!({"role": role, "content": text});
@@ -240,7 +300,7 @@ fn clean_counts_what_is_rejected_after_the_repairs() {
     let repaired = ["clean", "in.jsonl", "out.jsonl", "--fix", "drop-trailing-user", "--overwrite"];
     let done = data(&folder, &repaired);
     assert_eq!((done.status.code(), err(&done).as_str()), (Some(0), ""), "{}", out(&done));
-    assert!(out(&done).contains("fix Fix::DropTrailingUser"), "{}", out(&done));
+    assert!(out(&done).contains("fix drop-trailing-user"), "{}", out(&done));
     assert_eq!(read(&folder, "out.jsonl").len(), 2);
     let strict = data(&folder, &[&repaired[..], &["--strict"]].concat());
     assert_eq!(strict.status.code(), Some(0), "{}", err(&strict));
@@ -253,11 +313,7 @@ fn clean_counts_what_is_rejected_after_the_repairs() {
     assert_eq!(done.status.code(), Some(0), "{}", err(&done));
     put(&folder, "in.jsonl", &[fine, trailing, json!({"messages": [turn("robot", "x")]})]);
     let done = data(&folder, &repaired);
-    assert!(
-        done.status.code() == Some(1) && err(&done).contains("1 records were rejected"),
-        "{}",
-        err(&done)
-    );
+    assert!(done.status.code() == Some(1) && err(&done).contains("1 record was rejected"), "{}", err(&done));
     assert_eq!(data(&folder, &[&repaired[..], &["--strict"]].concat()).status.code(), Some(2));
 }
 
@@ -269,7 +325,7 @@ fn rejected_records_are_said_with_every_choice_of_rows() {
     for choice in [&["--lang", "zh"][..], &["--longer", "5"], &["--sample", "2"], &[]] {
         let shown = data(&folder, &[&["rows", "rows.jsonl"], choice].concat());
         assert_eq!(shown.status.code(), Some(1), "{choice:?}");
-        assert!(err(&shown).contains("1 records were rejected"), "{choice:?}: {}", err(&shown));
+        assert!(err(&shown).contains("1 record was rejected"), "{choice:?}: {}", err(&shown));
     }
 }
 
@@ -305,7 +361,8 @@ fn rows_that_the_template_refuses_are_named() {
         data(&folder, &[&["clean", "in.jsonl", "out.jsonl", "--max-tokens", "200"], &counting[..]].concat());
     assert_eq!(done.status.code(), Some(0), "{}", err(&done));
     assert_eq!(read(&folder, "out.jsonl").len(), 1);
-    for part in ["1 rows are left out", "in.jsonl, line 2: ", "No system text, please."] {
+    for part in ["the chat template refuses 1 row: left out", "in.jsonl, line 2: ", "No system text, please."]
+    {
         assert!(err(&done).contains(part), "{part} in {}", err(&done));
     }
     let step = "at most 200 tokens, 1 refused";

@@ -10,6 +10,7 @@ use lorascope::dataset::{
     Converted, Dataset, Existing, Misfits, OnFault, ReadOptions, RowSchema, WriteOptions, convert,
 };
 use lorascope::error::Result;
+use lorascope::polars::prelude::{ParquetCompression, ParquetWriter, df};
 
 fn row(text: &str) -> String {
     format!("{{\"instruction\": \"{text}\", \"output\": \"b\"}}\n")
@@ -160,4 +161,39 @@ fn rows_that_do_not_fit_are_named_by_file() {
     assert_eq!(places(&written.misfits), expected);
     let error = convert_as(&files.path("in"), &files.path("three.jsonl"), Misfits::Fail).unwrap_err();
     assert!(message(&error, &files).starts_with("in/a.jsonl, line 2: "), "{error}");
+}
+
+#[test]
+fn a_parquet_file_that_is_damaged_inside_leaves_the_others_and_what_comes_before() {
+    let files = Files::new();
+    put(&files, "in/a.jsonl", row("a"));
+    put(&files, "in/z.jsonl", row("z"));
+    let whole = files.path("in/m.parquet");
+    let texts = |of: &str| (0..9).map(|n| format!("{of} number {n} {}", "x".repeat(200))).collect::<Vec<_>>();
+    let mut frame = df!("instruction" => texts("question"), "output" => texts("answer")).unwrap();
+    ParquetWriter::new(std::fs::File::create(&whole).unwrap())
+        .with_compression(ParquetCompression::Uncompressed)
+        .with_row_group_size(Some(3))
+        .finish(&mut frame)
+        .unwrap();
+    let bytes = std::fs::read(&whole).unwrap();
+    assert_eq!(Dataset::open(files.path("in")).unwrap().len(), 11);
+    for (first, kept, rejected) in [(6, 6, 1), (0, 0, 1)] {
+        let mut bent = bytes.clone();
+        let text = format!("question number {first} ");
+        let at = bent.windows(text.len()).position(|part| part == text.as_bytes()).unwrap();
+        bent[at.saturating_sub(60).max(4)..at].fill(0xff);
+        std::fs::write(&whole, bent).unwrap();
+        let data = Dataset::open(files.path("in")).unwrap();
+        assert_eq!((data.len(), data.rejected().unwrap()), (2 + kept, rejected), "{}", whats(&data));
+        assert!(whats(&data).contains("the Parquet file is damaged"), "{}", whats(&data));
+        let out = files.path(&format!("out-{first}.jsonl"));
+        let done = convert_as(&files.path("in"), &out, Misfits::Fail).unwrap();
+        assert_eq!((done.written.rows, done.rejected), (2 + kept as u64, rejected as u64));
+        // Alone it is what it is: rows and a problem, or an error.
+        match Dataset::open(&whole) {
+            Ok(data) => assert_eq!((data.len(), first), (kept, 6)),
+            Err(error) => assert!(first == 0 && error.to_string().contains("is damaged"), "{error}"),
+        }
+    }
 }

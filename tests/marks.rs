@@ -201,3 +201,20 @@ fn a_map_names_the_label() {
     assert_eq!(problems(&data)[0].1, "label not read");
     assert_eq!(data.write(files.path("out.jsonl"), RowSchema::OpenAi).unwrap().labelled_bad, 1);
 }
+
+#[test]
+fn an_empty_label_is_said() {
+    let files = Files::new();
+    let rows = "{\"prompt\":\"q\",\"completion\":\"a\",\"label\":true}\n{\"prompt\":\"q\",\"completion\":\"b\",\"label\":null}\n{\"prompt\":\"p\",\"completion\":\"c\",\"label\":\" \"}\n{\"instruction\":\"p\",\"output\":\"d\",\"kto_tag\":null}\n";
+    let path = files.put("kto.jsonl", rows);
+    let data = Dataset::open(&path).unwrap();
+    assert_eq!(column(&data, "label"), [Some(true), None, None, None]);
+    let found = problems(&data);
+    let kinds: Vec<(u32, &str)> = found.iter().map(|(line, kind, _)| (*line, kind.as_str())).collect();
+    assert_eq!(kinds, [(2, "no label"), (3, "no label"), (4, "no label")]);
+    assert_eq!(found[0].2, "`label` says nothing: the row is read as one without a label");
+    assert_eq!(data.rejected().unwrap(), 0);
+    // Of a text it is a class, and of a preference nobody asks.
+    let others = "{\"text\":\"t\",\"label\":null}\n{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\",\"label\":null}\n";
+    assert_eq!(problems(&Dataset::open(files.put("others.jsonl", others)).unwrap()), []);
+}

@@ -53,7 +53,7 @@ fn what_json_does_not_allow_is_rejected_with_its_repair() {
     assert_eq!(problems(&data), said(&expected));
     let table = data.problems().unwrap();
     let fixes = table.column("fix").unwrap().str().unwrap();
-    assert!(fixes.iter().all(|fix| fix.unwrap().contains("--fix replace-invalid-utf8")), "{fixes:?}");
+    assert!(fixes.iter().all(|fix| fix.unwrap().contains("Fix::ReplaceInvalidUtf8")), "{fixes:?}");
 }
 
 #[test]

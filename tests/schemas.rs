@@ -306,8 +306,8 @@ fn plain_text() {
     let error = data.write(files.path("other.jsonl"), RowSchema::OpenAi).unwrap_err();
     assert_eq!(
         message(&error, &files),
-        "row.jsonl, line 1: openai holds conversations, and row row-1 is plain text; 1 of 1 rows do not fit: \
-         choose another schema, or leave them out with WriteOptions { misfits: Misfits::LeaveOut, .. }"
+        "row.jsonl, line 1: openai holds conversations, and row row-1 is plain text; 1 of 1 row does not fit: \
+         choose another schema, or leave them out with WriteOptions { misfits: Misfits::LeaveOut, ..Default::default() }"
     );
 }
 

@@ -7,7 +7,7 @@ mod files;
 use std::sync::OnceLock;
 
 use files::Files;
-use lorascope::dataset::{Dataset, RowSchema};
+use lorascope::dataset::{Dataset, Existing, Map, RowSchema, WriteOptions};
 use lorascope::text::{GenerationPrompt, Tokenizer};
 
 /// SmolLM2's tokenizer.
@@ -230,4 +230,51 @@ fn empty_is_none() {
         rendered(strict, &row),
         [format!(r#"TOOLS [{{"type": "function", "function": {{"name": "f"}}}}] {right}"#)]
     );
+}
+
+#[test]
+fn keys_of_the_systems_turn_are_kept() {
+    // In the manner of GLM's templates: the tools stand in the system's turn.
+    let template = "{% for m in messages %}{% if m.tools is defined %}[{% for t in m.tools %}{{ t.name }} {% endfor %}]{% endif %}{{ m.role }}{% if m.name %}({{ m.name }}){% endif %}:{{ m.content }};{% endfor %}";
+    let tools = r#"[{"name":"clock","n":1.50},{"name":"map"}]"#;
+    let row = |system: &str| {
+        format!(
+            r#"{{"messages":[{system},{{"role":"user","content":"q"}},{{"role":"assistant","content":"a"}}]}}"#
+        )
+    };
+    let turn = format!(r#"{{"role":"system","content":"s","tools":{tools}}}"#);
+    let blank = format!(r#"{{"role":"system","content":"","tools":{tools}}}"#);
+    let named = r#"{"role":"system","content":"s","name":"host"}"#;
+    assert_eq!(rendered(template, &row(&turn)), ["[clock map ]system:s;user:q;assistant:a;"]);
+    assert_eq!(rendered(template, &row(&blank)), ["[clock map ]system:;user:q;assistant:a;"]);
+    assert_eq!(rendered(template, &row(named)), ["system(host):s;user:q;assistant:a;"]);
+    let chatglm = format!(
+        r#"{{"conversations":[{turn},{{"role":"user","content":"q"}},{{"role":"assistant","content":"a"}}]}}"#
+    );
+    assert_eq!(rendered(template, &chatglm), ["[clock map ]system:s;user:q;assistant:a;"]);
+    let chosen = format!(
+        r#"{{"chosen":[{turn},{{"role":"user","content":"q"}},{{"role":"assistant","content":"a"}}],"rejected":[{turn},{{"role":"user","content":"q"}},{{"role":"assistant","content":"b"}}]}}"#
+    );
+    assert_eq!(rendered(template, &chosen), ["[clock map ]system:s;user:q;assistant:a;"]);
+
+    let files = Files::new();
+    let path = files.put("rows.jsonl", row(&turn));
+    let by_map = Dataset::open_as(&path, Map::new().messages("messages")).unwrap();
+    for data in [Dataset::open(&path).unwrap(), by_map] {
+        let system = &data.conversation(0).unwrap()[0];
+        assert_eq!(system.extra.as_deref(), Some(&*format!(r#"{{"tools":{tools}}}"#)));
+        let out = files.path("out.jsonl");
+        let options = WriteOptions { existing: Existing::Replace, ..WriteOptions::default() };
+        let written = data.write_with(&out, RowSchema::OpenAi, &options).unwrap();
+        assert!(written.lost.is_empty(), "{:?}", written.lost);
+        let text = std::fs::read_to_string(&out).unwrap();
+        assert!(text.contains(&format!(r#"{{"role":"system","content":"s","tools":{tools}}}"#)), "{text}");
+        // Alpaca has a place for the text alone, and says so.
+        let losses = data.losses(RowSchema::Alpaca).unwrap();
+        assert_eq!(losses.lost.get("`tools` of the system's turn"), Some(&1), "{:?}", losses.lost);
+    }
+    // Rows that differ in it only are no duplicates.
+    let twice = format!("{}\n{}\n{}\n", row(&turn), row(&turn.replace("clock", "dial")), row(&turn));
+    let data = Dataset::open(files.put("twice.jsonl", twice)).unwrap();
+    assert_eq!(data.dedup().unwrap().len(), 2);
 }

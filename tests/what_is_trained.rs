@@ -5,6 +5,7 @@ mod llama;
 #[path = "common/tiny.rs"]
 mod tiny;
 
+use lorascope::dataset::{Dataset, RowSchema};
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::text::{PromptAnswers, SpecialTokens, Tokenizer, Trained, Training};
@@ -154,6 +155,80 @@ fn earlier_answers_in_a_prompt_are_context() -> Result<()> {
     for answers in [Context, Train] {
         assert_eq!(answers.to_string().parse::<PromptAnswers>()?, answers);
     }
+    Ok(())
+}
+
+#[test]
+fn earlier_answers_are_context_in_every_form_of_prompt() -> Result<()> {
+    let bench = Bench::new();
+    let t = tokenizer(Tiny::default());
+    let prompt = r#"[{"role": "user", "content": "a"}, {"role": "assistant", "content": "before"}, {"role": "user", "content": "b"}]"#;
+    let with_system = prompt.replacen('[', r#"[{"role": "system", "content": "Brief."}, "#, 1);
+    let rows = [
+        (format!(r#"{{"prompt": {prompt}, "completion": "good", "label": true}}"#), "good<|im_end|>"),
+        (
+            format!(
+                r#"{{"prompt": {with_system}, "completion": [{{"role": "assistant", "content": "good"}}], "label": 1}}"#
+            ),
+            "good<|im_end|>",
+        ),
+        (
+            format!(r#"{{"prompt": {prompt}, "completion": [{{"role": "assistant", "content": "good"}}]}}"#),
+            "good<|im_end|>",
+        ),
+        (
+            format!(
+                r#"{{"id": 7, "prompt": {with_system}, "completion": [{{"role": "assistant", "content": "good"}}, {{"role": "user", "content": "c"}}, {{"role": "assistant", "content": "more"}}]}}"#
+            ),
+            "good<|im_end|>more<|im_end|>",
+        ),
+        (
+            r#"{"prompt": "Human: a\n\nAssistant: before\n\nHuman: b\n\nAssistant:", "completion": "good"}"#
+                .into(),
+            "good<|im_end|>",
+        ),
+        (
+            format!(r#"{{"messages": {prompt}, "label": true}}"#)
+                .replace("}], ", r#"}, {"role": "assistant", "content": "good"}], "#),
+            "good<|im_end|>",
+        ),
+        // Conversations without a border: all answers are trained on.
+        (
+            r#"{"prompt": "b", "history": [["a", "before"]], "response": "good"}"#.into(),
+            "before<|im_end|>good<|im_end|>",
+        ),
+        (
+            r#"{"instruction": "b", "history": [["a", "before"]], "output": "good"}"#.into(),
+            "before<|im_end|>good<|im_end|>",
+        ),
+    ];
+    let text: Vec<&str> = rows.iter().map(|(row, _)| row.as_str()).collect();
+    let data = bench.data("prompts.jsonl", &text.join("\n"))?;
+    assert_eq!(data.len(), rows.len());
+    let said = |row: usize, answers: PromptAnswers| -> Result<String> {
+        let training = Training { prompt_answers: answers, ..Training::default() };
+        let example = data.example(row, &t, &training)?;
+        let trained = example.ids.iter().zip(&example.trained).filter(|(_, trained)| **trained);
+        t.decode(&trained.map(|(id, _)| *id).collect::<Vec<_>>())
+    };
+    for (row, (_, right)) in rows.iter().enumerate() {
+        assert_eq!(said(row, PromptAnswers::Context)?, *right, "row {row}: {}", text[row]);
+        assert!(said(row, PromptAnswers::Train)?.starts_with("before<|im_end|>good"), "row {row}");
+    }
+    // Conversations have no border of prompts, and prompts no other answers: that is said, and counted.
+    let border = "whether the answers before the last are trained on";
+    assert_eq!(data.losses(RowSchema::OpenAi)?.lost.get(border), Some(&6));
+    assert_eq!(data.slice(6, 2)?.losses(RowSchema::PromptCompletion)?.lost.get(border), Some(&1));
+    // Its own rows that cannot be laid out in the usual way keep theirs.
+    let out = bench.put("own.jsonl", "");
+    std::fs::remove_file(&out).unwrap();
+    data.slice(3, 4)?.write(&out, RowSchema::PromptCompletion)?;
+    let again = Dataset::open(&out)?;
+    for row in [0, 3] {
+        let training = Training::default();
+        assert_eq!(again.example(row, &t, &training)?.trained, data.example(3 + row, &t, &training)?.trained);
+    }
+    assert_eq!(data.slice(2, 3)?.losses(RowSchema::PromptCompletion)?.lost.get(border), None);
     Ok(())
 }
 

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use clap::{Parser, Subcommand};
-use lorascope::display::{Stream, progress_on};
+use lorascope::display::{Audience, Stream, progress_on, speak_to};
 use lorascope::error::Result;
 
 /// Look at the data, train a little, look inside, decide, go on.
@@ -53,6 +53,7 @@ enum Command {
 
 fn main() -> ExitCode {
     progress_on(Stream::Error);
+    speak_to(Audience::CommandLine);
     let code = match Arguments::try_parse() {
         Ok(arguments) => run(arguments.command).unwrap_or_else(|error| {
             complain(format_args!("lorascope: {error}"));

@@ -17,7 +17,7 @@ use super::view::{Place, RowView};
 use super::write::encode::Encoder;
 use super::write::{Batch, Misfits, Tally, WriteOptions, Written};
 use super::{Dataset, problems};
-use crate::display::{Bundle, Progress, Show, thousands};
+use crate::display::{Bundle, Progress, Show, advice, counted, thousands};
 use crate::error::{Error, Result};
 
 /// Rejected records of which [`Converted`] says what is wrong.
@@ -62,7 +62,7 @@ impl std::fmt::Display for Converted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.written)?;
         for (fix, rows) in &self.repaired {
-            let rows = if *rows == 1 { "1 row".to_string() } else { format!("{} rows", thousands(*rows)) };
+            let rows = counted(*rows, "row");
             write!(f, "\nrepaired by {}: {rows}", fix.name())?;
         }
         let (noted, first) = &self.noted;
@@ -71,7 +71,7 @@ impl std::fmt::Display for Converted {
             list(f, first, *noted, 5)?;
         }
         if self.rejected > 0 {
-            write!(f, "\nrejected: {} records", thousands(self.rejected))?;
+            write!(f, "\nrejected: {}", counted(self.rejected, "record"))?;
             list(f, &self.listed, self.rejected, 20)?;
         }
         Ok(())
@@ -247,9 +247,10 @@ impl Conversion<'_> {
                 return Err(fault.error());
             }
             if let (Misfits::Fail, Some(misfit)) = (misfits, done.batch.misfits.first()) {
-                return Err(Error::format(&misfit.what).line(misfit.line.into()).help(
-                    "choose another schema, or leave such rows out with Misfits::LeaveOut (--leave-out)",
-                ));
+                return Err(Error::format(&misfit.what).line(misfit.line.into()).help(advice(
+                    "choose another schema, or leave such rows out with Misfits::LeaveOut",
+                    "choose another format, or leave such rows out with --leave-out",
+                )));
             }
             if among == Among::Others {
                 done.batch.misfits.iter_mut().for_each(|misfit| misfit.file = Some(path.to_path_buf()));
@@ -258,7 +259,14 @@ impl Conversion<'_> {
             spare.give(self.tally.take(done.batch, &mut self.output)?);
             Ok(())
         };
-        each_block(&mut blocks, work, take).map_err(|e| e.path(path))?;
+        let done = each_block(&mut blocks, work, take).map_err(|e| e.path(path));
+        if let Err(error) = done {
+            if records > 0 {
+                return Err(error);
+            }
+            self.found.add(path, &self.among.excuse(error, self.reading)?);
+            return Ok(());
+        }
         if among == Among::Others && self.tally.rows == before && self.tally.left_out == unfit {
             let problem = without_rows(records);
             if reading.faults == OnFault::Fail {

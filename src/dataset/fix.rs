@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problems::{Outcome, ProblemKind};
 use super::schema::{Fault, Turn};
+use crate::display::advice;
 use crate::error::Error;
 use crate::text::Role;
 
@@ -82,8 +83,12 @@ impl Fix {
         })
     }
 
-    /// Its name in code.
+    /// Its name for the reader: in code, or as an option.
     pub(super) fn name(self) -> &'static str {
+        advice(self.code(), self.word())
+    }
+
+    fn code(self) -> &'static str {
         match self {
             Self::ReplaceInvalidUtf8 => "Fix::ReplaceInvalidUtf8",
             Self::StripControl => "Fix::StripControl",

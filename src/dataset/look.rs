@@ -11,8 +11,20 @@ use super::{Dataset, language};
 use crate::error::{Error, Result};
 
 /// The columns of the canonical table that are for users.
-const CANONICAL: [&str; 11] =
-    ["id", "line", "system", "messages", "tools", "text", "chosen", "rejected", "label", "source", "extra"];
+const CANONICAL: [&str; 12] = [
+    "id",
+    "line",
+    "system",
+    "system_extra",
+    "messages",
+    "tools",
+    "text",
+    "chosen",
+    "rejected",
+    "label",
+    "source",
+    "extra",
+];
 /// A column that is worked out from a row alone.
 struct Flat {
     name: &'static str,
@@ -45,8 +57,8 @@ fn numbers(name: &str, rows: Rows<'_>, of: impl Fn(Rows<'_>, usize) -> u32) -> C
 }
 
 impl Dataset {
-    /// The canonical table, lazily: id, line (of the file, from 1), system, messages (a list of
-    /// role, content, name, tool_calls, weight; of a preference its prompt), tools, text (of a row
+    /// The canonical table, lazily: id, line (of the file, from 1), system, system_extra (a JSON object of
+    /// what the system's turn has beside its text), messages (a list of role, content, name, tool_calls, weight; of a preference its prompt), tools, text (of a row
     /// that is no conversation), chosen and rejected (lists like messages), label, source (the schema
     /// that the row was read from) and extra (a JSON object of what has no other place: the keys that
     /// no schema knows, and under `lorascope` how the row was laid out where that is not as its

@@ -9,6 +9,7 @@ use super::problems::ProblemKind;
 use super::record::{Keys, Node, Value, one_line};
 use super::schema::{Fault, Row, Turn, calls_of_text, calls_tools, label, role_by_name, with_keys};
 use super::write::json::string;
+use crate::display::cut;
 use crate::error::{Error, Result};
 use crate::text::Role;
 
@@ -187,7 +188,8 @@ impl Map {
     }
 
     fn turns<'a>(&self, record: &mut Record<'a>, path: &str, row: &mut Row<'a>) -> Result<(), Fault> {
-        let Some(node) = record.find(path) else { return Err(missing(path)) };
+        let missing = record.missing(path);
+        let node = record.find(path).ok_or(missing)?;
         let kind = node.kind();
         let Value::Array(turns) = &mut node.value else {
             return wrong(format!("{path:?} is {kind}, not a list of turns"));
@@ -236,7 +238,8 @@ impl Map {
             };
             match turn.role {
                 Role::System if row.turns.is_empty() && row.system.is_none() => {
-                    row.system = Some(turn.content);
+                    let (text, others) = turn.into_system();
+                    (row.system, row.system_extra) = (Some(text), others);
                 }
                 _ => row.turns.push(turn),
             }
@@ -247,10 +250,6 @@ impl Map {
 
 fn wrong<T>(what: String) -> Result<T, Fault> {
     Err((ProblemKind::WrongType, what.into()))
-}
-
-fn missing(path: &str) -> Fault {
-    (ProblemKind::WrongType, format!("there is nothing at {path:?}").into())
 }
 
 fn text<'a>(node: &mut Node<'a>, path: &str) -> Result<Cow<'a, str>, Fault> {
@@ -332,8 +331,24 @@ impl<'a> Record<'a> {
     }
 
     fn text(&mut self, path: &str) -> Result<Cow<'a, str>, Fault> {
-        let mut node = self.take(path).ok_or_else(|| missing(path))?;
+        let mut node = self.take(path).ok_or_else(|| self.missing(path))?;
         text(&mut node, path)
+    }
+
+    /// Nothing is at a path: what else the record has.
+    fn missing(&self, path: &str) -> Fault {
+        const SHOWN: usize = 12;
+        let keys = self.node.object().into_iter().flatten();
+        let left: Vec<String> = keys
+            .filter(|(_, node)| !node.is_null())
+            .take(SHOWN)
+            .map(|(key, _)| format!("{:?}", cut(key, 40)))
+            .collect();
+        let others = match left.is_empty() {
+            true => String::new(),
+            false => format!("; the record's other keys are {}", left.join(", ")),
+        };
+        (ProblemKind::NothingThere, format!("there is nothing at {path:?}{others}").into())
     }
 
     /// What was not taken.

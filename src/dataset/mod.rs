@@ -66,7 +66,7 @@ pub use write::{Extra, Layout, Losses, Misfit, Misfits, WriteOptions, Written};
 use crate::error::{Error, Result};
 pub use crate::files::Existing;
 use crate::image;
-use crate::text::{Message, Role};
+use crate::text::Message;
 use problems::Problem;
 use read::Among;
 use recipe::{Listed, Origin};
@@ -370,7 +370,7 @@ impl Dataset {
     /// # Errors
     /// If there is no row `i`.
     pub fn conversation(&self, i: usize) -> Result<Vec<Message>> {
-        self.at(i, conversation)
+        self.at(i, tokens::conversation)
     }
 
     /// The tools that the assistant of row `i` may call, as JSON.
@@ -492,9 +492,4 @@ impl Dataset {
         let hashes = self.pieces(|rows, _| Ok((0..rows.len()).map(|i| rows.hash(i)).collect::<Vec<_>>()))?;
         Ok(hashes.concat())
     }
-}
-
-fn conversation(rows: Rows<'_>, i: usize) -> Vec<Message> {
-    let system = rows.system(i).map(|text| Message::new(Role::System, text));
-    system.into_iter().chain(rows.turns(i).map(|turn| turn.message())).collect()
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::display::advice;
 use crate::error::{Error, Result};
 
 /// The kinds of fault that a row can have.
@@ -26,12 +27,16 @@ pub enum ProblemKind {
     TooLarge,
     /// A known key holds a value of the wrong type, or a needed one is missing. Rejected.
     WrongType,
+    /// Nothing is at a path that a map names. Rejected.
+    NothingThere,
     /// The record has the keys of no known schema. Rejected.
     UnknownSchema,
     /// A turn's role is none of the known ones. Rejected.
     UnknownRole,
     /// A label says neither that the answer is good nor that it is bad. Rejected.
     UnreadLabel,
+    /// The key of a label is null or empty. Kept as a row without a label.
+    NoLabel,
     /// The conversation has no turns, or one of them says nothing. Rejected.
     EmptyTurn,
     /// The first turn after the system's is not the user's. Rejected.
@@ -93,9 +98,11 @@ impl ProblemKind {
             Self::WrongCells => "wrong cells",
             Self::TooLarge => "too large",
             Self::WrongType => "wrong type",
+            Self::NothingThere => "nothing at the path",
             Self::UnknownSchema => "unknown schema",
             Self::UnknownRole => "unknown role",
             Self::UnreadLabel => "label not read",
+            Self::NoLabel => "no label",
             Self::EmptyTurn => "empty turn",
             Self::StartsWrong => "does not start with the user",
             Self::EndsWrong => "does not end with the assistant",
@@ -126,7 +133,8 @@ impl ProblemKind {
     pub fn rejects(self) -> bool {
         !matches!(
             self,
-            Self::DuplicateId
+            Self::NoLabel
+                | Self::DuplicateId
                 | Self::DuplicateRow
                 | Self::LeadingBreaks
                 | Self::SameRole
@@ -149,51 +157,84 @@ impl ProblemKind {
         )
     }
 
-    /// What to do about it.
+    /// What to do about it, as the audience can do it ([`speak_to`](crate::display::speak_to)).
     pub fn fix(self) -> &'static str {
         match self {
             Self::BrokenJson => "repair the line in the file",
-            Self::InvalidUtf8 => "convert the file to UTF-8, or Fix::ReplaceInvalidUtf8",
-            Self::HalfSurrogate => "Fix::ReplaceInvalidUtf8 (--fix replace-invalid-utf8): it becomes U+FFFD",
+            Self::InvalidUtf8 => advice(
+                "convert the file to UTF-8, or Fix::ReplaceInvalidUtf8",
+                "convert the file to UTF-8, or --fix replace-invalid-utf8",
+            ),
+            Self::HalfSurrogate => advice(
+                "Fix::ReplaceInvalidUtf8: it becomes U+FFFD",
+                "--fix replace-invalid-utf8: it becomes U+FFFD",
+            ),
             Self::BrokenFile => "fetch or write the file again",
             Self::WrongCells => "give the row as many cells as the header has, and double the quotes in them",
             Self::TooLarge => "cut the record into several",
             Self::WrongType => "write the value as the schema wants it",
+            Self::NothingThere => advice("name another path in the map", "name another path in --map"),
             Self::UnknownSchema => "rename the keys to those of a known schema",
             Self::UnknownRole => "rename it to system, user, assistant or tool",
-            Self::UnreadLabel => {
-                "write true or false; where it does not judge the answer, name the format: \
-                 ReadOptions { schema: Some(RowSchema::Alpaca), .. }, or --from alpaca"
-            }
-            Self::EmptyTurn => "fill the turn, or Fix::DropEmptyTurns",
-            Self::StartsWrong => "Fix::DropLeadingAssistant: the turns before the user's first go",
-            Self::EndsWrong => "Fix::DropTrailingUser: the turns after the assistant's last go",
+            Self::UnreadLabel => advice(
+                "write true or false; where the key judges no answer, name the row's own format, as in \
+                 ReadOptions { schema: Some(RowSchema::PromptCompletion), ..Default::default() }",
+                "write true or false; where the key judges no answer, name the row's own format, as in \
+                 --from prompt-completion",
+            ),
+            Self::NoLabel => "write true or false, or take the key out: such rows train as ordinary ones",
+            Self::EmptyTurn => advice(
+                "fill it in; empty turns of a conversation go with Fix::DropEmptyTurns",
+                "fill it in; empty turns of a conversation go with --fix drop-empty-turns",
+            ),
+            Self::StartsWrong => advice(
+                "Fix::DropLeadingAssistant: the turns before the user's first go",
+                "--fix drop-leading-assistant: the turns before the user's first go",
+            ),
+            Self::EndsWrong => advice(
+                "Fix::DropTrailingUser: the turns after the assistant's last go",
+                "--fix drop-trailing-user: the turns after the assistant's last go",
+            ),
             Self::DuplicateId => "give each row its own id",
-            Self::DuplicateRow => "dedup(): the later rows go",
-            Self::LeadingBreaks => "Fix::Trim, or trim()",
-            Self::SameRole => "Fix::MergeSameRole: they become one turn",
-            Self::ControlCharacters => "Fix::StripControl",
-            Self::OuterSpace => "Fix::Trim, or trim()",
-            Self::NotANumber => {
-                "write null, in CSV nothing; of JSON, Fix::ReplaceInvalidUtf8 (--fix replace-invalid-utf8) does"
+            Self::DuplicateRow => {
+                advice("dedup(): the later rows go", "lorascope data clean --dedup: the later rows go")
             }
+            Self::LeadingBreaks | Self::OuterSpace | Self::TrailingSpace => {
+                advice("Fix::Trim, or trim()", "--fix trim")
+            }
+            Self::SameRole => advice(
+                "Fix::MergeSameRole: they become one turn",
+                "--fix merge-same-role: they become one turn",
+            ),
+            Self::ControlCharacters => advice("Fix::StripControl", "--fix strip-control"),
+            Self::NotANumber => advice(
+                "write null, in CSV nothing; of JSON, Fix::ReplaceInvalidUtf8 does",
+                "write null, in CSV nothing; of JSON, --fix replace-invalid-utf8 does",
+            ),
             Self::NotRead => "name it alone, or move it elsewhere",
             Self::LeftOut => "write the column as text",
-            Self::SecondList => {
-                "read it with ReadOptions { list, .. } (--list), or write each list to a file"
-            }
+            Self::SecondList => advice(
+                "read it with ReadOptions { list, .. }, or write each list to a file",
+                "read it with --list, or write each list to a file",
+            ),
             Self::TemplateRefuses => "filter the row out, or give the tokenizer another template",
-            Self::ReplacementCharacter => {
-                "take the text from its source again, or not_matching(\"\\u{FFFD}\")"
-            }
+            Self::ReplacementCharacter => advice(
+                "take the text from its source again, or not_matching(\"\\u{FFFD}\")",
+                "take the text from its source again, or leave the rows out: data clean --without '\\x{FFFD}'",
+            ),
             Self::AnswerWithoutCall => "put the call before it, or leave the row out",
             Self::SystemInside => "put it first, or let the user say it",
             Self::SameChoice => "leave the row out: there is nothing to prefer",
-            Self::Placeholder => "fill it in, or leave the rows out with not_matching()",
+            Self::Placeholder => advice(
+                "fill it in, or leave the rows out with not_matching()",
+                "fill it in, or leave the rows out: data clean --without",
+            ),
             Self::OtherAnswer => "keep one answer of each prompt, unless several are meant",
             Self::CannedAnswer => "keep a few of these rows: the model learns to say it to everything",
-            Self::Refusal => "leave these rows out with not_matching(), unless refusing is to be learned",
-            Self::TrailingSpace => "Fix::Trim, or trim()",
+            Self::Refusal => advice(
+                "leave these rows out with not_matching(), unless refusing is to be learned",
+                "leave these rows out with data clean --without, unless refusing is to be learned",
+            ),
         }
     }
 }

@@ -79,7 +79,13 @@ pub(super) fn read(
         progress.advance(read.saturating_sub(progress.done()), "bytes");
         all.take(parsed)
     };
-    each_block(&mut blocks, |block| parse(&block, options), take).map_err(|e| e.path(path))?;
+    if let Err(error) = each_block(&mut blocks, |block| parse(&block, options), take) {
+        if all.records > 0 {
+            return Err(error.path(path));
+        }
+        let problems = vec![among.excuse(error.path(path), options)?];
+        return Ok(Read { sink: Sink::Memory(Vec::new()), problems, fingerprint: String::new() });
+    }
     if all.rows == 0 {
         if among == Among::Alone || options.faults == OnFault::Fail {
             return Err(nothing(all.records, &all.problems, all.proposal).path(path));
@@ -99,7 +105,11 @@ pub(super) fn head(path: &Path, options: &ReadOptions, among: Among) -> Result<O
         Err(error) => return among.excuse(error, options).map(|_| None),
     };
     for block in blocks.take(BLOCKS) {
-        let parsed = parse(&block?, options)?;
+        let block = match block {
+            Ok(block) => block,
+            Err(error) => return among.excuse(error, options).map(|_| None),
+        };
+        let parsed = parse(&block, options)?;
         if parsed.frame.height() > 0 {
             return Ok(Some(parsed.frame));
         }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// Reads the spelling of the command line: `user=question,assistant=std_answer`. The names are user,
 /// assistant, system, id, messages, role_key, content_key and text, and `role.NAME` for what the file
 /// calls a role: `messages=log,role_key=who,role.me=user`. The values are paths; a comma in one is
-/// written `\,`.
+/// written `\,`. White space is part of a path.
 ///
 /// # Examples
 /// ```
@@ -35,7 +35,7 @@ impl FromStr for Map {
             // A file may call a role what it likes: `role.a=b=user`.
             let halves =
                 if piece.starts_with("role.") { piece.rsplit_once('=') } else { piece.split_once('=') };
-            let Some((name, value)) = halves.map(|(name, value)| (name.trim(), value.trim())) else {
+            let Some((name, value)) = halves.map(|(name, value)| (name.trim_start(), value)) else {
                 return Err(wrong(format_args!("it has no =")));
             };
             if value.is_empty() {
@@ -68,16 +68,22 @@ impl FromStr for Map {
     }
 }
 
-/// The parts between commas; `\,` is a comma.
+/// The parts between commas. A comma after a backslash is part of a path, unless that backslash is
+/// itself one of a pair, as paths have them.
 fn pieces(text: &str) -> Vec<String> {
-    let (mut pieces, mut chars) = (vec![String::new()], text.chars().peekable());
-    while let Some(c) = chars.next() {
+    let mut pieces = vec![String::new()];
+    let mut backslashes = 0;
+    for c in text.chars() {
         let last = pieces.len() - 1;
         match c {
-            '\\' if chars.next_if_eq(&',').is_some() => pieces[last].push(','),
+            ',' if backslashes % 2 == 1 => {
+                pieces[last].pop();
+                pieces[last].push(',');
+            }
             ',' => pieces.push(String::new()),
             c => pieces[last].push(c),
         }
+        backslashes = if c == '\\' { backslashes + 1 } else { 0 };
     }
     pieces
 }
@@ -138,6 +144,11 @@ mod tests {
         let own = Map::new().messages("log.0").role_key("who").content_key("said,it");
         assert_eq!(map, own.role("me", "user").role("gpt=4", "assistant"));
         assert_eq!(map.to_string().parse::<Map>().unwrap(), map);
+        // Keys that end in a backslash, hold commas after one, or begin with a space.
+        for path in ["c\\\\", "a\\\\,b", " q ", "a\\.b", "said,it"] {
+            let map = Map::new().user(path).assistant("x");
+            assert_eq!(map.to_string().parse::<Map>().unwrap(), map, "{map}");
+        }
         for (text, what) in [
             ("user", "\"user\" is no part of a map: it has no =; "),
             ("user=", "\"user=\" is no part of a map: nothing follows the =; "),

@@ -20,6 +20,7 @@ pub(super) struct Builder {
     lines: Vec<u32>,
     numbers: Vec<u32>,
     system: Strings,
+    system_extra: Strings,
     messages: Turns,
     tools: Strings,
     text: Strings,
@@ -101,6 +102,7 @@ impl Builder {
         self.lines.push(line);
         self.numbers.push(number);
         self.system.push(row.system.as_deref());
+        self.system_extra.push(row.system_extra.as_deref());
         self.messages.push(Some(&row.turns))?;
         self.tools.push(row.tools.as_deref());
         self.text.push(row.text.as_deref());
@@ -112,7 +114,7 @@ impl Builder {
         Ok(())
     }
 
-    /// The columns id, given, line, number, system, messages, tools, text, chosen, rejected, label,
+    /// The columns id, given, line, number, system, system_extra, messages, tools, text, chosen, rejected, label,
     /// source, extra.
     pub fn finish(self) -> Result<DataFrame> {
         let height = self.lines.len();
@@ -124,6 +126,7 @@ impl Builder {
                 Column::new("line".into(), self.lines),
                 Column::new("number".into(), self.numbers),
                 strings("system", self.system).into(),
+                strings("system_extra", self.system_extra).into(),
                 self.messages.finish("messages")?,
                 strings("tools", self.tools).into(),
                 strings("text", self.text).into(),
@@ -165,6 +168,7 @@ pub(super) struct Rows<'a> {
     line: &'a PrimitiveArray<u32>,
     number: &'a PrimitiveArray<u32>,
     system: &'a Utf8ViewArray,
+    system_extra: &'a Utf8ViewArray,
     messages: TurnsOf<'a>,
     tools: &'a Utf8ViewArray,
     text: &'a Utf8ViewArray,
@@ -272,6 +276,7 @@ impl<'a> Rows<'a> {
             line: array(frame, "line")?,
             number: array(frame, "number")?,
             system: array(frame, "system")?,
+            system_extra: array(frame, "system_extra")?,
             messages: TurnsOf::of(frame, "messages")?,
             tools: array(frame, "tools")?,
             text: array(frame, "text")?,
@@ -307,6 +312,10 @@ impl<'a> Rows<'a> {
     /// The system text as the file has it.
     pub fn system_as_is(&self, i: usize) -> Option<&'a str> {
         self.system.get(i)
+    }
+    /// What the system's turn has beside its text, as a JSON object.
+    pub fn system_extra(&self, i: usize) -> Option<&'a str> {
+        self.system_extra.get(i)
     }
     /// The tools; an empty list of them is none.
     pub fn tools(&self, i: usize) -> Option<&'a str> {
@@ -374,6 +383,9 @@ impl<'a> Rows<'a> {
             hash.update(text.unwrap_or_default().as_bytes());
         };
         part(self.system(i));
+        if let Some(extra) = self.system_extra(i) {
+            part(Some(extra));
+        }
         part(self.tools(i));
         for turn in self.turns(i).chain(self.rejected(i)) {
             part(Some(turn.role));

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::Dataset;
 use super::options::OnFault;
 use super::problems::Outcome;
 use super::table::Rows;
-use super::{Dataset, conversation};
+use super::view::RowView;
+use super::write::prompt::prompt_turns;
 use crate::display::{Progress, thousands};
 use crate::error::{Error, Result};
 use crate::text::{Example, Lengths, Message, PromptAnswers, Role, Tokenizer, Trained, Training};
@@ -56,7 +58,7 @@ enum Said<'a> {
 }
 
 impl<'a> Said<'a> {
-    /// That of a row; the answers in a preference's prompt have the weight 0 where they are context.
+    /// That of a row; the answers in its prompt have the weight 0 where they are context.
     fn of(rows: Rows<'a>, i: usize, training: &Training) -> Self {
         if let Some(text) = rows.text(i) {
             return Self::Text(text);
@@ -64,13 +66,23 @@ impl<'a> Said<'a> {
         let mut messages = conversation(rows, i);
         let context = training.prompt_answers == PromptAnswers::Context && training.trained != Trained::All;
         if context {
-            let [_, chosen, _] = rows.counts(i);
-            let prompt = if chosen == 0 { 0 } else { messages.len().saturating_sub(chosen) };
+            let prompt = prompt_turns(&RowView::Table(&rows, i));
+            // A system's turn comes before those of the row.
+            let prompt = prompt + messages.len().saturating_sub(rows.turns(i).len());
             let answers = messages[..prompt].iter_mut().filter(|message| message.role == Role::Assistant);
             answers.for_each(|message| message.weight = Some(0.0));
         }
         Self::Talk { messages, tools: rows.tools(i) }
     }
+}
+
+/// The messages of a row; the system's comes first.
+pub(super) fn conversation(rows: Rows<'_>, i: usize) -> Vec<Message> {
+    let extra = rows.system_extra(i);
+    let text = rows.system(i).or_else(|| extra.and(rows.system_as_is(i)));
+    let system =
+        text.map(|text| Message { extra: extra.map(Into::into), ..Message::new(Role::System, text) });
+    system.into_iter().chain(rows.turns(i).map(|turn| turn.message())).collect()
 }
 
 /// The tokens of a row; none is trained on where it is labelled bad.

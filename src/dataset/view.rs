@@ -99,6 +99,19 @@ impl<'a> RowView<'a> {
         }
     }
 
+    /// What the system's turn has beside its text, as a JSON object.
+    pub fn system_extra(&self) -> Option<&'a str> {
+        match self {
+            Self::Table(rows, i) => rows.system_extra(*i),
+            Self::Fresh(row, _) => row.system_extra.as_deref(),
+        }
+    }
+
+    /// Whether the system has a turn of its own: a text, or other keys.
+    pub fn has_system(&self) -> bool {
+        self.system().is_some() || self.system_extra().is_some()
+    }
+
     /// The tools; an empty list of them is none.
     pub fn tools(&self) -> Option<&'a str> {
         self.tools_as_is().filter(|tools| !is_no_tools(tools))

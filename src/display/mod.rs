@@ -4,6 +4,7 @@
 //! line and takes a line that holds `EVCXR_BEGIN_CONTENT` for the start of rich output, so text
 //! that comes from data or from a model goes through [`neutral`] or [`escape`] first.
 
+mod audience;
 mod dashboard;
 mod live;
 mod page;
@@ -11,13 +12,15 @@ mod progress;
 mod table;
 mod words;
 
+pub(crate) use audience::advice;
+pub use audience::{Audience, speak_to};
 pub use dashboard::{Dashboard, dashboard};
 pub use live::Live;
 pub use page::{Cards, Page};
 pub use progress::{Progress, Stream, progress_on};
 pub use table::{Align, Table};
 pub(crate) use words::width;
-pub use words::{attribute, bytes, cut, duration, escape, neutral, thousands};
+pub use words::{attribute, bytes, counted, cut, duration, escape, neutral, thousands};
 
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -100,6 +100,17 @@ pub fn thousands(number: u64) -> String {
     out
 }
 
+/// A number of things: the word as it stands for one, with an s for others.
+///
+/// ```
+/// use lorascope::display::counted;
+///
+/// assert_eq!([counted(1, "row"), counted(2000, "row")], ["1 row", "2,000 rows"]);
+/// ```
+pub fn counted(number: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(number), if number == 1 { "" } else { "s" })
+}
+
 /// A number of bytes in the decimal unit that fits.
 ///
 /// ```

@@ -22,7 +22,7 @@ pub(super) struct Conversation {
 impl Conversation {
     /// A blank system message is none, and so is an empty list of tools.
     pub fn new(messages: &[Message], tools: Option<&str>) -> Result<Self> {
-        let blank = |m: &Message| m.role == Role::System && m.text().trim().is_empty();
+        let blank = |m: &Message| m.role == Role::System && m.text().trim().is_empty() && m.extra.is_none();
         let (mut new, mut kept) = (Vec::with_capacity(messages.len()), vec![0]);
         for (n, message) in messages.iter().enumerate() {
             if !blank(message) {

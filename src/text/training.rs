@@ -32,15 +32,16 @@ pub enum Trained {
     All,
 }
 
-/// What becomes of the answers that stand inside the prompt of a preference, before the one that was
-/// chosen. With [`Trained::All`] every token of them is trained on.
+/// What becomes of the answers that stand inside a prompt: before the chosen one of a preference, before
+/// the one that a label judges, in a `prompt` that is a list of turns or a transcript. With
+/// [`Trained::All`] every token of them is trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PromptAnswers {
-    /// They are context and not trained on, as in TRL: the preference is about the chosen answer alone.
+    /// They are context and not trained on, as in TRL: the row is about its last answer alone.
     #[default]
     Context,
-    /// They are trained on like the chosen answer.
+    /// They are trained on like the last answer.
     Train,
 }
 
@@ -75,7 +76,7 @@ pub enum SpecialTokens {
 pub struct Training {
     /// Of conversations.
     pub trained: Trained,
-    /// Of the prompts of preferences.
+    /// Of prompts with answers in them.
     pub prompt_answers: PromptAnswers,
     /// How plain texts are read.
     pub special_tokens: SpecialTokens,

@@ -70,6 +70,9 @@ struct Writing {
     /// Rows that stay in their format keep the keys of their file, or not
     #[arg(long, value_enum, default_value_t = LayoutArgument::Keep)]
     layout: LayoutArgument,
+    /// Leave out the rows that the format cannot hold
+    #[arg(long)]
+    leave_out: bool,
     /// Replace an existing file
     #[arg(long)]
     overwrite: bool,
@@ -100,8 +103,23 @@ impl Writing {
         WriteOptions {
             layout: self.layout.into(),
             extra: Extra::Drop,
-            misfits: Misfits::Fail,
+            misfits: if self.leave_out { Misfits::LeaveOut } else { Misfits::Fail },
             existing: existing(self.overwrite),
+        }
+    }
+
+    /// Fails where a row does not fit into the format, as writing would.
+    fn check_rows(&self, data: &Dataset, schema: RowSchema) -> Result<()> {
+        if self.leave_out {
+            return Ok(());
+        }
+        let losses = data.losses(schema)?;
+        match losses.misfits.first() {
+            Some(misfit) => Err(Error::format(&misfit.what)
+                .path(misfit.file.clone().unwrap_or_else(|| data.path()))
+                .line(misfit.line.into())
+                .help("nothing is written: choose another format, or leave such rows out with --leave-out")),
+            None => Ok(()),
         }
     }
 
@@ -165,6 +183,8 @@ pub fn split(arguments: &Split) -> Result<ExitCode> {
     data.check_targets(&targets)?;
     let schema = arguments.writing.schema(&data)?;
     let (first, second) = data.split(arguments.fraction, arguments.seed)?;
+    // The second part cannot fail for its rows once the first is written.
+    arguments.writing.check_rows(&second, schema)?;
     for (part, path) in [first, second].iter().zip(targets) {
         print(part.write_with(path, schema, &arguments.writing.options())?);
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lorascope::dataset::{Dataset, Existing, Fix, Join, Layout, Map, OnFault, ReadOptions, RowSchema};
-use lorascope::display::Show as _;
+use lorascope::display::{counted, neutral};
 use lorascope::error::{Error, Result};
 use lorascope::model::tokenizer_of;
 use lorascope::polars::prelude::{IntoLazy as _, col, lit};
@@ -122,9 +122,20 @@ pub fn rejected(data: &Dataset) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let problems = data.problems()?.lazy().filter(col("row").eq(lit("rejected")));
-    complain(format_args!("{count} records were rejected"));
+    let were = if count == 1 { "was" } else { "were" };
+    complain(format_args!("{} {were} rejected", counted(count as u64, "record")));
     let shown = problems.select([col("file"), col("line"), col("kind"), col("what")]).limit(LISTED as u32);
-    complain(shown.collect().map_err(Error::from)?.show().text);
+    let shown = shown.collect().map_err(Error::from)?;
+    let lines = shown.column("line")?.u32()?;
+    let text = |name: &str| -> Result<Vec<String>> {
+        Ok(shown.column(name)?.str()?.iter().map(|text| text.unwrap_or_default().to_string()).collect())
+    };
+    let (files, kinds, what) = (text("file")?, text("kind")?, text("what")?);
+    for (i, line) in lines.iter().enumerate() {
+        let line = line.unwrap_or_default();
+        let said = format!("  {}, line {line}: {}: {}", files[i], kinds[i], what[i]);
+        complain(neutral(&said.replace(['\n', '\r'], " ")));
+    }
     if count > LISTED {
         complain(format_args!("and {} more", count - LISTED));
     }
@@ -137,7 +148,7 @@ pub fn refused(data: &Dataset) -> Result<()> {
     if refused.is_empty() {
         return Ok(());
     }
-    complain(format_args!("{} rows are left out: the chat template refuses them", refused.len()));
+    complain(format_args!("the chat template refuses {}: left out", counted(refused.len() as u64, "row")));
     for (row, why) in refused.iter().take(LISTED) {
         let (file, line) = data.place(*row)?;
         complain(format_args!("  {}, line {line}: {why}", file.display()));

@@ -104,8 +104,18 @@ impl Rows {
         while piece.bytes.len() < BLOCK {
             if self.slice.as_ref().is_none_or(|slice| slice.at == slice.rows) {
                 self.slice = None;
-                let Some(slice) = self.next_slice()? else { break };
-                self.slice = Some(slice);
+                match self.next_slice() {
+                    Ok(Some(slice)) => self.slice = Some(slice),
+                    Ok(None) => break,
+                    // The rows before the damage are whole.
+                    Err(error) if self.done > 0 && error.is_format() => {
+                        self.group = self.about.row_groups.len();
+                        let what = format!("{}: the rows from here on are lost", error.message());
+                        self.faults.push(Problem::new(self.done + 1, ProblemKind::BrokenFile, what));
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             let Some(slice) = &mut self.slice else { break };
             self.done = slice.objects(self.done, self.json.as_deref(), &self.met, &mut piece)?;

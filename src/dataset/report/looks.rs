@@ -7,9 +7,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::gather::{opening, text_of};
 use super::places::Files;
+use crate::dataset::Dataset;
 use crate::dataset::near::said;
 use crate::dataset::table::Rows;
-use crate::dataset::{Dataset, conversation};
+use crate::dataset::tokens::conversation;
 use crate::display::cut;
 use crate::error::Result;
 use crate::text::Message;

@@ -21,6 +21,7 @@ pub(super) struct Carry<'a> {
     chosen: Option<usize>,
     rejected: Option<Vec<Turn<'a>>>,
     system: Option<Cow<'a, str>>,
+    system_extra: Option<Cow<'a, str>>,
     tools: Option<Cow<'a, str>>,
     turns: Vec<Patch<'a>>,
 }
@@ -53,6 +54,7 @@ impl<'a> Carry<'a> {
             chosen: None,
             rejected: None,
             system: None,
+            system_extra: None,
             tools: None,
             turns: Vec::new(),
         };
@@ -67,6 +69,7 @@ impl<'a> Carry<'a> {
                     carry.rejected = Some(heard.into_iter().map(|heard| heard.turn).collect());
                 }
                 ("system", Value::String(system)) => carry.system = Some(system.clone()),
+                ("system_extra", Value::Object(_)) => carry.system_extra = Some(one_line(node.raw)),
                 ("tools", Value::String(tools)) => carry.tools = Some(tools.clone()),
                 ("turns", Value::Object(turns)) => {
                     carry.turns = turns.iter().map(|(n, node)| Patch::of(n, node)).collect::<Option<_>>()?;
@@ -83,6 +86,7 @@ impl<'a> Carry<'a> {
         row.extra = self.extra;
         row.label = self.label.or(row.label);
         row.system = self.system.or(row.system.take());
+        row.system_extra = self.system_extra.or(row.system_extra.take());
         row.tools = self.tools.or(row.tools.take());
         for patch in self.turns {
             if let Some(turn) = row.turns.get_mut(patch.turn) {

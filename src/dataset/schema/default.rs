@@ -137,7 +137,7 @@ pub(in crate::dataset) fn want_as(
     let n = if schema == RowSchema::Preference { messages } else { messages + chosen };
     let message = |back: u32| Who::At(List::Messages, n.saturating_sub(back));
     let there = |there: bool, hole: Hole| if there { Want::Hole(hole) } else { Want::Nothing };
-    let system = row.system().is_some();
+    let system = row.has_system();
     let turns = |system: bool, list: List, start: u32, end: u32| {
         let style = match schema {
             RowSchema::ShareGpt => Style::ShareGpt,
@@ -161,7 +161,7 @@ pub(in crate::dataset) fn want_as(
             };
             there(row.id().is_some_and(|id| !made_up(id)), Hole::Id)
         }
-        Field::System => there(system, Hole::Content(Who::System, None)),
+        Field::System => there(row.system().is_some(), Hole::Content(Who::System, None)),
         Field::Tools => match row.tools() {
             None => Want::Nothing,
             Some(tools) if writes_json(schema) && is_json(tools) => Want::Hole(Hole::ToolsJson),
@@ -213,5 +213,5 @@ pub(in crate::dataset) fn are_strings(schema: RowSchema, row: &RowView<'_>) -> b
         (RowSchema::Preference, _) => false,
         (_, [messages, chosen, _]) => messages + chosen == 2 && plain(List::Messages, 1, "assistant"),
     };
-    answers && row.system().is_none() && plain(List::Messages, 0, "user")
+    answers && !row.has_system() && plain(List::Messages, 0, "user")
 }

@@ -4,6 +4,7 @@ pub(super) mod calls;
 mod carry;
 pub(super) mod default;
 mod flags;
+mod judged;
 mod kept;
 pub(super) mod layout;
 mod pairs;
@@ -24,6 +25,7 @@ use super::fix::{self, Fixes, Noted};
 use super::options::ReadOptions;
 use super::problems::ProblemKind;
 use super::record::{Broken, Node, Value, doubled};
+use super::write::json::string;
 use crate::error::Error;
 use crate::text::Role;
 pub(super) use calls::calls_of_text;
@@ -149,6 +151,8 @@ const MAPPED: &str = "map";
 pub(super) struct Row<'a> {
     pub id: Option<Cow<'a, str>>,
     pub system: Option<Cow<'a, str>>,
+    /// What the system's turn has beside its text, as a JSON object.
+    pub system_extra: Option<Cow<'a, str>>,
     /// The messages; of a preference, its prompt.
     pub turns: Vec<Turn<'a>>,
     pub tools: Option<Cow<'a, str>>,
@@ -161,6 +165,8 @@ pub(super) struct Row<'a> {
     pub source: Option<RowSchema>,
     /// What has no other place, as a JSON object: see [`layout`].
     pub extra: Option<Cow<'a, str>>,
+    /// Faults that were seen when it was read.
+    pub noted: Vec<Noted>,
 }
 
 /// One turn of a [`Row`].
@@ -190,6 +196,35 @@ impl<'a> Turn<'a> {
             weight: None,
             extra: None,
         }
+    }
+
+    /// A system's turn as the row's system text, and what it has beside the text.
+    pub fn into_system(self) -> (Cow<'a, str>, Option<Cow<'a, str>>) {
+        let mut out = Vec::new();
+        let mut add = |key: &str, json: &mut dyn FnMut(&mut Vec<u8>)| {
+            out.push(if out.is_empty() { b'{' } else { b',' });
+            string(&mut out, key);
+            out.push(b':');
+            json(&mut out);
+        };
+        for (key, text) in [("name", &self.name), ("tool_call_id", &self.tool_call_id)] {
+            if let Some(text) = text {
+                add(key, &mut |out| string(out, text));
+            }
+        }
+        if let Some(calls) = &self.tool_calls {
+            add("tool_calls", &mut |out| out.extend_from_slice(calls.as_bytes()));
+        }
+        if let Some(weight) = self.weight {
+            add("weight", &mut |out| out.extend_from_slice(weight.to_string().as_bytes()));
+        }
+        if out.is_empty() {
+            return (self.content, self.extra);
+        }
+        let others = self.extra.as_deref().and_then(|extra| extra.strip_prefix('{')).unwrap_or("}");
+        out.extend_from_slice(if others == "}" { b"" } else { b"," });
+        out.extend_from_slice(others.as_bytes());
+        (self.content, Some(String::from_utf8_lossy(&out).into_owned().into()))
     }
 
     /// Whether it has nothing beside its text.
@@ -254,7 +289,11 @@ pub(super) fn read<'a>(text: &'a str, options: &ReadOptions) -> Result<(Row<'a>,
     let node = Node::parse(text).map_err(|broken| unreadable(text, broken))?;
     let mut id = None;
     canonical(node, options, &mut id)
-        .and_then(|mut row| row.examine(options.fixes).map(|noted| (row, noted)))
+        .and_then(|mut row| {
+            let mut noted = std::mem::take(&mut row.noted);
+            noted.extend(row.examine(options.fixes)?);
+            Ok((row, noted))
+        })
         .map_err(|(kind, what)| Rejected { kind, what, id, line: 0 })
 }
 

@@ -80,7 +80,8 @@ impl<'a> Reader<'a> {
             self.row.turns.extend(prompt[usize::from(system)..].iter().map(|heard| heard.turn.clone()));
         }
         if system {
-            self.row.system = Some(answers[0].turns()[0].turn.content.clone());
+            let (text, others) = answers[0].turns()[0].turn.clone().into_system();
+            (self.row.system, self.row.system_extra) = (Some(text), others);
         }
         let places = [(chosen, List::Chosen), (rejected, List::Rejected)];
         let mut answered = answers.into_iter().zip(places).map(|(answer, (i, list))| {

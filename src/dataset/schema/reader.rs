@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use super::carry::Carry;
-use super::flags::{self, LABELS};
 use super::layout::{Hole, Input, List, Shape, Style, Who};
 use super::pairs::texts;
 use super::transcript::ASSISTANT;
@@ -88,7 +87,8 @@ pub(super) fn row<'a>(mut keys: Keys<'a>, options: &ReadOptions) -> Result<Row<'
 
 /// Whether a list is one of turns: of objects that name their speaker.
 pub(super) fn are_turns(values: &[Node<'_>]) -> bool {
-    let speaks = |node: &Node<'_>| node.get("role").or_else(|| node.get("from")).is_some();
+    let names = |key: &str| key.eq_ignore_ascii_case("role") || key.eq_ignore_ascii_case("from");
+    let speaks = |node: &Node<'_>| node.object().is_some_and(|keys| keys.iter().any(|(key, _)| names(key)));
     values.first().is_some_and(speaks)
 }
 
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
         names.iter().find_map(|name| self.find(name))
     }
 
-    fn is(&self, i: usize, test: impl Fn(&Value<'a>) -> bool) -> bool {
+    pub fn is(&self, i: usize, test: impl Fn(&Value<'a>) -> bool) -> bool {
         test(&self.keys[i].1.value)
     }
 
@@ -253,47 +253,8 @@ impl<'a> Reader<'a> {
             None if label.is_some() && schema != RowSchema::Text => schema = RowSchema::Kto,
             None => {}
         }
-        if schema != RowSchema::Kto
-            && let Some((i, Some(label))) = label
-        {
-            // Of a text a number or a word may as well be its class.
-            let told = schema != RowSchema::Text
-                || self.keys[i].0 == "kto_tag"
-                || self.is(i, |value| matches!(value, Value::Bool(_)));
-            // The row keeps the key; that it is bad is heard all the same.
-            self.row.label = told.then_some(label);
-        }
-        if let (RowSchema::Kto, Some((i, label))) = (schema, label) {
-            let Some(label) = label else {
-                let (key, node) = &self.keys[i];
-                let value =
-                    node.str().map_or_else(|| node.kind(), |text| format!("{:?}", cut(text, 40)).into());
-                let what = format!(
-                    "`{key}` is {value}, which says neither that the answer is good nor that it is bad"
-                );
-                return Err((ProblemKind::UnreadLabel, what.into()));
-            };
-            self.row.label = Some(label);
-            match self.keys[i].1.value {
-                Value::Bool(_) => self.fill(i, Hole::Label),
-                _ => self.keep(i),
-            }
-        }
+        self.judge(schema, label, wanted)?;
         Ok(schema)
-    }
-
-    /// The key that says whether the answer is a good one, and what it says, if that can be told. No
-    /// text is no label.
-    fn label(&self, wanted: Option<RowSchema>) -> Option<(usize, Option<bool>)> {
-        if wanted == Some(RowSchema::Preference) {
-            return None;
-        }
-        let said = |i: &usize| self.keys[*i].1.str().is_none_or(|text| !text.trim().is_empty());
-        let found = LABELS.iter().filter_map(|name| self.find(name)).filter(said);
-        let found: Vec<(usize, Option<bool>)> = found.map(|i| (i, flags::label(&self.keys[i].1))).collect();
-        // One that says no is enough.
-        let no = found.iter().find(|(_, label)| *label == Some(false));
-        no.or(found.first()).copied()
     }
 
     /// Finds the turns by the keys of the record.
@@ -485,7 +446,8 @@ impl<'a> Reader<'a> {
         self.shapes[i] = Some(shape_of(&heard, &who, style, false));
         for (n, heard) in heard.into_iter().enumerate() {
             if system && n == 0 {
-                self.row.system = Some(heard.turn.content);
+                let (text, others) = heard.turn.into_system();
+                (self.row.system, self.row.system_extra) = (Some(text), others);
             } else {
                 self.row.turns.push(heard.turn);
             }

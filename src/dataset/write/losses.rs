@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::encode::Extras;
+use super::prompt::prompt_turns;
 use super::{Losses, Misfit, Written};
 use crate::dataset::record::{Node, Value};
 use crate::dataset::schema::calls::{have_ids, lack_ids, same_as_text, same_with_ids, wrapped};
 use crate::dataset::schema::default::{Field, Want, are_strings, fields, needs_id, want};
 use crate::dataset::schema::layout::Hole;
-use crate::dataset::schema::{RowSchema, role_by_name, several};
+use crate::dataset::schema::{RowSchema, several};
 use crate::dataset::table::{Spoken, made_up_id};
 use crate::dataset::view::RowView;
 use crate::display::{Align, Bundle, Show, Table, thousands};
-use crate::text::Role;
 
 /// A set of things that a row lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +44,7 @@ impl Lost {
     /// Bare tools are wrapped as functions.
     pub const WRAPPED: u32 = 1 << 15;
     const SIDES: u32 = 1 << 16;
+    const PROMPT: u32 = 1 << 17;
     const SILENT: u32 = Self::LAYOUT | Self::MADE | Self::WRAPPED;
     /// What is lost of single turns.
     pub const OF_TURNS: u32 = Self::NAMES
@@ -57,13 +58,14 @@ impl Lost {
         | Self::KEYS
         | Self::MADE;
 
-    const KINDS: [(u32, &str); 13] = [
+    const KINDS: [(u32, &str); 14] = [
         (Self::INPUT, "where the input begins"),
         (Self::NAMES, "names of turns"),
         (Self::CALLS, "calls of tools"),
         (Self::WEIGHTS, "weights of turns"),
         (Self::LABEL, "labels"),
         (Self::REJECTED, "rejected answers, and where the chosen one begins"),
+        (Self::PROMPT, "whether the answers before the last are trained on"),
         (Self::BREAKS, "line breaks and white space around JSON in texts"),
         (Self::TURNS, "one turn for what reads as several"),
         (Self::IDS, "ids of calls, and which call a tool answers"),
@@ -167,6 +169,7 @@ pub(super) fn lost(
     }
     lost.add(Lost::LABEL, !own && row.label().is_some() && schema != RowSchema::Kto);
     lost.add(Lost::REJECTED, row.is_preference() && schema != RowSchema::Preference);
+    lost.add(Lost::PROMPT, !row.is_preference() && changes_what_is_trained(row, schema));
     let in_pairs = matches!(schema, RowSchema::Alpaca | RowSchema::Firefly);
     let spoken_from = matches!(schema, RowSchema::ShareGpt | RowSchema::BelleChat);
     // Most rows have texts only, and no more is looked for in them.
@@ -198,6 +201,13 @@ pub(super) fn lost(
             }
         }
     }
+    // Where the system is a key of the row, its text has a place and nothing else.
+    if let (true, Some(Ok(extra))) =
+        (in_pairs || schema == RowSchema::Text, row.system_extra().map(Node::parse_own))
+    {
+        let keys = extra.object().into_iter().flatten();
+        keys.for_each(|(key, _)| lost.key(named(key) + " of the system's turn"));
+    }
     let tools = |turn: &Spoken<'_>| turn.role == "tool";
     let unnamed = |turn: Spoken<'_>| turn.role == "tool" && turn.tool_call_id.is_none();
     let writes_ids = !own && !in_pairs && !spoken_from;
@@ -227,6 +237,17 @@ pub(super) fn lost(
         lost.add(Lost::TURNS, row.talk().next().is_some_and(|turn| several(turn.content).is_some()));
     }
     lost
+}
+
+/// Whether earlier answers of a row, which are trained on or are the context of the last, become the other
+/// in a schema.
+fn changes_what_is_trained(row: &RowView<'_>, schema: RowSchema) -> bool {
+    let trained = |turn: &Spoken<'_>| turn.role == "assistant" && turn.weight != Some(0.0);
+    let has_prompt = matches!(schema, RowSchema::Kto | RowSchema::PromptCompletion);
+    let end = if has_prompt { row.talk_len().saturating_sub(1) } else { 0 };
+    let context = prompt_turns(row);
+    let other = |(n, turn): (usize, Spoken<'_>)| trained(&turn) && (n < context) != (n < end);
+    row.talk_len() > 2 && schema != RowSchema::Text && row.talk().enumerate().any(other)
 }
 
 /// Whether a prompt that is a text may be read as several turns.
@@ -330,16 +351,9 @@ fn look(shape: &Node<'_>, lost: &mut Lost) {
             // What a turn has beside is in its own fields.
             let speaks = |key: &str| matches!(&*key.to_ascii_lowercase(), "from" | "role");
             let speaker = keys.iter().find(|(key, _)| speaks(key)).and_then(|(_, node)| node.get("=")?.str());
-            // But for the system's, of which the text alone is in a column.
-            let system = speaker.and_then(role_by_name) == Some(Role::System);
             for (key, value) in keys.iter().filter(|(key, _)| key != "=") {
-                let said = matches!(&*key.to_ascii_lowercase(), "from" | "role" | "value" | "content");
-                match speaker {
-                    None => unknown(key, value, lost),
-                    Some(_) if system && !said && value.get("=").is_some_and(|node| !node.is_null()) => {
-                        lost.key(named(key) + " of the system's turn");
-                    }
-                    Some(_) => {}
+                if speaker.is_none() {
+                    unknown(key, value, lost);
                 }
                 look(value, lost);
             }

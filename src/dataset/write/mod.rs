@@ -1,8 +1,10 @@
 //! Writing rows in any schema.
 
+mod call_ids;
 pub(super) mod encode;
 pub(super) mod json;
 pub(super) mod losses;
+pub(super) mod prompt;
 mod targets;
 mod text;
 
@@ -18,7 +20,7 @@ use super::schema::RowSchema;
 use super::schema::default::Prompts;
 use super::table::Rows;
 use super::view::RowView;
-use crate::display::{Bundle, Show, Text, bytes, neutral, thousands};
+use crate::display::{Bundle, Show, Text, advice, bytes, counted, neutral, thousands};
 use crate::error::{Error, Result};
 use crate::files::Existing;
 use encode::{Encoder, Unfit};
@@ -279,10 +281,11 @@ impl Dataset {
         let rows = self.len() as u64;
         let path = misfit.file.clone().unwrap_or_else(|| self.path());
         Error::format(&misfit.what).path(path).line(misfit.line.into()).help(format_args!(
-            "{} of {} rows do not fit: choose another schema, or leave them out with \
-             WriteOptions {{ misfits: Misfits::LeaveOut, .. }}",
+            "{} of {} {}: choose another schema, or leave them out with {}",
             thousands(count),
-            thousands(rows)
+            counted(rows, "row"),
+            if count == 1 { "does not fit" } else { "do not fit" },
+            advice("WriteOptions { misfits: Misfits::LeaveOut, ..Default::default() }", "--leave-out")
         ))
     }
 }

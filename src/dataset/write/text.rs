@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::call_ids::CallIds;
 use super::encode::Extras;
 use super::json::{inside, string};
 use super::losses::Lost;
@@ -24,40 +25,12 @@ pub(super) struct Text<'w, 'r> {
     given: Option<Hole>,
     prompts: Prompts,
     /// Calls without an id get one, and so do their answers.
-    calls: Option<Calls>,
+    calls: Option<CallIds>,
     out: &'w mut Vec<u8>,
 }
 
 /// The keys of a turn that its fields are written under.
 const OWN: [&str; 8] = ["from", "role", "value", "content", "name", "tool_calls", "tool_call_id", "weight"];
-
-/// The ids of calls that are made up on the way.
-#[derive(Default)]
-struct Calls {
-    made: u32,
-    /// Calls that no tool says that it answers: their ids and names.
-    open: Vec<(String, String)>,
-}
-
-impl Calls {
-    /// An id that no call of the row has.
-    fn next(&mut self, row: &RowView<'_>) -> String {
-        loop {
-            self.made += 1;
-            // Nine letters and digits, as some chat templates want them.
-            let id = format!("call{:05}", self.made);
-            if !row.talk().any(|turn| turn.tool_calls.is_some_and(|calls| calls.contains(&id))) {
-                return id;
-            }
-        }
-    }
-
-    /// Which call a tool answers that does not say so: the one of its name, or else the first.
-    fn answered(&mut self, name: Option<&str>) -> Option<String> {
-        let same = self.open.iter().position(|(_, called)| name == Some(called.as_str())).unwrap_or(0);
-        (same < self.open.len()).then(|| self.open.remove(same).0)
-    }
-}
 
 /// The ids and names of calls.
 fn ids_of(calls: &str) -> Vec<(String, String)> {
@@ -80,7 +53,7 @@ impl<'w, 'r> Text<'w, 'r> {
         own: bool,
         out: &'w mut Vec<u8>,
     ) -> Self {
-        let calls = (!own).then(Calls::default);
+        let calls = (!own).then(CallIds::default);
         Self { row, schema, position, input, given, prompts: Prompts::Texts, calls, out }
     }
 
@@ -323,7 +296,9 @@ impl<'w, 'r> Text<'w, 'r> {
 
     fn turn(&mut self, who: Who, style: Style) -> Option<()> {
         let turn = match who {
-            Who::System => Spoken::plain("system", self.row.system_as_is()?),
+            Who::System => {
+                Spoken { extra: self.row.system_extra(), ..Spoken::plain("system", self.row.system_as_is()?) }
+            }
             who => self.row.turn(who)?,
         };
         let calls = turn.tool_calls.filter(|_| turn.role == "assistant");
@@ -374,17 +349,25 @@ impl<'w, 'r> Text<'w, 'r> {
             self.raw(",\"weight\":");
             self.raw(&weight.to_string());
         }
-        self.others(&turn);
+        match who {
+            Who::System => self.keys_of(turn.extra, &OWN[..4]),
+            _ => self.others(&turn),
+        }
         self.raw("}");
         Some(())
     }
 
     /// The keys of a turn of which nothing is known, but for those by the names of others.
     fn others(&mut self, turn: &Spoken<'_>) {
-        let Some(Ok(Node { value: Value::Object(keys), .. })) = turn.extra.map(Node::parse_own) else {
+        self.keys_of(turn.extra, &OWN);
+    }
+
+    /// The keys of a JSON object, but for some.
+    fn keys_of(&mut self, object: Option<&str>, but: &[&str]) {
+        let Some(Ok(Node { value: Value::Object(keys), .. })) = object.map(Node::parse_own) else {
             return;
         };
-        for (key, node) in keys.iter().filter(|(key, _)| !OWN.contains(&&**key)) {
+        for (key, node) in keys.iter().filter(|(key, _)| !but.contains(&&**key)) {
             self.key(key);
             self.raw(&one_line(node.raw));
         }
@@ -403,6 +386,10 @@ impl<'w, 'r> Text<'w, 'r> {
         if let (Some(system), None) = (row.system_as_is(), row.system()) {
             self.raw(",\"system\":");
             self.string(system);
+        }
+        if let Some(extra) = row.system_extra() {
+            self.raw(",\"system_extra\":");
+            self.raw(extra);
         }
         if let (true, Some(label)) = (lost.has(Lost::LABEL), row.label()) {
             self.raw(if label { ",\"label\":true" } else { ",\"label\":false" });

@@ -1,0 +1,69 @@
+//! Where the prompt of a row ends.
+
+use super::encode::Extras;
+use crate::dataset::record::Node;
+use crate::dataset::schema::RowSchema;
+use crate::dataset::schema::layout::{Hole, List, Who};
+use crate::dataset::view::RowView;
+
+/// The keys of a prompt, and those of its completion.
+const PROMPTS: [&str; 3] = ["prompt", "question", "query"];
+const COMPLETIONS: [&str; 3] = ["completion", "response", "answer"];
+
+/// How many turns at the beginning are a prompt, whose answers are context: of a preference those before
+/// the chosen answer, of a labelled row those before the answer that is judged, of a prompt that is a
+/// list of turns or a transcript all of it. A `history` beside a prompt is conversation, as other
+/// trainers have it.
+pub(in crate::dataset) fn prompt_turns(row: &RowView<'_>) -> usize {
+    let [messages, chosen, _] = row.counts();
+    if chosen > 0 {
+        return messages;
+    }
+    // A question and its answer.
+    if messages <= 2 {
+        return 0;
+    }
+    let labelled = match row.source().parse() {
+        Ok(RowSchema::Kto) => true,
+        Ok(RowSchema::PromptCompletion) => false,
+        _ => return 0,
+    };
+    let extras = Extras::of(row.extra());
+    let shape = |names: &[&str]| {
+        let keys = extras.keys.iter().flatten().filter_map(|key| key.array());
+        let named = |pair: &&[Node<'_>]| {
+            pair.first().and_then(Node::str).is_some_and(|key| names.contains(&&*key.to_ascii_lowercase()))
+        };
+        keys.into_iter().find(named).and_then(|pair| Some(span(pair.get(1)?)))
+    };
+    let end = if labelled {
+        shape(&COMPLETIONS).map(|span| span.map_or(messages - 1, |(start, _)| start))
+    } else {
+        shape(&PROMPTS).map(|span| span.map_or(0, |(_, end)| end))
+    };
+    end.unwrap_or(messages - 1).min(messages - 1)
+}
+
+/// Where the first and after the last turn of a list or of a transcript are; `None` of a text.
+fn span(shape: &Node<'_>) -> Option<(usize, usize)> {
+    if let Some(Hole::Turns { start, end, .. }) = shape.str().and_then(Hole::parse) {
+        return Some((start as usize, end as usize));
+    }
+    let parts = shape.array().or_else(|| shape.get("+")?.array())?;
+    let mut turns = Vec::new();
+    parts.iter().for_each(|part| turns_of(part, &mut turns));
+    Some((*turns.iter().min()?, turns.iter().max()? + 1))
+}
+
+/// The turns of the conversation that a shape names.
+fn turns_of(shape: &Node<'_>, turns: &mut Vec<usize>) {
+    let hole = shape.str().and_then(Hole::parse);
+    if let Some(Hole::Turn(who, _) | Hole::Content(who, _) | Hole::Call(who)) = hole
+        && let Who::At(List::Messages, turn) = who
+    {
+        turns.push(turn as usize);
+    }
+    let keys = shape.object().into_iter().flatten().filter(|(key, _)| key != "=");
+    keys.for_each(|(_, value)| turns_of(value, turns));
+    shape.array().into_iter().flatten().for_each(|value| turns_of(value, turns));
+}

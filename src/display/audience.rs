@@ -1,0 +1,25 @@
+//! Who follows the advice of messages: code in a notebook, or a command line.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Who reads what is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// A person who writes Rust, in a notebook or a program.
+    Code,
+    /// A person at the command line.
+    CommandLine,
+}
+
+static AT_COMMAND_LINE: AtomicBool = AtomicBool::new(false);
+
+/// Makes the advice in errors, tables and problems such that this audience can follow it, for the whole
+/// process: methods for code, which is the default, options for the command line.
+pub fn speak_to(audience: Audience) {
+    AT_COMMAND_LINE.store(audience == Audience::CommandLine, Ordering::Relaxed);
+}
+
+/// Of two ways to say the same the one that the reader can follow.
+pub(crate) fn advice<T>(code: T, command: T) -> T {
+    if AT_COMMAND_LINE.load(Ordering::Relaxed) { command } else { code }
+}
