@@ -363,3 +363,28 @@ fn prompts_of_a_file_have_one_form() {
     let out = std::fs::read_to_string(files.path("out.jsonl")).unwrap();
     assert_eq!(out.lines().next(), Some(r#"{"prompt":"q","completion":"a"}"#));
 }
+
+#[test]
+fn moss() {
+    let files = Files::new();
+    let row = r#"{"conversation_id": 1, "meta_instruction": "You are MOSS.", "num_turns": 2, "chat": {"turn_1": {"Human": "<|Human|>: hi <b> there<eoh>\n", "Inner Thoughts": "<|Inner Thoughts|>: None<eot>\n", "MOSS": "<|MOSS|>: Hello<eom>\n"}, "turn_2": {"Human": "bye", "MOSS": "<|MOSS|>: Bye."}}}"#;
+    let path = files.put("moss.jsonl", row);
+    let data = Dataset::open(&path).unwrap();
+    let turns = data.conversation(0).unwrap();
+    let said: Vec<&str> = turns.iter().map(|turn| turn.text()).collect();
+    assert_eq!(said, ["You are MOSS.", "hi <b> there", "Hello", "bye", "Bye."]);
+    // Back as it was, and what the others have no place for is named.
+    let out = files.path("back.jsonl");
+    let keep = WriteOptions { layout: Layout::Keep, ..Default::default() };
+    data.write_with(&out, RowSchema::Firefly, &keep).unwrap();
+    let compact = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(compact(&std::fs::read_to_string(&out).unwrap()), compact(row));
+    let losses = data.losses(RowSchema::OpenAi).unwrap();
+    let lost: Vec<&str> = losses.lost.keys().map(String::as_str).collect();
+    assert_eq!(lost, ["`Inner Thoughts`", "`conversation_id`", "`num_turns`"]);
+    // What only looks so is no row, and no pair is made of two turns.
+    let other = row.replace("\"MOSS\":", "\"Bot\":");
+    let error = Dataset::open(files.put("other.jsonl", other)).unwrap_err().to_string();
+    let pair = "Map::new().user(\"chat.turn_1.Human\").assistant(\"chat.turn_1.Bot\")";
+    assert!(error.contains("the record has the keys") && error.contains(pair), "{error}");
+}

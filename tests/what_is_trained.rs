@@ -5,7 +5,7 @@ mod llama;
 #[path = "common/tiny.rs"]
 mod tiny;
 
-use lorascope::dataset::{Dataset, RowSchema};
+use lorascope::dataset::{Dataset, ProblemKind, RowSchema};
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::text::{PromptAnswers, SpecialTokens, Tokenizer, Trained, Training};
@@ -420,5 +420,37 @@ fn what_is_there_and_empty_is_not_asked() -> Result<()> {
     let found = Preflight::of(&data, &model, &config())?;
     assert_eq!(finding(&found, "prompt").severity, Severity::Fine, "{}", found.show().text);
     assert_eq!(finding(&found, "prompt").what, "1 rows begin as the model will be asked");
+    Ok(())
+}
+
+#[test]
+fn a_template_without_tools_is_said() -> Result<()> {
+    let bench = Bench::new();
+    let call = r#"{"id": "call00001", "type": "function", "function": {"name": "f", "arguments": {}}}"#;
+    let rows = format!(
+        "{}\n{}\n{}\n",
+        r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#,
+        r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}], "tools": [{"type": "function", "function": {"name": "f"}}]}"#,
+        format!(
+            r#"{{"messages": [{{"role": "user", "content": "q"}}, {{"role": "assistant", "content": "so", "tool_calls": [{call}]}}, {{"role": "tool", "tool_call_id": "call00001", "content": "r"}}, {{"role": "assistant", "content": "a"}}]}}"#
+        ),
+    );
+    let data = bench.data("tools.jsonl", &rows)?;
+    let model = bench.model(Tiny::default())?;
+    let found = Preflight::of(&data, &model, &config())?;
+    let tools = finding(&found, "tools");
+    assert_eq!(tools.what, "the chat template does not write the tools, in 2 rows");
+    assert_eq!((tools.severity, tools.line), (Severity::Warning, Some(2)));
+    let report = data.for_model(&model).report()?;
+    let counts = report.problems.iter().find(|p| p.kind == ProblemKind::NotWritten).unwrap();
+    assert_eq!((counts.count, &counts.places[0].lines[..]), (2, &[2, 3][..]));
+    // One that writes both, and one that refuses calls.
+    let writes = "{{ tools | tojson if tools else '' }}{% for m in messages %}{{ m.role }}{{ m.content or '' }}{{ m.tool_calls | tojson if m.tool_calls else '' }}{% endfor %}";
+    let refuses = "{% for m in messages %}{% if m.tool_calls %}{{ raise_exception('no') }}{% endif %}{{ m.content }}{% endfor %}{{ tools | tojson if tools else '' }}";
+    for template in [writes, refuses] {
+        let t = model.tokenizer().with_template(template)?;
+        let problems = data.for_tokenizer(&t).report()?.problems;
+        assert!(problems.iter().all(|p| p.kind != ProblemKind::NotWritten), "{template}");
+    }
     Ok(())
 }

@@ -66,6 +66,9 @@ pub enum ProblemKind {
     SecondList,
     /// The model's chat template refuses the turns. Kept; found by a report with a tokenizer.
     TemplateRefuses,
+    /// The model's chat template does not write the row's tools or calls. Kept; found by a report with a
+    /// tokenizer.
+    NotWritten,
     /// A text holds U+FFFD, what is left of a character that was read with the wrong encoding. Kept; found
     /// by a report.
     ReplacementCharacter,
@@ -117,6 +120,7 @@ impl ProblemKind {
             Self::LeftOut => "column left out",
             Self::SecondList => "second list",
             Self::TemplateRefuses => "refused by the chat template",
+            Self::NotWritten => "not written by the chat template",
             Self::ReplacementCharacter => "replacement character",
             Self::AnswerWithoutCall => "tool answer without a call",
             Self::SystemInside => "system turn in the middle",
@@ -145,6 +149,7 @@ impl ProblemKind {
                 | Self::LeftOut
                 | Self::SecondList
                 | Self::TemplateRefuses
+                | Self::NotWritten
                 | Self::ReplacementCharacter
                 | Self::AnswerWithoutCall
                 | Self::SystemInside
@@ -218,6 +223,7 @@ impl ProblemKind {
                 "read it with --list, or write each list to a file",
             ),
             Self::TemplateRefuses => "filter the row out, or give the tokenizer another template",
+            Self::NotWritten => "take a model whose template writes tools, or tell of them in the texts",
             Self::ReplacementCharacter => advice(
                 "take the text from its source again, or not_matching(\"\\u{FFFD}\")",
                 "take the text from its source again, or leave the rows out: data clean --without '\\x{FFFD}'",

@@ -174,6 +174,15 @@ pub(super) fn proposal(record: &str) -> Option<Map> {
             }
         }
     };
+    // Of two turns inside one value each has its own asker: no pair.
+    let inside = |text: &Text| text.path.rsplit_once('.').map(|(parent, _)| parent.to_string());
+    let top = |parent: &str| parent.split('.').next().map(str::to_string);
+    if let (Some(one), Some(other)) = (inside(&texts[user]), inside(&texts[assistant]))
+        && one != other
+        && top(&one) == top(&other)
+    {
+        return None;
+    }
     let map = Map::new().user(texts[user].path.clone()).assistant(texts[assistant].path.clone());
     Some(match verdict {
         Some(path) => map.label(path),

@@ -13,7 +13,7 @@ use super::view::RowView;
 use super::write::prompt::prompt_turns;
 use crate::display::{Progress, thousands};
 use crate::error::{Error, Result};
-use crate::text::{Example, Lengths, Message, PromptAnswers, Role, Tokenizer, Trained, Training};
+use crate::text::{Example, Ignored, Lengths, Message, PromptAnswers, Role, Tokenizer, Trained, Training};
 
 /// The tokenizer of a dataset, and what of its rows is trained on.
 #[derive(Debug, Clone)]
@@ -210,6 +210,27 @@ impl Dataset {
         let refused =
             counted.iter().enumerate().filter_map(|(row, counted)| Some((row, counted.as_ref().err()?)));
         Ok(refused.map(|(row, why)| (row, why.clone())).collect())
+    }
+
+    /// The rows with tools or calls that a chat template does not write, and what it does not.
+    pub(crate) fn unwritten(&self, tokenizer: &Tokenizer) -> Result<Vec<(usize, &'static str)>> {
+        let ignored = tokenizer.ignored();
+        if ignored == Ignored::default() {
+            return Ok(Vec::new());
+        }
+        let pieces = self.pieces(|rows, first| {
+            let what = |i: usize| {
+                let calls = ignored.calls && rows.turns(i).any(|turn| turn.tool_calls.is_some());
+                match (calls, ignored.tools && rows.tools(i).is_some()) {
+                    (true, true) => Some("the chat template writes neither the tools nor the calls of them"),
+                    (true, false) => Some("the chat template does not write the calls of tools"),
+                    (false, true) => Some("the chat template does not write the tools"),
+                    (false, false) => None,
+                }
+            };
+            Ok((0..rows.len()).filter_map(|i| Some((first + i, what(i)?))).collect::<Vec<_>>())
+        })?;
+        Ok(pieces.concat())
     }
 
     /// The rows of at most `n` tokens; those that the chat template refuses are not among them:

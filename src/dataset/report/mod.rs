@@ -212,6 +212,10 @@ impl Dataset {
                 known
             }
         };
+        let unwritten = self.tokenizer().map(|tokenizer| self.unwritten(tokenizer)).transpose()?;
+        for (row, what) in unwritten.unwrap_or_default() {
+            found.spoils.note(ProblemKind::NotWritten, row as u32, || what.to_string());
+        }
         found.said.contradictions(&mut found.spoils, &files, &found.lines);
         let mut canned = found.said.canned(&mut found.spoils);
         canned.truncate(config.shown);

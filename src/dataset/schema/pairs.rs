@@ -135,6 +135,51 @@ impl<'a> Reader<'a> {
         Ok(RowSchema::Firefly)
     }
 
+    /// MOSS's turns: an object of objects, whose texts stand between marks, as in `<|Human|>: …<eoh>`.
+    pub fn moss(&mut self, i: usize) -> Result<RowSchema, Fault> {
+        let node = self.node(i);
+        let Value::Object(turns) = node.value else { return wrong("`chat` holds no turns".to_string()) };
+        let mut shapes = Vec::with_capacity(turns.len());
+        for (name, turn) in turns {
+            let Value::Object(mut keys) = turn.value else {
+                return wrong(format!("`{name}` of `chat` is no pair of Human and MOSS"));
+            };
+            let mut shape = Vec::with_capacity(keys.len());
+            let (mut human, mut moss) = (None, None);
+            let first = self.row.turns.len() as u32;
+            for (key, node) in &mut keys {
+                let (text, who) = match &**key {
+                    "Human" => (&mut human, first),
+                    "MOSS" => (&mut moss, first + 1),
+                    _ => {
+                        shape.push((key.clone(), Shape::Literal(one_line(node.raw))));
+                        continue;
+                    }
+                };
+                let Some(said) = node.take() else {
+                    return wrong(format!("`{key}` of `{name}` is {}, not a string", node.kind()));
+                };
+                let inside = unmarked(&said);
+                let hole = Piece::Hole(Hole::Content(Who::At(List::Messages, who), None));
+                let before = Piece::Text(said[..inside.start].to_string());
+                let after = Piece::Text(said[inside.end..].to_string());
+                shape.push((key.clone(), Shape::Pieces(vec![before, hole, after])));
+                *text = Some(match said {
+                    Cow::Borrowed(said) => Cow::Borrowed(&said[inside]),
+                    Cow::Owned(said) => Cow::Owned(said[inside].to_string()),
+                });
+            }
+            let Some((human, moss)) = human.zip(moss) else {
+                return wrong(format!("`{name}` of `chat` is no pair of Human and MOSS"));
+            };
+            self.row.turns.push(Turn::new(Role::User, human));
+            self.row.turns.push(Turn::new(Role::Assistant, moss));
+            shapes.push((name, Shape::Object(shape)));
+        }
+        self.shapes[i] = Some(Shape::Object(shapes));
+        Ok(RowSchema::Firefly)
+    }
+
     /// Texts of user and assistant in turn.
     pub fn in_turn(&mut self, i: usize, node: Node<'a>) -> Result<RowSchema, Fault> {
         let Value::Array(texts) = node.value else { return wrong("the turns are no list".to_string()) };
@@ -201,6 +246,22 @@ impl<'a> Reader<'a> {
         self.row.turns = vec![Turn::new(Role::User, question), answer];
         Ok(RowSchema::Alpaca)
     }
+}
+
+/// Whether a value is an object of turns as MOSS has them.
+pub(super) fn is_moss(node: &Node<'_>) -> bool {
+    let turn = node.object().and_then(|turns| turns.first());
+    turn.is_some_and(|(_, turn)| turn.get("Human").is_some() && turn.get("MOSS").is_some())
+}
+
+/// Where a text stands between MOSS's marks.
+fn unmarked(text: &str) -> std::ops::Range<usize> {
+    let begins = text.trim_start();
+    let mark = begins.strip_prefix("<|").and_then(|rest| rest.split_once("|>:")).map(|(_, rest)| rest);
+    let start = mark.map_or(0, |rest| text.len() - rest.trim_start_matches(' ').len());
+    let ends = text[start..].trim_end();
+    let marked = ends.strip_suffix('>').and_then(|rest| rest.rfind("<eo")).filter(|at| ends.len() - at <= 6);
+    start..marked.map_or(text.len(), |at| start + at)
 }
 
 /// The weight under a key of a pair.

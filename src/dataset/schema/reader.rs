@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::carry::Carry;
 use super::layout::{Hole, Input, List, Shape, Style, Who};
-use super::pairs::texts;
+use super::pairs::{is_moss, texts};
 use super::transcript::ASSISTANT;
 use super::turns::{hear_all, shape_of};
 use super::{Fault, Row, RowSchema, Turn};
@@ -38,6 +38,8 @@ enum Talk {
     Turns(usize),
     /// A list of pairs.
     Pairs(usize),
+    /// An object of pairs, as MOSS has them.
+    Moss(usize),
     /// An instruction, and inputs with their outputs.
     Instances(usize, usize),
     /// A question and its answer.
@@ -182,7 +184,8 @@ impl<'a> Reader<'a> {
             }
         }
         // A blank text is none, and one beside it counts.
-        let systems = ["system", "system_prompt"].into_iter().filter_map(|name| self.find(name));
+        let systems =
+            ["system", "system_prompt", "meta_instruction"].into_iter().filter_map(|name| self.find(name));
         let (blank, said): (Vec<usize>, Vec<usize>) =
             systems.partition(|i| self.keys[*i].1.str().is_some_and(|text| text.trim().is_empty()));
         blank.into_iter().for_each(|i| self.keep(i));
@@ -286,7 +289,8 @@ impl<'a> Reader<'a> {
             .or_else(|| self.asked())
             .or_else(|| self.input_output())
             .or(text)
-            .or(others))
+            .or(others)
+            .or_else(|| self.find("chat").filter(|i| is_moss(&self.keys[*i].1)).map(Talk::Moss)))
     }
 
     /// An instruction whose inputs and outputs stand in a list.
@@ -341,6 +345,7 @@ impl<'a> Reader<'a> {
             }
             Talk::Turns(i) => self.turns(i),
             Talk::Pairs(i) => self.pairs(i),
+            Talk::Moss(i) => self.moss(i),
             Talk::Instances(instruction, i) => self.only_instance(instruction, i),
             Talk::Asked(question, answer) => {
                 let firefly = self.keys[question].0.eq_ignore_ascii_case("input");

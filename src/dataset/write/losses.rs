@@ -288,7 +288,7 @@ fn stands(json: &str) -> bool {
 
 /// Looks into a layout for what has a name of its own.
 fn look(shape: &Node<'_>, lost: &mut Lost) {
-    const KNOWN: [&str; 42] = [
+    const KNOWN: [&str; 44] = [
         "id",
         "system",
         "system_prompt",
@@ -331,6 +331,8 @@ fn look(shape: &Node<'_>, lost: &mut Lost) {
         "dialogue",
         "turns",
         "chat",
+        "moss",
+        "meta_instruction",
     ];
     let unknown = |key: &str, value: &Node<'_>, lost: &mut Lost| {
         let name = key.to_ascii_lowercase();

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::finding::{Finding, Severity, said};
 use crate::dataset::Dataset;
+use crate::display::counted;
 use crate::display::thousands;
 use crate::error::Result;
 use crate::text::{Example, Message, Role, Tokenizer, Trained};
@@ -297,6 +298,17 @@ pub(super) fn held_out(data: &Dataset, eval: &Dataset) -> Result<Finding> {
     Finding::new(CHECK, Severity::Warning, what)
         .help("data.split() keeps equal rows on one side")
         .at(data, *row)
+}
+
+/// Rows whose tools or calls the chat template does not write.
+pub(super) fn written(data: &Dataset, tokenizer: &Tokenizer) -> Result<Option<Finding>> {
+    let unwritten = data.unwritten(tokenizer)?;
+    let Some((first, what)) = unwritten.first() else { return Ok(None) };
+    let what = format!("{what}, in {}", counted(unwritten.len() as u64, "row"));
+    Finding::new("tools", Severity::Warning, what)
+        .help("take a model whose template writes tools, or tell of them in the texts")
+        .at(data, *first)
+        .map(Some)
 }
 
 /// Folders and files beside the rows that were not read.

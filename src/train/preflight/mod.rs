@@ -84,6 +84,7 @@ impl Preflight {
         findings.extend(checks::far_longer(train, data, config.micro_batch)?);
         findings.extend(checks::labelled_bad(train, data)?);
         findings.extend(checks::refused("chat template", train, data)?);
+        findings.extend(checks::written(data, tokenizer)?);
         if let Some((rows, data)) = eval {
             findings.extend(checks::refused("chat template, evaluation", rows, data)?);
         }
