@@ -160,7 +160,9 @@ def read(row: dict, clean: Callable = whole) -> Row:
                 shared += 1
             made.turns, made.chosen, made.rejected = made.chosen[:shared], made.chosen[shared:], made.rejected[shared:]
     if made.turns and made.turns[0].role == "system":
-        system = made.turns.pop(0).content
+        first = made.turns.pop(0)
+        system = first.content
+        made.more.update(first.more | ({"name": first.name} if first.name else {}))
     made.system = system if system and system.strip() else None
     return made
 

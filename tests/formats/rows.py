@@ -62,6 +62,7 @@ OPENAI = [
     {"id": "o-unknown", "meta": META, "score": 0.75, "n": 3, "ok": True, "nothing": None, "lang": "de",
      "messages": [turn("user", "Hi", lang="en", place={"x": [1, None]}), turn("assistant", "Hello")]},
     {"id": "o-names", "messages": [turn("user", "Hi", name="ann"), turn("assistant", "Hello", name="bob")]},
+    {"id": "o-system-keys", "messages": [{**turn("system", "Use them."), "functions": [{"name": "clock", "zone": "UTC"}], "note": "n"}, turn("user", "Time?"), turn("assistant", "Noon.")]},
     {"id": "o-empty", "tools": [], "messages": [turn("system", " "), turn("user", "No tools?"), turn("assistant", "None")]},
     {"id": "o-parts", "messages": [turn("user", [{"type": "text", "text": "in "}, {"type": "text", "text": "parts"}]), turn("assistant", "whole")]},
 ]

@@ -242,12 +242,15 @@ pub(super) fn lost(
 /// Whether earlier answers of a row, which are trained on or are the context of the last, become the other
 /// in a schema.
 fn changes_what_is_trained(row: &RowView<'_>, schema: RowSchema) -> bool {
+    if row.talk_len() <= 2 || schema == RowSchema::Text {
+        return false;
+    }
     let trained = |turn: &Spoken<'_>| turn.role == "assistant" && turn.weight != Some(0.0);
     let has_prompt = matches!(schema, RowSchema::Kto | RowSchema::PromptCompletion);
     let end = if has_prompt { row.talk_len().saturating_sub(1) } else { 0 };
     let context = prompt_turns(row);
     let other = |(n, turn): (usize, Spoken<'_>)| trained(&turn) && (n < context) != (n < end);
-    row.talk_len() > 2 && schema != RowSchema::Text && row.talk().enumerate().any(other)
+    row.talk().enumerate().any(other)
 }
 
 /// Whether a prompt that is a text may be read as several turns.

@@ -23,11 +23,11 @@ pub(in crate::dataset) fn prompt_turns(row: &RowView<'_>) -> usize {
     if messages <= 2 {
         return 0;
     }
-    let labelled = match row.source().parse() {
-        Ok(RowSchema::Kto) => true,
-        Ok(RowSchema::PromptCompletion) => false,
-        _ => return 0,
-    };
+    let source = row.source();
+    let labelled = source == RowSchema::Kto.name();
+    if !labelled && source != RowSchema::PromptCompletion.name() {
+        return 0;
+    }
     let extras = Extras::of(row.extra());
     let shape = |names: &[&str]| {
         let keys = extras.keys.iter().flatten().filter_map(|key| key.array());
