@@ -178,19 +178,16 @@ fn a_name_in_use_is_kept() -> Result<()> {
 }
 
 #[test]
-fn overwriting_ends_a_run_that_trains() -> Result<()> {
+fn overwriting_ends_a_run_that_was_stopped() -> Result<()> {
     let bench = Bench::new()?;
     let old = bench.run("again")?;
     old.start(500)?;
     reach(&old, 1);
-    let waiting = std::thread::spawn({
-        let old = old.clone();
-        move || old.wait()
-    });
+    let error = Run::new("again", &bench.model, &bench.data, config().overwrite()).unwrap_err();
+    assert!(error.to_string().contains("the run \"again\" is training, and is not replaced"), "{error}");
+    let step = old.stop()?.step;
     let new = Run::new("again", &bench.model, &bench.data, config().overwrite())?;
     assert_eq!((new.status().step, new.history().len(), snapshots(&new)), (0, 0, BTreeSet::from([0])));
-    let error = waiting.join().unwrap().unwrap_err();
-    assert_eq!(error.to_string(), "the run \"again\" has ended; Run::open(folder)? reads it from disk");
     assert_eq!(old.status().state, State::Closed);
     for error in [old.start(1), old.pause(), old.wait(), old.resume()].map(Result::unwrap_err) {
         assert!(error.is_state() && error.to_string().contains("has ended"), "{error}");
@@ -199,6 +196,7 @@ fn overwriting_ends_a_run_that_trains() -> Result<()> {
     assert_eq!((snapshots(&new), Run::get("again")?.status().step), (BTreeSet::from([0, 1]), 1));
     let lines = fs::read_to_string(new.folder().join("history.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 1, "none of the old run");
+    assert_eq!(Run::get("again.1")?.status().step, step, "it lies beside the new one");
     Ok(())
 }
 

@@ -17,7 +17,7 @@ pub enum Existing {
     /// Refuse, and say how to get at it.
     #[default]
     Keep,
-    /// Replace it, once the new run is ready.
+    /// Replace it, once the new run is ready: the old one moves to `NAME.1`.
     Overwrite,
 }
 
@@ -361,7 +361,8 @@ impl RunConfig {
         self
     }
 
-    /// Replaces a run of the same name.
+    /// Replaces a run of the same name. The old one moves to the folder `NAME.1`, or the next number that is
+    /// free, and can be opened there; what else lies in its folder stays. It is refused while that run trains.
     #[must_use]
     pub fn overwrite(mut self) -> Self {
         self.existing = Existing::Overwrite;

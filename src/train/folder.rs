@@ -33,6 +33,8 @@ const LOCK: &str = "lock";
 const STEP: &str = "step-";
 /// How the names of snapshots that cannot be read begin.
 const DAMAGED: &str = "damaged-";
+/// The files of a run beside its snapshots.
+const FILES: [&str; 6] = [RUN, HISTORY, JOURNAL, GOAL, ANSWERS, REWIND];
 
 /// What makes a run the run that it is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -137,14 +139,39 @@ impl Folder {
     /// # Errors
     /// When something cannot be removed.
     pub fn clear(&self) -> Result<()> {
-        for name in [RUN, HISTORY, JOURNAL, GOAL, ANSWERS, REWIND] {
+        for name in FILES {
             disk::remove(&self.path.join(name))?;
         }
-        for name in self.entries()?.iter().filter(|name| name.starts_with(STEP) || name.starts_with(DAMAGED))
-        {
+        for name in self.entries()?.iter().filter(|name| is_snapshot(name)) {
             disk::remove(&self.path.join(name))?;
         }
         Ok(())
+    }
+
+    /// Makes the place free for a new run: the old one moves to `NAME.1`, or the next number that is free,
+    /// and is a whole run there. What else lies in the folder stays. A run without a step holds nothing that
+    /// is not made again, and is removed.
+    ///
+    /// # Errors
+    /// When something cannot be moved or removed.
+    pub fn set_aside(self) -> Result<(Self, Option<PathBuf>)> {
+        let steps = fs::metadata(self.path.join(HISTORY)).is_ok_and(|history| history.len() > 0);
+        if !(steps && Self::exists(&self.path)) {
+            self.clear()?;
+            return Ok((self, None));
+        }
+        let path = self.path.clone();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let numbered = (1..).map(|number: u32| path.with_file_name(format!("{name}.{number}")));
+        let aside = numbered.into_iter().find(|aside| aside.symlink_metadata().is_err());
+        let aside = aside.ok_or_else(|| Error::state("no number is free for the old run").path(&path))?;
+        disk::rename(&path, &aside)?;
+        let new = Self::hold(&path)?;
+        let old = Self { path: aside, _lock: self._lock };
+        for name in old.entries()?.iter().filter(|name| !is_own(name)) {
+            disk::rename(&old.path.join(name), &path.join(name))?;
+        }
+        Ok((new, Some(old.path)))
     }
 
     fn entries(&self) -> Result<Vec<String>> {
@@ -252,12 +279,9 @@ impl Folder {
         read.filter(|answer| answer.step <= last).collect()
     }
 
-    /// Whether the disk takes this many bytes more.
+    /// Whether the disk takes this many bytes more, as far as the system tells.
     pub fn has_room(&self, bytes: u64) -> bool {
-        let path = self.path.join(format!("{PARTIAL}room"));
-        let fits = disk::write_new(&path, &vec![1; bytes as usize]).is_ok();
-        let _ = fs::remove_file(&path);
-        fits
+        disk::room(&self.path).is_ok_and(|room| room >= bytes)
     }
 
     /// Appends one step to the history.
@@ -336,6 +360,7 @@ impl Folder {
         let best = steps
             .iter()
             .filter_map(|step| Some((snapshot::place(&self.snapshot(*step)).ok()?.eval_loss?, *step)))
+            .filter(|(loss, _)| loss.is_finite())
             .min_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(_, step)| step);
         let kept = |step: u64| {
@@ -379,7 +404,8 @@ impl Folder {
         let mut notes = Vec::new();
         for step in self.snapshots()?.into_iter().rev().filter(|step| *step <= last) {
             let folder = self.snapshot(step);
-            match snapshot::check(&folder).and_then(|()| snapshot::read(&folder, fresh, config, device)) {
+            let checked = snapshot::check(&folder, config.adaptation);
+            match checked.and_then(|()| snapshot::read(&folder, fresh, config, device)) {
                 Ok((learned, place)) if place.step == step => return Ok((Some((learned, place)), notes)),
                 Ok((_, place)) => notes.push(format!("{}: it is of step {}", folder.display(), place.step)),
                 Err(error) => notes.push(format!("the snapshot of step {step} is damaged ({error})")),
@@ -422,6 +448,17 @@ impl Folder {
     pub fn end_rewind(&self) -> Result<()> {
         disk::remove(&self.path.join(REWIND))
     }
+}
+
+/// Whether this names a snapshot, whole or damaged: nothing that a person calls `step-by-step.md`.
+fn is_snapshot(name: &str) -> bool {
+    let name = name.strip_prefix(DAMAGED).unwrap_or(name);
+    name.strip_prefix(STEP).is_some_and(|step| step.len() >= 6 && step.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Whether a run made the file or folder of this name.
+fn is_own(name: &str) -> bool {
+    name == LOCK || FILES.contains(&name) || is_snapshot(name) || name.starts_with(PARTIAL)
 }
 
 /// Each on a line of its own.

@@ -64,7 +64,8 @@ impl Run {
     }
 
     fn loss_on(&self, rows: &Batches, adapters: &Adapters, step: u64) -> Result<Evaluation> {
-        let losses = step::evaluate(self.0.model.decoder(), adapters, &rows.all()?, &|| true)?;
+        let losses = step::evaluate(self.0.model.decoder(), adapters, &rows.all()?, &|| true)
+            .map_err(|e| e.step(step))?;
         let (loss, tokens) = step::mean(&losses);
         Ok(Evaluation { step, loss, rows: rows.rows(), tokens })
     }

@@ -39,6 +39,7 @@ mod spectra;
 mod spread;
 mod status;
 pub mod step;
+mod tensors;
 mod worker;
 
 pub use crate::model::Recompute;

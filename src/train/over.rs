@@ -18,11 +18,17 @@ impl Public {
         self.end(config).is_some_and(|end| self.place.step >= end)
     }
 
+    /// The evaluations so far: step and loss. One that is not a number is as none.
+    fn evaluations(&self) -> impl Iterator<Item = (u64, f64)> {
+        let all = self.history.iter().filter_map(|step| Some((step.step, step.eval_loss?)));
+        all.filter(|(_, loss)| loss.is_finite())
+    }
+
     /// Whether the last evaluation was the last that was waited for: so many in a row were no better
     /// than the best before.
     fn is_early(&self, config: &RunConfig) -> bool {
         let Some(patience) = config.patience else { return false };
-        let losses: Vec<f64> = self.history.iter().filter_map(|step| step.eval_loss).collect();
+        let losses: Vec<f64> = self.evaluations().map(|(_, loss)| loss).collect();
         let best = losses.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
         let now = self.history.last().is_some_and(|step| step.eval_loss.is_some());
         now && best.is_some_and(|(best, _)| (losses.len() - 1 - best) as u64 >= patience)
@@ -52,8 +58,8 @@ impl Public {
     /// Whether the last evaluation was the best so far.
     pub fn is_best(&self) -> bool {
         let Some((last, earlier)) = self.history.split_last() else { return false };
-        let mut earlier = earlier.iter().filter_map(|step| step.eval_loss);
-        last.eval_loss.is_some_and(|loss| earlier.all(|other| loss.total_cmp(&other).is_lt()))
+        let mut earlier = earlier.iter().filter_map(|step| step.eval_loss.filter(|loss| loss.is_finite()));
+        last.eval_loss.is_some_and(|loss| loss.is_finite() && earlier.all(|other| loss < other))
     }
 
     /// Says that the loss of the last step is far above those before it, if that is to be said.

@@ -57,7 +57,7 @@ impl Run {
     /// # Errors
     /// When the config cannot be used with this model and data, when the name is no plain name, and
     /// when a run of this name exists: take [`Run::get`], [`Run::open`], or
-    /// [`RunConfig::overwrite`], which is refused while another process has the run open.
+    /// [`RunConfig::overwrite`], which is refused while the run trains or another process has it open.
     pub fn new(name: &str, model: &Model, data: &Dataset, config: RunConfig) -> Result<Self> {
         image::check()?;
         config.check()?;
@@ -121,12 +121,19 @@ impl Run {
         new: NewRun,
     ) -> Result<Self> {
         let pool = process::pool(name)?;
+        Self::free(name, &path, config.existing)?; // it may have begun to train
         if let Some(old) = registry::get(&path) {
-            Self(old).end();
+            let old = Self(old);
+            let _ = old.pause(); // a snapshot of the last step where there is room; otherwise an earlier one stays
+            old.end();
         }
         let folder = Folder::hold(&path)?;
         Self::free(name, &path, config.existing)?; // another process may have been faster
-        folder.clear()?;
+        let (folder, aside) = folder.set_aside()?;
+        let mut notes = new.notes;
+        if let Some(aside) = &aside {
+            notes.push(format!("the run that was called {name:?} lies in {} now", aside.display()));
+        }
         let context = Context {
             config: &config,
             journal: &new.journal,
@@ -153,7 +160,7 @@ impl Run {
             journal: new.journal,
             history: new.history,
             answers: Vec::new(),
-            notes: new.notes,
+            notes,
         });
         Self::begin(path, worker, pool)
     }
@@ -170,6 +177,12 @@ impl Run {
             return Err(Error::state(format!("the run {name:?} exists")).path(path).help(format!(
                 "Run::get({name:?})? gives it, RunConfig::default().overwrite() replaces it"
             )));
+        }
+        let trains = |run: &Arc<Inner>| run.shared.read().state == State::Running;
+        if registry::get(path).as_ref().is_some_and(trains) {
+            return Err(Error::state(format!("the run {name:?} is training, and is not replaced"))
+                .path(path)
+                .help(format!("Run::get({name:?})?.stop()? ends it first; or give this run another name")));
         }
         Ok(())
     }

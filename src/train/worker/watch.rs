@@ -1,0 +1,36 @@
+//! Prompts that are answered while the run trains.
+
+use super::Worker;
+use crate::model::GenerateConfig;
+use crate::text::Message;
+use crate::train::shared::Answer;
+use std::sync::atomic::Ordering;
+
+/// Tokens of an answer to a prompt that is watched, at most.
+const ANSWER: usize = 64;
+
+impl Worker {
+    /// Answers the prompts that are watched, when they are due. What fails there is no reason to stop.
+    pub(super) fn watch(&self) {
+        let step = self.place.step;
+        let settings = self.shared.read().journal.settings(&self.config, step);
+        let Some((prompts, _)) = settings.watch.filter(|(_, every)| step.is_multiple_of(*every)) else {
+            return;
+        };
+        let config = GenerateConfig { max_tokens: ANSWER, ..Default::default() };
+        for prompt in prompts {
+            let mut on_text = |_: &str| !self.shared.stop.load(Ordering::Relaxed);
+            let messages = [Message::user(prompt.as_str())];
+            let answered = self.model.chat_each(&self.learned.adapters, &messages, &config, &mut on_text);
+            let answered = answered.and_then(|said| {
+                let answer = Answer { step, prompt, answer: said.text };
+                self.folder.append_answer(&answer)?;
+                Ok(answer)
+            });
+            match answered {
+                Ok(answer) => self.shared.update(|public| public.answers.push(answer)),
+                Err(error) => self.shared.note(format!("a watched prompt was not answered: {error}")),
+            }
+        }
+    }
+}
