@@ -310,7 +310,7 @@ impl Run {
         Ok(RunFile {
             name: Some(self.name().to_string()),
             model: Some(identity.model.clone()),
-            weights: WeightsAs::of_fingerprint(&identity.model_fingerprint),
+            weights: identity.weights(),
             data: Some(RowsFrom::of(&identity.rows.data)),
             eval: identity.eval_recipe().map(RowsFrom::of),
             config: self.config().clone(),

@@ -3,6 +3,7 @@
 
 use super::batches::Batches;
 use super::config::RunConfig;
+use super::dated;
 use super::disk::{self, PARTIAL};
 use super::goal::Goal;
 use super::history::StepReport;
@@ -13,7 +14,7 @@ use super::step::Learned;
 use crate::dataset::{Dataset, Recipe};
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
-use crate::model::Model;
+use crate::model::{Model, WeightsAs};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -48,6 +49,13 @@ pub struct Identity {
     pub model: PathBuf,
     /// The weights' fingerprint.
     pub model_fingerprint: String,
+    /// What became of the weights when they were loaded; earlier versions said it in the fingerprint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WeightsAs>,
+    /// The time that rows are rendered at, in seconds since 1970, where the chat template writes it. Earlier
+    /// versions did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<i64>,
     /// The rows that are trained on at first.
     pub rows: Rows,
     /// The rows that are evaluated on.
@@ -83,10 +91,17 @@ impl Identity {
             config: config.clone(),
             model: model.path().into(),
             model_fingerprint: model.fingerprint()?,
+            weights: Some(model.weights()),
+            time: dated::time_of(model),
             rows,
             eval,
             parent: None,
         })
+    }
+
+    /// What became of the weights when they were loaded.
+    pub fn weights(&self) -> WeightsAs {
+        self.weights.unwrap_or_else(|| WeightsAs::of_fingerprint(&self.model_fingerprint))
     }
 
     /// The recipe of the rows to evaluate on.
@@ -182,6 +197,11 @@ impl Folder {
     /// Whether there is a run at this path.
     pub fn exists(path: &Path) -> bool {
         path.join(RUN).exists()
+    }
+
+    /// The file that says who the run is.
+    pub fn identity_file(path: &Path) -> PathBuf {
+        path.join(RUN)
     }
 
     /// Reads who the run is, without taking hold of it.

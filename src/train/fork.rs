@@ -1,6 +1,7 @@
 //! Another way to go on from here, and runs beside each other.
 
 use super::config::RunConfig;
+use super::dated;
 use super::folder::{Folder, Identity, Parent};
 use super::history::StepReport;
 use super::journal::{Change, Journal};
@@ -54,6 +55,7 @@ impl Run {
             ..original
         };
         let mut identity = Identity { config: config.clone(), ..Folder::identity(&self.0.folder)? };
+        identity.time = dated::time_of(&self.0.model);
         identity.parent = Some(Parent { run: self.0.folder.clone(), step: place.step });
         let segments =
             Segments::new(&self.0.model, &config, std::iter::once(&identity.rows).chain(journal.data()));

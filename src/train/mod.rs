@@ -4,6 +4,7 @@ mod batches;
 mod change;
 mod config;
 mod control;
+mod dated;
 mod disk;
 mod evaluation;
 mod examples;

@@ -1,6 +1,7 @@
 //! Runs from disk.
 
 use super::batches::Batches;
+use super::dated;
 use super::folder::{Folder, Identity};
 use super::goal::Goal;
 use super::process;
@@ -13,7 +14,7 @@ use super::worker::{Begin, Worker};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::image;
-use crate::model::{Model, OpenOptions, WeightsAs};
+use crate::model::{Model, OpenOptions};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -73,6 +74,8 @@ impl Run {
         let folder = Folder::hold(&path)?;
         let mut notes = Vec::new();
         let model = model_of(&mut identity, options, &mut notes)?;
+        let time = identity.time.or_else(|| dated::time_of_making(&path));
+        let model = dated::fixed(&model, time)?;
         let mut config = identity.config.clone();
         let eval_data = match (&options.eval, identity.eval_recipe()) {
             (Some(eval), _) => Some(eval.clone()),
@@ -196,8 +199,8 @@ fn model_of(identity: &mut Identity, options: &OpenRun, notes: &mut Vec<String>)
             ));
         }
         None => {
-            let weights = WeightsAs::of_fingerprint(&identity.model_fingerprint);
-            Model::open_with(&identity.model, &OpenOptions { weights, ..Default::default() })?
+            let options = OpenOptions { weights: identity.weights(), ..Default::default() };
+            Model::open_with(&identity.model, &options)?
         }
     };
     let now = model.fingerprint()?;

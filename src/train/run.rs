@@ -2,6 +2,7 @@
 
 use super::batches::{Batches, Preparing};
 use super::config::{Adaptation, Existing, RunConfig};
+use super::dated;
 use super::folder::{self, Folder, Identity};
 use super::goal::Goal;
 use super::journal::{Change, Journal};
@@ -67,6 +68,8 @@ impl Run {
             return Err(Error::state("adapters were merged into this model, and no file holds it")
                 .help("export() it and open the folder, or train on model.unmerged()"));
         }
+        // What a template writes of the date is part of the data, and stays.
+        let model = &dated::fixed(model, None)?;
         // All that can fail comes before anything is replaced.
         let mut config = config;
         let decoder = model.decoder();
