@@ -1,8 +1,8 @@
 //! Changing a run while it trains. Each change is written down before it holds.
 
 use super::batches::Batches;
-use super::folder::rows_of;
 use super::goal::Goal;
+use super::identity::rows_of;
 use super::journal::{Change, Rows};
 use super::optimizer::OptimizerConfig;
 use super::run::Run;
@@ -104,10 +104,7 @@ impl Run {
     /// # Errors
     /// When they cannot be used, when it is another optimiser, or it cannot be written down.
     pub fn set_optimizer(&self, optimizer: OptimizerConfig) -> Result<Status> {
-        if optimizer.has_square() != self.settings().optimizer.has_square() {
-            return Err(Error::input("another optimiser cannot go on with these moments")
-                .help("begin a new run from this one's adapters: RunConfig::default().init_from(folder)"));
-        }
+        self.settings().optimizer.goes_on_as(&optimizer)?;
         self.checked(|config| config.optimizer = optimizer.clone())?;
         self.change(Change::Optimizer(optimizer))?;
         Ok(self.status())
@@ -139,13 +136,15 @@ impl Run {
     }
 
     pub(super) fn change_data(&self, rows: Rows, segment: Arc<Segment>) -> Result<()> {
+        let turn = self.0.shared.changing();
         // The number follows from the changes that stay when this one is made.
         let number = {
             let public = self.0.shared.read();
             1 + public.journal.until(public.begun).data().count()
         };
         self.0.segments.put(number, rows.clone(), segment);
-        self.change(Change::Data(Box::new(rows)))
+        self.change_in_turn(&turn, Change::Data(Box::new(rows)))
+            .inspect_err(|_| self.0.segments.truncate(number))
     }
 
     /// Stops training modules whose path ends in one of these names, or lies below one: `q_proj`,
@@ -156,6 +155,7 @@ impl Run {
     /// written down.
     pub fn freeze<S: AsRef<str>>(&self, names: &[S]) -> Result<Status> {
         let trained = self.modules();
+        let turn = self.0.shared.changing();
         let mut frozen = self.settings().frozen;
         for name in names {
             frozen.extend(fitting(&trained, name.as_ref())?);
@@ -165,7 +165,8 @@ impl Run {
         if frozen.len() == trained.len() {
             return Err(Error::input("nothing would be trained any longer").help("leave some modules out"));
         }
-        self.change(Change::Frozen(frozen))?;
+        self.change_in_turn(&turn, Change::Frozen(frozen))?;
+        drop(turn);
         Ok(self.status())
     }
 
@@ -174,12 +175,14 @@ impl Run {
     /// # Errors
     /// When a name fits none that is frozen, or it cannot be written down.
     pub fn unfreeze<S: AsRef<str>>(&self, names: &[S]) -> Result<Status> {
+        let turn = self.0.shared.changing();
         let mut frozen = self.settings().frozen;
         for name in names {
             let fits = fitting(&frozen, name.as_ref())?;
             frozen.retain(|module| !fits.contains(module));
         }
-        self.change(Change::Frozen(frozen))?;
+        self.change_in_turn(&turn, Change::Frozen(frozen))?;
+        drop(turn);
         Ok(self.status())
     }
 

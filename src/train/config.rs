@@ -2,7 +2,7 @@
 
 use super::batches::MICRO_BATCH;
 use super::optimizer::OptimizerConfig;
-use super::schedule::{Schedule, Shape};
+use super::schedule::{ReachesZero, Schedule, Shape};
 use crate::dataset::{Dataset, OnFault};
 use crate::error::{Error, Result};
 use crate::lora::{LoraConfig, TargetModules};
@@ -117,6 +117,9 @@ pub struct RunConfig {
     /// The folder of adapters that training begins with: a warm start, in which nothing of another
     /// run is kept but its adapters.
     pub init_from: Option<PathBuf>,
+    /// Where a rate that falls to 0 reaches it; runs of earlier versions have it otherwise.
+    #[serde(skip)]
+    pub reaches_zero: ReachesZero,
     /// Rows to evaluate on; the first 200 of them are used.
     #[serde(skip)]
     pub eval: Option<Dataset>,
@@ -149,6 +152,7 @@ impl Default for RunConfig {
             recompute: Recompute::Nothing,
             seed: 42,
             eval_every: None,
+            reaches_zero: ReachesZero::AfterLastStep,
             eval: None,
             existing: Existing::Keep,
         }
@@ -323,13 +327,13 @@ impl RunConfig {
         self.ending(Shape::Cosine, steps)
     }
 
-    /// Lets the learning rate fall along a line to 0 at this step.
+    /// Lets the learning rate fall along a line; it would reach 0 one step after this one, the last.
     #[must_use]
     pub fn linear(self, steps: u64) -> Self {
         self.ending(Shape::Linear, steps)
     }
 
-    /// Keeps the learning rate up and lets it fall to 0 in the last fifth of this many steps.
+    /// Keeps the learning rate up and lets it fall in the last fifth of this many steps, as [`linear`](Self::linear).
     #[must_use]
     pub fn wsd(self, steps: u64) -> Self {
         self.ending(Shape::Wsd { decay: None }, steps)

@@ -3,7 +3,7 @@
 use super::batches::Filling;
 use super::config::RunConfig;
 use super::optimizer::OptimizerConfig;
-use super::schedule::Schedule;
+use super::schedule::{ReachesZero, Schedule};
 use crate::dataset::Recipe;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +87,15 @@ impl Journal {
         journal
     }
 
+    /// With the last `count` changes made at another step.
+    #[must_use]
+    pub fn redated(&self, count: usize, at: u64) -> Self {
+        let mut journal = self.clone();
+        let from = journal.0.len().saturating_sub(count);
+        journal.0[from..].iter_mut().for_each(|entry| entry.at = at);
+        journal
+    }
+
     /// The changes made up to a step.
     #[must_use]
     pub fn until(&self, step: u64) -> Self {
@@ -113,6 +122,7 @@ impl Journal {
             lr: config.lr,
             schedule: config.schedule.clone(),
             cooldown: None,
+            reaches_zero: config.reaches_zero,
             batch: config.batch,
             micro_batch: config.micro_batch,
             clip: config.clip,
@@ -154,6 +164,8 @@ pub struct Settings {
     pub lr: f64,
     /// How it goes with the steps.
     pub schedule: Schedule,
+    /// Where a rate that falls to 0 reaches it.
+    pub reaches_zero: ReachesZero,
     /// Its end, where one was asked for.
     pub cooldown: Option<Cooldown>,
     /// Rows of one step.
@@ -195,7 +207,7 @@ impl Settings {
                 let along = (step - at - 1) as f64 / steps as f64;
                 from * (1.0 - along).max(0.0)
             }
-            _ => self.schedule.factor(step),
+            _ => self.schedule.factor_as(step, self.reaches_zero),
         }
     }
 

@@ -2,8 +2,9 @@
 
 use super::batches::Batches;
 use super::dated;
-use super::folder::{Folder, Identity};
+use super::folder::Folder;
 use super::goal::Goal;
+use super::identity::Identity;
 use super::process;
 use super::registry;
 use super::run::{Run, begin, name_of, real};
@@ -77,6 +78,7 @@ impl Run {
         let time = identity.time.or_else(|| dated::time_of_making(&path));
         let model = dated::fixed(&model, time)?;
         let mut config = identity.config.clone();
+        config.reaches_zero = identity.reaches_zero;
         let eval_data = match (&options.eval, identity.eval_recipe()) {
             (Some(eval), _) => Some(eval.clone()),
             (None, recipe) => recipe.map(Dataset::from_recipe).transpose()?,

@@ -51,6 +51,15 @@ impl OptimizerConfig {
         matches!(self, Self::AdamW(_))
     }
 
+    /// Says whether another config can go on with the moments of this one.
+    pub(super) fn goes_on_as(&self, other: &Self) -> Result<()> {
+        match self.has_square() == other.has_square() {
+            true => Ok(()),
+            false => Err(Error::input("another optimiser cannot go on with these moments")
+                .help("begin a new run from this one's adapters: RunConfig::default().init_from(folder)")),
+        }
+    }
+
     /// Says what cannot be used.
     ///
     /// # Errors

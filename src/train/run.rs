@@ -3,8 +3,9 @@
 use super::batches::{Batches, Preparing};
 use super::config::{Adaptation, Existing, RunConfig};
 use super::dated;
-use super::folder::{self, Folder, Identity};
+use super::folder::Folder;
 use super::goal::Goal;
+use super::identity::{Identity, rows_of};
 use super::journal::{Change, Journal};
 use super::preflight::{Checked, Preflight};
 use super::process;
@@ -22,7 +23,7 @@ use crate::lora::Adapters;
 use crate::model::{Decoder, Model};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The folder that runs lie in, below the working folder.
 const RUNS: &str = "runs";
@@ -92,9 +93,9 @@ impl Run {
             return Err(fatal);
         }
         let notes = preflight.notes();
-        let rows = folder::rows_of(data, &batches)?;
+        let rows = rows_of(data, &batches)?;
         let eval_rows = match (&config.eval, &eval) {
-            (Some(data), Some(batches)) => Some(folder::rows_of(data, batches)?),
+            (Some(data), Some(batches)) => Some(rows_of(data, batches)?),
             _ => None,
         };
         let identity = Identity::new(model, &config, rows, eval_rows)?;
@@ -308,16 +309,26 @@ impl Run {
 
     /// Makes a change and writes it down. It holds from the next step that begins.
     pub(super) fn change(&self, change: Change) -> Result<()> {
-        let mut public = self.0.shared.read();
-        if public.state == State::Closed {
-            return Err(self.ended());
-        }
-        let journal = public.journal.with(public.begun, change);
+        self.change_in_turn(&self.0.shared.changing(), change)
+    }
+
+    /// The same where the turn is taken.
+    pub(super) fn change_in_turn(&self, _turn: &MutexGuard<'_, ()>, change: Change) -> Result<()> {
+        let journal = {
+            let public = self.0.shared.read();
+            if public.state == State::Closed {
+                return Err(self.ended());
+            }
+            public.journal.with(public.begun, change)
+        };
         Folder::write_journal(&self.0.folder, &journal)?;
-        public.journal = journal;
-        if matches!(public.state, State::Finished | State::Idle | State::Paused) {
-            public.rest(&self.0.config);
-        }
+        self.0.shared.update(|public| {
+            public.journal = journal;
+            public.recent += 1;
+            if matches!(public.state, State::Finished | State::Idle | State::Paused) {
+                public.rest(&self.0.config);
+            }
+        });
         Ok(())
     }
 }

@@ -5,6 +5,14 @@ use serde::{Deserialize, Serialize};
 
 /// Linear warm-up, then a [shape](Shape) that ends at `total`; after it the rate stays what it is there.
 ///
+/// With w = `warmup`, T = `total`, e = `last` and the step s counted from 1, the rate over that at its height is
+/// s/w up to step w, and then e + (1 − e)·f(x): f(x) = 1 − x of a line, ½(1 + cos πx) of a cosine. A rate that
+/// ends above 0 has reached it at the last step: x = (s − b)/(T − b), where b is w, and T − `decay` of
+/// [`Wsd`](Shape::Wsd). One that falls to 0 would train its last step for nothing; its line reaches 0 one step
+/// later: x = (s − 1 − b)/(T − b), so that the last step has 1/(T − b). This is what
+/// `get_linear_schedule_with_warmup` and `get_wsd_schedule` of Hugging Face transformers do, and
+/// [`Run::cooldown`](super::Run::cooldown). Runs whose folder was made before keep their rates ([`ReachesZero`]).
+///
 /// # Examples
 /// ```
 /// use lorascope::train::{Schedule, Shape};
@@ -14,9 +22,9 @@ use serde::{Deserialize, Serialize};
 /// let cosine = Schedule { warmup: 0, ..Schedule::to(Shape::Cosine, 100) };
 /// assert!((cosine.factor(50) - 0.55).abs() < 1e-12 && (cosine.factor(100) - 0.1).abs() < 1e-12);
 /// let linear = Schedule { warmup: 0, ..Schedule::to(Shape::Linear, 100) };
-/// assert_eq!((linear.factor(25), linear.factor(100)), (0.75, 0.0));
+/// assert_eq!((linear.factor(1), linear.factor(26), linear.factor(100)), (1.0, 0.75, 1.0 / 100.0));
 /// let wsd = Schedule::to(Shape::Wsd { decay: None }, 100);
-/// assert_eq!((wsd.factor(80), wsd.factor(90), wsd.factor(100)), (1.0, 0.5, 0.0));
+/// assert_eq!((wsd.factor(81), wsd.factor(91), wsd.factor(100)), (1.0, 0.5, 1.0 / 20.0));
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -52,6 +60,18 @@ pub enum Shape {
     },
 }
 
+/// Where a learning rate that falls to 0 reaches it: part of what a run is, so that one that was begun by an
+/// earlier version goes on to the bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReachesZero {
+    /// At the last step, which then changes nothing: so did the runs whose folder does not say.
+    #[default]
+    AtLastStep,
+    /// One step after the last.
+    AfterLastStep,
+}
+
 impl Default for Schedule {
     fn default() -> Self {
         Self { warmup: 10, shape: Shape::Constant, total: None, last: None }
@@ -71,6 +91,11 @@ impl Schedule {
 
     /// What the learning rate is multiplied with at a step, counted from 1.
     pub fn factor(&self, step: u64) -> f64 {
+        self.factor_as(step, ReachesZero::AfterLastStep)
+    }
+
+    /// The same as a run of this or of an earlier version has it.
+    pub(super) fn factor_as(&self, step: u64, reaches_zero: ReachesZero) -> f64 {
         if step < self.warmup {
             return step as f64 / self.warmup as f64;
         }
@@ -81,12 +106,13 @@ impl Schedule {
             Shape::Wsd { decay } => total.saturating_sub(decay.unwrap_or_else(|| usual_decay(total))),
         };
         let span = total.saturating_sub(begin).max(1) as f64;
-        let along = (step.saturating_sub(begin) as f64 / span).min(1.0);
+        let last = self.last.unwrap_or(if self.shape == Shape::Cosine { 0.1 } else { 0.0 });
+        let later = u64::from(last == 0.0 && reaches_zero == ReachesZero::AfterLastStep);
+        let along = (step.saturating_sub(begin + later) as f64 / span).min(1.0);
         let left = match self.shape {
             Shape::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * along).cos()),
             _ => 1.0 - along,
         };
-        let last = self.last.unwrap_or(if self.shape == Shape::Cosine { 0.1 } else { 0.0 });
         last + (1.0 - last) * left
     }
 
@@ -158,18 +184,53 @@ mod tests {
         let at = |shape, last| Schedule { warmup: 10, shape, total: Some(110), last };
         let steps = [0, 1, 9, 10, 60, 110, 111, u64::MAX];
         let of = |shape, last| factors(&at(shape, last), &steps);
-        assert_eq!(of(Shape::Linear, None), [0.0, 0.1, 0.9, 1.0, 0.5, 0.0, 0.0, 0.0]);
+        assert_eq!(of(Shape::Linear, None), [0.0, 0.1, 0.9, 1.0, 0.51, 0.01, 0.0, 0.0]);
         assert_eq!(of(Shape::Linear, Some(0.2)), [0.0, 0.1, 0.9, 1.0, 0.6, 0.2, 0.2, 0.2]);
         assert_eq!(of(Shape::Cosine, None), [0.0, 0.1, 0.9, 1.0, 0.55, 0.1, 0.1, 0.1]);
-        assert_eq!(of(Shape::Cosine, Some(0.0)), [0.0, 0.1, 0.9, 1.0, 0.5, 0.0, 0.0, 0.0]);
+        let begin = 0.5 * (1.0 + (std::f64::consts::PI * 0.49).cos());
+        let end = 0.5 * (1.0 + (std::f64::consts::PI * 0.99).cos());
+        let rounded = |x: f64| (x * 1e6).round() / 1e6;
+        let zero = [0.0, 0.1, 0.9, 1.0, rounded(begin), rounded(end), 0.0, 0.0];
+        assert_eq!(of(Shape::Cosine, Some(0.0)), zero);
         let wsd = at(Shape::Wsd { decay: None }, None); // 22 steps
-        assert_eq!(factors(&wsd, &[9, 10, 88, 99, 110, 111]), [0.9, 1.0, 1.0, 0.5, 0.0, 0.0]);
+        assert_eq!(factors(&wsd, &[9, 10, 89, 100, 110, 111]), [0.9, 1.0, 1.0, 0.5, 0.045455, 0.0]);
         let wsd = at(Shape::Wsd { decay: Some(100) }, Some(0.1)); // nothing is stable
         assert_eq!(factors(&wsd, &[9, 10, 60, 110]), [0.9, 1.0, 0.55, 0.1]);
         let wsd = at(Shape::Wsd { decay: Some(1) }, None);
-        assert_eq!(factors(&wsd, &[109, 110]), [1.0, 0.0]);
+        assert_eq!(factors(&wsd, &[109, 110, 111]), [1.0, 1.0, 0.0]);
         let none = Schedule { warmup: 0, ..Schedule::default() };
         assert_eq!(factors(&none, &[0, 1, u64::MAX]), [1.0; 3]);
+    }
+
+    #[test]
+    fn runs_of_earlier_versions_keep_their_rates() {
+        let old = |shape, last, step| {
+            let schedule = Schedule { warmup: 10, shape, total: Some(110), last };
+            schedule.factor_as(step, ReachesZero::AtLastStep)
+        };
+        let wsd = Shape::Wsd { decay: Some(20) };
+        assert_eq!([10, 60, 110].map(|s| old(Shape::Linear, None, s)), [1.0, 0.5, 0.0]);
+        assert_eq!([90, 100, 110].map(|s| old(wsd, None, s)), [1.0, 0.5, 0.0]);
+        // What ends above 0 is the same in both.
+        for step in 1..=120 {
+            for (shape, last) in [(Shape::Cosine, None), (Shape::Linear, Some(0.2)), (wsd, Some(0.1))] {
+                let new = Schedule { warmup: 10, shape, total: Some(110), last }.factor(step);
+                assert_eq!(new.to_bits(), old(shape, last, step).to_bits(), "{shape:?} {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_step_before_the_end_trains_at_rate_zero() {
+        for shape in [Shape::Linear, Shape::Cosine, Shape::Wsd { decay: None }, Shape::Wsd { decay: Some(1) }]
+        {
+            for (warmup, total) in [(0, 1), (0, 7), (3, 4), (3, 50)] {
+                let schedule = Schedule { warmup, shape, total: Some(total), last: Some(0.0) };
+                let mut rates = (1..=total).map(|step| schedule.factor(step));
+                assert!(rates.all(|rate| rate > 0.0), "{schedule:?}");
+                assert_eq!(schedule.factor(total + 1), 0.0);
+            }
+        }
     }
 
     #[test]

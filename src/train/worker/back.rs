@@ -22,6 +22,8 @@ impl Worker {
                 found.unwrap_or_else(|| self.first())
             }
         };
+        let shared = self.shared.clone();
+        let turn = shared.changing();
         let journal = self.shared.read().journal.until(to);
         if let Some(step) = journal.by_hand(place.step, to) {
             return Err(Error::state(format!("step {step} was made by hand, and cannot be made again"))
@@ -36,7 +38,7 @@ impl Worker {
         let snapshot = self.folder.snapshots()?.pop();
         let answers = self.shared.update(|public| {
             public.place = place;
-            public.begun = place.step;
+            (public.begun, public.recent) = (place.step, 0);
             public.learned = self.learned.clone();
             public.history = history;
             public.journal = journal;
@@ -50,6 +52,7 @@ impl Worker {
             }
             public.answers.clone()
         });
+        drop(turn);
         self.folder.write_answers(&answers)?;
         while self.place.step < to {
             self.one_step(&|| true)?;

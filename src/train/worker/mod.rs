@@ -105,6 +105,7 @@ impl Worker {
             place,
             goal: begin.goal,
             begun: place.step,
+            recent: 0,
             snapshot: begin.saved.then_some(place.step),
             snapshot_seconds: None,
             history: begin.history,
@@ -216,8 +217,8 @@ impl Worker {
 
     /// Nothing is done until somebody asks for it.
     fn rest(&self) {
+        self.throw_away();
         self.shared.update(|public| {
-            public.begun = public.place.step;
             // A failure stays to be read.
             if public.state == State::Running {
                 public.rest(&self.config);
@@ -225,8 +226,29 @@ impl Worker {
         });
     }
 
+    /// Forgets a step that was begun and not finished: changes that were made meanwhile hold for it when it is
+    /// done again.
+    fn throw_away(&self) {
+        let _turn = self.shared.changing();
+        let redated = self.shared.update(|public| {
+            let begun = std::mem::replace(&mut public.begun, public.place.step);
+            let recent = std::mem::take(&mut public.recent);
+            if begun <= public.place.step || recent == 0 {
+                return None;
+            }
+            public.journal = public.journal.redated(recent, public.place.step);
+            Some(public.journal.clone())
+        });
+        if let Some(Err(error)) = redated.map(|journal| Folder::write_journal(self.folder.path(), &journal)) {
+            self.shared.note(format!("changes were not written down: {error}"));
+        }
+    }
+
     /// What follows from work that failed: it waits for room on the disk, or says why.
     fn settle(&mut self, done: Result<()>) {
+        if done.is_err() {
+            self.throw_away();
+        }
         match done {
             Err(error) if error.is_disk_full() => {
                 self.waits = true;
@@ -252,6 +274,7 @@ impl Worker {
     /// One step on the way to the goal, and what follows from it.
     fn train(&mut self) -> Result<()> {
         let shared = self.shared.clone();
+        self.watch(); // what a pause cut short
         self.one_step(&|| !shared.stop.load(Ordering::Relaxed))?;
         self.watch();
         let (over, best, spike) = self.shared.update(|public| {

@@ -2,7 +2,7 @@
 
 use super::{GoOn, Worker, is_frozen};
 use crate::error::{Error, Result};
-use crate::train::batches::{Batch, Position};
+use crate::train::batches::Batch;
 use crate::train::config::Adaptation;
 use crate::train::folder::Folder;
 use crate::train::history::StepReport;
@@ -20,25 +20,19 @@ impl Worker {
     pub(super) fn one_step(&mut self, go_on: GoOn) -> Result<()> {
         let begun = Instant::now();
         let step = self.place.step + 1;
+        let turn = self.shared.changing();
         let settings = self.shared.update(|public| {
-            public.begun = step;
+            (public.begun, public.recent) = (step, 0);
             public.journal.settings(&self.config, step)
         });
+        drop(turn);
         let segment = self.segments.get(settings.segment)?;
-        let position = self.position(&settings);
+        let position = self.place.position.in_segment(settings.segment);
         let batch = segment.batches.at(position, settings.batch, settings.micro_batch, self.config.seed)?;
         let mut accumulated = Accumulated::default();
         step::forward_backward(&self.decoder, &self.learned, &batch, &mut accumulated, go_on)
             .map_err(|e| e.step(step))?;
         self.complete(accumulated, batch, &settings, begun, go_on).map(drop)
-    }
-
-    /// Where in the data the next step begins.
-    fn position(&self, settings: &Settings) -> Position {
-        match self.place.position {
-            position if position.segment == settings.segment => position,
-            _ => Position { segment: settings.segment, ..Position::default() },
-        }
     }
 
     /// The update, the evaluation, and the step in the books.
@@ -79,7 +73,7 @@ impl Worker {
             }
             _ => None,
         };
-        let position = batch.next.unwrap_or_else(|| self.position(settings));
+        let position = batch.next.unwrap_or_else(|| self.place.position.in_segment(settings.segment));
         let count = self.segments.get(position.segment)?.batches.rows();
         let logged = self.config.adaptation == Adaptation::Lora
             && self.config.spectra_interval().is_some_and(|every| step.is_multiple_of(every));
@@ -117,6 +111,8 @@ impl Worker {
     /// A step of what was found by hand. Where its rows are not the run's next ones nobody can do it
     /// again: a snapshot is taken.
     pub(super) fn by_hand(&mut self) -> Result<StepReport> {
+        let shared = self.shared.clone();
+        let _turn = shared.changing();
         let step = self.place.step + 1;
         let (partial, settings, journal) = self.shared.update(|public| {
             (public.partial.take(), public.journal.settings(&self.config, step), public.journal.clone())
@@ -127,7 +123,7 @@ impl Worker {
             );
         };
         let segment = self.segments.get(settings.segment)?;
-        let position = self.position(&settings);
+        let position = self.place.position.in_segment(settings.segment);
         let expected =
             segment.batches.at(position, settings.batch, settings.micro_batch, self.config.seed)?;
         let ours = partial.batches == [expected.clone()];
@@ -140,7 +136,17 @@ impl Worker {
             Folder::write_journal(self.folder.path(), &journal)?;
             self.shared.update(|public| public.journal = journal);
         }
-        let report = self.complete(partial.accumulated, batch, &settings, Instant::now(), &|| true)?;
+        let report = match self.complete(partial.accumulated, batch, &settings, Instant::now(), &|| true) {
+            Ok(report) => report,
+            Err(error) => {
+                // There is no such step: the entry would stand in the way of a rewind.
+                self.shared.update(|public| public.journal = journal.clone());
+                if !ours && let Err(unwritten) = Folder::write_journal(self.folder.path(), &journal) {
+                    self.shared.note(format!("changes were not written down: {unwritten}"));
+                }
+                return Err(error);
+            }
+        };
         if !ours {
             self.save()?;
         }
