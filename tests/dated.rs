@@ -1,6 +1,5 @@
 //! A chat template that writes the date: the time is part of the data, and a run keeps it.
 
-mod common;
 #[path = "common/llama.rs"]
 mod llama;
 #[path = "common/tiny.rs"]

@@ -160,6 +160,27 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
+    /// Sets all of LoRA: rank, alpha, target modules, dropout and what else there is.
+    #[must_use]
+    pub fn lora(mut self, lora: LoraConfig) -> Self {
+        self.lora = lora;
+        self
+    }
+
+    /// Sets the share of an adapter's inputs that is left out at random in each step.
+    #[must_use]
+    pub fn dropout(mut self, share: f64) -> Self {
+        self.lora.dropout = share;
+        self
+    }
+
+    /// Sets the largest gradient norm; `None` does not clip.
+    #[must_use]
+    pub fn clip(mut self, norm: impl Into<Option<f64>>) -> Self {
+        self.clip = norm.into();
+        self
+    }
+
     /// Sets the rank, and alpha to keep the scale alpha / rank.
     #[must_use]
     pub fn rank(mut self, rank: usize) -> Self {
@@ -239,17 +260,17 @@ impl RunConfig {
         self
     }
 
-    /// Keeps the singular values of every adapter with every so many steps.
+    /// Keeps the singular values of every adapter with every so many steps; `None` keeps none.
     #[must_use]
-    pub fn spectra_every(mut self, steps: u64) -> Self {
-        self.spectra_every = Some(steps);
+    pub fn spectra_every(mut self, steps: impl Into<Option<u64>>) -> Self {
+        self.spectra_every = steps.into();
         self
     }
 
     /// Steps between two looks at the singular values.
-    pub(super) fn spectra_interval(&self) -> Option<u64> {
+    pub(super) fn spectra_interval(&self, every: Option<u64>) -> Option<u64> {
         let rank = self.lora.rank.max(1) as u64;
-        self.spectra_every.map(|every| if every == 0 { (rank * rank).div_ceil(32 * 32) } else { every })
+        every.map(|every| if every == 0 { (rank * rank).div_ceil(32 * 32) } else { every })
     }
 
     /// Says which snapshots are taken and kept.
@@ -314,17 +335,26 @@ impl RunConfig {
         self
     }
 
-    /// Sets how the learning rate goes with the steps.
+    /// Sets how the learning rate goes with the steps. Where the schedule has the usual warm-up, one that was set
+    /// [before](Self::warmup) stays.
     #[must_use]
     pub fn schedule(mut self, schedule: Schedule) -> Self {
-        self.schedule = schedule;
+        let usual = Schedule::default().warmup;
+        let warmup = if schedule.warmup == usual { self.schedule.warmup } else { schedule.warmup };
+        self.schedule = Schedule { warmup, ..schedule };
         self
     }
 
-    /// Lets the learning rate fall along a cosine to a tenth at this step.
+    /// Lets the learning rate fall along a cosine to a tenth at this step, the last.
+    #[must_use]
+    pub fn cosine(self, steps: u64) -> Self {
+        self.ending(Shape::Cosine, steps)
+    }
+
+    /// The same as [`cosine`](Self::cosine), whose name says what it does.
     #[must_use]
     pub fn total(self, steps: u64) -> Self {
-        self.ending(Shape::Cosine, steps)
+        self.cosine(steps)
     }
 
     /// Lets the learning rate fall along a line; it would reach 0 one step after this one, the last.
@@ -427,9 +457,9 @@ mod tests {
 
     #[test]
     fn spectra_of_a_high_rank_are_looked_at_less_often() {
-        let every = |rank: usize| RunConfig::default().rank(rank).spectra_interval();
-        assert_eq!([1, 8, 32, 33, 64, 256].map(every), [1, 1, 1, 2, 4, 64].map(Some));
-        assert_eq!(RunConfig::default().rank(256).spectra_every(1).spectra_interval(), Some(1));
-        assert_eq!(RunConfig { spectra_every: None, ..RunConfig::default() }.spectra_interval(), None);
+        let every = |rank: usize, every| RunConfig::default().rank(rank).spectra_interval(every);
+        assert_eq!([1, 8, 32, 33, 64, 256].map(|rank| every(rank, Some(0))), [1, 1, 1, 2, 4, 64].map(Some));
+        assert_eq!(every(256, RunConfig::default().spectra_every(1).spectra_every), Some(1));
+        assert_eq!(every(8, RunConfig::default().spectra_every(None).spectra_every), None);
     }
 }

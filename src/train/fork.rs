@@ -42,6 +42,8 @@ impl Run {
             clip: settings.clip,
             optimizer: settings.optimizer.clone(),
             eval_every: settings.eval_every,
+            patience: settings.patience,
+            spectra_every: settings.spectra_every,
             ..original.clone()
         };
         let mut wanted = now.clone();
@@ -67,9 +69,7 @@ impl Run {
         };
         // What holds from the beginning stays as it was; what may differ at any time is taken over.
         let config = RunConfig {
-            patience: wanted.patience,
             spike: wanted.spike,
-            spectra_every: wanted.spectra_every,
             snapshots: wanted.snapshots.clone(),
             existing: wanted.existing,
             recompute: wanted.recompute,
@@ -157,6 +157,12 @@ fn differences(now: &RunConfig, wanted: &RunConfig, journal: Journal, at: u64) -
     }
     if now.eval_every != wanted.eval_every {
         changes.push(Change::EvalEvery(wanted.eval_every));
+    }
+    if now.patience != wanted.patience {
+        changes.push(Change::Patience(wanted.patience));
+    }
+    if now.spectra_every != wanted.spectra_every {
+        changes.push(Change::SpectraEvery(wanted.spectra_every));
     }
     Ok(changes.into_iter().fold(journal, |journal, change| journal.with(at, change)))
 }

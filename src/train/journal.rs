@@ -27,6 +27,10 @@ pub enum Change {
     Optimizer(OptimizerConfig),
     /// Steps between two evaluations.
     EvalEvery(Option<u64>),
+    /// Evaluations that may be no better than the best before; `None` does not stop early.
+    Patience(Option<u64>),
+    /// Steps between two looks at the singular values; 0 as the rank says, `None` takes none.
+    SpectraEvery(Option<u64>),
     /// Other rows, from their beginning.
     Data(Box<Rows>),
     /// The modules that are not trained from now on, all of them.
@@ -128,6 +132,8 @@ impl Journal {
             clip: config.clip,
             optimizer: config.optimizer.clone(),
             eval_every: config.eval_every,
+            patience: config.patience,
+            spectra_every: config.spectra_every,
             segment: 0,
             frozen: Vec::new(),
             watch: None,
@@ -145,6 +151,8 @@ impl Journal {
                 Change::Clip(clip) => s.clip = *clip,
                 Change::Optimizer(optimizer) => s.optimizer = optimizer.clone(),
                 Change::EvalEvery(every) => s.eval_every = *every,
+                Change::Patience(patience) => s.patience = *patience,
+                Change::SpectraEvery(every) => s.spectra_every = *every,
                 Change::Data(_) => s.segment += 1,
                 Change::Frozen(modules) => s.frozen = modules.clone(),
                 Change::Watch { prompts, every } => {
@@ -178,6 +186,10 @@ pub struct Settings {
     pub optimizer: OptimizerConfig,
     /// Steps between two evaluations.
     pub eval_every: Option<u64>,
+    /// Evaluations that may be no better than the best before.
+    pub patience: Option<u64>,
+    /// Steps between two looks at the singular values; 0 as the rank says.
+    pub spectra_every: Option<u64>,
     /// Which of the data that the run had so far, from 0.
     pub segment: usize,
     /// Modules that are not trained.

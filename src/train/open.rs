@@ -81,6 +81,10 @@ impl Run {
         config.reaches_zero = identity.reaches_zero;
         let eval_data = match (&options.eval, identity.eval_recipe()) {
             (Some(eval), _) => Some(eval.clone()),
+            (None, Some(recipe)) if options.changed == Changed::Accept => Some(
+                Dataset::from_recipe(recipe)
+                    .or_else(|_| Dataset::open_with(&recipe.path, &recipe.options))?,
+            ),
             (None, recipe) => recipe.map(Dataset::from_recipe).transpose()?,
         };
         config.eval = eval_data;

@@ -5,6 +5,7 @@ use crate::lora::{Adapters, Gradients};
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The hyperparameters of AdamW.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,6 +83,20 @@ impl OptimizerConfig {
             false => Err(Error::input(format!("{self:?}")).help(
                 "betas and momentum lie in [0, 1), epsilon and lora_plus above 0, weight decay is not negative",
             )),
+        }
+    }
+}
+
+impl fmt::Display for OptimizerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AdamW(AdamWConfig { beta1, beta2, epsilon, weight_decay, lora_plus }) => {
+                write!(f, "AdamW has β₁ {beta1}, β₂ {beta2}, ε {epsilon:e}, weight decay {weight_decay}")?;
+                if *lora_plus == 1.0 { Ok(()) } else { write!(f, ", and B learns {lora_plus} times as fast") }
+            }
+            Self::Sgd(SgdConfig { momentum, weight_decay }) => {
+                write!(f, "SGD has momentum {momentum}, weight decay {weight_decay}")
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Linear warm-up, then a [shape](Shape) that ends at `total`; after it the rate stays what it is there.
 ///
@@ -133,7 +134,7 @@ impl Schedule {
                 return Err(Error::input(format!(
                     "a constant learning rate has no end, not at step {total}"
                 ))
-                .help(format!("RunConfig::default().total({total}) lets it fall along a cosine")));
+                .help(format!("RunConfig::default().cosine({total}) lets it fall along a cosine")));
             }
             (shape, None) => {
                 return Err(Error::input(format!(
@@ -163,6 +164,35 @@ impl Schedule {
             .help("give a smaller warm-up or decay, or a larger total"));
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { warmup, shape, total, last } = self;
+        let last = last.unwrap_or(if *shape == Shape::Cosine { 0.1 } else { 0.0 });
+        let to = match last {
+            0.0 => "0".to_string(),
+            last => format!("{last} of its height"),
+        };
+        let total = total.unwrap_or_default();
+        match shape {
+            Shape::Constant => f.write_str("the learning rate is constant")?,
+            Shape::Linear => write!(f, "the learning rate falls along a line to {to} until step {total}")?,
+            Shape::Cosine => write!(f, "the learning rate falls along a cosine to {to} until step {total}")?,
+            Shape::Wsd { decay } => {
+                let decay = decay.unwrap_or_else(|| usual_decay(total));
+                write!(
+                    f,
+                    "the learning rate stays, and falls in the last {decay} steps to {to} until step {total}"
+                )?;
+            }
+        }
+        match warmup {
+            0 => Ok(()),
+            1 => f.write_str(", after 1 step of warm-up"),
+            warmup => write!(f, ", after {warmup} steps of warm-up"),
+        }
     }
 }
 
@@ -249,7 +279,7 @@ mod tests {
         assert!(said(to(Shape::Wsd { decay: Some(2) }, 11)).contains("rises for 10 steps and falls for 2"));
         assert!(said(to(Shape::Wsd { decay: None }, 11)).contains("falls for 2, more than the 11"));
         assert!(said(to(Shape::Wsd { decay: Some(0) }, 50)).contains("in 0 steps"));
-        assert!(said(to(Shape::Constant, 50)).contains("RunConfig::default().total(50)"));
+        assert!(said(to(Shape::Constant, 50)).contains("RunConfig::default().cosine(50)"));
         assert!(said(Schedule { shape: Shape::Linear, ..Default::default() }).contains("(Linear)"));
         let last = |last| said(Schedule { last: Some(last), ..to(Shape::Linear, 50) });
         assert_eq!(last(1.5), "the learning rate ends at 1.5 of its height; give a share from 0 to 1");

@@ -260,7 +260,7 @@ pub(super) fn date(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Re
         {
             let what = format!("the chat template writes the date into the rows: {}", dated::said(time));
             return Ok(Some(Finding::new("date", Severity::Warning, what).help(
-                "the run keeps this time and goes on with it; prompts at use have their own date: Model::at_time gives them this one",
+                "the run keeps this time and goes on with it; a prompt that is asked later has its own date",
             )));
         }
     }

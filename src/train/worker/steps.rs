@@ -76,7 +76,10 @@ impl Worker {
         let position = batch.next.unwrap_or_else(|| self.place.position.in_segment(settings.segment));
         let count = self.segments.get(position.segment)?.batches.rows();
         let logged = self.config.adaptation == Adaptation::Lora
-            && self.config.spectra_interval().is_some_and(|every| step.is_multiple_of(every));
+            && self
+                .config
+                .spectra_interval(settings.spectra_every)
+                .is_some_and(|every| step.is_multiple_of(every));
         let spectra = logged.then(|| StepSpectra::of(&learned)).transpose()?;
         let report = StepReport {
             spectra,
