@@ -1,5 +1,7 @@
 //! The run handle on the real model: pause, resume, close, open again; nothing is lost.
 
+#[path = "common/clock.rs"]
+mod clock;
 mod common;
 
 use lorascope::dataset::Dataset;
@@ -69,7 +71,7 @@ fn reach(run: &Run, step: u64) {
             return;
         }
         assert_eq!(status.state, State::Running);
-        assert!(begun.elapsed() < Duration::from_secs(60), "step {} after a minute", status.step);
+        assert!(begun.elapsed() < Duration::from_secs(600), "step {} after ten minutes", status.step);
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -84,7 +86,7 @@ fn resume_is_exact_to_the_bit() -> Result<()> {
     std::thread::sleep(Duration::from_millis(100));
     let asked = Instant::now();
     let paused = broken.pause()?;
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    clock::within(asked, Duration::from_secs(5));
     assert_eq!(
         (paused.state, paused.snapshot, paused.goal.step),
         (State::Paused, Some(paused.step), Some(500))
@@ -369,7 +371,7 @@ fn looking_inside_while_it_trains() -> Result<()> {
     reach(&run, 2);
     let asked = Instant::now();
     assert_eq!(run.status().state, State::Running);
-    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    clock::within(asked, Duration::from_secs(1));
     assert!(run.spectra()?.iter().all(|s| s.effective_rank() > 0.9), "every adapter has learned");
     run.pause()?;
     assert!(run.status().show().html.contains("paused"));

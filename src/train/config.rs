@@ -110,7 +110,9 @@ pub struct RunConfig {
     /// Pauses after a step whose loss is more than this many times the median of the twenty before.
     pub spike: Option<f64>,
     /// Steps between two looks at the singular values of every adapter, kept with the history; 0, the default,
-    /// is every step up to rank 32 and every ⌈(r/32)²⌉ steps above, where each takes longer; `None` takes none.
+    /// is every step up to rank 32 and every ⌈(r/32)²⌉ steps above, where each takes longer; `None` takes none,
+    /// which a file says as `spectra_every = false`.
+    #[serde(with = "super::or_false")]
     pub spectra_every: Option<u64>,
     /// What is kept of earlier steps.
     pub snapshots: Snapshots,
@@ -454,6 +456,20 @@ impl RunConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_spectra_are_said_in_files() {
+        for every in [None, Some(0), Some(5)] {
+            let config = RunConfig::default().spectra_every(every);
+            let text = toml::to_string(&config).unwrap();
+            assert_eq!(toml::from_str::<RunConfig>(&text).unwrap().spectra_every, every, "{text}");
+        }
+        let read = |text: &str| serde_json::from_str::<RunConfig>(text).map(|config| config.spectra_every);
+        // Earlier versions wrote null.
+        assert_eq!(read(r#"{"spectra_every": null}"#).unwrap(), None);
+        assert_eq!(read("{}").unwrap(), Some(0));
+        assert!(read(r#"{"spectra_every": true}"#).is_err());
+    }
 
     #[test]
     fn spectra_of_a_high_rank_are_looked_at_less_often() {

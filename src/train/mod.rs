@@ -24,6 +24,7 @@ mod measured;
 pub mod memory;
 mod open;
 pub mod optimizer;
+mod or_false;
 mod over;
 mod plan;
 pub mod preflight;
