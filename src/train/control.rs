@@ -272,7 +272,7 @@ impl Run {
             step: public.place.step,
             goal: public.goal,
             end,
-            ending: public.ending(&self.0.config).filter(|_| public.state == State::Finished),
+            ending: if public.state == State::Finished { public.ending(&self.0.config) } else { None },
             last: public.history.last().cloned(),
             losses: public.history[from..].iter().map(|step| step.loss).collect(),
             snapshot: public.snapshot,

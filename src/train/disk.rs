@@ -129,7 +129,9 @@ pub(super) fn room(folder: &Path) -> io::Result<u64> {
         }
         // SAFETY: zeroed before, and filled by the call.
         let found = unsafe { found.assume_init() };
-        Ok((found.f_bavail as u64).saturating_mul(found.f_frsize as u64))
+        #[allow(clippy::unnecessary_cast, reason = "of 32 bits on some systems")]
+        let (blocks, size) = (found.f_bavail as u64, found.f_frsize as u64);
+        Ok(blocks.saturating_mul(size))
     }
     #[cfg(not(unix))]
     Ok(u64::MAX)

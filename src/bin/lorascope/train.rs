@@ -320,7 +320,7 @@ fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
     if let Some(course) = arguments.schedule {
         let said = run.status().notes.len();
         let status = run.set_schedule(course.schedule(file, run.config().schedule.warmup))?;
-        status.notes.iter().skip(said).for_each(|note| crate::complain(note));
+        status.notes.iter().skip(said).for_each(crate::complain);
     }
     Ok(run)
 }
