@@ -1,7 +1,7 @@
 //! Files and folders that appear whole or not at all: written beside their place, then moved there.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tempfile::{Builder, NamedTempFile, TempDir};
@@ -15,7 +15,7 @@ pub enum Existing {
     /// Leaves it alone and fails.
     #[default]
     Refuse,
-    /// Replaces it.
+    /// Replaces it; where it is a link, the file that it leads to.
     Replace,
 }
 
@@ -34,6 +34,7 @@ pub(crate) fn beside(path: &Path, existing: Existing) -> Result<NamedTempFile> {
     if existing == Existing::Refuse && path.exists() {
         return Err(taken(path));
     }
+    let path = &target(path, existing)?;
     let folder = parent(path)?;
     builder(0o666).tempfile_in(folder).map_err(|e| Error::io(folder, e))
 }
@@ -46,15 +47,26 @@ pub(crate) fn folder_beside(path: &Path) -> Result<TempDir> {
 
 /// Moves a file that [`beside`] made to its place.
 pub(crate) fn place(file: NamedTempFile, path: &Path, existing: Existing) -> Result<()> {
+    let target = target(path, existing)?;
     let moved = match existing {
-        Existing::Replace => file.persist(path),
-        Existing::Refuse => file.persist_noclobber(path),
+        Existing::Replace => file.persist(target),
+        Existing::Refuse => file.persist_noclobber(target),
     };
     moved.map(drop).map_err(|e| match e.error.kind() {
         // It was not there when the writing began.
         std::io::ErrorKind::AlreadyExists => taken(path),
         _ => Error::io(path, e.error),
     })
+}
+
+/// Where a file is written: a link that is replaced stays one, and the file that it leads to is replaced.
+fn target(path: &Path, existing: Existing) -> Result<PathBuf> {
+    let linked = existing == Existing::Replace && path.is_symlink();
+    match linked.then(|| std::fs::canonicalize(path)) {
+        Some(Ok(path)) => Ok(path),
+        Some(Err(e)) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
+        _ => Ok(path.to_path_buf()), // no link, or one that leads nowhere
+    }
 }
 
 fn taken(path: &Path) -> Error {

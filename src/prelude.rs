@@ -11,8 +11,9 @@ pub use crate::spectrum::{
     Amplification, BaseWeight, IntruderConfig, Intruders, Overlap, Scaling, Side, Spectra, SpectralMeasure,
     Spectrum, Vectors,
 };
-pub use crate::text::{Message, NamedTemplate, Tokenizer, Trained};
+pub use crate::text::{Message, NamedTemplate, PromptAnswers, SpecialTokens, Tokenizer, Trained};
 pub use crate::train::{
-    Changed, Evaluation, History, OpenRun, Plan, Preflight, Recompute, Run, RunConfig, Schedule, Snapshots,
-    Status, StepReport, Until, Within, compare_runs, runs, spread_ranks,
+    AdamWConfig, Changed, Ending, Evaluation, History, OpenRun, OptimizerConfig, Plan, Preflight, Recompute,
+    Reports, Run, RunConfig, RunFile, Schedule, SgdConfig, Shape, Snapshots, State, Status, StepReport,
+    Until, Within, compare_runs, runs, spread_ranks,
 };

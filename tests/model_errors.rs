@@ -81,7 +81,8 @@ fn a_small_gguf_is_a_model() -> Result<()> {
 
 #[test]
 fn no_file_no_content_no_gguf() {
-    let missing = Path::new("/nowhere/model.gguf");
+    let folder = tempfile::tempdir().unwrap();
+    let missing = &folder.path().join("model.gguf");
     assert_eq!(
         refusal(missing, missing),
         ": no such file or folder; give a .gguf file or a Hugging Face folder; `make model` fetches one"

@@ -67,7 +67,11 @@ fn resume_after_a_kill_at_any_moment() -> Result<()> {
     let mut straight = Straight::new(&bench)?;
     bench.run("kept", config())?.close()?;
     let mut reached = 0;
-    for i in 0..20u64 {
+    // At twenty moments; a busy machine needs more of them to get as far.
+    for i in 0..400u64 {
+        if i >= 20 && reached >= 5 {
+            break;
+        }
         let mut child = spawn(bench.folder(), i64::MAX);
         // From the middle of the first step to several steps on.
         std::thread::sleep(Duration::from_millis((i * 2_654_435_761) % 400));
@@ -79,7 +83,7 @@ fn resume_after_a_kill_at_any_moment() -> Result<()> {
         straight.agrees(&run)?;
         run.close()?;
     }
-    assert!(reached >= 5, "20 processes made {reached} steps");
+    assert!(reached >= 5, "400 processes made {reached} steps");
     let run = Run::get("kept")?;
     run.steps(2)?;
     straight.agrees(&run)
@@ -179,6 +183,24 @@ fn resume_from_the_snapshot_before_a_damaged_one() -> Result<()> {
             run.close()?;
         }
     }
+    // A file that nobody vouches for is not taken: its bytes may be any.
+    for name in names.iter().filter(|name| !name.ends_with("checksums.json")) {
+        fs::remove_dir_all(&folder).unwrap();
+        copy(&before, &folder);
+        let path = newest.join("checksums.json");
+        let mut sums: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let name = name.file_name().unwrap().to_str().unwrap();
+        assert!(sums.as_object_mut().unwrap().remove(name).is_some(), "{name}");
+        fs::write(&path, sums.to_string()).unwrap();
+        let run = Run::get("kept")?;
+        let status = run.status();
+        assert!(
+            status.step == 2 && status.notes[0].contains(&format!("no checksum of {name}")),
+            "{:?}",
+            status.notes
+        );
+        run.close()?;
+    }
     // The journal and the goal may go as well.
     fs::remove_dir_all(&folder).unwrap();
     copy(&before, &folder);
@@ -196,8 +218,9 @@ fn a_full_disk_pauses_and_goes_on() -> Result<()> {
     let mut straight = Straight::new(&bench)?;
     let run = bench.run("full", config())?;
     before_each_operation(|operation, path| {
-        let ours = path.to_string_lossy().contains("/full/");
-        if ours && operation == Operation::Write && FULL.fetch_sub(1, Ordering::SeqCst) <= 0 {
+        let ours = path.to_string_lossy().contains("/full");
+        let writes = matches!(operation, Operation::Write | Operation::Room);
+        if ours && writes && FULL.fetch_sub(1, Ordering::SeqCst) <= 0 {
             return Err(std::io::ErrorKind::StorageFull.into());
         }
         Ok(())
@@ -213,7 +236,7 @@ fn a_full_disk_pauses_and_goes_on() -> Result<()> {
         FULL.store(i64::MAX, Ordering::SeqCst);
         let begun = Instant::now();
         while run.status().step < step + 2 || run.status().state == State::Running {
-            assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", run.status());
+            assert!(begun.elapsed() < Duration::from_secs(600), "{:?}", run.status());
             std::thread::sleep(Duration::from_millis(20));
         }
         assert_eq!(run.status().state, State::Idle);

@@ -3,7 +3,6 @@
 mod common;
 #[path = "common/llama.rs"]
 mod llama;
-#[allow(dead_code, reason = "the tests of resuming use more of it")]
 #[path = "common/runs.rs"]
 mod runs;
 

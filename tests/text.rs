@@ -321,7 +321,9 @@ fn errors_say_what_to_do() {
     let map = r#"{"normalizer": {"type": "Sequence", "normalizers": [{"type": "Precompiled", "precompiled_charsmap": "////fw=="}]}, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}"#;
     std::fs::write(folder.path().join("tokenizer.json"), map).unwrap();
     assert!(open().to_string().contains("the normaliser's character map is broken"), "{}", open());
-    assert!(Tokenizer::from_folder("/nowhere").unwrap_err().to_string().contains("/nowhere: no such folder"));
+    let missing = folder.path().join("nowhere");
+    let told = Tokenizer::from_folder(&missing).unwrap_err().to_string();
+    assert!(told.contains(&format!("{}: no such folder", missing.display())), "{told}");
 
     let messages = [Message::user("a")];
     let error = tokenizer().render(&messages, Some("3"), GenerationPrompt::Add).unwrap_err();

@@ -273,6 +273,7 @@ fn settings_written_are_settings_read() -> Result<()> {
         data: Some(RowsFrom::Recipe(Box::new(train.recipe()?))),
         eval: Some(RowsFrom::Path(place.path("rows.jsonl"))),
         steps: Some(20),
+        epochs: Some(3),
         until: Some(Until::loss_below(1.5)),
         config: config.clone(),
     };
@@ -280,8 +281,8 @@ fn settings_written_are_settings_read() -> Result<()> {
     let read = RunFile::open(place.path("all.toml"))?;
     assert_eq!((&read.name, &read.model, read.weights), (&file.name, &file.model, file.weights));
     assert_eq!(
-        (&read.data, &read.eval, read.steps, read.until),
-        (&file.data, &file.eval, file.steps, file.until)
+        (&read.data, &read.eval, read.steps, read.epochs, read.until),
+        (&file.data, &file.eval, file.steps, file.epochs, file.until)
     );
     assert_eq!(read.goal(), Some(Until::loss_below(1.5).max_steps(20)));
     let (rows, held) = (read.data.unwrap().open()?, test);

@@ -174,6 +174,14 @@ impl Adapters {
 
     /// The names and contents of the files of a folder that PEFT loads.
     pub(crate) fn files(&self, base: &str) -> Result<[(&'static str, Vec<u8>); 2]> {
+        let (text, tensors) = self.parts(base)?;
+        let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+        let weights = safetensors::serialize(&tensors, Some(metadata)).map_err(Error::format)?;
+        Ok([(CONFIG, text), (WEIGHTS, weights)])
+    }
+
+    /// The config and the tensors of such a folder, by their names there.
+    pub(crate) fn parts(&self, base: &str) -> Result<(Vec<u8>, BTreeMap<String, Tensor>)> {
         if self.iter().next().is_none() && self.config().modules_to_save.is_empty() {
             return Err(Error::input("there is no adapter to save")
                 .help("where all weights were trained, write the model: model.export_merged(&run.adapters(), folder, &options)?"));
@@ -243,9 +251,7 @@ impl Adapters {
         // PEFT takes no null for these.
         (config.rank_pattern, config.alpha_pattern) = (Some(ranks), Some(alphas));
         let text = serde_json::to_vec_pretty(&config).map_err(Error::compute)?;
-        let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-        let weights = safetensors::serialize(&tensors, Some(metadata)).map_err(Error::format)?;
-        Ok([(CONFIG, text), (WEIGHTS, weights)])
+        Ok((text, tensors))
     }
 
     /// Names that select exactly the adapted layers in PEFT, which compares the ends of paths as we

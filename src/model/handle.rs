@@ -139,6 +139,30 @@ impl Model {
         }))
     }
 
+    /// The same model at another time, in seconds since 1970: what a chat template writes of the date is that
+    /// of this time ([`Tokenizer::at_time`]).
+    ///
+    /// # Errors
+    /// None where the model could be opened.
+    pub fn at_time(&self, seconds: i64) -> Result<Self> {
+        let old = &self.0;
+        Ok(Self(Arc::new(Inner {
+            path: old.path.clone(),
+            stamp: Vec::new(),
+            device: old.device,
+            weights: old.weights,
+            decoder: old.decoder.clone(),
+            tokenizer: old.tokenizer.at_time(seconds)?,
+            fingerprint: old.fingerprint.clone(),
+            base: old.base.clone(),
+        })))
+    }
+
+    /// What became of its weights when they were loaded.
+    pub fn weights(&self) -> WeightsAs {
+        self.0.weights
+    }
+
     /// Whether adapters were [merged](Self::merged) into it.
     pub fn is_merged(&self) -> bool {
         self.0.base.is_some()

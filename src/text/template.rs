@@ -59,6 +59,17 @@ impl Templates {
         Ok(Self { sources, given, default, tool_use })
     }
 
+    /// The time that they are rendered at, where it is not the clock's.
+    pub fn time(&self) -> Option<i64> {
+        self.given.now
+    }
+
+    /// Whether one of them asks for the time.
+    pub fn is_dated(&self) -> bool {
+        let sources = [&self.sources.default, &self.sources.tool_use];
+        sources.into_iter().flatten().any(|source| source.contains("strftime_now"))
+    }
+
     /// The same templates at another time.
     pub fn at_time(&self, now: i64) -> Result<Self> {
         Self::new(self.sources.clone(), Given { now: Some(now), ..self.given.clone() })

@@ -149,6 +149,16 @@ impl Tokenizer {
         Ok(Self { core: self.core.clone(), templates: templates.map(Arc::new) })
     }
 
+    /// The time that templates are rendered at, in seconds since 1970; `None` is the clock's.
+    pub(crate) fn time(&self) -> Option<i64> {
+        self.templates.as_ref()?.time()
+    }
+
+    /// Whether a template writes the time: other days give other tokens.
+    pub(crate) fn is_dated(&self) -> bool {
+        self.templates.as_ref().is_some_and(|templates| templates.is_dated())
+    }
+
     /// The ids of a text as Hugging Face's `tokenizer(text)` gives them: special tokens in the text
     /// are recognised, and `bos` stands in front where the model was trained so (unless the text
     /// already begins with it, as a rendered template may).

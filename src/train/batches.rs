@@ -22,6 +22,14 @@ pub struct Position {
     pub consumed: usize,
 }
 
+impl Position {
+    /// This place, if it is one in these data; otherwise their beginning.
+    #[must_use]
+    pub fn in_segment(self, segment: usize) -> Self {
+        if self.segment == segment { self } else { Self { segment, ..Self::default() } }
+    }
+}
+
 /// The tokens of a dataset's rows, those that can be trained on.
 #[derive(Debug)]
 pub struct Batches {

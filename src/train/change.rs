@@ -1,8 +1,8 @@
 //! Changing a run while it trains. Each change is written down before it holds.
 
 use super::batches::Batches;
-use super::folder::rows_of;
 use super::goal::Goal;
+use super::identity::rows_of;
 use super::journal::{Change, Rows};
 use super::optimizer::OptimizerConfig;
 use super::run::Run;
@@ -59,13 +59,49 @@ impl Run {
         Ok(self.status())
     }
 
-    /// Sets how the learning rate goes with the steps. A cooldown ends.
+    /// Sets how the learning rate goes with the steps. A cooldown ends. A rate that jumps to more than twice or
+    /// less than half of what it was is said in the [notes](Status::notes): a schedule with a warm-up that has yet
+    /// to begin rises slowly.
     ///
     /// # Errors
     /// When it cannot be used, or cannot be written down.
     pub fn set_schedule(&self, schedule: Schedule) -> Result<Status> {
         self.checked(|config| config.schedule = schedule.clone())?;
         self.change(Change::Schedule(schedule))?;
+        let jump = {
+            let public = self.0.shared.read();
+            let next = public.begun + 1;
+            let settings = public.journal.settings(&self.0.config, next);
+            let (before, after) =
+                (public.history.last().map(|step| step.lr), settings.lr * settings.factor(next));
+            before
+                .filter(|before| *before * 2.0 < after || after * 2.0 < *before)
+                .map(|before| format!("the learning rate goes from {before:e} to {after:e} at step {next}"))
+        };
+        if let Some(jump) = jump {
+            self.0.shared.note(jump);
+        }
+        Ok(self.status())
+    }
+
+    /// Sets how many evaluations in a row may be no better than the best before; `None` does not stop early.
+    ///
+    /// # Errors
+    /// When it is 0, when no evaluations are made, or it cannot be written down.
+    pub fn set_patience(&self, evaluations: Option<u64>) -> Result<Status> {
+        let eval_every = self.settings().eval_every;
+        self.checked(|config| (config.patience, config.eval_every) = (evaluations, eval_every))?;
+        self.change(Change::Patience(evaluations))?;
+        Ok(self.status())
+    }
+
+    /// Sets the steps between two looks at the singular values of every adapter, kept with the history; 0 is as
+    /// the rank says, `None` takes none.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn set_spectra_every(&self, steps: Option<u64>) -> Result<Status> {
+        self.change(Change::SpectraEvery(steps))?;
         Ok(self.status())
     }
 
@@ -104,10 +140,7 @@ impl Run {
     /// # Errors
     /// When they cannot be used, when it is another optimiser, or it cannot be written down.
     pub fn set_optimizer(&self, optimizer: OptimizerConfig) -> Result<Status> {
-        if optimizer.has_square() != self.settings().optimizer.has_square() {
-            return Err(Error::input("another optimiser cannot go on with these moments")
-                .help("begin a new run from this one's adapters: RunConfig::default().init_from(folder)"));
-        }
+        self.settings().optimizer.goes_on_as(&optimizer)?;
         self.checked(|config| config.optimizer = optimizer.clone())?;
         self.change(Change::Optimizer(optimizer))?;
         Ok(self.status())
@@ -139,13 +172,15 @@ impl Run {
     }
 
     pub(super) fn change_data(&self, rows: Rows, segment: Arc<Segment>) -> Result<()> {
+        let turn = self.0.shared.changing();
         // The number follows from the changes that stay when this one is made.
         let number = {
             let public = self.0.shared.read();
             1 + public.journal.until(public.begun).data().count()
         };
         self.0.segments.put(number, rows.clone(), segment);
-        self.change(Change::Data(Box::new(rows)))
+        self.change_in_turn(&turn, Change::Data(Box::new(rows)))
+            .inspect_err(|_| self.0.segments.truncate(number))
     }
 
     /// Stops training modules whose path ends in one of these names, or lies below one: `q_proj`,
@@ -156,6 +191,7 @@ impl Run {
     /// written down.
     pub fn freeze<S: AsRef<str>>(&self, names: &[S]) -> Result<Status> {
         let trained = self.modules();
+        let turn = self.0.shared.changing();
         let mut frozen = self.settings().frozen;
         for name in names {
             frozen.extend(fitting(&trained, name.as_ref())?);
@@ -165,7 +201,8 @@ impl Run {
         if frozen.len() == trained.len() {
             return Err(Error::input("nothing would be trained any longer").help("leave some modules out"));
         }
-        self.change(Change::Frozen(frozen))?;
+        self.change_in_turn(&turn, Change::Frozen(frozen))?;
+        drop(turn);
         Ok(self.status())
     }
 
@@ -174,12 +211,14 @@ impl Run {
     /// # Errors
     /// When a name fits none that is frozen, or it cannot be written down.
     pub fn unfreeze<S: AsRef<str>>(&self, names: &[S]) -> Result<Status> {
+        let turn = self.0.shared.changing();
         let mut frozen = self.settings().frozen;
         for name in names {
             let fits = fitting(&frozen, name.as_ref())?;
             frozen.retain(|module| !fits.contains(module));
         }
-        self.change(Change::Frozen(frozen))?;
+        self.change_in_turn(&turn, Change::Frozen(frozen))?;
+        drop(turn);
         Ok(self.status())
     }
 
@@ -248,22 +287,52 @@ impl Show for Changes {
 }
 
 fn said(change: &Change) -> String {
+    let number = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     match change {
-        Change::Lr(lr) => format!("learning rate {lr:e}"),
-        Change::Cooldown(steps) => format!("cooldown over {steps} steps"),
-        Change::Schedule(schedule) => format!("{schedule:?}"),
-        Change::Batch(rows) => format!("{rows} rows a step"),
-        Change::MicroBatch(tokens) => format!("{tokens} tokens at a time"),
-        Change::Clip(Some(norm)) => format!("gradients clipped to {norm}"),
+        Change::Lr(lr) => format!("the learning rate is {lr:e} at its height"),
+        Change::Cooldown(steps) => {
+            format!(
+                "the learning rate falls over {}, and the run is finished",
+                number(*steps as usize, "step")
+            )
+        }
+        Change::Schedule(schedule) => schedule.to_string(),
+        Change::Batch(rows) => format!("a step has {}", number(*rows, "row")),
+        Change::MicroBatch(tokens) => {
+            format!("{} at a time go through the model", number(*tokens, "token"))
+        }
+        Change::Clip(Some(norm)) => format!("gradients are clipped to the norm {norm}"),
         Change::Clip(None) => "gradients are not clipped".to_string(),
-        Change::Optimizer(optimizer) => format!("{optimizer:?}"),
-        Change::EvalEvery(Some(steps)) => format!("evaluated every {steps} steps"),
-        Change::EvalEvery(None) => "evaluated when asked".to_string(),
-        Change::Data(rows) => format!("other rows: {}", rows.data.path.display()),
-        Change::Frozen(modules) if modules.is_empty() => "nothing is frozen".to_string(),
-        Change::Frozen(modules) => format!("{} modules frozen: {}", modules.len(), modules.join(", ")),
-        Change::Watch { prompts, .. } if prompts.is_empty() => "no prompt is watched".to_string(),
-        Change::Watch { prompts, every } => format!("{} prompts answered every {every} steps", prompts.len()),
-        Change::ByHand => "a step made by hand".to_string(),
+        Change::Optimizer(optimizer) => optimizer.to_string(),
+        Change::EvalEvery(Some(steps)) => {
+            format!("the run is evaluated every {}", number(*steps as usize, "step"))
+        }
+        Change::EvalEvery(None) => "the run is evaluated when asked".to_string(),
+        Change::Patience(Some(evaluations)) => {
+            let evaluations = number(*evaluations as usize, "evaluation");
+            format!("the run stops after {evaluations} no better than the best before")
+        }
+        Change::Patience(None) => "the run does not stop early".to_string(),
+        Change::SpectraEvery(Some(0)) => "singular values are kept as often as the rank allows".to_string(),
+        Change::SpectraEvery(Some(steps)) => {
+            format!("singular values are kept every {}", number(*steps as usize, "step"))
+        }
+        Change::SpectraEvery(None) => "singular values are not kept".to_string(),
+        Change::Data(rows) => format!("the run goes on with the rows of {}", rows.data.path.display()),
+        Change::Frozen(modules) if modules.is_empty() => "no module is frozen".to_string(),
+        Change::Frozen(modules) => {
+            let are = if modules.len() == 1 { "is" } else { "are" };
+            format!("{} {are} frozen: {}", number(modules.len(), "module"), modules.join(", "))
+        }
+        Change::Watch { prompts, .. } if prompts.is_empty() => "no prompt is answered".to_string(),
+        Change::Watch { prompts, every } => {
+            let are = if prompts.len() == 1 { "is" } else { "are" };
+            format!(
+                "{} {are} answered every {}",
+                number(prompts.len(), "prompt"),
+                number(*every as usize, "step")
+            )
+        }
+        Change::ByHand => "the step was made by hand".to_string(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::batches::MICRO_BATCH;
 use super::optimizer::OptimizerConfig;
-use super::schedule::{Schedule, Shape};
+use super::schedule::{ReachesZero, Schedule, Shape};
 use crate::dataset::{Dataset, OnFault};
 use crate::error::{Error, Result};
 use crate::lora::{LoraConfig, TargetModules};
@@ -17,7 +17,7 @@ pub enum Existing {
     /// Refuse, and say how to get at it.
     #[default]
     Keep,
-    /// Replace it, once the new run is ready.
+    /// Replace it, once the new run is ready: the old one moves to `NAME.1`.
     Overwrite,
 }
 
@@ -110,13 +110,18 @@ pub struct RunConfig {
     /// Pauses after a step whose loss is more than this many times the median of the twenty before.
     pub spike: Option<f64>,
     /// Steps between two looks at the singular values of every adapter, kept with the history; 0, the default,
-    /// is every step up to rank 32 and every ⌈(r/32)²⌉ steps above, where each takes longer; `None` takes none.
+    /// is every step up to rank 32 and every ⌈(r/32)²⌉ steps above, where each takes longer; `None` takes none,
+    /// which a file says as `spectra_every = false`.
+    #[serde(with = "super::or_false")]
     pub spectra_every: Option<u64>,
     /// What is kept of earlier steps.
     pub snapshots: Snapshots,
     /// The folder of adapters that training begins with: a warm start, in which nothing of another
     /// run is kept but its adapters.
     pub init_from: Option<PathBuf>,
+    /// Where a rate that falls to 0 reaches it; runs of earlier versions have it otherwise.
+    #[serde(skip)]
+    pub reaches_zero: ReachesZero,
     /// Rows to evaluate on; the first 200 of them are used.
     #[serde(skip)]
     pub eval: Option<Dataset>,
@@ -149,6 +154,7 @@ impl Default for RunConfig {
             recompute: Recompute::Nothing,
             seed: 42,
             eval_every: None,
+            reaches_zero: ReachesZero::AfterLastStep,
             eval: None,
             existing: Existing::Keep,
         }
@@ -156,6 +162,27 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
+    /// Sets all of LoRA: rank, alpha, target modules, dropout and what else there is.
+    #[must_use]
+    pub fn lora(mut self, lora: LoraConfig) -> Self {
+        self.lora = lora;
+        self
+    }
+
+    /// Sets the share of an adapter's inputs that is left out at random in each step.
+    #[must_use]
+    pub fn dropout(mut self, share: f64) -> Self {
+        self.lora.dropout = share;
+        self
+    }
+
+    /// Sets the largest gradient norm; `None` does not clip.
+    #[must_use]
+    pub fn clip(mut self, norm: impl Into<Option<f64>>) -> Self {
+        self.clip = norm.into();
+        self
+    }
+
     /// Sets the rank, and alpha to keep the scale alpha / rank.
     #[must_use]
     pub fn rank(mut self, rank: usize) -> Self {
@@ -235,17 +262,17 @@ impl RunConfig {
         self
     }
 
-    /// Keeps the singular values of every adapter with every so many steps.
+    /// Keeps the singular values of every adapter with every so many steps; `None` keeps none.
     #[must_use]
-    pub fn spectra_every(mut self, steps: u64) -> Self {
-        self.spectra_every = Some(steps);
+    pub fn spectra_every(mut self, steps: impl Into<Option<u64>>) -> Self {
+        self.spectra_every = steps.into();
         self
     }
 
     /// Steps between two looks at the singular values.
-    pub(super) fn spectra_interval(&self) -> Option<u64> {
+    pub(super) fn spectra_interval(&self, every: Option<u64>) -> Option<u64> {
         let rank = self.lora.rank.max(1) as u64;
-        self.spectra_every.map(|every| if every == 0 { (rank * rank).div_ceil(32 * 32) } else { every })
+        every.map(|every| if every == 0 { (rank * rank).div_ceil(32 * 32) } else { every })
     }
 
     /// Says which snapshots are taken and kept.
@@ -310,26 +337,35 @@ impl RunConfig {
         self
     }
 
-    /// Sets how the learning rate goes with the steps.
+    /// Sets how the learning rate goes with the steps. Where the schedule has the usual warm-up, one that was set
+    /// [before](Self::warmup) stays.
     #[must_use]
     pub fn schedule(mut self, schedule: Schedule) -> Self {
-        self.schedule = schedule;
+        let usual = Schedule::default().warmup;
+        let warmup = if schedule.warmup == usual { self.schedule.warmup } else { schedule.warmup };
+        self.schedule = Schedule { warmup, ..schedule };
         self
     }
 
-    /// Lets the learning rate fall along a cosine to a tenth at this step.
+    /// Lets the learning rate fall along a cosine to a tenth at this step, the last.
     #[must_use]
-    pub fn total(self, steps: u64) -> Self {
+    pub fn cosine(self, steps: u64) -> Self {
         self.ending(Shape::Cosine, steps)
     }
 
-    /// Lets the learning rate fall along a line to 0 at this step.
+    /// The same as [`cosine`](Self::cosine), whose name says what it does.
+    #[must_use]
+    pub fn total(self, steps: u64) -> Self {
+        self.cosine(steps)
+    }
+
+    /// Lets the learning rate fall along a line; it would reach 0 one step after this one, the last.
     #[must_use]
     pub fn linear(self, steps: u64) -> Self {
         self.ending(Shape::Linear, steps)
     }
 
-    /// Keeps the learning rate up and lets it fall to 0 in the last fifth of this many steps.
+    /// Keeps the learning rate up and lets it fall in the last fifth of this many steps, as [`linear`](Self::linear).
     #[must_use]
     pub fn wsd(self, steps: u64) -> Self {
         self.ending(Shape::Wsd { decay: None }, steps)
@@ -361,7 +397,8 @@ impl RunConfig {
         self
     }
 
-    /// Replaces a run of the same name.
+    /// Replaces a run of the same name. The old one moves to the folder `NAME.1`, or the next number that is
+    /// free, and can be opened there; what else lies in its folder stays. It is refused while that run trains.
     #[must_use]
     pub fn overwrite(mut self) -> Self {
         self.existing = Existing::Overwrite;
@@ -421,10 +458,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_spectra_are_said_in_files() {
+        for every in [None, Some(0), Some(5)] {
+            let config = RunConfig::default().spectra_every(every);
+            let text = toml::to_string(&config).unwrap();
+            assert_eq!(toml::from_str::<RunConfig>(&text).unwrap().spectra_every, every, "{text}");
+        }
+        let read = |text: &str| serde_json::from_str::<RunConfig>(text).map(|config| config.spectra_every);
+        // Earlier versions wrote null.
+        assert_eq!(read(r#"{"spectra_every": null}"#).unwrap(), None);
+        assert_eq!(read("{}").unwrap(), Some(0));
+        assert!(read(r#"{"spectra_every": true}"#).is_err());
+    }
+
+    #[test]
     fn spectra_of_a_high_rank_are_looked_at_less_often() {
-        let every = |rank: usize| RunConfig::default().rank(rank).spectra_interval();
-        assert_eq!([1, 8, 32, 33, 64, 256].map(every), [1, 1, 1, 2, 4, 64].map(Some));
-        assert_eq!(RunConfig::default().rank(256).spectra_every(1).spectra_interval(), Some(1));
-        assert_eq!(RunConfig { spectra_every: None, ..RunConfig::default() }.spectra_interval(), None);
+        let every = |rank: usize, every| RunConfig::default().rank(rank).spectra_interval(every);
+        assert_eq!([1, 8, 32, 33, 64, 256].map(|rank| every(rank, Some(0))), [1, 1, 1, 2, 4, 64].map(Some));
+        assert_eq!(every(256, RunConfig::default().spectra_every(1).spectra_every), Some(1));
+        assert_eq!(every(8, RunConfig::default().spectra_every(None).spectra_every), None);
     }
 }

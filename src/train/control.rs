@@ -5,7 +5,7 @@ use super::history::{History, StepReport};
 use super::journal::Settings;
 use super::run::Run;
 use super::shared::Public;
-use super::status::{State, Status};
+use super::status::{Ending, State, Status};
 use super::worker::Request;
 use crate::display::Progress;
 use crate::error::{Error, Result};
@@ -50,6 +50,24 @@ impl Run {
         self.train_until(Until::steps(steps))
     }
 
+    /// Begins to train until all rows were seen so many times more: the last step may go on into the next epoch.
+    ///
+    /// # Errors
+    /// When the data cannot be read, and as [`start`](Self::start).
+    pub fn start_epochs(&self, epochs: u64) -> Result<Status> {
+        self.start(self.steps_of(epochs)?)
+    }
+
+    /// The steps in which all rows are seen so many times.
+    ///
+    /// # Errors
+    /// When the data cannot be read.
+    pub fn steps_of(&self, epochs: u64) -> Result<u64> {
+        let settings = self.settings();
+        let rows = self.0.segments.get(settings.segment)?.batches.rows() as u64;
+        Ok(rows.saturating_mul(epochs).div_ceil(settings.batch as u64))
+    }
+
     /// Begins to train for so long: `20min`, `1h30min`, `45s`. Only training counts, pauses do not.
     ///
     /// # Errors
@@ -89,11 +107,14 @@ impl Run {
                     return Err(Error::state("gradients of forward_backward wait for their update")
                         .help("run.optimizer_step()? makes it, run.clear_gradients() forgets them"));
                 }
-                _ if public.has_ended(&self.0.config) => {
-                    return Err(Error::state(format!("this run is finished: its learning rate ended at step {}", public.place.step))
-                        .help("run.set_schedule(Schedule::default())? goes on at a constant rate, run.rewind(step)? goes back, run.fork(name, ..)? tries another way"));
-                }
                 State::Idle | State::Paused | State::Finished | State::Failed(_) => {}
+            }
+            if let Some(ending) = public.ending(&self.0.config) {
+                let error = Error::state(format!("this run is finished: {ending}"));
+                return Err(match ending {
+                    Ending::Rate { .. } => error.help("run.set_schedule(Schedule::default())? goes on at a constant rate, run.rewind(step)? goes back, run.fork(name, ..)? tries another way"),
+                    Ending::Early { best, .. } => error.help(format!("run.rewind({best})? goes back to it, run.set_patience(None)? trains on, run.fork(name, ..)? tries another way")),
+                });
             }
             public.goal = goal(public)?;
             public.state = if public.is_reached() { State::Idle } else { State::Running };
@@ -174,6 +195,18 @@ impl Run {
         Ok(self.status())
     }
 
+    /// Goes back to the step with the best evaluation so far, as [`rewind`](Self::rewind) does.
+    ///
+    /// # Errors
+    /// When no evaluation was made, and as [`rewind`](Self::rewind).
+    pub fn rewind_to_best(&self) -> Result<Status> {
+        match self.best() {
+            Some(best) => self.rewind(best.step),
+            None => Err(Error::state("no evaluation was made along the steps")
+                .help("give the run RunConfig::default().eval(&test).eval_every(20)")),
+        }
+    }
+
     /// Waits for the worker, with progress if it does steps meanwhile.
     pub(super) fn await_answer<T>(&self, answered: &Receiver<Result<T>>, label: &str, to: u64) -> Result<T> {
         let mut progress: Option<(Progress, u64)> = None;
@@ -239,6 +272,7 @@ impl Run {
             step: public.place.step,
             goal: public.goal,
             end,
+            ending: if public.state == State::Finished { public.ending(&self.0.config) } else { None },
             last: public.history.last().cloned(),
             losses: public.history[from..].iter().map(|step| step.loss).collect(),
             snapshot: public.snapshot,

@@ -5,9 +5,10 @@ use crate::error::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::sync::OnceLock;
+use xxhash_rust::xxh3::Xxh3;
 
 /// How the names of what is not written to its end begin.
 pub(super) const PARTIAL: &str = ".partial-";
@@ -17,6 +18,8 @@ pub(super) const PARTIAL: &str = ".partial-";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     Write,
+    /// A look at how much room there is.
+    Room,
     Sync,
     Rename,
     Remove,
@@ -52,13 +55,86 @@ fn sync(file: &File, path: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-/// A new file, flushed to the disk.
-pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
-    let written = File::create_new(path).and_then(|mut file| {
-        write(&mut file, path, bytes)?;
-        sync(&file, path)
+/// A new file while it is written, piece by piece.
+pub(super) struct Writing<'a> {
+    file: File,
+    path: &'a Path,
+    /// Bytes that it will have, and bytes that it has.
+    length: u64,
+    done: u64,
+    hash: Xxh3,
+}
+
+impl Writing<'_> {
+    /// Writes a piece.
+    pub fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        let after = self.done + bytes.len() as u64;
+        // At the begin and in the middle, so that a test can stop there.
+        let part = self.done == 0 || (self.done < self.length / 2 && after >= self.length / 2);
+        let put = if part { before(Operation::Write, self.path) } else { Ok(()) };
+        put.and_then(|()| self.file.write_all(bytes)).map_err(|e| Error::io(self.path, e))?;
+        self.hash.update(bytes);
+        self.done = after;
+        Ok(())
+    }
+}
+
+/// A new file of so many bytes, flushed to the disk; gives its checksum.
+pub(super) fn written(
+    path: &Path,
+    length: u64,
+    content: impl FnOnce(&mut Writing) -> Result<()>,
+) -> Result<String> {
+    let file = File::create_new(path).map_err(|e| Error::io(path, e))?;
+    let mut writing = Writing { file, path, length, done: 0, hash: Xxh3::new() };
+    content(&mut writing)?;
+    sync(&writing.file, path).map_err(|e| Error::io(path, e))?;
+    Ok(format!("{:032x}", writing.hash.digest128()))
+}
+
+/// The checksum of a file: XXH3, 128 bits in hexadecimal. It is read in pieces.
+pub(super) fn checksum(path: &Path) -> Result<String> {
+    let mut piece = vec![0; 1 << 20];
+    let summed = File::open(path).and_then(|mut file| {
+        let mut hash = Xxh3::new();
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => return Ok(hash.digest128()),
+                Ok(read) => hash.update(&piece[..read]),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
     });
-    written.map_err(|e| Error::io(path, e))
+    summed.map(|sum| format!("{sum:032x}")).map_err(|e| Error::io(path, e))
+}
+
+/// A new file, flushed to the disk.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<String> {
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    written(path, bytes.len() as u64, |file| file.put(first).and_then(|()| file.put(second)))
+}
+
+/// Bytes that may still be written where this folder lies; without end where the system does not tell.
+pub(super) fn room(folder: &Path) -> io::Result<u64> {
+    before(Operation::Room, folder)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt as _;
+        let path = std::ffi::CString::new(folder.as_os_str().as_bytes())?;
+        let mut found = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+        // SAFETY: the path ends in a zero, and the structure is as large as the system expects.
+        if unsafe { libc::statvfs(path.as_ptr(), found.as_mut_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: zeroed before, and filled by the call.
+        let found = unsafe { found.assume_init() };
+        #[allow(clippy::unnecessary_cast, reason = "of 32 bits on some systems")]
+        let (blocks, size) = (found.f_bavail as u64, found.f_frsize as u64);
+        Ok(blocks.saturating_mul(size))
+    }
+    #[cfg(not(unix))]
+    Ok(u64::MAX)
 }
 
 /// A file that has the old content until it has the new one.

@@ -52,6 +52,8 @@ pub struct RunFile {
     pub eval: Option<RowsFrom>,
     /// Steps to train, from the run's beginning.
     pub steps: Option<u64>,
+    /// Times that all rows are seen, from the run's beginning; what is reached first, they or the steps, counts.
+    pub epochs: Option<u64>,
     /// What else ends the training.
     pub until: Option<Until>,
     /// All settings.
@@ -136,6 +138,7 @@ struct Head {
     data: Option<RowsFrom>,
     eval: Option<RowsFrom>,
     steps: Option<u64>,
+    epochs: Option<u64>,
     until: Option<Until>,
 }
 
@@ -148,7 +151,7 @@ struct Whole {
     config: RunConfig,
 }
 
-const HEAD: [&str; 7] = ["name", "model", "weights", "data", "eval", "steps", "until"];
+const HEAD: [&str; 8] = ["name", "model", "weights", "data", "eval", "steps", "epochs", "until"];
 
 impl RunFile {
     /// Reads a file.
@@ -191,6 +194,7 @@ impl RunFile {
             data: rows(head.data),
             eval: rows(head.eval),
             steps: head.steps,
+            epochs: head.epochs,
             until: head.until,
             config,
         })
@@ -227,6 +231,7 @@ impl RunFile {
             data: rows(&self.data)?,
             eval: rows(&self.eval)?,
             steps: self.steps,
+            epochs: self.epochs,
             until: self.until,
         };
         let mut config = self.config.clone();
@@ -251,6 +256,16 @@ impl RunFile {
         let until = self.until.unwrap_or_default();
         let until = Until { steps: until.steps.into_iter().chain(self.steps).min(), ..until };
         Some(until).filter(|until| *until != Until::default())
+    }
+
+    /// The same where the run is known, with the steps in which its rows are seen as often as `epochs` says.
+    ///
+    /// # Errors
+    /// When the run's data cannot be read.
+    pub fn goal_of(&self, run: &Run) -> Result<Option<Until>> {
+        let epochs = self.epochs.map(|epochs| run.steps_of(epochs)).transpose()?;
+        let steps = self.steps.into_iter().chain(epochs).min();
+        Ok(Self { steps, ..self.clone() }.goal())
     }
 
     /// Makes the run, as [`Run::new`] does.
@@ -310,7 +325,7 @@ impl Run {
         Ok(RunFile {
             name: Some(self.name().to_string()),
             model: Some(identity.model.clone()),
-            weights: WeightsAs::of_fingerprint(&identity.model_fingerprint),
+            weights: identity.weights(),
             data: Some(RowsFrom::of(&identity.rows.data)),
             eval: identity.eval_recipe().map(RowsFrom::of),
             config: self.config().clone(),

@@ -1,6 +1,5 @@
 //! Which learning rate to take.
 
-use super::batches::Position;
 use super::run::Run;
 use super::step::{self, Accumulated};
 use crate::display::{Bundle, Progress, Show, Text};
@@ -40,7 +39,8 @@ impl Run {
             (public.learned.clone(), public.place, settings)
         };
         let segment = self.0.segments.get(settings.segment)?;
-        let mut position = Position { segment: settings.segment, ..place.position };
+        let mut position = place.position.in_segment(settings.segment);
+        let model = &self.0.model.decoder().with_recompute(self.0.config.recompute);
         let mut progress = Progress::new("raising the learning rate", steps);
         let (mut points, mut least) = (Vec::new(), f64::INFINITY);
         let frozen = |name: &str| super::worker::is_frozen(&settings.frozen, name);
@@ -49,8 +49,7 @@ impl Run {
             let batch =
                 segment.batches.at(position, settings.batch, settings.micro_batch, self.0.config.seed)?;
             let mut accumulated = Accumulated::default();
-            let passed =
-                step::forward_backward(self.0.model.decoder(), &learned, &batch, &mut accumulated, &|| true);
+            let passed = step::forward_backward(model, &learned, &batch, &mut accumulated, &|| true);
             match passed {
                 Err(error) if error.is_compute() && !points.is_empty() => break, // it has run away
                 passed => passed?,
@@ -62,15 +61,8 @@ impl Run {
             if loss > FAR * least {
                 break;
             }
-            match step::update(
-                self.0.model.decoder(),
-                &learned,
-                accumulated,
-                lr,
-                settings.clip,
-                &settings.optimizer,
-                &frozen,
-            ) {
+            match step::update(model, &learned, accumulated, lr, settings.clip, &settings.optimizer, &frozen)
+            {
                 Ok((next, _)) => learned = next,
                 Err(_) => break,
             }

@@ -1,27 +1,22 @@
 //! A run on disk: `run.json`, `history.jsonl`, `journal.json`, `goal.json`, and `step-000120/` for each
 //! snapshot.
 
-use super::batches::Batches;
 use super::config::RunConfig;
 use super::disk::{self, PARTIAL};
 use super::goal::Goal;
 use super::history::StepReport;
-use super::journal::{Journal, Rows};
+use super::identity::{FORMAT, Identity};
+use super::journal::Journal;
 use super::shared::Answer;
 use super::snapshot::{self, Context, Place};
 use super::step::Learned;
-use crate::dataset::{Dataset, Recipe};
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
-use crate::model::Model;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-
-/// Version of the files' layout.
-const FORMAT: u32 = 2;
 
 const RUN: &str = "run.json";
 const HISTORY: &str = "history.jsonl";
@@ -33,65 +28,8 @@ const LOCK: &str = "lock";
 const STEP: &str = "step-";
 /// How the names of snapshots that cannot be read begin.
 const DAMAGED: &str = "damaged-";
-
-/// What makes a run the run that it is.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Identity {
-    /// Version of the layout.
-    pub format: u32,
-    /// The settings.
-    pub config: RunConfig,
-    /// Where the model was opened.
-    pub model: PathBuf,
-    /// The weights' fingerprint.
-    pub model_fingerprint: String,
-    /// The rows that are trained on at first.
-    pub rows: Rows,
-    /// The rows that are evaluated on.
-    pub eval: Option<Rows>,
-    /// Where it was forked from.
-    pub parent: Option<Parent>,
-}
-
-/// The run that another was forked from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Parent {
-    /// Its folder.
-    pub run: PathBuf,
-    /// After which step.
-    pub step: u64,
-}
-
-/// How rows are found again.
-pub(super) fn rows_of(data: &Dataset, batches: &Batches) -> Result<Rows> {
-    let (context, filling) = (batches.context(), batches.filling());
-    Ok(Rows { data: data.recipe()?, context, tokens: batches.fingerprint(), filling })
-}
-
-impl Identity {
-    /// An identity in today's layout.
-    ///
-    /// # Errors
-    /// When the model's files cannot be read.
-    pub fn new(model: &Model, config: &RunConfig, rows: Rows, eval: Option<Rows>) -> Result<Self> {
-        Ok(Self {
-            format: FORMAT,
-            config: config.clone(),
-            model: model.path().into(),
-            model_fingerprint: model.fingerprint()?,
-            rows,
-            eval,
-            parent: None,
-        })
-    }
-
-    /// The recipe of the rows to evaluate on.
-    pub fn eval_recipe(&self) -> Option<&Recipe> {
-        self.eval.as_ref().map(|rows| &rows.data)
-    }
-}
+/// The files of a run beside its snapshots.
+const FILES: [&str; 6] = [RUN, HISTORY, JOURNAL, GOAL, ANSWERS, REWIND];
 
 /// What a snapshot gives back.
 type Kept = (Learned, Place);
@@ -137,14 +75,39 @@ impl Folder {
     /// # Errors
     /// When something cannot be removed.
     pub fn clear(&self) -> Result<()> {
-        for name in [RUN, HISTORY, JOURNAL, GOAL, ANSWERS, REWIND] {
+        for name in FILES {
             disk::remove(&self.path.join(name))?;
         }
-        for name in self.entries()?.iter().filter(|name| name.starts_with(STEP) || name.starts_with(DAMAGED))
-        {
+        for name in self.entries()?.iter().filter(|name| is_snapshot(name)) {
             disk::remove(&self.path.join(name))?;
         }
         Ok(())
+    }
+
+    /// Makes the place free for a new run: the old one moves to `NAME.1`, or the next number that is free,
+    /// and is a whole run there. What else lies in the folder stays. A run without a step holds nothing that
+    /// is not made again, and is removed.
+    ///
+    /// # Errors
+    /// When something cannot be moved or removed.
+    pub fn set_aside(self) -> Result<(Self, Option<PathBuf>)> {
+        let steps = fs::metadata(self.path.join(HISTORY)).is_ok_and(|history| history.len() > 0);
+        if !(steps && Self::exists(&self.path)) {
+            self.clear()?;
+            return Ok((self, None));
+        }
+        let path = self.path.clone();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let numbered = (1..).map(|number: u32| path.with_file_name(format!("{name}.{number}")));
+        let aside = numbered.into_iter().find(|aside| aside.symlink_metadata().is_err());
+        let aside = aside.ok_or_else(|| Error::state("no number is free for the old run").path(&path))?;
+        disk::rename(&path, &aside)?;
+        let new = Self::hold(&path)?;
+        let old = Self { path: aside, _lock: self._lock };
+        for name in old.entries()?.iter().filter(|name| !is_own(name)) {
+            disk::rename(&old.path.join(name), &path.join(name))?;
+        }
+        Ok((new, Some(old.path)))
     }
 
     fn entries(&self) -> Result<Vec<String>> {
@@ -155,6 +118,11 @@ impl Folder {
     /// Whether there is a run at this path.
     pub fn exists(path: &Path) -> bool {
         path.join(RUN).exists()
+    }
+
+    /// The file that says who the run is.
+    pub fn identity_file(path: &Path) -> PathBuf {
+        path.join(RUN)
     }
 
     /// Reads who the run is, without taking hold of it.
@@ -252,12 +220,9 @@ impl Folder {
         read.filter(|answer| answer.step <= last).collect()
     }
 
-    /// Whether the disk takes this many bytes more.
+    /// Whether the disk takes this many bytes more, as far as the system tells.
     pub fn has_room(&self, bytes: u64) -> bool {
-        let path = self.path.join(format!("{PARTIAL}room"));
-        let fits = disk::write_new(&path, &vec![1; bytes as usize]).is_ok();
-        let _ = fs::remove_file(&path);
-        fits
+        disk::room(&self.path).is_ok_and(|room| room >= bytes)
     }
 
     /// Appends one step to the history.
@@ -336,6 +301,7 @@ impl Folder {
         let best = steps
             .iter()
             .filter_map(|step| Some((snapshot::place(&self.snapshot(*step)).ok()?.eval_loss?, *step)))
+            .filter(|(loss, _)| loss.is_finite())
             .min_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(_, step)| step);
         let kept = |step: u64| {
@@ -379,7 +345,8 @@ impl Folder {
         let mut notes = Vec::new();
         for step in self.snapshots()?.into_iter().rev().filter(|step| *step <= last) {
             let folder = self.snapshot(step);
-            match snapshot::check(&folder).and_then(|()| snapshot::read(&folder, fresh, config, device)) {
+            let checked = snapshot::check(&folder, config.adaptation);
+            match checked.and_then(|()| snapshot::read(&folder, fresh, config, device)) {
                 Ok((learned, place)) if place.step == step => return Ok((Some((learned, place)), notes)),
                 Ok((_, place)) => notes.push(format!("{}: it is of step {}", folder.display(), place.step)),
                 Err(error) => notes.push(format!("the snapshot of step {step} is damaged ({error})")),
@@ -422,6 +389,17 @@ impl Folder {
     pub fn end_rewind(&self) -> Result<()> {
         disk::remove(&self.path.join(REWIND))
     }
+}
+
+/// Whether this names a snapshot, whole or damaged: nothing that a person calls `step-by-step.md`.
+fn is_snapshot(name: &str) -> bool {
+    let name = name.strip_prefix(DAMAGED).unwrap_or(name);
+    name.strip_prefix(STEP).is_some_and(|step| step.len() >= 6 && step.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Whether a run made the file or folder of this name.
+fn is_own(name: &str) -> bool {
+    name == LOCK || FILES.contains(&name) || is_snapshot(name) || name.starts_with(PARTIAL)
 }
 
 /// Each on a line of its own.

@@ -1,11 +1,15 @@
 //! Another way to go on from here, and runs beside each other.
 
+use super::batches::Batches;
 use super::config::RunConfig;
-use super::folder::{Folder, Identity, Parent};
+use super::dated;
+use super::folder::Folder;
 use super::history::StepReport;
+use super::identity::{Identity, Parent, rows_of};
 use super::journal::{Change, Journal};
 use super::run::{NewRun, Run};
 use super::segments::Segments;
+use crate::dataset::Dataset;
 use crate::display::{Align, Bundle, Show, Table};
 use crate::error::{Error, Result};
 use crate::plot::{Figure, Scale, Series, lines};
@@ -15,14 +19,15 @@ use std::sync::Arc;
 impl Run {
     /// A second run that goes on from this one as it is now, over the same frozen weights, in
     /// `runs/NAME`. What `change` changes in the config holds from here on; what came before, and the
-    /// way back to it, is the same in both.
+    /// way back to it, is the same in both. Evaluations on other rows say nothing of these: where the rows to
+    /// evaluate on are changed, the fork's history begins without them, and the best is counted anew.
     ///
     /// # Errors
     /// When a run of this name exists, or when something is changed that cannot change on the way: the
-    /// rank, the seed, the data. A fork of a run whose history cannot be read is no fork.
+    /// rank, the seed, the data, the kind of optimiser, what becomes of rows that are refused. A fork of a run whose history cannot be read is no fork.
     pub fn fork(&self, name: &str, change: impl FnOnce(&mut RunConfig)) -> Result<Self> {
         let path = Self::path_of(name)?;
-        let (learned, place, journal, history) = {
+        let (learned, mut place, journal, mut history) = {
             let public = self.0.shared.read();
             let journal = public.journal.until(public.place.step);
             (public.learned.clone(), public.place, journal, public.history.clone())
@@ -37,6 +42,8 @@ impl Run {
             clip: settings.clip,
             optimizer: settings.optimizer.clone(),
             eval_every: settings.eval_every,
+            patience: settings.patience,
+            spectra_every: settings.spectra_every,
             ..original.clone()
         };
         let mut wanted = now.clone();
@@ -44,16 +51,33 @@ impl Run {
         wanted.check()?;
         Self::free(name, &path, wanted.existing)?;
         let journal = differences(&now, &wanted, journal, place.step)?;
+        let mut identity = Folder::identity(&self.0.folder)?;
+        let mut notes = Vec::new();
+        let eval = match same_rows(now.eval.as_ref(), wanted.eval.as_ref())? {
+            true => self.0.eval.clone(),
+            false => {
+                place.eval_loss = None;
+                history.iter_mut().for_each(|step| step.eval_loss = None);
+                let how = self.0.segments.preparing();
+                let data = wanted.eval.as_ref();
+                let rows = data.map(|data| Batches::for_evaluation(data, &self.0.model, how)).transpose()?;
+                notes.extend(rows.as_ref().and_then(|rows| rows.counts().note()));
+                let found = data.zip(rows.as_ref()).map(|(data, rows)| rows_of(data, rows));
+                identity.eval = found.transpose()?;
+                rows.map(Arc::new)
+            }
+        };
         // What holds from the beginning stays as it was; what may differ at any time is taken over.
         let config = RunConfig {
-            patience: wanted.patience,
             spike: wanted.spike,
-            spectra_every: wanted.spectra_every,
             snapshots: wanted.snapshots.clone(),
             existing: wanted.existing,
+            recompute: wanted.recompute,
+            eval: wanted.eval,
             ..original
         };
-        let mut identity = Identity { config: config.clone(), ..Folder::identity(&self.0.folder)? };
+        let mut identity = Identity { config: config.clone(), ..identity };
+        identity.time = dated::time_of(&self.0.model);
         identity.parent = Some(Parent { run: self.0.folder.clone(), step: place.step });
         let segments =
             Segments::new(&self.0.model, &config, std::iter::once(&identity.rows).chain(journal.data()));
@@ -66,16 +90,24 @@ impl Run {
         let new = NewRun {
             identity,
             segments: Arc::new(segments),
-            eval: self.0.eval.clone(),
+            eval,
             fresh,
             learned,
             place,
             journal,
             history,
-            notes: Vec::new(),
+            notes,
         };
         Self::found(name, path, &self.0.model, config, new)
     }
+}
+
+/// Whether these are the same rows, found in the same way.
+fn same_rows(a: Option<&Dataset>, b: Option<&Dataset>) -> Result<bool> {
+    Ok(match (a, b) {
+        (Some(a), Some(b)) => a.recipe()? == b.recipe()?,
+        (a, b) => a.is_none() && b.is_none(),
+    })
 }
 
 /// The changes that lead from one config to the other.
@@ -94,6 +126,13 @@ fn differences(now: &RunConfig, wanted: &RunConfig, journal: Journal, at: u64) -
             "begin a new run: Run::new(name, &model, &data, config)",
         );
     }
+    if now.faults != wanted.faults {
+        return fixed(
+            "way with rows that are refused",
+            "it goes on with the rows that this run has: begin a new run, Run::new(name, &model, &data, config)",
+        );
+    }
+    now.optimizer.goes_on_as(&wanted.optimizer)?;
     if now.seed != wanted.seed || now.context != wanted.context || now.init_from != wanted.init_from {
         return fixed("seed, context or beginning", "begin a new run: Run::new(name, &model, &data, config)");
     }
@@ -118,6 +157,12 @@ fn differences(now: &RunConfig, wanted: &RunConfig, journal: Journal, at: u64) -
     }
     if now.eval_every != wanted.eval_every {
         changes.push(Change::EvalEvery(wanted.eval_every));
+    }
+    if now.patience != wanted.patience {
+        changes.push(Change::Patience(wanted.patience));
+    }
+    if now.spectra_every != wanted.spectra_every {
+        changes.push(Change::SpectraEvery(wanted.spectra_every));
     }
     Ok(changes.into_iter().fold(journal, |journal, change| journal.with(at, change)))
 }

@@ -1,6 +1,6 @@
 //! The parts of a step, one by one.
 
-use super::batches::{Batch, Batches, Position};
+use super::batches::{Batch, Batches};
 use super::history::StepReport;
 use super::run::Run;
 use super::shared::Partial;
@@ -21,10 +21,7 @@ impl Run {
             let public = self.0.shared.read();
             (public.journal.settings(&self.0.config, public.place.step + 1), public.place)
         };
-        let position = match place.position {
-            position if position.segment == settings.segment => position,
-            _ => Position { segment: settings.segment, ..Position::default() },
-        };
+        let position = place.position.in_segment(settings.segment);
         let segment = self.0.segments.get(settings.segment)?;
         segment.batches.at(position, settings.batch, settings.micro_batch, self.0.config.seed)
     }

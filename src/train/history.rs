@@ -47,6 +47,14 @@ pub struct StepReport {
 }
 
 impl StepReport {
+    /// All numbers as one line of JSON, as `history.jsonl` in the run's folder has them.
+    ///
+    /// # Errors
+    /// None for the report of a run.
+    pub fn json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(Error::compute)
+    }
+
     /// Tokens through the model per second.
     pub fn tokens_per_second(&self) -> f64 {
         self.tokens as f64 / self.seconds.max(1e-9)
@@ -146,11 +154,11 @@ impl History {
         )?)
     }
 
-    /// Writes the [frame](Self::frame) as the file's name says, `.parquet` or `.csv`; the file appears
-    /// whole or not at all.
+    /// Writes the [frame](Self::frame) as the file's name says, `.parquet` or `.csv`, or the whole reports, one in
+    /// a line, as `.jsonl`; the file appears whole or not at all.
     ///
     /// # Errors
-    /// When the name says neither, the file exists, or it cannot be written.
+    /// When the name says none of them, the file exists, or it cannot be written.
     ///
     /// # Examples
     /// ```
@@ -173,7 +181,7 @@ impl History {
     /// As [`save`](Self::save), and replaces a file that exists.
     ///
     /// # Errors
-    /// When the name says neither form, or the file cannot be written.
+    /// When the name says none of these forms, or the file cannot be written.
     pub fn overwrite(&self, path: impl AsRef<Path>) -> Result<Text> {
         self.write(path.as_ref(), Existing::Replace)
     }
@@ -188,10 +196,14 @@ impl History {
                 bytes
             }
             Some("csv") => csv_of(&frame)?,
+            Some("jsonl") => {
+                let lines = self.steps.iter().map(|step| Ok(step.json()? + "\n"));
+                lines.collect::<Result<String>>()?.into_bytes()
+            }
             _ => {
-                return Err(Error::input("a history is written as Parquet or CSV")
+                return Err(Error::input("a history is written as Parquet, CSV or lines of JSON")
                     .path(path)
-                    .help("end the name in .parquet or .csv"));
+                    .help("end the name in .parquet, .csv or .jsonl"));
             }
         };
         write_whole(path, &bytes, existing)?;

@@ -3,7 +3,7 @@
 use super::batches::Filling;
 use super::config::RunConfig;
 use super::optimizer::OptimizerConfig;
-use super::schedule::Schedule;
+use super::schedule::{ReachesZero, Schedule};
 use crate::dataset::Recipe;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,10 @@ pub enum Change {
     Optimizer(OptimizerConfig),
     /// Steps between two evaluations.
     EvalEvery(Option<u64>),
+    /// Evaluations that may be no better than the best before; `None` does not stop early.
+    Patience(Option<u64>),
+    /// Steps between two looks at the singular values; 0 as the rank says, `None` takes none.
+    SpectraEvery(Option<u64>),
     /// Other rows, from their beginning.
     Data(Box<Rows>),
     /// The modules that are not trained from now on, all of them.
@@ -87,6 +91,15 @@ impl Journal {
         journal
     }
 
+    /// With the last `count` changes made at another step.
+    #[must_use]
+    pub fn redated(&self, count: usize, at: u64) -> Self {
+        let mut journal = self.clone();
+        let from = journal.0.len().saturating_sub(count);
+        journal.0[from..].iter_mut().for_each(|entry| entry.at = at);
+        journal
+    }
+
     /// The changes made up to a step.
     #[must_use]
     pub fn until(&self, step: u64) -> Self {
@@ -113,11 +126,14 @@ impl Journal {
             lr: config.lr,
             schedule: config.schedule.clone(),
             cooldown: None,
+            reaches_zero: config.reaches_zero,
             batch: config.batch,
             micro_batch: config.micro_batch,
             clip: config.clip,
             optimizer: config.optimizer.clone(),
             eval_every: config.eval_every,
+            patience: config.patience,
+            spectra_every: config.spectra_every,
             segment: 0,
             frozen: Vec::new(),
             watch: None,
@@ -135,6 +151,8 @@ impl Journal {
                 Change::Clip(clip) => s.clip = *clip,
                 Change::Optimizer(optimizer) => s.optimizer = optimizer.clone(),
                 Change::EvalEvery(every) => s.eval_every = *every,
+                Change::Patience(patience) => s.patience = *patience,
+                Change::SpectraEvery(every) => s.spectra_every = *every,
                 Change::Data(_) => s.segment += 1,
                 Change::Frozen(modules) => s.frozen = modules.clone(),
                 Change::Watch { prompts, every } => {
@@ -154,6 +172,8 @@ pub struct Settings {
     pub lr: f64,
     /// How it goes with the steps.
     pub schedule: Schedule,
+    /// Where a rate that falls to 0 reaches it.
+    pub reaches_zero: ReachesZero,
     /// Its end, where one was asked for.
     pub cooldown: Option<Cooldown>,
     /// Rows of one step.
@@ -166,6 +186,10 @@ pub struct Settings {
     pub optimizer: OptimizerConfig,
     /// Steps between two evaluations.
     pub eval_every: Option<u64>,
+    /// Evaluations that may be no better than the best before.
+    pub patience: Option<u64>,
+    /// Steps between two looks at the singular values; 0 as the rank says.
+    pub spectra_every: Option<u64>,
     /// Which of the data that the run had so far, from 0.
     pub segment: usize,
     /// Modules that are not trained.
@@ -195,7 +219,7 @@ impl Settings {
                 let along = (step - at - 1) as f64 / steps as f64;
                 from * (1.0 - along).max(0.0)
             }
-            _ => self.schedule.factor(step),
+            _ => self.schedule.factor_as(step, self.reaches_zero),
         }
     }
 

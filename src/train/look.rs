@@ -2,7 +2,7 @@
 
 use super::batches::Batches;
 use super::evaluation::Evaluation;
-use super::history::History;
+use super::history::{History, StepReport};
 use super::inspect::{Gradient, GradientTable, Inspection};
 use super::left_out::RowsLeftOut;
 use super::run::Run;
@@ -64,7 +64,8 @@ impl Run {
     }
 
     fn loss_on(&self, rows: &Batches, adapters: &Adapters, step: u64) -> Result<Evaluation> {
-        let losses = step::evaluate(self.0.model.decoder(), adapters, &rows.all()?, &|| true)?;
+        let losses = step::evaluate(self.0.model.decoder(), adapters, &rows.all()?, &|| true)
+            .map_err(|e| e.step(step))?;
         let (loss, tokens) = step::mean(&losses);
         Ok(Evaluation { step, loss, rows: rows.rows(), tokens })
     }
@@ -78,6 +79,26 @@ impl Run {
         self.0.model.decoder().check(adapters)?;
         let step = self.0.shared.read().place.step;
         self.loss_on(&self.held_out(test)?, adapters, step)
+    }
+
+    /// The loss on these rows, the first 200 of them, with the adapters as they are now.
+    ///
+    /// # Errors
+    /// When no row fits.
+    pub fn evaluate_on(&self, test: &Dataset) -> Result<Evaluation> {
+        // One look: the next step may be done in between two.
+        let (step, adapters) = {
+            let public = self.0.shared.read();
+            (public.place.step, public.learned.adapters.clone())
+        };
+        self.loss_on(&self.held_out(test)?, &adapters, step)
+    }
+
+    /// The step with the best evaluation so far, the first of equal ones; its snapshot stays on disk.
+    pub fn best(&self) -> Option<StepReport> {
+        let public = self.0.shared.read();
+        let (best, _) = public.best()?;
+        public.history.iter().find(|step| step.step == best).cloned()
     }
 
     /// The singular values of every adapter's B·A as they are now, and beside them those of B·C^½ with

@@ -1,8 +1,10 @@
 //! Runs from disk.
 
 use super::batches::Batches;
-use super::folder::{Folder, Identity};
+use super::dated;
+use super::folder::Folder;
 use super::goal::Goal;
+use super::identity::Identity;
 use super::process;
 use super::registry;
 use super::run::{Run, begin, name_of, real};
@@ -13,7 +15,7 @@ use super::worker::{Begin, Worker};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::image;
-use crate::model::{Model, OpenOptions, WeightsAs};
+use crate::model::{Model, OpenOptions};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -73,9 +75,16 @@ impl Run {
         let folder = Folder::hold(&path)?;
         let mut notes = Vec::new();
         let model = model_of(&mut identity, options, &mut notes)?;
+        let time = identity.time.or_else(|| dated::time_of_making(&path));
+        let model = dated::fixed(&model, time)?;
         let mut config = identity.config.clone();
+        config.reaches_zero = identity.reaches_zero;
         let eval_data = match (&options.eval, identity.eval_recipe()) {
             (Some(eval), _) => Some(eval.clone()),
+            (None, Some(recipe)) if options.changed == Changed::Accept => Some(
+                Dataset::from_recipe(recipe)
+                    .or_else(|_| Dataset::open_with(&recipe.path, &recipe.options))?,
+            ),
             (None, recipe) => recipe.map(Dataset::from_recipe).transpose()?,
         };
         config.eval = eval_data;
@@ -196,8 +205,8 @@ fn model_of(identity: &mut Identity, options: &OpenRun, notes: &mut Vec<String>)
             ));
         }
         None => {
-            let weights = WeightsAs::of_fingerprint(&identity.model_fingerprint);
-            Model::open_with(&identity.model, &OpenOptions { weights, ..Default::default() })?
+            let options = OpenOptions { weights: identity.weights(), ..Default::default() };
+            Model::open_with(&identity.model, &options)?
         }
     };
     let now = model.fingerprint()?;

@@ -5,6 +5,7 @@ use crate::lora::{Adapters, Gradients};
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The hyperparameters of AdamW.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +52,15 @@ impl OptimizerConfig {
         matches!(self, Self::AdamW(_))
     }
 
+    /// Says whether another config can go on with the moments of this one.
+    pub(super) fn goes_on_as(&self, other: &Self) -> Result<()> {
+        match self.has_square() == other.has_square() {
+            true => Ok(()),
+            false => Err(Error::input("another optimiser cannot go on with these moments")
+                .help("begin a new run from this one's adapters: RunConfig::default().init_from(folder)")),
+        }
+    }
+
     /// Says what cannot be used.
     ///
     /// # Errors
@@ -73,6 +83,20 @@ impl OptimizerConfig {
             false => Err(Error::input(format!("{self:?}")).help(
                 "betas and momentum lie in [0, 1), epsilon and lora_plus above 0, weight decay is not negative",
             )),
+        }
+    }
+}
+
+impl fmt::Display for OptimizerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AdamW(AdamWConfig { beta1, beta2, epsilon, weight_decay, lora_plus }) => {
+                write!(f, "AdamW has β₁ {beta1}, β₂ {beta2}, ε {epsilon:e}, weight decay {weight_decay}")?;
+                if *lora_plus == 1.0 { Ok(()) } else { write!(f, ", and B learns {lora_plus} times as fast") }
+            }
+            Self::Sgd(SgdConfig { momentum, weight_decay }) => {
+                write!(f, "SGD has momentum {momentum}, weight decay {weight_decay}")
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::config::RunConfig;
 use super::shared::Public;
-use super::status::State;
+use super::status::{Ending, State};
 
 /// Steps whose losses a spike is measured against.
 const BEFORE: usize = 20;
@@ -18,14 +18,29 @@ impl Public {
         self.end(config).is_some_and(|end| self.place.step >= end)
     }
 
-    /// Whether the last evaluation was the last that was waited for: so many in a row were no better
-    /// than the best before.
-    fn is_early(&self, config: &RunConfig) -> bool {
-        let Some(patience) = config.patience else { return false };
-        let losses: Vec<f64> = self.history.iter().filter_map(|step| step.eval_loss).collect();
-        let best = losses.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
+    /// The evaluations so far: step and loss. One that is not a number is as none.
+    fn evaluations(&self) -> impl Iterator<Item = (u64, f64)> {
+        let all = self.history.iter().filter_map(|step| Some((step.step, step.eval_loss?)));
+        all.filter(|(_, loss)| loss.is_finite())
+    }
+
+    /// The step with the best evaluation and how many evaluations came after it; the first of equal ones.
+    pub fn best(&self) -> Option<(u64, u64)> {
+        let all: Vec<(u64, f64)> = self.evaluations().collect();
+        let best = all.iter().enumerate().min_by(|a, b| a.1.1.total_cmp(&b.1.1))?;
+        Some((best.1.0, (all.len() - 1 - best.0) as u64))
+    }
+
+    /// Why there is nothing more to do in this run, whatever was asked of it: the end of its schedule, or as many
+    /// evaluations in a row as its patience has were no better than the best before.
+    pub fn ending(&self, config: &RunConfig) -> Option<Ending> {
+        if self.has_ended(config) {
+            return Some(Ending::Rate { step: self.place.step });
+        }
+        let patience = self.journal.settings(config, self.place.step + 1).patience?;
         let now = self.history.last().is_some_and(|step| step.eval_loss.is_some());
-        now && best.is_some_and(|(best, _)| (losses.len() - 1 - best) as u64 >= patience)
+        let (best, evaluations) = self.best().filter(|_| now)?;
+        (evaluations >= patience).then_some(Ending::Early { evaluations, best })
     }
 
     /// Whether the goal is reached.
@@ -37,13 +52,13 @@ impl Public {
 
     /// Whether there is nothing more to do.
     pub fn is_over(&self, config: &RunConfig) -> bool {
-        self.has_ended(config) || self.is_early(config) || self.is_reached()
+        self.ending(config).is_some() || self.is_reached()
     }
 
     /// The state of a run that does nothing.
     pub fn rest(&mut self, config: &RunConfig) {
         self.state = match () {
-            () if self.has_ended(config) || self.is_early(config) => State::Finished,
+            () if self.ending(config).is_some() => State::Finished,
             () if self.is_reached() => State::Idle,
             () => State::Paused,
         };
@@ -52,8 +67,8 @@ impl Public {
     /// Whether the last evaluation was the best so far.
     pub fn is_best(&self) -> bool {
         let Some((last, earlier)) = self.history.split_last() else { return false };
-        let mut earlier = earlier.iter().filter_map(|step| step.eval_loss);
-        last.eval_loss.is_some_and(|loss| earlier.all(|other| loss.total_cmp(&other).is_lt()))
+        let mut earlier = earlier.iter().filter_map(|step| step.eval_loss.filter(|loss| loss.is_finite()));
+        last.eval_loss.is_some_and(|loss| loss.is_finite() && earlier.all(|other| loss < other))
     }
 
     /// Says that the loss of the last step is far above those before it, if that is to be said.

@@ -2,8 +2,10 @@
 
 use super::batches::{Batches, Preparing};
 use super::config::{Adaptation, Existing, RunConfig};
-use super::folder::{self, Folder, Identity};
+use super::dated;
+use super::folder::Folder;
 use super::goal::Goal;
+use super::identity::{Identity, rows_of};
 use super::journal::{Change, Journal};
 use super::preflight::{Checked, Preflight};
 use super::process;
@@ -21,7 +23,7 @@ use crate::lora::Adapters;
 use crate::model::{Decoder, Model};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The folder that runs lie in, below the working folder.
 const RUNS: &str = "runs";
@@ -57,7 +59,7 @@ impl Run {
     /// # Errors
     /// When the config cannot be used with this model and data, when the name is no plain name, and
     /// when a run of this name exists: take [`Run::get`], [`Run::open`], or
-    /// [`RunConfig::overwrite`], which is refused while another process has the run open.
+    /// [`RunConfig::overwrite`], which is refused while the run trains or another process has it open.
     pub fn new(name: &str, model: &Model, data: &Dataset, config: RunConfig) -> Result<Self> {
         image::check()?;
         config.check()?;
@@ -67,6 +69,8 @@ impl Run {
             return Err(Error::state("adapters were merged into this model, and no file holds it")
                 .help("export() it and open the folder, or train on model.unmerged()"));
         }
+        // What a template writes of the date is part of the data, and stays.
+        let model = &dated::fixed(model, None)?;
         // All that can fail comes before anything is replaced.
         let mut config = config;
         let decoder = model.decoder();
@@ -89,9 +93,9 @@ impl Run {
             return Err(fatal);
         }
         let notes = preflight.notes();
-        let rows = folder::rows_of(data, &batches)?;
+        let rows = rows_of(data, &batches)?;
         let eval_rows = match (&config.eval, &eval) {
-            (Some(data), Some(batches)) => Some(folder::rows_of(data, batches)?),
+            (Some(data), Some(batches)) => Some(rows_of(data, batches)?),
             _ => None,
         };
         let identity = Identity::new(model, &config, rows, eval_rows)?;
@@ -121,12 +125,19 @@ impl Run {
         new: NewRun,
     ) -> Result<Self> {
         let pool = process::pool(name)?;
+        Self::free(name, &path, config.existing)?; // it may have begun to train
         if let Some(old) = registry::get(&path) {
-            Self(old).end();
+            let old = Self(old);
+            let _ = old.pause(); // a snapshot of the last step where there is room; otherwise an earlier one stays
+            old.end();
         }
         let folder = Folder::hold(&path)?;
         Self::free(name, &path, config.existing)?; // another process may have been faster
-        folder.clear()?;
+        let (folder, aside) = folder.set_aside()?;
+        let mut notes = new.notes;
+        if let Some(aside) = &aside {
+            notes.push(format!("the run that was called {name:?} lies in {} now", aside.display()));
+        }
         let context = Context {
             config: &config,
             journal: &new.journal,
@@ -153,7 +164,7 @@ impl Run {
             journal: new.journal,
             history: new.history,
             answers: Vec::new(),
-            notes: new.notes,
+            notes,
         });
         Self::begin(path, worker, pool)
     }
@@ -170,6 +181,12 @@ impl Run {
             return Err(Error::state(format!("the run {name:?} exists")).path(path).help(format!(
                 "Run::get({name:?})? gives it, RunConfig::default().overwrite() replaces it"
             )));
+        }
+        let trains = |run: &Arc<Inner>| run.shared.read().state == State::Running;
+        if registry::get(path).as_ref().is_some_and(trains) {
+            return Err(Error::state(format!("the run {name:?} is training, and is not replaced"))
+                .path(path)
+                .help(format!("Run::get({name:?})?.stop()? ends it first; or give this run another name")));
         }
         Ok(())
     }
@@ -292,16 +309,26 @@ impl Run {
 
     /// Makes a change and writes it down. It holds from the next step that begins.
     pub(super) fn change(&self, change: Change) -> Result<()> {
-        let mut public = self.0.shared.read();
-        if public.state == State::Closed {
-            return Err(self.ended());
-        }
-        let journal = public.journal.with(public.begun, change);
+        self.change_in_turn(&self.0.shared.changing(), change)
+    }
+
+    /// The same where the turn is taken.
+    pub(super) fn change_in_turn(&self, _turn: &MutexGuard<'_, ()>, change: Change) -> Result<()> {
+        let journal = {
+            let public = self.0.shared.read();
+            if public.state == State::Closed {
+                return Err(self.ended());
+            }
+            public.journal.with(public.begun, change)
+        };
         Folder::write_journal(&self.0.folder, &journal)?;
-        public.journal = journal;
-        if matches!(public.state, State::Finished | State::Idle | State::Paused) {
-            public.rest(&self.0.config);
-        }
+        self.0.shared.update(|public| {
+            public.journal = journal;
+            public.recent += 1;
+            if matches!(public.state, State::Finished | State::Idle | State::Paused) {
+                public.rest(&self.0.config);
+            }
+        });
         Ok(())
     }
 }

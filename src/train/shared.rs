@@ -17,6 +17,7 @@ use std::time::Duration;
 pub(super) struct Shared {
     public: Mutex<Public>,
     changed: Condvar,
+    turn: Mutex<()>,
     /// Set to have an unfinished step thrown away.
     pub stop: AtomicBool,
 }
@@ -26,8 +27,10 @@ pub(super) struct Public {
     pub state: State,
     pub place: Place,
     pub goal: Goal,
-    /// The step that is being done, or the last one that was begun.
+    /// The step that is being done, or the last one that was begun. It changes in its [turn](Shared::changing).
     pub begun: u64,
+    /// Changes that were made since it was begun: the last ones of the journal.
+    pub recent: usize,
     pub snapshot: Option<u64>,
     /// Seconds that it took to write it.
     pub snapshot_seconds: Option<f64>,
@@ -73,11 +76,22 @@ pub struct Answer {
 
 impl Shared {
     pub fn new(public: Public) -> Self {
-        Self { public: Mutex::new(public), changed: Condvar::new(), stop: AtomicBool::new(false) }
+        Self {
+            public: Mutex::new(public),
+            changed: Condvar::new(),
+            turn: Mutex::new(()),
+            stop: AtomicBool::new(false),
+        }
     }
 
     pub fn read(&self) -> MutexGuard<'_, Public> {
         self.public.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held from reading the journal until it is on disk and published, and by the worker while it begins a step:
+    /// no change is lost, and whoever only looks waits for no disk. It is taken before [`read`](Self::read).
+    pub fn changing(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn update<R>(&self, change: impl FnOnce(&mut Public) -> R) -> R {

@@ -7,6 +7,7 @@ use super::disk;
 use super::journal::Journal;
 use super::optimizer::{Moments, Optimizer};
 use super::step::Learned;
+use super::tensors;
 use crate::error::{Error, Result};
 use crate::lora::{Activations, Adapters};
 use candle_core::{Device, Tensor};
@@ -16,6 +17,8 @@ use std::fs;
 use std::path::Path;
 
 const STATE: &str = "trainer.json";
+const ADAPTER_CONFIG: &str = "adapter_config.json";
+const ADAPTER: &str = "adapter_model.safetensors";
 const MOMENTS: &str = "optimizer.safetensors";
 const WEIGHTS: &str = "weights.safetensors";
 /// C = E[(A x)(A x)ᵀ] of each adapter.
@@ -64,26 +67,29 @@ pub(super) struct Context<'a> {
 
 /// Writes the files of a snapshot into a folder of their own.
 pub(super) fn write(folder: &Path, learned: &Learned, place: &Place, context: Context) -> Result<()> {
-    let mut files: Vec<(&str, Vec<u8>)> = match context.config.adaptation {
-        Adaptation::Lora => learned.adapters.files(context.base)?.into(),
-        Adaptation::Full => {
-            let tensors: HashMap<String, &Tensor> = learned.adapters.tensors().collect();
-            vec![(WEIGHTS, serialized(&tensors)?)]
+    let mut sums = BTreeMap::new();
+    match context.config.adaptation {
+        Adaptation::Lora => {
+            let (config, tensors) = learned.adapters.parts(context.base)?;
+            sums.insert(ADAPTER_CONFIG, disk::write_new(&folder.join(ADAPTER_CONFIG), &config)?);
+            let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+            let tensors = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
+            sums.insert(ADAPTER, tensors::write(&folder.join(ADAPTER), tensors, Some(metadata))?);
         }
-    };
-    let moments: HashMap<String, &Tensor> = learned
-        .optimizer
-        .moments()
-        .iter()
-        .flat_map(|(name, m)| {
-            let square = m.square.iter().map(move |square| (format!("{name}.square"), square));
-            std::iter::once((format!("{name}.mean"), &m.mean)).chain(square)
-        })
-        .collect();
-    files.push((MOMENTS, serialized(&moments)?));
+        Adaptation::Full => {
+            let path = folder.join(WEIGHTS);
+            sums.insert(WEIGHTS, tensors::write(&path, learned.adapters.tensors(), None)?);
+        }
+    }
+    let moments = learned.optimizer.moments().iter().flat_map(|(name, m)| {
+        let square = m.square.iter().map(move |square| (format!("{name}.square"), square));
+        std::iter::once((format!("{name}.mean"), &m.mean)).chain(square)
+    });
+    sums.insert(MOMENTS, tensors::write(&folder.join(MOMENTS), moments, None)?);
     let seen = learned.activations.by_path();
     if !seen.is_empty() {
-        files.push((ACTIVATIONS, serialized(&seen.iter().map(|(path, c)| (path.clone(), c)).collect())?));
+        let seen = seen.iter().map(|(path, c)| (path.clone(), c));
+        sums.insert(ACTIVATIONS, tensors::write(&folder.join(ACTIVATIONS), seen, None)?);
     }
     let updates = learned.optimizer.updates();
     let each = learned.optimizer.moments().iter();
@@ -98,11 +104,7 @@ pub(super) fn write(folder: &Path, learned: &Learned, place: &Place, context: Co
         journal: context.journal.clone(),
         tokens: context.tokens.to_string(),
     };
-    files.push((STATE, disk::json(&state)?));
-    for (name, bytes) in &files {
-        disk::write_new(&folder.join(name), bytes)?;
-    }
-    let sums: BTreeMap<&str, String> = files.iter().map(|(name, bytes)| (*name, checksum(bytes))).collect();
+    sums.insert(STATE, disk::write_new(&folder.join(STATE), &disk::json(&state)?)?);
     disk::write_new(&folder.join(CHECKSUMS), &disk::json(&sums)?)?;
     disk::sync_folder(folder).map_err(|e| Error::io(folder, e))
 }
@@ -117,11 +119,18 @@ pub(super) fn journal(folder: &Path) -> Result<Journal> {
     Ok(disk::read_json::<State>(&folder.join(STATE))?.journal)
 }
 
-/// Says what is wrong with a snapshot: a file is gone, cut short, or has other bytes.
-pub(super) fn check(folder: &Path) -> Result<()> {
+/// Says what is wrong with a snapshot: a file is gone, cut short, or has other bytes, or nobody knows which
+/// bytes it should have.
+pub(super) fn check(folder: &Path, adaptation: Adaptation) -> Result<()> {
     let path = folder.join(CHECKSUMS);
     let sums: BTreeMap<String, String> = disk::read_json(&path)?;
-    for needed in [MOMENTS] {
+    let trained: &[&str] = match adaptation {
+        Adaptation::Lora => &[ADAPTER_CONFIG, ADAPTER],
+        Adaptation::Full => &[WEIGHTS],
+    };
+    // Those of earlier versions had no activations.
+    let seen = folder.join(ACTIVATIONS).exists().then_some(ACTIVATIONS);
+    for needed in trained.iter().copied().chain([MOMENTS, STATE]).chain(seen) {
         if !sums.contains_key(needed) {
             return Err(Error::format(format!("no checksum of {needed}")).path(path));
         }
@@ -131,8 +140,7 @@ pub(super) fn check(folder: &Path) -> Result<()> {
             return Err(Error::format(format!("{name:?} lies outside of the snapshot")).path(path));
         }
         let path = folder.join(name);
-        let bytes = fs::read(&path).map_err(|e| Error::io(&path, e))?;
-        if checksum(&bytes) != expected {
+        if disk::checksum(&path)? != expected {
             return Err(Error::format("its bytes are not those that were written").path(path));
         }
     }
@@ -150,7 +158,7 @@ pub(super) fn read(
     let (path, mut tensors) = match config.adaptation {
         Adaptation::Lora => {
             let read = Adapters::open(folder, device)?;
-            (folder.join("adapter_model.safetensors"), read.tensors().map(|(n, t)| (n, t.clone())).collect())
+            (folder.join(ADAPTER), read.tensors().map(|(n, t)| (n, t.clone())).collect())
         }
         Adaptation::Full => {
             let path = folder.join(WEIGHTS);
@@ -223,16 +231,8 @@ fn first(tensor: &Tensor, dims: &[usize]) -> Result<Option<Tensor>> {
     })
 }
 
-fn serialized(tensors: &HashMap<String, &Tensor>) -> Result<Vec<u8>> {
-    safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, *tensor)), None).map_err(Error::format)
-}
-
 fn read_tensors(path: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
     let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
     candle_core::safetensors::load_buffer(&bytes, device)
         .map_err(|e| Error::format(Error::from(e)).path(path))
-}
-
-fn checksum(bytes: &[u8]) -> String {
-    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
 }

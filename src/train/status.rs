@@ -26,6 +26,35 @@ pub enum State {
     Closed,
 }
 
+/// Why a run is finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Its learning rate has ended: that of the schedule or of a cooldown.
+    Rate {
+        /// At this step.
+        step: u64,
+    },
+    /// Its patience is used up.
+    Early {
+        /// So many evaluations in a row
+        evaluations: u64,
+        /// were no better than that after this step.
+        best: u64,
+    },
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rate { step } => write!(f, "its learning rate ended at step {step}"),
+            Self::Early { evaluations, best } => {
+                let s = if *evaluations == 1 { "" } else { "s" };
+                write!(f, "stopped early: {evaluations} evaluation{s} no better than step {best}")
+            }
+        }
+    }
+}
+
 /// Where a run stands.
 #[derive(Debug, Clone)]
 pub struct Status {
@@ -39,6 +68,8 @@ pub struct Status {
     pub goal: Goal,
     /// The step after which it is finished, if it has an end of its own.
     pub end: Option<u64>,
+    /// Why it is finished, if it is.
+    pub ending: Option<Ending>,
     /// The losses of the latest steps, for a picture in one line.
     pub losses: Vec<f64>,
     /// What a person should know: why it paused, what was wrong on disk.
@@ -86,7 +117,12 @@ impl Status {
 impl Show for Status {
     fn show(&self) -> Bundle {
         let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption(&self.name);
-        table.row(["state".to_string(), self.state.to_string()]);
+        let state = match self.ending {
+            Some(ending @ Ending::Early { best, .. }) => format!("finished, {ending}; run.rewind({best})"),
+            Some(ending) => format!("finished: {ending}"),
+            None => self.state.to_string(),
+        };
+        table.row(["state".to_string(), state]);
         table.row(["step".to_string(), self.progress()]);
         if let Some(last) = &self.last {
             let curve = crate::plot::sparkline(&self.losses);

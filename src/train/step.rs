@@ -160,6 +160,7 @@ pub fn forward_backward(
     Ok(())
 }
 
+const DIVERGED: &str = "the adapters have diverged: rewind() to an earlier step, or set_lr() lower";
 const LOWER: &str = "nothing was updated: rewind() to an earlier step, or set_lr() lower and resume()";
 
 /// One update with what was accumulated. Gradients longer than `clip` are scaled down to it (Pascanu et
@@ -229,7 +230,8 @@ pub fn step(
 /// The losses on held-out rows, in the order of the batch's packs.
 ///
 /// # Errors
-/// When there is no trained token, and as the model's forward pass.
+/// When there is no trained token, when a loss is not finite (the error names the rows), and as the model's
+/// forward pass.
 pub fn evaluate(
     model: &Decoder,
     adapters: &Adapters,
@@ -247,6 +249,20 @@ pub fn evaluate(
     }
     if rows.is_empty() {
         return Err(Error::input("there is no token to evaluate on"));
+    }
+    let bad: Vec<u32> = rows.iter().filter(|row| !row.loss.is_finite()).map(|row| row.row).collect();
+    if let Some(first) = rows.iter().find(|row| !row.loss.is_finite()) {
+        const NAMED: usize = 5;
+        let named: Vec<String> = bad.iter().take(NAMED).map(u32::to_string).collect();
+        let more = if bad.len() > NAMED { ", …" } else { "" };
+        return Err(Error::compute(format!(
+            "the loss in evaluation is {} ({} of {} rows are not finite: {}{more})",
+            first.loss,
+            bad.len(),
+            rows.len(),
+            named.join(", ")
+        ))
+        .help(DIVERGED));
     }
     Ok(rows)
 }

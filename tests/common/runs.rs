@@ -1,5 +1,7 @@
 //! Runs of a small model with the real tokenizer on short rows, and one beside them that nobody disturbs.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use super::llama::Sizes;
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Content;
@@ -26,18 +28,22 @@ pub struct Bench {
 }
 
 /// A llama of eight small blocks: a step takes some hundredths of a second, most of it in the head.
-const SMALL: Sizes =
+pub const SMALL: Sizes =
     Sizes { vocabulary: 49152, width: 32, heads: 2, kv_heads: 1, head: 16, intermediate: 48, layers: 8 };
 
 /// It, with the real model's tokenizer and chat template.
 fn small(folder: &Path) -> PathBuf {
+    model(&folder.join("small.gguf"), SMALL)
+}
+
+/// The same in other sizes.
+pub fn model(path: &Path, sizes: Sizes) -> PathBuf {
     let mut file = fs::File::open(super::common::model_path()).unwrap();
     let metadata = Content::read(&mut file).unwrap().metadata;
     let more = metadata.into_iter().filter(|(name, _)| name.starts_with("tokenizer."));
     let more = more.chain([("llama.context_length".to_string(), Value::U32(256))]).collect();
-    let path = folder.join("small.gguf");
-    SMALL.write_gguf_with(&path, &SMALL.tensors(), GgmlDType::F32, more);
-    path
+    sizes.write_gguf_with(path, &sizes.tensors(), GgmlDType::F32, more);
+    path.to_path_buf()
 }
 
 /// Twelve short rows.

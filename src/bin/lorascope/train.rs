@@ -5,9 +5,12 @@ use lorascope::dataset::{Dataset, Map, OnFault, ReadOptions};
 use lorascope::display::{Progress, Show};
 use lorascope::error::{Error, Result};
 use lorascope::text::Trained;
-use lorascope::train::{Existing, RowsFrom, Run, RunConfig, RunFile, State, Until};
+use lorascope::train::{
+    Ending, Existing, OpenRun, RowsFrom, Run, RunConfig, RunFile, Schedule, Shape, State, Until,
+};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -29,8 +32,20 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
     /// Go on with the run that exists; model, data and settings come from its folder
-    #[arg(long, conflicts_with_all = ["model", "data", "eval", "map", "rank", "lr", "batch", "seed", "trained", "strict"])]
+    #[arg(long, conflicts_with_all = ["model", "data", "eval", "map", "rank", "batch", "seed", "trained", "strict"])]
     resume: bool,
+    /// Go on even where the model or the rows are others than before
+    #[arg(long, requires = "resume")]
+    accept: bool,
+    /// Go back to a step first, or to the best evaluation
+    #[arg(long, value_name = "STEP|best", requires = "resume")]
+    rewind: Option<Back>,
+    /// Train so many steps more than are done; a run that has stopped early does not stop early any longer
+    #[arg(long, value_name = "N", requires = "resume", conflicts_with = "steps")]
+    more: Option<u64>,
+    /// How the learning rate goes from here: constant, linear:TOTAL, cosine:TOTAL, wsd:TOTAL, or file, as the file says
+    #[arg(long, value_name = "SHAPE")]
+    schedule: Option<Course>,
     /// A .gguf file or a Hugging Face folder
     #[arg(long)]
     model: Option<PathBuf>,
@@ -67,14 +82,115 @@ pub struct Arguments {
     save: Option<PathBuf>,
 }
 
+/// Where a run goes back to.
+#[derive(Debug, Clone, Copy)]
+enum Back {
+    Step(u64),
+    Best,
+}
+
+impl FromStr for Back {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "best" => Ok(Self::Best),
+            step => {
+                step.parse().map(Self::Step).map_err(|_| "give the number of a step, or best".to_string())
+            }
+        }
+    }
+}
+
+/// How a learning rate goes on.
+#[derive(Debug, Clone, Copy)]
+enum Course {
+    File,
+    To(Shape, Option<u64>),
+}
+
+impl FromStr for Course {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let wrong = || "say constant, linear:TOTAL, cosine:TOTAL, wsd:TOTAL or file".to_string();
+        let (name, total) = match text.split_once(':') {
+            Some((name, total)) => (name, Some(total.parse().map_err(|_| wrong())?)),
+            None => (text, None),
+        };
+        match (name, total) {
+            ("file", None) => Ok(Self::File),
+            ("constant", None) => Ok(Self::To(Shape::Constant, None)),
+            ("linear", Some(_)) => Ok(Self::To(Shape::Linear, total)),
+            ("cosine", Some(_)) => Ok(Self::To(Shape::Cosine, total)),
+            ("wsd", Some(_)) => Ok(Self::To(Shape::Wsd { decay: None }, total)),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl Course {
+    /// The schedule, behind a warm-up where it has none of its own.
+    fn schedule(self, file: &RunFile, warmup: u64) -> Schedule {
+        match self {
+            Self::File => file.config.schedule.clone(),
+            Self::To(shape, total) => Schedule { warmup, shape, total, last: None },
+        }
+    }
+}
+
 pub fn run(arguments: &Arguments) -> Result<()> {
+    act(arguments).map_err(|error| {
+        let (said, plain) = (error.to_string(), in_words_of_the_shell(&error.to_string()));
+        if said == plain { error } else { Error::state(plain) }
+    })
+}
+
+/// What the library advises in Rust, as it is done here.
+fn in_words_of_the_shell(text: &str) -> String {
+    const LOWER: &str = "--resume --rewind STEP goes back, --resume --lr RATE goes on at a lower rate";
+    let mut text = text.to_string();
+    for (rust, shell) in [
+        ("rewind() to an earlier step, or set_lr() lower and resume()", LOWER),
+        ("rewind() to an earlier step, or set_lr() lower", LOWER),
+        ("Run::open_with(folder, &OpenRun::accept())", "--resume --accept"),
+        (
+            ", or say where it is: Run::open_with(folder, &OpenRun { model: Some(model), ..OpenRun::default() })",
+            "",
+        ),
+        ("RunConfig::default().strict() makes", "--strict makes"),
+        ("RunConfig::default().context(", "context = ("),
+        ("data.row() shows them; ", ""),
+        ("data.split() keeps equal rows on one side", "hold out rows that are not trained on"),
+        ("data.problems() lists them", "lorascope data report FILE lists them"),
+        ("look at the answer's end with data.row()", "look at the answer's end"),
+        ("resume() goes on", "--resume goes on"),
+    ] {
+        text = text.replace(rust, shell);
+    }
+    // rewind(7), run.rewind(7), run.rewind(7)?
+    let mut parts = text.split("rewind(");
+    let mut said = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        match part.split_once(')') {
+            Some((step, rest)) if !step.is_empty() && step.bytes().all(|b| b.is_ascii_digit()) => {
+                let before = said.strip_suffix("run.").unwrap_or(&said).to_string();
+                said = format!("{before}--resume --rewind {step}{}", rest.strip_prefix('?').unwrap_or(rest));
+            }
+            _ => said += &format!("rewind({part}"),
+        }
+    }
+    said
+}
+
+fn act(arguments: &Arguments) -> Result<()> {
     if let Some(folder) = arguments.save.as_ref().filter(|folder| folder.exists()) {
         return Err(Error::input("the adapter was to be saved here, but this exists").path(folder));
     }
     let file = read(arguments)?;
     let asked = until_asked()?;
     let run = if arguments.resume { resume(&file, arguments)? } else { new(&file)? };
-    crate::print(run.show().text);
+    crate::print(in_words_of_the_shell(&run.show().text));
     if !evaluate(&run, &asked)? {
         begin(&run, &file, arguments)?; // so that it is known how far it was to go
         return pause(&run, arguments);
@@ -111,6 +227,17 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
     config.batch = arguments.batch.unwrap_or(config.batch);
     config.seed = arguments.seed.unwrap_or(config.seed);
     config.trained = arguments.trained.unwrap_or(config.trained);
+    if matches!(arguments.schedule, Some(Course::File)) && !is_file(&arguments.run) {
+        return Err(Error::input("--schedule file needs a file of settings")
+            .help("lorascope train run.toml --resume --schedule file"));
+    }
+    if let Some(course) = arguments.schedule.filter(|_| !arguments.resume) {
+        config.schedule = match course {
+            Course::File => config.schedule.clone(),
+            to => Schedule { warmup: config.schedule.warmup, ..to.schedule(&RunFile::default(), 0) },
+        };
+    }
+    let config = &mut file.config;
     if arguments.strict {
         config.faults = OnFault::Fail;
     }
@@ -157,16 +284,43 @@ fn new(file: &RunFile) -> Result<Run> {
 
 /// The run that exists, and a word where the file says something else than it began with.
 fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
-    let run = Run::get(file.name.as_deref().unwrap_or_default())?;
+    let name = file.name.as_deref().unwrap_or_default();
+    let run = match arguments.accept && Run::exists(name)? {
+        true => Run::open_with(Path::new("runs").join(name), &OpenRun::accept())?,
+        false => Run::get(name)?,
+    };
     let settings = |config: &RunConfig| serde_json::to_value(config).map_err(Error::compute);
     let (said, holds) = (settings(&file.config)?, settings(run.config())?);
     let other = said.as_object().into_iter().flatten().filter(|(name, value)| holds.get(name) != Some(value));
     let other: Vec<&str> = other.map(|(name, _)| name.as_str()).collect();
     if is_file(&arguments.run) && !other.is_empty() {
-        crate::complain(format_args!(
-            "the run goes on with its own {}, not with the file's",
-            other.join(", ")
-        ));
+        let other: Vec<&str> = other
+            .into_iter()
+            .filter(|name| {
+                !(*name == "schedule" && arguments.schedule.is_some()
+                    || *name == "lr" && arguments.lr.is_some())
+            })
+            .collect();
+        let taken = if other.contains(&"schedule") { "; --schedule file takes that schedule" } else { "" };
+        if !other.is_empty() {
+            crate::complain(format_args!(
+                "the run goes on with its own {}, not with the file's{taken}",
+                other.join(", ")
+            ));
+        }
+    }
+    match arguments.rewind {
+        Some(Back::Step(step)) => drop(run.rewind(step)?),
+        Some(Back::Best) => drop(run.rewind_to_best()?),
+        None => {}
+    }
+    if let Some(lr) = arguments.lr {
+        run.set_lr(lr)?;
+    }
+    if let Some(course) = arguments.schedule {
+        let said = run.status().notes.len();
+        let status = run.set_schedule(course.schedule(file, run.config().schedule.warmup))?;
+        status.notes.iter().skip(said).for_each(crate::complain);
     }
     Ok(run)
 }
@@ -207,10 +361,13 @@ fn evaluate(run: &Run, asked: &AtomicBool) -> Result<bool> {
 fn train(run: &Run, file: &RunFile, arguments: &Arguments, asked: &AtomicBool) -> Result<bool> {
     let begun = run.status();
     if !begin(run, file, arguments)? {
-        crate::print(format_args!(
-            "nothing is left to do after step {}; --steps N trains N more",
-            begun.step
-        ));
+        match begun.ending {
+            Some(ending) => crate::print(format_args!("the run is finished: {ending}; {}", ways_on(ending))),
+            None => crate::print(format_args!(
+                "nothing is left to do after step {}; --steps N trains N more",
+                begun.step
+            )),
+        }
         return Ok(true);
     }
     let status = run.status();
@@ -228,7 +385,7 @@ fn train(run: &Run, file: &RunFile, arguments: &Arguments, asked: &AtomicBool) -
             // Nobody asked: a spike, or a disk that is full.
             State::Paused => {
                 let why = status.notes.last().map_or("the run has paused", String::as_str);
-                return Err(Error::state(why).help("--resume goes on"));
+                return Err(Error::state(why));
             }
             State::Closed => return Err(Error::state(format!("the run {:?} has ended", run.name()))),
         }
@@ -240,9 +397,24 @@ fn train(run: &Run, file: &RunFile, arguments: &Arguments, asked: &AtomicBool) -
 /// Begins to train; false where there is nothing left to do.
 fn begin(run: &Run, file: &RunFile, arguments: &Arguments) -> Result<bool> {
     let status = run.status();
-    match (arguments.steps, file.goal()) {
+    if let (Some(_), Some(Ending::Early { .. })) = (arguments.more, status.ending) {
+        run.set_patience(None)?;
+        crate::complain("from here on the run does not stop early");
+    }
+    if let Some(ending) = run.status().ending {
+        // Said by the caller, unless steps are asked for that cannot be made.
+        return match arguments.steps.or(arguments.more) {
+            None => Ok(false),
+            Some(_) => Err(Error::state(format!("the run is finished: {ending}")).help(ways_on(ending))),
+        };
+    }
+    let left = status.end.and_then(|end| end.checked_sub(status.step));
+    match (arguments.steps.or(arguments.more), file.goal_of(run)?) {
         (Some(steps), _) => run.start(steps)?,
         (None, _) if status.state == State::Paused => run.resume()?,
+        (None, _) if arguments.resume && arguments.schedule.is_some() && left.is_some() => {
+            run.start(left.unwrap_or_default())?
+        }
         (None, None) if arguments.resume => return Ok(false),
         (None, None) => run.start(STEPS)?,
         (None, Some(until)) if !arguments.resume => run.start_until(until)?,
@@ -255,6 +427,16 @@ fn begin(run: &Run, file: &RunFile, arguments: &Arguments) -> Result<bool> {
         (None, Some(_)) => return Ok(false),
     };
     Ok(true)
+}
+
+/// How more of a finished run is had.
+fn ways_on(ending: Ending) -> String {
+    match ending {
+        Ending::Rate { .. } => "--resume --schedule constant --more N trains N steps more, --resume --schedule linear:TOTAL lets the rate fall once more".to_string(),
+        Ending::Early { best, .. } => {
+            format!("--resume --more N trains N steps more, --resume --rewind {best} goes back to the best")
+        }
+    }
 }
 
 /// Puts a snapshot on disk and says how to go on.

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::text::{Example, Message, Role, Tokenizer, Trained};
 use crate::train::batches::Batches;
 use crate::train::config::RunConfig;
+use crate::train::dated;
 use crate::train::left_out::Why;
 
 /// Rows whose prompt is looked at: rendering is slow, and a template is wrong in many rows or in none.
@@ -233,6 +234,38 @@ pub(super) fn prompts(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) ->
             "the chat template writes an answer in another way than its prompt: take one in which both agree",
         )
         .at(data, *first)
+}
+
+/// Whether rows say the date, because the chat template writes it: rendered on another day they are others.
+pub(super) fn date(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Option<Finding>> {
+    /// More than a year, a day, an hour, a minute and a second, so that each part is another one.
+    const LATER: i64 = 398 * 86_400 + 3_661;
+    if !tokenizer.is_dated() {
+        return Ok(None);
+    }
+    let time = tokenizer.time().unwrap_or_else(dated::now);
+    let (then, later) = (tokenizer.at_time(time)?, tokenizer.at_time(time + LATER)?);
+    let chosen = train.rows().min(PROMPTS);
+    let mut places = (0..chosen).map(|i| i * train.rows() / chosen).peekable();
+    for (place, (row, _)) in train.examples().enumerate() {
+        if places.next_if_eq(&place).is_none() {
+            continue;
+        }
+        let (messages, tools) = (data.conversation(row)?, data.tools(row)?);
+        if messages.is_empty() {
+            continue; // a plain text
+        }
+        let rendered = |tokenizer: &Tokenizer| tokenizer.prompt(&messages, tools.as_deref());
+        if let (Ok(now), Ok(later)) = (rendered(&then), rendered(&later))
+            && now != later
+        {
+            let what = format!("the chat template writes the date into the rows: {}", dated::said(time));
+            return Ok(Some(Finding::new("date", Severity::Warning, what).help(
+                "the run keeps this time and goes on with it; a prompt that is asked later has its own date",
+            )));
+        }
+    }
+    Ok(None)
 }
 
 /// Rows that are longer than the context.

@@ -81,6 +81,7 @@ impl Preflight {
             checks::prompts(train, data, tokenizer)?,
             checks::context(train, data)?,
         ]);
+        findings.extend(checks::date(train, data, tokenizer)?);
         findings.extend(checks::far_longer(train, data, config.micro_batch)?);
         findings.extend(checks::labelled_bad(train, data)?);
         findings.extend(checks::refused("chat template", train, data)?);

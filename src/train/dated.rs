@@ -1,0 +1,62 @@
+//! The time that rows are rendered at: part of the data where the chat template writes the date.
+
+use super::folder::Folder;
+use crate::error::Result;
+use crate::model::Model;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The model at one time, if its template writes the time: the given one, its own, or now.
+pub(super) fn fixed(model: &Model, time: Option<i64>) -> Result<Model> {
+    match model.tokenizer().is_dated() {
+        true => model.at_time(time.or(model.tokenizer().time()).unwrap_or_else(now)),
+        false => Ok(model.clone()),
+    }
+}
+
+/// The time that this model's rows are rendered at, where it matters.
+pub(super) fn time_of(model: &Model) -> Option<i64> {
+    model.tokenizer().time().filter(|_| model.tokenizer().is_dated())
+}
+
+/// When a run was made whose folder does not say at what time its rows were rendered.
+pub(super) fn time_of_making(folder: &Path) -> Option<i64> {
+    std::fs::metadata(Folder::identity_file(folder)).ok()?.modified().ok().map(seconds)
+}
+
+/// The clock, in seconds since 1970.
+pub(super) fn now() -> i64 {
+    seconds(SystemTime::now())
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
+/// A time as `2024-07-26 00:00:00 UTC`.
+pub(super) fn said(seconds: i64) -> String {
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Days to year, month and day in the Gregorian calendar, by eras of 400 years that begin in March.
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC", era * 400 + year + next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_said_as_dates() {
+        assert_eq!(said(1_721_952_000), "2024-07-26 00:00:00 UTC");
+        assert_eq!(said(1_709_251_199), "2024-02-29 23:59:59 UTC");
+        assert_eq!(said(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(said(-1), "1969-12-31 23:59:59 UTC");
+    }
+}

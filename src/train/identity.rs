@@ -1,0 +1,92 @@
+//! Who a run is: what `run.json` says.
+
+use super::batches::Batches;
+use super::config::RunConfig;
+use super::dated;
+use super::journal::Rows;
+use super::schedule::ReachesZero;
+use crate::dataset::{Dataset, Recipe};
+use crate::error::Result;
+use crate::model::{Model, WeightsAs};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Version of the files' layout.
+pub(super) const FORMAT: u32 = 2;
+
+/// What makes a run the run that it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// Version of the layout.
+    pub format: u32,
+    /// The settings.
+    pub config: RunConfig,
+    /// Where the model was opened.
+    pub model: PathBuf,
+    /// The weights' fingerprint.
+    pub model_fingerprint: String,
+    /// What became of the weights when they were loaded; earlier versions said it in the fingerprint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WeightsAs>,
+    /// The time that rows are rendered at, in seconds since 1970, where the chat template writes it. Earlier
+    /// versions did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<i64>,
+    /// Where a learning rate that falls to 0 reaches it.
+    #[serde(default)]
+    pub reaches_zero: ReachesZero,
+    /// The rows that are trained on at first.
+    pub rows: Rows,
+    /// The rows that are evaluated on.
+    pub eval: Option<Rows>,
+    /// Where it was forked from.
+    pub parent: Option<Parent>,
+}
+
+/// The run that another was forked from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    /// Its folder.
+    pub run: PathBuf,
+    /// After which step.
+    pub step: u64,
+}
+
+/// How rows are found again.
+pub(super) fn rows_of(data: &Dataset, batches: &Batches) -> Result<Rows> {
+    let (context, filling) = (batches.context(), batches.filling());
+    Ok(Rows { data: data.recipe()?, context, tokens: batches.fingerprint(), filling })
+}
+
+impl Identity {
+    /// An identity in today's layout.
+    ///
+    /// # Errors
+    /// When the model's files cannot be read.
+    pub fn new(model: &Model, config: &RunConfig, rows: Rows, eval: Option<Rows>) -> Result<Self> {
+        Ok(Self {
+            format: FORMAT,
+            config: config.clone(),
+            model: model.path().into(),
+            model_fingerprint: model.fingerprint()?,
+            weights: Some(model.weights()),
+            time: dated::time_of(model),
+            reaches_zero: config.reaches_zero,
+            rows,
+            eval,
+            parent: None,
+        })
+    }
+
+    /// What became of the weights when they were loaded.
+    pub fn weights(&self) -> WeightsAs {
+        self.weights.unwrap_or_else(|| WeightsAs::of_fingerprint(&self.model_fingerprint))
+    }
+
+    /// The recipe of the rows to evaluate on.
+    pub fn eval_recipe(&self) -> Option<&Recipe> {
+        self.eval.as_ref().map(|rows| &rows.data)
+    }
+}

@@ -1,0 +1,56 @@
+//! The numbers of each step as they come.
+
+use super::history::StepReport;
+use super::run::Run;
+use super::status::State;
+use std::time::Duration;
+
+/// How long a wait sleeps before it looks again.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The reports of a run's steps, one after the other: [`next`](Iterator::next) waits for a step that is being
+/// done, and there is no next one when the run rests.
+#[derive(Debug, Clone)]
+pub struct Reports {
+    run: Run,
+    seen: usize,
+}
+
+impl Run {
+    /// The reports of the steps after this one, those that are done and those that come while the run trains.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let run = lorascope::train::Run::get("school-math")?;
+    /// let done = run.start(200)?.step;
+    /// for report in run.reports(done) {
+    ///     println!("{}", report.json()?); // one line of JSON for each step
+    /// }
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn reports(&self, after: u64) -> Reports {
+        Reports { run: self.clone(), seen: usize::try_from(after).unwrap_or(usize::MAX) }
+    }
+}
+
+impl Iterator for Reports {
+    type Item = StepReport;
+
+    fn next(&mut self) -> Option<StepReport> {
+        let shared = &self.run.0.shared;
+        loop {
+            {
+                let public = shared.read();
+                if let Some(report) = public.history.get(self.seen) {
+                    self.seen += 1;
+                    return Some(report.clone());
+                }
+                self.seen = self.seen.min(public.history.len()); // the run went back
+                if public.state != State::Running {
+                    return None;
+                }
+            }
+            shared.wait(LOOK);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The way back, and snapshots.
+
+use super::Worker;
+use crate::error::{Error, Result};
+use crate::train::snapshot::{Context, Place};
+use crate::train::status::State;
+use crate::train::step::Learned;
+use std::time::Instant;
+
+impl Worker {
+    /// Goes back to a step: to the latest state kept before it, and from there by doing the steps
+    /// again, which gives the same to the bit.
+    pub(super) fn rewind(&mut self, to: u64) -> Result<()> {
+        let kept = self.ring.latest(to).cloned();
+        let newest = self.folder.snapshots()?.into_iter().rfind(|step| *step <= to);
+        let (learned, place) = match kept {
+            Some(kept) if newest.is_none_or(|newest| newest <= kept.1.step) => kept,
+            _ => {
+                let device = self.model.decoder().device();
+                let (found, notes) = self.folder.load(to, &self.fresh, &self.config, device)?;
+                notes.into_iter().for_each(|note| self.shared.note(note));
+                found.unwrap_or_else(|| self.first())
+            }
+        };
+        let shared = self.shared.clone();
+        let turn = shared.changing();
+        let journal = self.shared.read().journal.until(to);
+        if let Some(step) = journal.by_hand(place.step, to) {
+            return Err(Error::state(format!("step {step} was made by hand, and cannot be made again"))
+                .help(format!("step {} is kept: run.rewind({})", place.step, place.step)));
+        }
+        self.folder.begin_rewind(to)?;
+        self.segments.truncate(1 + journal.data().count());
+        let history = self.folder.history(place.step)?;
+        self.folder.forget_after(place.step, &journal)?;
+        self.ring.forget_after(place.step);
+        (self.learned, self.place) = (learned, place);
+        let snapshot = self.folder.snapshots()?.pop();
+        let answers = self.shared.update(|public| {
+            public.place = place;
+            (public.begun, public.recent) = (place.step, 0);
+            public.learned = self.learned.clone();
+            public.history = history;
+            public.journal = journal;
+            public.snapshot = snapshot;
+            public.gradients = None;
+            public.batch = None;
+            public.partial = None;
+            public.answers.retain(|answer| answer.step <= to);
+            if public.state != State::Running {
+                public.rest(&self.config); // a failure lies in what is left behind
+            }
+            public.answers.clone()
+        });
+        drop(turn);
+        self.folder.write_answers(&answers)?;
+        while self.place.step < to {
+            self.one_step(&|| true)?;
+        }
+        self.save()?;
+        self.folder.end_rewind()
+    }
+
+    /// The state before the first step.
+    fn first(&self) -> (Learned, Place) {
+        (Learned::new(self.fresh.clone(), self.config.seed), Place::default())
+    }
+
+    /// Writes a snapshot, unless this step has one.
+    pub(super) fn save(&mut self) -> Result<()> {
+        let (goal, snapshot, journal) = {
+            let public = self.shared.read();
+            (public.goal, public.snapshot, public.journal.clone())
+        };
+        if self.folder.goal() != Some(goal) {
+            self.folder.write_goal(&goal)?;
+        }
+        if snapshot != Some(self.place.step) {
+            let tokens =
+                self.segments.rows(self.place.position.segment).map(|rows| rows.tokens).unwrap_or_default();
+            let base = self.model.name();
+            let context = Context { config: &self.config, journal: &journal, tokens: &tokens, base: &base };
+            let begun = Instant::now();
+            self.folder.save(&self.learned, &self.place, context)?;
+            self.shared.update(|public| {
+                public.snapshot = Some(self.place.step);
+                public.snapshot_seconds = Some(begun.elapsed().as_secs_f64());
+            });
+        }
+        self.saved = Instant::now();
+        Ok(())
+    }
+}

@@ -1,0 +1,312 @@
+//! The thread that trains. It owns the trained tensors; the handle sends it requests and reads what
+//! it publishes.
+
+mod back;
+mod steps;
+mod watch;
+
+use super::batches::Batches;
+use super::config::RunConfig;
+use super::folder::Folder;
+use super::history::StepReport;
+use super::journal::Journal;
+use super::process::give_back;
+use super::ring::Ring;
+use super::segments::Segments;
+use super::shared::{Answer, Public, Shared};
+use super::snapshot::Place;
+use super::status::State;
+use super::step::Learned;
+use crate::error::{Error, Result};
+use crate::lora::Adapters;
+use crate::model::{Decoder, Model};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+/// Time between two looks whether a full disk has room again.
+const ROOM: Duration = Duration::from_secs(2);
+/// Bytes of room beside those of a snapshot's tensors: for the history and for what others write meanwhile.
+const SPARE: u64 = 16 << 20;
+
+/// What the handle asks of the worker.
+pub(super) enum Request {
+    /// Train: `start` has published how far.
+    Go,
+    /// Stop, take a snapshot, answer when it is on disk.
+    Pause(Sender<Result<()>>),
+    /// Stop and go back to a step; answer when it is reached.
+    Rewind(u64, Sender<Result<()>>),
+    /// Make a step of what was found by hand.
+    Update(Sender<Result<StepReport>>),
+    /// Stop for good, without a snapshot; answer when the folder is let go of.
+    End(Sender<()>),
+}
+
+pub(super) struct Worker {
+    pub model: Model,
+    /// The same weights, with what the config says of recomputing.
+    decoder: Decoder,
+    pub segments: Arc<Segments>,
+    pub eval: Option<Arc<Batches>>,
+    pub config: RunConfig,
+    pub shared: Arc<Shared>,
+    folder: Folder,
+    learned: Learned,
+    place: Place,
+    /// The state of step 0.
+    fresh: Adapters,
+    ring: Ring,
+    saved: Instant,
+    /// The disk is full, and the run goes on when there is room.
+    waits: bool,
+    /// Steps since it last rested.
+    steps: u64,
+}
+
+/// However the thread ends: nobody waits for it any longer, and nothing can be started.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.update(|public| public.state = State::Closed);
+    }
+}
+
+/// What a worker begins with.
+pub(super) struct Begin {
+    pub model: Model,
+    pub segments: Arc<Segments>,
+    pub eval: Option<Arc<Batches>>,
+    pub config: RunConfig,
+    pub folder: Folder,
+    pub fresh: Adapters,
+    pub learned: Learned,
+    pub place: Place,
+    /// Whether that place has a snapshot on disk.
+    pub saved: bool,
+    pub goal: super::goal::Goal,
+    pub journal: Journal,
+    pub history: Vec<StepReport>,
+    pub answers: Vec<Answer>,
+    pub notes: Vec<String>,
+}
+
+/// Whether somebody wants this to go on.
+type GoOn<'a> = &'a dyn Fn() -> bool;
+
+impl Worker {
+    /// A worker that goes on from a place.
+    pub fn new(begin: Begin) -> Self {
+        let Begin { model, segments, eval, config, folder, fresh, learned, place, .. } = begin;
+        let mut ring = Ring::new(config.snapshots.memory);
+        ring.push(&learned, &place);
+        let shared = Shared::new(Public {
+            state: State::Idle,
+            place,
+            goal: begin.goal,
+            begun: place.step,
+            recent: 0,
+            snapshot: begin.saved.then_some(place.step),
+            snapshot_seconds: None,
+            history: begin.history,
+            learned: learned.clone(),
+            journal: begin.journal,
+            notes: begin.notes,
+            gradients: None,
+            batch: None,
+            partial: None,
+            answers: begin.answers,
+        });
+        let worker = Self {
+            decoder: model.decoder().with_recompute(config.recompute),
+            model,
+            segments,
+            eval,
+            config,
+            shared: Arc::new(shared),
+            folder,
+            learned,
+            place,
+            fresh,
+            ring,
+            saved: Instant::now(),
+            waits: false,
+            steps: 0,
+        };
+        worker.shared.update(|public| public.rest(&worker.config));
+        worker
+    }
+
+    /// Answers requests until one of them is to end, or the run is dropped. All of it in one thread of the
+    /// pool: what a product keeps for its thread (tens of megabytes for a head) then exists once.
+    pub fn work(self, requests: Receiver<Request>, pool: &rayon::ThreadPool) {
+        pool.install(|| self.serve(requests));
+    }
+
+    fn serve(mut self, requests: Receiver<Request>) {
+        loop {
+            // Whoever sets `stop` sends a request right after: the unfinished step waits for it.
+            let busy =
+                self.shared.read().state == State::Running && !self.shared.stop.load(Ordering::Relaxed);
+            // Of a single step it would take more time than it is worth.
+            if !busy && std::mem::take(&mut self.steps) > 1 {
+                give_back();
+            }
+            let request = match (busy, self.waits) {
+                (true, _) => requests.try_recv().ok(),
+                (false, false) => match requests.recv() {
+                    Ok(request) => Some(request),
+                    Err(_) => return,
+                },
+                (false, true) => match requests.recv_timeout(ROOM) {
+                    Ok(request) => Some(request),
+                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.look_for_room();
+                        None
+                    }
+                },
+            };
+            match request {
+                Some(Request::End(answer)) => {
+                    drop(self);
+                    let _ = answer.send(()); // a handle that went away needs no answer
+                    return;
+                }
+                Some(request) => self.answer(request),
+                None if busy => {
+                    let done = guarded(|| self.train());
+                    self.settle(done);
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Go => {
+                self.waits = false;
+                let goal = self.shared.read().goal;
+                let written = guarded(|| self.folder.write_goal(&goal));
+                self.settle(written);
+            }
+            Request::Pause(answer) => {
+                self.waits = false;
+                self.shared.stop.store(false, Ordering::Relaxed);
+                let saved = guarded(|| self.save());
+                self.rest();
+                let _ = answer.send(saved);
+            }
+            Request::Rewind(step, answer) => {
+                self.waits = false;
+                self.shared.stop.store(false, Ordering::Relaxed);
+                let done = guarded(|| self.rewind(step));
+                self.rest();
+                give_back(); // what the steps left behind held
+                let _ = answer.send(done);
+            }
+            Request::Update(answer) => {
+                let done = guarded(|| self.by_hand());
+                self.rest();
+                let _ = answer.send(done);
+            }
+            Request::End(_) => {}
+        }
+    }
+
+    /// Nothing is done until somebody asks for it.
+    fn rest(&self) {
+        self.throw_away();
+        self.shared.update(|public| {
+            // A failure stays to be read.
+            if public.state == State::Running {
+                public.rest(&self.config);
+            }
+        });
+    }
+
+    /// Forgets a step that was begun and not finished: changes that were made meanwhile hold for it when it is
+    /// done again.
+    fn throw_away(&self) {
+        let _turn = self.shared.changing();
+        let redated = self.shared.update(|public| {
+            let begun = std::mem::replace(&mut public.begun, public.place.step);
+            let recent = std::mem::take(&mut public.recent);
+            if begun <= public.place.step || recent == 0 {
+                return None;
+            }
+            public.journal = public.journal.redated(recent, public.place.step);
+            Some(public.journal.clone())
+        });
+        if let Some(Err(error)) = redated.map(|journal| Folder::write_journal(self.folder.path(), &journal)) {
+            self.shared.note(format!("changes were not written down: {error}"));
+        }
+    }
+
+    /// What follows from work that failed: it waits for room on the disk, or says why.
+    fn settle(&mut self, done: Result<()>) {
+        if done.is_err() {
+            self.throw_away();
+        }
+        match done {
+            Err(error) if error.is_disk_full() => {
+                self.waits = true;
+                self.shared.note(format!("paused: {error}; the run goes on when there is room"));
+                self.shared.update(|public| public.state = State::Paused);
+            }
+            Err(error) if !error.is_interrupted() => {
+                let message = error.to_string();
+                self.shared.update(|public| public.state = State::Failed(message));
+            }
+            _ => {}
+        }
+    }
+
+    fn look_for_room(&mut self) {
+        if self.folder.has_room(self.learned.bytes() + SPARE) {
+            self.waits = false;
+            self.shared.note("there is room on the disk again: the run goes on");
+            self.shared.update(|public| public.state = State::Running);
+        }
+    }
+
+    /// One step on the way to the goal, and what follows from it.
+    fn train(&mut self) -> Result<()> {
+        let shared = self.shared.clone();
+        self.watch(); // what a pause cut short
+        self.one_step(&|| !shared.stop.load(Ordering::Relaxed))?;
+        self.watch();
+        let (over, best, spike) = self.shared.update(|public| {
+            let over = public.is_over(&self.config);
+            (over, public.is_best(), public.spike(&self.config))
+        });
+        let due = self.saved.elapsed().as_secs_f64() >= self.config.snapshots.every_seconds;
+        if over || best || due || spike.is_some() {
+            self.save()?;
+        }
+        if let Some(spike) = &spike {
+            self.shared.note(spike.clone());
+        }
+        if over || spike.is_some() {
+            self.shared.update(|public| public.rest(&self.config));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a trained tensor belongs to one of these modules.
+pub(super) fn is_frozen(frozen: &[String], tensor: &str) -> bool {
+    frozen.iter().any(|module| {
+        tensor.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with('.') || rest.is_empty())
+    })
+}
+
+/// Does work in which a panic is an error like others, and the thread lives on.
+fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<&str>().map(|s| (*s).to_string());
+        let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(Error::compute(format!("panic: {what}")).help("this is a defect of lorascope: please report it"))
+    })
+}

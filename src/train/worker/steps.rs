@@ -1,0 +1,158 @@
+//! One step: of the run's next rows, or of what was found by hand.
+
+use super::{GoOn, Worker, is_frozen};
+use crate::error::{Error, Result};
+use crate::train::batches::Batch;
+use crate::train::config::Adaptation;
+use crate::train::folder::Folder;
+use crate::train::history::StepReport;
+use crate::train::journal::{Change, Settings};
+use crate::train::process::memory;
+use crate::train::shared::Held;
+use crate::train::snapshot::Place;
+use crate::train::spectra::StepSpectra;
+use crate::train::step::{self, Accumulated};
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Worker {
+    /// One optimiser step. Until it is complete nothing of the run has changed.
+    pub(super) fn one_step(&mut self, go_on: GoOn) -> Result<()> {
+        let begun = Instant::now();
+        let step = self.place.step + 1;
+        let turn = self.shared.changing();
+        let settings = self.shared.update(|public| {
+            (public.begun, public.recent) = (step, 0);
+            public.journal.settings(&self.config, step)
+        });
+        drop(turn);
+        let segment = self.segments.get(settings.segment)?;
+        let position = self.place.position.in_segment(settings.segment);
+        let batch = segment.batches.at(position, settings.batch, settings.micro_batch, self.config.seed)?;
+        let mut accumulated = Accumulated::default();
+        step::forward_backward(&self.decoder, &self.learned, &batch, &mut accumulated, go_on)
+            .map_err(|e| e.step(step))?;
+        self.complete(accumulated, batch, &settings, begun, go_on).map(drop)
+    }
+
+    /// The update, the evaluation, and the step in the books.
+    fn complete(
+        &mut self,
+        accumulated: Accumulated,
+        batch: Batch,
+        settings: &Settings,
+        begun: Instant,
+        go_on: GoOn,
+    ) -> Result<StepReport> {
+        let step = self.place.step + 1;
+        let lr = settings.lr * settings.factor(step);
+        let rows = accumulated.rows.clone();
+        // Of all weights they would be as large as the model.
+        let held = (self.config.adaptation == Adaptation::Lora).then(|| {
+            Arc::new(Held { gradients: accumulated.gradients.clone(), tokens: accumulated.trained_tokens })
+        });
+        let frozen = |name: &str| is_frozen(&settings.frozen, name);
+        let (learned, numbers) = step::update(
+            self.model.decoder(),
+            &self.learned,
+            accumulated,
+            lr,
+            settings.clip,
+            &settings.optimizer,
+            &frozen,
+        )
+        .map_err(|e| e.step(step))?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let due = settings.eval_every.is_some_and(|every| step.is_multiple_of(every));
+        let eval_loss = match &self.eval {
+            Some(eval) if due => {
+                // A step after which it is not finite is none: what was learned before it stays.
+                let rows = step::evaluate(self.model.decoder(), &learned.adapters, &eval.all()?, go_on)
+                    .map_err(|e| e.step(step))?;
+                Some(step::mean(&rows).0)
+            }
+            _ => None,
+        };
+        let position = batch.next.unwrap_or_else(|| self.place.position.in_segment(settings.segment));
+        let count = self.segments.get(position.segment)?.batches.rows();
+        let logged = self.config.adaptation == Adaptation::Lora
+            && self
+                .config
+                .spectra_interval(settings.spectra_every)
+                .is_some_and(|every| step.is_multiple_of(every));
+        let spectra = logged.then(|| StepSpectra::of(&learned)).transpose()?;
+        let report = StepReport {
+            spectra,
+            step,
+            epoch: position.epoch as f64 + position.consumed as f64 / count as f64,
+            loss: numbers.loss,
+            gradient_norm: numbers.gradient_norm,
+            lr,
+            tokens: numbers.tokens,
+            trained_tokens: numbers.trained_tokens,
+            seconds,
+            memory: memory(),
+            eval_loss,
+            segment: batch.segment,
+            rows,
+        };
+        self.steps += 1;
+        self.folder.append(&report)?;
+        self.place = Place { step, position, seconds: self.place.seconds + seconds, eval_loss };
+        self.learned = learned;
+        self.ring.push(&self.learned, &self.place);
+        self.shared.update(|public| {
+            public.place = self.place;
+            public.learned = self.learned.clone();
+            public.gradients = held;
+            public.batch = Some(Arc::new(batch));
+            public.history.push(report.clone());
+        });
+        Ok(report)
+    }
+
+    /// A step of what was found by hand. Where its rows are not the run's next ones nobody can do it
+    /// again: a snapshot is taken.
+    pub(super) fn by_hand(&mut self) -> Result<StepReport> {
+        let shared = self.shared.clone();
+        let _turn = shared.changing();
+        let step = self.place.step + 1;
+        let (partial, settings, journal) = self.shared.update(|public| {
+            (public.partial.take(), public.journal.settings(&self.config, step), public.journal.clone())
+        });
+        let Some(partial) = partial else {
+            return Err(
+                Error::state("no gradient waits for an update").help("run.forward_backward(&batch)? first")
+            );
+        };
+        let segment = self.segments.get(settings.segment)?;
+        let position = self.place.position.in_segment(settings.segment);
+        let expected =
+            segment.batches.at(position, settings.batch, settings.micro_batch, self.config.seed)?;
+        let ours = partial.batches == [expected.clone()];
+        let next = if partial.batches.contains(&expected) { expected.next } else { None };
+        let packs = partial.batches.iter().flat_map(|batch| batch.packs.clone()).collect();
+        let rows = partial.batches.iter().flat_map(|batch| batch.rows.clone()).collect();
+        let batch = Batch { packs, rows, segment: settings.segment, next };
+        if !ours {
+            let journal = journal.with(self.place.step, Change::ByHand);
+            Folder::write_journal(self.folder.path(), &journal)?;
+            self.shared.update(|public| public.journal = journal);
+        }
+        let report = match self.complete(partial.accumulated, batch, &settings, Instant::now(), &|| true) {
+            Ok(report) => report,
+            Err(error) => {
+                // There is no such step: the entry would stand in the way of a rewind.
+                self.shared.update(|public| public.journal = journal.clone());
+                if !ours && let Err(unwritten) = Folder::write_journal(self.folder.path(), &journal) {
+                    self.shared.note(format!("changes were not written down: {unwritten}"));
+                }
+                return Err(error);
+            }
+        };
+        if !ours {
+            self.save()?;
+        }
+        Ok(report)
+    }
+}

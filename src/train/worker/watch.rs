@@ -1,0 +1,51 @@
+//! Prompts that are answered while the run trains.
+
+use super::Worker;
+use crate::model::{Finish, GenerateConfig};
+use crate::text::Message;
+use crate::train::shared::{Answer, Public};
+use std::sync::atomic::Ordering;
+
+/// Tokens of an answer to a prompt that is watched, at most.
+const ANSWER: usize = 64;
+
+impl Worker {
+    /// Answers the prompts that are watched, when they are due and have no answer yet. What fails there is no
+    /// reason to stop; an answer that a pause cuts short is thrown away, and made when the run goes on.
+    pub(super) fn watch(&self) {
+        let step = self.place.step;
+        let settings = self.shared.read().journal.settings(&self.config, step);
+        let Some((prompts, _)) = settings.watch.filter(|(_, every)| step.is_multiple_of(*every)) else {
+            return;
+        };
+        let config = GenerateConfig { max_tokens: ANSWER, ..Default::default() };
+        let answered = |public: &Public, prompt: &str| {
+            public
+                .answers
+                .iter()
+                .rev()
+                .take_while(|answer| answer.step == step)
+                .any(|answer| answer.prompt == prompt)
+        };
+        for prompt in prompts {
+            if answered(&self.shared.read(), &prompt) {
+                continue;
+            }
+            let mut on_text = |_: &str| !self.shared.stop.load(Ordering::Relaxed);
+            let messages = [Message::user(prompt.as_str())];
+            let answered = self.model.chat_each(&self.learned.adapters, &messages, &config, &mut on_text);
+            if answered.as_ref().is_ok_and(|said| said.finish == Finish::Interrupted) {
+                return;
+            }
+            let answered = answered.and_then(|said| {
+                let answer = Answer { step, prompt, answer: said.text };
+                self.folder.append_answer(&answer)?;
+                Ok(answer)
+            });
+            match answered {
+                Ok(answer) => self.shared.update(|public| public.answers.push(answer)),
+                Err(error) => self.shared.note(format!("a watched prompt was not answered: {error}")),
+            }
+        }
+    }
+}

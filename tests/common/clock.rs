@@ -1,0 +1,18 @@
+//! Limits of time, looked at only where somebody asks for it: a machine that is busy with something else is slow,
+//! and nothing is wrong then.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::time::{Duration, Instant};
+
+/// Whether limits of time and of memory are looked at: with `LORASCOPE_TIMED` set, on a machine that does nothing
+/// else. `.ci/run` does not set it.
+pub fn timed() -> bool {
+    std::env::var_os("LORASCOPE_TIMED").is_some()
+}
+
+/// Says how long something took, and fails where it took longer than the limit and that is looked at.
+pub fn within(begun: Instant, limit: Duration) {
+    let took = begun.elapsed();
+    println!("it took {took:?}, {limit:?} are allowed");
+    assert!(!timed() || took <= limit, "it took {took:?}, more than {limit:?}");
+}
