@@ -1,6 +1,7 @@
 //! Tokens from a model, one after the other.
 
 use super::decoder::{Cache, Decoder};
+use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
 use crate::ops::random::{Random, Stream};
@@ -161,7 +162,10 @@ fn penalise(logits: &mut [f32], seen: &[u32], penalty: f64) {
 fn choose(logits: &[f32], config: &GenerateConfig, index: u64) -> Result<u32> {
     if logits.iter().any(|l| l.is_nan()) {
         return Err(Error::compute("the model's logits are not numbers")
-            .help("the adapter has diverged: begin a new run with a lower learning rate: RunConfig::default().lr(…)"));
+            .help(advice(
+                "the adapter has diverged: begin a new run with a lower learning rate: RunConfig::default().lr(…)",
+                "the adapter has diverged: begin a new run with a lower lr",
+            )));
     }
     let best = (0u32..).zip(logits).max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(token, _)| token);
     if config.temperature == 0.0 {

@@ -3,6 +3,7 @@
 use super::config::RunConfig;
 use super::left_out::{LeftOut, RowsFor, RowsLeftOut, Why};
 use crate::dataset::{Dataset, Lesson, OnFault};
+use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::ops::random::permutation;
@@ -181,7 +182,10 @@ impl Batches {
             ),
             _ => Error::input(what)
                 .path(data.path())
-                .help("raise the context, or look at data.report() and data.row()"),
+                .help(advice(
+                    "raise the context, or look at data.report() and data.row()",
+                    "raise the context, or look at the rows with lorascope data report and data rows",
+                )),
         }
     }
 

@@ -7,7 +7,7 @@ use super::run::Run;
 use super::shared::Public;
 use super::status::{Ending, State, Status};
 use super::worker::Request;
-use crate::display::Progress;
+use crate::display::{Progress, advice};
 use crate::error::{Error, Result};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -23,11 +23,9 @@ impl Run {
     /// When the run is training already or finished, or the step fails.
     pub fn step(&self) -> Result<StepReport> {
         let steps = self.steps(1)?;
-        steps
-            .steps()
-            .last()
-            .cloned()
-            .ok_or_else(|| Error::state("the step was paused").help("run.resume() goes on"))
+        steps.steps().last().cloned().ok_or_else(|| {
+            Error::state("the step was paused").help(advice("run.resume() goes on", "--resume goes on"))
+        })
     }
 
     /// Trains some steps and waits for them, with progress.
@@ -84,8 +82,10 @@ impl Run {
     pub fn start_until(&self, until: Until) -> Result<Status> {
         until.check()?;
         if until.eval_loss.is_some() && (self.0.eval.is_none() || self.settings().eval_every.is_none()) {
-            return Err(Error::state("this run makes no evaluations")
-                .help("give it RunConfig::default().eval(&test).eval_every(20)"));
+            return Err(Error::state("this run makes no evaluations").help(advice(
+                "give it RunConfig::default().eval(&test).eval_every(20)",
+                "give the file eval = \"ROWS\" and eval_every = 20",
+            )));
         }
         self.train_until(until)
     }
@@ -112,8 +112,14 @@ impl Run {
             if let Some(ending) = public.ending(&self.0.config) {
                 let error = Error::state(format!("this run is finished: {ending}"));
                 return Err(match ending {
-                    Ending::Rate { .. } => error.help("run.set_schedule(Schedule::default())? goes on at a constant rate, run.rewind(step)? goes back, run.fork(name, ..)? tries another way"),
-                    Ending::Early { best, .. } => error.help(format!("run.rewind({best})? goes back to it, run.set_patience(None)? trains on, run.fork(name, ..)? tries another way")),
+                    Ending::Rate { .. } => error.help(advice(
+                        "run.set_schedule(Schedule::default())? goes on at a constant rate, run.rewind(step)? goes back, run.fork(name, ..)? tries another way",
+                        "--resume --schedule constant --more N goes on at a constant rate, --resume --rewind STEP goes back",
+                    )),
+                    Ending::Early { best, .. } => error.help(advice(
+                        format!("run.rewind({best})? goes back to it, run.set_patience(None)? trains on, run.fork(name, ..)? tries another way"),
+                        format!("--resume --rewind {best} goes back to it, --resume --more N trains on"),
+                    )),
                 });
             }
             public.goal = goal(public)?;

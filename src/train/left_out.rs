@@ -1,7 +1,7 @@
 //! Rows that are not trained on, and why.
 
 use crate::dataset::Dataset;
-use crate::display::{Align, Bundle, Show, Table, cut, thousands};
+use crate::display::{Align, Bundle, Show, Table, advice, cut, thousands};
 use crate::error::Result;
 use polars::prelude::{DataFrame, df};
 use std::fmt;
@@ -103,7 +103,7 @@ impl LeftOut {
 
     /// What is to be said of a run's rows: nothing where all are used.
     pub(super) fn note(&self) -> Option<String> {
-        (!self.is_none()).then(|| format!("{self}; run.left_out() lists them"))
+        (!self.is_none()).then(|| format!("{self}{}", advice("; run.left_out() lists them", "")))
     }
 
     /// Why no row is left, in words.

@@ -13,6 +13,7 @@ use super::snapshot::Place;
 use super::step::Learned;
 use super::worker::{Begin, Worker};
 use crate::dataset::Dataset;
+use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::image;
 use crate::model::{Model, OpenOptions};
@@ -189,7 +190,10 @@ impl Run {
                 known.map(|known| known.tokens).unwrap_or_default()
             ))
             .path(data.path())
-            .help("OpenRun { data, changed: Changed::Accept, .. } goes on with them, as run.set_data(&data) does"));
+            .help(advice(
+                "OpenRun { data, changed: Changed::Accept, .. } goes on with them, as run.set_data(&data) does",
+                "--resume --accept goes on with them",
+            )));
         }
         self.change_data(rows, segment)
     }
@@ -200,9 +204,10 @@ fn model_of(identity: &mut Identity, options: &OpenRun, notes: &mut Vec<String>)
     let model = match &options.model {
         Some(model) => model.clone(),
         None if !identity.model.exists() => {
-            return Err(Error::not_found("the model of this run is gone").path(&identity.model).help(
+            return Err(Error::not_found("the model of this run is gone").path(&identity.model).help(advice(
                 "put it back there, or say where it is: Run::open_with(folder, &OpenRun { model: Some(model), ..OpenRun::default() })",
-            ));
+                "put it back there",
+            )));
         }
         None => {
             let options = OpenOptions { weights: identity.weights(), ..Default::default() };
@@ -217,7 +222,10 @@ fn model_of(identity: &mut Identity, options: &OpenRun, notes: &mut Vec<String>)
                 identity.model_fingerprint
             ))
             .path(model.path())
-            .help("put the old weights back, begin a new run, or accept it: Run::open_with(folder, &OpenRun::accept())"));
+            .help(advice(
+                "put the old weights back, begin a new run, or accept it: Run::open_with(folder, &OpenRun::accept())",
+                "put the old weights back, begin a new run, or accept it: --resume --accept",
+            )));
         }
         notes.push("the model is another than the run was trained with".to_string());
     }

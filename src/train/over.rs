@@ -3,6 +3,7 @@
 use super::config::RunConfig;
 use super::shared::Public;
 use super::status::{Ending, State};
+use crate::display::advice;
 
 /// Steps whose losses a spike is measured against.
 const BEFORE: usize = 20;
@@ -82,12 +83,16 @@ impl Public {
         before.sort_by(f64::total_cmp);
         let median = before[BEFORE / 2];
         (last.loss > factor * median).then(|| {
+            let back = last.step - 1;
             format!(
-                "paused: the loss of step {} is {:.3}, {:.1} times the median of the {BEFORE} before; rewind({}) goes back, resume() goes on",
+                "paused: the loss of step {} is {:.3}, {:.1} times the median of the {BEFORE} before; {}",
                 last.step,
                 last.loss,
                 last.loss / median,
-                last.step - 1
+                advice(
+                    format!("rewind({back}) goes back, resume() goes on"),
+                    format!("--resume --rewind {back} goes back, --resume goes on")
+                )
             )
         })
     }

@@ -4,6 +4,7 @@ use super::batches::{Batches, Preparing};
 use super::config::RunConfig;
 use super::journal::Rows;
 use crate::dataset::Dataset;
+use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -107,6 +108,9 @@ pub(super) fn same_tokens(batches: &Batches, rows: &Rows) -> Result<()> {
              and not on plain text)",
         )
         .path(&rows.data.path)
-        .help("put the old files back, or accept the new rows: Run::open_with(folder, &OpenRun::accept())")),
+        .help(advice(
+            "put the old files back, or accept the new rows: Run::open_with(folder, &OpenRun::accept())",
+            "put the old files back, or accept the new rows: --resume --accept",
+        ))),
     }
 }

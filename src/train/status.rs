@@ -2,7 +2,7 @@
 
 use super::goal::Goal;
 use super::history::StepReport;
-use crate::display::{self, Align, Bundle, Show, Table};
+use crate::display::{self, Align, Bundle, Show, Table, advice};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -91,10 +91,10 @@ impl fmt::Display for State {
         match self {
             Self::Idle => f.write_str("idle"),
             Self::Running => f.write_str("running"),
-            Self::Paused => f.write_str("paused: resume() goes on"),
+            Self::Paused => write!(f, "paused: {} goes on", advice("resume()", "--resume")),
             Self::Finished => f.write_str("finished"),
             Self::Failed(why) => write!(f, "failed: {why}"),
-            Self::Closed => f.write_str("closed: Run::open(folder)? reads it from disk"),
+            Self::Closed => f.write_str(advice("closed: Run::open(folder)? reads it from disk", "closed")),
         }
     }
 }
@@ -118,7 +118,10 @@ impl Show for Status {
     fn show(&self) -> Bundle {
         let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption(&self.name);
         let state = match self.ending {
-            Some(ending @ Ending::Early { best, .. }) => format!("finished, {ending}; run.rewind({best})"),
+            Some(ending @ Ending::Early { best, .. }) => {
+                let back = advice(format!("run.rewind({best})"), format!("--resume --rewind {best}"));
+                format!("finished, {ending}; {back}")
+            }
             Some(ending) => format!("finished: {ending}"),
             None => self.state.to_string(),
         };

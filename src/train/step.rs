@@ -2,6 +2,7 @@
 
 use super::batches::Batch;
 use super::optimizer::{Optimizer, OptimizerConfig};
+use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::lora::{Activations, Adapters, Gradients, Pass};
 use crate::model::{Counted, Decoder, Tokens};
@@ -144,7 +145,7 @@ pub fn forward_backward(
                 row.loss,
                 rows.len()
             ))
-            .help(LOWER);
+            .help(go_back("nothing was updated"));
             return Err(match layer {
                 Some(layer) => error.layer(layer),
                 None => error,
@@ -160,8 +161,12 @@ pub fn forward_backward(
     Ok(())
 }
 
-const DIVERGED: &str = "the adapters have diverged: rewind() to an earlier step, or set_lr() lower";
-const LOWER: &str = "nothing was updated: rewind() to an earlier step, or set_lr() lower and resume()";
+/// What to do where a loss or a gradient is not finite.
+fn go_back(what: &str) -> String {
+    let code = "rewind() to an earlier step, or set_lr() lower and resume()";
+    let command = "--resume --rewind STEP goes back, --resume --lr RATE goes on at a lower rate";
+    format!("{what}: {}", advice(code, command))
+}
 
 /// One update with what was accumulated. Gradients longer than `clip` are scaled down to it (Pascanu et
 /// al. 2013). Tensors that are `frozen` stay as they are.
@@ -189,7 +194,7 @@ pub fn update(
             Some(layer) => error.layer(layer),
             None => error,
         }
-        .help(LOWER));
+        .help(go_back("nothing was updated")));
     }
     let factor = match clip {
         Some(limit) if gradient_norm > limit => scale * limit / gradient_norm,
@@ -262,7 +267,7 @@ pub fn evaluate(
             rows.len(),
             named.join(", ")
         ))
-        .help(DIVERGED));
+        .help(go_back("the adapters have diverged")));
     }
     Ok(rows)
 }

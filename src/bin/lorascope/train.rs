@@ -140,57 +140,13 @@ impl Course {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    act(arguments).map_err(|error| {
-        let (said, plain) = (error.to_string(), in_words_of_the_shell(&error.to_string()));
-        if said == plain { error } else { Error::state(plain) }
-    })
-}
-
-/// What the library advises in Rust, as it is done here.
-fn in_words_of_the_shell(text: &str) -> String {
-    const LOWER: &str = "--resume --rewind STEP goes back, --resume --lr RATE goes on at a lower rate";
-    let mut text = text.to_string();
-    for (rust, shell) in [
-        ("rewind() to an earlier step, or set_lr() lower and resume()", LOWER),
-        ("rewind() to an earlier step, or set_lr() lower", LOWER),
-        ("Run::open_with(folder, &OpenRun::accept())", "--resume --accept"),
-        (
-            ", or say where it is: Run::open_with(folder, &OpenRun { model: Some(model), ..OpenRun::default() })",
-            "",
-        ),
-        ("RunConfig::default().strict() makes", "--strict makes"),
-        ("RunConfig::default().context(", "context = ("),
-        ("data.row() shows them; ", ""),
-        ("data.split() keeps equal rows on one side", "hold out rows that are not trained on"),
-        ("data.problems() lists them", "lorascope data report FILE lists them"),
-        ("look at the answer's end with data.row()", "look at the answer's end"),
-        ("resume() goes on", "--resume goes on"),
-    ] {
-        text = text.replace(rust, shell);
-    }
-    // rewind(7), run.rewind(7), run.rewind(7)?
-    let mut parts = text.split("rewind(");
-    let mut said = parts.next().unwrap_or_default().to_string();
-    for part in parts {
-        match part.split_once(')') {
-            Some((step, rest)) if !step.is_empty() && step.bytes().all(|b| b.is_ascii_digit()) => {
-                let before = said.strip_suffix("run.").unwrap_or(&said).to_string();
-                said = format!("{before}--resume --rewind {step}{}", rest.strip_prefix('?').unwrap_or(rest));
-            }
-            _ => said += &format!("rewind({part}"),
-        }
-    }
-    said
-}
-
-fn act(arguments: &Arguments) -> Result<()> {
     if let Some(folder) = arguments.save.as_ref().filter(|folder| folder.exists()) {
         return Err(Error::input("the adapter was to be saved here, but this exists").path(folder));
     }
     let file = read(arguments)?;
     let asked = until_asked()?;
     let run = if arguments.resume { resume(&file, arguments)? } else { new(&file)? };
-    crate::print(in_words_of_the_shell(&run.show().text));
+    crate::print(run.show().text);
     if !evaluate(&run, &asked)? {
         begin(&run, &file, arguments)?; // so that it is known how far it was to go
         return pause(&run, arguments);

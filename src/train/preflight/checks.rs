@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::finding::{Finding, Severity, said};
 use crate::dataset::Dataset;
-use crate::display::counted;
 use crate::display::thousands;
+use crate::display::{advice, counted};
 use crate::error::Result;
 use crate::text::{Example, Message, Role, Tokenizer, Trained};
 use crate::train::batches::Batches;
@@ -90,7 +90,10 @@ pub(super) fn turns_end(
             Severity::Warning,
             format!("{} of {rows} rows have an answer without a token at which generation stops", lacking.len()),
         )
-        .help("look at the answer's end with data.row()"),
+        .help(advice(
+            "look at the answer's end with data.row()",
+            "look at the answer's end with lorascope data rows FILE --row N --tokenizer MODEL",
+        )),
     };
     finding.at(data, *first)
 }
@@ -190,7 +193,10 @@ pub(super) fn refused(check: &'static str, rows: &Batches, data: &Dataset) -> Re
         lines(data, &numbers)?
     );
     Finding::new(check, Severity::Warning, what)
-        .help("data.row() shows them; RunConfig::default().strict() makes the first an error")
+        .help(advice(
+            "data.row() shows them; RunConfig::default().strict() makes the first an error",
+            "lorascope data rows FILE --problems --tokenizer MODEL shows them; --strict makes the first an error",
+        ))
         .at(data, *first)
         .map(Some)
 }
@@ -283,7 +289,10 @@ pub(super) fn context(train: &Batches, data: &Dataset) -> Result<Finding> {
         thousands(tokens as u64)
     );
     Finding::new(CHECK, Severity::Warning, what)
-        .help("RunConfig::default().context(n) takes longer ones")
+        .help(advice(
+            "RunConfig::default().context(n) takes longer ones",
+            "context = N in the file takes longer ones",
+        ))
         .at(data, row)
 }
 
@@ -314,7 +323,10 @@ pub(super) fn far_longer(train: &Batches, data: &Dataset, micro_batch: usize) ->
         );
     }
     Finding::new("long rows", Severity::Warning, what)
-        .help(format!("RunConfig::default().context({}) leaves out what is so long", FAR * usual))
+        .help(advice(
+            format!("RunConfig::default().context({}) leaves out what is so long", FAR * usual),
+            format!("context = {} in the file leaves out what is so long", FAR * usual),
+        ))
         .at(data, row)
         .map(Some)
 }
@@ -329,7 +341,10 @@ pub(super) fn held_out(data: &Dataset, eval: &Dataset) -> Result<Finding> {
     };
     let what = format!("{} of {all} rows are trained on as well", thousands(shared.len() as u64));
     Finding::new(CHECK, Severity::Warning, what)
-        .help("data.split() keeps equal rows on one side")
+        .help(advice(
+            "data.split() keeps equal rows on one side",
+            "lorascope data split keeps equal rows on one side",
+        ))
         .at(data, *row)
 }
 
@@ -353,5 +368,8 @@ pub(super) fn not_read(data: &Dataset) -> Result<Option<Finding>> {
         more => format!(", and {more} more"),
     };
     let what = format!("{}: {what}{more}", path.display());
-    Ok(Some(Finding::new("files", Severity::Warning, what).help("data.problems() lists them")))
+    Ok(Some(
+        Finding::new("files", Severity::Warning, what)
+            .help(advice("data.problems() lists them", "lorascope data report FILE lists them")),
+    ))
 }

@@ -1,6 +1,7 @@
 //! The way back, and snapshots.
 
 use super::Worker;
+use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::train::snapshot::{Context, Place};
 use crate::train::status::State;
@@ -27,7 +28,12 @@ impl Worker {
         let journal = self.shared.read().journal.until(to);
         if let Some(step) = journal.by_hand(place.step, to) {
             return Err(Error::state(format!("step {step} was made by hand, and cannot be made again"))
-                .help(format!("step {} is kept: run.rewind({})", place.step, place.step)));
+                .help(format!(
+                    "step {0} is kept: {1}{0}{2}",
+                    place.step,
+                    advice("run.rewind(", "--resume --rewind "),
+                    advice(")", "")
+                )));
         }
         self.folder.begin_rewind(to)?;
         self.segments.truncate(1 + journal.data().count());
