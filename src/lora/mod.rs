@@ -17,6 +17,8 @@ mod gradients;
 mod init;
 mod peft;
 mod pickle;
+mod read;
+mod saved;
 mod select;
 mod sets;
 mod spectra;
