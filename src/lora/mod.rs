@@ -22,6 +22,7 @@ mod saved;
 mod select;
 mod sets;
 mod spectra;
+mod wrapped;
 mod zip;
 
 pub use activations::Activations;
@@ -34,4 +35,5 @@ pub use cut::Cut;
 pub(crate) use dropout::Dropout;
 pub use dropout::Pass;
 pub use gradients::Gradients;
+pub use read::Factors;
 pub use sets::AdapterSets;

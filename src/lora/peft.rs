@@ -48,6 +48,8 @@ pub(super) struct PeftConfig {
     pub(super) alpha_pattern: Option<IndexMap<String, f64>>,
     #[serde(default)]
     pub(super) modules_to_save: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ensure_weight_tying: Option<bool>,
     #[serde(default = "yes")]
     pub(super) init_lora_weights: Value,
     #[serde(flatten)]
@@ -94,10 +96,9 @@ pub(super) const UNSUPPORTED: [&str; 11] = [
 ];
 
 /// Fields of PEFT 0.21 that change nothing of what an adapter computes once it is trained.
-const HARMLESS: [&str; 14] = [
+const HARMLESS: [&str; 13] = [
     "auto_mapping",
     "corda_config",
-    "ensure_weight_tying",
     "eva_config",
     "layers_pattern",
     "loftq_config",
@@ -149,6 +150,7 @@ impl Adapters {
             rank_pattern: None,
             alpha_pattern: None,
             modules_to_save: Some(ours.modules_to_save.clone()).filter(|names| !names.is_empty()),
+            ensure_weight_tying: ours.ensure_weight_tying.then_some(true),
             init_lora_weights: yes(),
             rest: self.foreign().clone(),
         };
