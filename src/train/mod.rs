@@ -42,6 +42,7 @@ mod spread;
 mod status;
 pub mod step;
 mod tensors;
+mod warm;
 mod worker;
 
 pub use crate::model::Recompute;
