@@ -128,7 +128,17 @@ impl Adapters {
             pairs.insert(target.path.clone(), pair);
         }
         let whole = init::whole(config, targets, &pairs, base)?;
-        Ok(Self { config: config.clone(), pairs, whole, ..Self::default() })
+        let mut config = config.clone();
+        if config.ensure_weight_tying && !tied {
+            config.ensure_weight_tying = false; // the head has a matrix of its own
+        }
+        let table = targets.iter().find(|t| t.kind == Kind::Embedding).filter(|_| config.ties());
+        if let Some(table) = table.filter(|table| whole.contains_key(&format!("{}.weight", table.path))) {
+            // As PEFT writes what it has tied.
+            config.modules_to_save.retain(|name| !matches!(name.as_str(), "lm_head") && *name != table.path);
+            config.modules_to_save.push(table.path.clone());
+        }
+        Ok(Self { config, pairs, whole, ..Self::default() })
     }
 
     /// Adapters from given pairs, by the paths of their layers. They must be those that the config

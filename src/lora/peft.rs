@@ -194,6 +194,14 @@ impl Adapters {
             };
             put(name, tensor)?;
         }
+        // PEFT names a table that is tied by its whole path, and wants its head a second time.
+        let tied = self.wholes().find(|(name, _)| {
+            let path = name.strip_suffix(".weight").unwrap_or(name);
+            ours.ties() && path.contains('.') && ours.modules_to_save.iter().any(|saved| saved == path)
+        });
+        if let Some((_, table)) = tied.filter(|_| self.whole("lm_head.weight").is_none()) {
+            put("lm_head.weight".to_string(), &table.copy()?)?;
+        }
         // PEFT takes no null for these.
         (config.rank_pattern, config.alpha_pattern) = (Some(ranks), Some(alphas));
         let text = serde_json::to_vec_pretty(&config).map_err(Error::compute)?;
