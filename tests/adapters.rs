@@ -162,7 +162,9 @@ fn an_adapter_is_replaced_only_by_name() -> Result<()> {
     });
     read.save(&path, "tiny")?;
     let error = read.save(&path, "tiny").unwrap_err().to_string();
-    assert!(error.ends_with("the folder exists already; choose another name, or say overwrite"), "{error}");
+    let instead = "the folder exists already; choose another name, or say overwrite, which replaces adapter_config.json, \
+                   adapter_model.safetensors and leaves what else is in it";
+    assert!(error.ends_with(instead), "{error}");
     fresh(1)?.overwrite(&path, "tiny")?;
     assert_eq!(Adapters::open(&path, &Device::Cpu)?.config().rank, 2);
     read.overwrite(folder.path().join("other"), "tiny")?;

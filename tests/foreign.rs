@@ -358,7 +358,8 @@ fn archives_that_are_none() {
     );
     assert!(bin_refused(b"GGUF").starts_with(": this is no file of torch.save"));
     let good = Archive::default().entry("a/data.pkl", b"}.");
-    assert_eq!(bin_refused(&good.bytes()), ": no adapter inside");
+    let nothing = bin_refused(&good.bytes());
+    assert!(nothing.starts_with(": no adapter inside; DeepSpeed ZeRO-3 saves so"), "{nothing}");
     let cut = ": the zip archive is cut off or damaged; fetch the file again";
     let bytes = good.bytes();
     for length in [4, 30, bytes.len() / 2, bytes.len() - 1] {

@@ -248,7 +248,32 @@ fn adapters_are_left_for_peft() -> Result<()> {
         let merged = name.ends_with("c_attn.lora_B");
         Ok(if merged { x.clone() } else { (x + noise)? })
     };
+    let tying: BTreeMap<String, Golden> = json("tying.json");
+    for (name, Golden { base, .. }) in &tying {
+        let adapters = Adapters::open(file(&format!("tying/{name}")), &Device::Cpu)?;
+        leave(&format!("whole_{name}"), base, &model(base, Kernels::Fused), &adapters)?;
+    }
+    // Begun here, and trained a little.
+    for (name, modules) in [("own_head", "lm_head"), ("own_embedding", "embed_tokens")] {
+        for tying in [false, true] {
+            let config = LoraConfig {
+                rank: 2,
+                alpha: 3.0,
+                modules_to_save: vec![modules.to_string()],
+                ensure_weight_tying: tying,
+                ..Default::default()
+            };
+            let tied = model("tied", Kernels::Fused);
+            let begun = tied.new_adapters(&config.targets(["v_proj"]), 4)?.map(move_on)?;
+            leave(&format!("{name}_{tying}"), "tied", &tied, &begun)?;
+        }
+    }
     let tiny = model("tiny", Kernels::Fused);
+    // Warm starts: files of others, with ranks and scales of their own.
+    for from in ["foreign/kohya.safetensors", "foreign/mlx", "foreign/mlx-alpha", "foreign/mlx-dora"] {
+        let warm = Adapters::open_for(file(from), &tiny.targets(), &Device::Cpu)?;
+        leave(&format!("warm_{}", from.replace(['/', '.'], "_")), "tiny", &tiny, &warm.map(move_on)?)?;
+    }
     let pissa = LoraConfig { rank: 4, alpha: 6.0, init: Init::Pissa, ..Default::default() };
     leave(
         "pissa",

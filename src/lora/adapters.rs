@@ -1,7 +1,8 @@
 //! The adapters of a model, by the path of the layer that they stand beside.
 
+use super::config::scaled;
 use super::dropout::{Dropout, Pass};
-use super::{Adapter, Beside, LoraConfig, init};
+use super::{Adapter, Beside, LoraConfig, TargetModules, init};
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde_json::{Map, Value};
@@ -109,6 +110,17 @@ impl Adapters {
     ) -> Result<Self> {
         config.check()?;
         let chosen = config.select(targets)?;
+        let tied = targets.iter().any(|t| t.kind == Kind::TiedHead);
+        if config.ensure_weight_tying
+            && tied
+            && let Some(target) = chosen.iter().find(|t| matches!(t.kind, Kind::Embedding | Kind::TiedHead))
+        {
+            return Err(Error::input(
+                "one pair for embedding and head (ensure_weight_tying) is not supported",
+            )
+            .layer(&target.path)
+            .help("name it in modules_to_save, or leave ensure_weight_tying out"));
+        }
         let mut pairs = BTreeMap::new();
         for (index, target) in targets.iter().enumerate().filter(|(_, t)| chosen.contains(t)) {
             let pair = init::adapter(config, target, base, seed, index as u64, device)
@@ -116,7 +128,17 @@ impl Adapters {
             pairs.insert(target.path.clone(), pair);
         }
         let whole = init::whole(config, targets, &pairs, base)?;
-        Ok(Self { config: config.clone(), pairs, whole, ..Self::default() })
+        let mut config = config.clone();
+        if config.ensure_weight_tying && !tied {
+            config.ensure_weight_tying = false; // the head has a matrix of its own
+        }
+        let table = targets.iter().find(|t| t.kind == Kind::Embedding).filter(|_| config.ties());
+        if let Some(table) = table.filter(|table| whole.contains_key(&format!("{}.weight", table.path))) {
+            // As PEFT writes what it has tied.
+            config.modules_to_save.retain(|name| !matches!(name.as_str(), "lm_head") && *name != table.path);
+            config.modules_to_save.push(table.path.clone());
+        }
+        Ok(Self { config, pairs, whole, ..Self::default() })
     }
 
     /// Adapters from given pairs, by the paths of their layers. They must be those that the config
@@ -186,6 +208,18 @@ impl Adapters {
             let path = name.rsplit_once('.').map_or(name.as_str(), |(path, _)| path);
             let Some(target) = known.get(path) else { continue };
             let shape = if name.ends_with(".bias") { &target.shape[..1] } else { &target.shape[..] };
+            if let ([rows, columns], [known, same]) = (tensor.dims(), shape)
+                && columns == same
+                && target.kind != Kind::Linear
+            {
+                if rows == known {
+                    continue;
+                }
+                let what = if target.kind == Kind::Embedding { "embedding" } else { "head" };
+                return Err(Error::input(format!("the {what} has {rows} rows beside {known}"))
+                    .layer(name)
+                    .help("tokens were added to the model that this was trained on: give that model"));
+            }
             if tensor.dims() != shape {
                 return Err(Error::input(format!("shape {:?} beside a weight of {shape:?}", tensor.dims()))
                     .layer(name)
@@ -193,6 +227,18 @@ impl Adapters {
             }
         }
         Ok(())
+    }
+
+    /// The same with a config that says what they are: their own layers, ranks and alphas.
+    pub(crate) fn described(&self, fan_in_fan_out: bool) -> Self {
+        let mut config = LoraConfig { fan_in_fan_out, ..self.config.clone() };
+        if !self.pairs.is_empty() {
+            config.target_modules = TargetModules::Named(self.pairs.keys().cloned().collect());
+            (config.exclude_modules, config.layers_to_transform) = (Vec::new(), None);
+            config.dora = self.pairs.values().any(|pair| pair.magnitude().is_some());
+            config = scaled(&config, &self.pairs);
+        }
+        Self { config, ..self.clone() }
     }
 
     /// The config they were made with.

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub(super) const SAFETENSORS: &str = "adapter_model.safetensors";
-const BIN: &str = "adapter_model.bin";
+pub(super) const BIN: &str = "adapter_model.bin";
 /// Bytes of an adapter's file at most: rank 256 beside all layers of a 70B model in f32 is less. The
 /// variable says another number.
 const LIMIT: u64 = 8 << 30;

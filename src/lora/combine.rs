@@ -17,7 +17,8 @@ pub enum Combine {
     /// The same with, in each layer, the smallest rank that keeps this share of Σ σ².
     Energy(f64),
     /// A = Σ √(wᵢsᵢ)·Aᵢ and B = Σ √(wᵢsᵢ)·Bᵢ, as PEFT's `linear` has it: the rank stays, and products
-    /// of one task's A with another's B come in. The ranks must be equal.
+    /// of one task's A with another's B come in. The ranks must be equal. A negative weight's sign goes
+    /// into A.
     Linear,
     /// As `Linear`, but of each factor only the largest numbers, this share of them, and where
     /// signs differ only those of the heavier sign, averaged (Yadav et al. 2023, *TIES-Merging*).
@@ -146,9 +147,10 @@ fn by_factor(pairs: &[(&Adapter, f64)], how: Combine) -> Result<(Tensor, Tensor)
     let mut factors = Vec::new();
     for (pair, weight) in pairs {
         let (a, b, scale) = pair.factors()?;
-        let root = (scale * weight).abs().sqrt();
-        // A negative weight turns ΔW round, so that one factor has its sign.
-        factors.push((a, root, b, root * weight.signum()));
+        let whole = scale * weight;
+        let root = whole.abs().sqrt();
+        // A negative weight turns ΔW round, so that one factor has its sign: A, as in PEFT.
+        factors.push((a, if whole < 0.0 { -root } else { root }, b, root));
     }
     let rank = factors[0].0.dims()[0];
     if let Some(other) = factors.iter().map(|f| f.0.dims()[0]).find(|other| *other != rank) {

@@ -92,6 +92,11 @@ pub struct LoraConfig {
     /// Modules that are trained whole and saved beside the adapters, by the ends of their paths:
     /// `lm_head`, `embed_tokens`, `norm` (all norms).
     pub modules_to_save: Vec<String>,
+    /// Whether a head that is the embedding stays so where one of them is in
+    /// [`modules_to_save`](Self::modules_to_save): one tensor is trained for both. Otherwise, as in PEFT, the
+    /// one that is named gets a copy of its own, and the other stays the model's. Where the model's head is a
+    /// matrix of its own it has no effect.
+    pub ensure_weight_tying: bool,
     /// For layers that are several in one (GPT-2's `c_attn`, Baichuan's `W_pack`), which of the equal
     /// parts are adapted, each with its own A and B: `c_attn → [true, false, true]`. Others get one
     /// pair for the whole.
@@ -117,6 +122,7 @@ impl Default for LoraConfig {
             init: Init::Kaiming,
             bias: Biases::None,
             modules_to_save: Vec::new(),
+            ensure_weight_tying: false,
             enable_lora: BTreeMap::new(),
             fan_in_fan_out: false,
         }
@@ -178,6 +184,16 @@ impl LoraConfig {
             return Err(Error::input(format!("modules_to_save has the name {name:?}")));
         }
         Ok(())
+    }
+
+    /// Whether head and embedding stay one. As in PEFT 0.21, which knows them by the names `embed_tokens` and
+    /// `lm_head`: GPT-2's `wte` alone gets a copy of its own whatever
+    /// [`ensure_weight_tying`](Self::ensure_weight_tying) says.
+    pub(crate) fn ties(&self) -> bool {
+        let named = |wanted: &[&str]| {
+            self.modules_to_save.iter().any(|name| wanted.contains(&name.rsplit('.').next().unwrap_or(name)))
+        };
+        self.ensure_weight_tying && (named(&["embed_tokens", "lm_head"]) || !named(&["wte"]))
     }
 
     /// Adapts the layers whose path ends in one of these names.

@@ -118,6 +118,9 @@ pub(super) fn whole(
                     .layer(&target.path)
                     .help("take it out of modules_to_save, or of target_modules"));
             }
+            // Where both stay one, that one is the embedding's.
+            let table = targets.iter().find(|t| config.ties() && t.kind == Kind::Embedding);
+            let target = table.filter(|_| target.kind == Kind::TiedHead).unwrap_or(target);
             whole.insert(format!("{}.weight", target.path), base.matrix(&target.path)?);
             found = true;
         }

@@ -17,9 +17,12 @@ mod gradients;
 mod init;
 mod peft;
 mod pickle;
+mod read;
+mod saved;
 mod select;
 mod sets;
 mod spectra;
+mod wrapped;
 mod zip;
 
 pub use activations::Activations;
@@ -32,4 +35,5 @@ pub use cut::Cut;
 pub(crate) use dropout::Dropout;
 pub use dropout::Pass;
 pub use gradients::Gradients;
+pub use read::Factors;
 pub use sets::AdapterSets;

@@ -2,72 +2,72 @@
 //! `adapter_model.safetensors`.
 
 use super::adapters::{A, B, EMBEDDING_A, EMBEDDING_B, MAGNITUDE};
-use super::checked::{SAFETENSORS as WEIGHTS, read_folder};
+use super::checked::SAFETENSORS as WEIGHTS;
 use super::select::ends_in;
-use super::{Adapter, Adapters, Beside, Biases, LoraConfig, TargetModules};
+use super::{Adapters, Beside, Biases, TargetModules};
 use crate::error::{Error, Result};
-use crate::files::folder_beside;
 use candle_core::{DType, Device, Tensor};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
-use tempfile::TempDir;
+use std::path::Path;
 
-const CONFIG: &str = "adapter_config.json";
-const PREFIX: &str = "base_model.model.";
+pub(super) const CONFIG: &str = "adapter_config.json";
+pub(super) const PREFIX: &str = "base_model.model.";
 
 /// The part of PEFT's `LoraConfig` (0.21) that has a meaning here.
 #[derive(Debug, Serialize, Deserialize)]
-struct PeftConfig {
-    peft_type: String,
-    task_type: Option<String>,
+pub(super) struct PeftConfig {
+    pub(super) peft_type: String,
+    pub(super) task_type: Option<String>,
     #[serde(default)]
-    base_model_name_or_path: Option<String>,
-    r: usize,
-    lora_alpha: f64,
+    pub(super) base_model_name_or_path: Option<String>,
+    pub(super) r: usize,
+    pub(super) lora_alpha: f64,
     #[serde(default)]
-    lora_dropout: f64,
+    pub(super) lora_dropout: f64,
     #[serde(default)]
-    use_rslora: bool,
+    pub(super) use_rslora: bool,
     #[serde(default)]
-    use_dora: bool,
+    pub(super) use_dora: bool,
     #[serde(default)]
-    fan_in_fan_out: bool,
+    pub(super) fan_in_fan_out: bool,
     #[serde(default = "none")]
-    bias: String,
+    pub(super) bias: String,
     #[serde(default)]
-    inference_mode: bool,
-    target_modules: Option<Modules>,
+    pub(super) inference_mode: bool,
+    pub(super) target_modules: Option<Modules>,
     #[serde(default)]
-    exclude_modules: Option<Modules>,
+    pub(super) exclude_modules: Option<Modules>,
     #[serde(default)]
-    layers_to_transform: Option<Blocks>,
+    pub(super) layers_to_transform: Option<Blocks>,
     #[serde(default)]
-    rank_pattern: Option<IndexMap<String, usize>>,
+    pub(super) rank_pattern: Option<IndexMap<String, usize>>,
     #[serde(default)]
-    alpha_pattern: Option<IndexMap<String, f64>>,
+    pub(super) alpha_pattern: Option<IndexMap<String, f64>>,
     #[serde(default)]
-    modules_to_save: Option<Vec<String>>,
+    pub(super) modules_to_save: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ensure_weight_tying: Option<bool>,
     #[serde(default = "yes")]
-    init_lora_weights: Value,
+    pub(super) init_lora_weights: Value,
     #[serde(flatten)]
-    rest: Map<String, Value>,
+    pub(super) rest: Map<String, Value>,
 }
 
 /// A name fits every module whose path ends in it, at a dot; a string is `all-linear` or a regular
 /// expression.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Modules {
+pub(super) enum Modules {
     Names(Vec<String>),
     Expression(String),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Blocks {
+pub(super) enum Blocks {
     One(usize),
     Some(Vec<usize>),
 }
@@ -81,7 +81,7 @@ fn yes() -> Value {
 }
 
 /// Fields that change what an adapter computes and that are not supported.
-const UNSUPPORTED: [&str; 11] = [
+pub(super) const UNSUPPORTED: [&str; 11] = [
     "megatron_config",
     "trainable_token_indices",
     "layer_replication",
@@ -96,10 +96,9 @@ const UNSUPPORTED: [&str; 11] = [
 ];
 
 /// Fields of PEFT 0.21 that change nothing of what an adapter computes once it is trained.
-const HARMLESS: [&str; 14] = [
+const HARMLESS: [&str; 13] = [
     "auto_mapping",
     "corda_config",
-    "ensure_weight_tying",
     "eva_config",
     "layers_pattern",
     "loftq_config",
@@ -115,63 +114,9 @@ const HARMLESS: [&str; 14] = [
 
 /// Ways to begin that leave the base as it is. The others (`pissa`, `olora`, `corda`, `loftq`,
 /// `lora_ga`) take a part of each weight away, and the adapter is right beside what is left only.
-const INITIALISATIONS: [&str; 4] = ["gaussian", "orthogonal", "eva", "mica"];
+pub(super) const INITIALISATIONS: [&str; 4] = ["gaussian", "orthogonal", "eva", "mica"];
 
 impl Adapters {
-    /// Writes a folder that PEFT's `PeftModel.from_pretrained` loads. `base` is the model's name or
-    /// path, as `base_model_name_or_path`. The folder appears whole or not at all.
-    ///
-    /// # Errors
-    /// When the folder exists already, or cannot be written.
-    pub fn save(&self, folder: impl AsRef<Path>, base: &str) -> Result<PathBuf> {
-        let folder = folder.as_ref();
-        if folder.exists() {
-            return Err(Error::input("the folder exists already")
-                .path(folder)
-                .help("choose another name, or say overwrite"));
-        }
-        settle(self.write_beside(folder, base)?, folder)
-    }
-
-    /// Like [`save`](Self::save), but replaces the folder of an adapter.
-    ///
-    /// # Errors
-    /// When what exists there is no adapter, or the folder cannot be written; it is left as it was.
-    pub fn overwrite(&self, folder: impl AsRef<Path>, base: &str) -> Result<PathBuf> {
-        let folder = folder.as_ref();
-        if !folder.exists() {
-            return self.save(folder, base);
-        }
-        // A whole folder is removed here: not one that was named by mistake.
-        if !folder.join(CONFIG).is_file() {
-            return Err(Error::input(format!("this holds no {CONFIG}: it is no adapter to replace"))
-                .path(folder)
-                .help("choose another name"));
-        }
-        let new = self.write_beside(folder, base)?;
-        let old = folder_beside(folder)?;
-        let aside = old.path().join("old");
-        std::fs::rename(folder, &aside).map_err(|e| Error::io(folder, e))?;
-        settle(new, folder).map_err(|error| match std::fs::rename(&aside, folder) {
-            Ok(()) => error,
-            Err(_) => error.help(format!("the old adapter lies in {}", old.keep().join("old").display())),
-        })
-    }
-
-    fn write_beside(&self, folder: &Path, base: &str) -> Result<TempDir> {
-        let new = folder_beside(folder)?;
-        self.write(new.path(), base)?;
-        Ok(new)
-    }
-
-    fn write(&self, folder: &Path, base: &str) -> Result<()> {
-        for (name, bytes) in self.files(base)? {
-            let path = folder.join(name);
-            std::fs::write(&path, bytes).map_err(|e| Error::io(&path, e))?;
-        }
-        Ok(())
-    }
-
     /// The names and contents of the files of a folder that PEFT loads.
     pub(crate) fn files(&self, base: &str) -> Result<[(&'static str, Vec<u8>); 2]> {
         let (text, tensors) = self.parts(base)?;
@@ -205,6 +150,7 @@ impl Adapters {
             rank_pattern: None,
             alpha_pattern: None,
             modules_to_save: Some(ours.modules_to_save.clone()).filter(|names| !names.is_empty()),
+            ensure_weight_tying: ours.ensure_weight_tying.then_some(true),
             init_lora_weights: yes(),
             rest: self.foreign().clone(),
         };
@@ -248,6 +194,14 @@ impl Adapters {
             };
             put(name, tensor)?;
         }
+        // PEFT names a table that is tied by its whole path, and wants its head a second time.
+        let tied = self.wholes().find(|(name, _)| {
+            let path = name.strip_suffix(".weight").unwrap_or(name);
+            ours.ties() && path.contains('.') && ours.modules_to_save.iter().any(|saved| saved == path)
+        });
+        if let Some((_, table)) = tied.filter(|_| self.whole("lm_head.weight").is_none()) {
+            put("lm_head.weight".to_string(), &table.copy()?)?;
+        }
         // PEFT takes no null for these.
         (config.rank_pattern, config.alpha_pattern) = (Some(ranks), Some(alphas));
         let text = serde_json::to_vec_pretty(&config).map_err(Error::compute)?;
@@ -274,62 +228,6 @@ impl Adapters {
         names
     }
 
-    /// Reads a folder that PEFT or [`save`](Self::save) wrote.
-    ///
-    /// # Errors
-    /// When a file is missing or broken, or when the adapter uses what is not supported.
-    pub fn open(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let (adapters, changed) = Self::open_factors(&folder, device)?;
-        match changed {
-            None => Ok(adapters),
-            Some(by) => Err(Error::format(format!(
-                "init_lora_weights is {by}, which changes the weights of the model"
-            ))
-            .path(folder.as_ref().join(CONFIG))
-            .help(
-                "save the adapter with PEFT's path_initial_model_for_weight_conversion, for the model as it was",
-            )),
-        }
-    }
-
-    /// Like [`open`](Self::open), but also an adapter that began by taking a part of each weight away (`pissa`,
-    /// `olora`, `corda`, `loftq`, `lora_ga`), with the name of that beginning. B·A is right beside what was left
-    /// of the weights only, so that these adapters are for [`spectra`](Self::spectra), not for a model.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn open_factors(folder: impl AsRef<Path>, device: &Device) -> Result<(Self, Option<String>)> {
-        let folder = folder.as_ref();
-        let path = folder.join(CONFIG);
-        let peft = read_config(folder)?;
-        check(&peft).map_err(|e| e.path(&path))?;
-        let changed = changed_by(&peft.init_lora_weights);
-        let mut config = LoraConfig {
-            rank: peft.r,
-            alpha: peft.lora_alpha,
-            rank_stabilised: peft.use_rslora,
-            dora: peft.use_dora,
-            dropout: peft.lora_dropout,
-            bias: bias_of(&peft.bias).map_err(|e| e.path(&path))?,
-            rank_pattern: peft.rank_pattern.unwrap_or_default(),
-            alpha_pattern: peft.alpha_pattern.unwrap_or_default(),
-            modules_to_save: peft.modules_to_save.unwrap_or_default(),
-            fan_in_fan_out: peft.fan_in_fan_out,
-            ..Default::default()
-        };
-        config.check().map_err(|e| e.path(&path))?;
-        let read = read_pairs(folder, &config, device)?;
-        let whole_paths = || TargetModules::Named(read.pairs.keys().cloned().collect());
-        let narrowed = is_set(peft.exclude_modules.as_ref()) || peft.layers_to_transform.is_some();
-        config.target_modules = match peft.target_modules {
-            Some(Modules::Names(names)) if !narrowed => TargetModules::Named(names),
-            Some(Modules::Expression(all)) if all == "all-linear" && !narrowed => TargetModules::AllLinear,
-            _ => whole_paths(),
-        };
-        let adapters = Self::from_pairs(config, read.pairs).with_whole(read.whole).with_foreign(peft.rest);
-        Ok((adapters, changed))
-    }
-
     /// The name or path of the model that an adapter's folder was made for, where it says one.
     ///
     /// # Errors
@@ -346,7 +244,7 @@ impl Adapters {
     }
 }
 
-fn read_config(folder: &Path) -> Result<PeftConfig> {
+pub(super) fn read_config(folder: &Path) -> Result<PeftConfig> {
     let path = folder.join(CONFIG);
     let text = std::fs::read_to_string(&path)
         .map_err(|e| Error::io(&path, e).help("give the folder that holds adapter_config.json"))?;
@@ -361,7 +259,7 @@ fn bias_name(bias: Biases) -> &'static str {
     }
 }
 
-fn bias_of(name: &str) -> Result<Biases> {
+pub(super) fn bias_of(name: &str) -> Result<Biases> {
     match name {
         "none" => Ok(Biases::None),
         "all" => Ok(Biases::All),
@@ -370,120 +268,12 @@ fn bias_of(name: &str) -> Result<Biases> {
     }
 }
 
-struct Contents {
-    pairs: BTreeMap<String, Adapter>,
-    whole: BTreeMap<String, Tensor>,
-}
-
-/// The tensors of an adapter's folder, sorted into pairs and weights that were trained whole.
-fn read_pairs(folder: &Path, config: &LoraConfig, device: &Device) -> Result<Contents> {
-    let (path, mut tensors) = read_folder(folder, device)?;
-    let float = |tensor: Tensor| Ok::<_, Error>(tensor.to_dtype(DType::F32)?);
-    let mut contents = Contents { pairs: BTreeMap::new(), whole: BTreeMap::new() };
-    let firsts: Vec<String> =
-        tensors.keys().filter(|n| n.contains(".lora_A.") || n.ends_with(EMBEDDING_A)).cloned().collect();
-    for name in firsts {
-        let unexpected = || unexpected(&name).path(&path);
-        let inside = name.strip_prefix(PREFIX).ok_or_else(unexpected)?;
-        let (layer, embedding) = match inside.strip_suffix(".lora_A.weight") {
-            Some(layer) => (layer.to_string(), false),
-            None => {
-                (inside.strip_suffix(&format!(".{EMBEDDING_A}")).ok_or_else(unexpected)?.to_string(), true)
-            }
-        };
-        let place = |e: Error| e.path(&path).layer(&layer);
-        let second = if embedding { EMBEDDING_B.to_string() } else { format!("{B}.weight") };
-        let a = tensors.remove(&name).ok_or_else(unexpected)?;
-        let b = tensors
-            .remove(&format!("{PREFIX}{layer}.{second}"))
-            .ok_or_else(|| place(Error::format("lora_A has no lora_B beside it")))?;
-        let (rank, alpha) = config.rank_and_alpha(&layer)?;
-        let scale = config.scale(rank, alpha).map_err(place)?;
-        let (a, b) = (float(a).map_err(place)?, float(b).map_err(place)?);
-        let pair = if embedding { Adapter::embedding(a, b, scale) } else { Adapter::new(a, b, scale) };
-        let mut pair = pair.map_err(place)?;
-        if pair.rank() != rank {
-            return Err(place(Error::format(format!("rank {} where the config says {rank}", pair.rank()))));
-        }
-        let magnitude = format!("{PREFIX}{layer}.{MAGNITUDE}");
-        let magnitude = tensors.remove(&magnitude).or(tensors.remove(&format!("{magnitude}.weight")));
-        match magnitude {
-            Some(magnitude) => pair = pair.with_magnitude(float(magnitude)?).map_err(place)?,
-            None if config.dora && !embedding => {
-                return Err(place(Error::format("use_dora is set, but there is no lora_magnitude_vector")));
-            }
-            None => {}
-        }
-        contents.pairs.insert(layer, pair);
-    }
-    for (name, tensor) in tensors {
-        let inside = name.strip_prefix(PREFIX).ok_or_else(|| unexpected(&name).path(&path))?;
-        // PEFT puts the frozen embedding beside its adapter: the model has it.
-        if inside.strip_suffix(".base_layer.weight").is_some_and(|path| contents.pairs.contains_key(path)) {
-            continue;
-        }
-        let inside = inside.replace(".base_layer.", ".").replace(".modules_to_save.", ".");
-        let saved = inside
-            .rsplit_once('.')
-            .is_some_and(|(layer, _)| config.modules_to_save.iter().any(|name| layer.ends_with(name)));
-        let bias = config.bias != Biases::None && inside.ends_with(".bias");
-        if !saved && !bias {
-            return Err(unexpected(&name).path(&path));
-        }
-        contents.whole.insert(inside, float(tensor)?);
-    }
-    if contents.pairs.is_empty() && contents.whole.is_empty() {
-        return Err(Error::format("no adapter inside").path(&path));
-    }
-    Ok(contents)
-}
-
-fn unexpected(name: &str) -> Error {
-    Error::format(format!("unexpected tensor {name:?}"))
-        .help("expected pairs named base_model.model.<path>.lora_A.weight and .lora_B.weight")
-}
-
-/// Moves a folder that was written beside its place there.
-fn settle(new: TempDir, folder: &Path) -> Result<PathBuf> {
-    std::fs::rename(new.path(), folder).map_err(|e| Error::io(folder, e))?;
-    let _ = new.keep(); // it has moved: there is nothing left to remove
-    Ok(folder.to_path_buf())
-}
-
-/// Whether a list of modules names any.
-fn is_set(modules: Option<&Modules>) -> bool {
-    match modules {
-        None => false,
-        Some(Modules::Names(names)) => !names.is_empty(),
-        Some(Modules::Expression(_)) => true,
-    }
-}
-
 /// Whether a field of PEFT's config says something else than "not used".
-fn is_used(field: Option<&Value>) -> bool {
+pub(super) fn is_used(field: Option<&Value>) -> bool {
     match field {
         None | Some(Value::Null) | Some(Value::Bool(false)) => false,
         Some(Value::Object(map)) => !map.is_empty(),
         Some(Value::Array(list)) => !list.is_empty(),
         Some(_) => true,
-    }
-}
-
-fn check(peft: &PeftConfig) -> Result<()> {
-    if peft.peft_type != "LORA" {
-        return Err(Error::format(format!("peft_type is {:?}, expected \"LORA\"", peft.peft_type)));
-    }
-    if let Some(field) = UNSUPPORTED.iter().find(|field| is_used(peft.rest.get(**field))) {
-        return Err(Error::format(format!("{field} is set, which is not supported yet")));
-    }
-    Ok(())
-}
-
-/// The beginning that took a part of each weight away.
-fn changed_by(init: &Value) -> Option<String> {
-    match init {
-        Value::Null | Value::Bool(_) => None,
-        Value::String(name) if INITIALISATIONS.contains(&name.to_lowercase().as_str()) => None,
-        other => Some(other.to_string()),
     }
 }

@@ -97,8 +97,13 @@ pub(super) fn ends_in(path: &str, name: &str) -> bool {
     path.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
+/// Whether a tensor is the weight of a layer with this last name.
+pub(super) fn is_weight_of(tensor: &str, name: &str) -> bool {
+    tensor.strip_suffix(".weight").is_some_and(|path| ends_in(path, name))
+}
+
 /// The value of the first pattern that fits: `(.*\.)?(pattern)$`, as PEFT has it.
-fn first<'a, T>(patterns: &'a IndexMap<String, T>, path: &str) -> Result<Option<&'a T>> {
+pub(super) fn first<'a, T>(patterns: &'a IndexMap<String, T>, path: &str) -> Result<Option<&'a T>> {
     for (pattern, value) in patterns {
         if ends_in(path, pattern) || expression(&format!(r"^(?:.*\.)?(?:{pattern})$"))?.is_match(path) {
             return Ok(Some(value));

@@ -64,7 +64,8 @@ impl Decoder {
         if let Place::Learned(table) = &self.positions {
             whole.insert(table.name().to_string(), table.table().expand()?);
         }
-        Ok(Adapters::from_pairs(LoraConfig::default(), BTreeMap::new()).with_whole(whole))
+        let config = LoraConfig { ensure_weight_tying: true, ..Default::default() };
+        Ok(Adapters::from_pairs(config, BTreeMap::new()).with_whole(whole))
     }
 
     /// The same model with the adapters in copies of the weights that they stand beside; all others
@@ -103,13 +104,15 @@ impl Decoder {
         self.embedding.settled(ids, adapters)
     }
 
-    /// The head where anything of it is trained: in a tied model that is trained whole, the embedding's
-    /// tensor is the head's.
+    /// The head where anything of it is trained: in a tied model whose weights stay tied, the embedding's
+    /// tensor is the head's. Otherwise a head that is not trained itself stays on the embedding that the
+    /// model has, as PEFT leaves it.
     pub(super) fn trained_head(&self, adapters: &Adapters) -> Option<Linear> {
         if self.head.is_trained(adapters) {
             return Some(self.head.clone());
         }
-        let shared = self.is_tied() && adapters.whole(self.embedding.name()).is_some();
+        let shared =
+            self.is_tied() && adapters.config().ties() && adapters.whole(self.embedding.name()).is_some();
         shared.then(|| self.head.clone().called(self.embedding.path()))
     }
 }

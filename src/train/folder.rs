@@ -29,7 +29,7 @@ const STEP: &str = "step-";
 /// How the names of snapshots that cannot be read begin.
 const DAMAGED: &str = "damaged-";
 /// The files of a run beside its snapshots.
-const FILES: [&str; 6] = [RUN, HISTORY, JOURNAL, GOAL, ANSWERS, REWIND];
+const FILES: [&str; 7] = [RUN, HISTORY, JOURNAL, GOAL, ANSWERS, REWIND, super::warm::BEGUN];
 
 /// What a snapshot gives back.
 type Kept = (Learned, Place);

@@ -86,7 +86,7 @@ impl Run {
                 segments.fill(number, &rows, segment);
             }
         }
-        let fresh = super::run::begin(self.0.model.decoder(), &config)?;
+        let fresh = super::run::begun(&self.0.folder, &self.0.model, &config)?;
         let new = NewRun {
             identity,
             segments: Arc::new(segments),

@@ -44,6 +44,7 @@ mod spread;
 mod status;
 pub mod step;
 mod tensors;
+mod warm;
 mod worker;
 
 pub use crate::model::Recompute;

@@ -7,7 +7,7 @@ use super::goal::Goal;
 use super::identity::Identity;
 use super::process;
 use super::registry;
-use super::run::{Run, begin, name_of, real};
+use super::run::{Run, begun, name_of, real};
 use super::segments::{self, Segments};
 use super::snapshot::Place;
 use super::step::Learned;
@@ -90,7 +90,7 @@ impl Run {
         };
         config.eval = eval_data;
 
-        let fresh = begin(model.decoder(), &config)?;
+        let fresh = begun(&path, &model, &config)?;
         let pending = folder.pending_rewind();
         let mut journal = folder.journal()?;
         if let Some(to) = pending {
@@ -103,7 +103,7 @@ impl Run {
         let saved = found.is_some();
         let (learned, place) = match found {
             Some(found) => found,
-            None if config.init_from.is_some() => {
+            None if config.init_from.is_some() && !path.join(super::warm::BEGUN).exists() => {
                 return Err(Error::not_found("no snapshot is left of a run that began with adapters")
                     .path(&path)
                     .help("begin a new run"));

@@ -15,6 +15,7 @@ use super::shared::Shared;
 use super::snapshot::{Context, Place};
 use super::status::{State, Status};
 use super::step::Learned;
+use super::warm;
 use super::worker::{Begin, Request, Worker};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
@@ -74,14 +75,9 @@ impl Run {
         // All that can fail comes before anything is replaced.
         let mut config = config;
         let decoder = model.decoder();
-        let warm = config.init_from.as_ref().map(|folder| model.adapters(folder)).transpose()?;
-        if let Some(warm) = &warm {
-            config.lora = warm.config().clone();
-        }
-        let fresh = begin(decoder, &config)?;
-        let adapters = match &warm {
-            Some(warm) => warm_start(&fresh, warm)?,
-            None => fresh.clone(),
+        let (fresh, not_taken) = match warm::read(model, &mut config)? {
+            Some(warm) => warm,
+            None => (begin(decoder, &config)?, Vec::new()),
         };
         let how = Preparing::of(&config);
         let batches = Batches::new(data, model, how)?;
@@ -92,7 +88,8 @@ impl Run {
         if let Some(fatal) = preflight.fatal() {
             return Err(fatal);
         }
-        let notes = preflight.notes();
+        let mut notes = preflight.notes();
+        notes.extend(not_taken);
         let rows = rows_of(data, &batches)?;
         let eval_rows = match (&config.eval, &eval) {
             (Some(data), Some(batches)) => Some(rows_of(data, batches)?),
@@ -101,7 +98,7 @@ impl Run {
         let identity = Identity::new(model, &config, rows, eval_rows)?;
         let segments = Segments::new(model, &config, [&identity.rows]);
         segments.put(0, identity.rows.clone(), Arc::new(Segment { data: data.clone(), batches }));
-        let learned = Learned::new(adapters, config.seed);
+        let learned = Learned::new(fresh.clone(), config.seed);
         let begin = NewRun {
             identity,
             segments: Arc::new(segments),
@@ -148,6 +145,7 @@ impl Run {
             folder.write_history(&new.history)?;
         }
         Folder::write_journal(&path, &new.journal)?;
+        warm::keep(&path, &config, &new.fresh, &model.name())?;
         folder.save(&new.learned, &new.place, context)?;
         folder.write_identity(&new.identity)?;
         let worker = Worker::new(Begin {
@@ -357,19 +355,6 @@ impl std::fmt::Debug for Run {
     }
 }
 
-/// The values of adapters in the shapes of a run's own.
-fn warm_start(fresh: &Adapters, warm: &Adapters) -> Result<Adapters> {
-    let values: std::collections::HashMap<String, &candle_core::Tensor> = warm.tensors().collect();
-    fresh.map(|name, begun| match values.get(name) {
-        Some(value) if value.dims() == begun.dims() => Ok((*value).clone()),
-        Some(value) => {
-            let (is, wanted) = (value.dims(), begun.dims());
-            Err(Error::input(format!("the adapter has shape {is:?} where {wanted:?} is trained")).layer(name))
-        }
-        None => Err(Error::input("the adapter to begin with lacks this").layer(name)),
-    })
-}
-
 /// A run's name is the name of its folder and nothing else.
 fn check_name(name: &str) -> Result<()> {
     let plain = name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
@@ -393,6 +378,14 @@ pub(super) fn real(path: &Path) -> Result<PathBuf> {
             Ok(real(parent)?.join(name))
         }
         (real, ..) => real.map_err(|e| Error::io(&path, e)),
+    }
+}
+
+/// What the run in a folder trained before its first step.
+pub(super) fn begun(folder: &Path, model: &Model, config: &RunConfig) -> Result<Adapters> {
+    match warm::kept(folder, config, model)? {
+        Some(warm) => Ok(warm),
+        None => begin(model.decoder(), config),
     }
 }
 

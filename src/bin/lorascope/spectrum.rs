@@ -4,7 +4,7 @@ use clap::Args;
 use lorascope::candle_core::Device;
 use lorascope::display::Table;
 use lorascope::error::{Error, Result};
-use lorascope::lora::{Adapters, Cut};
+use lorascope::lora::{Adapters, Cut, Factors};
 use lorascope::plot::Figure;
 use lorascope::spectrum::{Advice, Place, Spectra, Spectrum};
 use serde_json::{Value, json};
@@ -35,11 +35,11 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let (adapters, changed) = match arguments.truncate {
-        // A cut is for a model.
-        Some(_) => (Adapters::open(&arguments.adapter, &Device::Cpu)?, None),
-        None => Adapters::open_factors(&arguments.adapter, &Device::Cpu)?,
-    };
+    let Factors { adapters, initialisation: changed, left_alone } =
+        Adapters::open_factors(&arguments.adapter, &Device::Cpu)?;
+    if arguments.truncate.is_some() {
+        Adapters::open(&arguments.adapter, &Device::Cpu)?; // a cut is for a model
+    }
     let spectra = adapters.spectra()?;
     let figures = figures(arguments, &spectra)?;
     let cut = arguments
@@ -59,6 +59,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut answer = json!({ "adapters": measures(&spectra)? });
     let mut tables = vec![spectra.table()];
     let mut notes = Vec::new();
+    if !left_alone.is_empty() {
+        answer["left_alone"] = json!(left_alone);
+        notes.extend(left_alone.into_iter().map(|what| format!("note: {what}")));
+    }
+    if spectra.iter().all(|spectrum| spectrum.spectral_norm() == 0.0) {
+        notes.push("note: every singular value is 0: this adapter changes nothing".to_string());
+    }
     if let Some(by) = changed {
         notes.push(format!(
             "The adapter began as {by}, which took a part of each weight away: these are the spectra of B·A, not of the change of the weights."

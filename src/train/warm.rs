@@ -1,0 +1,88 @@
+//! Adapters that a run begins with, kept in its folder as they were.
+
+use super::config::{Adaptation, RunConfig};
+use super::disk;
+use crate::error::{Error, Result};
+use crate::lora::{Adapters, LoraConfig};
+use crate::model::Model;
+use serde_json::Value;
+use std::path::Path;
+
+/// The folder inside that of a run.
+pub(super) const BEGUN: &str = "begun-from";
+
+/// The adapters that the config says to begin with, as they are: their own ranks, scales and layers. The
+/// config takes these over, and the notes say what of its own is not taken.
+pub(super) fn read(model: &Model, config: &mut RunConfig) -> Result<Option<(Adapters, Vec<String>)>> {
+    let Some(path) = config.init_from.clone() else { return Ok(None) };
+    if config.adaptation == Adaptation::Full {
+        return Err(Error::input("init_from begins with adapters, and all weights are to be trained")
+            .path(&path)
+            .help("leave out full(), or merge the adapters first: model.export_merged(&adapters, folder, &options)?"));
+    }
+    let warm = model.adapters(&path)?.described(model.config().fan_in_fan_out());
+    // A run is opened from what PEFT's files hold of these: it begins from the same.
+    let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
+    let saved = warm.save(folder.path().join(BEGUN), &model.name())?;
+    let warm = Adapters::open(saved, model.decoder().device())?;
+    let left = not_taken(&config.lora, &warm, model)?;
+    config.lora = warm.config().clone();
+    let mut notes = Vec::new();
+    if !left.is_empty() {
+        notes.push(format!(
+            "the adapters of {} are trained as they are; not taken from the config: {}",
+            path.display(),
+            left.join(", ")
+        ));
+    }
+    Ok(Some((warm, notes)))
+}
+
+/// What a config says that is neither what it says by itself nor what the adapters are.
+fn not_taken(said: &LoraConfig, warm: &Adapters, model: &Model) -> Result<Vec<String>> {
+    let fields = |config: &LoraConfig| match serde_json::to_value(config) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(other) => Err(Error::compute(format!("a config is {other}"))),
+        Err(e) => Err(Error::compute(e)),
+    };
+    let targets = model.decoder().targets();
+    let same_layers = said.select(&targets).is_ok_and(|chosen| {
+        chosen.len() == warm.len() && chosen.iter().all(|target| warm.get(&target.path).is_some())
+    });
+    let (usual, is) = (fields(&LoraConfig::default())?, fields(warm.config())?);
+    let mut left = Vec::new();
+    for (name, value) in fields(said)? {
+        let layers = matches!(name.as_str(), "target_modules" | "exclude_modules" | "layers_to_transform");
+        // How A and B begin, and how the files lie, are no question any more.
+        let idle = matches!(name.as_str(), "fan_in_fan_out" | "init") || (layers && same_layers);
+        if idle || Some(&value) == usual.get(&name) || Some(&value) == is.get(&name) {
+            continue;
+        }
+        match is.get(&name) {
+            Some(is) if is.is_number() || is.is_boolean() => {
+                left.push(format!("{name} {value} (it is {is})"))
+            }
+            _ => left.push(format!("{name} {value}")),
+        }
+    }
+    Ok(left)
+}
+
+/// Keeps them in the folder of a run that begins with adapters.
+pub(super) fn keep(folder: &Path, config: &RunConfig, begun: &Adapters, base: &str) -> Result<()> {
+    let place = folder.join(BEGUN);
+    disk::remove(&place)?;
+    if config.init_from.is_some() {
+        begun.save(place, base)?;
+    }
+    Ok(())
+}
+
+/// Those that a run in this folder began with, where it keeps them: earlier versions did not.
+pub(super) fn kept(folder: &Path, config: &RunConfig, model: &Model) -> Result<Option<Adapters>> {
+    let place = folder.join(BEGUN);
+    match config.init_from.is_some() && place.exists() {
+        true => Adapters::open(place, model.decoder().device()).map(Some),
+        false => Ok(None),
+    }
+}
