@@ -70,6 +70,11 @@ pub(in crate::dataset) enum Unfit {
 }
 
 impl Extras<'_> {
+    /// Whether the layout is still that of the row's turns.
+    pub fn fits(&self, row: &RowView<'_>) -> bool {
+        self.turns.is_none_or(|counts| counts == row.counts())
+    }
+
     /// Whether the file gave the id as a number.
     pub fn is_number(&self) -> bool {
         let is_id = |node: &Node<'_>| {
@@ -130,8 +135,7 @@ impl Encoder {
             false => extras.says_id().then_some(Hole::Id),
         };
         let mut text = Text::new(row, self.schema, position, input, given, own, out).with(self.prompts);
-        let fits = extras.turns.is_none_or(|counts| counts == row.counts());
-        let laid_out = extras.keys.as_deref().filter(|_| own && fits);
+        let laid_out = extras.keys.as_deref().filter(|_| own && extras.fits(row));
         let mut stale = false;
         if let (Layout::Keep, Some(keys)) = (self.layout, laid_out) {
             if text.laid_out(keys, &extras).is_some() {

@@ -29,6 +29,10 @@ pub(in crate::dataset) fn prompt_turns(row: &RowView<'_>) -> usize {
         return 0;
     }
     let extras = Extras::of(row.extra());
+    // Turns were taken out since: the last answer is what is left to go by.
+    if !extras.fits(row) {
+        return messages - 1;
+    }
     let shape = |names: &[&str]| {
         let keys = extras.keys.iter().flatten().filter_map(|key| key.array());
         let named = |pair: &&[Node<'_>]| {
