@@ -62,7 +62,7 @@ fn writing_every_schema() {
         message(&error, &files),
         "mixed.jsonl, line 6: alpaca holds pairs of user and assistant, and row row-6 has the turns user, \
          assistant (without a text), tool (without a text), assistant; 1 of 6 rows do not fit: choose another \
-         schema, or leave them out with WriteOptions { misfits: Misfits::LeaveOut, .. }"
+         schema, or leave them out with WriteOptions { misfits: Misfits::LeaveOut, ..Default::default() }"
     );
     let error = data.write(files.path("rows.txt"), RowSchema::OpenAi).unwrap_err();
     assert_eq!(
