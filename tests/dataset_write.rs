@@ -61,7 +61,7 @@ fn writing_every_schema() {
     assert_eq!(
         message(&error, &files),
         "mixed.jsonl, line 6: alpaca holds pairs of user and assistant, and row row-6 has the turns user, \
-         assistant (without a text), tool (without a text), assistant; 1 of 6 rows do not fit: choose another \
+         assistant (without a text), tool (without a text), assistant; 1 of 6 rows does not fit: choose another \
          schema, or leave them out with WriteOptions { misfits: Misfits::LeaveOut, ..Default::default() }"
     );
     let error = data.write(files.path("rows.txt"), RowSchema::OpenAi).unwrap_err();
