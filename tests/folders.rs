@@ -178,11 +178,13 @@ fn a_parquet_file_that_is_damaged_inside_leaves_the_others_and_what_comes_before
         .unwrap();
     let bytes = std::fs::read(&whole).unwrap();
     assert_eq!(Dataset::open(files.path("in")).unwrap().len(), 11);
-    for (first, kept, rejected) in [(6, 6, 1), (0, 0, 1)] {
+    for (first, kept, rejected) in [(6, 6, 1), (3, 6, 1), (0, 6, 1), (9, 0, 1)] {
         let mut bent = bytes.clone();
-        let text = format!("question number {first} ");
-        let at = bent.windows(text.len()).position(|part| part == text.as_bytes()).unwrap();
-        bent[at.saturating_sub(60).max(4)..at].fill(0xff);
+        for group in [0, 3, 6].into_iter().filter(|group| first == 9 || *group == first) {
+            let text = format!("question number {group} ");
+            let at = bent.windows(text.len()).position(|part| part == text.as_bytes()).unwrap();
+            bent[at.saturating_sub(60).max(4)..at].fill(0xff);
+        }
         std::fs::write(&whole, bent).unwrap();
         let data = Dataset::open(files.path("in")).unwrap();
         assert_eq!((data.len(), data.rejected().unwrap()), (2 + kept, rejected), "{}", whats(&data));
@@ -192,8 +194,13 @@ fn a_parquet_file_that_is_damaged_inside_leaves_the_others_and_what_comes_before
         assert_eq!((done.written.rows, done.rejected), (2 + kept as u64, rejected as u64));
         // Alone it is what it is: rows and a problem, or an error.
         match Dataset::open(&whole) {
-            Ok(data) => assert_eq!((data.len(), first), (kept, 6)),
-            Err(error) => assert!(first == 0 && error.to_string().contains("is damaged"), "{error}"),
+            Ok(data) => {
+                assert_eq!((data.len(), first < 9), (kept, true));
+                let lost = format!("the rows {} to {} are lost", first + 1, first + 3);
+                assert!(whats(&data).contains(&lost), "{}", whats(&data));
+                assert_eq!(data.place(kept - 1).unwrap().1, if first == 6 { 6 } else { 9 });
+            }
+            Err(error) => assert!(first == 9 && error.to_string().contains("is damaged"), "{error}"),
         }
     }
 }

@@ -382,6 +382,30 @@ fn moss() {
     let losses = data.losses(RowSchema::OpenAi).unwrap();
     let lost: Vec<&str> = losses.lost.keys().map(String::as_str).collect();
     assert_eq!(lost, ["`Inner Thoughts`", "`conversation_id`", "`num_turns`"]);
+    // Another format's file has the other format's keys.
+    data.write(files.path("fire.jsonl"), RowSchema::Firefly).unwrap();
+    let fire = std::fs::read_to_string(files.path("fire.jsonl")).unwrap();
+    assert!(fire.contains(r#""conversation":[{"human":"hi <b> there","assistant":"Hello"}"#), "{fire}");
+    // Marks, calls, and keys that are there twice.
+    let opened = |row: String| Dataset::open(files.put("odd.jsonl", row));
+    let unweighted =
+        opened(row.replace(r#""MOSS": "<|MOSS|>: Bye.""#, r#""MOSS": "Bye.", "loss": false"#)).unwrap();
+    assert_eq!(unweighted.conversation(0).unwrap()[4].weight, Some(0.0));
+    let call = row.replace("<|Inner Thoughts|>: None<eot>", "x").replace("Inner Thoughts", "Commands");
+    let error = opened(call.replace(r#""Commands": "x"#, r#""Commands": "<|Commands|>: Search(\"a\")<eoc>"#))
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("`Commands` of `turn_1` calls a tool in MOSS's own language"),
+        "{error}"
+    );
+    assert!(
+        opened(row.replace("turn_2", "turn_1")).is_err()
+            && opened(row.replace("Inner Thoughts", "Human")).is_err()
+    );
+    // Beside other rows the key is one like any other.
+    let other =
+        opened(r#"{"instruction": "q", "output": "a", "meta_instruction": {"lang": "en"}}"#.into()).unwrap();
+    assert_eq!(other.conversation(0).unwrap().len(), 2);
     // What only looks so is no row, and no pair is made of two turns.
     let other = row.replace("\"MOSS\":", "\"Bot\":");
     let error = Dataset::open(files.put("other.jsonl", other)).unwrap_err().to_string();

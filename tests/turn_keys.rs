@@ -7,7 +7,7 @@ mod files;
 use std::sync::OnceLock;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Existing, Map, RowSchema, WriteOptions};
+use lorascope::dataset::{Dataset, Existing, Extra, Map, RowSchema, WriteOptions};
 use lorascope::text::{GenerationPrompt, Tokenizer};
 
 /// SmolLM2's tokenizer.
@@ -273,6 +273,27 @@ fn keys_of_the_systems_turn_are_kept() {
         let losses = data.losses(RowSchema::Alpaca).unwrap();
         assert_eq!(losses.lost.get("`tools` of the system's turn"), Some(&1), "{:?}", losses.lost);
     }
+    // A blank text beside nulls and weights is no system text.
+    for empty in [
+        r#"{"role":"system","content":"","reasoning_content":null}"#,
+        r#"{"role":"system","content":" ","loss":false,"name":null}"#,
+        r#"{"role":"system","content":null,"weight":0}"#,
+    ] {
+        assert_eq!(rendered(template, &row(empty)), ["user:q;assistant:a;"], "{empty}");
+    }
+    // The keys of a prompt's system stand where the answers repeat its text.
+    let plain = r#"{"role":"system","content":"s"},{"role":"user","content":"q"}"#;
+    let prompt = format!(
+        r#"{{"prompt":[{turn},{{"role":"user","content":"q"}}],"chosen":[{plain},{{"role":"assistant","content":"a"}}],"rejected":[{plain},{{"role":"assistant","content":"b"}}]}}"#
+    );
+    assert_eq!(rendered(template, &prompt), ["[clock map ]system:s;user:q;assistant:a;"]);
+    // Calls in it may be text with line breaks: what carries them stays on one line.
+    let odd = r#"{"role":"system","content":"s","tool_calls":"[\n{\"id\":\"1\"}]"}"#;
+    let data = Dataset::open(files.put("odd.jsonl", row(odd))).unwrap();
+    let keep = WriteOptions { extra: Extra::Keep, ..WriteOptions::default() };
+    data.write_with(files.path("carried.jsonl"), RowSchema::Alpaca, &keep).unwrap();
+    let text = std::fs::read_to_string(files.path("carried.jsonl")).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
     // Rows that differ in it only are no duplicates.
     let twice = format!("{}\n{}\n{}\n", row(&turn), row(&turn.replace("clock", "dial")), row(&turn));
     let data = Dataset::open(files.put("twice.jsonl", twice)).unwrap();

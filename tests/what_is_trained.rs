@@ -5,7 +5,7 @@ mod llama;
 #[path = "common/tiny.rs"]
 mod tiny;
 
-use lorascope::dataset::{Dataset, ProblemKind, RowSchema};
+use lorascope::dataset::{Dataset, Fix, Map, ProblemKind, ReadOptions, RowSchema};
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::text::{PromptAnswers, SpecialTokens, Tokenizer, Trained, Training};
@@ -215,6 +215,19 @@ fn earlier_answers_are_context_in_every_form_of_prompt() -> Result<()> {
         assert_eq!(said(row, PromptAnswers::Context)?, *right, "row {row}: {}", text[row]);
         assert!(said(row, PromptAnswers::Train)?.starts_with("before<|im_end|>good"), "row {row}");
     }
+    // What a map calls a label judges the last answer as well, and repairs do not move the border.
+    let log = r#"{"log": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "before"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "good"}], "ok": 1}"#;
+    let mapped = Dataset::open_as(bench.put("log.jsonl", log), Map::new().messages("log").label("ok"))?;
+    let trained = |data: &Dataset| -> Result<String> {
+        let example = data.example(0, &t, &Training::default())?;
+        let trained = example.ids.iter().zip(&example.trained).filter(|(_, trained)| **trained);
+        t.decode(&trained.map(|(id, _)| *id).collect::<Vec<_>>())
+    };
+    assert_eq!(trained(&mapped)?, "good<|im_end|>");
+    let trailing = r#"{"prompt": "a", "completion": [{"role": "assistant", "content": "one"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "two"}, {"role": "user", "content": "c"}]}"#;
+    let options = ReadOptions { fixes: Fix::DropTrailingUser.into(), ..Default::default() };
+    let repaired = Dataset::open_with(bench.put("trailing.jsonl", trailing), &options)?;
+    assert_eq!(trained(&repaired)?, "one<|im_end|>two<|im_end|>");
     // Conversations have no border of prompts, and prompts no other answers: that is said, and counted.
     let border = "whether the answers before the last are trained on";
     assert_eq!(data.losses(RowSchema::OpenAi)?.lost.get(border), Some(&6));
@@ -439,13 +452,25 @@ fn a_template_without_tools_is_said() -> Result<()> {
     let model = bench.model(Tiny::default())?;
     let found = Preflight::of(&data, &model, &config())?;
     let tools = finding(&found, "tools");
-    assert_eq!(tools.what, "the chat template does not write the tools, in 2 rows");
+    assert_eq!(
+        tools.what,
+        "the chat template does not write the tools, in 1 row; the chat template does not write the calls of tools, \
+         in 1 row"
+    );
     assert_eq!((tools.severity, tools.line), (Severity::Warning, Some(2)));
     let report = data.for_model(&model).report()?;
     let counts = report.problems.iter().find(|p| p.kind == ProblemKind::NotWritten).unwrap();
     assert_eq!((counts.count, &counts.places[0].lines[..]), (2, &[2, 3][..]));
     // One that writes both, and one that refuses calls.
     let writes = "{{ tools | tojson if tools else '' }}{% for m in messages %}{{ m.role }}{{ m.content or '' }}{{ m.tool_calls | tojson if m.tool_calls else '' }}{% endfor %}";
+    let row = r#"{"messages": [{"role": "system", "content": "", "tools": [1]}, {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#;
+    let system = bench.data("system.jsonl", row)?;
+    assert_eq!(finding(&Preflight::of(&system, &model, &config())?, "prompt").severity, Severity::Fine);
+    // One that joins texts refuses calls without one, and drops the others.
+    let joins = "{% for m in messages %}{{ m.role + m.content }}{% endfor %}";
+    let t = model.tokenizer().with_template(joins)?;
+    let problems = data.for_tokenizer(&t).report()?.problems;
+    assert_eq!(problems.iter().find(|p| p.kind == ProblemKind::NotWritten).unwrap().count, 2);
     let refuses = "{% for m in messages %}{% if m.tool_calls %}{{ raise_exception('no') }}{% endif %}{{ m.content }}{% endfor %}{{ tools | tojson if tools else '' }}";
     for template in [writes, refuses] {
         let t = model.tokenizer().with_template(template)?;

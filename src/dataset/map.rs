@@ -188,8 +188,10 @@ impl Map {
     }
 
     fn turns<'a>(&self, record: &mut Record<'a>, path: &str, row: &mut Row<'a>) -> Result<(), Fault> {
-        let missing = record.missing(path);
-        let node = record.find(path).ok_or(missing)?;
+        if record.find(path).is_none() {
+            return Err(record.missing(path));
+        }
+        let Some(node) = record.find(path) else { return wrong(format!("there is nothing at {path:?}")) };
         let kind = node.kind();
         let Value::Array(turns) = &mut node.value else {
             return wrong(format!("{path:?} is {kind}, not a list of turns"));

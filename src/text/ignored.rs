@@ -18,16 +18,23 @@ impl Tokenizer {
         const NAME: &str = "probe_name";
         const TOOLS: &str = r#"[{"type": "function", "function": {"name": "probe_name", "description": "", "parameters": {"type": "object", "properties": {}}}}]"#;
         const CALLS: &str = r#"[{"id": "call00001", "type": "function", "function": {"name": "probe_name", "arguments": {}}}]"#;
-        let writes = |call: bool, tools: Option<&str>| {
-            let said = Message { content: None, tool_calls: Some(CALLS.into()), ..Message::assistant("") };
+        let writes = |call: Option<Option<&str>>, tools: Option<&str>| {
+            let content = call.flatten().map(str::to_string);
+            let said = Message { content, tool_calls: Some(CALLS.into()), ..Message::assistant("") };
             let result = Message { tool_call_id: Some("call00001".into()), ..Message::tool("r") };
             let mut messages = vec![Message::user("q")];
-            messages.extend(if call { vec![said, result] } else { Vec::new() });
+            messages.extend(if call.is_some() { vec![said, result] } else { Vec::new() });
             messages.push(Message::assistant("a"));
             self.render(&messages, tools, GenerationPrompt::Omit).ok().map(|text| text.contains(NAME))
         };
-        // Where both are given the name may come from either: each is looked at alone.
-        let called = writes(true, None);
-        Ignored { tools: writes(false, Some(TOOLS)) == Some(false), calls: called == Some(false) }
+        // Templates differ in what they take beside calls, and may be others where there are tools.
+        let other = TOOLS.replace(NAME, "other_tool");
+        let beside = [(None, None), (Some(""), None), (None, Some(&*other)), (Some(""), Some(&*other))];
+        let called: Vec<bool> =
+            beside.into_iter().filter_map(|(content, tools)| writes(Some(content), tools)).collect();
+        Ignored {
+            tools: writes(None, Some(TOOLS)) == Some(false),
+            calls: !called.is_empty() && called.iter().all(|writes| !writes),
+        }
     }
 }

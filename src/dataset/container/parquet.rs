@@ -43,6 +43,9 @@ pub(super) struct Rows {
     row: usize,
     /// Rows that have been handed out.
     done: u32,
+    /// The row of its group at which the latest slice begins, and whether any slice was given.
+    begun: usize,
+    gave: bool,
     slice: Option<Slice>,
     /// Stored bytes of the groups that have been read.
     read: u64,
@@ -86,6 +89,8 @@ impl Rows {
             group: 0,
             row: 0,
             done: 0,
+            begun: 0,
+            gave: false,
             slice: None,
             read: 0,
             faults: Vec::new(),
@@ -105,14 +110,24 @@ impl Rows {
             if self.slice.as_ref().is_none_or(|slice| slice.at == slice.rows) {
                 self.slice = None;
                 match self.next_slice() {
-                    Ok(Some(slice)) => self.slice = Some(slice),
+                    Ok(Some(slice)) => {
+                        self.slice = Some(slice);
+                        self.gave = true;
+                    }
                     Ok(None) => break,
-                    // The rows before the damage are whole.
-                    Err(error) if self.done > 0 && error.is_format() => {
-                        self.group = self.about.row_groups.len();
-                        let what = format!("{}: the rows from here on are lost", error.message());
-                        self.faults.push(Problem::new(self.done + 1, ProblemKind::BrokenFile, what));
-                        break;
+                    // What stands before and after the damaged group is whole.
+                    Err(error) if error.is_format() => {
+                        let groups = &self.about.row_groups;
+                        let rows = groups.get(self.group).map_or(0, |group| group.num_rows());
+                        if self.group + 1 >= groups.len() && !self.gave {
+                            return Err(error);
+                        }
+                        let first = self.done.saturating_add(1);
+                        self.done = self.done.saturating_add((rows - self.begun.min(rows)) as u32);
+                        self.row = rows;
+                        let what = format!("{}: the rows {first} to {} are lost", error.message(), self.done);
+                        self.faults.push(Problem::new(first, ProblemKind::BrokenFile, what));
+                        continue;
                     }
                     Err(error) => return Err(error),
                 }
@@ -139,6 +154,7 @@ impl Rows {
             let parts = group.total_byte_size() / SLICE + 1;
             let end = rows.min(self.row + ROWS.min(rows / parts + 1));
             let range = self.row..end;
+            self.begun = self.row;
             self.row = end;
             let (file, size, schema) = (&mut self.file, self.size, &self.schema);
             let columns = guard(|| {

@@ -15,6 +15,7 @@ use crate::error::Result;
 pub(in crate::dataset) fn said(rows: Rows<'_>, i: usize, text: &mut String) {
     text.clear();
     text.push_str(rows.system(i).unwrap_or_default());
+    text.push_str(rows.system_extra(i).unwrap_or_default());
     let turns = rows
         .turns(i)
         .chain(rows.rejected(i))

@@ -122,6 +122,7 @@ impl Answers {
         let (mut answered, mut long) = (0, false);
         let (mut calls, mut called_here) = (0, false);
         part(rows.system(i).unwrap_or_default().trim());
+        part(rows.system_extra(i).unwrap_or_default());
         part(rows.tools(i).unwrap_or_default());
         for (n, turn) in rows.turns(i).enumerate() {
             let text = text_of(&turn).trim();

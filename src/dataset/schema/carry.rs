@@ -86,7 +86,8 @@ impl<'a> Carry<'a> {
         row.extra = self.extra;
         row.label = self.label.or(row.label);
         row.system = self.system.or(row.system.take());
-        row.system_extra = self.system_extra.or(row.system_extra.take());
+        let extra = self.system_extra.filter(|_| row.system.is_some());
+        row.system_extra = extra.or(row.system_extra.take());
         row.tools = self.tools.or(row.tools.take());
         for patch in self.turns {
             if let Some(turn) = row.turns.get_mut(patch.turn) {

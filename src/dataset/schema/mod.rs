@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::fix::{self, Fixes, Noted};
 use super::options::ReadOptions;
 use super::problems::ProblemKind;
-use super::record::{Broken, Node, Value, doubled};
+use super::record::{Broken, Node, Value, doubled, one_line};
 use super::write::json::string;
 use crate::error::Error;
 use crate::text::Role;
@@ -200,6 +200,15 @@ impl<'a> Turn<'a> {
 
     /// A system's turn as the row's system text, and what it has beside the text.
     pub fn into_system(self) -> (Cow<'a, str>, Option<Cow<'a, str>>) {
+        // A blank text beside keys that say nothing is no system text.
+        let says = |extra: &str| {
+            let keys = Node::parse_own(extra).ok();
+            keys.is_some_and(|node| node.object().into_iter().flatten().any(|(_, node)| !node.is_null()))
+        };
+        let other = self.name.is_some() || self.tool_calls.is_some() || self.tool_call_id.is_some();
+        if self.content.trim().is_empty() && !other && !self.extra.as_deref().is_some_and(says) {
+            return (self.content, None);
+        }
         let mut out = Vec::new();
         let mut add = |key: &str, json: &mut dyn FnMut(&mut Vec<u8>)| {
             out.push(if out.is_empty() { b'{' } else { b',' });
@@ -213,7 +222,7 @@ impl<'a> Turn<'a> {
             }
         }
         if let Some(calls) = &self.tool_calls {
-            add("tool_calls", &mut |out| out.extend_from_slice(calls.as_bytes()));
+            add("tool_calls", &mut |out| out.extend_from_slice(one_line(calls).as_bytes()));
         }
         if let Some(weight) = self.weight {
             add("weight", &mut |out| out.extend_from_slice(weight.to_string().as_bytes()));

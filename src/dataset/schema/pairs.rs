@@ -139,19 +139,34 @@ impl<'a> Reader<'a> {
     pub fn moss(&mut self, i: usize) -> Result<RowSchema, Fault> {
         let node = self.node(i);
         let Value::Object(turns) = node.value else { return wrong("`chat` holds no turns".to_string()) };
+        if let Some(name) = doubled(&turns) {
+            return wrong(format!("`chat` has the key {name:?} twice"));
+        }
         let mut shapes = Vec::with_capacity(turns.len());
         for (name, turn) in turns {
             let Value::Object(mut keys) = turn.value else {
                 return wrong(format!("`{name}` of `chat` is no pair of Human and MOSS"));
             };
             let mut shape = Vec::with_capacity(keys.len());
-            let (mut human, mut moss) = (None, None);
+            if let Some(key) = doubled(&keys) {
+                return wrong(format!("`{name}` of `chat` has the key {key:?} twice"));
+            }
+            let (mut human, mut moss, mut weight) = (None, None, None);
             let first = self.row.turns.len() as u32;
             for (key, node) in &mut keys {
                 let (text, who) = match &**key {
                     "Human" => (&mut human, first),
                     "MOSS" => (&mut moss, first + 1),
-                    _ => {
+                    "Commands" | "Tool Responses" if node.str().is_some_and(calls_a_tool) => {
+                        return wrong(format!(
+                            "`{key}` of `{name}` calls a tool in MOSS's own language, which is not read: write it as \
+                             messages with tool_calls"
+                        ));
+                    }
+                    other => {
+                        if WEIGHTS.contains(&&*other.to_ascii_lowercase()) {
+                            weight = flags::lesser(weight, self::weight(node, key, &format!("`{name}`"))?);
+                        }
                         shape.push((key.clone(), Shape::Literal(one_line(node.raw))));
                         continue;
                     }
@@ -159,7 +174,7 @@ impl<'a> Reader<'a> {
                 let Some(said) = node.take() else {
                     return wrong(format!("`{key}` of `{name}` is {}, not a string", node.kind()));
                 };
-                let inside = unmarked(&said);
+                let inside = unmarked(&said, key);
                 let hole = Piece::Hole(Hole::Content(Who::At(List::Messages, who), None));
                 let before = Piece::Text(said[..inside.start].to_string());
                 let after = Piece::Text(said[inside.end..].to_string());
@@ -173,7 +188,7 @@ impl<'a> Reader<'a> {
                 return wrong(format!("`{name}` of `chat` is no pair of Human and MOSS"));
             };
             self.row.turns.push(Turn::new(Role::User, human));
-            self.row.turns.push(Turn::new(Role::Assistant, moss));
+            self.row.turns.push(Turn { weight, ..Turn::new(Role::Assistant, moss) });
             shapes.push((name, Shape::Object(shape)));
         }
         self.shapes[i] = Some(Shape::Object(shapes));
@@ -254,10 +269,17 @@ pub(super) fn is_moss(node: &Node<'_>) -> bool {
     turn.is_some_and(|(_, turn)| turn.get("Human").is_some() && turn.get("MOSS").is_some())
 }
 
-/// Where a text stands between MOSS's marks.
-fn unmarked(text: &str) -> std::ops::Range<usize> {
+/// Whether a command or a result of MOSS's is one, and not the word for none.
+fn calls_a_tool(text: &str) -> bool {
+    let inside = text.split_once("|>:").map_or(text, |(_, rest)| rest);
+    let inside = inside.rsplit_once("<eo").map_or(inside, |(before, _)| before).trim();
+    !(inside.is_empty() || inside.eq_ignore_ascii_case("none"))
+}
+
+/// Where a text stands between the marks of a key of MOSS's.
+fn unmarked(text: &str, key: &str) -> std::ops::Range<usize> {
     let begins = text.trim_start();
-    let mark = begins.strip_prefix("<|").and_then(|rest| rest.split_once("|>:")).map(|(_, rest)| rest);
+    let mark = begins.strip_prefix("<|").and_then(|rest| rest.strip_prefix(key)?.strip_prefix("|>:"));
     let start = mark.map_or(0, |rest| text.len() - rest.trim_start_matches(' ').len());
     let ends = text[start..].trim_end();
     let marked = ends.strip_suffix('>').and_then(|rest| rest.rfind("<eo")).filter(|at| ends.len() - at <= 6);

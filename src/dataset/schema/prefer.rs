@@ -81,7 +81,8 @@ impl<'a> Reader<'a> {
         }
         if system {
             let (text, others) = answers[0].turns()[0].turn.clone().into_system();
-            (self.row.system, self.row.system_extra) = (Some(text), others);
+            self.row.system = Some(text);
+            self.row.system_extra = self.row.system_extra.take().or(others);
         }
         let places = [(chosen, List::Chosen), (rejected, List::Rejected)];
         let mut answered = answers.into_iter().zip(places).map(|(answer, (i, list))| {
@@ -171,7 +172,9 @@ impl<'a> Reader<'a> {
             let is = |system: &str| heard.turn.content == system;
             heard.is_system() && self.row.system.as_deref().is_none_or(is)
         };
-        let system = same > 0 && chosen.first().is_some_and(own);
+        // What differs beside the system's text is no part of a prompt that both share.
+        let alike = chosen.first().zip(rejected.first()).is_some_and(|(a, b)| a.turn.extra == b.turn.extra);
+        let system = same > 0 && alike && chosen.first().is_some_and(own);
         let first = usize::from(system);
         let lead = if asked {
             let lead = first + self.row.turns.len();

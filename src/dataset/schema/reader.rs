@@ -184,8 +184,11 @@ impl<'a> Reader<'a> {
             }
         }
         // A blank text is none, and one beside it counts.
+        let moss = self.find("chat").filter(|i| is_moss(&self.keys[*i].1));
+        let instruction =
+            moss.and_then(|_| self.find("meta_instruction")).filter(|i| self.keys[*i].1.str().is_some());
         let systems =
-            ["system", "system_prompt", "meta_instruction"].into_iter().filter_map(|name| self.find(name));
+            ["system", "system_prompt"].into_iter().filter_map(|name| self.find(name)).chain(instruction);
         let (blank, said): (Vec<usize>, Vec<usize>) =
             systems.partition(|i| self.keys[*i].1.str().is_some_and(|text| text.trim().is_empty()));
         blank.into_iter().for_each(|i| self.keep(i));
@@ -236,7 +239,10 @@ impl<'a> Reader<'a> {
                 self.find_any(&["conversations", "conversation"]).map(Talk::Turns)
             }
             Some(RowSchema::OpenAi) => self.find_any(&["messages", "conversation"]).map(Talk::Turns),
-            Some(RowSchema::Firefly) => self.find("conversation").map(Talk::Pairs).or(self.input_output()),
+            Some(RowSchema::Firefly) => {
+                let moss = || self.find("chat").filter(|i| is_moss(&self.keys[*i].1)).map(Talk::Moss);
+                self.find("conversation").map(Talk::Pairs).or(self.input_output()).or_else(moss)
+            }
             Some(RowSchema::PromptCompletion) => self.asked(),
             Some(RowSchema::Text) => self.find("text").map(Talk::Text),
             Some(RowSchema::Preference) => None,

@@ -75,6 +75,16 @@ impl Extras<'_> {
         self.turns.is_none_or(|counts| counts == row.counts())
     }
 
+    /// Whether the turns stand as MOSS has them, which is no layout of the schema that they are read as.
+    fn is_moss(&self) -> bool {
+        let is_chat = |key: &Node<'_>| {
+            key.array().is_some_and(|pair| {
+                pair[0].str() == Some("chat") && pair.get(1).is_some_and(|s| s.object().is_some())
+            })
+        };
+        self.keys.as_ref().is_some_and(|keys| keys.iter().any(is_chat))
+    }
+
     /// Whether the file gave the id as a number.
     pub fn is_number(&self) -> bool {
         let is_id = |node: &Node<'_>| {
@@ -153,6 +163,7 @@ impl Encoder {
         if own
             && lost.is_said()
             && !stale
+            && !extras.is_moss()
             && let Some(keys) = laid_out
         {
             let written = text.len();

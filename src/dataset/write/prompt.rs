@@ -24,15 +24,13 @@ pub(in crate::dataset) fn prompt_turns(row: &RowView<'_>) -> usize {
         return 0;
     }
     let source = row.source();
-    let labelled = source == RowSchema::Kto.name();
+    let labelled = source == RowSchema::Kto.name() || row.label().is_some();
     if !labelled && source != RowSchema::PromptCompletion.name() {
         return 0;
     }
     let extras = Extras::of(row.extra());
-    // Turns were taken out since: the last answer is what is left to go by.
-    if !extras.fits(row) {
-        return messages - 1;
-    }
+    // Where turns were taken out since, the last answer is what is left to go by.
+    let fits = extras.fits(row);
     let shape = |names: &[&str]| {
         let keys = extras.keys.iter().flatten().filter_map(|key| key.array());
         let named = |pair: &&[Node<'_>]| {
@@ -41,9 +39,9 @@ pub(in crate::dataset) fn prompt_turns(row: &RowView<'_>) -> usize {
         keys.into_iter().find(named).and_then(|pair| Some(span(pair.get(1)?)))
     };
     let end = if labelled {
-        shape(&COMPLETIONS).map(|span| span.map_or(messages - 1, |(start, _)| start))
+        shape(&COMPLETIONS).map(|span| span.filter(|_| fits).map_or(messages - 1, |(start, _)| start))
     } else {
-        shape(&PROMPTS).map(|span| span.map_or(0, |(_, end)| end))
+        shape(&PROMPTS).map(|span| span.map_or(0, |(_, end)| if fits { end } else { messages - 1 }))
     };
     end.unwrap_or(messages - 1).min(messages - 1)
 }

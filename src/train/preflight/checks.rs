@@ -219,7 +219,9 @@ pub(super) fn prompts(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) ->
         };
         looked += 1;
         // As it is asked: without what is there and says nothing.
-        let says = |message: &&Message| message.role != Role::System || !said(message).trim().is_empty();
+        let says = |message: &&Message| {
+            message.role != Role::System || message.extra.is_some() || !said(message).trim().is_empty()
+        };
         let asked: Vec<Message> = messages[..last].iter().filter(says).cloned().collect();
         let tools = data.tools(row)?.filter(|tools| !["", "null", "[]"].contains(&tools.trim()));
         let prompt = tokenizer.prompt(&asked, tools.as_deref());
@@ -351,8 +353,16 @@ pub(super) fn held_out(data: &Dataset, eval: &Dataset) -> Result<Finding> {
 /// Rows whose tools or calls the chat template does not write.
 pub(super) fn written(data: &Dataset, tokenizer: &Tokenizer) -> Result<Option<Finding>> {
     let unwritten = data.unwritten(tokenizer)?;
-    let Some((first, what)) = unwritten.first() else { return Ok(None) };
-    let what = format!("{what}, in {}", counted(unwritten.len() as u64, "row"));
+    let Some((first, _)) = unwritten.first() else { return Ok(None) };
+    let mut counts: Vec<(&str, u64)> = Vec::new();
+    for (_, what) in &unwritten {
+        match counts.iter_mut().find(|(known, _)| known == what) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((what, 1)),
+        }
+    }
+    let each = counts.iter().map(|(what, count)| format!("{what}, in {}", counted(*count, "row")));
+    let what = each.collect::<Vec<_>>().join("; ");
     Finding::new("tools", Severity::Warning, what)
         .help("take a model whose template writes tools, or tell of them in the texts")
         .at(data, *first)
