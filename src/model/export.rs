@@ -16,6 +16,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.json";
+const GENERATION: &str = "generation_config.json";
 const ONE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 /// What belongs to a model beside its weights and what our tokenizer reads.
@@ -160,6 +161,15 @@ impl ExportType {
         }
     }
 
+    /// As people call it.
+    fn called(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+
     /// As safetensors and as PyTorch call it.
     fn names(self) -> (&'static str, &'static str) {
         match self {
@@ -217,6 +227,10 @@ fn write_beside(
             notes.push("config and tokenizer were made from those of the GGUF file".to_string());
         }
     }
+    if let Beside::Model(model) = beside {
+        let stops = stops(&config, model.tokenizer().stop_ids());
+        put_stops(folder, &mut config, stops)?;
+    }
     // What the files now hold, whatever the model's own config said about its files.
     config.insert("tie_word_embeddings".to_string(), Json::Bool(tied));
     config.shift_remove("quantization_config");
@@ -228,6 +242,42 @@ fn write_beside(
     config.insert(key.to_string(), json!(options.dtype.names().1));
     put(CONFIG, &(serde_json::to_string_pretty(&config).map_err(Error::compute)? + "\n"))?;
     Ok(notes)
+}
+
+/// The tokens at which the model stops, those of its own config first: servers know no others, and a model
+/// that was taught a chat template ends its turns with another token than its base.
+fn stops(config: &Map<String, Json>, ours: &[u32]) -> Vec<u32> {
+    let id = |x: &Json| x.as_u64().and_then(|x| u32::try_from(x).ok());
+    let mut all: Vec<u32> = match config.get("eos_token_id") {
+        Some(Json::Array(ids)) => ids.iter().filter_map(id).collect(),
+        Some(one) => id(one).into_iter().collect(),
+        None => Vec::new(),
+    };
+    all.extend(ours);
+    let mut seen = std::collections::BTreeSet::new();
+    all.retain(|id| seen.insert(*id));
+    all
+}
+
+/// Writes them into both configs, that of the model and that of generation.
+fn put_stops(folder: &Path, config: &mut Map<String, Json>, stops: Vec<u32>) -> Result<()> {
+    let value = match stops.as_slice() {
+        [] => return Ok(()),
+        [one] => json!(one),
+        all => json!(all),
+    };
+    let path = folder.join(GENERATION);
+    let mut generation: Map<String, Json> = match path.is_file() {
+        true => {
+            let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+            serde_json::from_str(&text).map_err(|e| Error::format(e).path(&path))?
+        }
+        false => Map::new(),
+    };
+    config.insert("eos_token_id".to_string(), value.clone());
+    generation.insert("eos_token_id".to_string(), value);
+    let text = serde_json::to_string_pretty(&generation).map_err(Error::compute)? + "\n";
+    std::fs::write(&path, text).map_err(|e| Error::io(&path, e))
 }
 
 fn count(part: &Frozen) -> (Vec<usize>, u64) {
@@ -317,11 +367,22 @@ fn write_matrix(file: &mut BufWriter<File>, weight: &Weight, dtype: ExportType) 
 fn write_numbers(file: &mut BufWriter<File>, tensor: &Tensor, dtype: ExportType) -> Result<()> {
     let flat = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.contiguous()?;
     let values = flat.to_vec1::<f32>()?;
-    if dtype == ExportType::F16
-        && let Some(x) = values.iter().find(|x| x.is_finite() && x.abs() > half::f16::MAX.to_f32())
-    {
-        return Err(Error::compute(format!("a weight is {x}, which f16 cannot hold"))
-            .help("write it as ExportType::Bf16"));
+    let fits = |x: f32| match dtype {
+        ExportType::F32 => x.is_finite(),
+        ExportType::Bf16 => half::bf16::from_f32(x).is_finite(),
+        ExportType::F16 => half::f16::from_f32(x).is_finite(),
+    };
+    match values.iter().find(|x| !fits(**x)) {
+        Some(x) if !x.is_finite() => {
+            return Err(Error::compute(format!("a weight is {x}"))
+                .help("look at the adapter that was merged, or at the model itself: nothing was written"));
+        }
+        Some(x) => {
+            let other = if dtype == ExportType::F16 { "Bf16 or ExportType::F32" } else { "F32" };
+            return Err(Error::compute(format!("a weight is {x}, which {} cannot hold", dtype.called()))
+                .help(format!("write it as ExportType::{other}")));
+        }
+        None => {}
     }
     let flat = flat.to_dtype(dtype.dtype())?;
     let (storage, _) = flat.storage_and_layout();
