@@ -4,7 +4,7 @@
 mod files;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Map, ReadOptions, RowSchema, convert};
+use lorascope::dataset::{Dataset, Existing, Map, ReadOptions, RowSchema, WriteOptions, convert};
 
 fn column(data: &Dataset, name: &str) -> Vec<Option<bool>> {
     let frame = data.frame().unwrap().collect().unwrap();
@@ -217,4 +217,59 @@ fn an_empty_label_is_said() {
     // Of a text it is a class, and of a preference nobody asks.
     let others = "{\"text\":\"t\",\"label\":null}\n{\"prompt\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\",\"label\":null}\n";
     assert_eq!(problems(&Dataset::open(files.put("others.jsonl", others)).unwrap()), []);
+}
+
+#[test]
+fn a_weight_of_nothing_beside_the_turns_is_that_of_the_row() {
+    let files = Files::new();
+    let turns = r#""messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]"#;
+    for mark in [r#""weight":0"#, r#""train":false"#, r#""loss_mask":"0""#, r#""Loss":0.0"#] {
+        for row in [
+            format!(r#"{{"instruction":"q","output":"a",{mark}}}"#),
+            format!(r#"{{"prompt":"q","completion":"a",{mark}}}"#),
+            format!(r#"{{{turns},{mark}}}"#),
+            format!(r#"{{{mark},"conversation":[{{"human":"q","assistant":"a"}}]}}"#),
+        ] {
+            let data = Dataset::open(files.put("row.jsonl", &*row)).unwrap();
+            assert_eq!(data.conversation(0).unwrap()[1].weight, Some(0.0), "{row}");
+            // Pairs have no weights: the row is not for them; a row of pairs keeps its own key.
+            let own = data.frame().unwrap().collect().unwrap();
+            let own: RowSchema =
+                own.column("source").unwrap().str().unwrap().get(0).unwrap().parse().unwrap();
+            if own != RowSchema::Alpaca {
+                assert_eq!(data.losses(RowSchema::Alpaca).unwrap().labelled_bad, 1, "{row}");
+            }
+            for to in [own, RowSchema::OpenAi] {
+                let out = files.path("out.jsonl");
+                let options = WriteOptions { existing: Existing::Replace, ..Default::default() };
+                let written = data.write_with(&out, to, &options).unwrap();
+                assert!(written.lost.is_empty(), "{row} as {to}: {:?}", written.lost);
+                let again = Dataset::open(&out).unwrap();
+                assert_eq!(again.conversation(0).unwrap()[1].weight, Some(0.0), "{row} as {to}");
+            }
+        }
+    }
+    // Another value may mean anything, and is kept as a key.
+    for other in [r#""loss":1.25"#, r#""train":"set a""#, r#""weight":null"#] {
+        let row = format!(r#"{{"instruction":"q","output":"a",{other}}}"#);
+        let data = Dataset::open(files.put("row.jsonl", row)).unwrap();
+        assert_eq!(data.conversation(0).unwrap()[1].weight, None, "{other}");
+    }
+}
+
+#[test]
+fn a_turn_of_reasoning_alone_says_something() {
+    let files = Files::new();
+    let row = |extra: &str| {
+        format!(
+            r#"{{"messages":[{{"role":"user","content":"q"}},{{"role":"assistant","content":null{extra}}}]}}"#
+        )
+    };
+    for key in ["reasoning_content", "reasoning", "thinking"] {
+        let data = Dataset::open(files.put("row.jsonl", row(&format!(r#","{key}":"so""#)))).unwrap();
+        assert_eq!(data.rejected().unwrap(), 0, "{key}");
+    }
+    for silent in ["", r#","reasoning_content":" ""#, r#","reasoning_content":null"#] {
+        assert!(Dataset::open(files.put("row.jsonl", row(silent))).is_err(), "{silent}");
+    }
 }

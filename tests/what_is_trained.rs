@@ -440,14 +440,10 @@ fn what_is_there_and_empty_is_not_asked() -> Result<()> {
 fn a_template_without_tools_is_said() -> Result<()> {
     let bench = Bench::new();
     let call = r#"{"id": "call00001", "type": "function", "function": {"name": "f", "arguments": {}}}"#;
-    let rows = format!(
-        "{}\n{}\n{}\n",
-        r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#,
-        r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}], "tools": [{"type": "function", "function": {"name": "f"}}]}"#,
-        format!(
-            r#"{{"messages": [{{"role": "user", "content": "q"}}, {{"role": "assistant", "content": "so", "tool_calls": [{call}]}}, {{"role": "tool", "tool_call_id": "call00001", "content": "r"}}, {{"role": "assistant", "content": "a"}}]}}"#
-        ),
+    let calling = format!(
+        r#"{{"messages": [{{"role": "user", "content": "q"}}, {{"role": "assistant", "content": "so", "tool_calls": [{call}]}}, {{"role": "tool", "tool_call_id": "call00001", "content": "r"}}, {{"role": "assistant", "content": "a"}}]}}"#
     );
+    let rows = [r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#, r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}], "tools": [{"type": "function", "function": {"name": "f"}}]}"#, &calling].join("\n");
     let data = bench.data("tools.jsonl", &rows)?;
     let model = bench.model(Tiny::default())?;
     let found = Preflight::of(&data, &model, &config())?;

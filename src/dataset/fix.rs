@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::problems::{Outcome, ProblemKind};
+use super::record::Node;
 use super::schema::{Fault, Turn};
 use crate::display::advice;
 use crate::error::Error;
@@ -261,7 +262,8 @@ fn trim(turns: &mut [Turn<'_>], fixes: Fixes, noted: &mut Vec<Noted>) {
 fn empty(turns: &mut Vec<Turn<'_>>, fixes: Fixes, noted: &mut Vec<Noted>) -> Result<(), Fault> {
     // A tool may well answer with nothing.
     let silent = |turn: &Turn<'_>| {
-        turn.role != Role::Tool && turn.tool_calls.is_none() && turn.content.trim().is_empty()
+        let quiet = turn.role != Role::Tool && turn.tool_calls.is_none() && turn.content.trim().is_empty();
+        quiet && !turn.extra.as_deref().is_some_and(thinks)
     };
     if let Some(at) = turns.iter().position(silent) {
         let what = format!("turn {} of {} says nothing", at + 1, turns.len());
@@ -298,6 +300,16 @@ fn ends(turns: &mut Vec<Turn<'_>>, fixes: Fixes, noted: &mut Vec<Noted>) -> Resu
         noted.push((ProblemKind::EndsWrong, what.into(), Outcome::Repaired));
     }
     Ok(())
+}
+
+/// Whether the other keys of a turn hold reasoning.
+fn thinks(extra: &str) -> bool {
+    let keys = Node::parse_own(extra).ok();
+    let thought = |key: &str| keys.as_ref()?.get(key)?.str();
+    ["reasoning_content", "reasoning", "thinking"]
+        .into_iter()
+        .filter_map(thought)
+        .any(|text| !text.trim().is_empty())
 }
 
 /// Tools may answer one after the other, and an assistant that called one may go on speaking.

@@ -268,12 +268,15 @@ impl Dataset {
         let Bound { tokenizer, training } = self.bound()?;
         let progress = Mutex::new(Progress::new("counting tokens", self.len() as u64));
         let first_error = Mutex::new(None);
-        let pieces = self.pieces(|rows, _| {
+        let pieces = self.pieces(|rows, first| {
             let count = |i| match lengths(rows, i, tokenizer, training) {
                 Ok(row) => Ok(Tokens { all: row.tokens as u32, trained: row.trained as u32 }),
                 Err(error) => {
                     let text = error.to_string();
-                    first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    first_error
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .get_or_insert((first + i, error));
                     Err(text)
                 }
             };
@@ -283,7 +286,7 @@ impl Dataset {
         })?;
         let counted: Vec<Counted> = pieces.into_iter().flatten().collect();
         match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) if counted.iter().all(Result::is_err) => Err(error),
+            Some((row, error)) if counted.iter().all(Result::is_err) => Err(self.placed(row, error)),
             _ => Ok(self.0.tokens.get_or_init(|| Arc::new(counted)).clone()),
         }
     }

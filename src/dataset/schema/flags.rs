@@ -6,7 +6,7 @@ use crate::dataset::record::{Node, Value};
 pub(in crate::dataset) const LABELS: [&str; 2] = ["label", "kto_tag"];
 
 /// The keys of a turn that say whether it is trained on.
-pub(super) const WEIGHTS: [&str; 7] =
+pub(in crate::dataset) const WEIGHTS: [&str; 7] =
     ["weight", "loss_weight", "loss", "loss_mask", "train", "training", "trainable"];
 
 /// What a label says: true, 1, "true", "yes", "good", … or their opposites. `None` where it cannot be

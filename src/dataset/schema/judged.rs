@@ -1,12 +1,13 @@
 //! Whether the answer of a record is a good one.
 
-use super::flags::{self, LABELS};
+use super::flags::{self, LABELS, WEIGHTS};
 use super::layout::Hole;
 use super::reader::Reader;
 use super::{Fault, RowSchema};
 use crate::dataset::problems::{Outcome, ProblemKind};
 use crate::dataset::record::{Node, Value};
 use crate::display::cut;
+use crate::text::Role;
 
 impl Reader<'_> {
     /// The key that says whether the answer is a good one, and what it says, if that can be told. No
@@ -31,6 +32,24 @@ impl Reader<'_> {
         let blank = |node: &Node<'_>| node.is_null() || node.str().is_some_and(|text| text.trim().is_empty());
         let empty = self.keys.iter().filter(|(_, node)| blank(node));
         empty.map(|(key, _)| &**key).find(|key| LABELS.iter().any(|name| name.eq_ignore_ascii_case(key)))
+    }
+
+    /// Honours a weight of 0 that stands beside the turns: none of the row's answers is trained on. What
+    /// another value of such a key means nobody knows; it stays a key like any other.
+    pub fn weigh(&mut self) {
+        let zero = |i: &usize| {
+            let (key, node) = &self.keys[*i];
+            self.shapes[*i].is_none()
+                && WEIGHTS.iter().any(|name| name.eq_ignore_ascii_case(key))
+                && flags::weight(node) == Ok(Some(0.0))
+        };
+        let zeros: Vec<usize> = (0..self.keys.len()).filter(zero).collect();
+        if zeros.is_empty() || self.row.text.is_some() {
+            return;
+        }
+        zeros.into_iter().for_each(|i| self.keep(i));
+        let answers = self.row.turns.iter_mut().chain(self.row.chosen.iter_mut().flatten());
+        answers.filter(|turn| turn.role == Role::Assistant).for_each(|turn| turn.weight = Some(0.0));
     }
 
     /// Gives a row of `schema` its label, or notes that the key of one says nothing.

@@ -29,7 +29,7 @@ use super::write::json::string;
 use crate::error::Error;
 use crate::text::Role;
 pub(super) use calls::calls_of_text;
-pub(super) use flags::{LABELS, label};
+pub(super) use flags::{LABELS, WEIGHTS, label};
 pub(super) use speaker::{calls_tools, role_by_name};
 pub(super) use transcript::several;
 pub(super) use turns::with_keys;

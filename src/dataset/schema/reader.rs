@@ -73,6 +73,9 @@ pub(super) fn row<'a>(mut keys: Keys<'a>, options: &ReadOptions) -> Result<Row<'
     reader.beside()?;
     let schema = reader.read(options.schema)?;
     reader.row.source = Some(schema);
+    if carry.is_none() {
+        reader.weigh();
+    }
     match carry {
         None => {
             reader.row.extra = reader.extra(schema).map(Cow::Owned);

@@ -9,7 +9,7 @@ use crate::dataset::record::{Node, Value};
 use crate::dataset::schema::calls::{have_ids, lack_ids, same_as_text, same_with_ids, wrapped};
 use crate::dataset::schema::default::{Field, Want, are_strings, fields, needs_id, want};
 use crate::dataset::schema::layout::Hole;
-use crate::dataset::schema::{RowSchema, several};
+use crate::dataset::schema::{RowSchema, WEIGHTS, several};
 use crate::dataset::table::{Spoken, made_up_id};
 use crate::dataset::view::RowView;
 use crate::display::{Align, Bundle, Show, Table, thousands};
@@ -339,7 +339,8 @@ fn look(shape: &Node<'_>, lost: &mut Lost) {
     ];
     let unknown = |key: &str, value: &Node<'_>, lost: &mut Lost| {
         let name = key.to_ascii_lowercase();
-        if value.get("=").is_some() && name != "assistant" && !KNOWN.contains(&&*name) {
+        let known = KNOWN.contains(&&*name) || WEIGHTS.contains(&&*name);
+        if value.get("=").is_some() && name != "assistant" && !known {
             lost.key(named(key));
         }
     };
