@@ -19,6 +19,16 @@ pub enum Existing {
     Replace,
 }
 
+/// Refuses what Git leaves in place of a large file that it has not fetched.
+pub(crate) fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
+    match bytes.starts_with(b"version https://git-lfs.github.com/spec/v1") {
+        false => Ok(()),
+        true => Err(Error::format("a Git LFS pointer, which stands for the file and is not the file itself")
+            .path(path)
+            .help("run `git lfs pull` in its folder, or fetch the file again")),
+    }
+}
+
 /// Writes a file, in folders that are made where they are missing.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8], existing: Existing) -> Result<()> {
     let mut file = beside(path, existing)?;

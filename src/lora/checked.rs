@@ -49,6 +49,7 @@ pub(super) fn read(path: &Path, device: &Device) -> Result<BTreeMap<String, Tens
     // SAFETY: the mapping is read here and its tensors are copied out; a program that cuts the file in
     // those moments kills this one, as it would with any mapped file.
     let file = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
+    crate::files::refuse_pointer(path, &file)?;
     tensors(&file).and_then(|tensors| finite(tensors, device)).map_err(|e| e.path(path))
 }
 

@@ -30,6 +30,7 @@ pub(super) fn read_bin(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     // SAFETY: the mapping is read here and its tensors are copied out; a program that cuts the file in
     // those moments kills this one, as it would with any mapped file.
     let file = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
+    crate::files::refuse_pointer(path, &file)?;
     tensors(&file).map_err(|e| e.path(path))
 }
 

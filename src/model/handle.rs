@@ -46,6 +46,7 @@ struct Stamp {
 
 impl Stamp {
     fn of(path: PathBuf) -> Result<Self> {
+        let path = std::fs::canonicalize(&path).map_err(|e| Error::io(&path, e))?;
         let metadata = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
         Ok(Self { path, length: metadata.len(), modified: metadata.modified().ok() })
     }
@@ -54,7 +55,8 @@ impl Stamp {
 static OPEN: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
 
 impl Model {
-    /// Opens a `.gguf` file or a Hugging Face folder on the CPU.
+    /// Opens a `.gguf` file or a Hugging Face folder on the CPU. Of a model that is split into
+    /// `NAME-00001-of-00002.gguf` and so on, any part: the others are read from beside it.
     ///
     /// # Errors
     /// When it is missing, damaged, of an unknown architecture, or without a tokenizer.
@@ -78,8 +80,8 @@ impl Model {
         image::check()?;
         let (weights, device) = (options.weights, &options.device);
         let source = Source::open(path.as_ref())?.loading_as(weights);
-        let path = std::fs::canonicalize(path.as_ref()).map_err(|e| Error::io(path.as_ref(), e))?;
-        let stamp = Source::files(&path)?.into_iter().map(Stamp::of).collect::<Result<Vec<_>>>()?;
+        let path = source.canonical()?;
+        let stamp = source.files()?.into_iter().map(Stamp::of).collect::<Result<Vec<_>>>()?;
         let same = |m: &Arc<Inner>| {
             m.path == path && m.stamp == stamp && m.device == device.location() && m.weights == weights
         };

@@ -2,21 +2,19 @@
 
 use super::config::{DecoderConfig, Positions};
 use super::families::Part;
+use super::folder::{CONFIG, beside_weights, weight_files};
+use super::gguf::Gguf;
 use super::layers::frequencies::{Frequencies, Scaling};
+use super::mapped::map;
 use super::weight::Weight;
 use super::weights_as::WeightsAs;
 use crate::error::{Error, Result};
-use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
+use candle_core::quantized::gguf_file::Value;
 use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::OsStr;
-use std::fs::File;
-use std::ops::Range;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-
-const CONFIG: &str = "config.json";
 
 /// A tensor by the names that it has in the two kinds of files; errors say Hugging Face's.
 pub(crate) struct Name {
@@ -60,56 +58,20 @@ pub(crate) struct Stored {
 
 /// Named tensors of a model.
 pub(crate) enum Source {
-    Gguf { path: PathBuf, file: memmap2::Mmap, content: Content, weights: WeightsAs },
+    Gguf { gguf: Gguf, weights: WeightsAs },
     Folder { path: PathBuf, files: Vec<memmap2::Mmap>, names: BTreeMap<String, usize>, weights: WeightsAs },
 }
 
 impl Source {
-    /// Opens a `.gguf` file, or a folder with `config.json` and safetensors.
+    /// Opens a `.gguf` file, with all parts where it is one of them, or a folder with `config.json` and safetensors.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|e| {
             Error::io(path, e).help("give a .gguf file or a Hugging Face folder; `make model` fetches one")
         })?;
-        if metadata.is_dir() { Self::open_folder(path) } else { Self::open_gguf(path) }
-    }
-
-    fn open_gguf(path: &Path) -> Result<Self> {
-        let file = map(path)?;
-        match file.get(..4) {
-            Some(b"GGUF") => {}
-            found => {
-                return Err(Error::format(format!(
-                    "not a GGUF file: it begins with {:?} instead of \"GGUF\"",
-                    String::from_utf8_lossy(found.unwrap_or(&file))
-                ))
-                .path(path)
-                .help("give a .gguf file or a Hugging Face folder"));
-            }
+        match metadata.is_dir() {
+            true => Self::open_folder(path),
+            false => Ok(Self::Gguf { gguf: Gguf::open(path)?, weights: WeightsAs::Stored }),
         }
-        let damaged = |e: Error| e.path(path).help("the file is damaged: fetch it again");
-        check_alignment(&file).map_err(damaged)?;
-        let content = Content::read(&mut std::io::Cursor::new(&file[..]))
-            .map_err(|e| damaged(Error::format(Error::from(e))))?;
-        let mut end = 0;
-        for (name, info) in &content.tensor_infos {
-            let range = range(&content, info).map_err(|e| damaged(e.layer(name)))?;
-            if !range.start.is_multiple_of(4) {
-                let at = range.start;
-                let error =
-                    Error::format(format!("the tensor begins at byte {at}, which is no multiple of 4"));
-                return Err(damaged(error.layer(name)));
-            }
-            end = end.max(range.end);
-        }
-        if end > file.len() {
-            return Err(Error::format(format!(
-                "the file ends early: its tensors need {end} bytes, it has {}",
-                file.len()
-            ))
-            .path(path)
-            .help("the download was cut off: fetch it again"));
-        }
-        Ok(Self::Gguf { path: path.to_path_buf(), file, content, weights: WeightsAs::Stored })
     }
 
     fn open_folder(path: &Path) -> Result<Self> {
@@ -141,17 +103,33 @@ impl Source {
         }
     }
 
+    /// The folder, the file, or the first of its parts.
     pub(crate) fn path(&self) -> &Path {
         match self {
-            Self::Gguf { path, .. } | Self::Folder { path, .. } => path,
+            Self::Gguf { gguf, .. } => gguf.path(),
+            Self::Folder { path, .. } => path,
         }
     }
 
-    /// The files that a model is read from: a change in one of them makes another model.
-    pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>> {
-        match path.is_dir() {
-            false => Ok(vec![path.to_path_buf()]),
-            true => Ok([weight_files(path)?, beside_weights(path)].concat()),
+    /// The same path whatever way led to it. That of a part keeps its name, by which the others are
+    /// found: it may be a link to a file of another.
+    pub(crate) fn canonical(&self) -> Result<PathBuf> {
+        let path = self.path();
+        let whole = |path: &Path| std::fs::canonicalize(path).map_err(|e| Error::io(path, e));
+        match (self, path.file_name()) {
+            (Self::Gguf { gguf, .. }, Some(name)) if gguf.is_split() => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                Ok(whole(folder.unwrap_or(Path::new(".")))?.join(name))
+            }
+            _ => whole(path),
+        }
+    }
+
+    /// The files that the model is read from: a change in one of them makes another model.
+    pub(crate) fn files(&self) -> Result<Vec<PathBuf>> {
+        match self {
+            Self::Gguf { gguf, .. } => Ok(gguf.parts().map(|part| part.path.clone()).collect()),
+            Self::Folder { path, .. } => Ok([weight_files(path)?, beside_weights(path)].concat()),
         }
     }
 
@@ -160,7 +138,7 @@ impl Source {
     pub(crate) fn fingerprint(&self) -> Result<String> {
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         match self {
-            Self::Gguf { file, .. } => hasher.update(file),
+            Self::Gguf { gguf, .. } => gguf.hash(&mut hasher)?,
             Self::Folder { path, files, .. } => {
                 files.iter().for_each(|file| hasher.update(file));
                 for path in beside_weights(path) {
@@ -178,15 +156,16 @@ impl Source {
     /// A GGUF file's metadata.
     pub(crate) fn metadata(&self) -> Option<&HashMap<String, Value>> {
         match self {
-            Self::Gguf { content, .. } => Some(&content.metadata),
+            Self::Gguf { gguf, .. } => Some(gguf.metadata()),
             Self::Folder { .. } => None,
         }
     }
 
     pub(crate) fn config(&self) -> Result<DecoderConfig> {
         match self {
-            Self::Gguf { path, content, .. } => {
-                let mut config = DecoderConfig::from_gguf(&content.metadata).map_err(|e| e.path(path))?;
+            Self::Gguf { gguf, .. } => {
+                let path = gguf.path();
+                let mut config = DecoderConfig::from_gguf(gguf.metadata()).map_err(|e| e.path(path))?;
                 // What the metadata does not say, but the tensors.
                 let has = |part| self.has(&Name::of(&config, part, Some(0), "bias"));
                 let (qkv, o, mlp) = (has(Part::Q), has(Part::O), has(Part::Up));
@@ -229,10 +208,18 @@ impl Source {
 
     pub(crate) fn has(&self, name: &Name) -> bool {
         match self {
-            Self::Gguf { content, .. } => content.tensor_infos.contains_key(&name.gguf),
+            Self::Gguf { gguf, .. } => gguf.tensor(&name.gguf).is_some(),
             Self::Folder { names, .. } => {
                 names.contains_key(&name.hugging_face) || names.contains_key(&name.bare)
             }
+        }
+    }
+
+    /// The file of a tensor, where one of several has it.
+    fn path_of(&self, name: &Name) -> &Path {
+        match self {
+            Self::Gguf { gguf, .. } => gguf.tensor(&name.gguf).map_or(gguf.path(), |(part, _)| &part.path),
+            Self::Folder { path, .. } => path,
         }
     }
 
@@ -244,16 +231,16 @@ impl Source {
         stored: Stored,
         device: &Device,
     ) -> Result<Weight> {
-        let context = |e: Error| e.path(self.path()).layer(name);
+        let context = |e: Error| e.path(self.path_of(name)).layer(name);
         let weight = match self {
-            Self::Gguf { file, content, .. } => {
-                let info = content.tensor_infos.get(&name.gguf).ok_or_else(|| context(missing()))?;
+            Self::Gguf { gguf, .. } => {
+                let (part, info) = gguf.tensor(&name.gguf).ok_or_else(|| context(missing()))?;
                 let [rows, inner] = shape;
                 let fits = info.shape.dims() == shape && inner.is_multiple_of(info.ggml_dtype.block_size());
                 if !fits {
                     return Err(context(wrong_shape(info.shape.dims(), &shape)));
                 }
-                let bytes = tensor_bytes(file, content, info).map_err(context)?;
+                let bytes = part.bytes(info).map_err(context)?;
                 let bytes = match stored.interleaved {
                     Some(heads) => Cow::Owned(halves_apart(bytes, rows, heads)),
                     None => Cow::Borrowed(bytes),
@@ -285,14 +272,14 @@ impl Source {
         interleaved: Option<usize>,
         device: &Device,
     ) -> Result<Tensor> {
-        let context = |e: Error| e.path(self.path()).layer(name);
+        let context = |e: Error| e.path(self.path_of(name)).layer(name);
         let vector = match self {
-            Self::Gguf { file, content, .. } => {
-                let info = content.tensor_infos.get(&name.gguf).ok_or_else(|| context(missing()))?;
+            Self::Gguf { gguf, .. } => {
+                let (part, info) = gguf.tensor(&name.gguf).ok_or_else(|| context(missing()))?;
                 if info.shape.dims() != [length] {
                     return Err(context(wrong_shape(info.shape.dims(), &[length])));
                 }
-                let bytes = tensor_bytes(file, content, info).map_err(context)?;
+                let bytes = part.bytes(info).map_err(context)?;
                 let bytes = match interleaved {
                     Some(_) if info.ggml_dtype.block_size() > 1 => {
                         let error = Error::format("a quantised bias of rotated heads is not supported");
@@ -322,92 +309,6 @@ impl Source {
         let tensors = safetensors::SafeTensors::deserialize(file).map_err(Error::format)?;
         Ok(tensors.tensor(name).map_err(Error::format)?.load(device)?)
     }
-}
-
-fn map(path: &Path) -> Result<memmap2::Mmap> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    if file.metadata().map_err(|e| Error::io(path, e))?.len() == 0 {
-        return Err(Error::format("the file is empty").path(path).help("fetch it again"));
-    }
-    // SAFETY: the mapping is read while the model loads and its tensors are copied out; a program
-    // that cuts the file in those moments kills this one, as it would with any mapped file.
-    unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))
-}
-
-/// What a Hugging Face folder has beside the weights: config, tokenizer and chat template.
-fn beside_weights(folder: &Path) -> Vec<PathBuf> {
-    let names = [CONFIG].into_iter().chain(crate::text::FILES);
-    names.map(|name| folder.join(name)).filter(|path| path.exists()).collect()
-}
-
-/// The files that hold the weights of a Hugging Face folder: one, or those that an index names.
-fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    const ONE: &str = "model.safetensors";
-    let index = folder.join("model.safetensors.index.json");
-    if folder.join(ONE).exists() {
-        return Ok(vec![folder.join(ONE)]);
-    }
-    if !index.exists() {
-        return Err(Error::not_found(format!("no {ONE} inside"))
-            .path(folder)
-            .help("give a .gguf file or a Hugging Face folder with config.json and model.safetensors"));
-    }
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let text = std::fs::read_to_string(&index).map_err(|e| Error::io(&index, e))?;
-    let Index { weight_map } =
-        serde_json::from_str(&text).map_err(|e| Error::format(&e).path(&index).line(e.line() as u64))?;
-    // A path could lead out of the folder.
-    let is_name = |name: &&String| Path::new(name).file_name() == Some(OsStr::new(name));
-    if let Some(name) = weight_map.values().find(|name| !is_name(name)) {
-        return Err(Error::format(format!("weight_map names {name:?}, which is not a plain file name"))
-            .path(&index)
-            .help("fetch the model again, from a source that you trust"));
-    }
-    let files: BTreeSet<PathBuf> = weight_map.values().map(|name| folder.join(name)).collect();
-    match files.iter().find(|file| !file.exists()) {
-        None => Ok(files.into_iter().collect()),
-        Some(file) => Err(Error::not_found("this part of the model is missing")
-            .path(file)
-            .help("model.safetensors.index.json names it: fetch it too")),
-    }
-}
-
-/// candle divides by `general.alignment` as soon as it has read it, so a damaged one is found
-/// before: as the format has it, a 32-bit number (type 4) and a power of two.
-fn check_alignment(file: &[u8]) -> Result<()> {
-    const KEY: &[u8] = b"general.alignment";
-    let fits = |at: usize| match file[at + KEY.len()..] {
-        [4, 0, 0, 0, a, b, c, d, ..] => u32::from_le_bytes([a, b, c, d]).is_power_of_two(),
-        _ => false,
-    };
-    match memchr::memmem::find_iter(file, KEY).all(fits) {
-        true => Ok(()),
-        false => Err(Error::format("general.alignment is not a power of two in 32 bits")),
-    }
-}
-
-/// Where a tensor lies in its file.
-fn range(content: &Content, info: &TensorInfo) -> Result<Range<usize>> {
-    let checked = || {
-        let elements = info.shape.dims().iter().try_fold(1usize, |all, size| all.checked_mul(*size))?;
-        let bytes = (elements / info.ggml_dtype.block_size()).checked_mul(info.ggml_dtype.type_size())?;
-        let start = usize::try_from(content.tensor_data_offset.checked_add(info.offset)?).ok()?;
-        Some(start..start.checked_add(bytes)?)
-    };
-    checked().ok_or_else(|| {
-        Error::format(format!(
-            "a tensor of shape {:?} at {} fits into no file",
-            info.shape.dims(),
-            info.offset
-        ))
-    })
-}
-
-fn tensor_bytes<'a>(file: &'a [u8], content: &Content, info: &TensorInfo) -> Result<&'a [u8]> {
-    file.get(range(content, info)?).ok_or_else(|| Error::format("the file ends before this tensor does"))
 }
 
 /// Puts the rows of rotated heads from GGUF's order into Hugging Face's: row j of the first half of
