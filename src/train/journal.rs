@@ -100,10 +100,11 @@ impl Journal {
         journal
     }
 
-    /// The changes made up to a step.
+    /// The changes made up to a step; a step that was made by hand after it is none of them.
     #[must_use]
     pub fn until(&self, step: u64) -> Self {
-        Self(self.0.iter().filter(|entry| entry.at <= step).cloned().collect())
+        let made = |entry: &&Entry| entry.at < step || (entry.at == step && entry.change != Change::ByHand);
+        Self(self.0.iter().filter(made).cloned().collect())
     }
 
     /// The first step after `from`, up to `to`, that was made by hand.

@@ -92,14 +92,15 @@ pub(super) fn write(folder: &Path, learned: &Learned, place: &Place, context: Co
         sums.insert(ACTIVATIONS, tensors::write(&folder.join(ACTIVATIONS), seen, None)?);
     }
     let updates = learned.optimizer.updates();
-    let each = learned.optimizer.moments().iter();
+    let moments = learned.optimizer.moments();
+    let each = moments.iter().map(|(name, m)| (name.clone(), m.updates));
+    // What was frozen from the first step on was never updated, and has no moments.
+    let never = learned.adapters.tensors().map(|(name, _)| (name, 0));
+    let never = never.filter(|(name, _)| !moments.contains_key(name));
     let state = State {
         place: *place,
         updates,
-        fewer_updates: each
-            .filter(|(_, m)| m.updates != updates)
-            .map(|(n, m)| (n.clone(), m.updates))
-            .collect(),
+        fewer_updates: each.chain(never).filter(|(_, own)| *own != updates).collect(),
         config: context.config.clone(),
         journal: context.journal.clone(),
         tokens: context.tokens.to_string(),
