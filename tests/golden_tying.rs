@@ -1,6 +1,9 @@
 //! Embeddings and heads that are trained whole, in models whose head is the embedding and in others, against
 //! PEFT (`golden/tying.py`); combinations with weights of both signs (`golden/signs.py`).
 
+#[path = "common/reference.rs"]
+mod reference;
+
 use candle_core::{DType, Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
@@ -9,6 +12,7 @@ use lorascope::model::{Decoder, ExportOptions, ExportType, Tokens};
 use lorascope::text::{Example, pack};
 use lorascope::train::step::step;
 use lorascope::train::{Learned, OptimizerConfig};
+use reference::{file, json};
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(serde::Deserialize)]
@@ -27,14 +31,6 @@ struct Rows {
 struct Row {
     ids: Vec<u32>,
     trained: Vec<bool>,
-}
-
-fn file(name: &str) -> String {
-    format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-fn json<T: serde::de::DeserializeOwned>(name: &str) -> T {
-    serde_json::from_slice(&std::fs::read(file(name)).unwrap()).unwrap()
 }
 
 fn tensors(name: &str) -> HashMap<String, Tensor> {

@@ -2,6 +2,9 @@
 //! heads, modules that are trained whole, biases; all weights under SGD; LoRA+; combinations; PiSSA.
 //! `golden/variants.py` made the numbers, in f64.
 
+#[path = "common/reference.rs"]
+mod reference;
+
 use candle_core::{DType, Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
@@ -11,6 +14,7 @@ use lorascope::ops::Kernels;
 use lorascope::text::{Example, Pack, pack};
 use lorascope::train::step::step;
 use lorascope::train::{AdamWConfig, Learned, OptimizerConfig, SgdConfig};
+use reference::{file, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
@@ -38,14 +42,6 @@ struct Row {
 
 /// The learning rate of `variants.py`.
 const LR: f64 = 2e-3;
-
-fn file(name: &str) -> String {
-    format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-fn json<T: serde::de::DeserializeOwned>(name: &str) -> T {
-    serde_json::from_slice(&std::fs::read(file(name)).unwrap()).unwrap()
-}
 
 static GOLDEN: LazyLock<BTreeMap<String, Golden>> = LazyLock::new(|| json("variants.json"));
 static TRUTH: LazyLock<HashMap<String, Tensor>> =
