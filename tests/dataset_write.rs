@@ -55,7 +55,7 @@ fn writing_every_schema() {
         "{\"messages\":[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"u\",\
          \"name\":\"Ann\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\": \"1\"}]},\
          {\"role\":\"tool\",\"content\":\"\"},{\"role\":\"assistant\",\"content\":\"done\",\"weight\":0.5}],\
-         \"tools\":[{\"name\": \"t\"}]}\n"
+         \"tools\":[{\"type\": \"function\", \"function\": {\"name\": \"t\"}}]}\n"
     );
     let error = data.write(files.path("no.json"), RowSchema::Alpaca).unwrap_err();
     assert_eq!(

@@ -284,7 +284,7 @@ fn calls_go_both_ways() {
     );
     let losses = data.losses(RowSchema::ShareGpt).unwrap();
     let lost: Vec<&str> = losses.lost.keys().map(String::as_str).collect();
-    let sides = "that the sides take turns: tools answer one after the other";
+    let sides = "that question and answer take turns: tools answer one after the other, and some readers of the format leave such rows out";
     assert_eq!(lost, ["ids of calls, and which call a tool answers", "texts beside calls of tools", sides]);
     // And back: each call is wrapped and has an id, which its answer names.
     let again = Dataset::open(files.path("other.jsonl")).unwrap();

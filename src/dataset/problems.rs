@@ -66,13 +66,14 @@ pub enum ProblemKind {
     SecondList,
     /// The model's chat template refuses the turns. Kept; found by a report with a tokenizer.
     TemplateRefuses,
-    /// The model's chat template does not write the row's tools or calls. Kept; found by a report with a
-    /// tokenizer.
+    /// The model's chat template does not write the row's tools or calls, or which call is answered where
+    /// the answers stand in another order. Kept; found by a report with a tokenizer.
     NotWritten,
     /// A text holds U+FFFD, what is left of a character that was read with the wrong encoding. Kept; found
     /// by a report.
     ReplacementCharacter,
-    /// A tool answers though the assistant did not call one. Kept; found by a report.
+    /// A tool answers though the assistant did not call one, or not the one of that id. Kept; found by a
+    /// report.
     AnswerWithoutCall,
     /// A system turn stands after another turn. Kept; found by a report.
     SystemInside,
@@ -223,7 +224,10 @@ impl ProblemKind {
                 "read it with --list, or write each list to a file",
             ),
             Self::TemplateRefuses => "filter the row out, or give the tokenizer another template",
-            Self::NotWritten => "take a model whose template writes tools, or tell of them in the texts",
+            Self::NotWritten => {
+                "take a model whose template writes them, or say it in the texts; of answers, put them in the \
+                 order of the calls"
+            }
             Self::ReplacementCharacter => advice(
                 "take the text from its source again, or not_matching(\"\\u{FFFD}\")",
                 "take the text from its source again, or leave the rows out: data clean --without '\\x{FFFD}'",

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use super::Dataset;
 use super::options::OnFault;
 use super::problems::Outcome;
-use super::table::Rows;
+use super::schema::calls::ids_of;
+use super::table::{Rows, Spoken};
 use super::view::RowView;
 use super::write::prompt::prompt_turns;
 use crate::display::{Progress, thousands};
@@ -222,6 +223,9 @@ impl Dataset {
             let what = |i: usize| {
                 let calls = ignored.calls && rows.turns(i).any(|turn| turn.tool_calls.is_some());
                 match (calls, ignored.tools && rows.tools(i).is_some()) {
+                    (false, false) if ignored.answered && out_of_order(rows.turns(i)) => Some(
+                        "the chat template does not write which call a tool answers, and the answers stand in another order than the calls",
+                    ),
                     (true, true) => Some("the chat template writes neither the tools nor the calls of them"),
                     (true, false) => Some("the chat template does not write the calls of tools"),
                     (false, true) => Some("the chat template does not write the tools"),
@@ -352,4 +356,23 @@ impl Dataset {
         }
         Ok(found)
     }
+}
+
+/// Whether tools answer in another order than they were called in, as their ids say.
+fn out_of_order<'a>(turns: impl Iterator<Item = Spoken<'a>>) -> bool {
+    let mut called: Vec<(String, String)> = Vec::new();
+    let mut last = 0;
+    for turn in turns {
+        if let Some(calls) = turn.tool_calls {
+            (called, last) = (ids_of(calls), 0);
+        }
+        let answers = turn.tool_call_id.filter(|_| turn.role == "tool");
+        if let Some(at) = answers.and_then(|id| called.iter().position(|(call, _)| call == id)) {
+            if at < last {
+                return true;
+            }
+            last = at;
+        }
+    }
+    false
 }

@@ -47,6 +47,9 @@ impl Conversation {
 
     /// Brings calls and reasoning into the form that a template needs.
     pub fn suit(&mut self, wants: &Wants) {
+        if wants.ids {
+            self.messages.iter_mut().for_each(drop_empty_ids);
+        }
         let mut number = 0;
         let calls = |message: &Json| message.get("tool_calls").and_then(Json::as_array).cloned();
         let taken: Vec<Json> = match wants.ids {
@@ -155,6 +158,20 @@ fn lift_id(call: &mut Json) {
         && let Some(call) = call.as_object_mut()
     {
         call.insert("id".into(), id);
+    }
+}
+
+/// Takes ids that are null or empty for missing ones, of calls and of their answers.
+fn drop_empty_ids(message: &mut Json) {
+    let empty = |id: Option<&Json>| id.is_some_and(|id| id.is_null() || id.as_str() == Some(""));
+    let calls = message.get_mut("tool_calls").and_then(Json::as_array_mut);
+    for call in calls.into_iter().flatten().filter_map(Json::as_object_mut) {
+        if empty(call.get("id")) {
+            call.shift_remove("id");
+        }
+    }
+    if let Some(message) = message.as_object_mut().filter(|m| empty(m.get("tool_call_id"))) {
+        message.shift_remove("tool_call_id");
     }
 }
 

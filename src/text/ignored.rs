@@ -9,6 +9,8 @@ pub(crate) struct Ignored {
     pub tools: bool,
     /// The assistant's calls of them.
     pub calls: bool,
+    /// Which call each answer of a tool belongs to: it is told by its place alone.
+    pub answered: bool,
 }
 
 impl Tokenizer {
@@ -32,9 +34,31 @@ impl Tokenizer {
         let beside = [(None, None), (Some(""), None), (None, Some(&*other)), (Some(""), Some(&*other))];
         let called: Vec<bool> =
             beside.into_iter().filter_map(|(content, tools)| writes(Some(content), tools)).collect();
+        // Two answers to two calls, and the same the other way round.
+        let answered = |content: Option<&str>, tools, ids: [&str; 2]| {
+            let content = content.map(str::to_string);
+            let calls =
+                ["call00001", "call00002"].map(|id| CALLS[1..CALLS.len() - 1].replace("call00001", id));
+            let said = Message {
+                content,
+                tool_calls: Some(format!("[{}]", calls.join(", "))),
+                ..Message::assistant("")
+            };
+            let result = |id: &str, text| Message { tool_call_id: Some(id.into()), ..Message::tool(text) };
+            let results = [result(ids[0], "one_result"), result(ids[1], "other_result")];
+            let messages = [&[Message::user("q"), said][..], &results, &[Message::assistant("a")]].concat();
+            self.render(&messages, tools, GenerationPrompt::Omit).ok()
+        };
+        let by_place = |(content, tools)| {
+            let text = answered(content, tools, ["call00001", "call00002"])?;
+            (text.contains("one_result") && text.contains("other_result"))
+                .then(|| answered(content, tools, ["call00002", "call00001"]) == Some(text))
+        };
+        let by_place: Vec<bool> = beside.into_iter().filter_map(by_place).collect();
         Ignored {
             tools: writes(None, Some(TOOLS)) == Some(false),
             calls: !called.is_empty() && called.iter().all(|writes| !writes),
+            answered: !by_place.is_empty() && by_place.iter().all(|by_place| *by_place),
         }
     }
 }

@@ -43,6 +43,8 @@ pub(super) enum NullContent {
 /// An argument that no template writes by itself.
 const KEY: &str = "probe_key";
 const VALUE: &str = "probe value";
+/// An id of nine letters and digits, as some templates demand.
+const ID: &str = "call00001";
 
 impl Wants {
     /// The names of reasoning beside the content, in files and templates.
@@ -52,17 +54,15 @@ impl Wants {
         let reasoning = Self::REASONING.into_iter().filter(|key| reads(source, key)).collect();
         let object = json!({KEY: VALUE});
         let text = Json::from(super::written::dumps(&object));
-        // Templates differ in what they take beside calls.
-        let beside = [(Json::Null, true), ("".into(), true), (Json::Null, false), ("".into(), false)];
-        for (content, tools) in beside {
-            let good = |arguments: &Json, ids| {
-                let conversation = probe(&content, tools, arguments, ids);
+        for (content, tools) in beside() {
+            let good = |arguments: &Json| {
+                let conversation = probe(&content, tools, arguments, true);
                 let (messages, tools) = conversation.values();
                 let text = template.render(&messages, &tools, GenerationPrompt::Omit).ok()?;
                 let quoted = text.contains(&format!("\\\"{KEY}")) || text.contains(&format!("'{KEY}'"));
                 Some(text.contains(VALUE) && !quoted)
             };
-            let (of_object, of_text) = (good(&object, true), good(&text, true));
+            let (of_object, of_text) = (good(&object), good(&text));
             let arguments = match (of_object.unwrap_or(false), of_text.unwrap_or(false)) {
                 (true, false) => Arguments::Object,
                 (false, true) => Arguments::Text,
@@ -70,10 +70,12 @@ impl Wants {
                 (false, false) => continue,
             };
             let chosen = if arguments == Arguments::Text { &text } else { &object };
-            let (ids, null) = (good(chosen, false).is_none(), NullContent::of(template, chosen, tools));
-            return Self { arguments, ids, null, reasoning };
+            let null = NullContent::of(template, chosen, tools);
+            return Self { arguments, ids: needs_ids(template, chosen), null, reasoning };
         }
-        Self { null: NullContent::of(template, &object, true), reasoning, ..Self::default() }
+        // It writes no arguments, and may ask for ids all the same.
+        let ids = needs_ids(template, &object) || needs_ids(template, &text);
+        Self { ids, null: NullContent::of(template, &object, true), reasoning, ..Self::default() }
     }
 }
 
@@ -92,13 +94,30 @@ impl NullContent {
     }
 }
 
+/// What may stand beside calls, as content and whether tools are given: templates differ in what they take.
+fn beside() -> [(Json, bool); 4] {
+    [(Json::Null, true), ("".into(), true), (Json::Null, false), ("".into(), false)]
+}
+
+/// Whether a template takes calls with ids, and refuses the same without.
+fn needs_ids(template: &Template, arguments: &Json) -> bool {
+    let text = |content: &Json, tools, ids| {
+        let (messages, tools) = probe(content, tools, arguments, ids).values();
+        template.render(&messages, &tools, GenerationPrompt::Omit).ok()
+    };
+    let needs = |(content, tools): &(Json, bool)| {
+        text(content, *tools, true).is_some() && text(content, *tools, false).is_none()
+    };
+    beside().iter().any(needs)
+}
+
 /// A question, a call, its result and an answer.
 fn probe(content: &Json, tools: bool, arguments: &Json, ids: bool) -> Conversation {
     let mut call = json!({"type": "function", "function": {"name": "probe", "arguments": arguments}});
     let mut answer = json!({"role": "tool", "name": "probe", "content": "r"});
     if ids {
-        call["id"] = "call00001".into();
-        answer["tool_call_id"] = "call00001".into();
+        call["id"] = ID.into();
+        answer["tool_call_id"] = ID.into();
     }
     let messages = vec![
         json!({"role": "user", "content": "q"}),
@@ -154,6 +173,14 @@ mod tests {
         }
         let strict = "{% if c.id is not defined or c.id | length != 9 %}{{ raise_exception('ids') }}{% endif %}{{ c.function.arguments | tojson }}";
         assert!(of(&each(strict)).ids && !of(&each("{{ c.function.arguments | tojson }}")).ids);
+        // Ids may be asked for where no arguments are written, of calls or of their answers.
+        for asks in
+            ["{{ c.function.name + c.id }}", "{% if not c.id %}{{ raise_exception('ids') }}{% endif %}"]
+        {
+            assert!(of(&each(asks)).ids, "{asks}");
+        }
+        let of_answers = "{% for m in messages %}{% if m.role == 'tool' %}{{ '#' + m.tool_call_id }}{% endif %}{% endfor %}";
+        assert!(of(of_answers).ids && !of(&each("{{ c.id }}")).ids);
         // Where the content must be text, and where calls are refused.
         let text = "{{ m.content + '' }}{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}";
         assert_eq!(

@@ -8,6 +8,7 @@ use regex::Regex;
 
 use super::gather::text_of;
 use crate::dataset::problems::ProblemKind;
+use crate::dataset::schema::calls::ids_of;
 use crate::dataset::schema::layout::List;
 use crate::dataset::table::{Rows, Spoken};
 use crate::display::cut;
@@ -104,7 +105,23 @@ impl Spoils {
                     let what = || format!("nothing was called before turn {}, the answer of a tool", n + 1);
                     self.note(ProblemKind::AnswerWithoutCall, row, what);
                 }
-                "tool" => {}
+                "tool" => {
+                    let calls = before.and_then(|turn| turn.tool_calls);
+                    if let (Some(calls), Some(id)) = (calls, turn.tool_call_id.filter(|id| !id.is_empty()))
+                        && let ids = ids_of(calls)
+                        && !ids.is_empty()
+                        && !ids.iter().any(|(called, _)| called == id)
+                    {
+                        let what = || {
+                            format!(
+                                "turn {} answers the call {:?}, which is none of those before it",
+                                n + 1,
+                                cut(id, QUOTED)
+                            )
+                        };
+                        self.note(ProblemKind::AnswerWithoutCall, row, what);
+                    }
+                }
                 "system" => {
                     let what = || format!("turn {} is the system's: {:?}", n + 1, cut(text, QUOTED));
                     self.note(ProblemKind::SystemInside, row, what);

@@ -41,22 +41,40 @@ pub(super) fn calls_of_one(call: &str) -> String {
 }
 
 /// The text of the `function_call` turn that makes these calls: `{"name": …, "arguments": …}`, or a
-/// list of several. Ids have no place there.
+/// list of several. Ids have no place there, and arguments are objects: readers quote a text once more.
 pub(in crate::dataset) fn calls_to_text(calls: &str) -> Cow<'_, str> {
+    text_of(calls, Arguments::Objects)
+}
+
+/// The same with arguments as they are: the text that [`calls_of_text`] was given.
+pub(in crate::dataset) fn calls_as_text(calls: &str) -> Cow<'_, str> {
+    text_of(calls, Arguments::AsTheyAre)
+}
+
+/// What becomes of arguments that are a text, in a text of calls that is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Arguments {
+    AsTheyAre,
+    Objects,
+}
+
+fn text_of(calls: &str, arguments: Arguments) -> Cow<'_, str> {
     let parsed = Node::parse_own(calls);
     let Some(list) = parsed.as_ref().ok().and_then(Node::array) else { return Cow::Borrowed(calls) };
     let is_call = |call: &Node<'_>| call.get("function").or_else(|| call.get("name")).is_some();
     if !list.iter().all(is_call) {
         return one_line(calls);
     }
-    let texts: Vec<Cow<'_, str>> = list.iter().map(one).collect();
+    // The text that stands between what was put around it.
+    if let ([call], Some(text)) = (list, inside(calls))
+        && (arguments == Arguments::AsTheyAre || !call.get("function").is_some_and(has_text))
+    {
+        return Cow::Borrowed(text);
+    }
+    let texts: Vec<Cow<'_, str>> = list.iter().map(|call| one(call, arguments)).collect();
     match texts.as_slice() {
         [] => Cow::Borrowed(calls),
-        // The text that stands between what was put around it.
-        [_] => match inside(calls) {
-            Some(text) => Cow::Borrowed(text),
-            None => Cow::Owned(texts[0].to_string()),
-        },
+        [text] => Cow::Owned(text.to_string()),
         several => Cow::Owned(format!("[{}]", several.join(", "))),
     }
 }
@@ -66,21 +84,25 @@ fn inside(calls: &str) -> Option<&str> {
     Node::parse_own(text).ok()?.object().map(|_| text)
 }
 
+/// Whether the arguments of a function are a text that holds an object.
+fn has_text(function: &Node<'_>) -> bool {
+    function.get("arguments").and_then(Node::str).and_then(self::arguments).is_some()
+}
+
 /// One call as `{"name": …, "arguments": …}`.
-fn one<'a>(call: &Node<'a>) -> Cow<'a, str> {
-    if let Some(text) = call.raw.strip_prefix(CALL.0).and_then(|rest| rest.strip_suffix(CALL.1))
-        && Node::parse_own(text).is_ok_and(|node| node.object().is_some())
-    {
-        return Cow::Borrowed(text);
-    }
-    let Some(function) = call.get("function").and_then(Node::object) else { return one_line(call.raw) };
-    let as_text =
-        function.iter().any(|(key, node)| key == "arguments" && node.str().and_then(arguments).is_some());
-    if let (false, Some(function)) = (as_text, call.get("function")) {
-        return one_line(function.raw);
+fn one<'a>(call: &Node<'a>, form: Arguments) -> Cow<'a, str> {
+    let text = call.raw.strip_prefix(CALL.0).and_then(|rest| rest.strip_suffix(CALL.1));
+    let text = text.filter(|text| Node::parse_own(text).is_ok_and(|node| node.object().is_some()));
+    // Bare ones have no function around them.
+    let function = call.get("function").unwrap_or(call);
+    let Some(keys) = function.object() else { return one_line(call.raw) };
+    match (text, has_text(function)) {
+        (Some(text), has_text) if form == Arguments::AsTheyAre || !has_text => return Cow::Borrowed(text),
+        (_, false) => return one_line(function.raw),
+        _ => {}
     }
     let mut out = Vec::new();
-    for (key, node) in function {
+    for (key, node) in keys {
         out.extend_from_slice(if out.is_empty() { b"{" } else { b", " });
         string(&mut out, key);
         out.extend_from_slice(b": ");
@@ -107,6 +129,16 @@ pub(in crate::dataset) fn same_as_text(calls: &str) -> bool {
 pub(in crate::dataset) fn have_ids(calls: &str) -> bool {
     Node::parse_own(calls)
         .is_ok_and(|node| node.array().is_some_and(|calls| calls.iter().any(|call| call.get("id").is_some())))
+}
+
+/// The ids and names of calls; of those that have an id.
+pub(in crate::dataset) fn ids_of(calls: &str) -> Vec<(String, String)> {
+    let Ok(node) = Node::parse_own(calls) else { return Vec::new() };
+    let call = |call: &Node<'_>| {
+        let name = call.get("function").and_then(|function| function.get("name"));
+        Some((call.get("id")?.str()?.to_string(), name.and_then(Node::str).unwrap_or_default().to_string()))
+    };
+    node.array().into_iter().flatten().filter_map(call).collect()
 }
 
 /// Tools as `{"type": "function", "function": …}` each, where one of them is a bare `{"name": …}`.
@@ -178,6 +210,7 @@ mod tests {
         ] {
             let calls = calls_of_text(text).unwrap();
             assert_eq!(calls_to_text(&calls), text);
+            assert_eq!(calls_as_text(&calls), text);
             assert!(same_as_text(&calls));
             let parsed: serde_json::Value = serde_json::from_str(&calls).unwrap();
             assert!(
@@ -188,6 +221,19 @@ mod tests {
                     .all(|call| call["type"] == "function" && call["function"]["name"].is_string()),
                 "{calls}"
             );
+        }
+        // Of arguments that are a text, only where the text is to be kept.
+        for (text, objects) in [
+            (r#"{"name": "f", "arguments": "{\"a\":  1}"}"#, r#"{"name": "f", "arguments": {"a":  1}}"#),
+            (
+                r#"[{"name": "f", "arguments": "{}"}, {"name": "g", "arguments": {"b": 2}}]"#,
+                r#"[{"name": "f", "arguments": {}}, {"name": "g", "arguments": {"b": 2}}]"#,
+            ),
+            (r#"{"name": "f", "arguments": "none"}"#, r#"{"name": "f", "arguments": "none"}"#),
+        ] {
+            let calls = calls_of_text(text).unwrap();
+            assert_eq!(calls_as_text(&calls), text);
+            assert_eq!(calls_to_text(&calls), objects);
         }
         assert_eq!(calls_of_text("3"), None);
         assert_eq!(calls_of_text("[1]"), None);

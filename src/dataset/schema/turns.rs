@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::calls::{calls_of_one, calls_of_text, calls_to_text};
+use super::calls::{calls_as_text, calls_of_one, calls_of_text};
 use super::flags::{self, WEIGHTS};
 use super::layout::{Hole, List, Shape, Slice, Style, Who};
 use super::speaker::Speaker;
@@ -139,7 +139,7 @@ pub(super) fn hear<'a>(node: Node<'a>, place: &dyn Fn() -> String) -> Result<Hea
             turn.null_content = true;
             let calls = calls_of_text(&call).filter(|_| turn.tool_calls.is_none());
             let calls = calls.ok_or_else(|| wrong(format!("{} calls a tool, but not as JSON", place())))?;
-            heard.is_call = calls_to_text(&calls) == call;
+            heard.is_call = calls_as_text(&calls) == call;
             // A list of no calls is none.
             turn.tool_calls = (calls.trim() != "[]").then(|| calls.into());
             heard.styles &= if heard.is_call { 0b1111 } else { 0 };

@@ -144,7 +144,9 @@ impl Encoder {
             true => Some(Hole::IdNumber),
             false => extras.says_id().then_some(Hole::Id),
         };
-        let mut text = Text::new(row, self.schema, position, input, given, own, out).with(self.prompts);
+        let exact = own && self.layout == Layout::Keep;
+        let mut text =
+            Text::new(row, self.schema, position, input, given, own, out).with(self.prompts).exactly(exact);
         let laid_out = extras.keys.as_deref().filter(|_| own && extras.fits(row));
         let mut stale = false;
         if let (Layout::Keep, Some(keys)) = (self.layout, laid_out) {

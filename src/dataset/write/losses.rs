@@ -72,7 +72,10 @@ impl Lost {
         (Self::ARGUMENTS, "arguments as text: they become objects"),
         (Self::BESIDE, "texts beside calls of tools"),
         (Self::NULLS, "whether a text is empty or null"),
-        (Self::SIDES, "that the sides take turns: tools answer one after the other"),
+        (
+            Self::SIDES,
+            "that question and answer take turns: tools answer one after the other, and some readers of the format leave such rows out",
+        ),
     ];
 
     pub fn is_empty(&self) -> bool {
@@ -189,7 +192,7 @@ pub(super) fn lost(
             Some(calls) => {
                 let ids = have_ids(calls);
                 lost.add(Lost::IDS, ids);
-                lost.add(Lost::ARGUMENTS, !ids && !same_as_text(calls));
+                lost.add(if own { Lost::LAYOUT } else { Lost::ARGUMENTS }, !ids && !same_as_text(calls));
                 lost.add(Lost::BESIDE, !turn.content.is_empty());
                 lost.add(Lost::NULLS, !turn.null_content && turn.content.is_empty());
             }
@@ -226,8 +229,7 @@ pub(super) fn lost(
     );
     lost.add(
         Lost::WRAPPED,
-        !own && row.tools().is_some_and(|tools| wrapped(tools).is_some())
-            && fields(schema).iter().any(as_json),
+        row.tools().is_some_and(|tools| wrapped(tools).is_some()) && fields(schema).iter().any(as_json),
     );
     if schema == RowSchema::Text {
         row.system().into_iter().for_each(|_| lost.key(named("system")));

@@ -8,7 +8,7 @@ use super::json::{inside, string};
 use super::losses::Lost;
 use crate::dataset::record::{CARRY, Node, Value, one_line};
 use crate::dataset::schema::RowSchema;
-use crate::dataset::schema::calls::{calls_to_text, with_ids, wrapped};
+use crate::dataset::schema::calls::{calls_as_text, calls_to_text, ids_of, with_ids, wrapped};
 use crate::dataset::schema::default::{Field, Prompts, Want, fields, is_json, want_as};
 use crate::dataset::schema::layout::{Hole, Input, List, Slice, Style, Who};
 use crate::dataset::table::{Spoken, made_up_id};
@@ -26,21 +26,13 @@ pub(super) struct Text<'w, 'r> {
     prompts: Prompts,
     /// Calls without an id get one, and so do their answers.
     calls: Option<CallIds>,
+    /// Values keep the form that their file gave them.
+    exact: bool,
     out: &'w mut Vec<u8>,
 }
 
 /// The keys of a turn that its fields are written under.
 const OWN: [&str; 8] = ["from", "role", "value", "content", "name", "tool_calls", "tool_call_id", "weight"];
-
-/// The ids and names of calls.
-fn ids_of(calls: &str) -> Vec<(String, String)> {
-    let Ok(node) = Node::parse_own(calls) else { return Vec::new() };
-    let call = |call: &Node<'_>| {
-        let name = call.get("function").and_then(|function| function.get("name"));
-        Some((call.get("id")?.str()?.to_string(), name.and_then(Node::str).unwrap_or_default().to_string()))
-    };
-    node.array().into_iter().flatten().filter_map(call).collect()
-}
 
 impl<'w, 'r> Text<'w, 'r> {
     /// Begins a row; of one that is not the schema's `own`, missing ids of calls are made up.
@@ -54,7 +46,12 @@ impl<'w, 'r> Text<'w, 'r> {
         out: &'w mut Vec<u8>,
     ) -> Self {
         let calls = (!own).then(CallIds::default);
-        Self { row, schema, position, input, given, prompts: Prompts::Texts, calls, out }
+        Self { row, schema, position, input, given, prompts: Prompts::Texts, calls, exact: false, out }
+    }
+
+    /// The same, with values in the form that their file gave them.
+    pub fn exactly(self, exact: bool) -> Self {
+        Self { exact, ..self }
     }
 
     /// The same, with prompts and answers in one form.
@@ -122,6 +119,13 @@ impl<'w, 'r> Text<'w, 'r> {
 
     /// The row as it was laid out; `None` where the layout no longer fits.
     pub fn laid_out(&mut self, keys: &[Node<'_>], extras: &Extras<'_>) -> Option<()> {
+        let exact = std::mem::replace(&mut self.exact, true);
+        let done = self.as_it_was(keys, extras);
+        self.exact = exact;
+        done
+    }
+
+    fn as_it_was(&mut self, keys: &[Node<'_>], extras: &Extras<'_>) -> Option<()> {
         if extras.bare {
             let [_, shape] = keys.first()?.array()? else { return None };
             return self.shape(shape);
@@ -231,7 +235,7 @@ impl<'w, 'r> Text<'w, 'r> {
                 None => self.string(&made_up_id(self.position)),
             },
             Hole::Tools => self.string(row.tools_as_is()?),
-            Hole::ToolsJson => match row.tools_as_is().filter(|_| self.calls.is_some()).and_then(wrapped) {
+            Hole::ToolsJson => match row.tools_as_is().filter(|_| !self.exact).and_then(wrapped) {
                 Some(tools) => self.json(&tools),
                 None => self.json(row.tools_as_is()?),
             },
@@ -249,8 +253,8 @@ impl<'w, 'r> Text<'w, 'r> {
             Hole::Calls(who) => self.string(row.turn(who)?.tool_calls?),
             Hole::CallsJson(who) => self.json(row.turn(who)?.tool_calls?),
             Hole::CallId(who) => self.string(row.turn(who)?.tool_call_id?),
-            Hole::Call(who) => self.string(&calls_to_text(row.turn(who)?.tool_calls?)),
-            Hole::CallJson(who) => self.json(&calls_to_text(row.turn(who)?.tool_calls?)),
+            Hole::Call(who) => self.string(&self.text_of(row.turn(who)?.tool_calls?)),
+            Hole::CallJson(who) => self.json(&self.text_of(row.turn(who)?.tool_calls?)),
             Hole::Turn(who, style) => self.turn(who, style)?,
             Hole::Turns { system, list, start, end, style } => {
                 let system = system.then_some(Who::System);
@@ -294,6 +298,11 @@ impl<'w, 'r> Text<'w, 'r> {
         }
     }
 
+    /// Calls as the text of a `function_call` turn.
+    fn text_of<'c>(&self, calls: &'c str) -> Cow<'c, str> {
+        if self.exact { calls_as_text(calls) } else { calls_to_text(calls) }
+    }
+
     fn turn(&mut self, who: Who, style: Style) -> Option<()> {
         let turn = match who {
             Who::System => {
@@ -312,7 +321,7 @@ impl<'w, 'r> Text<'w, 'r> {
             self.raw(if calls.is_some() { "function_call" } else { style.word(turn.role) });
             self.raw("\",\"value\":");
             match calls {
-                Some(calls) => self.string(&calls_to_text(calls)),
+                Some(calls) => self.string(&self.text_of(calls)),
                 None => self.string(turn.content),
             }
         }

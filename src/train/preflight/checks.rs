@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::finding::{Finding, Severity, said};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, ProblemKind};
 use crate::display::thousands;
 use crate::display::{advice, counted};
 use crate::error::Result;
@@ -364,7 +364,7 @@ pub(super) fn written(data: &Dataset, tokenizer: &Tokenizer) -> Result<Option<Fi
     let each = counts.iter().map(|(what, count)| format!("{what}, in {}", counted(*count, "row")));
     let what = each.collect::<Vec<_>>().join("; ");
     Finding::new("tools", Severity::Warning, what)
-        .help("take a model whose template writes tools, or tell of them in the texts")
+        .help(ProblemKind::NotWritten.fix())
         .at(data, *first)
         .map(Some)
 }

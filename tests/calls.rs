@@ -1,0 +1,222 @@
+//! Calls of tools: ids that a chat template asks for, the order of answers, and the forms that readers
+//! of each format expect.
+
+#[path = "common/files.rs"]
+mod files;
+#[path = "common/llama.rs"]
+mod llama;
+#[path = "common/tiny.rs"]
+mod tiny;
+
+use files::Files;
+use lorascope::dataset::{Dataset, Layout, ProblemKind, Report, RowSchema, WriteOptions};
+use lorascope::display::Show;
+use lorascope::text::{GenerationPrompt, Tokenizer};
+use lorascope::train::preflight::Severity;
+use lorascope::train::{Preflight, Run};
+use serde_json::{Value as Json, json};
+use tiny::{Bench, Tiny, config, finding};
+
+/// In the manner of Mistral's: ids of nine characters, beside names alone.
+const NINE: &str = "{%- for m in messages %}{%- if m.role == 'user' %}{{- '[INST] ' + m.content + '[/INST]' }}\
+    {%- elif m.tool_calls %}{{- '[CALLS]' }}{%- for call in m.tool_calls %}\
+    {%- if call.id is not defined or call.id | length != 9 %}{{- raise_exception('call ids have nine characters') }}{%- endif %}\
+    {{- call.function.name + '#' + call.id + ' ' }}{%- endfor %}\
+    {%- elif m.role == 'assistant' %}{{- ' ' + m.content + '</s>' }}\
+    {%- elif m.role == 'tool' %}{{- '[RESULT]' + m.content + '#' + m.tool_call_id }}{%- endif %}{%- endfor %}";
+
+fn tokenizer(template: &str) -> Tokenizer {
+    let folder = tempfile::tempdir().unwrap();
+    Tiny { template: Some(template), ..Tiny::default() }.write(folder.path());
+    Tokenizer::from_folder(folder.path()).unwrap()
+}
+
+fn rendered(template: &str, row: &str) -> String {
+    let files = Files::new();
+    let data = Dataset::open(files.put("row.jsonl", row)).unwrap();
+    let messages = data.conversation(0).unwrap();
+    let text =
+        tokenizer(template).render(&messages, data.tools(0).unwrap().as_deref(), GenerationPrompt::Omit);
+    text.unwrap_or_else(|error| format!("refused: {error}"))
+}
+
+/// A question, a call of `f` as its keys say, a result and an answer.
+fn called(call: Json, result: Json) -> String {
+    let mut made = json!({"type": "function", "function": {"name": "f", "arguments": {"a": 1}}});
+    call.as_object().unwrap().iter().for_each(|(key, value)| made[key] = value.clone());
+    let mut answer = json!({"role": "tool", "content": "sun"});
+    result.as_object().unwrap().iter().for_each(|(key, value)| answer[key] = value.clone());
+    json!({"messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "", "tool_calls": [made]},
+        answer,
+        {"role": "assistant", "content": "a"},
+    ]})
+    .to_string()
+}
+
+#[test]
+fn ids_are_made_up_for_templates_that_ask_for_them() {
+    let right = "[INST] q[/INST][CALLS]f#call00001 [RESULT]sun#call00001 a</s>";
+    let none = json!({});
+    for row in [
+        called(none.clone(), none.clone()),
+        // None is what null and an empty text are.
+        called(json!({"id": null}), json!({"tool_call_id": null})),
+        called(json!({"id": ""}), json!({"tool_call_id": ""})),
+        called(json!({"id": ""}), none.clone()),
+        // One without a name for its kind.
+        called(json!({"type": null}), none.clone()),
+        json!({"conversations": [
+            {"from": "human", "value": "q"},
+            {"from": "function_call", "value": r#"{"name": "f", "arguments": {"a": 1}}"#},
+            {"from": "observation", "value": "sun"},
+            {"from": "gpt", "value": "a"},
+        ]})
+        .to_string(),
+        json!({"messages": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": "{\"a\": 1}"}},
+            {"role": "function", "name": "f", "content": "sun"},
+            {"role": "assistant", "content": "a"},
+        ]})
+        .to_string(),
+    ] {
+        assert_eq!(rendered(NINE, &row), right, "{row}");
+    }
+    // What the file gives stands, and is refused where the template refuses it.
+    let given = called(json!({"id": "abcdefgh9"}), json!({"tool_call_id": "abcdefgh9"}));
+    assert_eq!(rendered(NINE, &given), right.replace("call00001", "abcdefgh9"));
+    let long = called(json!({"id": "call_abcdefghijkl"}), json!({"tool_call_id": "call_abcdefghijkl"}));
+    assert!(rendered(NINE, &long).contains("call ids have nine characters"), "{}", rendered(NINE, &long));
+}
+
+const TWO: &str = r#"[{"id": "aaaaaaaa1", "type": "function", "function": {"name": "weather", "arguments": {"town": "Oslo"}}}, {"id": "bbbbbbbb2", "type": "function", "function": {"name": "weather", "arguments": {"town": "Rome"}}}]"#;
+
+fn two(first: &str, second: &str) -> String {
+    format!(
+        r#"{{"messages": [{{"role": "user", "content": "Oslo and Rome?"}}, {{"role": "assistant", "content": "", "tool_calls": {TWO}}}, {{"role": "tool", "tool_call_id": "{first}", "content": "sun"}}, {{"role": "tool", "tool_call_id": "{second}", "content": "snow"}}, {{"role": "assistant", "content": "Snow and sun."}}]}}"#
+    )
+}
+
+/// The lines of a fault.
+fn lines(report: &Report, kind: ProblemKind) -> Vec<u32> {
+    let found = report.problems.iter().filter(|problem| problem.kind == kind);
+    found.flat_map(|problem| problem.places.iter().flat_map(|places| places.lines.clone())).collect()
+}
+
+/// Answers in another order than their calls are fine where the template writes ids, and mistaken for one
+/// another where it does not.
+#[test]
+fn answers_out_of_order_are_a_problem_of_templates_without_ids() -> lorascope::error::Result<()> {
+    let by_place = "{% for m in messages %}<|im_start|>{{ m.role }} {% for c in m.tool_calls or [] %}{{ c.function | tojson }}{% endfor %}{{ m.content or '' }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {% endif %}";
+    let bench = Bench::new();
+    let rows = [
+        two("aaaaaaaa1", "bbbbbbbb2"),
+        two("bbbbbbbb2", "aaaaaaaa1"),
+        two("bbbbbbbb2", "nobody999"),
+        two("", ""),
+    ];
+    let data = bench.data("two.jsonl", &rows.join("\n"))?;
+    let report = data.report_with(&tokenizer(by_place))?;
+    assert_eq!(lines(&report, ProblemKind::NotWritten), [2], "{}", report.show().text);
+    let problem = report.problems.iter().find(|problem| problem.kind == ProblemKind::NotWritten).unwrap();
+    assert!(problem.example.contains("in another order than the calls"), "{}", problem.example);
+    let report = data.report_with(&tokenizer(NINE))?;
+    assert_eq!(lines(&report, ProblemKind::NotWritten), [0u32; 0], "{}", report.show().text);
+    // An answer to a call that nobody made is one whatever the template writes.
+    assert_eq!(lines(&data.report()?, ProblemKind::AnswerWithoutCall), [3]);
+    // Said before a run, with its line.
+    let model = bench.model(Tiny { template: Some(by_place), ..Tiny::default() })?;
+    let found = Preflight::of(&data, &model, &config())?;
+    let tools = finding(&found, "tools");
+    assert_eq!(tools.severity, Severity::Warning);
+    assert_eq!((tools.line, tools.row), (Some(2), Some(1)), "{}", found.show().text);
+    // Trained all the same.
+    let run = Run::new("order", &model, &data, config().batch(4))?;
+    assert_eq!(run.step()?.rows.len(), 4);
+    Ok(())
+}
+
+fn written(files: &Files, data: &Dataset, schema: RowSchema, layout: Layout) -> Json {
+    let options =
+        WriteOptions { layout, existing: lorascope::dataset::Existing::Replace, ..Default::default() };
+    data.write_with(files.path("out.jsonl"), schema, &options).unwrap();
+    serde_json::from_str(&std::fs::read_to_string(files.path("out.jsonl")).unwrap()).unwrap()
+}
+
+/// Readers of ShareGPT dump the arguments of a call: a text would be quoted twice.
+#[test]
+fn arguments_of_a_function_call_turn_are_objects() {
+    let files = Files::new();
+    let objects = json!({"name": "f", "arguments": {"a": 1}});
+    let quoted = r#"{"name": "f", "arguments": "{\"a\": 1}"}"#;
+    let call = |value: &str| {
+        json!({"id": "x", "conversations": [
+            {"from": "human", "value": "q"},
+            {"from": "function_call", "value": value},
+            {"from": "observation", "value": "r"},
+            {"from": "gpt", "value": "a"},
+        ]})
+        .to_string()
+    };
+    let old = |call: Json| {
+        json!({"messages": [
+            {"role": "user", "content": "q"}, call,
+            {"role": "function", "name": "f", "content": "r"}, {"role": "assistant", "content": "a"},
+        ]})
+        .to_string()
+    };
+    let several = format!("[{quoted}, {quoted}]");
+    for (row, right) in [
+        (call(quoted), objects.clone()),
+        (call(&several), json!([objects, objects])),
+        (
+            old(
+                json!({"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": "{\"a\": 1}"}}),
+            ),
+            objects.clone(),
+        ),
+        (
+            old(
+                json!({"role": "assistant", "content": null, "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}}]}),
+            ),
+            objects.clone(),
+        ),
+        // What is no object stays.
+        (call(r#"{"name": "f", "arguments": "none"}"#), json!({"name": "f", "arguments": "none"})),
+    ] {
+        let data = Dataset::open(files.put("row.jsonl", &row)).unwrap();
+        let out = written(&files, &data, RowSchema::ShareGpt, Layout::Schema);
+        let value = out["conversations"][1]["value"].as_str().unwrap();
+        assert_eq!(serde_json::from_str::<Json>(value).unwrap(), right, "{row}");
+    }
+    // The layout of the file, where that is asked for.
+    for row in [call(quoted), call(&several)] {
+        let data = Dataset::open(files.put("row.jsonl", &row)).unwrap();
+        let out = written(&files, &data, RowSchema::ShareGpt, Layout::Keep);
+        assert_eq!(out, serde_json::from_str::<Json>(&row).unwrap());
+    }
+}
+
+#[test]
+fn bare_tools_are_wrapped_in_their_own_schema_too() {
+    let files = Files::new();
+    let bare = json!([{"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}]);
+    let wrapped = json!([{"type": "function", "function": bare[0]}]);
+    for (row, schema) in [
+        (
+            json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "tools": bare}),
+            RowSchema::OpenAi,
+        ),
+        (json!({"prompt": "q", "completion": "a", "tools": bare}), RowSchema::PromptCompletion),
+        (json!({"prompt": "q", "chosen": "a", "rejected": "b", "tools": bare}), RowSchema::Preference),
+        (json!({"prompt": "q", "completion": "a", "label": true, "tools": bare}), RowSchema::Kto),
+    ] {
+        let data = Dataset::open(files.put("row.jsonl", row.to_string())).unwrap();
+        assert_eq!(written(&files, &data, schema, Layout::Schema)["tools"], wrapped, "{schema}");
+        assert_eq!(written(&files, &data, schema, Layout::Keep), row, "{schema}");
+        // Nothing that the row says is lost.
+        assert!(data.losses(schema).unwrap().is_empty(), "{schema}");
+    }
+}
