@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use files::Files;
 use lorascope::dataset::Dataset;
 use lorascope::dataset::near::{Signatures, THRESHOLD, similarity};
+use serde_json::{Value as Json, json};
 
 /// Numbers without a pattern (a linear congruential generator, its high bits).
 struct Random(u64);
@@ -234,4 +235,34 @@ fn rows_of_a_dataset_in_groups() {
     }
     assert!(found.len() as f64 > 0.95 * wanted as f64 && wanted > 1000, "{} of {wanted}", found.len());
     assert!(data.near_duplicates(0.2).unwrap_err().is_input());
+}
+
+/// Rows that say the same of which another thing is to be learned are no duplicates of each other.
+#[test]
+fn what_is_to_be_learned_keeps_rows_apart() {
+    let files = Files::new();
+    let long =
+        "Bread is made of flour, water, salt and time, and nobody has ever found out which of the four";
+    let turns = |weight: u8| json!({"messages": [{"role": "user", "content": long}, {"role": "assistant", "content": format!("{long} matters."), "weight": weight}]});
+    let judged = |label: Json, end: &str| json!({"prompt": long, "completion": format!("{long} {end}"), "label": label});
+    let pair = |chosen: &str, rejected: &str| json!({"prompt": long, "chosen": format!("{long} {chosen}"), "rejected": format!("{long} {rejected}")});
+    for (name, rows, groups) in [
+        (
+            "labels.jsonl",
+            vec![judged(true.into(), "counts."), judged(false.into(), "counts"), judged(json!(1), "counts!")],
+            vec![vec![0, 2]],
+        ),
+        ("weights.jsonl", vec![turns(1), turns(0)], vec![]),
+        ("pairs.jsonl", vec![pair("is first.", "is last."), pair("is last.", "is first.")], vec![]),
+        ("same.jsonl", vec![pair("is first.", "is last."), pair("is first.", "is last!")], vec![vec![0, 1]]),
+    ] {
+        let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        let data = Dataset::open(files.put(name, text)).unwrap();
+        assert_eq!(data.near_duplicates(THRESHOLD).unwrap(), groups, "{name}");
+        let gone: usize = groups.iter().map(|rows| rows.len() - 1).sum();
+        assert_eq!(data.dedup_near(THRESHOLD).unwrap().len(), rows.len() - gone, "{name}");
+        assert_eq!(data.report().unwrap().near.groups, groups.len() as u64, "{name}");
+        // On one side of a split they stay all the same.
+        assert!(data.split(0.5, 1).is_err(), "{name}");
+    }
 }

@@ -263,7 +263,7 @@ impl Dataset {
                 (0u32..).zip(self.hashes()?).filter_map(first).collect()
             }
             Step::DedupNear { threshold } => {
-                let clusters = self.signatures()?.clusters(*threshold, self)?;
+                let clusters = self.near_duplicates(*threshold)?;
                 let later: HashSet<u32> = clusters.iter().flat_map(|rows| &rows[1..]).copied().collect();
                 (0..len as u32).filter(|row| !later.contains(row)).collect()
             }

@@ -1,5 +1,7 @@
 //! The canonical table: built from rows, and read back row by row without copies.
 
+use std::fmt;
+
 use polars::prelude::*;
 use polars_arrow::array::{
     Array, BooleanArray, ListArray, MutableBinaryViewArray, PrimitiveArray, StructArray, Utf8ViewArray,
@@ -155,9 +157,17 @@ pub(super) fn is_no_tools(tools: &str) -> bool {
     matches!(plain.as_str(), "" | "[]" | "{}" | "null" | "None")
 }
 
-/// The id of a row that its file gives none.
+/// The id of a row that its file gives none: its number in the file, from 1.
+pub(super) struct MadeUp(pub u32);
+
+impl fmt::Display for MadeUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "row-{}", self.0)
+    }
+}
+
 pub(super) fn made_up_id(number: u32) -> String {
-    format!("row-{number}")
+    MadeUp(number).to_string()
 }
 
 /// The canonical table's arrays, for reading it row by row.

@@ -180,6 +180,10 @@ impl Batches {
             _ if self.counts.labelled_bad == all => Error::input(what).path(data.path()).help(
                 "a run learns answers that are labelled good: give it rows with the label true, or rows without a label",
             ),
+            _ if self.counts.too_long == 0 => Error::input(what).path(data.path()).help(advice(
+                "look at data.report() and data.row(), which shades what is trained on",
+                "look at the rows with lorascope data report and data rows",
+            )),
             _ => Error::input(what)
                 .path(data.path())
                 .help(advice(

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lorascope::dataset::{Dataset, Extra, Misfits, RowSchema, WriteOptions};
-use lorascope::display::Show as _;
+use lorascope::display::{Show as _, thousands};
 use lorascope::error::{Error, Result};
 
 use super::print;
@@ -108,19 +108,25 @@ impl Writing {
         }
     }
 
-    /// Fails where a row does not fit into the format, as writing would.
-    fn check_rows(&self, data: &Dataset, schema: RowSchema) -> Result<()> {
-        if self.leave_out {
-            return Ok(());
-        }
+    /// Fails where writing would for the rows: one does not fit into the format, or none is left.
+    fn check_rows(&self, data: &Dataset, schema: RowSchema, path: &Path) -> Result<()> {
         let losses = data.losses(schema)?;
-        match losses.misfits.first() {
-            Some(misfit) => Err(Error::format(&misfit.what)
+        if let Some(misfit) = losses.misfits.first().filter(|_| !self.leave_out) {
+            return Err(Error::format(&misfit.what)
                 .path(misfit.file.clone().unwrap_or_else(|| data.path()))
                 .line(misfit.line.into())
-                .help("nothing is written: choose another format, or leave such rows out with --leave-out")),
-            None => Ok(()),
+                .help("nothing is written: choose another format, or leave such rows out with --leave-out"));
         }
+        if losses.left_out + losses.labelled_bad >= losses.rows {
+            let rows = thousands(losses.rows);
+            return Err(Error::format(format_args!(
+                "none of the {rows} rows of this part can be written as {schema}: {} do not fit, {} are marked as not to be learned",
+                thousands(losses.left_out), thousands(losses.labelled_bad)
+            ))
+            .path(path)
+            .help("nothing is written: choose another format, another --fraction or another --seed"));
+        }
+        Ok(())
     }
 
     /// Fails before the work where a file is in the way.
@@ -184,7 +190,7 @@ pub fn split(arguments: &Split) -> Result<ExitCode> {
     let schema = arguments.writing.schema(&data)?;
     let (first, second) = data.split(arguments.fraction, arguments.seed)?;
     // The second part cannot fail for its rows once the first is written.
-    arguments.writing.check_rows(&second, schema)?;
+    arguments.writing.check_rows(&second, schema, &arguments.test)?;
     for (part, path) in [first, second].iter().zip(targets) {
         print(part.write_with(path, schema, &arguments.writing.options())?);
     }

@@ -1,11 +1,13 @@
 //! What a row says as one text, and the signatures of a dataset.
 
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::{Signatures, Signer, Texts};
 use crate::dataset::Dataset;
+use crate::dataset::schema::layout::List;
 use crate::dataset::store::Piece;
 use crate::dataset::table::Rows;
 use crate::error::Result;
@@ -26,16 +28,57 @@ pub(in crate::dataset) fn said(rows: Rows<'_>, i: usize, text: &mut String) {
     }
 }
 
+/// What is to be learned of a row, beside what it says: its label, which turns have weight 0, and which of
+/// two answers is the chosen one.
+fn verdict(rows: Rows<'_>, i: usize) -> u64 {
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    hash.update(&[rows.label(i).map_or(2, u8::from)]);
+    for turn in rows.turns(i) {
+        hash.update(&[u8::from(turn.weight == Some(0.0))]);
+    }
+    if rows.is_preference(i) {
+        let [_, chosen, rejected] = rows.counts(i);
+        let said = |list, n| -> Vec<&str> {
+            (0..n).filter_map(|n| rows.turn(i, list, n).map(|turn| turn.content)).collect()
+        };
+        // Exchanged answers say the same to the other end.
+        let order = said(List::Chosen, chosen).cmp(&said(List::Rejected, rejected));
+        hash.update(&[order as u8]);
+    }
+    hash.digest()
+}
+
 impl Dataset {
     /// Groups of rows that say nearly the same: rows that are joined by pairs whose similarity is at
-    /// least `threshold` ([`near::THRESHOLD`](super::THRESHOLD) is the usual one). The numbers of a
-    /// group's rows ascend, and the groups stand in the order of their first rows.
+    /// least `threshold` ([`near::THRESHOLD`](super::THRESHOLD) is the usual one), and of which the same
+    /// is to be learned: the same label, the same turns of weight 0, the same answer chosen. The numbers
+    /// of a group's rows ascend, and the groups stand in the order of their first rows.
     ///
     /// # Errors
     /// A threshold that is not from 0.5 to 1; rows that can no longer be read.
     pub fn near_duplicates(&self, threshold: f64) -> Result<Vec<Vec<u32>>> {
         super::check(threshold)?;
-        self.signatures()?.clusters(threshold, self)
+        self.of_one_verdict(self.signatures()?.clusters(threshold, self)?)
+    }
+
+    /// Parts groups of rows that are alike by what is to be learned of them.
+    pub(in crate::dataset) fn of_one_verdict(&self, groups: Vec<Vec<u32>>) -> Result<Vec<Vec<u32>>> {
+        let mut wanted: Vec<u32> = groups.iter().flatten().copied().collect();
+        wanted.sort_unstable();
+        let verdicts = self.holding(&wanted, |rows, first, wanted| {
+            Ok(wanted.iter().map(|&row| (row, verdict(rows, row as usize - first))).collect::<Vec<_>>())
+        })?;
+        let verdicts: HashMap<u32, u64> = verdicts.into_iter().flatten().collect();
+        let mut parts: Vec<Vec<u32>> = Vec::with_capacity(groups.len());
+        for group in groups {
+            let mut by_verdict: BTreeMap<Option<&u64>, Vec<u32>> = BTreeMap::new();
+            for row in group {
+                by_verdict.entry(verdicts.get(&row)).or_default().push(row);
+            }
+            parts.extend(by_verdict.into_values().filter(|rows| rows.len() > 1));
+        }
+        parts.sort_unstable();
+        Ok(parts)
     }
 
     /// The signatures of what the rows say.

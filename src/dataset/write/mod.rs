@@ -308,6 +308,8 @@ pub(super) struct Batch {
     left_out: u64,
     pub misfits: Vec<Misfit>,
     labelled_bad: u64,
+    /// Of these, rows without a label: their answers have weight 0.
+    weightless: u64,
     bad_lines: Vec<u32>,
     /// Some prompts are texts, and some are lists of turns.
     texts: bool,
@@ -351,6 +353,7 @@ impl Batch {
             Err(Unfit::LabelledBad) => {
                 self.text.truncate(start);
                 self.labelled_bad += 1;
+                self.weightless += u64::from(row.label() != Some(false));
                 if self.bad_lines.len() < MISFITS {
                     self.bad_lines.push(row.line());
                 }
@@ -375,6 +378,7 @@ pub(super) struct Tally {
     pub left_out: u64,
     pub misfits: Vec<Misfit>,
     pub labelled_bad: u64,
+    weightless: u64,
     bad_lines: Vec<u32>,
     texts: bool,
     turns: bool,
@@ -395,6 +399,7 @@ impl Tally {
         self.texts |= batch.texts;
         self.turns |= batch.turns;
         self.labelled_bad += batch.labelled_bad;
+        self.weightless += batch.weightless;
         let room = MISFITS - self.bad_lines.len();
         self.bad_lines.extend(batch.bad_lines.into_iter().take(room));
     }
@@ -406,7 +411,17 @@ impl Tally {
                 "no row is left: {} answers are marked as not to be learned, which {schema} cannot say",
                 thousands(self.labelled_bad)
             ))
-            .help(format_args!("write them as {}", RowSchema::Kto))
+            .help(match self.weightless {
+                0 => format!("write them as {}, which has labels", RowSchema::Kto),
+                n if n == self.labelled_bad => {
+                    format!("write them as {}, which has weights", RowSchema::OpenAi)
+                }
+                _ => format!(
+                    "write them as {}, which has labels, or as {}, which has weights",
+                    RowSchema::Kto,
+                    RowSchema::OpenAi
+                ),
+            })
         })
     }
 

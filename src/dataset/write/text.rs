@@ -1,6 +1,7 @@
 //! The text of one row.
 
 use std::borrow::Cow;
+use std::io::Write as _;
 
 use super::call_ids::CallIds;
 use super::encode::Extras;
@@ -11,7 +12,7 @@ use crate::dataset::schema::RowSchema;
 use crate::dataset::schema::calls::{calls_as_text, calls_to_text, ids_of, with_ids, wrapped};
 use crate::dataset::schema::default::{Field, Prompts, Want, fields, is_json, want_as};
 use crate::dataset::schema::layout::{Hole, Input, List, Slice, Style, Who};
-use crate::dataset::table::{Spoken, made_up_id};
+use crate::dataset::table::{MadeUp, Spoken};
 use crate::dataset::view::RowView;
 
 /// The text of one row.
@@ -232,7 +233,9 @@ impl<'w, 'r> Text<'w, 'r> {
             Hole::Id | Hole::IdNumber => match row.id() {
                 Some(id) if hole == Hole::IdNumber && is_number(id) => self.raw(id),
                 Some(id) => self.string(id),
-                None => self.string(&made_up_id(self.position)),
+                None => {
+                    let _ = write!(self.out, "\"{}\"", MadeUp(self.position));
+                }
             },
             Hole::Tools => self.string(row.tools_as_is()?),
             Hole::ToolsJson => match row.tools_as_is().filter(|_| !self.exact).and_then(wrapped) {
