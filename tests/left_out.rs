@@ -271,3 +271,32 @@ fn plain_texts_that_are_left_out_are_not_trained_on() -> Result<()> {
     );
     Ok(())
 }
+
+/// A second list of rows, a folder below and a file of something else are said by preflight and run, of a
+/// part of the rows too.
+#[test]
+fn what_was_not_read_is_said() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny::default())?;
+    let rows = |words: &[&str]| -> String {
+        let rows: Vec<String> = words
+            .iter()
+            .map(|word| format!("{{\"prompt\": \"{word}?\", \"completion\": \"yes\"}}"))
+            .collect();
+        format!("[{}]", rows.join(", "))
+    };
+    let both = format!("{{\"train\": {}, \"test\": {}}}", rows(&["a", "b", "c"]), rows(&["d", "e"]));
+    let data = bench.data("both.json", &both)?;
+    let second = "the file has a second list of rows, `test` (2 rows), which is not read";
+    for (n, data) in [data.clone(), data.head(2)?, data.split(0.6, 1)?.0].into_iter().enumerate() {
+        let run = Run::new(&format!("list-{n}"), &model, &data, config().batch(1))?;
+        let left_out = run.left_out()?;
+        let not_read: Vec<&Why> = left_out.rows.iter().map(|row| &row.why).collect();
+        assert_eq!(not_read, [&Why::NotRead(second.to_string())], "{n}");
+        assert!(left_out.show().text.contains(second), "{}", left_out.show().text);
+        assert!(run.status().notes.iter().any(|note| note.contains(second)), "{:?}", run.status().notes);
+        let found = Preflight::of(&data, &model, &config())?;
+        assert!(finding(&found, "files").what.contains(second), "{}", found.show().text);
+    }
+    Ok(())
+}

@@ -438,17 +438,22 @@ impl Dataset {
         Ok(listed)
     }
 
-    /// What the folder or the pattern that was opened holds and was not read, and why: folders below, files
-    /// that are none of rows.
+    /// What lies where these rows, or all that they are a part of, come from and was not read, and why:
+    /// folders below, files that are none of rows, other lists of a file ([`ReadOptions::list`]).
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.
     pub fn not_read(&self) -> Result<Vec<(PathBuf, String)>> {
-        let not_read = |(path, problems): (PathBuf, Vec<Problem>)| {
-            let found = problems.into_iter().find(|p| p.kind == ProblemKind::NotRead);
-            found.map(|problem| (path, problem.what.into_owned()))
+        let mut all = Vec::new();
+        let mut add = |path: &Path, problems: &[Problem]| {
+            let not_read = |p: &&Problem| matches!(p.kind, ProblemKind::NotRead | ProblemKind::SecondList);
+            all.extend(problems.iter().filter(not_read).map(|p| (path.to_path_buf(), p.what.to_string())));
         };
-        Ok(self.listed()?.into_iter().filter_map(not_read).collect())
+        for source in &self.0.sources {
+            add(&source.path, &source.full()?.problems()?);
+        }
+        self.0.origin.aside().for_each(|(path, problems)| add(&path, &problems));
+        Ok(all)
     }
 
     /// How many problems there are. Of whole files the number is known; the list of a big one is long.

@@ -30,6 +30,7 @@ pub struct Table {
     caption: String,
     columns: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
+    whole: bool,
 }
 
 /// Characters of one cell that a table shows; the rest is an ellipsis.
@@ -46,6 +47,24 @@ impl Table {
             caption: String::new(),
             columns: columns.into_iter().map(|(name, align)| (name.to_string(), align)).collect(),
             rows: Vec::new(),
+            whole: false,
+        }
+    }
+
+    /// Shows the cells of the last column to their ends, however long they are: notes and reasons, which are
+    /// of no use in halves.
+    #[must_use]
+    pub fn whole(self) -> Self {
+        Self { whole: true, ..self }
+    }
+
+    /// How much of a cell is shown, on a page and in the plain twin.
+    fn limits(&self, column: usize) -> [usize; 2] {
+        // Nothing stands to the right of the last column: it may be as long as in HTML.
+        match column + 1 == self.columns.len() {
+            true if self.whole => [usize::MAX; 2],
+            true => [CELL; 2],
+            false => [CELL, PLAIN_CELL],
         }
     }
 
@@ -99,12 +118,12 @@ impl Table {
         out.push_str("</tr></thead><tbody>");
         for row in &self.rows {
             out.push_str("<tr>");
-            for (cell, (_, align)) in row.iter().zip(&self.columns) {
+            for (n, (cell, (_, align))) in row.iter().zip(&self.columns).enumerate() {
                 let _ = write!(
                     out,
                     "<td style=\"{RULE};{}\">{}</td>",
                     style(*align, cell),
-                    escape(&cut(cell, CELL))
+                    escape(&cut(cell, self.limits(n)[0]))
                 );
             }
             out.push_str("</tr>");
@@ -114,18 +133,14 @@ impl Table {
     }
 
     fn text(&self) -> String {
-        // Nothing stands to the right of the last column: it may be as long as in HTML.
-        let plain = |cell: &str, last: bool| {
-            neutral(&cut(&cell.replace(['\n', '\r'], "⏎"), if last { CELL } else { PLAIN_CELL }))
-        };
+        let plain = |cell: &str, n: usize| neutral(&cut(&cell.replace(['\n', '\r'], "⏎"), self.limits(n)[1]));
         let names: Vec<String> =
             self.columns.iter().map(|(name, _)| neutral(&name.replace(['\n', '\r'], " "))).collect();
         let mut widths: Vec<usize> = names.iter().map(|name| width(name)).collect();
-        let last = self.columns.len().saturating_sub(1);
         let rows: Vec<Vec<String>> = self
             .rows
             .iter()
-            .map(|row| row.iter().enumerate().map(|(i, cell)| plain(cell, i == last)).collect())
+            .map(|row| row.iter().enumerate().map(|(i, cell)| plain(cell, i)).collect())
             .collect();
         for row in &rows {
             for (w, cell) in widths.iter_mut().zip(row) {

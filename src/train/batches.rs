@@ -187,8 +187,8 @@ impl Batches {
             _ => Error::input(what)
                 .path(data.path())
                 .help(advice(
-                    "raise the context, or look at data.report() and data.row()",
-                    "raise the context, or look at the rows with lorascope data report and data rows",
+                    "raise the context with RunConfig::context, or look at data.report() and data.row()",
+                    "raise it with --context N, or look at the rows with lorascope data report and data rows",
                 )),
         }
     }

@@ -1,7 +1,7 @@
 //! Rows that are not trained on, and why.
 
 use crate::dataset::Dataset;
-use crate::display::{Align, Bundle, Show, Table, advice, cut, thousands};
+use crate::display::{Align, Bundle, Show, Table, advice, thousands};
 use crate::error::Result;
 use polars::prelude::{DataFrame, df};
 use std::fmt;
@@ -9,8 +9,6 @@ use std::path::PathBuf;
 
 /// Rows that are shown; the frame has all.
 const SHOWN: usize = 30;
-/// Characters of a reason that are shown.
-const WORDS: usize = 200;
 
 /// What rows are used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -151,6 +149,8 @@ pub enum Why {
     Untrained,
     /// It is labelled bad.
     LabelledBad,
+    /// A folder, a file or a list of rows beside those that were read; what it is.
+    NotRead(String),
 }
 
 impl Why {
@@ -162,13 +162,14 @@ impl Why {
             Self::Refused(_) => "refused by the chat template",
             Self::Untrained => "without an answer to train on",
             Self::LabelledBad => "labelled bad",
+            Self::NotRead(_) => "not read",
         }
     }
 
-    /// What is to say beside the name.
-    fn details(&self) -> String {
+    /// What is to say beside the name: what is wrong, how many tokens; nothing where the name says all.
+    pub fn details(&self) -> String {
         match self {
-            Self::Rejected(what) | Self::Refused(what) => what.clone(),
+            Self::Rejected(what) | Self::Refused(what) | Self::NotRead(what) => what.clone(),
             Self::TooLong(tokens) => format!("{} tokens", thousands(*tokens as u64)),
             Self::Untrained | Self::LabelledBad => String::new(),
         }
@@ -184,7 +185,7 @@ pub struct RowLeftOut {
     pub file: PathBuf,
     /// The line there.
     pub line: u64,
-    /// Its number in the dataset, from 0; a rejected record has none.
+    /// Its number in the dataset, from 0; a rejected record has none, and neither has what was not read.
     pub row: Option<usize>,
     /// Why.
     pub why: Why,
@@ -200,9 +201,16 @@ pub struct RowsLeftOut {
 }
 
 impl RowsLeftOut {
-    /// Adds those of a dataset, by their numbers; the reader's come first.
+    /// Adds those of a dataset, by their numbers, after what was not read at all and the reader's.
     pub(super) fn add(&mut self, data: &Dataset, counts: LeftOut, left: &[(u32, Why)]) -> Result<()> {
         let rows_for = counts.rows_for;
+        self.rows.extend(data.not_read()?.into_iter().map(|(file, what)| RowLeftOut {
+            rows_for,
+            file,
+            line: 1,
+            row: None,
+            why: Why::NotRead(what),
+        }));
         if counts.rejected + counts.rejected_of_files > 0 {
             self.rows.extend(data.rejections()?.into_iter().map(|rejection| RowLeftOut {
                 rows_for,
@@ -248,7 +256,7 @@ impl Show for RowsLeftOut {
             ("", Align::Left),
         ];
         let counts: Vec<String> = self.counts.iter().map(LeftOut::to_string).collect();
-        let mut table = Table::new(columns).caption(counts.join("; "));
+        let mut table = Table::new(columns).caption(counts.join("; ")).whole();
         for row in self.rows.iter().take(SHOWN) {
             table.row([
                 row.rows_for.name().to_string(),
@@ -256,7 +264,7 @@ impl Show for RowsLeftOut {
                 thousands(row.line),
                 row.row.map(|row| thousands(row as u64)).unwrap_or_default(),
                 row.why.name().to_string(),
-                cut(&row.why.details(), WORDS),
+                row.why.details(),
             ]);
         }
         if self.rows.len() > SHOWN {

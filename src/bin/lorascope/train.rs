@@ -2,11 +2,11 @@
 
 use clap::Args;
 use lorascope::dataset::{Dataset, Map, OnFault, ReadOptions};
-use lorascope::display::{Progress, Show};
+use lorascope::display::{Progress, Show, neutral};
 use lorascope::error::{Error, Result};
 use lorascope::text::Trained;
 use lorascope::train::{
-    Ending, Existing, OpenRun, RowsFrom, Run, RunConfig, RunFile, Schedule, Shape, State, Until,
+    Ending, Existing, OpenRun, RowsFor, RowsFrom, Run, RunConfig, RunFile, Schedule, Shape, State, Until, Why,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
     /// Go on with the run that exists; model, data and settings come from its folder
-    #[arg(long, conflicts_with_all = ["model", "data", "eval", "map", "rank", "batch", "seed", "trained", "strict"])]
+    #[arg(long, conflicts_with_all = ["model", "data", "eval", "map", "list", "eval_list", "context", "rank", "batch", "seed", "trained", "strict"])]
     resume: bool,
     /// Go on even where the model or the rows are others than before
     #[arg(long, requires = "resume")]
@@ -58,6 +58,15 @@ pub struct Arguments {
     /// Where the turns are in --data and --eval, files of no known format: user=question,assistant=answer
     #[arg(long, value_name = "MAP", requires = "data")]
     map: Option<Map>,
+    /// Which list of rows of --data, a file that is an object with several: train, test
+    #[arg(long, value_name = "NAME", requires = "data")]
+    list: Option<String>,
+    /// The same of --eval, which may be the same file
+    #[arg(long, value_name = "NAME", requires = "eval")]
+    eval_list: Option<String>,
+    /// Tokens of a row at most; longer ones are left out. The model's context, at most 2,048, without it
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<usize>,
     /// Steps to train; 100 where nothing else says when to stop, those that are left with --resume
     #[arg(long)]
     steps: Option<u64>,
@@ -147,6 +156,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let asked = until_asked()?;
     let run = if arguments.resume { resume(&file, arguments)? } else { new(&file)? };
     crate::print(run.show().text);
+    if !arguments.resume {
+        left_out(&run)?;
+    }
     if !evaluate(&run, &asked)? {
         begin(&run, &file, arguments)?; // so that it is known how far it was to go
         return pause(&run, arguments);
@@ -183,6 +195,7 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
     config.batch = arguments.batch.unwrap_or(config.batch);
     config.seed = arguments.seed.unwrap_or(config.seed);
     config.trained = arguments.trained.unwrap_or(config.trained);
+    config.context = arguments.context.or(config.context);
     if matches!(arguments.schedule, Some(Course::File)) && !is_file(&arguments.run) {
         return Err(Error::input("--schedule file needs a file of settings")
             .help("lorascope train run.toml --resume --schedule file"));
@@ -202,10 +215,11 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
     }
     file.name = arguments.name.clone().or(file.name);
     file.model = arguments.model.clone().or(file.model);
-    let rows =
-        |path: &Option<PathBuf>| path.as_ref().map(|path| rows(path, arguments.map.as_ref())).transpose();
-    file.data = rows(&arguments.data)?.or(file.data);
-    file.eval = rows(&arguments.eval)?.or(file.eval);
+    let rows = |path: &Option<PathBuf>, list: &Option<String>| {
+        path.as_ref().map(|path| rows(path, arguments.map.as_ref(), list.as_ref())).transpose()
+    };
+    file.data = rows(&arguments.data, &arguments.list)?.or(file.data);
+    file.eval = rows(&arguments.eval, &arguments.eval_list)?.or(file.eval);
     if file.name.is_none() {
         return Err(Error::input("the run has no name")
             .path(&arguments.run)
@@ -222,10 +236,12 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
     Ok(file)
 }
 
-/// The rows of a file, with a map where it is of no known format.
-fn rows(path: &Path, map: Option<&Map>) -> Result<RowsFrom> {
-    let Some(map) = map else { return Ok(RowsFrom::Path(path.to_path_buf())) };
-    let options = ReadOptions { map: Some(map.clone()), ..Default::default() };
+/// The rows of a file, with a map where it is of no known format, or one of its lists.
+fn rows(path: &Path, map: Option<&Map>, list: Option<&String>) -> Result<RowsFrom> {
+    if map.is_none() && list.is_none() {
+        return Ok(RowsFrom::Path(path.to_path_buf()));
+    }
+    let options = ReadOptions { map: map.cloned(), list: list.cloned(), ..Default::default() };
     Ok(RowsFrom::Recipe(Box::new(Dataset::open_with(path, &options)?.recipe()?)))
 }
 
@@ -279,6 +295,42 @@ fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
         status.notes.iter().skip(said).for_each(crate::complain);
     }
     Ok(run)
+}
+
+/// Rows of each kind that are listed.
+const LISTED: usize = 10;
+
+/// Lists what is left out on the standard error: the first of each kind, with the reasons.
+fn left_out(run: &Run) -> Result<()> {
+    let all = run.left_out()?.rows;
+    let mut kinds: Vec<(RowsFor, &str)> = Vec::new();
+    for row in &all {
+        if !kinds.contains(&(row.rows_for, row.why.name())) {
+            kinds.push((row.rows_for, row.why.name()));
+        }
+    }
+    for (rows_for, kind) in kinds {
+        let rows: Vec<_> =
+            all.iter().filter(|row| row.rows_for == rows_for && row.why.name() == kind).collect();
+        let eval = if rows_for == RowsFor::Evaluation { ", of the rows for evaluation" } else { "" };
+        crate::complain(format_args!("{kind}{eval}: {}", rows.len()));
+        for row in rows.iter().take(LISTED) {
+            let place = match row.why {
+                Why::NotRead(_) => row.file.display().to_string(),
+                _ => format!("{}, line {}", row.file.display(), row.line),
+            };
+            let details = row.why.details();
+            let colon = if details.is_empty() { "" } else { ": " };
+            crate::complain(neutral(&format!("  {place}{colon}{}", details.replace(['\n', '\r'], " "))));
+        }
+        if rows.len() > LISTED {
+            crate::complain(format_args!(
+                "  and {} more; lorascope data report lists what the reader rejects, data rows --problems shows it",
+                rows.len() - LISTED
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A flag that Ctrl-C and a request to end set. The second one ends the process at once.

@@ -293,7 +293,7 @@ pub(super) fn context(train: &Batches, data: &Dataset) -> Result<Finding> {
     Finding::new(CHECK, Severity::Warning, what)
         .help(advice(
             "RunConfig::default().context(n) takes longer ones",
-            "context = N in the file takes longer ones",
+            "--context N, or context = N in the file, takes longer ones",
         ))
         .at(data, row)
 }

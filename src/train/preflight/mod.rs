@@ -133,7 +133,7 @@ impl Show for Preflight {
             ("it begins", Align::Left),
             ("found", Align::Left),
         ];
-        let mut table = Table::new(columns).caption("before the first step");
+        let mut table = Table::new(columns).caption("before the first step").whole();
         for finding in &self.findings {
             let name = |file: &PathBuf| file.file_name().map(|name| name.to_string_lossy().into_owned());
             let help = if finding.help.is_empty() { String::new() } else { format!("; {}", finding.help) };
