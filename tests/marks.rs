@@ -4,7 +4,7 @@
 mod files;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Existing, Layout, Map, ReadOptions, RowSchema, WriteOptions, convert};
+use lorascope::dataset::{Dataset, Existing, Map, ReadOptions, RowSchema, WriteOptions, convert};
 
 fn column(data: &Dataset, name: &str) -> Vec<Option<bool>> {
     let frame = data.frame().unwrap().collect().unwrap();
@@ -148,13 +148,6 @@ fn weights_in_every_spelling_wherever_a_turn_stands() {
         "\"training\":\"no\"",
         "\"Loss\":false",
         "\"weight\":1,\"train\":false",
-        "\"lossWeight\":0",
-        "\"loss-weight\":\"0.0\"",
-        "\"is_train\":false",
-        "\"train_on_turn\":\"off\"",
-        "\"trainable\":\"F\"",
-        "\"masked\":true",
-        "\"isMasked\":\"yes\"",
     ] {
         let turn = |role: &str, text: &str, mark: &str| {
             format!("{{\"role\":\"{role}\",\"content\":\"{text}\"{mark}}}")
@@ -197,34 +190,6 @@ fn weights_in_every_spelling_wherever_a_turn_stands() {
         "{error}"
     );
     assert!(error.contains("line 1"), "{error}");
-    // What is no weight is a problem with its line, wherever a turn stands; the others are read.
-    let turn = |weight: &str| {
-        format!(
-            r#"{{"messages":[{{"role":"user","content":"q"}},{{"role":"assistant","content":"a",{weight}}}]}}"#
-        )
-    };
-    let pairs = |weight: &str| format!(r#"{{"conversation":[{{"human":"q","assistant":"a",{weight}}}]}}"#);
-    for weight in ["\"weight\":-1", "\"loss_weight\":\"-0.5\"", "\"lossMask\":\"nan\"", "\"masked\":[]"] {
-        let rows = [turn("\"weight\":1"), turn(weight), pairs(weight)].join("\n");
-        let data = Dataset::open(files.put("rows.jsonl", rows)).unwrap();
-        let found = problems(&data);
-        assert_eq!(found.iter().map(|(line, ..)| *line).collect::<Vec<_>>(), [2, 3], "{weight}: {found:?}");
-        assert!(
-            found.iter().all(|(_, kind, what)| kind == "wrong type" && what.contains("trained on")),
-            "{found:?}"
-        );
-    }
-    // What is kept in writing reads the same again.
-    let row = turn("\"masked\":true");
-    let data = Dataset::open(files.put("masked.jsonl", &row)).unwrap();
-    for layout in [Layout::Keep, Layout::Schema] {
-        let options = WriteOptions { layout, existing: Existing::Replace, ..Default::default() };
-        data.write_with(files.path("again.jsonl"), RowSchema::OpenAi, &options).unwrap();
-        let again = Dataset::open(files.path("again.jsonl")).unwrap();
-        assert!(!again.conversation(0).unwrap()[1].is_trained(), "{layout:?}");
-        let text = std::fs::read_to_string(files.path("again.jsonl")).unwrap();
-        assert_eq!(text.trim_end() == row, layout == Layout::Keep, "{text}");
-    }
 }
 
 #[test]

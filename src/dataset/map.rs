@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::options::Join;
 use super::problems::ProblemKind;
 use super::record::{Keys, Node, Value, one_line};
 use super::schema::{Fault, Row, Turn, calls_of_text, calls_tools, label, role_by_name, with_keys};
@@ -38,9 +37,6 @@ use crate::text::Role;
 pub struct Map {
     /// The path of what the user asks.
     pub user: Option<String>,
-    /// The path of what follows what the user asks, where that is in two parts; it may be missing or empty.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub input: Option<String>,
     /// The path of what the assistant answers.
     pub assistant: Option<String>,
     /// The path of the system text.
@@ -72,14 +68,6 @@ impl Map {
     #[must_use]
     pub fn user(mut self, path: impl Into<String>) -> Self {
         self.user = Some(path.into());
-        self
-    }
-
-    /// What the user asks goes on at `path`, after [`ReadOptions::join`](super::ReadOptions::join); there may
-    /// be nothing.
-    #[must_use]
-    pub fn input(mut self, path: impl Into<String>) -> Self {
-        self.input = Some(path.into());
         self
     }
 
@@ -156,10 +144,6 @@ impl Map {
                 "give it user and assistant, or messages, or text: Map::new().user(\"q\").assistant(\"a\")",
             ));
         }
-        if self.input.is_some() && self.user.is_none() {
-            return Err(Error::input("the map has an input, and no user that it belongs to")
-                .help("give it user and assistant as well"));
-        }
         for (name, role) in &self.roles {
             if !["system", "user", "assistant", "tool"].contains(&role.as_str()) {
                 return Err(Error::input(format_args!("the map makes {name:?} the role {role:?}"))
@@ -170,7 +154,7 @@ impl Map {
     }
 
     /// A record as a row; what the map does not name is in its `extra`.
-    pub(super) fn row<'a>(&self, keys: Keys<'a>, join: Join) -> Result<Row<'a>, Fault> {
+    pub(super) fn row<'a>(&self, keys: Keys<'a>) -> Result<Row<'a>, Fault> {
         let mut record = Record { node: Node { raw: "", value: Value::Object(keys) }, touched: Vec::new() };
         let mut row = Row::default();
         if let Some(path) = &self.id {
@@ -193,17 +177,7 @@ impl Map {
             row.text = Some(record.text(path)?);
         }
         if let Some((user, assistant)) = self.user.as_ref().zip(self.assistant.as_ref()) {
-            let mut asked = record.text(user)?;
-            let more = self.input.as_ref().and_then(|path| Some((path, record.take(path)?)));
-            if let Some((path, mut node)) = more {
-                let more = text(&mut node, path)?;
-                asked = match (asked.trim().is_empty(), more.trim().is_empty()) {
-                    (_, true) => asked,
-                    (true, false) => more,
-                    (false, false) => format!("{asked}{}{more}", join.between()).into(),
-                };
-            }
-            row.turns.push(Turn::new(Role::User, asked));
+            row.turns.push(Turn::new(Role::User, record.text(user)?));
             row.turns.push(Turn::new(Role::Assistant, record.text(assistant)?));
         }
         if let Some(path) = &self.messages {
@@ -461,7 +435,7 @@ mod tests {
     fn what_is_not_named_is_kept() {
         let record = r#"{"q": {"text": "u", "lang": "en"}, "n": 12345678901234567890123, "ans": ["a"], "t": [{"x": 1}]}"#;
         let Value::Object(keys) = Node::parse(record).unwrap().value else { panic!() };
-        let row = Map::new().user("q.text").assistant("ans.0").row(keys, Join::default()).unwrap();
+        let row = Map::new().user("q.text").assistant("ans.0").row(keys).unwrap();
         assert_eq!((&*row.turns[0].content, &*row.turns[1].content), ("u", "a"));
         assert_eq!(
             row.extra.as_deref(),

@@ -5,34 +5,9 @@ use crate::dataset::record::{Node, Value};
 /// The keys of a row that say whether its answer is a good one.
 pub(in crate::dataset) const LABELS: [&str; 2] = ["label", "kto_tag"];
 
-/// The keys of a turn that say whether it is trained on, without what joins their words: `loss_weight`,
-/// `loss-weight` and `lossWeight` are one.
-const WEIGHTS: [&str; 10] = [
-    "weight",
-    "lossweight",
-    "loss",
-    "lossmask",
-    "train",
-    "training",
-    "trainable",
-    "istrain",
-    "istrained",
-    "trainonturn",
-];
-
-/// Those that say whether it is left out of training.
-const MASKED: [&str; 2] = ["masked", "ismasked"];
-
-/// Whether a key of a turn says whether it is trained on.
-pub(in crate::dataset) fn is_weight(key: &str) -> bool {
-    let key = joined(key);
-    WEIGHTS.contains(&&*key) || MASKED.contains(&&*key)
-}
-
-/// A key in lower case, its words joined.
-fn joined(key: &str) -> String {
-    key.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
-}
+/// The keys of a turn that say whether it is trained on.
+pub(in crate::dataset) const WEIGHTS: [&str; 7] =
+    ["weight", "loss_weight", "loss", "loss_mask", "train", "training", "trainable"];
 
 /// What a label says: true, 1, "true", "yes", "good", … or their opposites. `None` where it cannot be
 /// told.
@@ -71,33 +46,20 @@ pub(super) fn lesser(one: Option<f32>, other: Option<f32>) -> Option<f32> {
     }
 }
 
-/// The weight that a key gives a turn, if it is one of those that do: a number from 0 on, true or false, or
-/// either as text. Null and an empty text say nothing.
+/// The weight that a value gives a turn: a number, true or false, or either as text. Null says nothing.
 ///
 /// # Errors
 /// What the value is instead.
-pub(super) fn weight(key: &str, node: &Node<'_>) -> Option<Result<Option<f32>, String>> {
-    if !is_weight(key) {
-        return None;
-    }
-    let masked = MASKED.contains(&&*joined(key));
-    Some(number_of(node).map(|weight| match (weight, masked) {
-        (Some(weight), true) => Some(f32::from(u8::from(weight == 0.0))),
-        (weight, _) => weight,
-    }))
-}
-
-fn number_of(node: &Node<'_>) -> Result<Option<f32>, String> {
-    let number =
-        |text: &str| text.trim().parse::<f32>().ok().filter(|weight| weight.is_finite() && *weight >= 0.0);
+pub(super) fn weight(node: &Node<'_>) -> Result<Option<f32>, String> {
+    let number = |text: &str| text.trim().parse::<f32>().ok().filter(|weight| weight.is_finite());
     let weight = match &node.value {
         Value::Null => return Ok(None),
         Value::Bool(trained) => Some(f32::from(u8::from(*trained))),
         Value::Number => number(node.raw),
         Value::String(text) if text.trim().is_empty() => return Ok(None),
         Value::String(text) => match text.trim().to_lowercase().as_str() {
-            "true" | "t" | "yes" | "y" | "on" => Some(1.0),
-            "false" | "f" | "no" | "n" | "off" => Some(0.0),
+            "true" | "yes" => Some(1.0),
+            "false" | "no" => Some(0.0),
             other => number(other),
         },
         _ => None,
@@ -131,24 +93,14 @@ mod tests {
         for other in ["2", "0.5", "\"maybe\"", "\"\"", "[]", "{}"] {
             assert_eq!(label(&parsed(other)), None, "{other}");
         }
-        let of = |key: &str, json: &'static str| weight(key, &parsed(json)).unwrap();
-        for none in ["0", "false", "0.0", "\"0\"", "\"false\"", "\"no\"", "-0.0", "\"off\"", "\"F\"", "\"N\""]
-        {
-            for key in ["weight", "loss_weight", "loss-weight", "lossWeight", "IS_TRAIN", "train_on_turn"] {
-                assert_eq!(of(key, none), Ok(Some(0.0)), "{key} {none}");
-            }
-            assert_eq!(of("masked", none), Ok(Some(1.0)), "{none}");
+        for none in ["0", "false", "0.0", "\"0\"", "\"false\"", "\"no\"", "-0.0"] {
+            assert_eq!(weight(&parsed(none)), Ok(Some(0.0)), "{none}");
         }
-        for one in ["true", "1", "\"T\"", "\"on\"", "\"Yes\""] {
-            assert_eq!((of("train", one), of("isMasked", one)), (Ok(Some(1.0)), Ok(Some(0.0))), "{one}");
-        }
-        assert_eq!(of("weight", "\"0.5\""), Ok(Some(0.5)));
-        assert_eq!((of("weight", "null"), of("masked", "\"\"")), (Ok(None), Ok(None)));
-        for other in ["[]", "{}", "1e400", "\"nan\"", "\"some\"", "-1", "\"-0.5\""] {
-            assert!(of("weight", other).is_err() && of("masked", other).is_err(), "{other}");
-        }
-        for key in ["weights", "mask", "content", "loss_function", "trainer"] {
-            assert_eq!(weight(key, &parsed("0")), None, "{key}");
+        assert_eq!(weight(&parsed("true")), Ok(Some(1.0)));
+        assert_eq!(weight(&parsed("\"0.5\"")), Ok(Some(0.5)));
+        assert_eq!((weight(&parsed("null")), weight(&parsed("\"\""))), (Ok(None), Ok(None)));
+        for other in ["[]", "{}", "1e400", "\"nan\"", "\"some\""] {
+            assert!(weight(&parsed(other)).is_err(), "{other}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Whether the answer of a record is a good one.
 
-use super::flags::{self, LABELS};
+use super::flags::{self, LABELS, WEIGHTS};
 use super::layout::Hole;
 use super::reader::Reader;
 use super::{Fault, RowSchema};
@@ -39,7 +39,9 @@ impl Reader<'_> {
     pub fn weigh(&mut self) {
         let zero = |i: &usize| {
             let (key, node) = &self.keys[*i];
-            self.shapes[*i].is_none() && flags::weight(key, node) == Some(Ok(Some(0.0)))
+            self.shapes[*i].is_none()
+                && WEIGHTS.iter().any(|name| name.eq_ignore_ascii_case(key))
+                && flags::weight(node) == Ok(Some(0.0))
         };
         let zeros: Vec<usize> = (0..self.keys.len()).filter(zero).collect();
         if zeros.is_empty() || self.row.text.is_some() {

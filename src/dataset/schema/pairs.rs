@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 
-use super::flags;
+use super::flags::{self, WEIGHTS};
 use super::layout::{Hole, List, Piece, Shape, Style, Who};
 use super::reader::{Reader, are_turns, wrong};
 use super::transcript::several;
 use super::turns::hear_all;
 use super::{Fault, RowSchema, Turn};
 use crate::dataset::record::{Node, Value, doubled, one_line};
-use crate::display::advice;
 use crate::text::Role;
 
 impl<'a> Reader<'a> {
@@ -101,8 +100,10 @@ impl<'a> Reader<'a> {
                         shape.push((name.clone(), Shape::Hole(Hole::Content(Who::System, None))));
                         continue;
                     }
-                    _ => {
-                        weight = flags::lesser(weight, self::weight(node, name, &format!("{key}[{n}]"))?);
+                    key => {
+                        if WEIGHTS.contains(&key) {
+                            weight = flags::lesser(weight, self::weight(node, name, &format!("{key}[{n}]"))?);
+                        }
                         shape.push((name.clone(), Shape::Literal(one_line(node.raw))));
                         continue;
                     }
@@ -162,8 +163,10 @@ impl<'a> Reader<'a> {
                              messages with tool_calls"
                         ));
                     }
-                    _ => {
-                        weight = flags::lesser(weight, self::weight(node, key, &format!("`{name}`"))?);
+                    other => {
+                        if WEIGHTS.contains(&&*other.to_ascii_lowercase()) {
+                            weight = flags::lesser(weight, self::weight(node, key, &format!("`{name}`"))?);
+                        }
                         shape.push((key.clone(), Shape::Literal(one_line(node.raw))));
                         continue;
                     }
@@ -217,13 +220,8 @@ impl<'a> Reader<'a> {
         let [Node { value: Value::Object(keys), .. }] = instances else {
             return wrong(format!(
                 "`instances` holds {}, and a row is one question and its answer: give each a record of its \
-                 own, or take the first: {}",
-                instances.len(),
-                advice(
-                    "Dataset::open_as(path, Map::new().user(\"instruction\").input(\"instances.0.input\")\
-                     .assistant(\"instances.0.output\"))",
-                    "--map user=instruction,input=instances.0.input,assistant=instances.0.output"
-                )
+                 own, or take the first: Map::new().user(\"instruction\").assistant(\"instances.0.output\")",
+                instances.len()
             ));
         };
         let mut take = |name: &str| -> Result<Option<Cow<'a, str>>, Fault> {
@@ -239,17 +237,13 @@ impl<'a> Reader<'a> {
         let Some(output) = output else { return wrong("`output` of instances[0] is missing".to_string()) };
         let who = |n| Who::At(List::Messages, n);
         let (question, asked, given) = match input.is_empty() {
-            true => (question, Some(None), None),
+            true => (question, None, None),
             false => {
                 let (joined, sizes) = self.joined(&question, &input);
-                let same = sizes.instruction as usize == question.len();
-                (Cow::Owned(joined), same.then(|| Some(sizes.before())), Some(sizes.after()))
+                (Cow::Owned(joined), Some(sizes.before()), Some(sizes.after()))
             }
         };
-        match asked {
-            Some(part) => self.fill(instruction, Hole::Content(who(0), part)),
-            None => self.keep(instruction),
-        }
+        self.fill(instruction, Hole::Content(who(0), asked));
         let shape = |(key, node): &(Cow<'a, str>, Node<'a>)| {
             let shape = match (&**key, given) {
                 ("input", Some(_)) if node.str().is_some() => Shape::Hole(Hole::Content(who(0), given)),
@@ -260,7 +254,7 @@ impl<'a> Reader<'a> {
         };
         self.shapes[i] = Some(Shape::Array(vec![Shape::Object(keys.iter().map(shape).collect())]));
         let mut weight = None;
-        for (key, node) in keys.iter() {
+        for (key, node) in keys.iter().filter(|(key, _)| WEIGHTS.contains(&&*key.to_ascii_lowercase())) {
             weight = flags::lesser(weight, self::weight(node, key, "instances[0]")?);
         }
         let answer = Turn { weight, ..Turn::new(Role::Assistant, output) };
@@ -292,9 +286,9 @@ fn unmarked(text: &str, key: &str) -> std::ops::Range<usize> {
     start..marked.map_or(text.len(), |at| start + at)
 }
 
-/// The weight under a key of a pair, if it is one.
+/// The weight under a key of a pair.
 fn weight(node: &Node<'_>, key: &str, place: &str) -> Result<Option<f32>, Fault> {
-    flags::weight(key, node).unwrap_or(Ok(None)).or_else(|what| {
+    flags::weight(node).or_else(|what| {
         wrong(format!("`{key}` of {place} is {what}, which does not say whether the answer is trained on"))
     })
 }

@@ -217,8 +217,8 @@ impl<'a> Reader<'a> {
 
     fn read(&mut self, wanted: Option<RowSchema>) -> Result<RowSchema, Fault> {
         let preference = self
-            .find_any(&["chosen", "response_chosen", "chosen_messages"])
-            .zip(self.find_any(&["rejected", "response_rejected", "rejected_messages"]));
+            .find_any(&["chosen", "response_chosen"])
+            .zip(self.find_any(&["rejected", "response_rejected"]));
         let label = self.label(wanted);
         let missing = |what: &str| match wanted {
             Some(schema) => wrong(format!("the record is no {schema} row: it has not {what}")),
@@ -396,10 +396,7 @@ impl<'a> Reader<'a> {
                 self.keep(i);
             } else {
                 let (joined, sizes) = self.joined(&question, &input);
-                match sizes.instruction as usize == question.len() {
-                    true => self.fill(instruction, Hole::Content(who, Some(sizes.before()))),
-                    false => self.keep(instruction),
-                }
+                self.fill(instruction, Hole::Content(who, Some(sizes.before())));
                 self.fill(i, Hole::Content(who, Some(sizes.after())));
                 question = Cow::Owned(joined);
             }
@@ -408,9 +405,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Instruction and input in one text; an input beside a blank instruction stands alone.
+    /// Instruction and input in one text; an input alone stands alone.
     pub fn joined(&mut self, instruction: &str, input: &str) -> (String, Input) {
-        let instruction = if instruction.trim().is_empty() { "" } else { instruction };
         let between = if instruction.is_empty() { "" } else { self.join.between() };
         let joined = format!("{instruction}{between}{input}");
         let sizes = Input {

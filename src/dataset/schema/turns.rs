@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::calls::{calls_as_text, calls_of_one, calls_of_text};
-use super::flags;
+use super::flags::{self, WEIGHTS};
 use super::layout::{Hole, List, Shape, Slice, Style, Who};
 use super::speaker::Speaker;
 use super::{Fault, Turn};
@@ -217,22 +217,17 @@ impl<'a> Heard<'a> {
                     _ => return Err(not(&here(), node, "an object")),
                 }
             }
-            _ => match flags::weight(key, node) {
-                Some(weight) => {
-                    let weight = weight.map_err(|what| {
-                        wrong(format!(
-                            "{} is {what}, which does not say whether the turn is trained on",
-                            here()
-                        ))
-                    })?;
-                    self.turn.weight = flags::lesser(self.turn.weight, weight);
-                    let text = weight.map(|weight| weight.to_string());
-                    if key != "weight" || text.as_deref() != Some(node.raw) {
-                        self.styles = 0;
-                    }
+            name if WEIGHTS.contains(&name) => {
+                let weight = flags::weight(node).map_err(|what| {
+                    wrong(format!("{} is {what}, which does not say whether the turn is trained on", here()))
+                })?;
+                self.turn.weight = flags::lesser(self.turn.weight, weight);
+                let text = weight.map(|weight| weight.to_string());
+                if key != "weight" || text.as_deref() != Some(node.raw) {
+                    self.styles = 0;
                 }
-                None => self.other(key, node.raw)?,
-            },
+            }
+            _ => self.other(key, node.raw)?,
         }
         Ok(())
     }
