@@ -37,6 +37,7 @@ mod store;
 mod table;
 mod tokens;
 mod view;
+mod words;
 mod write;
 
 use std::path::{Path, PathBuf};
