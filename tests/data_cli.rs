@@ -151,3 +151,38 @@ fn conversions_from_any_container_to_any() {
         run(&["convert", "odd.jsonl", "fixed.jsonl", "--to", "alpaca", "--fix", "merge-same-role,trim"]);
     assert_eq!((fixed.status.code(), rows("fixed.jsonl").len()), (Some(0), 2), "{}", err(&fixed));
 }
+
+#[test]
+fn what_python_writes_is_repaired_when_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = r#"{"instruction": "Wave", "input": "", "output": "\ud83d\udc4b hello"}
+{"instruction": "Cut", "input": "", "output": "that is nice \ud83d"}
+{"instruction": "Empty", "input": NaN, "output": "yes"}
+{"instruction": "What is NaN?", "input": "", "output": "NaN is \"not a number\": {\"x\": NaN}"}
+{"instruction": "Backwards", "input": "", "output": "\udc4b\ud83d"}
+"#;
+    std::fs::write(folder.path().join("rows.jsonl"), rows).unwrap();
+    assert_eq!(
+        lorascope(folder.path(), &["report", "rows.jsonl"]).status.code(),
+        Some(1),
+        "three are rejected"
+    );
+    let report = lorascope(folder.path(), &["report", "rows.jsonl", "--fix", "replace-invalid-utf8"]);
+    assert_eq!(report.status.code(), Some(0), "{}", err(&report));
+    let convert = ["convert", "rows.jsonl", "out.jsonl", "--to", "openai", "--fix", "replace-invalid-utf8"];
+    let done = lorascope(folder.path(), &convert);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    let written = std::fs::read_to_string(folder.path().join("out.jsonl")).unwrap();
+    let rows: Vec<serde_json::Value> =
+        written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let answers: Vec<&str> = rows.iter().map(|row| row["messages"][1]["content"].as_str().unwrap()).collect();
+    let right = [
+        "👋 hello",
+        "that is nice \u{fffd}",
+        "yes",
+        "NaN is \"not a number\": {\"x\": NaN}",
+        "\u{fffd}\u{fffd}",
+    ];
+    assert_eq!(answers, right);
+    assert_eq!(rows[2]["messages"][0]["content"], "Empty");
+}

@@ -273,3 +273,100 @@ fn a_turn_of_reasoning_alone_says_something() {
         assert!(Dataset::open(files.put("row.jsonl", row(silent))).is_err(), "{silent}");
     }
 }
+
+#[test]
+fn marks_of_other_trainers_are_read() {
+    let files = Files::new();
+    for none in [
+        r#""is_train":false"#,
+        r#""isTrain":0"#,
+        r#""masked":true"#,
+        r#""is-masked":"yes""#,
+        r#""lossWeight":0"#,
+        r#""loss-weight":0.0"#,
+        r#""LOSS_WEIGHT":"0""#,
+        r#""train_on_turn":false"#,
+        r#""train-on-turn":"off""#,
+        r#""trainOnTurn":"F""#,
+        r#""trainable":"N""#,
+        r#""weight":0.5,"masked":1"#,
+    ] {
+        let turns = format!(
+            r#"[{{"role":"user","content":"q"}},{{"role":"assistant","content":"a",{none}}},{{"role":"user","content":"q"}},{{"role":"assistant","content":"b"}}]"#
+        );
+        let trained = |name: &str, row: String, map: Option<Map>| -> Vec<bool> {
+            let options = ReadOptions { map, ..Default::default() };
+            let data = Dataset::open_with(files.put(name, &row), &options).unwrap();
+            assert_eq!(data.problems().unwrap().height(), 0, "{row}");
+            data.conversation(0).unwrap().iter().map(|m| m.is_trained()).collect()
+        };
+        let last = [false, false, false, true];
+        assert_eq!(trained("m.jsonl", format!(r#"{{"messages":{turns}}}"#), None), last, "{none}");
+        assert_eq!(trained("l.jsonl", format!(r#"{{"l":{turns}}}"#), Some(Map::new().messages("l"))), last);
+        let pairs = format!(
+            r#"{{"conversation":[{{"human":"q","assistant":"a",{none}}},{{"human":"q","assistant":"b"}}]}}"#
+        );
+        assert_eq!(trained("p.jsonl", pairs, None), last, "{none}");
+        // Beside the turns it is that of the row.
+        for row in [
+            format!(r#"{{"instruction":"q","output":"a",{none}}}"#),
+            format!(r#"{{"prompt":"q","completion":"a",{none}}}"#),
+        ] {
+            assert_eq!(trained("row.jsonl", row.clone(), None), [false, false], "{row}");
+        }
+        let map = Map::new().user("q").assistant("a");
+        let row = format!(r#"{{"q":"q","a":"a",{none}}}"#);
+        assert_eq!(trained("map.jsonl", row, Some(map)), [false, false], "{none}");
+    }
+    for some in [
+        r#""is_train":true"#,
+        r#""masked":false"#,
+        r#""masked":null"#,
+        r#""train_on_turn":"on""#,
+        r#""trainable":"Y""#,
+        r#""train":"T""#,
+        r#""lossWeight":0.5"#,
+    ] {
+        let row = format!(
+            r#"{{"messages":[{{"role":"user","content":"q"}},{{"role":"assistant","content":"a",{some}}}]}}"#
+        );
+        let data = Dataset::open(files.put("some.jsonl", row)).unwrap();
+        assert!(data.conversation(0).unwrap()[1].is_trained(), "{some}");
+    }
+    // A plain yes takes nothing from a number.
+    let both = r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a","weight":0.5,"train":true}]}"#;
+    let data = Dataset::open(files.put("both.jsonl", both)).unwrap();
+    assert_eq!(data.conversation(0).unwrap()[1].weight, Some(0.5));
+}
+
+#[test]
+fn a_weight_that_cannot_be_one_is_a_problem() {
+    let files = Files::new();
+    let good = r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#;
+    for (mark, what) in [
+        (r#""weight":-1"#, "`weight` of messages[1] is the number -1"),
+        (r#""loss-weight":"-0.5""#, "`loss-weight` of messages[1] is the text \"-0.5\""),
+        (r#""lossWeight":NaN"#, "`lossWeight` of messages[1] is "),
+        (r#""is_train":"maybe""#, "`is_train` of messages[1] is the text \"maybe\""),
+        (r#""masked":0.5"#, "`masked` of messages[1] is the number 0.5"),
+        (r#""train_on_turn":[]"#, "`train_on_turn` of messages[1] is a"),
+    ] {
+        let bad = format!(
+            r#"{{"messages":[{{"role":"user","content":"q"}},{{"role":"assistant","content":"a",{mark}}}]}}"#
+        );
+        let data = Dataset::open(files.put("rows.jsonl", format!("{good}\n{bad}\n"))).unwrap();
+        assert_eq!((data.len(), data.rejected().unwrap()), (1, 1), "{mark}");
+        let found = problems(&data);
+        assert_eq!(found[0].0, 2, "{mark}");
+        assert!(found[0].2.contains(what), "{mark}: {found:?}");
+    }
+    // Beside the turns the row stays, and it is said.
+    for mark in [r#""weight":-1"#, r#""loss_weight":"some""#, r#""masked":0.5"#, r#""is_train":"set a""#] {
+        let bad = format!(r#"{{"instruction":"another","output":"a",{mark}}}"#);
+        let data = Dataset::open(files.put("rows.jsonl", format!("{good}\n{bad}\n"))).unwrap();
+        assert_eq!((data.len(), data.rejected().unwrap()), (2, 0), "{mark}");
+        let found = problems(&data);
+        assert_eq!((found.len(), found[0].0), (1, 2), "{mark}: {found:?}");
+        assert!(found[0].2.contains("does not say whether the answers are trained on"), "{found:?}");
+    }
+}

@@ -2,13 +2,20 @@
 
 #[path = "common/files.rs"]
 mod files;
+#[path = "common/llama.rs"]
+mod llama;
+#[path = "common/tiny.rs"]
+mod tiny;
 
 use std::collections::BTreeMap;
 
 use files::Files;
 use lorascope::dataset::{Dataset, Fix, ProblemCount, ProblemKind, Report};
 use lorascope::display::Show;
+use lorascope::model::{Compared, Comparison, GenerateConfig};
+use lorascope::train::Run;
 use serde_json::{Value, json};
+use tiny::{Bench, Tiny};
 
 fn lines(rows: &[Value]) -> String {
     rows.iter().map(|row| format!("{row}\n")).collect()
@@ -267,6 +274,9 @@ fn one_rule_for_medians() {
     assert_eq!((row.lengths.p50, row.histogram.median), (22, 22.0));
 }
 
+/// What MathJax and KaTeX take for mathematics.
+const MATHEMATICS: &str = r"(?s)\$.*\$|\\\(|\\\[|\\begin\s*\{|\\(?:eq)?ref\s*\{|\\[\\$]";
+
 /// What MathJax and KaTeX search for mathematics: the text between two elements; `br`, `wbr` and
 /// comments are none.
 fn strings(html: &str) -> Vec<String> {
@@ -316,8 +326,7 @@ fn nothing_of_a_row_is_mathematics() {
         report.show(),
         vec![data.row(0).unwrap(), data.row(1).unwrap()].show(),
     ];
-    let mathematics =
-        regex::Regex::new(r"(?s)\$.*\$|\\\(|\\\[|\\begin\s*\{|\\(?:eq)?ref\s*\{|\\[\\$]").unwrap();
+    let mathematics = regex::Regex::new(MATHEMATICS).unwrap();
     for bundle in &shown {
         for string in strings(&bundle.html) {
             assert!(!mathematics.is_match(&string), "{string:?}");
@@ -334,4 +343,52 @@ fn nothing_of_a_row_is_mathematics() {
     let page = report.html();
     assert!(page.contains("<body class=\"mathjax_ignore tex2jax_ignore\">"));
     assert!(page.contains("<title>$money$.jsonl</title>"), "a title holds no elements");
+}
+
+#[test]
+fn nothing_of_a_batch_or_of_an_answer_is_mathematics() -> lorascope::error::Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny::default())?;
+    let rows = [
+        alpaca("A pen costs $5 and a book $7. What do both cost?", "They cost $5 + $7 = $12."),
+        alpaca("Simplify \\(x + x\\) and $$y \\cdot y$$.", "\\(2x\\) and $$y^2$$"),
+        json!({"text": "\\[y\\], \\begin{equation} a \\end{equation}, $5 and $7."}),
+        json!({"messages": [{"role": "user", "content": "$q$"}, {"role": "assistant", "content": "$a$", "reasoning_content": "\\(w\\) $5 $6"}]}),
+    ];
+    let data = bench.data("money.jsonl", &lines(&rows))?;
+    let run = Run::new("money", &model, &data, tiny::config().batch(rows.len()))?;
+    run.step()?;
+    let few = GenerateConfig { max_tokens: 4, ..GenerateConfig::default() };
+    let asked = model.compare(&run.adapters(), &["A pen is $5, a book $7.", "\\(x\\)?"], &few)?;
+    let said =
+        Compared { question: "$5, $7?".into(), base: "$$2$$ \\[y\\]".into(), adapted: "\\(z\\) $5 $".into() };
+    let bound = data.for_model(&model);
+    let shown = [
+        run.batch()?.show(),
+        run.worst(4)?.show(),
+        bound.row(0)?.show(),
+        bound.row(1)?.show(),
+        bound.row(2)?.show(),
+        bound.row(3)?.show(),
+        asked.show(),
+        Comparison { rows: vec![said] }.show(),
+    ];
+    let mathematics = regex::Regex::new(MATHEMATICS).unwrap();
+    // HTML that XML has not.
+    let xml = |html: &str| html.replace("<details open>", "<details>").replace("<hr>", "<hr/>");
+    for bundle in &shown {
+        for string in strings(&xml(&bundle.html)) {
+            assert!(!mathematics.is_match(&string), "{string:?}");
+        }
+    }
+    // All characters are there, in the turns and in what the model sees.
+    let batch = strings(&xml(&shown[0].html)).concat();
+    for said in
+        ["They cost $5 + $7 = $12.", "Simplify \\(x + x\\) and $$y \\cdot y$$.", "\\(2x\\) and $$y^2$$"]
+    {
+        assert!(batch.matches(said).count() >= 2, "{said} in {batch}");
+    }
+    assert!(shown[0].text.contains("They cost $5 + $7 = $12.") && !shown[0].text.contains("span"));
+    assert!(strings(&shown[6].html).concat().contains("A pen is $5, a book $7."));
+    Ok(())
 }

@@ -6,7 +6,7 @@ mod files;
 mod rows;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Layout, RowSchema, WriteOptions};
+use lorascope::dataset::{Dataset, Join, Layout, Map, ReadOptions, RowSchema, WriteOptions};
 use lorascope::text::Role::{self, Assistant, System, User};
 use rows::normal;
 use serde_json::Value as Json;
@@ -411,4 +411,129 @@ fn moss() {
     let error = Dataset::open(files.put("other.jsonl", other)).unwrap_err().to_string();
     let pair = "Map::new().user(\"chat.turn_1.Human\").assistant(\"chat.turn_1.Bot\")";
     assert!(error.contains("the record has the keys") && error.contains(pair), "{error}");
+}
+
+/// The same as lists of turns: one answer is the beginning of the other, or both are the same.
+#[test]
+fn lists_of_turns_in_both_answers() {
+    let list = |texts: &[&str]| -> Json {
+        let role = |n: usize| ["user", "assistant"][n % 2];
+        texts
+            .iter()
+            .enumerate()
+            .map(|(n, text)| serde_json::json!({"role": role(n), "content": text}))
+            .collect()
+    };
+    for (chosen, rejected, lead) in [
+        (&["Sky?", "Blue."][..], &["Sky?", "Green."][..], 1),
+        (&["Sky?", "Blue."], &["Sky?", "Blue.", "Sure?", "Green."], 1),
+        (&["Sky?", "Blue."], &["Sky?", "Blue."], 1),
+        // More of the kind: three turns in common, and two conversations that part at the user's turn.
+        (&["Tea?", "No.", "Why?", "It is late."], &["Tea?", "No.", "Why?", "No idea."], 3),
+        (&["a", "b", "c", "d"], &["a", "b", "e", "f"], 1),
+        (&["a", "b", "c", "d"], &["a", "x", "y", "z"], 1),
+    ] {
+        let row = serde_json::json!({"chosen": list(chosen), "rejected": list(rejected)}).to_string();
+        let (files, data) = open(&row);
+        let out = written(&files, &data, RowSchema::Preference);
+        let texts = |key: &str| -> Vec<String> {
+            let text = |turn: &Json| turn["content"].as_str().unwrap().to_string();
+            match &out[key] {
+                Json::String(text) => vec![text.clone()],
+                turns => turns.as_array().unwrap().iter().map(text).collect(),
+            }
+        };
+        assert_eq!(texts("prompt"), chosen[..lead], "{row}");
+        assert_eq!(texts("chosen"), chosen[lead..], "{row}");
+        assert_eq!(texts("rejected"), rejected[lead..], "{row}");
+        // Two answers that are the same are said.
+        let problems = data.report().unwrap().problems;
+        let same = problems.iter().any(|problem| problem.kind == lorascope::dataset::ProblemKind::SameChoice);
+        assert_eq!(same, chosen == rejected, "{row}");
+    }
+}
+
+/// LLaMA-Factory's v1 preferences: the whole conversation in both answers, under keys of their own.
+#[test]
+fn preferences_of_llama_factory_v1() {
+    let turn = |role: &str, text: &str, weight: &str| {
+        format!(
+            r#"{{"role":"{role}","content":[{{"type":"text","value":"{text}"}}],"loss_weight":{weight}}}"#
+        )
+    };
+    let lead = [turn("system", "Brief.", "0.0"), turn("user", "Sky?", "0.0")].join(",");
+    let row = format!(
+        r#"{{"chosen_messages":[{lead},{}],"rejected_messages":[{lead},{}]}}"#,
+        turn("assistant", "Blue.", "1.0"),
+        turn("assistant", " Green.", "1.0")
+    );
+    let (files, data) = open(&row);
+    assert_eq!(said(&data), turns(&[(System, "Brief."), (User, "Sky?"), (Assistant, "Blue.")]));
+    let out = written(&files, &data, RowSchema::Preference);
+    assert!(out["rejected"].to_string().contains(" Green."), "{out}");
+    let trained: Vec<bool> = data.conversation(0).unwrap().iter().map(|m| m.is_trained()).collect();
+    assert_eq!(trained, [false, false, true]);
+    // More of the kind: several turns in common and different ones after, and answers to a prompt beside.
+    let talk = |answer: &str| {
+        let all = [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", answer)];
+        let all = all.map(|(role, text)| turn(role, text, "1.0"));
+        format!("[{}]", all.join(","))
+    };
+    let row = format!(r#"{{"chosen_messages":{},"rejected_messages":{}}}"#, talk("d"), talk("e"));
+    let (files, data) = open(&row);
+    assert_eq!(said(&data), turns(&[(User, "a"), (Assistant, "b"), (User, "c"), (Assistant, "d")]));
+    assert_eq!(written(&files, &data, RowSchema::Preference)["rejected"].as_array().map_or(1, Vec::len), 1);
+    let (good, bad) = (turn("assistant", "good", "1.0"), turn("assistant", "bad", "1.0"));
+    let row = format!(r#"{{"prompt":"q","chosen_messages":[{good}],"rejected_messages":[{bad}]}}"#);
+    let (_, data) = open(&row);
+    assert_eq!(said(&data), turns(&[(User, "q"), (Assistant, "good")]));
+}
+
+/// An instruction of nothing leaves no line before its input, and an input of nothing none after it.
+#[test]
+fn a_blank_instruction_leaves_no_line_before_its_input() {
+    for (row, asked) in [
+        (r#"{"instruction":"  ","input":"in2","output":"a"}"#, "in2"),
+        (r#"{"instruction":"","input":"in2","output":"a"}"#, "in2"),
+        (r#"{"instruction":"\n","context":"in2","response":"a"}"#, "in2"),
+        (r#"{"instruction":"q","input":" \n","output":"a"}"#, "q"),
+        (r#"{"instruction":"  ","instances":[{"input":"in2","output":"a"}]}"#, "in2"),
+        (r#"{"instruction":"q","instances":[{"input":"  ","output":"a"}]}"#, "q"),
+        (r#"{"instruction":" ","input":"in2","chosen":"a","rejected":"b"}"#, "in2"),
+        (r#"{"instruction":"q","input":"in2","output":"a"}"#, "q\nin2"),
+    ] {
+        // Written as it was, nothing of it is lost.
+        let (_, data) = open(row);
+        assert_eq!(said(&data), turns(&[(User, asked), (Assistant, "a")]), "{row}");
+    }
+}
+
+#[test]
+fn an_input_beside_a_blank_instruction_stands_alone() {
+    for (instruction, input, right) in [
+        ("", "in", "in"),
+        ("  ", "in", "in"),
+        ("\n\t", " in\n", " in\n"),
+        ("Add.", "1 2", "Add.\n1 2"),
+        ("Add. ", "", "Add. "),
+    ] {
+        for row in [
+            serde_json::json!({"instruction": instruction, "input": input, "output": "a"}),
+            serde_json::json!({"instruction": instruction, "input": input, "response": "a"}),
+            serde_json::json!({"instruction": instruction, "instances": [{"input": input, "output": "a"}]}),
+            serde_json::json!({"instruction": instruction, "input": input, "chosen": "a", "rejected": "b"}),
+        ] {
+            // Written as it was, the blank is there again (see `open`).
+            let (files, data) = open(&row.to_string());
+            assert_eq!(said(&data)[0], (User, right.to_string()), "{row}");
+            let out = written(&files, &data, RowSchema::OpenAi);
+            assert_eq!(out["messages"][0]["content"], right, "{row}");
+        }
+        let files = Files::new();
+        let row = serde_json::json!({"q": instruction, "more": input, "a": "a"}).to_string();
+        let map: Map = "user=q,input=more,assistant=a".parse().unwrap();
+        let options = ReadOptions { map: Some(map), join: Join::LineBreak, ..Default::default() };
+        let data = Dataset::open_with(files.put("row.jsonl", row), &options).unwrap();
+        assert_eq!(said(&data)[0], (User, right.to_string()), "{instruction:?} {input:?}");
+    }
 }

@@ -299,3 +299,52 @@ fn keys_of_the_systems_turn_are_kept() {
     let data = Dataset::open(files.put("twice.jsonl", twice)).unwrap();
     assert_eq!(data.dedup().unwrap().len(), 2);
 }
+
+/// In the manner of Qwen2.5's: a system text of its own where the row has none.
+const PERSONA: &str = "{%- if messages[0].role == 'system' %}{{- '<|im_start|>system\n' + messages[0].content }}\
+    {%- else %}{{- '<|im_start|>system\nDefault persona.' }}{%- endif %}{{- '<|im_end|>\n' }}\
+    {%- for m in messages %}{%- if m.role != 'system' %}{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{%- endif %}{%- endfor %}\
+    {%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}";
+
+#[test]
+fn a_blank_system_beside_pairs_is_none() {
+    let right = "<|im_start|>system\nDefault persona.<|im_end|>\n<|im_start|>user\n2 + 2?<|im_end|>\n\
+                 <|im_start|>assistant\n4<|im_end|>\n";
+    for pair in [
+        r#""instruction":"2 + 2?","input":"","output":"4""#,
+        r#""prompt":"2 + 2?","completion":"4""#,
+        r#""conversation":[{"human":"2 + 2?","assistant":"4"}]"#,
+        r#""prompt":"2 + 2?","chosen":"4","rejected":"5""#,
+        r#""prompt":"2 + 2?","completion":"4","label":true"#,
+    ] {
+        for system in
+            ["", r#","system":"""#, r#","system":"  ""#, r#","system_prompt":"\n""#, r#","system":null"#]
+        {
+            let row = format!("{{{pair}{system}}}");
+            assert_eq!(rendered(PERSONA, &row), [right], "{row}");
+            // No format gets a turn of the system, and nothing is lost.
+            let files = Files::new();
+            let data = Dataset::open(files.put("row.jsonl", &row)).unwrap();
+            data.write(files.path("out.jsonl"), RowSchema::OpenAi).unwrap();
+            let out = std::fs::read_to_string(files.path("out.jsonl")).unwrap();
+            let out: serde_json::Value = serde_json::from_str(&out).unwrap();
+            let two = serde_json::json!([{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]);
+            assert_eq!(out["messages"], two, "{row}");
+            data.write(files.path("talk.jsonl"), RowSchema::ShareGpt).unwrap();
+            let talk = std::fs::read_to_string(files.path("talk.jsonl")).unwrap();
+            assert!(!talk.contains(r#""from":"system""#), "{row}: {talk}");
+        }
+        // One that says something stands.
+        let row = format!("{{{pair},\"system\":\"Be brief.\"}}");
+        assert_eq!(rendered(PERSONA, &row), [right.replace("Default persona.", "Be brief.")], "{row}");
+    }
+    // What is trained is of one length, as the report counts it.
+    let files = Files::new();
+    let t = base().with_template(PERSONA).unwrap();
+    let pair = r#""instruction":"2 + 2?","input":"","output":"4""#;
+    let rows = ["", r#","system":"""#, r#","system":"  ""#].map(|system| format!("{{{pair}{system}}}"));
+    let data = Dataset::open(files.put("rows.jsonl", rows.join("\n"))).unwrap();
+    let one = t.example(&data.conversation(0).unwrap(), None).unwrap();
+    assert_eq!(data.report_with(&t).unwrap().tokens.unwrap().total, 3 * one.len() as u64);
+    assert_eq!(data.dedup().unwrap().len(), 1);
+}

@@ -285,6 +285,12 @@ fn a_document_begins_once_and_ends_once() -> Result<()> {
     assert_eq!(t.document("### Response:\nyes</s> \n")?.ids.last().copied(), t.eos());
     assert_eq!(count(&t.document("### Response:\nyes</s> \n")?.ids, "</s>"), 1);
 
+    // What tutorials render for Llama 2.
+    for text in ["<s>[INST] q [/INST] a </s>", "<s>[INST] q [/INST] a", "<s><s>[INST] q [/INST] a</s>\n"] {
+        let row = t.document(text)?;
+        assert_eq!((row.ids[0], row.ids.last().copied()), (256, t.eos()), "{text}");
+        assert_eq!((count(&row.ids, "<s>"), count(&row.ids, "</s>")), (1, 1), "{text}");
+    }
     // Without a token in front there is none; an empty text is its ends.
     let bare = tokenizer(Tiny { eos: "</s>", ..Tiny::default() });
     assert_eq!(bare.document("ab")?.ids, [97, 98, 257]);
@@ -473,5 +479,44 @@ fn a_template_without_tools_is_said() -> Result<()> {
         let problems = data.for_tokenizer(&t).report()?.problems;
         assert!(problems.iter().all(|p| p.kind != ProblemKind::NotWritten), "{template}");
     }
+    Ok(())
+}
+
+/// A template that takes tools for tools unless they are none.
+#[test]
+fn rows_with_empty_tools_are_trained_as_rows_without() -> Result<()> {
+    let bench = Bench::new();
+    let strict = "{%- if tools is not none %}TOOLS {{ tools | tojson }} {% endif %}{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {% endif %}";
+    let model = bench.model(Tiny { template: Some(strict), ..Tiny::default() })?;
+    let talk = r#""conversations": [{"from": "human", "value": "Hello?"}, {"from": "gpt", "value": "Hi."}]"#;
+    let turns =
+        r#""messages": [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hi."}]"#;
+    let rows = [
+        format!("{{{talk}}}"),
+        format!(r#"{{{talk}, "tools": ""}}"#),
+        format!(r#"{{{talk}, "tools": "[]"}}"#),
+        format!(r#"{{{talk}, "tools": []}}"#),
+        format!(r#"{{{talk}, "tools": "null"}}"#),
+        format!(r#"{{{turns}, "tools": " [ ] "}}"#),
+        r#"{"prompt": "Hello?", "completion": "Hi.", "tools": "null"}"#.to_string(),
+    ];
+    let data = bench.data("tools.jsonl", &rows.join("\n"))?;
+    assert_eq!(data.len(), rows.len());
+    let t = model.tokenizer();
+    let first = data.example(0, t, &Training::default())?;
+    // "user Hello?", "assistant Hi.", and two tokens round each.
+    assert_eq!(first.len(), 11 + 2 + 13 + 2);
+    let bound = data.for_tokenizer(t);
+    for (row, text) in rows.iter().enumerate() {
+        assert_eq!(data.example(row, t, &Training::default())?, first, "{text}");
+        assert_eq!(bound.slice(row, 1)?.report()?.tokens.unwrap().total, first.len() as u64, "{text}");
+    }
+    let run = Run::new("tools", &model, &data, config().batch(rows.len()).eval(&data))?;
+    let step = run.step()?;
+    assert_eq!((step.rows.len(), step.trained_tokens), (rows.len(), rows.len() * first.trained_tokens()));
+    assert_eq!(run.evaluate()?.rows, rows.len());
+    assert!(run.left_out()?.rows.is_empty(), "{}", run.left_out()?.show().text);
+    let found = Preflight::of(&data, &model, &config())?;
+    assert_eq!(finding(&found, "prompt").severity, Severity::Fine, "{}", found.show().text);
     Ok(())
 }

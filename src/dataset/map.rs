@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problems::ProblemKind;
 use super::record::{Keys, Node, Value, one_line};
-use super::schema::{Fault, Row, Turn, calls_of_text, calls_tools, label, role_by_name, with_keys};
+use super::schema::{Fault, Row, Turn, calls_of_text, calls_tools, hides, label, role_by_name, with_keys};
 use super::write::json::string;
 use crate::display::cut;
 use crate::error::{Error, Result};
@@ -39,6 +39,10 @@ pub struct Map {
     pub user: Option<String>,
     /// The path of what the assistant answers.
     pub assistant: Option<String>,
+    /// The path of what stands below what the user asks, such as a text that is asked about. Where a
+    /// record has none, or a blank one, the question stands alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
     /// The path of the system text.
     pub system: Option<String>,
     /// The path of the id.
@@ -75,6 +79,13 @@ impl Map {
     #[must_use]
     pub fn assistant(mut self, path: impl Into<String>) -> Self {
         self.assistant = Some(path.into());
+        self
+    }
+
+    /// What stands below what the user asks is at `path`.
+    #[must_use]
+    pub fn input(mut self, path: impl Into<String>) -> Self {
+        self.input = Some(path.into());
         self
     }
 
@@ -144,6 +155,12 @@ impl Map {
                 "give it user and assistant, or messages, or text: Map::new().user(\"q\").assistant(\"a\")",
             ));
         }
+        if self.input.is_some() && self.user.is_none() {
+            return Err(Error::input(
+                "the map has an input, which stands below what the user asks, but no user",
+            )
+            .help("give it user and assistant as well, or leave out the input"));
+        }
         for (name, role) in &self.roles {
             if !["system", "user", "assistant", "tool"].contains(&role.as_str()) {
                 return Err(Error::input(format_args!("the map makes {name:?} the role {role:?}"))
@@ -154,7 +171,7 @@ impl Map {
     }
 
     /// A record as a row; what the map does not name is in its `extra`.
-    pub(super) fn row<'a>(&self, keys: Keys<'a>) -> Result<Row<'a>, Fault> {
+    pub(super) fn row<'a>(&self, keys: Keys<'a>, between: &str) -> Result<Row<'a>, Fault> {
         let mut record = Record { node: Node { raw: "", value: Value::Object(keys) }, touched: Vec::new() };
         let mut row = Row::default();
         if let Some(path) = &self.id {
@@ -177,11 +194,24 @@ impl Map {
             row.text = Some(record.text(path)?);
         }
         if let Some((user, assistant)) = self.user.as_ref().zip(self.assistant.as_ref()) {
-            row.turns.push(Turn::new(Role::User, record.text(user)?));
+            let mut question = record.text(user)?;
+            let input = self.input.as_ref().and_then(|path| Some((path, record.take(path)?)));
+            let input = input.map(|(path, mut node)| text(&mut node, path)).transpose()?;
+            if let Some(input) = input.filter(|input| !input.trim().is_empty()) {
+                question = match question.trim().is_empty() {
+                    true => input,
+                    false => Cow::Owned(format!("{question}{between}{input}")),
+                };
+            }
+            row.turns.push(Turn::new(Role::User, question));
             row.turns.push(Turn::new(Role::Assistant, record.text(assistant)?));
         }
         if let Some(path) = &self.messages {
             self.turns(&mut record, path, &mut row)?;
+        }
+        if record.hides() {
+            let answers = row.turns.iter_mut().filter(|turn| turn.role == Role::Assistant);
+            answers.for_each(|turn| turn.weight = Some(0.0));
         }
         row.extra = record.rest().map(Cow::Owned);
         Ok(row)
@@ -353,6 +383,12 @@ impl<'a> Record<'a> {
         (ProblemKind::NothingThere, format!("there is nothing at {path:?}{others}").into())
     }
 
+    /// Whether a key that was not taken says that nothing of the record is trained on.
+    fn hides(&self) -> bool {
+        let mut keys = self.node.object().into_iter().flatten();
+        keys.any(|(key, node)| !self.touched.iter().any(|touched| touched == key) && hides(key, node))
+    }
+
     /// What was not taken.
     fn rest(&self) -> Option<String> {
         let mut out = Vec::new();
@@ -435,7 +471,7 @@ mod tests {
     fn what_is_not_named_is_kept() {
         let record = r#"{"q": {"text": "u", "lang": "en"}, "n": 12345678901234567890123, "ans": ["a"], "t": [{"x": 1}]}"#;
         let Value::Object(keys) = Node::parse(record).unwrap().value else { panic!() };
-        let row = Map::new().user("q.text").assistant("ans.0").row(keys).unwrap();
+        let row = Map::new().user("q.text").assistant("ans.0").row(keys, "\n").unwrap();
         assert_eq!((&*row.turns[0].content, &*row.turns[1].content), ("u", "a"));
         assert_eq!(
             row.extra.as_deref(),

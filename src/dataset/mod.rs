@@ -37,6 +37,7 @@ mod store;
 mod table;
 mod tokens;
 mod view;
+mod words;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -438,8 +439,7 @@ impl Dataset {
         Ok(listed)
     }
 
-    /// What lies where these rows, or all that they are a part of, come from and was not read, and why:
-    /// folders below, files that are none of rows, other lists of a file ([`ReadOptions::list`]).
+    /// What lies where these rows come from and was not read, and why: folders, files, lists of rows.
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.

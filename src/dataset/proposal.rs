@@ -3,160 +3,58 @@
 use super::map::{Map, escaped};
 use super::record::{Node, Value};
 use super::schema::{LABELS, label, role_by_name};
-
-/// Last words of keys whose values are no texts to train on.
-const NOT: [&str; 62] = [
-    "id",
-    "ids",
-    "uid",
-    "uuid",
-    "guid",
-    "key",
-    "hash",
-    "md5",
-    "sha",
-    "sha1",
-    "sha256",
-    "checksum",
-    "url",
-    "uri",
-    "link",
-    "href",
-    "path",
-    "file",
-    "filename",
-    "folder",
-    "date",
-    "time",
-    "timestamp",
-    "datetime",
-    "at",
-    "year",
-    "lang",
-    "language",
-    "locale",
-    "source",
-    "origin",
-    "dataset",
-    "category",
-    "categories",
-    "split",
-    "type",
-    "kind",
-    "subset",
-    "domain",
-    "label",
-    "tag",
-    "tags",
-    "level",
-    "difficulty",
-    "model",
-    "version",
-    "license",
-    "licence",
-    "author",
-    "creator",
-    "score",
-    "rating",
-    "status",
-    "format",
-    "index",
-    "idx",
-    "num",
-    "number",
-    "count",
-    "image",
-    "audio",
-    "video",
-];
-/// Last words of keys that ask.
-const ASKS: [&str; 22] = [
-    "q",
-    "question",
-    "query",
-    "prompt",
-    "input",
-    "problem",
-    "ask",
-    "human",
-    "user",
-    "instruction",
-    "request",
-    "task",
-    "post",
-    "title",
-    "src",
-    "问题",
-    "题目",
-    "提问",
-    "用户",
-    "指令",
-    "输入",
-    "问",
-];
-/// Last words of keys that answer.
-const ANSWERS: [&str; 24] = [
-    "a",
-    "ans",
-    "answer",
-    "response",
-    "output",
-    "reply",
-    "solution",
-    "completion",
-    "assistant",
-    "bot",
-    "gpt",
-    "target",
-    "label",
-    "explanation",
-    "rationale",
-    "summary",
-    "tgt",
-    "答案",
-    "回答",
-    "解答",
-    "助手",
-    "回复",
-    "输出",
-    "答",
-];
-/// Last words of keys that hold documents.
-const TEXTS: [&str; 10] =
-    ["text", "value", "body", "content", "document", "passage", "article", "正文", "文本", "内容"];
+use super::words::{
+    ANSWERS, ASKS, CHOICES, CONTEXTS, HELPERS, NAMES, NOT, SAYS, SPEAKERS, TEXTS, is_number, is_token,
+    last_word,
+};
+use crate::text::Role;
 
 /// A map that may fit: of a list that looks like turns, or of two texts, one that asks and one that
-/// answers by the names of their keys, or else the longest two. Ids, addresses, hashes, numbers, dates
-/// and words of an enumeration are no texts; where nothing else is there, nothing is proposed.
+/// answers by the names of their keys, or else the longest two. Ids, addresses, hashes, dates, names
+/// and words of an enumeration are no texts, and a number is one only as an answer; where nothing else
+/// is there, nothing is proposed. Nor is a map that does not read the record.
 pub(super) fn proposal(record: &str) -> Option<Map> {
     let node = Node::parse(record).ok()?;
     let mut seen = Seen::default();
     seen.look(&node, &mut String::new(), "".into());
-    if let Some(list) = seen.list {
-        return Some(list);
-    }
     let verdict = node.object().and_then(|keys| {
         let told = keys
             .iter()
             .find(|(key, node)| LABELS.contains(&&*key.to_ascii_lowercase()) && label(node).is_some());
         told.map(|(key, _)| escaped(key))
     });
+    let map = match seen.list.take() {
+        Some(list) => list,
+        None => of_texts(seen, verdict)?,
+    };
+    reads(&map, record).then_some(map)
+}
+
+/// Whether a map, also as it is written on the command line, makes a row of a record.
+fn reads(map: &Map, record: &str) -> bool {
+    let Ok(Node { value: Value::Object(keys), .. }) = Node::parse(record) else { return false };
+    let same = map.to_string().parse::<Map>().is_ok_and(|again| again == *map);
+    same && map.row(keys, "\n").is_ok_and(|row| {
+        let said = |role: Role| row.turns.iter().any(|t| t.role == role && !t.content.trim().is_empty());
+        let begins = row.turns.first().is_some_and(|turn| turn.role == Role::User);
+        row.text.is_some_and(|text| !text.trim().is_empty())
+            || begins && said(Role::User) && said(Role::Assistant)
+    })
+}
+
+/// The map of two texts, or of one.
+fn of_texts(seen: Seen, verdict: Option<String>) -> Option<Map> {
     let mut texts = seen.texts;
     texts.retain(|text| verdict.as_ref() != Some(&text.path));
-    let named = |words: &[&str], other: Option<usize>| {
-        let fits = |(n, text): &(usize, &Text)| Some(*n) != other && words.contains(&text.word.as_str());
-        texts
-            .iter()
-            .enumerate()
-            .filter(fits)
-            .max_by_key(|(n, text)| (text.length, usize::MAX - n))
-            .map(|(n, _)| n)
+    let best = |fits: &dyn Fn(usize, &Text) -> bool| {
+        let fitting = texts.iter().enumerate().filter(|(n, text)| fits(*n, text));
+        fitting.max_by_key(|(n, text)| (text.length, usize::MAX - n)).map(|(n, _)| n)
     };
-    let longest = |other: Option<usize>| {
-        let rest = texts.iter().enumerate().filter(|(n, _)| Some(*n) != other);
-        rest.max_by_key(|(n, text)| (text.length, usize::MAX - n)).map(|(n, _)| n)
-    };
-    let (asks, answers) = (named(&ASKS, None), named(&ANSWERS, None));
+    let named = |words: &[&str], text: &Text| words.contains(&text.word.as_str());
+    let longest = |other: Option<usize>| best(&|n, text| Some(n) != other && !text.number);
+    let asks = best(&|_, text| named(&ASKS, text) && !named(&CONTEXTS, text) && !text.number)
+        .or_else(|| best(&|_, text| named(&ASKS, text) && !text.number));
+    let answers = best(&|_, text| named(&ANSWERS, text));
     let (user, assistant) = match (asks, answers) {
         (Some(asks), Some(answers)) => (asks, answers),
         (Some(asks), None) => (asks, longest(Some(asks))?),
@@ -168,7 +66,7 @@ pub(super) fn proposal(record: &str) -> Option<Map> {
                 Some(_) => return None,
                 None => {
                     let text = &texts[one];
-                    let document = text.says || TEXTS.contains(&text.word.as_str());
+                    let document = text.says || named(&TEXTS, text);
                     return document.then(|| Map::new().text(text.path.clone()));
                 }
             }
@@ -183,11 +81,16 @@ pub(super) fn proposal(record: &str) -> Option<Map> {
     {
         return None;
     }
-    let map = Map::new().user(texts[user].path.clone()).assistant(texts[assistant].path.clone());
-    Some(match verdict {
-        Some(path) => map.label(path),
-        None => map,
-    })
+    // A letter means nothing without what it was chosen from.
+    if seen.choices && texts[assistant].length <= 2 {
+        return None;
+    }
+    let other = |n: usize| n != user && n != assistant;
+    let mut map = Map::new().user(texts[user].path.clone()).assistant(texts[assistant].path.clone());
+    map.input = best(&|n, text| other(n) && named(&CONTEXTS, text)).map(|n| texts[n].path.clone());
+    map.system = best(&|n, text| other(n) && named(&["system"], text)).map(|n| texts[n].path.clone());
+    map.label = verdict;
+    Some(map)
 }
 
 /// A string of a record that may be a turn.
@@ -198,6 +101,8 @@ struct Text {
     length: usize,
     /// Whether it is more than a word.
     says: bool,
+    /// It is a number or a date.
+    number: bool,
 }
 
 /// What a record holds that may be turns.
@@ -205,6 +110,8 @@ struct Text {
 struct Seen {
     texts: Vec<Text>,
     list: Option<Map>,
+    /// There is a list of what a question leaves to choose from.
+    choices: bool,
 }
 
 impl Seen {
@@ -212,10 +119,15 @@ impl Seen {
     /// that of the key around it: `question` of `question.text`.
     fn look(&mut self, node: &Node<'_>, path: &mut String, word: String) {
         match &node.value {
-            Value::String(text) if !NOT.contains(&word.as_str()) && !is_token(text) => {
-                let says = text.trim().contains(char::is_whitespace) || text.chars().any(|c| c > '\u{2e7f}');
-                self.texts.push(Text { path: path.clone(), word, length: text.len(), says });
+            Value::String(text) if !NOT.contains(&word.as_str()) => {
+                let number = is_number(text);
+                if number || !is_token(text) {
+                    let says =
+                        text.trim().contains(char::is_whitespace) || text.chars().any(|c| c > '\u{2e7f}');
+                    self.texts.push(Text { path: path.clone(), word, length: text.len(), says, number });
+                }
             }
+            Value::Object(_) | Value::Array(_) if CHOICES.contains(&word.as_str()) => self.choices = true,
             Value::Object(keys) => {
                 for (key, node) in keys {
                     let length = path.len();
@@ -237,62 +149,32 @@ impl Seen {
     }
 }
 
-/// The last word of a key, in small letters: `id` of `questionId`, `answer` of `std_answer`.
-fn last_word(key: &str) -> String {
-    let key = key.trim();
-    let camel = key.char_indices().rev().find(|(at, c)| {
-        c.is_uppercase()
-            && key[..*at].ends_with(|before: char| before.is_lowercase() || before.is_ascii_digit())
-    });
-    let key = camel.map_or(key, |(at, _)| &key[at..]);
-    let word = key.rsplit(|c: char| !c.is_alphanumeric()).find(|word| !word.is_empty());
-    word.unwrap_or(key).to_lowercase()
-}
-
-/// Whether a text is an id, an address, a hash, a number or a date.
-fn is_token(text: &str) -> bool {
-    let text = text.trim();
-    if text.is_empty() || text.contains("://") && !text.contains(char::is_whitespace) {
-        return true;
-    }
-    let digits = text.chars().filter(char::is_ascii_digit).count();
-    let numeric = |c: char| c.is_ascii_digit() || "+-.,:/ eETZ%年月日".contains(c);
-    if digits > 0 && text.chars().all(numeric) {
-        return true;
-    }
-    if text.contains(char::is_whitespace) || !text.is_ascii() {
-        return false;
-    }
-    let hex = text.len() >= 16 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
-    // q-0012, identity_0, train/17, 5f3c9a.
-    let parts = text.contains(['-', '_', '/', ':', '#']) || text.starts_with(|c: char| c.is_ascii_digit());
-    hex || digits > 0 && parts
-}
-
-/// The map of a list that looks like turns.
+/// The map of a list that looks like turns: of objects that say by their keys who speaks.
 fn turns(values: &[Node<'_>], path: &str) -> Option<Map> {
-    const ROLES: [&str; 9] = ["role", "from", "speaker", "who", "author", "sender", "name", "user", "type"];
     let first = values.first()?.object()?;
-    let fields: Vec<(&str, Vec<&str>)> = first
-        .iter()
-        .filter_map(|(key, _)| {
-            let texts: Option<Vec<&str>> = values.iter().map(|turn| turn.get(key)?.str()).collect();
-            Some((&**key, texts?))
-        })
-        .collect();
-    let size = |texts: &[&str]| texts.iter().map(|text| text.len()).sum::<usize>();
-    let usable = |key: &str, texts: &[&str]| {
-        let word = last_word(key);
-        (!NOT.contains(&word.as_str()) || ROLES.contains(&word.as_str()))
-            && !texts.iter().all(|text| is_token(text))
-    };
-    let fields: Vec<_> = fields.into_iter().filter(|(key, texts)| usable(key, texts)).collect();
-    let (content, _) = fields.iter().max_by_key(|(_, texts)| size(texts))?;
-    let others = || fields.iter().filter(|(key, _)| key != content);
-    let by_name = others().find(|(key, texts)| {
-        ROLES.contains(&last_word(key).as_str()) || texts.iter().all(|name| role_by_name(name).is_some())
+    let fields = first.iter().filter_map(|(key, _)| {
+        let texts: Option<Vec<&str>> = values.iter().map(|turn| turn.get(key)?.str()).collect();
+        Some((&**key, last_word(key), texts?))
     });
-    let (role, names) = by_name.or_else(|| others().min_by_key(|(_, texts)| size(texts)))?;
+    let fields: Vec<(&str, String, Vec<&str>)> = fields.collect();
+    let roles = |texts: &[&str]| texts.iter().all(|name| role_by_name(name).is_some());
+    let rank = |(_, word, texts): &&(&str, String, Vec<&str>)| match word.as_str() {
+        word if SPEAKERS.contains(&word) => Some(if roles(texts) { 0 } else { 1 }),
+        word if roles(texts) && !SAYS.contains(&word) => Some(2),
+        word if NAMES.contains(&word) => Some(3),
+        _ => None,
+    };
+    let (role, _, names) = fields.iter().filter(|field| rank(field).is_some()).min_by_key(|f| rank(f))?;
+    let weak = fields.iter().any(|field| field.0 == *role && rank(&field) == Some(3));
+    let size = |texts: &[&str]| texts.iter().map(|text| text.trim().len()).sum::<usize>();
+    let contents = || fields.iter().filter(|(key, _, texts)| key != role && size(texts) > 0);
+    let said = contents().filter(|(_, word, _)| SAYS.contains(&word.as_str()));
+    let named = said.max_by_key(|(_, _, texts)| size(texts));
+    let usable = |(_, word, texts): &&(&str, String, Vec<&str>)| {
+        !NOT.contains(&word.as_str()) && !texts.iter().all(|text| is_token(text))
+    };
+    let other = || contents().filter(usable).max_by_key(|(_, _, texts)| size(texts)).filter(|_| !weak);
+    let (content, _, _) = named.or_else(other)?;
     let mut map = Map::new().messages(path).role_key(escaped(role)).content_key(escaped(content));
     let mut unknown: Vec<&str> = Vec::new();
     for name in names {
@@ -300,11 +182,21 @@ fn turns(values: &[Node<'_>], path: &str) -> Option<Map> {
             unknown.push(name);
         }
     }
-    // Two people speak; of more than a few these are no roles.
-    if unknown.len() > 4 {
+    let takes = |role: Role| names.iter().any(|name| role_by_name(name) == Some(role));
+    let free = [(Role::User, "user"), (Role::Assistant, "assistant")];
+    let free: Vec<&str> = free.into_iter().filter(|(role, _)| !takes(*role)).map(|(_, name)| name).collect();
+    // Two people speak; of more than two these are no roles.
+    if unknown.len() > free.len() {
         return None;
     }
-    for (name, role) in unknown.into_iter().zip(["user", "assistant"]) {
+    let helps = |name: &str| HELPERS.contains(&&*name.trim().to_lowercase());
+    if let [one, other] = unknown.as_slice()
+        && helps(one)
+        && !helps(other)
+    {
+        unknown.swap(0, 1);
+    }
+    for (name, role) in unknown.into_iter().zip(free) {
         map = map.role(name, role);
     }
     Some(map)

@@ -7,7 +7,7 @@ use super::map::Map;
 use crate::error::{Error, Result};
 
 /// Reads the spelling of the command line: `user=question,assistant=std_answer`. The names are user,
-/// assistant, system, id, messages, role_key, content_key and text, and `role.NAME` for what the file
+/// input, assistant, system, id, label, messages, role_key, content_key and text, and `role.NAME` for what the file
 /// calls a role: `messages=log,role_key=who,role.me=user`. The values are paths; a comma in one is
 /// written `\,`. White space is part of a path.
 ///
@@ -26,7 +26,7 @@ impl FromStr for Map {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        const HELP: &str = "write user=PATH,assistant=PATH, or messages=PATH, or text=PATH; also system=, id=, label=, role_key=, content_key=, and role.NAME=user";
+        const HELP: &str = "write user=PATH,assistant=PATH, or messages=PATH, or text=PATH; also input=, system=, id=, label=, role_key=, content_key=, and role.NAME=user";
         let mut map = Self::new();
         for piece in pieces(text) {
             let wrong = |what: std::fmt::Arguments<'_>| {
@@ -49,6 +49,7 @@ impl FromStr for Map {
             }
             let place = match name {
                 "user" => &mut map.user,
+                "input" => &mut map.input,
                 "assistant" => &mut map.assistant,
                 "system" => &mut map.system,
                 "id" => &mut map.id,
@@ -103,9 +104,10 @@ impl std::fmt::Display for Map {
 }
 
 impl Map {
-    fn named(&self) -> [(&'static str, &Option<String>); 9] {
+    fn named(&self) -> [(&'static str, &Option<String>); 10] {
         [
             ("user", &self.user),
+            ("input", &self.input),
             ("assistant", &self.assistant),
             ("system", &self.system),
             ("id", &self.id),

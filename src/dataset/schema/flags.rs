@@ -5,9 +5,67 @@ use crate::dataset::record::{Node, Value};
 /// The keys of a row that say whether its answer is a good one.
 pub(in crate::dataset) const LABELS: [&str; 2] = ["label", "kto_tag"];
 
-/// The keys of a turn that say whether it is trained on.
-pub(in crate::dataset) const WEIGHTS: [&str; 7] =
-    ["weight", "loss_weight", "loss", "loss_mask", "train", "training", "trainable"];
+/// What the value of a key that marks a turn says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::dataset) enum Mark {
+    /// How much the turn is trained on; nothing, or false, means not at all.
+    Trained,
+    /// True means that the turn is not trained on.
+    Hidden,
+}
+
+/// The keys of a turn that say whether it is trained on, in small letters without what joins words.
+const MARKS: [(&str, Mark); 15] = [
+    ("weight", Mark::Trained),
+    ("lossweight", Mark::Trained),
+    ("loss", Mark::Trained),
+    ("lossmask", Mark::Trained),
+    ("train", Mark::Trained),
+    ("training", Mark::Trained),
+    ("trainable", Mark::Trained),
+    ("trained", Mark::Trained),
+    ("istrain", Mark::Trained),
+    ("istrained", Mark::Trained),
+    ("istrainable", Mark::Trained),
+    ("trainonturn", Mark::Trained),
+    ("trainweight", Mark::Trained),
+    ("masked", Mark::Hidden),
+    ("ismasked", Mark::Hidden),
+];
+
+/// What a key says of its turn, in whatever way its words are joined: `loss_weight`, `loss-weight`,
+/// `lossWeight`, `LOSS WEIGHT`. `None` of every other key.
+pub(in crate::dataset) fn mark(key: &str) -> Option<Mark> {
+    const LONGEST: usize = 11;
+    let mut word = [0; LONGEST];
+    let mut length = 0;
+    for byte in key.bytes().filter(|byte| !matches!(byte, b'_' | b'-' | b'.' | b' ')) {
+        *word.get_mut(length)? = byte.to_ascii_lowercase();
+        length += 1;
+    }
+    let word = &word[..length];
+    MARKS.iter().find(|(name, _)| name.as_bytes() == word).map(|(_, mark)| *mark)
+}
+
+/// Whether a key and its value say that nothing is trained on.
+pub(in crate::dataset) fn hides(key: &str, node: &Node<'_>) -> bool {
+    mark(key).is_some_and(|mark| weight(mark, node) == Ok(Some(0.0)))
+}
+
+/// Whether a key that marks a turn may mean something else of a whole row: `"train": "set a"`,
+/// `"loss": "mse"`.
+pub(super) fn means_more(key: &str) -> bool {
+    ["loss", "train", "training", "trained"].iter().any(|word| word.eq_ignore_ascii_case(key))
+}
+
+/// What a word says that is a truth value, in small letters.
+fn truth(word: &str) -> Option<bool> {
+    match word {
+        "true" | "t" | "yes" | "y" | "on" => Some(true),
+        "false" | "f" | "no" | "n" | "off" => Some(false),
+        _ => None,
+    }
+}
 
 /// What a label says: true, 1, "true", "yes", "good", … or their opposites. `None` where it cannot be
 /// told.
@@ -18,11 +76,11 @@ pub(in crate::dataset) fn label(node: &Node<'_>) -> Option<bool> {
         Value::String(text) => {
             let text = text.trim().to_lowercase();
             match text.as_str() {
-                "true" | "t" | "yes" | "y" | "good" | "positive" | "desirable" | "desired" | "chosen"
-                | "accepted" | "correct" | "thumbs_up" | "+" => Some(true),
-                "false" | "f" | "no" | "n" | "bad" | "negative" | "undesirable" | "undesired"
-                | "rejected" | "incorrect" | "wrong" | "thumbs_down" | "-" => Some(false),
-                number => self::number(number),
+                "good" | "positive" | "desirable" | "desired" | "chosen" | "accepted" | "correct"
+                | "thumbs_up" | "+" => Some(true),
+                "bad" | "negative" | "undesirable" | "undesired" | "rejected" | "incorrect" | "wrong"
+                | "thumbs_down" | "-" => Some(false),
+                other => truth(other).or_else(|| number(other)),
             }
         }
         _ => None,
@@ -38,31 +96,37 @@ fn number(text: &str) -> Option<bool> {
     }
 }
 
-/// Of two weights the one that counts: one that says no is enough.
+/// Of two weights the one that counts: one that says no is enough, and a plain yes says less than a
+/// number.
 pub(super) fn lesser(one: Option<f32>, other: Option<f32>) -> Option<f32> {
     match (one, other) {
-        (Some(one), Some(other)) => Some(if one == 0.0 { one } else { other }),
+        (Some(one), Some(other)) => Some(match one == 0.0 || other == 1.0 {
+            true => one,
+            false => other,
+        }),
         (one, other) => one.or(other),
     }
 }
 
-/// The weight that a value gives a turn: a number, true or false, or either as text. Null says nothing.
+/// The weight that a value gives a turn: a number from 0, true or false, or either as text; under a key
+/// that hides, the opposite of a truth value. Null and a blank text say nothing.
 ///
 /// # Errors
 /// What the value is instead.
-pub(super) fn weight(node: &Node<'_>) -> Result<Option<f32>, String> {
-    let number = |text: &str| text.trim().parse::<f32>().ok().filter(|weight| weight.is_finite());
-    let weight = match &node.value {
-        Value::Null => return Ok(None),
-        Value::Bool(trained) => Some(f32::from(u8::from(*trained))),
-        Value::Number => number(node.raw),
-        Value::String(text) if text.trim().is_empty() => return Ok(None),
-        Value::String(text) => match text.trim().to_lowercase().as_str() {
-            "true" | "yes" => Some(1.0),
-            "false" | "no" => Some(0.0),
-            other => number(other),
-        },
+pub(super) fn weight(mark: Mark, node: &Node<'_>) -> Result<Option<f32>, String> {
+    let number = |text: &str| text.trim().parse::<f32>().ok().filter(|n| n.is_finite() && *n >= 0.0);
+    let word = node.str().map(|text| text.trim().to_lowercase());
+    let said = match (&node.value, &word) {
+        (Value::Bool(said), _) => Some(f32::from(u8::from(*said))),
+        (Value::Number, _) => number(node.raw),
+        (Value::Null, _) => return Ok(None),
+        (_, Some(word)) if word.is_empty() => return Ok(None),
+        (_, Some(word)) => truth(word).map(|said| f32::from(u8::from(said))).or_else(|| number(word)),
         _ => None,
+    };
+    let weight = match mark {
+        Mark::Trained => said,
+        Mark::Hidden => said.filter(|said| [0.0, 1.0].contains(said)).map(|said| 1.0 - said),
     };
     match weight {
         Some(weight) => Ok(Some(weight)),
@@ -93,14 +157,44 @@ mod tests {
         for other in ["2", "0.5", "\"maybe\"", "\"\"", "[]", "{}"] {
             assert_eq!(label(&parsed(other)), None, "{other}");
         }
-        for none in ["0", "false", "0.0", "\"0\"", "\"false\"", "\"no\"", "-0.0"] {
+        let weight = |node: &Node<'_>| weight(Mark::Trained, node);
+        for none in ["0", "false", "0.0", "\"0\"", "\"false\"", "\"no\"", "-0.0", "\"off\"", "\"F\"", "\"N\""]
+        {
             assert_eq!(weight(&parsed(none)), Ok(Some(0.0)), "{none}");
         }
         assert_eq!(weight(&parsed("true")), Ok(Some(1.0)));
         assert_eq!(weight(&parsed("\"0.5\"")), Ok(Some(0.5)));
         assert_eq!((weight(&parsed("null")), weight(&parsed("\"\""))), (Ok(None), Ok(None)));
-        for other in ["[]", "{}", "1e400", "\"nan\"", "\"some\""] {
+        for yes in ["\"on\"", "\"T\"", "\" Y \"", "1"] {
+            assert_eq!(weight(&parsed(yes)), Ok(Some(1.0)), "{yes}");
+        }
+        for other in ["[]", "{}", "1e400", "\"nan\"", "\"some\"", "-1", "\"-0.5\"", "\"inf\""] {
             assert!(weight(&parsed(other)).is_err(), "{other}");
         }
+    }
+
+    #[test]
+    fn keys_in_every_spelling() {
+        for (_, words) in [
+            (1, ["loss_weight", "loss-weight", "lossWeight", "LossWeight", "LOSS_WEIGHT", "loss weight"]),
+            (2, ["is_train", "isTrain", "train_on_turn", "train-on-turn", "trainOnTurn", "Trainable"]),
+        ] {
+            words.iter().for_each(|key| assert_eq!(mark(key), Some(Mark::Trained), "{key}"));
+        }
+        assert_eq!((mark("masked"), mark("isMasked")), (Some(Mark::Hidden), Some(Mark::Hidden)));
+        for other in ["", "_", "weights", "mask", "train_detail", "losses", "very_long_loss_weight"] {
+            assert_eq!(mark(other), None, "{other}");
+        }
+        let hidden = |json: &'static str| weight(Mark::Hidden, &Node::parse(json).unwrap());
+        assert_eq!(
+            (hidden("true"), hidden("0"), hidden("\"on\"")),
+            (Ok(Some(0.0)), Ok(Some(1.0)), Ok(Some(0.0)))
+        );
+        assert_eq!(hidden("null"), Ok(None));
+        assert!(hidden("0.5").is_err() && hidden("-1").is_err());
+        // A plain yes takes nothing from a number, and one no is enough.
+        assert_eq!(lesser(Some(0.5), Some(1.0)), Some(0.5));
+        assert_eq!(lesser(Some(1.0), Some(0.5)), Some(0.5));
+        assert_eq!(lesser(Some(0.5), Some(0.0)), Some(0.0));
     }
 }

@@ -1,6 +1,6 @@
 //! Whether the answer of a record is a good one.
 
-use super::flags::{self, LABELS, WEIGHTS};
+use super::flags::{self, LABELS};
 use super::layout::Hole;
 use super::reader::Reader;
 use super::{Fault, RowSchema};
@@ -34,17 +34,30 @@ impl Reader<'_> {
         empty.map(|(key, _)| &**key).find(|key| LABELS.iter().any(|name| name.eq_ignore_ascii_case(key)))
     }
 
-    /// Honours a weight of 0 that stands beside the turns: none of the row's answers is trained on. What
-    /// another value of such a key means nobody knows; it stays a key like any other.
+    /// Honours a weight of 0 that stands beside the turns: none of the row's answers is trained on. A
+    /// value that can be no weight is noted; what another one means nobody knows, and it stays a key
+    /// like any other.
     pub fn weigh(&mut self) {
-        let zero = |i: &usize| {
-            let (key, node) = &self.keys[*i];
-            self.shapes[*i].is_none()
-                && WEIGHTS.iter().any(|name| name.eq_ignore_ascii_case(key))
-                && flags::weight(node) == Ok(Some(0.0))
-        };
-        let zeros: Vec<usize> = (0..self.keys.len()).filter(zero).collect();
-        if zeros.is_empty() || self.row.text.is_some() {
+        if self.row.text.is_some() {
+            return;
+        }
+        let mut zeros = Vec::new();
+        for (i, (key, node)) in self.keys.iter().enumerate() {
+            let Some(mark) = flags::mark(key).filter(|_| self.shapes[i].is_none()) else { continue };
+            match flags::weight(mark, node) {
+                Ok(Some(0.0)) => zeros.push(i),
+                Ok(_) => {}
+                // Such a word may as well be the part of the data that a row is of, or a figure of it.
+                Err(_) if flags::means_more(key) => {}
+                Err(what) => {
+                    let what = format!(
+                        "`{key}` is {what}, which does not say whether the answers are trained on: they are"
+                    );
+                    self.row.noted.push((ProblemKind::WrongType, what.into(), Outcome::Kept));
+                }
+            }
+        }
+        if zeros.is_empty() {
             return;
         }
         zeros.into_iter().for_each(|i| self.keep(i));

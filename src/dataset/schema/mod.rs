@@ -29,7 +29,7 @@ use super::write::json::string;
 use crate::error::Error;
 use crate::text::Role;
 pub(super) use calls::calls_of_text;
-pub(super) use flags::{LABELS, WEIGHTS, label};
+pub(super) use flags::{LABELS, hides, label, mark};
 pub(super) use speaker::{calls_tools, role_by_name};
 pub(super) use transcript::several;
 pub(super) use turns::with_keys;
@@ -328,7 +328,7 @@ fn canonical<'a>(node: Node<'a>, options: &ReadOptions, id: &mut Option<String>)
         return Err((ProblemKind::WrongType, format!("the record has the key {key:?} twice").into()));
     }
     match &options.map {
-        Some(map) => map.row(keys),
+        Some(map) => map.row(keys, options.join.between()),
         None => reader::row(keys, options),
     }
 }

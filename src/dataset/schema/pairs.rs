@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::flags::{self, WEIGHTS};
+use super::flags;
 use super::layout::{Hole, List, Piece, Shape, Style, Who};
 use super::reader::{Reader, are_turns, wrong};
 use super::transcript::several;
@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
 
     /// Several turns in one instruction, as Belle has them: `Human:…\nAssistant:…\nHuman:…\nAssistant:`.
     pub fn several(&mut self, instruction: usize, input: Option<usize>) -> Result<bool, Fault> {
-        let empty = |i: usize| self.keys[i].1.str() == Some("");
+        let empty = |i: usize| self.keys[i].1.str().is_some_and(|text| text.trim().is_empty());
         if self.carried || !self.row.turns.is_empty() || !input.is_none_or(empty) {
             return Ok(false);
         }
@@ -100,10 +100,8 @@ impl<'a> Reader<'a> {
                         shape.push((name.clone(), Shape::Hole(Hole::Content(Who::System, None))));
                         continue;
                     }
-                    key => {
-                        if WEIGHTS.contains(&key) {
-                            weight = flags::lesser(weight, self::weight(node, name, &format!("{key}[{n}]"))?);
-                        }
+                    _ => {
+                        weigh(&mut weight, node, name, &|| format!("{key}[{n}]"))?;
                         shape.push((name.clone(), Shape::Literal(one_line(node.raw))));
                         continue;
                     }
@@ -163,10 +161,8 @@ impl<'a> Reader<'a> {
                              messages with tool_calls"
                         ));
                     }
-                    other => {
-                        if WEIGHTS.contains(&&*other.to_ascii_lowercase()) {
-                            weight = flags::lesser(weight, self::weight(node, key, &format!("`{name}`"))?);
-                        }
+                    _ => {
+                        weigh(&mut weight, node, key, &|| format!("`{name}`"))?;
                         shape.push((key.clone(), Shape::Literal(one_line(node.raw))));
                         continue;
                     }
@@ -220,7 +216,9 @@ impl<'a> Reader<'a> {
         let [Node { value: Value::Object(keys), .. }] = instances else {
             return wrong(format!(
                 "`instances` holds {}, and a row is one question and its answer: give each a record of its \
-                 own, or take the first: Map::new().user(\"instruction\").assistant(\"instances.0.output\")",
+                 own, or take the first of each: Dataset::open_as(path, Map::new().user(\"instruction\")\
+                 .input(\"instances.0.input\").assistant(\"instances.0.output\")), on the command line --map \
+                 user=instruction,input=instances.0.input,assistant=instances.0.output",
                 instances.len()
             ));
         };
@@ -236,14 +234,18 @@ impl<'a> Reader<'a> {
         let (input, output) = (take("input")?.unwrap_or_default(), take("output")?);
         let Some(output) = output else { return wrong("`output` of instances[0] is missing".to_string()) };
         let who = |n| Who::At(List::Messages, n);
-        let (question, asked, given) = match input.is_empty() {
+        let blank = !question.is_empty() && question.trim().is_empty();
+        let (question, asked, given) = match input.trim().is_empty() {
             true => (question, None, None),
             false => {
                 let (joined, sizes) = self.joined(&question, &input);
                 (Cow::Owned(joined), Some(sizes.before()), Some(sizes.after()))
             }
         };
-        self.fill(instruction, Hole::Content(who(0), asked));
+        match blank && given.is_some() {
+            true => self.keep(instruction),
+            false => self.fill(instruction, Hole::Content(who(0), asked)),
+        }
         let shape = |(key, node): &(Cow<'a, str>, Node<'a>)| {
             let shape = match (&**key, given) {
                 ("input", Some(_)) if node.str().is_some() => Shape::Hole(Hole::Content(who(0), given)),
@@ -254,8 +256,8 @@ impl<'a> Reader<'a> {
         };
         self.shapes[i] = Some(Shape::Array(vec![Shape::Object(keys.iter().map(shape).collect())]));
         let mut weight = None;
-        for (key, node) in keys.iter().filter(|(key, _)| WEIGHTS.contains(&&*key.to_ascii_lowercase())) {
-            weight = flags::lesser(weight, self::weight(node, key, "instances[0]")?);
+        for (key, node) in keys.iter() {
+            weigh(&mut weight, node, key, &|| "instances[0]".to_string())?;
         }
         let answer = Turn { weight, ..Turn::new(Role::Assistant, output) };
         self.row.turns = vec![Turn::new(Role::User, question), answer];
@@ -286,11 +288,24 @@ fn unmarked(text: &str, key: &str) -> std::ops::Range<usize> {
     start..marked.map_or(text.len(), |at| start + at)
 }
 
-/// The weight under a key of a pair.
-fn weight(node: &Node<'_>, key: &str, place: &str) -> Result<Option<f32>, Fault> {
-    flags::weight(node).or_else(|what| {
-        wrong(format!("`{key}` of {place} is {what}, which does not say whether the answer is trained on"))
-    })
+/// Adds what a key of a pair says of the answer's weight, if it is a key of one.
+fn weigh(
+    weight: &mut Option<f32>,
+    node: &Node<'_>,
+    key: &str,
+    place: &dyn Fn() -> String,
+) -> Result<(), Fault> {
+    let Some(mark) = flags::mark(key) else { return Ok(()) };
+    match flags::weight(mark, node) {
+        Ok(said) => *weight = flags::lesser(*weight, said),
+        Err(what) => {
+            let place = place();
+            return wrong(format!(
+                "`{key}` of {place} is {what}, which does not say whether the answer is trained on"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a list holds texts only, and some.

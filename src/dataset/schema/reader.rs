@@ -217,8 +217,8 @@ impl<'a> Reader<'a> {
 
     fn read(&mut self, wanted: Option<RowSchema>) -> Result<RowSchema, Fault> {
         let preference = self
-            .find_any(&["chosen", "response_chosen"])
-            .zip(self.find_any(&["rejected", "response_rejected"]));
+            .find_any(&["chosen", "response_chosen", "chosen_messages"])
+            .zip(self.find_any(&["rejected", "response_rejected", "rejected_messages"]));
         let label = self.label(wanted);
         let missing = |what: &str| match wanted {
             Some(schema) => wrong(format!("the record is no {schema} row: it has not {what}")),
@@ -392,11 +392,14 @@ impl<'a> Reader<'a> {
         self.fill(instruction, Hole::Content(who, None));
         if let Some(i) = input {
             let input = self.text(i)?;
-            if input.is_empty() {
+            if input.trim().is_empty() {
                 self.keep(i);
             } else {
                 let (joined, sizes) = self.joined(&question, &input);
-                self.fill(instruction, Hole::Content(who, Some(sizes.before())));
+                match sizes.instruction {
+                    0 if !question.is_empty() => self.keep(instruction),
+                    _ => self.fill(instruction, Hole::Content(who, Some(sizes.before()))),
+                }
                 self.fill(i, Hole::Content(who, Some(sizes.after())));
                 question = Cow::Owned(joined);
             }
@@ -405,8 +408,9 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Instruction and input in one text; an input alone stands alone.
+    /// Instruction and input in one text; an input alone stands alone, also after a blank instruction.
     pub fn joined(&mut self, instruction: &str, input: &str) -> (String, Input) {
+        let instruction = if instruction.trim().is_empty() { "" } else { instruction };
         let between = if instruction.is_empty() { "" } else { self.join.between() };
         let joined = format!("{instruction}{between}{input}");
         let sizes = Input {

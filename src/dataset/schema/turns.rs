@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::calls::{calls_as_text, calls_of_one, calls_of_text};
-use super::flags::{self, WEIGHTS};
+use super::flags;
 use super::layout::{Hole, List, Shape, Slice, Style, Who};
 use super::speaker::Speaker;
 use super::{Fault, Turn};
@@ -217,8 +217,9 @@ impl<'a> Heard<'a> {
                     _ => return Err(not(&here(), node, "an object")),
                 }
             }
-            name if WEIGHTS.contains(&name) => {
-                let weight = flags::weight(node).map_err(|what| {
+            _ => {
+                let Some(mark) = flags::mark(key) else { return self.other(key, node.raw) };
+                let weight = flags::weight(mark, node).map_err(|what| {
                     wrong(format!("{} is {what}, which does not say whether the turn is trained on", here()))
                 })?;
                 self.turn.weight = flags::lesser(self.turn.weight, weight);
@@ -227,7 +228,6 @@ impl<'a> Heard<'a> {
                     self.styles = 0;
                 }
             }
-            _ => self.other(key, node.raw)?,
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::dataset::record::{Node, Value};
 use crate::dataset::schema::calls::{have_ids, lack_ids, same_as_text, same_with_ids, wrapped};
 use crate::dataset::schema::default::{Field, Want, are_strings, fields, needs_id, want};
 use crate::dataset::schema::layout::Hole;
-use crate::dataset::schema::{RowSchema, WEIGHTS, several};
+use crate::dataset::schema::{RowSchema, mark, several};
 use crate::dataset::table::{Spoken, made_up_id};
 use crate::dataset::view::RowView;
 use crate::display::{Align, Bundle, Show, Table, thousands};
@@ -293,7 +293,7 @@ fn stands(json: &str) -> bool {
 
 /// Looks into a layout for what has a name of its own.
 fn look(shape: &Node<'_>, lost: &mut Lost) {
-    const KNOWN: [&str; 44] = [
+    const KNOWN: [&str; 46] = [
         "id",
         "system",
         "system_prompt",
@@ -318,6 +318,8 @@ fn look(shape: &Node<'_>, lost: &mut Lost) {
         "rejected",
         "response_chosen",
         "response_rejected",
+        "chosen_messages",
+        "rejected_messages",
         "label",
         "kto_tag",
         "from",
@@ -341,7 +343,7 @@ fn look(shape: &Node<'_>, lost: &mut Lost) {
     ];
     let unknown = |key: &str, value: &Node<'_>, lost: &mut Lost| {
         let name = key.to_ascii_lowercase();
-        let known = KNOWN.contains(&&*name) || WEIGHTS.contains(&&*name);
+        let known = KNOWN.contains(&&*name) || mark(key).is_some();
         if value.get("=").is_some() && name != "assistant" && !known {
             lost.key(named(key));
         }

@@ -1,0 +1,212 @@
+//! What the keys and the texts of a record of no known schema look like.
+
+/// Last words of keys whose values are no texts to train on.
+pub(super) const NOT: [&str; 67] = [
+    "id",
+    "ids",
+    "uid",
+    "uuid",
+    "guid",
+    "key",
+    "hash",
+    "md5",
+    "sha",
+    "sha1",
+    "sha256",
+    "checksum",
+    "url",
+    "uri",
+    "link",
+    "href",
+    "path",
+    "file",
+    "filename",
+    "folder",
+    "date",
+    "time",
+    "timestamp",
+    "datetime",
+    "at",
+    "year",
+    "lang",
+    "language",
+    "locale",
+    "source",
+    "origin",
+    "dataset",
+    "category",
+    "categories",
+    "split",
+    "type",
+    "kind",
+    "subset",
+    "domain",
+    "label",
+    "tag",
+    "tags",
+    "level",
+    "difficulty",
+    "model",
+    "version",
+    "license",
+    "licence",
+    "author",
+    "creator",
+    "score",
+    "rating",
+    "status",
+    "format",
+    "index",
+    "idx",
+    "num",
+    "number",
+    "count",
+    "image",
+    "audio",
+    "video",
+    "speaker",
+    "who",
+    "sender",
+    "name",
+    "role",
+];
+/// Last words of keys that ask.
+pub(super) const ASKS: [&str; 23] = [
+    "q",
+    "stem",
+    "question",
+    "query",
+    "prompt",
+    "input",
+    "problem",
+    "ask",
+    "human",
+    "user",
+    "instruction",
+    "request",
+    "task",
+    "post",
+    "title",
+    "src",
+    "问题",
+    "题目",
+    "提问",
+    "用户",
+    "指令",
+    "输入",
+    "问",
+];
+/// Last words of keys that answer.
+pub(super) const ANSWERS: [&str; 24] = [
+    "a",
+    "ans",
+    "answer",
+    "response",
+    "output",
+    "reply",
+    "solution",
+    "completion",
+    "assistant",
+    "bot",
+    "gpt",
+    "target",
+    "label",
+    "explanation",
+    "rationale",
+    "summary",
+    "tgt",
+    "答案",
+    "回答",
+    "解答",
+    "助手",
+    "回复",
+    "输出",
+    "答",
+];
+/// Last words of keys that hold documents.
+pub(super) const TEXTS: [&str; 10] =
+    ["text", "value", "body", "content", "document", "passage", "article", "正文", "文本", "内容"];
+
+/// Last words of keys that hold what a question is about.
+pub(super) const CONTEXTS: [&str; 8] =
+    ["input", "context", "passage", "background", "paragraph", "premise", "输入", "背景"];
+/// Last words of keys that hold what a question leaves to choose from.
+pub(super) const CHOICES: [&str; 5] = ["choices", "choice", "options", "candidates", "选项"];
+/// Last words of keys that say who speaks, whatever is called so.
+pub(super) const SPEAKERS: [&str; 6] = ["role", "from", "speaker", "who", "sender", "author"];
+/// Last words of keys that may as well say something else than who speaks.
+pub(super) const NAMES: [&str; 3] = ["name", "user", "type"];
+/// Last words of keys that hold what is said.
+pub(super) const SAYS: [&str; 11] =
+    ["text", "value", "content", "body", "message", "msg", "said", "says", "line", "utterance", "内容"];
+/// Speakers who answer.
+pub(super) const HELPERS: [&str; 12] = [
+    "agent",
+    "helper",
+    "support",
+    "teacher",
+    "tutor",
+    "advisor",
+    "expert",
+    "doctor",
+    "therapist",
+    "counselor",
+    "operator",
+    "客服",
+];
+
+/// The last word of a key, in small letters: `id` of `questionId`, `answer` of `std_answer`, and of
+/// `answerKey` too.
+pub(super) fn last_word(key: &str) -> String {
+    let (rest, word) = split(key);
+    if word == "key" {
+        let before = split(rest).1;
+        if ANSWERS.contains(&before.as_str()) {
+            return before;
+        }
+    }
+    word
+}
+
+/// What stands before the last word of a key, and that word.
+fn split(key: &str) -> (&str, String) {
+    let key = key.trim();
+    let camel = key.char_indices().rev().find(|(at, c)| {
+        c.is_uppercase()
+            && key[..*at].ends_with(|before: char| before.is_lowercase() || before.is_ascii_digit())
+    });
+    let joined = key
+        .char_indices()
+        .rev()
+        .find(|(at, c)| !c.is_alphanumeric() && key[*at..].contains(char::is_alphanumeric));
+    let camel = camel.map(|(at, _)| (at, at));
+    let joined = joined.map(|(at, c)| (at, at + c.len_utf8()));
+    let (end, start) = camel.max(joined).unwrap_or((0, 0));
+    let word = key[start..].trim_end_matches(|c: char| !c.is_alphanumeric());
+    (&key[..end], if word.is_empty() { key.to_lowercase() } else { word.to_lowercase() })
+}
+
+/// Whether a text is an id, an address, a hash, a number or a date.
+pub(super) fn is_token(text: &str) -> bool {
+    let text = text.trim();
+    if text.is_empty() || text.contains("://") && !text.contains(char::is_whitespace) {
+        return true;
+    }
+    if is_number(text) {
+        return true;
+    }
+    let digits = text.chars().filter(char::is_ascii_digit).count();
+    if text.contains(char::is_whitespace) || !text.is_ascii() {
+        return false;
+    }
+    let hex = text.len() >= 16 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    // q-0012, identity_0, train/17, 5f3c9a.
+    let parts = text.contains(['-', '_', '/', ':', '#']) || text.starts_with(|c: char| c.is_ascii_digit());
+    hex || digits > 0 && parts
+}
+
+/// Whether a text is a number or a date.
+pub(super) fn is_number(text: &str) -> bool {
+    let numeric = |c: char| c.is_ascii_digit() || "+-.,:/ eETZ%年月日".contains(c);
+    text.contains(|c: char| c.is_ascii_digit()) && text.trim().chars().all(numeric)
+}
