@@ -160,12 +160,14 @@ fn what_python_writes_is_repaired_when_told() {
 {"instruction": "Empty", "input": NaN, "output": "yes"}
 {"instruction": "What is NaN?", "input": "", "output": "NaN is \"not a number\": {\"x\": NaN}"}
 {"instruction": "Backwards", "input": "", "output": "\udc4b\ud83d"}
+{"instruction": "Unused", "input": "", "output": "fine", "score": -Infinity}
+{"instruction": "half \ud83d", "input": "", "output": "a question"}
 "#;
     std::fs::write(folder.path().join("rows.jsonl"), rows).unwrap();
     assert_eq!(
         lorascope(folder.path(), &["report", "rows.jsonl"]).status.code(),
         Some(1),
-        "three are rejected"
+        "some are rejected"
     );
     let report = lorascope(folder.path(), &["report", "rows.jsonl", "--fix", "replace-invalid-utf8"]);
     assert_eq!(report.status.code(), Some(0), "{}", err(&report));
@@ -182,7 +184,32 @@ fn what_python_writes_is_repaired_when_told() {
         "yes",
         "NaN is \"not a number\": {\"x\": NaN}",
         "\u{fffd}\u{fffd}",
+        "fine",
+        "a question",
     ];
     assert_eq!(answers, right);
     assert_eq!(rows[2]["messages"][0]["content"], "Empty");
+    assert_eq!(rows[6]["messages"][0]["content"], "half \u{fffd}");
+}
+
+#[test]
+fn a_proposed_map_works_in_a_shell() {
+    let folder = tempfile::tempdir().unwrap();
+    for row in [
+        r#"{"question": {"text": "What is 1 + 1?"}, "std_answer": "2"}"#,
+        r#"{"the question": "Why's that?", "it's answer": "So."}"#,
+        r#"{"a.question": "Why is that?", "b\\answer": "So."}"#,
+        r#"{"log": [{"speaker": "Annabel Lee", "text": "Hi"}, {"speaker": "Edgar, Allan", "text": "Oh"}]}"#,
+        r#"{"instruction": "Shorten.", "instances": [{"input": "A text.", "output": "Text."}, {"input": "Words.", "output": "Word."}]}"#,
+    ] {
+        std::fs::write(folder.path().join("rows.jsonl"), row).unwrap();
+        let refused = err(&lorascope(folder.path(), &["report", "rows.jsonl"]));
+        let (_, map) =
+            refused.split_once("on the command line --map ").unwrap_or_else(|| panic!("{refused}"));
+        let map = map.lines().next().unwrap().split("; ").next().unwrap();
+        let line = format!("{} data report rows.jsonl --map {map}", env!("CARGO_BIN_EXE_lorascope"));
+        let done = Command::new("sh").args(["-c", &line]).current_dir(folder.path()).output().unwrap();
+        assert_eq!(done.status.code(), Some(0), "{line}: {}", err(&done));
+        assert!(out(&done).starts_with("1 row"), "{}", out(&done));
+    }
 }

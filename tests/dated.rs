@@ -1,15 +1,16 @@
 //! A chat template that writes the date: the time is part of the data, and a run keeps it.
 
+#[path = "common/bits.rs"]
+mod bits;
 #[path = "common/llama.rs"]
 mod llama;
 #[path = "common/tiny.rs"]
 mod tiny;
 
-use lorascope::candle_core;
+use bits::bits;
 use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::Result;
-use lorascope::lora::Adapters;
 use lorascope::train::{OpenRun, Preflight, Run, compare_runs};
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -22,11 +23,6 @@ const DAYS: &str = "<|im_start|>system\nToday Date: {{ strftime_now('%d %b %Y') 
 fn rows(bench: &Bench) -> Result<Dataset> {
     let row = |n: u32| format!("{{\"instruction\":\"{n} + {n} = ?\",\"output\":\"{}\"}}\n", 2 * n);
     bench.data("rows.jsonl", &(1..=12).map(row).collect::<String>())
-}
-
-fn bits(adapters: &Adapters) -> Vec<(String, Vec<u32>)> {
-    let values = |t: &candle_core::Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    adapters.tensors().map(|(name, t)| (name, values(t).into_iter().map(f32::to_bits).collect())).collect()
 }
 
 fn identity(run: &Run) -> serde_json::Value {

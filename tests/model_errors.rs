@@ -8,7 +8,7 @@ use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, LoraConfig};
 use lorascope::model::{Decoder, Model, Tokens};
-use small::gguf;
+use small::{gguf, refusal};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -30,16 +30,6 @@ const CUT: &str = "; the download was cut off: fetch it again";
 const OTHER: &str =
     "; the weights and the config belong to two models, or the file is damaged: fetch both again";
 const PART: &str = "; the file does not hold a whole model: fetch it again";
-
-/// What the error at opening says after the path that it begins with.
-#[track_caller]
-fn refusal(opened: &Path, named: &Path) -> String {
-    let error = Decoder::open(opened, &Device::Cpu).unwrap_err().to_string();
-    let Some(rest) = error.strip_prefix(&named.display().to_string()) else {
-        panic!("{error} does not name {}", named.display())
-    };
-    rest.to_string()
-}
 
 /// What the error says about these bytes as a .gguf file.
 #[track_caller]

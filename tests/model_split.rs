@@ -6,9 +6,9 @@ use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, LoraConfig};
 use lorascope::model::{Decoder, Model, Tokens, tokenizer_of};
-use small::{Parts, gguf};
+use small::{Parts, gguf, refusal};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 #[path = "common/gguf.rs"]
@@ -71,16 +71,6 @@ impl Folder {
     fn part(&self, number: usize, count: usize) -> PathBuf {
         self.file(&format!("tiny-{number:05}-of-{count:05}.gguf"))
     }
-}
-
-/// What the error at opening says after the path that it begins with.
-#[track_caller]
-fn refusal(opened: &Path, named: &Path) -> String {
-    let error = Decoder::open(opened, &Device::Cpu).unwrap_err().to_string();
-    let Some(rest) = error.strip_prefix(&named.display().to_string()) else {
-        panic!("{error} does not name {}", named.display())
-    };
-    rest.to_string()
 }
 
 fn hidden(model: &Model) -> Result<Vec<f32>> {

@@ -41,6 +41,19 @@ fn rows_of_bug_reports_render_as_in_hugging_face() -> Result<()> {
     let right = format!(
         "<|im_start|>system\nDefault persona.\n\nTools:\n{tool}<|im_end|>\n<|im_start|>user\nOslo on Tuesday?<|im_end|>\n<|im_start|>assistant\n<call>{{\"name\": \"weather\", \"arguments\": {{\"town\": \"Oslo\", \"day\": 2}}}}</call><|im_end|>\n<|im_start|>user\n<result>snow</result><|im_end|>\n<|im_start|>assistant\nSnow.<|im_end|>\n"
     );
+    // The same as the older key, and as ShareGPT has it.
+    let function = r#"{"name": "weather", "arguments": {"town": "Oslo", "day": 2}}"#;
+    let older = format!(
+        r#"{{"messages": [{question}, {{"role": "assistant", "content": null, "function_call": {function}}}, {{"role": "tool", "content": "snow"}}, {{"role": "assistant", "content": "Snow."}}]"#
+    );
+    let quoted = serde_json::json!(function);
+    let talk = format!(
+        r#"{{"conversations": [{{"from": "human", "value": "Oslo on Tuesday?"}}, {{"from": "function_call", "value": {quoted}}}, {{"from": "observation", "value": "snow"}}, {{"from": "gpt", "value": "Snow."}}]"#
+    );
+    for row in [&older, &talk] {
+        let row = format!(r#"{row}, "tools": [{tool}]}}"#);
+        assert_eq!(rendered(&qwen25, &bench.data("other.jsonl", &row)?)?, right, "{row}");
+    }
     for call in [&text, &object] {
         let row = format!(r#"{{"messages": [{question}, {call}, {rest}], "tools": [{tool}]}}"#);
         assert_eq!(rendered(&qwen25, &bench.data("calls.jsonl", &row)?)?, right, "{call}");
@@ -51,6 +64,9 @@ fn rows_of_bug_reports_render_as_in_hugging_face() -> Result<()> {
         r"{{- bos_token }}{%- for m in messages %}{%- if m.role == 'user' %}{{- '<|im_start|>user\n' + m.content + '<|im_end|>\n' }}{%- endif %}{%- if m.role == 'assistant' and m.content is none %}{%- for call in m.tool_calls %}{{- '<|im_start|>assistant\n<call>' + call.function.name + ' ' + call.function.arguments + '</call><|im_end|>\n' }}{%- endfor %}{%- endif %}{%- if m.role == 'assistant' and m.content is not none %}{{- '<|im_start|>assistant\n' + m.content + '<|im_end|>\n' }}{%- endif %}{%- if m.role == 'tool' %}{{- '<|im_start|>user\n<result>' + m.content + '</result><|im_end|>\n' }}{%- endif %}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}",
     );
     let right = "<s><|im_start|>user\nOslo on Tuesday?<|im_end|>\n<|im_start|>assistant\n<call>weather {\"town\": \"Oslo\", \"day\": 2}</call><|im_end|>\n<|im_start|>user\n<result>snow</result><|im_end|>\n<|im_start|>assistant\nSnow.<|im_end|>\n";
+    for row in [&older, &talk] {
+        assert_eq!(rendered(&r1, &bench.data("other.jsonl", &format!("{row}}}"))?)?, right, "{row}");
+    }
     for call in [&text, &object, &text.replace(r#" "content": null,"#, "")] {
         let row = format!(r#"{{"messages": [{question}, {call}, {rest}]}}"#);
         assert_eq!(rendered(&r1, &bench.data("null.jsonl", &row)?)?, right, "{call}");
@@ -64,6 +80,17 @@ fn rows_of_bug_reports_render_as_in_hugging_face() -> Result<()> {
     let right = r#"<s>[INST] Oslo and Rome?[/INST][TOOL_CALLS] [{"name": "weather", "id": "aaaaaaaa1"}, {"name": "weather", "id": "bbbbbbbb2"}]</s>[TOOL_RESULTS] {"content": sun in Rome, "call_id": "bbbbbbbb2"}[/TOOL_RESULTS][TOOL_RESULTS] {"content": snow in Oslo, "call_id": "aaaaaaaa1"}[/TOOL_RESULTS] Snow and sun.</s>"#;
     let data = bench.data("two.jsonl", row)?;
     assert_eq!(rendered(&mistral, &data)?, right);
+    // An answer to the second call alone, and one to each with the calls the other way round.
+    let first = r#", {"role": "tool", "tool_call_id": "aaaaaaaa1", "content": "snow in Oslo"}"#;
+    let answer = r#"[TOOL_RESULTS] {"content": snow in Oslo, "call_id": "aaaaaaaa1"}[/TOOL_RESULTS]"#;
+    assert!(row.contains(first) && right.contains(answer));
+    let lone = bench.data("lone.jsonl", &row.replace(first, ""))?;
+    assert_eq!(rendered(&mistral, &lone)?, right.replace(answer, ""));
+    let swap = |text: &str| {
+        text.replace("aaaaaaaa1", "x").replace("bbbbbbbb2", "aaaaaaaa1").replace('x', "bbbbbbbb2")
+    };
+    let other = bench.data("swapped.jsonl", &swap(row))?;
+    assert_eq!(rendered(&mistral, &other)?, swap(right));
     for name in ["out.jsonl", "out.parquet"] {
         let out = bench.folder.path().join(name);
         data.write(&out, RowSchema::OpenAi)?;
@@ -78,6 +105,13 @@ fn rows_of_bug_reports_render_as_in_hugging_face() -> Result<()> {
     let data = bench.data("thoughts.jsonl", row)?;
     let answer = "<think>\nseven times six is forty-two\n</think>\n\n42<|im_end|>";
     let right = format!("<|im_start|>user\n7 · 6?<|im_end|>\n<|im_start|>assistant\n{answer}\n");
+    // The same as parts of the content, and as ShareGPT has it.
+    for row in [
+        r#"{"messages": [{"role": "user", "content": "7 · 6?"}, {"role": "assistant", "content": [{"type": "reasoning", "value": "seven times six is forty-two"}, {"type": "text", "value": "42"}]}]}"#,
+        r#"{"conversations": [{"from": "human", "value": "7 · 6?"}, {"from": "gpt", "value": "42", "reasoning_content": "seven times six is forty-two"}]}"#,
+    ] {
+        assert_eq!(rendered(&qwen3, &bench.data("other.jsonl", row)?)?, right, "{row}");
+    }
     assert_eq!(rendered(&qwen3, &data)?, right);
     let example = data.example(0, &qwen3, &Training::default())?;
     let trained = example.ids.iter().zip(&example.trained).filter(|(_, trained)| **trained);

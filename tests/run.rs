@@ -1,9 +1,12 @@
 //! The run handle on the real model: pause, resume, close, open again; nothing is lost.
 
+#[path = "common/bits.rs"]
+mod bits;
 #[path = "common/clock.rs"]
 mod clock;
 mod common;
 
+use bits::bits;
 use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::Result;
@@ -44,11 +47,6 @@ impl Bench {
 
 fn config() -> RunConfig {
     RunConfig::default().rank(2).batch(2).targets(["q_proj", "down_proj"]).warmup(2).seed(7)
-}
-
-fn bits(adapters: &Adapters) -> Vec<(String, Vec<u32>)> {
-    let values = |t: &candle_core::Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    adapters.tensors().map(|(name, t)| (name, values(t).into_iter().map(f32::to_bits).collect())).collect()
 }
 
 fn losses(run: &Run) -> Vec<(u64, u64)> {

@@ -286,7 +286,13 @@ fn a_document_begins_once_and_ends_once() -> Result<()> {
     assert_eq!(count(&t.document("### Response:\nyes</s> \n")?.ids, "</s>"), 1);
 
     // What tutorials render for Llama 2.
-    for text in ["<s>[INST] q [/INST] a </s>", "<s>[INST] q [/INST] a", "<s><s>[INST] q [/INST] a</s>\n"] {
+    for text in [
+        "<s>[INST] q [/INST] a </s>",
+        "<s>[INST] q [/INST] a",
+        "<s><s>[INST] q [/INST] a</s>\n",
+        "<s>[INST] <<SYS>>\nBrief.\n<</SYS>>\n\nq [/INST] a </s>",
+        "[INST] q [/INST] a</s>",
+    ] {
         let row = t.document(text)?;
         assert_eq!((row.ids[0], row.ids.last().copied()), (256, t.eos()), "{text}");
         assert_eq!((count(&row.ids, "<s>"), count(&row.ids, "</s>")), (1, 1), "{text}");

@@ -1,10 +1,13 @@
-//! A small GGUF model, made in memory.
+//! A small GGUF model, made in memory, and what opening a model says.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use lorascope::candle_core;
+use lorascope::model::Decoder;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// What a small GGUF model holds: V = 40, D = 32, 4 heads on 2, F = 64, one layer, context 16.
 pub struct Parts {
@@ -70,4 +73,14 @@ pub fn gguf(change: impl FnOnce(&mut Parts)) -> Vec<u8> {
     let mut parts = Parts::new();
     change(&mut parts);
     parts.bytes()
+}
+
+/// What the error at opening says after the path that it begins with.
+#[track_caller]
+pub fn refusal(opened: &Path, named: &Path) -> String {
+    let error = Decoder::open(opened, &Device::Cpu).unwrap_err().to_string();
+    let Some(rest) = error.strip_prefix(&named.display().to_string()) else {
+        panic!("{error} does not name {}", named.display())
+    };
+    rest.to_string()
 }
