@@ -485,8 +485,13 @@ fn preferences_of_llama_factory_v1() {
     assert_eq!(written(&files, &data, RowSchema::Preference)["rejected"].as_array().map_or(1, Vec::len), 1);
     let (good, bad) = (turn("assistant", "good", "1.0"), turn("assistant", "bad", "1.0"));
     let row = format!(r#"{{"prompt":"q","chosen_messages":[{good}],"rejected_messages":[{bad}]}}"#);
-    let (_, data) = open(&row);
+    let (files, data) = open(&row);
     assert_eq!(said(&data), turns(&[(User, "q"), (Assistant, "good")]));
+    // Cells of CSV hold them as JSON.
+    let keep = WriteOptions { layout: Layout::Keep, ..Default::default() };
+    data.write_with(files.path("kept.csv"), RowSchema::Preference, &keep).unwrap();
+    let again = Dataset::open(files.path("kept.csv")).unwrap();
+    assert_eq!(again.conversation(0).unwrap(), data.conversation(0).unwrap());
 }
 
 /// An instruction of nothing leaves no line before its input, and an input of nothing none after it.

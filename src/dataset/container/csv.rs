@@ -269,9 +269,10 @@ pub(in crate::dataset) fn reads_as_text(key: &str, text: &[u8]) -> bool {
 pub(super) fn holds_json(key: &str, text: &[u8]) -> bool {
     let Some((start, b'[' | b'{')) = solid(text, 0) else { return false };
     let list = match key {
-        "conversations" | "conversation" | "messages" | "history" | "extra" | "lorascope" => true,
+        "conversations" | "conversation" | "messages" | "history" | "extra" | "lorascope"
+        | "chosen_messages" | "rejected_messages" => true,
         // An answer may be a list of numbers; only turns are meant.
-        "prompt" | "completion" | "chosen" | "rejected" => {
+        "prompt" | "completion" | "chosen" | "rejected" | "response_chosen" | "response_rejected" => {
             let turn = solid(text, start + usize::from(text[start] == b'['));
             let mut keys = turn.filter(|&(_, byte)| byte == b'{').map(|(at, _)| Keys::of(&text[at..]));
             keys.as_mut()

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Dataset;
 use super::container::refuse_inside;
-use super::output::Output;
+use super::output::{Output, container};
 use super::schema::RowSchema;
 use super::schema::default::Prompts;
 use super::table::Rows;
@@ -273,6 +273,39 @@ impl Dataset {
         let Tally { left_out, misfits, labelled_bad, bad_lines, .. } = tally;
         let rows = self.len() as u64;
         Ok(Losses { schema, rows, lost, left_out, misfits, labelled_bad, bad_lines, laid_out })
+    }
+
+    /// Like [`losses`](Self::losses), and with what the container that the name says has no place for: a CSV
+    /// cell has no type, a column of Parquet one type. The rows are written for it, to a temporary file.
+    ///
+    /// # Errors
+    /// If the name says no container, if the rows cannot be read, or if the disk refuses.
+    ///
+    /// # Examples
+    /// ```
+    /// # let folder = tempfile::tempdir().map_err(|e| lorascope::error::Error::io("tmp", e))?;
+    /// # let path = folder.path().join("rows.jsonl");
+    /// # std::fs::write(&path, r#"{"prompt": "1 + 1 = ?", "completion": "2", "page": 7}"#).unwrap();
+    /// use lorascope::dataset::{Dataset, RowSchema};
+    ///
+    /// let data = Dataset::open(&path)?;
+    /// assert!(data.losses(RowSchema::PromptCompletion)?.is_empty());
+    /// let losses = data.losses_to("rows.csv", RowSchema::PromptCompletion)?;
+    /// assert_eq!(losses.lost.values().sum::<u64>(), 1);
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn losses_to(&self, path: impl AsRef<Path>, schema: RowSchema) -> Result<Losses> {
+        let path = path.as_ref();
+        container(path)?;
+        let losses = self.losses(schema)?;
+        if losses.left_out + losses.labelled_bad >= losses.rows {
+            return Ok(losses);
+        }
+        let folder = tempfile::tempdir().map_err(|e| Error::io("a temporary folder", e))?;
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let options = WriteOptions { misfits: Misfits::LeaveOut, ..WriteOptions::default() };
+        let written = self.write_with(folder.path().join(name), schema, &options)?;
+        Ok(Losses { lost: written.lost, ..losses })
     }
 
     /// Says that a row cannot be written, and how many cannot.
