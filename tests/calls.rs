@@ -99,6 +99,24 @@ fn two(first: &str, second: &str) -> String {
     )
 }
 
+/// In the manner of templates that tell results by the name of their tool.
+const NAMES: &str = "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.name or '' }}{% for c in m.tool_calls or [] %}{{ c.function | tojson }}{% endfor %}{{ m.content or '' }}<|im_end|>{% endfor %}";
+
+/// Calls of two tools, answered the other way round.
+fn named(names: [&str; 2]) -> String {
+    let call = |id: &str, name: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": {}}});
+    let answer =
+        |id: &str, name: &str| json!({"role": "tool", "tool_call_id": id, "name": name, "content": "r"});
+    json!({"messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "", "tool_calls": [call("aaaaaaaa1", names[0])]},
+        {"role": "assistant", "content": "", "tool_calls": [call("bbbbbbbb2", names[1])]},
+        answer("bbbbbbbb2", names[1]), answer("aaaaaaaa1", names[0]),
+        {"role": "assistant", "content": "a"},
+    ]})
+    .to_string()
+}
+
 /// The lines of a fault.
 fn lines(report: &Report, kind: ProblemKind) -> Vec<u32> {
     let found = report.problems.iter().filter(|problem| problem.kind == kind);
@@ -124,6 +142,14 @@ fn answers_out_of_order_are_a_problem_of_templates_without_ids() -> lorascope::e
     assert!(problem.example.contains("in another order than the calls"), "{}", problem.example);
     let report = data.report_with(&tokenizer(NINE))?;
     assert_eq!(lines(&report, ProblemKind::NotWritten), [0u32; 0], "{}", report.show().text);
+    // Names tell the answers of two tools apart, and not those of one; calls may stand in turns of their own.
+    let by_name = [named(["weather", "time"]), named(["time", "time"]), two("bbbbbbbb2", "aaaaaaaa1")];
+    let by_name = bench.data("named.jsonl", &by_name.join("\n"))?;
+    let of = |template: &str| {
+        by_name.report_with(&tokenizer(template)).map(|r| lines(&r, ProblemKind::NotWritten))
+    };
+    assert_eq!((of(NAMES)?, of(by_place)?, of(NINE)?), (vec![2, 3], vec![1, 2, 3], vec![]));
+    assert_eq!(lines(&by_name.report()?, ProblemKind::AnswerWithoutCall), [0u32; 0]);
     // An answer to a call that nobody made is one whatever the template writes.
     assert_eq!(lines(&data.report()?, ProblemKind::AnswerWithoutCall), [3]);
     // Said before a run, with its line.
@@ -143,6 +169,29 @@ fn written(files: &Files, data: &Dataset, schema: RowSchema, layout: Layout) -> 
         WriteOptions { layout, existing: lorascope::dataset::Existing::Replace, ..Default::default() };
     data.write_with(files.path("out.jsonl"), schema, &options).unwrap();
     serde_json::from_str(&std::fs::read_to_string(files.path("out.jsonl")).unwrap()).unwrap()
+}
+
+/// Reasoning that the template does not write is said, and no other.
+#[test]
+fn reasoning_that_is_not_written_is_said() {
+    let files = Files::new();
+    let row = |extra: &str| {
+        format!(
+            r#"{{"messages": [{{"role": "user", "content": "q"}}, {{"role": "assistant", "content": "a"{extra}}}]}}"#
+        )
+    };
+    let rows = [
+        row(r#", "reasoning_content": "hm""#),
+        row(r#", "thinking": " ""#),
+        row(r#", "note": "thinking""#),
+        row(r#", "reasoning": "ah""#),
+    ];
+    let data = Dataset::open(files.put("rows.jsonl", rows.join("\n"))).unwrap();
+    let of =
+        |template: &str| lines(&data.report_with(&tokenizer(template)).unwrap(), ProblemKind::NotWritten);
+    assert_eq!(of(tiny::CHATML), [1, 4]);
+    let thinks = "{% for m in messages %}{{ m.role }}{% if m.reasoning_content %}<{{ m.reasoning_content }}>{% endif %}{{ m.content }}<|im_end|>{% endfor %}";
+    assert_eq!(of(thinks), [0u32; 0]);
 }
 
 /// Readers of ShareGPT dump the arguments of a call: a text would be quoted twice.
@@ -183,6 +232,8 @@ fn arguments_of_a_function_call_turn_are_objects() {
             ),
             objects.clone(),
         ),
+        // In a row that is otherwise written as it was, since an id has no place.
+        (call(quoted).replace("\"value\":\"r\"", "\"value\":\"r\",\"tool_call_id\":\"x\""), objects.clone()),
         // What is no object stays.
         (call(r#"{"name": "f", "arguments": "none"}"#), json!({"name": "f", "arguments": "none"})),
     ] {
@@ -216,6 +267,11 @@ fn bare_tools_are_wrapped_in_their_own_schema_too() {
         let data = Dataset::open(files.put("row.jsonl", row.to_string())).unwrap();
         assert_eq!(written(&files, &data, schema, Layout::Schema)["tools"], wrapped, "{schema}");
         assert_eq!(written(&files, &data, schema, Layout::Keep), row, "{schema}");
+        let mut named = row.clone();
+        named["tools"][0]["type"] = "function".into();
+        let data = Dataset::open(files.put("named.jsonl", named.to_string())).unwrap();
+        assert_eq!(written(&files, &data, schema, Layout::Schema)["tools"], wrapped, "{schema}");
+        assert_eq!(written(&files, &data, schema, Layout::Keep), named, "{schema}");
         // Nothing that the row says is lost.
         assert!(data.losses(schema).unwrap().is_empty(), "{schema}");
     }

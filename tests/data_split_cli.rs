@@ -96,11 +96,32 @@ fn split_writes_nothing_where_no_row_of_the_second_part_is_left() {
     let judged = |n: usize, label: bool| json!({"prompt": format!("question {n} of {n}"), "completion": format!("{n}"), "label": label});
     let weightless = |n: usize| json!({"messages": [{"role": "user", "content": format!("question {n} of {n}")}, {"role": "assistant", "content": format!("{n}"), "weight": 0}]});
     let of = |rows: Vec<Value>| lorascope_split(&folder, &rows);
-    // All are bad ones, whichever part they are in; then all of one part.
+    // All are bad ones, whichever part they are in.
     for rows in [(0..20).map(|n| judged(n, false)).collect::<Vec<_>>(), (0..20).map(weightless).collect()] {
         let (code, said) = of(rows);
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains("none of the") && said.contains("marked as not to be learned"), "{said}");
+        assert!(!folder.path().join("one.jsonl").exists() && !folder.path().join("two.jsonl").exists());
+    }
+    // Only those of the second part, which is written last: nothing of the first is.
+    let questions = |part: &lorascope::dataset::Dataset| -> Vec<String> {
+        (0..part.len()).map(|i| part.conversation(i).unwrap()[0].text().to_string()).collect()
+    };
+    put(&folder, "all.jsonl", &(0..20).map(|n| judged(n, true)).collect::<Vec<_>>());
+    let all = lorascope::dataset::Dataset::open(folder.path().join("all.jsonl")).unwrap();
+    let second = questions(&all.split(0.7, 42).unwrap().1);
+    let rows = |zero: bool| -> Vec<Value> {
+        let row = |n: usize| match (second.contains(&format!("question {n} of {n}")), zero) {
+            (bad, false) => judged(n, !bad),
+            (true, true) => weightless(n),
+            (false, true) => judged(n, true),
+        };
+        (0..20).map(row).collect()
+    };
+    for zero in [false, true] {
+        let (code, said) = of(rows(zero));
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(&format!("none of the {} rows of this part", second.len())), "{said}");
         assert!(!folder.path().join("one.jsonl").exists() && !folder.path().join("two.jsonl").exists());
     }
     let (code, said) = of((0..20).map(|n| judged(n, true)).collect());

@@ -51,7 +51,7 @@ fn rows_that_are_left_out_are_named_with_their_reasons() {
         "rejected by the reader: 15",
         "rows.jsonl, line 4: broken JSON",
         "rows.jsonl, line 8: label not read",
-        "  and 5 more; lorascope data report lists",
+        "  and 5 more; lorascope data report FILE has all lines",
         "too long: 1",
         "rows.jsonl, line 5: ",
         "refused by the chat template: 1",

@@ -370,3 +370,34 @@ fn a_weight_that_cannot_be_one_is_a_problem() {
         assert!(found[0].2.contains("does not say whether the answers are trained on"), "{found:?}");
     }
 }
+
+/// A text that is marked is not trained on: it has no turn that could be.
+#[test]
+fn a_text_of_no_weight_is_left_out() {
+    let files = Files::new();
+    for mark in ["\"weight\":0", "\"train\":false", "\"loss_mask\":\"0\"", "\"masked\":true"] {
+        let row = format!("{{\"text\":\"t\",{mark}}}");
+        let data = Dataset::open(files.put("text.jsonl", &row)).unwrap();
+        assert_eq!(column(&data, "label"), [Some(false)], "{row}");
+        // Its own format keeps the key.
+        data.overwrite(files.path("again.jsonl"), RowSchema::Text).unwrap();
+        assert_eq!(std::fs::read_to_string(files.path("again.jsonl")).unwrap().trim_end(), row);
+    }
+    for mark in ["\"weight\":1", "\"train\":\"a\"", "\"loss\":0.3"] {
+        let data = Dataset::open(files.put("text.jsonl", format!("{{\"text\":\"t\",{mark}}}"))).unwrap();
+        assert_eq!(column(&data, "label"), [None], "{mark}");
+    }
+}
+
+#[test]
+fn a_second_system_text_is_no_answer_that_stands_too_early() {
+    let files = Files::new();
+    let row = r#"{"system":"S","messages":[{"role":"system","content":"T"},{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#;
+    let path = files.put("two.jsonl", format!("{row}\n{}", row.replace("\"system\":\"S\",", "")));
+    let fixes = lorascope::dataset::Fix::DropLeadingAssistant.into();
+    for options in [ReadOptions::default(), ReadOptions { fixes, ..Default::default() }] {
+        let data = Dataset::open_with(&path, &options).unwrap();
+        assert_eq!((data.len(), data.rejected().unwrap()), (1, 1));
+        assert!(problems(&data)[0].2.contains("put both into one"), "{:?}", problems(&data));
+    }
+}

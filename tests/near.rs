@@ -246,6 +246,13 @@ fn what_is_to_be_learned_keeps_rows_apart() {
     let turns = |weight: u8| json!({"messages": [{"role": "user", "content": long}, {"role": "assistant", "content": format!("{long} matters."), "weight": weight}]});
     let judged = |label: Json, end: &str| json!({"prompt": long, "completion": format!("{long} {end}"), "label": label});
     let pair = |chosen: &str, rejected: &str| json!({"prompt": long, "chosen": format!("{long} {chosen}"), "rejected": format!("{long} {rejected}")});
+    let user = |text: &str| json!({"role": "user", "content": text});
+    let answer = |end: &str| json!({"role": "assistant", "content": format!("{long} {end}")});
+    let weighted = |end: &str, weight: u8| json!({"messages": [user(long), {"role": "assistant", "content": format!("{long} {end}"), "weight": weight}]});
+    let calls = |chosen: &str, rejected: &str| {
+        let call = |name: &str| json!([{"role": "assistant", "content": null, "tool_calls": [{"type": "function", "function": {"name": name, "arguments": {}}}]}]);
+        json!({"prompt": [user(&long.repeat(4))], "chosen": call(chosen), "rejected": call(rejected)})
+    };
     for (name, rows, groups) in [
         (
             "labels.jsonl",
@@ -254,6 +261,25 @@ fn what_is_to_be_learned_keeps_rows_apart() {
         ),
         ("weights.jsonl", vec![turns(1), turns(0)], vec![]),
         ("pairs.jsonl", vec![pair("is first.", "is last."), pair("is last.", "is first.")], vec![]),
+        // As the comparison of texts has it: case does not count, calls do.
+        ("case.jsonl", vec![pair("Paris", "Rome"), pair("Rome", "paris")], vec![]),
+        ("small.jsonl", vec![pair("Paris", "Rome"), pair("paris", "Rome")], vec![vec![0, 1]]),
+        ("calls.jsonl", vec![calls("f", "g"), calls("g", "f"), calls("f", "g")], vec![vec![0, 2]]),
+        // A label of a good answer says what an ordinary row does, and a turn more changes little.
+        (
+            "longer.jsonl",
+            vec![
+                judged(true.into(), "counts."),
+                json!({"messages": [user(long), answer("counts."), user("Oh."), {"role": "assistant", "content": "Yes."}]}),
+            ],
+            vec![vec![0, 1]],
+        ),
+        // Two bad ones between two good ones that are not alike join nothing.
+        (
+            "chain.jsonl",
+            vec![judged(true.into(), "counts"), judged(false.into(), "counts and"), weighted("counts", 0)],
+            vec![],
+        ),
         ("same.jsonl", vec![pair("is first.", "is last."), pair("is first.", "is last!")], vec![vec![0, 1]]),
     ] {
         let text: String = rows.iter().map(|row| format!("{row}\n")).collect();

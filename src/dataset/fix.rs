@@ -283,6 +283,11 @@ fn ends(turns: &mut Vec<Turn<'_>>, fixes: Fixes, noted: &mut Vec<Noted>) -> Resu
     if turns[0].role != Role::User {
         let what = format!("the first turn is of the role {}", turns[0].role);
         let first = turns.iter().position(|turn| turn.role == Role::User);
+        // What a system says is no answer that stands too early.
+        if turns[..first.unwrap_or(turns.len())].iter().any(|turn| turn.role == Role::System) {
+            let what = "a second system text stands before the user's first turn: put both into one";
+            return Err((ProblemKind::WrongType, what.into()));
+        }
         match first.filter(|_| fixes.has(Fix::DropLeadingAssistant)) {
             Some(first) => drop(turns.drain(..first)),
             None => return Err((ProblemKind::StartsWrong, what.into())),

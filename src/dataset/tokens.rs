@@ -8,13 +8,16 @@ use rayon::prelude::*;
 use super::Dataset;
 use super::options::OnFault;
 use super::problems::Outcome;
+use super::record::Node;
 use super::schema::calls::ids_of;
 use super::table::{Rows, Spoken};
 use super::view::RowView;
 use super::write::prompt::prompt_turns;
 use crate::display::{Progress, thousands};
 use crate::error::{Error, Result};
-use crate::text::{Example, Ignored, Lengths, Message, PromptAnswers, Role, Tokenizer, Trained, Training};
+use crate::text::{
+    Answered, Example, Ignored, Lengths, Message, PromptAnswers, Role, Tokenizer, Trained, Training,
+};
 
 /// The tokenizer of a dataset, and what of its rows is trained on.
 #[derive(Debug, Clone)]
@@ -222,10 +225,14 @@ impl Dataset {
         let pieces = self.pieces(|rows, first| {
             let what = |i: usize| {
                 let calls = ignored.calls && rows.turns(i).any(|turn| turn.tool_calls.is_some());
+                let thinks = || rows.turns(i).any(|turn| turn.role == "assistant" && turn.extra.is_some_and(thinks));
                 match (calls, ignored.tools && rows.tools(i).is_some()) {
-                    (false, false) if ignored.answered && out_of_order(rows.turns(i)) => Some(
+                    (false, false) if out_of_order(rows.turns(i), ignored.answered) => Some(
                         "the chat template does not write which call a tool answers, and the answers stand in another order than the calls",
                     ),
+                    (false, false) if ignored.reasoning && thinks() => {
+                        Some("the chat template does not write the reasoning beside the answers")
+                    }
                     (true, true) => Some("the chat template writes neither the tools nor the calls of them"),
                     (true, false) => Some("the chat template does not write the calls of tools"),
                     (false, true) => Some("the chat template does not write the tools"),
@@ -358,20 +365,40 @@ impl Dataset {
     }
 }
 
-/// Whether tools answer in another order than they were called in, as their ids say.
-fn out_of_order<'a>(turns: impl Iterator<Item = Spoken<'a>>) -> bool {
+/// Whether the other keys of a turn hold reasoning, under one of the names that templates read.
+fn thinks(extra: &str) -> bool {
+    let said = |(key, node): &(std::borrow::Cow<'_, str>, Node<'_>)| {
+        Tokenizer::REASONING.contains(&&**key) && node.str().is_some_and(|text| !text.trim().is_empty())
+    };
+    Tokenizer::REASONING.iter().any(|name| extra.contains(name))
+        && Node::parse_own(extra).is_ok_and(|node| node.object().is_some_and(|keys| keys.iter().any(said)))
+}
+
+/// Whether tools answer in another order than they were called in, as their ids say, and a template that
+/// tells them so cannot tell: of calls of several tools, where names are written.
+fn out_of_order<'a>(turns: impl Iterator<Item = Spoken<'a>>, told: Answered) -> bool {
+    if told == Answered::Id {
+        return false;
+    }
     let mut called: Vec<(String, String)> = Vec::new();
-    let mut last = 0;
+    // The places of the calls that are answered since.
+    let mut answered: Vec<usize> = Vec::new();
     for turn in turns {
         if let Some(calls) = turn.tool_calls {
-            (called, last) = (ids_of(calls), 0);
+            if !answered.is_empty() {
+                (called, answered) = (Vec::new(), Vec::new());
+            }
+            called.extend(ids_of(calls));
         }
-        let answers = turn.tool_call_id.filter(|_| turn.role == "tool");
-        if let Some(at) = answers.and_then(|id| called.iter().position(|(call, _)| call == id)) {
-            if at < last {
+        let id = turn.tool_call_id.filter(|_| turn.role == "tool");
+        if let Some(at) = id.and_then(|id| called.iter().position(|(call, _)| call == id)) {
+            let confused = |before: &usize| {
+                *before > at && (told == Answered::Place || called[*before].1 == called[at].1)
+            };
+            if answered.iter().any(confused) {
                 return true;
             }
-            last = at;
+            answered.push(at);
         }
     }
     false

@@ -1,5 +1,6 @@
 //! What a chat template does not write, though it is given it.
 
+use super::wants::Wants;
 use super::{GenerationPrompt, Message, Tokenizer};
 
 /// What of a conversation a chat template leaves out without a word.
@@ -9,11 +10,28 @@ pub(crate) struct Ignored {
     pub tools: bool,
     /// The assistant's calls of them.
     pub calls: bool,
-    /// Which call each answer of a tool belongs to: it is told by its place alone.
-    pub answered: bool,
+    /// Which call each answer of a tool belongs to.
+    pub answered: Answered,
+    /// What the assistant thought before its answer.
+    pub reasoning: bool,
+}
+
+/// How a chat template tells which call an answer of a tool belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Answered {
+    /// By the call's id, or it cannot be told.
+    #[default]
+    Id,
+    /// By the name of the tool.
+    Name,
+    /// By its place alone.
+    Place,
 }
 
 impl Tokenizer {
+    /// The names of reasoning beside the content, in files and templates.
+    pub(crate) const REASONING: [&'static str; 3] = Wants::REASONING;
+
     /// Looks whether the chat template writes tools and calls, by rendering a small conversation with and
     /// without them. What it refuses is not ignored.
     pub(crate) fn ignored(&self) -> Ignored {
@@ -34,31 +52,55 @@ impl Tokenizer {
         let beside = [(None, None), (Some(""), None), (None, Some(&*other)), (Some(""), Some(&*other))];
         let called: Vec<bool> =
             beside.into_iter().filter_map(|(content, tools)| writes(Some(content), tools)).collect();
-        // Two answers to two calls, and the same the other way round.
-        let answered = |content: Option<&str>, tools, ids: [&str; 2]| {
+        // Two answers to two calls of one tool or of two, and the same the other way round.
+        let answered = |content: Option<&str>, tools, names: [&str; 2], turned: bool| {
             let content = content.map(str::to_string);
-            let calls =
-                ["call00001", "call00002"].map(|id| CALLS[1..CALLS.len() - 1].replace("call00001", id));
+            let call = |n: usize| {
+                let call = CALLS[1..CALLS.len() - 1].replace("call00001", ["call00001", "call00002"][n]);
+                call.replace(NAME, names[n])
+            };
             let said = Message {
                 content,
-                tool_calls: Some(format!("[{}]", calls.join(", "))),
+                tool_calls: Some(format!("[{}, {}]", call(0), call(1))),
                 ..Message::assistant("")
             };
-            let result = |id: &str, text| Message { tool_call_id: Some(id.into()), ..Message::tool(text) };
-            let results = [result(ids[0], "one_result"), result(ids[1], "other_result")];
+            let result = |n: usize, text| Message {
+                tool_call_id: Some(["call00001", "call00002"][n].into()),
+                name: Some(names[n].into()),
+                ..Message::tool(text)
+            };
+            let (one, other) = if turned { (1, 0) } else { (0, 1) };
+            let results = [result(one, "one_result"), result(other, "other_result")];
             let messages = [&[Message::user("q"), said][..], &results, &[Message::assistant("a")]].concat();
             self.render(&messages, tools, GenerationPrompt::Omit).ok()
         };
-        let by_place = |(content, tools)| {
-            let text = answered(content, tools, ["call00001", "call00002"])?;
-            (text.contains("one_result") && text.contains("other_result"))
-                .then(|| answered(content, tools, ["call00002", "call00001"]) == Some(text))
+        // Whether every conversation that it takes says the same the other way round.
+        let by_place = |names: [&str; 2]| {
+            let same = |(content, tools)| {
+                let text = answered(content, tools, names, false)?;
+                (text.contains("one_result") && text.contains("other_result"))
+                    .then(|| answered(content, tools, names, true) == Some(text))
+            };
+            let same: Vec<bool> = beside.into_iter().filter_map(same).collect();
+            !same.is_empty() && same.iter().all(|same| *same)
         };
-        let by_place: Vec<bool> = beside.into_iter().filter_map(by_place).collect();
         Ignored {
             tools: writes(None, Some(TOOLS)) == Some(false),
             calls: !called.is_empty() && called.iter().all(|writes| !writes),
-            answered: !by_place.is_empty() && by_place.iter().all(|by_place| *by_place),
+            answered: match (by_place([NAME; 2]), by_place([NAME, "second_name"])) {
+                (true, true) => Answered::Place,
+                (true, false) => Answered::Name,
+                _ => Answered::Id,
+            },
+            reasoning: self.forgets_reasoning(),
         }
+    }
+    /// Whether it writes the last answer, and not the reasoning beside it.
+    fn forgets_reasoning(&self) -> bool {
+        const THOUGHT: &str = "probe_thought";
+        let extra = format!(r#"{{"reasoning_content": "{THOUGHT}"}}"#);
+        let answer = Message { extra: Some(extra), ..Message::assistant("probe_answer") };
+        let text = self.render(&[Message::user("q"), answer], None, GenerationPrompt::Omit);
+        text.is_ok_and(|text| text.contains("probe_answer") && !text.contains(THOUGHT))
     }
 }

@@ -149,8 +149,6 @@ pub enum Why {
     Untrained,
     /// It is labelled bad.
     LabelledBad,
-    /// A folder, a file or a list of rows beside those that were read; what it is.
-    NotRead(String),
 }
 
 impl Why {
@@ -162,14 +160,13 @@ impl Why {
             Self::Refused(_) => "refused by the chat template",
             Self::Untrained => "without an answer to train on",
             Self::LabelledBad => "labelled bad",
-            Self::NotRead(_) => "not read",
         }
     }
 
     /// What is to say beside the name: what is wrong, how many tokens; nothing where the name says all.
     pub fn details(&self) -> String {
         match self {
-            Self::Rejected(what) | Self::Refused(what) | Self::NotRead(what) => what.clone(),
+            Self::Rejected(what) | Self::Refused(what) => what.clone(),
             Self::TooLong(tokens) => format!("{} tokens", thousands(*tokens as u64)),
             Self::Untrained | Self::LabelledBad => String::new(),
         }
@@ -185,7 +182,7 @@ pub struct RowLeftOut {
     pub file: PathBuf,
     /// The line there.
     pub line: u64,
-    /// Its number in the dataset, from 0; a rejected record has none, and neither has what was not read.
+    /// Its number in the dataset, from 0; a rejected record has none.
     pub row: Option<usize>,
     /// Why.
     pub why: Why,
@@ -198,19 +195,19 @@ pub struct RowsLeftOut {
     pub counts: Vec<LeftOut>,
     /// Each of them.
     pub rows: Vec<RowLeftOut>,
+    /// Folders, files and lists of rows beside those that were read, and what they are.
+    pub not_read: Vec<(PathBuf, String)>,
 }
 
 impl RowsLeftOut {
-    /// Adds those of a dataset, by their numbers, after what was not read at all and the reader's.
+    /// Adds those of a dataset, by their numbers; the reader's come first.
     pub(super) fn add(&mut self, data: &Dataset, counts: LeftOut, left: &[(u32, Why)]) -> Result<()> {
         let rows_for = counts.rows_for;
-        self.rows.extend(data.not_read()?.into_iter().map(|(file, what)| RowLeftOut {
-            rows_for,
-            file,
-            line: 1,
-            row: None,
-            why: Why::NotRead(what),
-        }));
+        for beside in data.not_read()? {
+            if !self.not_read.contains(&beside) {
+                self.not_read.push(beside);
+            }
+        }
         if counts.rejected + counts.rejected_of_files > 0 {
             self.rows.extend(data.rejections()?.into_iter().map(|rejection| RowLeftOut {
                 rows_for,
@@ -257,6 +254,17 @@ impl Show for RowsLeftOut {
         ];
         let counts: Vec<String> = self.counts.iter().map(LeftOut::to_string).collect();
         let mut table = Table::new(columns).caption(counts.join("; ")).whole();
+        for (path, what) in self.not_read.iter().take(SHOWN) {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            table.row([
+                String::new(),
+                name,
+                String::new(),
+                String::new(),
+                "not read".to_string(),
+                what.clone(),
+            ]);
+        }
         for row in self.rows.iter().take(SHOWN) {
             table.row([
                 row.rows_for.name().to_string(),

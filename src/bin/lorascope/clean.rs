@@ -110,7 +110,7 @@ impl Writing {
 
     /// Fails where writing would for the rows: one does not fit into the format, or none is left.
     fn check_rows(&self, data: &Dataset, schema: RowSchema, path: &Path) -> Result<()> {
-        let losses = data.losses(schema)?;
+        let losses = data.losses_with(schema, &self.options())?;
         if let Some(misfit) = losses.misfits.first().filter(|_| !self.leave_out) {
             return Err(Error::format(&misfit.what)
                 .path(misfit.file.clone().unwrap_or_else(|| data.path()))

@@ -1,12 +1,13 @@
 //! `lorascope train`: a run without a notebook.
 
 use clap::Args;
-use lorascope::dataset::{Dataset, Map, OnFault, ReadOptions};
+use lorascope::dataset::{Dataset, Map, OnFault, ReadOptions, RowSchema};
 use lorascope::display::{Progress, Show, neutral};
 use lorascope::error::{Error, Result};
 use lorascope::text::Trained;
 use lorascope::train::{
-    Ending, Existing, OpenRun, RowsFor, RowsFrom, Run, RunConfig, RunFile, Schedule, Shape, State, Until, Why,
+    Ending, Existing, OpenRun, RowLeftOut, RowsFor, RowsFrom, Run, RunConfig, RunFile, Schedule, Shape,
+    State, Until, Why,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
     /// Go on with the run that exists; model, data and settings come from its folder
-    #[arg(long, conflicts_with_all = ["model", "data", "eval", "map", "list", "eval_list", "context", "rank", "batch", "seed", "trained", "strict"])]
+    #[arg(long, conflicts_with_all = ["model", "data", "eval", "map", "from", "list", "eval_list", "context", "rank", "batch", "seed", "trained", "strict"])]
     resume: bool,
     /// Go on even where the model or the rows are others than before
     #[arg(long, requires = "resume")]
@@ -58,6 +59,9 @@ pub struct Arguments {
     /// Where the turns are in --data and --eval, files of no known format: user=question,assistant=answer
     #[arg(long, value_name = "MAP", requires = "data")]
     map: Option<Map>,
+    /// The format of the rows of --data and --eval, instead of finding it by looking
+    #[arg(long, value_name = "FORMAT", requires = "data", conflicts_with = "map")]
+    from: Option<RowSchema>,
     /// Which list of rows of --data, a file that is an object with several: train, test
     #[arg(long, value_name = "NAME", requires = "data")]
     list: Option<String>,
@@ -216,7 +220,7 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
     file.name = arguments.name.clone().or(file.name);
     file.model = arguments.model.clone().or(file.model);
     let rows = |path: &Option<PathBuf>, list: &Option<String>| {
-        path.as_ref().map(|path| rows(path, arguments.map.as_ref(), list.as_ref())).transpose()
+        path.as_ref().map(|path| rows(path, arguments, list.as_ref())).transpose()
     };
     file.data = rows(&arguments.data, &arguments.list)?.or(file.data);
     file.eval = rows(&arguments.eval, &arguments.eval_list)?.or(file.eval);
@@ -236,12 +240,17 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
     Ok(file)
 }
 
-/// The rows of a file, with a map where it is of no known format, or one of its lists.
-fn rows(path: &Path, map: Option<&Map>, list: Option<&String>) -> Result<RowsFrom> {
-    if map.is_none() && list.is_none() {
+/// The rows of a file, read as the flags say.
+fn rows(path: &Path, arguments: &Arguments, list: Option<&String>) -> Result<RowsFrom> {
+    let options = ReadOptions {
+        map: arguments.map.clone(),
+        schema: arguments.from,
+        list: list.cloned(),
+        ..Default::default()
+    };
+    if options == ReadOptions::default() {
         return Ok(RowsFrom::Path(path.to_path_buf()));
     }
-    let options = ReadOptions { map: map.cloned(), list: list.cloned(), ..Default::default() };
     Ok(RowsFrom::Recipe(Box::new(Dataset::open_with(path, &options)?.recipe()?)))
 }
 
@@ -302,35 +311,44 @@ const LISTED: usize = 10;
 
 /// Lists what is left out on the standard error: the first of each kind, with the reasons.
 fn left_out(run: &Run) -> Result<()> {
-    let all = run.left_out()?.rows;
+    let all = run.left_out()?;
+    for (path, what) in &all.not_read {
+        crate::complain(neutral(&format!("not read: {}: {what}", path.display())));
+    }
     let mut kinds: Vec<(RowsFor, &str)> = Vec::new();
-    for row in &all {
+    for row in &all.rows {
         if !kinds.contains(&(row.rows_for, row.why.name())) {
             kinds.push((row.rows_for, row.why.name()));
         }
     }
     for (rows_for, kind) in kinds {
-        let rows: Vec<_> =
-            all.iter().filter(|row| row.rows_for == rows_for && row.why.name() == kind).collect();
+        let of = |row: &&RowLeftOut| row.rows_for == rows_for && row.why.name() == kind;
+        let rows: Vec<&RowLeftOut> = all.rows.iter().filter(of).collect();
         let eval = if rows_for == RowsFor::Evaluation { ", of the rows for evaluation" } else { "" };
         crate::complain(format_args!("{kind}{eval}: {}", rows.len()));
         for row in rows.iter().take(LISTED) {
-            let place = match row.why {
-                Why::NotRead(_) => row.file.display().to_string(),
-                _ => format!("{}, line {}", row.file.display(), row.line),
-            };
             let details = row.why.details();
             let colon = if details.is_empty() { "" } else { ": " };
-            crate::complain(neutral(&format!("  {place}{colon}{}", details.replace(['\n', '\r'], " "))));
+            let details = details.replace(['\n', '\r'], " ");
+            let place = format!("  {}, line {}{colon}{details}", row.file.display(), row.line);
+            crate::complain(neutral(&place));
         }
-        if rows.len() > LISTED {
-            crate::complain(format_args!(
-                "  and {} more; lorascope data report lists what the reader rejects, data rows --problems shows it",
-                rows.len() - LISTED
-            ));
+        if let (Some(row), true) = (rows.first(), rows.len() > LISTED) {
+            let more = rows.len() - LISTED;
+            crate::complain(format_args!("  and {more} more{}", others(&row.why)));
         }
     }
     Ok(())
+}
+
+/// What lists all rows that are left out for a reason.
+fn others(why: &Why) -> &'static str {
+    match why {
+        Why::Rejected(_) => "; lorascope data report FILE has all lines",
+        Why::Refused(_) => "; lorascope data report FILE --tokenizer MODEL has all lines",
+        Why::TooLong(_) => "; lorascope data rows FILE --longer N --tokenizer MODEL shows them",
+        Why::Untrained | Why::LabelledBad => "",
+    }
 }
 
 /// A flag that Ctrl-C and a request to end set. The second one ends the process at once.

@@ -118,6 +118,27 @@ impl Signatures {
         new
     }
 
+    /// The same in parts, each with the texts of one verdict: no text is compared with one of another.
+    pub(super) fn by_verdict(self, verdicts: &[u64]) -> Vec<Self> {
+        if verdicts.windows(2).all(|two| two[0] == two[1]) {
+            return vec![self];
+        }
+        let mut parts: BTreeMap<u64, (Self, HashMap<u32, u32>)> = BTreeMap::new();
+        for (row, (number, verdict)) in self.of.iter().zip(verdicts).enumerate() {
+            let (part, known) = parts.entry(*verdict).or_default();
+            part.of.resize(row, None);
+            let number = number.map(|number| {
+                *known.entry(number).or_insert_with(|| {
+                    part.first.push(row as u32);
+                    part.signatures.push(self.signatures[number as usize]);
+                    part.signatures.len() as u32 - 1
+                })
+            });
+            part.of.push(number);
+        }
+        parts.into_values().map(|(part, _)| part).collect()
+    }
+
     /// Groups of two or more texts, joined by pairs whose similarity is at least `threshold`;
     /// ascending in themselves, and ordered by their first texts.
     ///

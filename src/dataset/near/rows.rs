@@ -1,6 +1,5 @@
 //! What a row says as one text, and the signatures of a dataset.
 
-use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -28,24 +27,42 @@ pub(in crate::dataset) fn said(rows: Rows<'_>, i: usize, text: &mut String) {
     }
 }
 
-/// What is to be learned of a row, beside what it says: its label, which turns have weight 0, and which of
-/// two answers is the chosen one.
-fn verdict(rows: Rows<'_>, i: usize) -> u64 {
+/// What is to be learned of a row, beside what it says: whether its label is a bad one, which answers have
+/// weight 0, and which of two answers is the chosen one. 0 of most rows.
+fn verdict(rows: Rows<'_>, i: usize, signer: &mut Signer) -> u64 {
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    hash.update(&[rows.label(i).map_or(2, u8::from)]);
-    for turn in rows.turns(i) {
-        hash.update(&[u8::from(turn.weight == Some(0.0))]);
+    let mut said = false;
+    let mut add = |bytes: &[u8]| {
+        hash.update(bytes);
+        said = true;
+    };
+    if rows.label(i) == Some(false) {
+        add(b"bad");
+    }
+    let answers = rows.turns(i).filter(|turn| turn.role == "assistant").enumerate();
+    for (n, _) in answers.filter(|(_, turn)| turn.weight == Some(0.0)) {
+        add(&(n as u32).to_le_bytes());
     }
     if rows.is_preference(i) {
         let [_, chosen, rejected] = rows.counts(i);
-        let said = |list, n| -> Vec<&str> {
-            (0..n).filter_map(|n| rows.turn(i, list, n).map(|turn| turn.content)).collect()
+        let mut said = |list, n| -> String {
+            let parts = |n| {
+                let turn = rows.turn(i, list, n)?;
+                Some(
+                    [turn.content, turn.tool_calls.unwrap_or_default(), turn.extra.unwrap_or_default()]
+                        .concat(),
+                )
+            };
+            signer.plain(&(0..n).filter_map(parts).collect::<String>()).to_string()
         };
-        // Exchanged answers say the same to the other end.
-        let order = said(List::Chosen, chosen).cmp(&said(List::Rejected, rejected));
-        hash.update(&[order as u8]);
+        // Exchanged answers say the same, and the other way round.
+        match said(List::Chosen, chosen).cmp(&said(List::Rejected, rejected)) {
+            std::cmp::Ordering::Less => add(b"less"),
+            std::cmp::Ordering::Greater => add(b"more"),
+            std::cmp::Ordering::Equal => {}
+        }
     }
-    hash.digest()
+    if said { hash.digest() } else { 0 }
 }
 
 impl Dataset {
@@ -58,27 +75,26 @@ impl Dataset {
     /// A threshold that is not from 0.5 to 1; rows that can no longer be read.
     pub fn near_duplicates(&self, threshold: f64) -> Result<Vec<Vec<u32>>> {
         super::check(threshold)?;
-        self.of_one_verdict(self.signatures()?.clusters(threshold, self)?)
+        self.clusters_of(self.signatures()?, threshold)
     }
 
-    /// Parts groups of rows that are alike by what is to be learned of them.
-    pub(in crate::dataset) fn of_one_verdict(&self, groups: Vec<Vec<u32>>) -> Result<Vec<Vec<u32>>> {
-        let mut wanted: Vec<u32> = groups.iter().flatten().copied().collect();
-        wanted.sort_unstable();
-        let verdicts = self.holding(&wanted, |rows, first, wanted| {
-            Ok(wanted.iter().map(|&row| (row, verdict(rows, row as usize - first))).collect::<Vec<_>>())
+    /// Groups of rows that are alike and of which the same is to be learned, out of the signatures of all
+    /// rows.
+    pub(in crate::dataset) fn clusters_of(
+        &self,
+        signatures: Signatures,
+        threshold: f64,
+    ) -> Result<Vec<Vec<u32>>> {
+        let verdicts = self.pieces(|rows, _| {
+            let mut signer = Signer::default();
+            Ok((0..rows.len()).map(|i| verdict(rows, i, &mut signer)).collect::<Vec<_>>())
         })?;
-        let verdicts: HashMap<u32, u64> = verdicts.into_iter().flatten().collect();
-        let mut parts: Vec<Vec<u32>> = Vec::with_capacity(groups.len());
-        for group in groups {
-            let mut by_verdict: BTreeMap<Option<&u64>, Vec<u32>> = BTreeMap::new();
-            for row in group {
-                by_verdict.entry(verdicts.get(&row)).or_default().push(row);
-            }
-            parts.extend(by_verdict.into_values().filter(|rows| rows.len() > 1));
+        let mut groups = Vec::new();
+        for part in signatures.by_verdict(&verdicts.concat()) {
+            groups.append(&mut part.clusters(threshold, self)?);
         }
-        parts.sort_unstable();
-        Ok(parts)
+        groups.sort_unstable();
+        Ok(groups)
     }
 
     /// The signatures of what the rows say.

@@ -51,6 +51,12 @@ impl Signer {
         ))
     }
 
+    /// The characters that count, in small letters.
+    pub fn plain(&mut self, text: &str) -> &str {
+        self.read(text);
+        &self.plain
+    }
+
     /// The hashes of the text's shingles: ascending, each once.
     pub fn shingles(&mut self, text: &str) -> Vec<u32> {
         if self.read(text).is_none() {

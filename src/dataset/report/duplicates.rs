@@ -62,7 +62,7 @@ impl Groups {
 
     /// Rows whose texts are alike, equal ones included.
     pub fn near(data: &Dataset, found: &Gathered, config: &ReportConfig) -> Result<Self> {
-        let groups = data.of_one_verdict(found.signatures.clusters(config.near, data)?)?;
+        let groups = data.clusters_of(found.signatures.clone(), config.near)?;
         let hash = |row: u32| found.hashes[row as usize];
         let differ = |rows: &[u32]| rows.iter().any(|&row| hash(row) != hash(rows[0]));
         Ok(Self::of(config.near, groups, config.shown, differ))

@@ -8,7 +8,7 @@ use regex::Regex;
 
 use super::gather::text_of;
 use crate::dataset::problems::ProblemKind;
-use crate::dataset::schema::calls::ids_of;
+use crate::dataset::schema::calls::{ids_of, lack_ids};
 use crate::dataset::schema::layout::List;
 use crate::dataset::table::{Rows, Spoken};
 use crate::display::cut;
@@ -85,6 +85,13 @@ impl Spoils {
     /// Looks at who speaks when, and at the answers.
     fn order(&mut self, rows: Rows<'_>, i: usize, row: u32) {
         let mut before: Option<Spoken<'_>> = None;
+        // The ids of the calls of a row, where all have one.
+        let calls_of = || rows.turns(i).filter_map(|turn| turn.tool_calls);
+        let answers = rows.turns(i).any(|turn| turn.tool_call_id.is_some());
+        let called: Vec<String> = match answers && !calls_of().any(lack_ids) {
+            true => calls_of().flat_map(|calls| ids_of(calls).into_iter().map(|(id, _)| id)).collect(),
+            false => Vec::new(),
+        };
         let calls = |turn: Spoken<'_>| turn.tool_calls.is_some() || calls_in_words(text_of(&turn));
         for (n, turn) in rows.turns(i).enumerate() {
             let text = text_of(&turn);
@@ -106,15 +113,13 @@ impl Spoils {
                     self.note(ProblemKind::AnswerWithoutCall, row, what);
                 }
                 "tool" => {
-                    let calls = before.and_then(|turn| turn.tool_calls);
-                    if let (Some(calls), Some(id)) = (calls, turn.tool_call_id.filter(|id| !id.is_empty()))
-                        && let ids = ids_of(calls)
-                        && !ids.is_empty()
-                        && !ids.iter().any(|(called, _)| called == id)
+                    let id = turn.tool_call_id.filter(|id| !id.is_empty());
+                    if let Some(id) =
+                        id.filter(|id| !called.is_empty() && !called.iter().any(|call| call == id))
                     {
                         let what = || {
                             format!(
-                                "turn {} answers the call {:?}, which is none of those before it",
+                                "turn {} answers the call {:?}, which nobody made",
                                 n + 1,
                                 cut(id, QUOTED)
                             )

@@ -144,12 +144,26 @@ pub(in crate::dataset) fn ids_of(calls: &str) -> Vec<(String, String)> {
 /// Tools as `{"type": "function", "function": …}` each, where one of them is a bare `{"name": …}`.
 pub(in crate::dataset) fn wrapped(tools: &str) -> Option<String> {
     let node = Node::parse_own(tools).ok()?;
-    let bare =
-        |tool: &Node<'_>| tool.get("name").is_some() && tool.get("type").or(tool.get("function")).is_none();
+    let is_function = |kind: &Node<'_>| kind.str() == Some("function");
+    let bare = |tool: &Node<'_>| {
+        tool.get("name").is_some()
+            && tool.get("function").is_none()
+            && tool.get("type").is_none_or(is_function)
+    };
     let list = node.array().filter(|list| list.iter().any(bare))?;
-    let tools = list.iter().map(|tool| match bare(tool) {
-        true => format!("{}{}{}", CALL.0, one_line(tool.raw), CALL.1),
-        false => one_line(tool.raw).into_owned(),
+    let tools = list.iter().map(|tool| match (bare(tool), tool.get("type"), tool.object()) {
+        (true, None, _) => format!("{}{}{}", CALL.0, one_line(tool.raw), CALL.1),
+        (true, Some(_), Some(keys)) => {
+            let mut inside = Vec::new();
+            for (key, node) in keys.iter().filter(|(key, _)| key != "type") {
+                inside.extend_from_slice(if inside.is_empty() { b"{" } else { b", " });
+                string(&mut inside, key);
+                inside.extend_from_slice(b": ");
+                inside.extend_from_slice(one_line(node.raw).as_bytes());
+            }
+            format!("{}{}}}{}", CALL.0, String::from_utf8_lossy(&inside), CALL.1)
+        }
+        _ => one_line(tool.raw).into_owned(),
     });
     Some(format!("[{}]", tools.collect::<Vec<_>>().join(", ")))
 }

@@ -34,13 +34,10 @@ impl Reader<'_> {
         empty.map(|(key, _)| &**key).find(|key| LABELS.iter().any(|name| name.eq_ignore_ascii_case(key)))
     }
 
-    /// Honours a weight of 0 that stands beside the turns: none of the row's answers is trained on. A
+    /// Honours a weight of 0 that stands beside the turns or a text: nothing of the row is trained on. A
     /// value that can be no weight is noted; what another one means nobody knows, and it stays a key
     /// like any other.
     pub fn weigh(&mut self) {
-        if self.row.text.is_some() {
-            return;
-        }
         let mut zeros = Vec::new();
         for (i, (key, node)) in self.keys.iter().enumerate() {
             let Some(mark) = flags::mark(key).filter(|_| self.shapes[i].is_none()) else { continue };
@@ -58,6 +55,11 @@ impl Reader<'_> {
             }
         }
         if zeros.is_empty() {
+            return;
+        }
+        if self.row.text.is_some() {
+            // A text has no turns: the row is one that is not to be learned, and keeps the key that says so.
+            self.row.label = Some(false);
             return;
         }
         zeros.into_iter().for_each(|i| self.keep(i));

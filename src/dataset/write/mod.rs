@@ -174,7 +174,8 @@ impl Dataset {
     /// The file appears whole or not at all, in folders that are made where they are missing. What
     /// the schema has no place for is counted in [`Written::lost`], as [`losses`](Self::losses)
     /// says beforehand. Rows whose answers are labelled as bad ones are left out of schemas without
-    /// labels. A row that was read from the same schema keeps all that it has, under the usual keys;
+    /// labels. A row that was read from the same schema keeps all that it has, under the usual keys and
+    /// in the usual forms (bare tools are wrapped, arguments of a `function_call` turn are objects);
     /// [`Layout::Keep`] writes it as it was.
     ///
     /// # Errors
@@ -257,7 +258,15 @@ impl Dataset {
     /// # Errors
     /// Only if the rows cannot be read.
     pub fn losses(&self, schema: RowSchema) -> Result<Losses> {
-        let encoder = Encoder::new(schema, &WriteOptions::default());
+        self.losses_with(schema, &WriteOptions::default())
+    }
+
+    /// The same of rows that are written in other ways ([`write_with`](Self::write_with)).
+    ///
+    /// # Errors
+    /// As for [`losses`](Self::losses).
+    pub fn losses_with(&self, schema: RowSchema, options: &WriteOptions) -> Result<Losses> {
+        let encoder = Encoder::new(schema, options);
         let mut tally = Tally::default();
         let work = |rows: Rows<'_>, first: usize| {
             let mut batch = Batch::of(&rows, first as u64, &encoder, b"");

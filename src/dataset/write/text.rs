@@ -120,13 +120,6 @@ impl<'w, 'r> Text<'w, 'r> {
 
     /// The row as it was laid out; `None` where the layout no longer fits.
     pub fn laid_out(&mut self, keys: &[Node<'_>], extras: &Extras<'_>) -> Option<()> {
-        let exact = std::mem::replace(&mut self.exact, true);
-        let done = self.as_it_was(keys, extras);
-        self.exact = exact;
-        done
-    }
-
-    fn as_it_was(&mut self, keys: &[Node<'_>], extras: &Extras<'_>) -> Option<()> {
         if extras.bare {
             let [_, shape] = keys.first()?.array()? else { return None };
             return self.shape(shape);
