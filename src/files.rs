@@ -81,9 +81,8 @@ fn target(path: &Path, existing: Existing) -> Result<PathBuf> {
 
 /// What the system said: `tempfile` adds the temporary name, which nobody asked for.
 pub(crate) fn cause(error: std::io::Error) -> std::io::Error {
-    let inner = std::error::Error::source(&error).and_then(|e| e.downcast_ref::<std::io::Error>());
-    match inner.and_then(std::io::Error::raw_os_error) {
-        Some(code) => std::io::Error::from_raw_os_error(code),
+    match error.to_string().split_once(" at path \"") {
+        Some((said, _)) => std::io::Error::new(error.kind(), said.to_string()),
         None => error,
     }
 }
