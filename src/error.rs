@@ -119,6 +119,20 @@ impl Error {
         self
     }
 
+    /// Names what was asked for in place of the temporary file or folder that it was written as.
+    #[must_use]
+    pub(crate) fn moved(mut self, temporary: &Path, asked: &Path) -> Self {
+        if let Some(path) = &mut self.0.path
+            && let Ok(rest) = path.strip_prefix(temporary)
+        {
+            *path = match rest.as_os_str().is_empty() {
+                true => asked.to_path_buf(),
+                false => asked.join(rest),
+            };
+        }
+        self
+    }
+
     /// Says which line of the file it was, counted from 1.
     #[must_use]
     pub fn line(mut self, line: u64) -> Self {

@@ -32,7 +32,7 @@ pub(crate) fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Writes a file, in folders that are made where they are missing.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8], existing: Existing) -> Result<()> {
     let mut file = beside(path, existing)?;
-    file.write_all(bytes).map_err(|e| Error::io(path, e))?;
+    file.write_all(bytes).map_err(|e| Error::io(path, cause(e)))?;
     place(file, path, existing)
 }
 
@@ -46,13 +46,13 @@ pub(crate) fn beside(path: &Path, existing: Existing) -> Result<NamedTempFile> {
     }
     let path = &target(path, existing)?;
     let folder = parent(path)?;
-    builder(0o666).tempfile_in(folder).map_err(|e| Error::io(folder, e))
+    builder(0o666).tempfile_in(folder).map_err(|e| Error::io(path, cause(e)))
 }
 
 /// A temporary folder beside `path`.
 pub(crate) fn folder_beside(path: &Path) -> Result<TempDir> {
     let folder = parent(path)?;
-    builder(0o777).tempdir_in(folder).map_err(|e| Error::io(folder, e))
+    builder(0o777).tempdir_in(folder).map_err(|e| Error::io(path, cause(e)))
 }
 
 /// Moves a file that [`beside`] made to its place.
@@ -76,6 +76,14 @@ fn target(path: &Path, existing: Existing) -> Result<PathBuf> {
         Some(Ok(path)) => Ok(path),
         Some(Err(e)) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
         _ => Ok(path.to_path_buf()), // no link, or one that leads nowhere
+    }
+}
+
+/// What the system said: `tempfile` adds the temporary name, which nobody asked for.
+pub(crate) fn cause(error: std::io::Error) -> std::io::Error {
+    match error.to_string().split_once(" at path \"") {
+        Some((said, _)) => std::io::Error::new(error.kind(), said.to_string()),
+        None => error,
     }
 }
 

@@ -34,6 +34,7 @@ fn a_merged_weight_that_is_not_finite_is_named_and_nothing_is_written() -> Resul
         let said = model.export_merged(&huge, "merged", &options(dtype)).unwrap_err().to_string();
         assert!(said.contains("a weight is inf") && said.contains("model.layers.0."), "{said}");
         assert!(said.contains("look at the adapter that was merged"), "{said}");
+        assert!(said.contains("merged/model.safetensors") && !said.contains(".lorascope-"), "{said}");
         assert_eq!(files(), before, "{said}");
     }
     Ok(())
@@ -86,6 +87,94 @@ fn both_configs_have_every_token_at_which_the_model_stops() -> Result<()> {
     model.export("single", &ExportOptions::default())?;
     for name in ["generation_config.json", "config.json"] {
         assert_eq!(read(&Path::new("single").join(name))["eos_token_id"], json!(260), "{name}");
+    }
+    Ok(())
+}
+
+/// The numbers of a 16-bit file, beside those that the adapter makes of the base in 32 bits.
+#[test]
+fn an_export_says_what_rounding_left_of_the_change() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny::default())?;
+    let usual = llama::adapters(model.decoder(), 2)?;
+    let small = usual.map(|name, t| Ok(if name.ends_with("lora_B") { (t * 2e-3)? } else { t.clone() }))?;
+    let load = |folder: &str| {
+        lorascope::candle_core::safetensors::load(Path::new(folder).join("model.safetensors"), &Device::Cpu)
+    };
+    let numbers = |tensor: &Tensor| -> Result<Vec<f32>> {
+        Ok(tensor.to_dtype(lorascope::candle_core::DType::F32)?.flatten_all()?.to_vec1()?)
+    };
+    for (name, adapters) in [("usual", &usual), ("small", &small)] {
+        let whole = model.export_merged(adapters, format!("{name}-whole"), &options(ExportType::F32))?;
+        assert_eq!((whole.kept.len(), whole.share_kept()), (0, 1.0));
+        for dtype in [ExportType::Bf16, ExportType::F16] {
+            let (to, base) = (format!("{name}-{dtype:?}"), format!("{name}-{dtype:?}-base"));
+            let exported = model.export_merged(adapters, &to, &options(dtype))?;
+            assert!(model.export(&base, &options(dtype))?.kept.is_empty());
+            let (plain, exact) =
+                (model.export("plain", &options(ExportType::F32))?, load(&format!("{name}-whole"))?);
+            let before = load("plain")?;
+            std::fs::remove_dir_all(plain.folder).unwrap();
+            let (merged, rounded) = (load(&to)?, load(&base)?);
+            assert_eq!(exported.kept.len(), adapters.len());
+            let (mut all, mut off) = (0.0, 0.0);
+            for kept in &exported.kept {
+                let of = |file: &std::collections::HashMap<String, Tensor>| {
+                    numbers(&file[&format!("{}.weight", kept.module)])
+                };
+                let (w, e, m, r) = (of(&before)?, of(&exact)?, of(&merged)?, of(&rounded)?);
+                let (mut change, mut lost) = (0f64, 0f64);
+                for i in 0..w.len() {
+                    let delta = f64::from(e[i]) - f64::from(w[i]);
+                    change += delta.powi(2);
+                    lost += (f64::from(m[i]) - f64::from(r[i]) - delta).powi(2);
+                }
+                assert!((kept.change - change.sqrt()).abs() < 1e-9 * change.sqrt(), "{}", kept.module);
+                assert!((kept.lost - lost.sqrt()).abs() < 1e-9 * change.sqrt(), "{}", kept.module);
+                (all, off) = (all + change, off + lost);
+            }
+            let share = (1.0 - (off / all).sqrt()).clamp(0.0, 1.0);
+            assert!((exported.share_kept() - share).abs() < 1e-9, "{share}");
+            let note = exported.notes.iter().find(|note| note.contains("of the change ΔW")).unwrap();
+            let bf16 = dtype == ExportType::Bf16;
+            assert!(
+                note.contains(if bf16 { "rounding to bf16 keeps" } else { "rounding to f16 keeps" }),
+                "{note}"
+            );
+            assert!(note.contains("least in model.layers.0."), "{note}");
+            let low = note.contains("write ExportType::F32, or leave the adapter beside the model");
+            if bf16 {
+                assert_eq!((share < 0.9, low), (name == "small", name == "small"), "{name}: {note}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A temporary name that is too long: the error named it, or the folder around, and not what was asked for.
+#[test]
+#[cfg(target_os = "linux")]
+fn errors_name_what_was_asked_for() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny::default())?;
+    let adapters = llama::adapters(model.decoder(), 2)?;
+    let mut deep = bench.folder.path().to_path_buf();
+    while deep.as_os_str().len() < 3800 {
+        deep.push("a".repeat(200));
+    }
+    deep.push("b".repeat(4082 - deep.as_os_str().len()));
+    std::fs::create_dir_all(&deep).unwrap();
+    let asked = deep.join("m");
+    let series = [lorascope::plot::Series::line("loss", [(0.0, 1.0), (1.0, 2.0)])];
+    let figure = lorascope::plot::lines("t", "x", "y", &series, lorascope::plot::Scale::Linear)?;
+    for (error, name) in [
+        (model.export(&asked, &options(ExportType::F32)).unwrap_err(), "m"),
+        (adapters.save(&asked, "base").unwrap_err(), "m"),
+        (figure.save(deep.join("m.svg")).unwrap_err(), "m.svg"),
+    ] {
+        let said = error.to_string();
+        assert!(said.starts_with(&format!("{}: ", deep.join(name).display())), "{said}");
+        assert!(said.contains("File name too long") && !said.contains(".lorascope-"), "{said}");
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use lorascope::error::Result;
 use lorascope::lora::Adapters;
 use lorascope::model::config::Positions;
 use lorascope::model::layers::frequencies::{Frequencies, Scaling};
-use lorascope::model::{Cache, Decoder, Tokens};
+use lorascope::model::{Cache, Decoder, ExportOptions, ExportType, Tokens};
 use lorascope::ops::Kernels;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -230,5 +230,52 @@ fn a_head_of_unit_rows() -> Result<()> {
     let adapters = adapters("baichuan2")?;
     let again = logits(&Decoder::open(folder.path(), &Device::Cpu)?, &adapters)?;
     assert!(distance(&again, &logits(&model, &adapters)?) < 1e-6);
+    Ok(())
+}
+
+/// Such an export was refused.
+#[test]
+fn divisors_of_a_gguf_file_become_the_formula_of_llama_3() -> Result<()> {
+    let cases: Vec<serde_json::Value> =
+        serde_json::from_str(&std::fs::read_to_string(golden("llama3_frequencies.json")).unwrap()).unwrap();
+    for case in &cases {
+        let name = &case["name"];
+        let number = |of: &serde_json::Value| of.as_f64().unwrap();
+        let numbers = |key: &str| case[key].as_array().unwrap().iter().map(number).collect::<Vec<_>>();
+        let width = number(&case["width"]) as usize;
+        let divided =
+            Frequencies { theta: number(&case["theta"]), scaling: Scaling::Divisors(numbers("divisors")) };
+        let scaling = divided.as_formula(width)?.unwrap();
+        let found = Frequencies { theta: divided.theta, scaling: scaling.clone() }.of(width)?;
+        for (found, expected) in found.iter().zip(numbers("frequencies")) {
+            assert!((found - expected).abs() <= 1e-6 * expected, "{name}: {found} for {expected}");
+        }
+        let expected = &case["rope_scaling"];
+        let of = |key: &str| number(&expected[key]);
+        let same = Scaling::Llama3 {
+            factor: of("factor"),
+            low: of("low_freq_factor"),
+            high: of("high_freq_factor"),
+            original: of("original_max_position_embeddings"),
+        };
+        assert_eq!(scaling, same, "{name}");
+    }
+    let linear = Frequencies { theta: 10000.0, scaling: Scaling::Divisors(vec![4.0; 16]) };
+    assert_eq!(linear.as_formula(32)?, Some(Scaling::Linear { factor: 4.0 }));
+    let none = Frequencies { theta: 10000.0, scaling: Scaling::Divisors(vec![1.0; 16]) };
+    assert_eq!(none.as_formula(32)?, Some(Scaling::None));
+    let wild = Frequencies { theta: 10000.0, scaling: Scaling::Divisors(vec![1.0, 9.0, 2.0, 5.0]) };
+    assert_eq!(wild.as_formula(8)?, None);
+
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("llama3.gguf");
+    to_gguf("llama3", "llama", &path);
+    let model = Decoder::open(&path, &Device::Cpu)?;
+    let to = folder.path().join("folder");
+    model.export(&to, &ExportOptions { dtype: ExportType::F32, ..Default::default() })?;
+    let (again, truth) = (Decoder::open(&to, &Device::Cpu)?, Decoder::open(golden("llama3"), &Device::Cpu)?);
+    let adapters = adapters("llama3")?;
+    let off = distance(&logits(&again, &adapters)?, &logits(&truth, &adapters)?);
+    assert!(off < 2e-6, "{off:e}");
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use lorascope::display::Show;
 use lorascope::plot::{
     Curve, Figure, Fit, HeatPanel, Histogram, Measure, Panel, Scale, Series, SpectraStyle, Spread, Theme,
     bars, cumulative, energy, grouped, heat_map, heat_panels, intruders, lines, multiples, rank_curve,
@@ -413,4 +414,24 @@ fn a_character_without_a_font_is_an_error_that_helps() {
     assert!(text.contains("U+10FFFD") || text.contains("no font is installed"), "{text}");
     assert!(!path.exists());
     figure.save(path.with_extension("svg")).unwrap();
+}
+
+/// A zero left no trace on a log axis.
+#[test]
+fn a_zero_is_a_ring_on_the_foot_of_a_log_axis() {
+    let panel = |values: &[f64]| {
+        let curve = Curve { name: "layer 0".into(), depth: 0.0, values: values.to_vec() };
+        [Panel { name: "q_proj".into(), curves: vec![curve] }]
+    };
+    let rings = |values: &[f64], scale| {
+        let style = SpectraStyle { scale, ..SpectraStyle::default() };
+        let figure = lorascope::plot::spectra_as("Spectra", &panel(values), style).unwrap();
+        (figure.svg().matches("<circle").count(), figure.show().text)
+    };
+    let (none, text) = rings(&[1.0, 0.5, 0.1], Scale::Log);
+    assert!(none == 0 && !text.contains("of them 0"), "{none} {text}");
+    let (two, text) = rings(&[1.0, 0.5, 0.0, 0.0], Scale::Log);
+    assert!(two == 2 && text.contains("2 of them 0"), "{two} {text}");
+    let (rounding, _) = rings(&[1.0, 0.5, 1e-17], Scale::Log);
+    assert_eq!((rounding, rings(&[1.0, 0.5, 0.0], Scale::Linear).0), (1, 0));
 }

@@ -181,10 +181,10 @@ fn a_start_that_is_taken_off() -> Result<()> {
 fn pictures_of_a_run() -> Result<()> {
     let bench = Bench::new()?;
     let run = bench.run("pictures", config())?;
-    assert!(
-        run.dashboard()?.show().html.contains("no step yet")
-            || run.dashboard()?.show().html.contains("nothing")
-    );
+    assert!(run.dashboard()?.show().html.contains("no step yet"));
+    for figure in [run.history().plot(), run.history().curves()] {
+        assert_eq!(figure.unwrap_err().to_string(), "no step yet; run.step() or run.start(n)");
+    }
     run.steps(4)?;
     let curves = run.history().curves()?;
     for label in ["cross-entropy (nats per token)", "learning rate", "gradient norm"] {

@@ -46,7 +46,9 @@ fn golden_subspaces() {
     for case in &cases() {
         let name = case["name"].as_str().unwrap();
         let (one, two) = (vectors(&case["one"]), vectors(&case["two"]));
-        for (side, key) in [(Side::Right, "phi_right"), (Side::Left, "phi_left")] {
+        for (side, key) in
+            [(Side::Right, "phi_right"), (Side::Left, "phi_left"), (Side::A, "phi_a"), (Side::B, "phi_b")]
+        {
             let expected = matrix(&case[key]);
             let overlap = Overlap::of(&one, &two, side, (99, 99), 1).unwrap();
             assert_eq!((overlap.grid.len(), overlap.grid[0].len()), (expected.len(), expected[0].len()));
@@ -66,6 +68,29 @@ fn golden_subspaces() {
         }
         assert!(angles.is_sorted());
     }
+}
+
+/// 1 was advised where nothing was learned.
+#[test]
+fn a_zero_delta_is_advised_no_rank() {
+    let of = |name: &str, sigma: f32| {
+        let a = Tensor::new(&[[1f32, 0.], [0., 1.]], &Device::Cpu).unwrap();
+        let b = Tensor::new(&[[sigma, 0.], [0., 0.]], &Device::Cpu).unwrap();
+        Spectrum::of(name, &a, &b, 2.0).unwrap()
+    };
+    let some = Spectra::from(vec![of("layers.0.q_proj", 3.0), of("layers.1.q_proj", 0.0)]);
+    let advice = some.advise(0.9).unwrap();
+    let ranks: Vec<usize> = advice.modules.iter().map(|module| module.advised()).collect();
+    assert_eq!(ranks, [1, 0]);
+    assert_eq!(advice.rank_pattern().into_iter().collect::<Vec<_>>(), [("layers.0.q_proj".to_string(), 1)]);
+    assert_eq!(advice.alpha_pattern(Scaling::Rank).len(), 1);
+    assert_eq!(advice.parameters(), (16, 4));
+    let text = advice.show().text;
+    assert!(text.contains("in 1 modules ΔW is 0: nothing was learned there"), "{text}");
+    let none = Spectra::from(vec![of("layers.0.q_proj", 0.0)]).advise(1.0).unwrap();
+    assert!(none.rank_pattern().is_empty());
+    let text = none.table().show().text;
+    assert!(text.contains("every ΔW is 0: nothing was learned"), "{text}");
 }
 
 #[test]

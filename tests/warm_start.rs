@@ -144,3 +144,38 @@ fn nothing_is_noted_where_nothing_was_left() -> Result<()> {
     assert!(!run.show().text.contains("not taken"), "{}", run.show().text);
     Ok(())
 }
+
+/// They were kept in silence.
+#[test]
+fn what_a_config_says_beyond_us_is_noted_when_a_run_begins_with_it() -> Result<()> {
+    let bench = Bench::new()?;
+    let folder = bench.model.new_adapters(&config().lora, 3)?.save("newer", "base")?;
+    let path = folder.join("adapter_config.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    json["of_tomorrow"] = serde_json::json!({"twist": 2});
+    std::fs::write(&path, json.to_string()).unwrap();
+    let run = bench.run("newer", config().init_from(&folder))?;
+    let text = run.show().text;
+    assert!(text.contains("unknown here and without effect: of_tomorrow"), "{text}");
+    Ok(())
+}
+
+/// PEFT's expressions are Python's; the error was that of the parser.
+#[test]
+fn an_expression_that_looks_ahead_is_refused_with_the_way_out() -> Result<()> {
+    let bench = Bench::new()?;
+    let folder = bench.model.new_adapters(&config().lora, 3)?.save("ahead", "base")?;
+    let path = folder.join("adapter_config.json");
+    let plain: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for field in ["rank_pattern", "alpha_pattern"] {
+        for pattern in [r"layers\.(?!0\.).*q_proj", r"(?<=self_attn\.)q_proj"] {
+            let mut json = plain.clone();
+            json[field] = serde_json::json!({pattern: 4});
+            std::fs::write(&path, json.to_string()).unwrap();
+            let error = bench.model.adapters(&folder).unwrap_err().to_string();
+            assert!(error.contains("looks ahead or behind"), "{error}");
+            assert!(error.contains("name the layers instead"), "{error}");
+        }
+    }
+    Ok(())
+}

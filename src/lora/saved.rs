@@ -5,7 +5,7 @@ use super::Adapters;
 use super::checked::{BIN, SAFETENSORS};
 use super::peft::CONFIG;
 use crate::error::{Error, Result};
-use crate::files::{Existing, beside, folder_beside};
+use crate::files::{Existing, beside, cause, folder_beside};
 use serde_json::Value;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ impl Adapters {
         }
         let new = folder_beside(folder)?;
         for (name, bytes) in self.files(base)? {
-            let path = new.path().join(name);
-            std::fs::write(&path, bytes).map_err(|e| Error::io(&path, e))?;
+            let written = std::fs::write(new.path().join(name), bytes);
+            written.map_err(|e| Error::io(folder.join(name), e))?;
         }
         std::fs::rename(new.path(), folder).map_err(|e| Error::io(folder, e))?;
         let _ = new.keep(); // it has moved: there is nothing left to remove
@@ -109,7 +109,7 @@ fn is_adapter(folder: &Path) -> Result<()> {
 fn ready(folder: &Path, name: &str, bytes: &[u8]) -> Result<NamedTempFile> {
     let path = folder.join(name);
     let mut file = beside(&path, Existing::Replace)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| Error::io(&path, e))?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| Error::io(&path, cause(e)))?;
     Ok(file)
 }
 

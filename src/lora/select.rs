@@ -118,6 +118,13 @@ fn whole(text: &str) -> Result<Regex> {
 
 fn expression(text: &str) -> Result<Regex> {
     Regex::new(text).map_err(|e| {
+        if ["(?=", "(?!", "(?<=", "(?<!"].iter().any(|around| text.contains(around)) {
+            let error = format!("{text:?} looks ahead or behind, which expressions here cannot do");
+            return Error::input(error).help(
+                "name the layers instead: in rank_pattern and alpha_pattern of adapter_config.json each layer by its \
+                 path with its number (a rank is the first size of its lora_A), in target_modules a list of paths",
+            );
+        }
         Error::input(format!("{text:?} is no regular expression: {e}"))
             .help("a name such as q_proj, or an expression such as .*\\.[0-3]\\..*_proj")
     })

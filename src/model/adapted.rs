@@ -33,7 +33,8 @@ impl Model {
         Ok(self.with_decoder(self.decoder().merged(adapters)?))
     }
 
-    /// Writes the model with the adapters merged into it as a Hugging Face folder.
+    /// Writes the model with the adapters merged into it as a Hugging Face folder. Into 16 bits a small
+    /// ΔW is rounded away in part: [`Exported::kept`](Exported) and a note say how much of it arrives.
     ///
     /// # Errors
     /// As [`merged`](Self::merged) and [`export`](Self::export).

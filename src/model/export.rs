@@ -3,6 +3,7 @@
 use super::config::DecoderConfig;
 use super::decoder::Decoder;
 use super::handle::Model;
+use super::rounding::{Kept, kept, note};
 use super::weight::Weight;
 use super::written::{Frozen, config_json};
 use crate::display::{self, Align, Bundle, Show, Table};
@@ -55,7 +56,7 @@ impl Default for ExportOptions {
 }
 
 /// What was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Exported {
     /// The folder.
     pub folder: PathBuf,
@@ -65,6 +66,16 @@ pub struct Exported {
     pub bytes: u64,
     /// What is to be known about it, such as blocks that were expanded.
     pub notes: Vec<String>,
+    /// Of each weight that an adapter was merged into, what rounding to 16 bits left of its change;
+    /// empty in 32 bits.
+    pub kept: Vec<Kept>,
+}
+
+impl Exported {
+    /// The share of the merged change that all weights together keep, 0 to 1; 1 where nothing was rounded.
+    pub fn share_kept(&self) -> f64 {
+        Kept::share_of(&self.kept).unwrap_or(1.0)
+    }
 }
 
 impl Model {
@@ -133,8 +144,14 @@ fn export(decoder: &Decoder, beside: Beside, folder: &Path, options: &ExportOpti
         return Err(Error::input("shards of 0 bytes").help("5 GB are usual: 5_000_000_000"));
     }
     let new = folder_beside(folder)?;
-    let mut notes = write_beside(decoder, &beside, new.path(), options)?;
-    let (shards, bytes) = write_weights(decoder, new.path(), options)?;
+    let asked = |e: Error| e.moved(new.path(), folder);
+    let mut notes = write_beside(decoder, &beside, new.path(), options).map_err(asked)?;
+    let (shards, bytes) = write_weights(decoder, new.path(), options).map_err(asked)?;
+    let kept = match &beside {
+        Beside::Model(model) => kept(model.unmerged().decoder(), decoder, options.dtype)?,
+        Beside::Nothing => Vec::new(),
+    };
+    notes.extend(note(&kept, options.dtype.called()));
     let blocks = decoder.tensors().iter().filter(|(_, part)| is_blocks(part)).count();
     if blocks > 0 {
         notes.push(format!(
@@ -145,7 +162,7 @@ fn export(decoder: &Decoder, beside: Beside, folder: &Path, options: &ExportOpti
     }
     std::fs::rename(new.path(), folder).map_err(|e| Error::io(folder, e))?;
     let _ = new.keep(); // it has moved: there is nothing left to remove
-    Ok(Exported { folder: folder.to_path_buf(), shards, bytes, notes })
+    Ok(Exported { folder: folder.to_path_buf(), shards, bytes, notes, kept })
 }
 
 fn is_blocks(part: &Frozen) -> bool {

@@ -96,19 +96,21 @@ pub(super) fn config_json(config: &DecoderConfig, dtype: &str) -> Result<Map<Str
     }
     let Positions::Rotary(frequencies) = &config.positions else { return Ok(all) };
     all.insert("rope_theta".to_string(), json!(frequencies.theta));
-    let scaling = match &frequencies.scaling {
-        Scaling::None => return Ok(all),
-        Scaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
-        Scaling::Llama3 { factor, low, high, original } => json!({
+    // transformers asks for whole tokens.
+    let tokens = |x: f64| if x.fract() == 0.0 { json!(x as u64) } else { json!(x) };
+    let scaling = match frequencies.as_formula(config.head_width)? {
+        Some(Scaling::None) => return Ok(all),
+        Some(Scaling::Linear { factor }) => json!({ "rope_type": "linear", "factor": factor }),
+        Some(Scaling::Llama3 { factor, low, high, original }) => json!({
             "rope_type": "llama3",
             "factor": factor,
             "low_freq_factor": low,
             "high_freq_factor": high,
-            "original_max_position_embeddings": original,
+            "original_max_position_embeddings": tokens(original),
         }),
-        Scaling::Divisors(_) => {
+        Some(Scaling::Divisors(_)) | None => {
             return Err(Error::input(
-                "the GGUF file has a divisor for each frequency, which config.json cannot say",
+                "the GGUF file has a divisor for each frequency, which follow no formula that config.json can say",
             )
             .help("export from the Hugging Face folder of this model"));
         }

@@ -260,6 +260,12 @@ impl Canvas<'_> {
         self.backend.draw_circle(point(at), radius, &stroke(ink, 0.0), true).map_err(failed)
     }
 
+    /// A circle that is not filled.
+    pub(super) fn ring(&mut self, at: (f64, f64), radius: f64, ink: Ink) -> Result<()> {
+        let radius = units(radius).unsigned_abs();
+        self.backend.draw_circle(point(at), radius, &stroke(ink, 1.0), false).map_err(failed)
+    }
+
     pub(super) fn text(&mut self, text: &str, at: (f64, f64), label: Label) -> Result<()> {
         let style = if label.bold { FontStyle::Bold } else { FontStyle::Normal };
         // The backend divides by this factor.

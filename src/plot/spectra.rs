@@ -19,7 +19,7 @@ pub struct Curve {
     pub name: String,
     /// Where its colour lies between those of the first and the last layer.
     pub depth: f64,
-    /// σ₁ ≥ σ₂ ≥ …; NaN and infinity are gaps, and on a log axis zeros.
+    /// σ₁ ≥ σ₂ ≥ …; NaN and infinity are gaps; on a log axis zeros are rings at its foot.
     pub values: Vec<f64>,
 }
 
@@ -42,7 +42,8 @@ impl Curve {
 /// Decades below the largest value that are drawn; beyond them lies rounding.
 const DECADES: i32 = 13;
 
-/// Draws spectra on a common log axis; values below 10⁻¹³ of the largest are rounding and left out.
+/// Draws spectra on a common log axis; values below 10⁻¹³ of the largest are rounding; they and
+/// zeros are rings on the foot of the panel.
 /// The colour runs from blue (first layer) to orange (last).
 /// Where no value is above zero (B at its start) the panel stays empty and says so.
 ///
@@ -169,6 +170,11 @@ fn line(points: &[(f64, f64)], scale: Scale, y: &Axis) -> Option<(f64, f64)> {
     slope.is_finite().then_some((s - slope * k, slope))
 }
 
+/// Whether a value is 0, or so near it that it is rounding and below the axis.
+fn is_zero(s: f64, y: &Axis) -> bool {
+    s >= 0.0 && s < 1e300 && y.at(s).is_none()
+}
+
 fn panel(
     canvas: &mut Canvas<'_>,
     grid: &Grid,
@@ -187,6 +193,12 @@ fn panel(
         drawn |= points.iter().any(|&(_, s)| s > 0.0);
         let width = if panel.curves.len() > 6 { 1.4 } else { 2.0 };
         curve(canvas, &points, Pen::new(ink, width), &x, &y)?;
+        if style.scale == Scale::Log && points.iter().any(|&(_, s)| s > 0.0) {
+            // A log axis has no zero: a mark on its foot says that there is one.
+            for at in points.iter().filter(|&&(_, s)| is_zero(s, &y)).filter_map(|&(k, _)| x.at(k)) {
+                canvas.ring((at, y.from.max(y.to) - 3.0), 2.4, ink)?;
+            }
+        }
         let fit = (style.fit == Fit::Line).then(|| line(&points, style.scale, &y)).flatten();
         let Some((begin, slope)) = fit else { continue };
         let at = |k: f64| {
@@ -229,8 +241,12 @@ fn summary(panel: &Panel, style: SpectraStyle, y: &Axis) -> String {
                 (if log { "log₁₀ σ" } else { "σ" }, if slope > 0.0 { "rises" } else { "falls" });
             format!(", {name} {verb} by {} from k to k + 1", short(slope.abs()))
         });
+        let zeros = match curve.values.iter().filter(|s| log && is_zero(**s, y)).count() {
+            0 => String::new(),
+            zeros => format!(", {zeros} of them 0"),
+        };
         format!(
-            "  {}: σ₁ {}, σ_{} {}{fit} {}\n",
+            "  {}: σ₁ {}, σ_{} {}{zeros}{fit} {}\n",
             curve.name,
             short(first),
             curve.values.len(),

@@ -36,7 +36,8 @@ pub struct Advised {
 }
 
 impl Advised {
-    /// The rank by output error where it is known, by ΔW itself where not; at least 1.
+    /// The rank by output error where it is known, by ΔW itself where not; 0 where ΔW is zero: nothing
+    /// was learned, and there is nothing to keep.
     pub fn advised(&self) -> usize {
         self.weighted.unwrap_or(self.plain)
     }
@@ -74,10 +75,11 @@ impl Spectra {
     /// ```
     pub fn advise(&self, energy: f64) -> Result<Advice> {
         let modules = self.iter().map(|plain| {
-            let own = plain.energy_rank(energy)?.max(1);
+            let own = plain.energy_rank(energy)?;
             let weighted = self.weighted_of(&plain.name);
-            let by_output =
-                weighted.map(|w| Ok::<_, crate::error::Error>(w.energy_rank(energy)?.max(1))).transpose()?;
+            let by_output = weighted
+                .map(|w| Ok::<_, crate::error::Error>(w.energy_rank(energy)?.max(own.min(1))))
+                .transpose()?;
             Ok(Advised {
                 name: plain.name.clone(),
                 rank: plain.rank,
@@ -93,13 +95,14 @@ impl Spectra {
 
 impl Advice {
     /// The rank of each layer, for `LoraConfig::rank_pattern` and PEFT; of a merged layer the
-    /// largest of its parts.
+    /// largest of its parts. A layer that learned nothing is left out: a rank of 0 is none.
     pub fn rank_pattern(&self) -> IndexMap<String, usize> {
         let mut ranks = IndexMap::new();
         for module in &self.modules {
             let rank = ranks.entry(layer(&module.name).to_string()).or_insert(0);
             *rank = module.advised().max(*rank);
         }
+        ranks.retain(|_, rank| *rank > 0);
         ranks
     }
 
@@ -169,8 +172,13 @@ impl Advice {
             all if all == self.modules.len() => "of the output's change".to_string(),
             some => format!("of the output's change in {some} modules, of ΔW in the others"),
         };
+        let nothing = match self.modules.iter().filter(|module| module.advised() == 0).count() {
+            0 => String::new(),
+            all if all == self.modules.len() => "; every ΔW is 0: nothing was learned".to_string(),
+            some => format!("; in {some} modules ΔW is 0: nothing was learned there, and rank 0 keeps all"),
+        };
         let caption = format!(
-            "ranks that keep {} of the energy {by}: {} numbers instead of {}; a cut keeps this much, training at these ranks is another matter",
+            "ranks that keep {} of the energy {by}: {} numbers instead of {}; a cut keeps this much, training at these ranks is another matter{nothing}",
             percent(self.energy),
             thousands(then),
             thousands(now),

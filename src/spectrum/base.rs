@@ -126,7 +126,8 @@ impl BaseWeight {
             let rows = (0..m.nrows()).flat_map(|i| (0..k).map(move |n| (i, n)));
             Tensor::from_vec(rows.map(|at| m[at]).collect::<Vec<_>>(), (m.nrows(), k), &Device::Cpu)
         };
-        Ok(Vectors { singular_values: top.sigma[..k].to_vec(), u: matrix(&top.u)?, v: matrix(&top.v)? })
+        let (u, v) = (matrix(&top.u)?, matrix(&top.v)?);
+        Ok(Vectors { singular_values: top.sigma[..k].to_vec(), u, v, factors: None })
     }
 
     /// At least k of the first directions (fewer only where there are fewer), computed once.

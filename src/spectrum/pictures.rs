@@ -3,7 +3,7 @@
 use super::measured::SpectralMeasure;
 use super::place::Place;
 use super::spectra::{Kind, Spectra, layer_name};
-use super::{Advice, Amplification, Intruders, Overlap, Side, Spectrum};
+use super::{Advice, Amplification, Intruders, Overlap, Spectrum};
 use crate::display::{Bundle, Show, Table};
 use crate::error::{Error, Result};
 use crate::plot::{self, Curve, Figure, HeatPanel, Panel, Scale, Series, SpectraStyle};
@@ -303,12 +303,8 @@ impl Overlap {
             name: name.to_string(),
             values: grid.iter().map(|row| row.iter().copied().map(Some).collect()).collect(),
         };
-        let side = match self.side {
-            Side::Right => "right",
-            Side::Left => "left",
-        };
         let panels = [panel("measured", &self.grid), panel("Gaussian control", &self.control)];
-        let title = format!("Overlap of the {side} singular vectors");
+        let title = format!("Overlap of the {}", self.side.called());
         plot::heat_panels(&title, "j", "i", "φ(i, j)", Some((0.0, 1.0)), &panels)
     }
 }

@@ -7,19 +7,38 @@ use super::tall::{Host, Numbers};
 use crate::display::{Align, Table};
 use crate::error::{Error, Result};
 use crate::ops::random::{Random, Stream};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use faer::Mat;
 use polars::prelude::{DataFrame, df};
 
-/// Which singular vectors of ΔW are compared.
+/// Which singular vectors are compared: those of ΔW, or those of A or B by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
-    /// V: directions of the input, those of A. The paper's choice.
+    /// V of ΔW: directions of the input. They span what the rows of A span, but in the order of ΔW, which B
+    /// decides too.
     #[default]
     Right,
-    /// U: directions of the output, those of B.
+    /// U of ΔW: directions of the output.
     Left,
+    /// The right singular vectors of A alone, whatever B is: what the paper compares in §7.2 and figure 3
+    /// (U_A, "the right-singular unitary matrices" of A). Where a start is taken off (PiSSA), A has the rows
+    /// of both.
+    A,
+    /// The left singular vectors of B alone.
+    B,
+}
+
+impl Side {
+    /// What they are, in the words of a caption.
+    pub(super) fn called(self) -> &'static str {
+        match self {
+            Self::Right => "right singular vectors",
+            Self::Left => "left singular vectors",
+            Self::A => "singular vectors of A",
+            Self::B => "singular vectors of B",
+        }
+    }
 }
 
 /// How much of the first i directions of one ΔW lies in the first j of another:
@@ -113,12 +132,9 @@ impl Overlap {
 
     /// φ(i, i) beside that of the control, at i = 1, 2, 4, … and the last.
     pub fn table(&self) -> Table {
-        let side = match self.side {
-            Side::Right => "right",
-            Side::Left => "left",
-        };
+        let side = self.side.called();
         let mut table = Table::new([("i = j", Align::Right), ("φ", Align::Right), ("random", Align::Right)])
-            .caption(format!("overlap of the first {side} singular vectors"));
+            .caption(format!("overlap of the first {side}"));
         let last = self.grid.len().min(self.columns());
         let doubled = std::iter::successors(Some(1), |at| Some(2 * at)).take_while(|at| *at < last);
         for at in doubled.chain((last > 0).then_some(last)) {
@@ -181,6 +197,7 @@ impl Vectors {
         let tensor = match side {
             Side::Right => &self.v,
             Side::Left => &self.u,
+            Side::A | Side::B => return self.alone(side),
         };
         let (rows, columns) = tensor.dims2()?;
         let first = self.singular_values.first().copied().unwrap_or(0.0);
@@ -194,6 +211,21 @@ impl Vectors {
             return Err(Error::input("singular vectors are f64 tensors"));
         };
         Ok(Mat::from_fn(rows, some.min(columns), |i, k| values[i * columns + k]))
+    }
+
+    /// Those of A or of B: of its product with an identity in place of the other.
+    fn alone(&self, side: Side) -> Result<Mat<f64>> {
+        let Some([a, b]) = &self.factors else {
+            return Err(Error::input(
+                "these are the singular vectors of a whole weight, which has no A and B",
+            )
+            .help("compare Side::Right or Side::Left"));
+        };
+        let one = Tensor::eye(a.dim(0)?, DType::F64, &Device::Cpu)?;
+        match side {
+            Side::A => Self::of("A", a, &one, 1.0)?.side(Side::Right),
+            _ => Self::of("B", &one, b, 1.0)?.side(Side::Left),
+        }
     }
 
     /// Those of a product of the same shape with Gaussian factors of rank k.

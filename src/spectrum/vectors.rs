@@ -14,6 +14,8 @@ pub struct Vectors {
     pub u: Tensor,
     /// Right singular vectors, [in, k], f64, on the CPU.
     pub v: Tensor,
+    /// A and B, where it is an adapter's: [`Side::A`](super::Side) and `Side::B` are of these.
+    pub(super) factors: Option<[Tensor; 2]>,
 }
 
 impl Vectors {
@@ -50,6 +52,7 @@ impl Vectors {
                 u: matrix(svd.u, shape.out_features)?,
                 v: matrix(svd.v, shape.in_features)?,
                 singular_values: svd.singular_values,
+                factors: Some([a.clone(), b.clone()]),
             })
         };
         compute().map_err(|error: Error| error.layer(name))

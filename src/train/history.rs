@@ -215,6 +215,7 @@ impl History {
     /// # Errors
     /// When there is no step yet.
     pub fn plot(&self) -> Result<Figure> {
+        self.begun()?;
         let points = |value: fn(&StepReport) -> Option<f64>| {
             self.steps.iter().filter_map(move |s| Some((s.step as f64, value(s)?))).collect::<Vec<_>>()
         };
@@ -232,6 +233,7 @@ impl History {
     /// # Errors
     /// When there is no step yet.
     pub fn curves(&self) -> Result<Figure> {
+        self.begun()?;
         let points =
             |value: fn(&StepReport) -> f64| self.steps.iter().map(move |s| (s.step as f64, value(s)));
         let measures = [
@@ -243,6 +245,15 @@ impl History {
             Measure::new("gradient norm", [Series::line("gradient norm", points(|s| s.gradient_norm))]),
         ];
         Ok(stack("Loss, learning rate, gradient norm", "step", &measures)?.with_footer(&self.footer))
+    }
+}
+
+impl History {
+    fn begun(&self) -> Result<()> {
+        match self.steps.is_empty() {
+            true => Err(Error::state("no step yet").help("run.step() or run.start(n)")),
+            false => Ok(()),
+        }
     }
 }
 

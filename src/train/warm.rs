@@ -28,6 +28,14 @@ pub(super) fn read(model: &Model, config: &mut RunConfig) -> Result<Option<(Adap
     let left = not_taken(&config.lora, &warm, model)?;
     config.lora = warm.config().clone();
     let mut notes = Vec::new();
+    let unknown = warm.unknown_fields();
+    if !unknown.is_empty() {
+        notes.push(format!(
+            "adapter_config.json of {} has what is unknown here and without effect: {}",
+            path.display(),
+            unknown.join(", ")
+        ));
+    }
     if !left.is_empty() {
         notes.push(format!(
             "the adapters of {} are trained as they are; not taken from the config: {}",

@@ -57,6 +57,8 @@ def case(name, out, width, ranks, scales, kept):
     u2, _, v2 = directions(other, ranks[1])
     angles = np.arccos(np.clip(np.linalg.svd(v.T @ v2, compute_uv=False), 0, 1))
     r = min(2, *ranks)
+    # Figure 3 of the paper compares the singular vectors of A itself; those of B are its counterpart.
+    own = lambda adapter, key: directions(np.array(adapter[key], dtype=np.float64), adapter["rank"])
 
     # Inputs whose directions differ much in size, their X = E[x xᵀ], and C = A X Aᵀ.
     inputs = (random.standard_normal((3 * width, width)) * 0.6 ** np.arange(width)).astype(np.float32).astype(np.float64)
@@ -77,6 +79,7 @@ def case(name, out, width, ranks, scales, kept):
     return {
         "name": name, "out": out, "in": width, "one": one, "two": two, "weight": rows(weight),
         "phi_right": phi(v, v2), "phi_left": phi(u, u2), "angles": np.sort(angles)[: min(ranks)].tolist(),
+        "phi_a": phi(own(one, "a")[2], own(two, "a")[2]), "phi_b": phi(own(one, "b")[0], own(two, "b")[0]),
         "amplification": {
             "rank": r, "delta_norm": float(np.linalg.norm(delta)), "weight_norm": float(np.linalg.norm(weight)),
             "along_delta": float(np.linalg.norm(u[:, :r].T @ weight @ v[:, :r])),

@@ -21,6 +21,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod loss;
 pub mod positions;
+mod recovered;
 pub mod rms_norm;
 pub mod rotary;
 pub mod swiglu;
