@@ -1,5 +1,6 @@
 //! Tables, and how data frames look in a notebook.
 
+use super::audience::shows_all;
 use super::{Bundle, Show, Text, cut, escape, neutral, thousands, width};
 use std::fmt::Write as _;
 
@@ -30,6 +31,17 @@ pub struct Table {
     caption: String,
     columns: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
+    cells: Cells,
+}
+
+/// How much of a cell is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Cells {
+    /// Its beginning, where it is long.
+    #[default]
+    Cut,
+    /// All of it.
+    Whole,
 }
 
 /// Characters of one cell that a table shows; the rest is an ellipsis.
@@ -46,6 +58,7 @@ impl Table {
             caption: String::new(),
             columns: columns.into_iter().map(|(name, align)| (name.to_string(), align)).collect(),
             rows: Vec::new(),
+            cells: Cells::Cut,
         }
     }
 
@@ -54,6 +67,18 @@ impl Table {
     pub fn caption(mut self, caption: impl Into<String>) -> Self {
         self.caption = caption.into();
         self
+    }
+
+    /// Shows all of each cell, however long it is.
+    #[must_use]
+    pub fn whole(mut self) -> Self {
+        self.cells = Cells::Whole;
+        self
+    }
+
+    /// The part of a cell that is shown.
+    fn cell(&self, cell: &str, most: usize) -> String {
+        if self.cells == Cells::Whole { cell.to_string() } else { cut(cell, most) }
     }
 
     /// Appends one row; missing cells stay empty, cells beyond the columns are dropped.
@@ -104,7 +129,7 @@ impl Table {
                     out,
                     "<td style=\"{RULE};{}\">{}</td>",
                     style(*align, cell),
-                    escape(&cut(cell, CELL))
+                    escape(&self.cell(cell, CELL))
                 );
             }
             out.push_str("</tr>");
@@ -114,9 +139,12 @@ impl Table {
     }
 
     fn text(&self) -> String {
+        let all = shows_all();
         // Nothing stands to the right of the last column: it may be as long as in HTML.
         let plain = |cell: &str, last: bool| {
-            neutral(&cut(&cell.replace(['\n', '\r'], "⏎"), if last { CELL } else { PLAIN_CELL }))
+            let cell = cell.replace(['\n', '\r'], "⏎");
+            let most = if last { CELL } else { PLAIN_CELL };
+            neutral(&if all { cell } else { self.cell(&cell, most) })
         };
         let names: Vec<String> =
             self.columns.iter().map(|(name, _)| neutral(&name.replace(['\n', '\r'], " "))).collect();
@@ -129,13 +157,13 @@ impl Table {
             .collect();
         for row in &rows {
             for (w, cell) in widths.iter_mut().zip(row) {
-                *w = (*w).max(width(cell));
+                *w = (*w).max(width(cell).min(PLAIN_CELL));
             }
         }
         let line = |cells: Vec<&str>| {
             let mut out = String::new();
             for ((cell, w), (_, align)) in cells.iter().zip(&widths).zip(&self.columns) {
-                let pad = " ".repeat(w - width(cell));
+                let pad = " ".repeat(w.saturating_sub(width(cell)));
                 match align {
                     Align::Left => out += &format!("{cell}{pad}  "),
                     Align::Right => out += &format!("{pad}{cell}  "),

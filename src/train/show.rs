@@ -9,7 +9,7 @@ impl Show for Run {
         let inner = &self.0;
         let current = inner.segments.get(self.settings().segment);
         let adapters = self.adapters();
-        let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption(&inner.name);
+        let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption(&inner.name).whole();
         let c = &inner.config;
         table.row(["model".to_string(), inner.model.name()]);
         table.row([

@@ -116,7 +116,7 @@ impl Status {
 
 impl Show for Status {
     fn show(&self) -> Bundle {
-        let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption(&self.name);
+        let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption(&self.name).whole();
         let state = match self.ending {
             Some(ending @ Ending::Early { best, .. }) => {
                 let back = advice(format!("run.rewind({best})"), format!("--resume --rewind {best}"));

@@ -1,10 +1,13 @@
 //! `lorascope train`: a run without a notebook.
 
+use super::reading::{LISTED, left_out};
 use clap::Args;
 use lorascope::dataset::{Dataset, Map, OnFault, ReadOptions};
 use lorascope::display::{Progress, Show};
 use lorascope::error::{Error, Result};
 use lorascope::text::Trained;
+#[cfg(feature = "tensorboard")]
+use lorascope::train::EventFile;
 use lorascope::train::{
     Ending, Existing, OpenRun, RowsFrom, Run, RunConfig, RunFile, Schedule, Shape, State, Until,
 };
@@ -14,10 +17,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
+#[cfg(feature = "tensorboard")]
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Steps of a new run that is told nothing.
 const STEPS: u64 = 100;
+/// Records that the end names once more.
+const LISTED_AGAIN: usize = 5;
 /// Time between two looks at the run and at signals.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -32,7 +39,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
     /// Go on with the run that exists; model, data and settings come from its folder
-    #[arg(long, conflicts_with_all = ["model", "data", "eval", "map", "rank", "batch", "seed", "trained", "strict"])]
+    #[arg(long, conflicts_with_all = ["model", "data", "list", "eval", "eval_list", "map", "rank", "batch", "context", "seed", "trained", "strict"])]
     resume: bool,
     /// Go on even where the model or the rows are others than before
     #[arg(long, requires = "resume")]
@@ -52,9 +59,15 @@ pub struct Arguments {
     /// Rows to train on
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Which list of rows is trained on, in a file that is an object with several: train, test
+    #[arg(long, value_name = "NAME")]
+    list: Option<String>,
     /// Rows to evaluate on, before and after
     #[arg(long)]
     eval: Option<PathBuf>,
+    /// Which list of rows is evaluated on; without --eval, one of the file of --data
+    #[arg(long, value_name = "NAME")]
+    eval_list: Option<String>,
     /// Where the turns are in --data and --eval, files of no known format: user=question,assistant=answer
     #[arg(long, value_name = "MAP", requires = "data")]
     map: Option<Map>,
@@ -69,6 +82,9 @@ pub struct Arguments {
     /// Rows of a step
     #[arg(long)]
     batch: Option<usize>,
+    /// Tokens of a row at most: longer rows are left out; the model's context, at most 2048, where nothing is said
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<usize>,
     #[arg(long)]
     seed: Option<u64>,
     /// What is trained on of a conversation: assistant, last-assistant or all; plain texts are trained on whole
@@ -80,6 +96,10 @@ pub struct Arguments {
     /// Save the adapter here when done; PEFT loads it
     #[arg(long, value_name = "FOLDER")]
     save: Option<PathBuf>,
+    /// Write the numbers of each step into a new file of events in this folder, for TensorBoard
+    #[cfg(feature = "tensorboard")]
+    #[arg(long, value_name = "FOLDER")]
+    tensorboard: Option<PathBuf>,
 }
 
 /// Where a run goes back to.
@@ -147,6 +167,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let asked = until_asked()?;
     let run = if arguments.resume { resume(&file, arguments)? } else { new(&file)? };
     crate::print(run.show().text);
+    left_out(&run.left_out()?, LISTED);
     if !evaluate(&run, &asked)? {
         begin(&run, &file, arguments)?; // so that it is known how far it was to go
         return pause(&run, arguments);
@@ -160,6 +181,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(folder) = &arguments.save {
         crate::print(run.save_adapter(folder)?);
     }
+    // Once more: what was said at the beginning may be hours away.
+    left_out(&run.left_out()?, LISTED_AGAIN);
     Ok(())
 }
 
@@ -182,6 +205,7 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
     config.lr = arguments.lr.unwrap_or(config.lr);
     config.batch = arguments.batch.unwrap_or(config.batch);
     config.seed = arguments.seed.unwrap_or(config.seed);
+    config.context = arguments.context.or(config.context);
     config.trained = arguments.trained.unwrap_or(config.trained);
     if matches!(arguments.schedule, Some(Course::File)) && !is_file(&arguments.run) {
         return Err(Error::input("--schedule file needs a file of settings")
@@ -202,10 +226,13 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
     }
     file.name = arguments.name.clone().or(file.name);
     file.model = arguments.model.clone().or(file.model);
-    let rows =
-        |path: &Option<PathBuf>| path.as_ref().map(|path| rows(path, arguments.map.as_ref())).transpose();
-    file.data = rows(&arguments.data)?.or(file.data);
-    file.eval = rows(&arguments.eval)?.or(file.eval);
+    file.list = arguments.list.clone().or(file.list);
+    file.eval_list = arguments.eval_list.clone().or(file.eval_list);
+    let rows = |path: &Option<PathBuf>, list: &Option<String>| {
+        path.as_ref().map(|path| rows(path, arguments.map.as_ref(), list.as_ref())).transpose()
+    };
+    file.data = rows(&arguments.data, &file.list)?.or(file.data);
+    file.eval = rows(&arguments.eval, &file.eval_list)?.or(file.eval);
     if file.name.is_none() {
         return Err(Error::input("the run has no name")
             .path(&arguments.run)
@@ -223,9 +250,9 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
 }
 
 /// The rows of a file, with a map where it is of no known format.
-fn rows(path: &Path, map: Option<&Map>) -> Result<RowsFrom> {
+fn rows(path: &Path, map: Option<&Map>, list: Option<&String>) -> Result<RowsFrom> {
     let Some(map) = map else { return Ok(RowsFrom::Path(path.to_path_buf())) };
-    let options = ReadOptions { map: Some(map.clone()), ..Default::default() };
+    let options = ReadOptions { map: Some(map.clone()), list: list.cloned(), ..Default::default() };
     Ok(RowsFrom::Recipe(Box::new(Dataset::open_with(path, &options)?.recipe()?)))
 }
 
@@ -326,6 +353,8 @@ fn train(run: &Run, file: &RunFile, arguments: &Arguments, asked: &AtomicBool) -
         }
         return Ok(true);
     }
+    #[cfg(feature = "tensorboard")]
+    let follower = follow(run, begun.step, arguments)?;
     let status = run.status();
     let last = [status.goal.step, status.end].into_iter().flatten().min();
     let mut progress = Progress::new(run.name(), last.map_or(0, |last| last.saturating_sub(begun.step)));
@@ -346,8 +375,26 @@ fn train(run: &Run, file: &RunFile, arguments: &Arguments, asked: &AtomicBool) -
             State::Closed => return Err(Error::state(format!("the run {:?} has ended", run.name()))),
         }
     }
+    #[cfg(feature = "tensorboard")]
+    if let Some(follower) = follower {
+        follower.join().map_err(|_| Error::state("the file of events was not written to its end"))??;
+    }
     crate::print(run.history().show().text);
     Ok(true)
+}
+
+/// Writes the steps after this one into a file of events while they come, where that is asked for.
+#[cfg(feature = "tensorboard")]
+fn follow(run: &Run, after: u64, arguments: &Arguments) -> Result<Option<JoinHandle<Result<()>>>> {
+    let Some(folder) = &arguments.tensorboard else { return Ok(None) };
+    let mut events = EventFile::create(folder)?;
+    let reports = run.reports(after);
+    Ok(Some(std::thread::spawn(move || {
+        for report in reports {
+            events.write(&report)?;
+        }
+        Ok(())
+    })))
 }
 
 /// Begins to train; false where there is nothing left to do.
