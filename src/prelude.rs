@@ -2,9 +2,11 @@
 //!
 //! No name of it stands for a `Result`, an `Error` or a schema, so polars' prelude fits beside it.
 
-pub use crate::dataset::{Dataset, Fix, Join, Map, Order, ReadOptions, RowSchema, WriteOptions};
+pub use crate::dataset::{
+    Dataset, Extra, Fix, Join, Layout, Map, Misfits, OnFault, Order, ReadOptions, RowSchema, WriteOptions,
+};
 pub use crate::display::{EvcxrDisplay, Table, Text, dashboard};
-pub use crate::lora::{AdapterSets, Adapters, Combine, Cut, LoraConfig, TargetModules};
+pub use crate::lora::{AdapterSets, Adapters, Biases, Combine, Cut, Init, LoraConfig, TargetModules};
 pub use crate::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, WeightsAs};
 pub use crate::plot::{Figure, Theme};
 pub use crate::spectrum::{
@@ -12,8 +14,10 @@ pub use crate::spectrum::{
     Spectrum, Vectors,
 };
 pub use crate::text::{Message, NamedTemplate, PromptAnswers, SpecialTokens, Tokenizer, Trained};
+#[cfg(feature = "tensorboard")]
+pub use crate::train::EventFile;
 pub use crate::train::{
-    AdamWConfig, Changed, Ending, Evaluation, History, OpenRun, OptimizerConfig, Plan, Preflight, Recompute,
-    Reports, Run, RunConfig, RunFile, Schedule, SgdConfig, Shape, Snapshots, State, Status, StepReport,
-    Until, Within, compare_runs, runs, spread_ranks,
+    AdamWConfig, Adaptation, Changed, Ending, Evaluation, History, OpenRun, OptimizerConfig, Plan, Preflight,
+    Recompute, Reports, Run, RunConfig, RunFile, Schedule, SgdConfig, Shape, Snapshots, State, Status,
+    StepReport, Until, Within, compare_runs, runs, spread_ranks,
 };

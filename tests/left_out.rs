@@ -272,32 +272,37 @@ fn plain_texts_that_are_left_out_are_not_trained_on() -> Result<()> {
     Ok(())
 }
 
-/// A second list of rows, a folder below and a file of something else are said by preflight and run, of a
-/// part of the rows too.
+/// A folder below the one that is read and a file of something else are said by preflight and run, of a part
+/// of the rows too, and once for both sides.
 #[test]
 fn what_was_not_read_is_said() -> Result<()> {
     let bench = Bench::new();
     let model = bench.model(Tiny::default())?;
-    let rows = |words: &[&str]| -> String {
-        let rows: Vec<String> = words
-            .iter()
-            .map(|word| format!("{{\"prompt\": \"{word}?\", \"completion\": \"yes\"}}"))
-            .collect();
-        format!("[{}]", rows.join(", "))
-    };
-    let both = format!("{{\"train\": {}, \"test\": {}}}", rows(&["a", "b", "c"]), rows(&["d", "e"]));
-    let data = bench.data("both.json", &both)?;
-    let second = "the file has a second list of rows, `test` (2 rows), which is not read";
-    for (n, data) in [data.clone(), data.head(2)?, data.split(0.6, 1)?.0].into_iter().enumerate() {
-        let run = Run::new(&format!("list-{n}"), &model, &data, config().batch(1))?;
+    let folder = bench.folder.path().join("rows");
+    std::fs::create_dir_all(folder.join("more")).unwrap();
+    let rows: String = ["a", "b", "c"]
+        .map(|word| format!("{{\"prompt\": \"{word}?\", \"completion\": \"yes\"}}\n"))
+        .concat();
+    std::fs::write(folder.join("rows.jsonl"), rows).unwrap();
+    std::fs::write(folder.join("cards.jsonl"), "{\"card\": 1}\n").unwrap();
+    std::fs::write(folder.join("more/rows.jsonl"), "{\"prompt\": \"d?\", \"completion\": \"yes\"}\n")
+        .unwrap();
+    let data = Dataset::open(&folder)?;
+    let (train, test) = data.split(0.6, 1)?;
+    for (n, (train, test)) in [(data.clone(), data), (train, test)].into_iter().enumerate() {
+        let run = Run::new(&format!("folder-{n}"), &model, &train, config().batch(1).eval(&test))?;
         let left_out = run.left_out()?;
-        assert_eq!(left_out.not_read.len(), 1, "{n}");
-        assert_eq!(left_out.not_read[0].1, second, "{n}");
-        assert!(left_out.rows.is_empty(), "{n}");
-        assert!(left_out.show().text.contains(second), "{}", left_out.show().text);
-        assert!(run.status().notes.iter().any(|note| note.contains(second)), "{:?}", run.status().notes);
-        let found = Preflight::of(&data, &model, &config())?;
-        assert!(finding(&found, "files").what.contains(second), "{}", found.show().text);
+        let names: Vec<_> =
+            left_out.not_read.iter().map(|(path, _)| path.file_name().unwrap().to_string_lossy()).collect();
+        assert_eq!(names, ["cards.jsonl", "more"], "{n}");
+        let shown = left_out.show().text;
+        assert!(
+            shown.contains("none of its 1 record") || shown.contains("its one record is no row"),
+            "{shown}"
+        );
+        assert!(shown.contains("files in folders below are not read"), "{shown}");
+        let found = Preflight::of(&train, &model, &config())?;
+        assert!(finding(&found, "files").what.contains("and 1 more"), "{}", found.show().text);
     }
     Ok(())
 }

@@ -57,3 +57,41 @@ fn fits_beside_polars() {
     assert_eq!(low.height(), 1);
     low.evcxr_display();
 }
+
+/// What the settings of runs, of reading and of writing are built of, with nothing else in scope.
+#[test]
+fn has_what_its_own_builders_need() {
+    let lora = LoraConfig {
+        target_modules: TargetModules::Named(vec!["q_proj".to_string()]),
+        init: Init::default(),
+        bias: Biases::default(),
+        ..LoraConfig::default()
+    };
+    let schedule = Schedule { shape: Shape::Cosine, total: Some(200), ..Schedule::default() };
+    let settings = RunConfig { adaptation: Adaptation::Lora, faults: OnFault::Fail, ..RunConfig::default() }
+        .lora(lora)
+        .rank(8)
+        .schedule(schedule)
+        .optimizer(OptimizerConfig::Sgd(SgdConfig::default()))
+        .recompute(Recompute::Blocks)
+        .snapshots(Snapshots { keep: 5, ..Snapshots::default() })
+        .trained(Trained::All)
+        .prompt_answers(PromptAnswers::default())
+        .special_tokens(SpecialTokens::default());
+    settings.check().unwrap();
+    assert_eq!((settings.lora.rank, settings.schedule.total, settings.faults), (8, Some(200), OnFault::Fail));
+    let reading = ReadOptions {
+        schema: Some(RowSchema::OpenAi),
+        join: Join::Nothing,
+        faults: OnFault::List,
+        fixes: vec![Fix::Trim].into(),
+        ..ReadOptions::default()
+    };
+    let writing = WriteOptions {
+        extra: Extra::Keep,
+        layout: Layout::Keep,
+        misfits: Misfits::LeaveOut,
+        ..WriteOptions::default()
+    };
+    assert!(reading != ReadOptions::default() && writing != WriteOptions::default());
+}

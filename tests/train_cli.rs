@@ -276,6 +276,7 @@ fn settings_written_are_settings_read() -> Result<()> {
         epochs: Some(3),
         until: Some(Until::loss_below(1.5)),
         config: config.clone(),
+        ..RunFile::default()
     };
     file.save(place.path("all.toml"))?;
     let read = RunFile::open(place.path("all.toml"))?;

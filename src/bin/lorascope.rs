@@ -91,7 +91,8 @@ fn note(written: io::Result<()>) {
     }
 }
 
-/// 0 where all went well, 1 where some rows were rejected, 2 where nothing was done.
+/// 0 where all went well or a run has trained, 1 where a command on data rejected some rows, 2 where nothing was
+/// done.
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Data(command) => return data::run(command),

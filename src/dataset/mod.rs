@@ -439,14 +439,14 @@ impl Dataset {
         Ok(listed)
     }
 
-    /// What lies where these rows come from and was not read, and why: folders, files, lists of rows.
+    /// The folders and files that lie where these rows come from and were not read, and why.
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.
     pub fn not_read(&self) -> Result<Vec<(PathBuf, String)>> {
         let mut all = Vec::new();
         let mut add = |path: &Path, problems: &[Problem]| {
-            let not_read = |p: &&Problem| matches!(p.kind, ProblemKind::NotRead | ProblemKind::SecondList);
+            let not_read = |p: &&Problem| p.kind == ProblemKind::NotRead;
             all.extend(problems.iter().filter(not_read).map(|p| (path.to_path_buf(), p.what.to_string())));
         };
         for source in &self.0.sources {

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Dataset;
 use super::options::OnFault;
-use super::problems::Outcome;
+use super::problems::{Outcome, ProblemKind};
 use super::record::Node;
 use super::schema::calls::ids_of;
 use super::table::{Rows, Spoken};
@@ -347,6 +347,22 @@ impl Dataset {
     /// How many records of the files became no row; also where these rows are a part of theirs.
     pub(crate) fn rejected_of_files(&self) -> Result<usize> {
         self.0.sources.iter().map(|source| Ok(source.full()?.rejected)).sum()
+    }
+
+    /// The lists of rows in the files that are not read, beside the one that is: the file, and which, in words.
+    /// Lists that `other` reads of the same file are none.
+    pub(crate) fn lists_not_read(&self, other: Option<&Self>) -> Result<Vec<(PathBuf, String)>> {
+        let mut found = Vec::new();
+        for source in &self.0.sources {
+            let reads = |data: &Self| data.0.sources.iter().any(|read| read.path == source.path);
+            let list = other.filter(|data| reads(data)).and_then(|data| data.0.origin.options.list.as_ref());
+            let read = list.map(|list| format!("`{list}` ("));
+            let lists = source.full()?.problems()?;
+            let lists = lists.iter().filter(|problem| problem.kind == ProblemKind::SecondList);
+            let lists = lists.filter(|list| read.as_ref().is_none_or(|read| !list.what.contains(read)));
+            found.extend(lists.map(|list| (source.path.clone(), list.what.to_string())));
+        }
+        Ok(found)
     }
 
     /// The records of the files that became no row; also where these rows are a part of theirs.

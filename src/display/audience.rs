@@ -1,5 +1,6 @@
 //! Who follows the advice of messages: code in a notebook, or a command line.
 
+use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Who reads what is said.
@@ -17,6 +18,12 @@ static AT_COMMAND_LINE: AtomicBool = AtomicBool::new(false);
 /// process: methods for code, which is the default, options for the command line.
 pub fn speak_to(audience: Audience) {
     AT_COMMAND_LINE.store(audience == Audience::CommandLine, Ordering::Relaxed);
+}
+
+/// Whether tables show all of each cell: at the command line, where the answer goes into a file or to another
+/// program, which have no width.
+pub(super) fn shows_all() -> bool {
+    AT_COMMAND_LINE.load(Ordering::Relaxed) && !std::io::stdout().is_terminal()
 }
 
 /// Of two ways to say the same the one that the reader can follow.

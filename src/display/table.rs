@@ -1,5 +1,6 @@
 //! Tables, and how data frames look in a notebook.
 
+use super::audience::shows_all;
 use super::{Bundle, Show, Text, cut, escape, neutral, thousands, width};
 use std::fmt::Write as _;
 
@@ -30,7 +31,17 @@ pub struct Table {
     caption: String,
     columns: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
-    whole: bool,
+    cells: Cells,
+}
+
+/// How much of a cell is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Cells {
+    /// Its beginning, where it is long.
+    #[default]
+    Cut,
+    /// All of it.
+    Whole,
 }
 
 /// Characters of one cell that a table shows; the rest is an ellipsis.
@@ -47,24 +58,7 @@ impl Table {
             caption: String::new(),
             columns: columns.into_iter().map(|(name, align)| (name.to_string(), align)).collect(),
             rows: Vec::new(),
-            whole: false,
-        }
-    }
-
-    /// Shows the cells of the last column to their ends, however long they are: notes and reasons, which are
-    /// of no use in halves.
-    #[must_use]
-    pub fn whole(self) -> Self {
-        Self { whole: true, ..self }
-    }
-
-    /// How much of a cell is shown, on a page and in the plain twin.
-    fn limits(&self, column: usize) -> [usize; 2] {
-        // Nothing stands to the right of the last column: it may be as long as in HTML.
-        match column + 1 == self.columns.len() {
-            true if self.whole => [usize::MAX; 2],
-            true => [CELL; 2],
-            false => [CELL, PLAIN_CELL],
+            cells: Cells::Cut,
         }
     }
 
@@ -73,6 +67,18 @@ impl Table {
     pub fn caption(mut self, caption: impl Into<String>) -> Self {
         self.caption = caption.into();
         self
+    }
+
+    /// Shows all of each cell, however long it is.
+    #[must_use]
+    pub fn whole(mut self) -> Self {
+        self.cells = Cells::Whole;
+        self
+    }
+
+    /// The part of a cell that is shown.
+    fn cell(&self, cell: &str, most: usize) -> String {
+        if self.cells == Cells::Whole { cell.to_string() } else { cut(cell, most) }
     }
 
     /// Appends one row; missing cells stay empty, cells beyond the columns are dropped.
@@ -118,12 +124,12 @@ impl Table {
         out.push_str("</tr></thead><tbody>");
         for row in &self.rows {
             out.push_str("<tr>");
-            for (n, (cell, (_, align))) in row.iter().zip(&self.columns).enumerate() {
+            for (cell, (_, align)) in row.iter().zip(&self.columns) {
                 let _ = write!(
                     out,
                     "<td style=\"{RULE};{}\">{}</td>",
                     style(*align, cell),
-                    escape(&cut(cell, self.limits(n)[0]))
+                    escape(&self.cell(cell, CELL))
                 );
             }
             out.push_str("</tr>");
@@ -133,24 +139,31 @@ impl Table {
     }
 
     fn text(&self) -> String {
-        let plain = |cell: &str, n: usize| neutral(&cut(&cell.replace(['\n', '\r'], "⏎"), self.limits(n)[1]));
+        let all = shows_all();
+        // Nothing stands to the right of the last column: it may be as long as in HTML.
+        let plain = |cell: &str, last: bool| {
+            let cell = cell.replace(['\n', '\r'], "⏎");
+            let most = if last { CELL } else { PLAIN_CELL };
+            neutral(&if all { cell } else { self.cell(&cell, most) })
+        };
         let names: Vec<String> =
             self.columns.iter().map(|(name, _)| neutral(&name.replace(['\n', '\r'], " "))).collect();
         let mut widths: Vec<usize> = names.iter().map(|name| width(name)).collect();
+        let last = self.columns.len().saturating_sub(1);
         let rows: Vec<Vec<String>> = self
             .rows
             .iter()
-            .map(|row| row.iter().enumerate().map(|(i, cell)| plain(cell, i)).collect())
+            .map(|row| row.iter().enumerate().map(|(i, cell)| plain(cell, i == last)).collect())
             .collect();
         for row in &rows {
             for (w, cell) in widths.iter_mut().zip(row) {
-                *w = (*w).max(width(cell));
+                *w = (*w).max(width(cell).min(PLAIN_CELL));
             }
         }
         let line = |cells: Vec<&str>| {
             let mut out = String::new();
             for ((cell, w), (_, align)) in cells.iter().zip(&widths).zip(&self.columns) {
-                let pad = " ".repeat(w - width(cell));
+                let pad = " ".repeat(w.saturating_sub(width(cell)));
                 match align {
                     Align::Left => out += &format!("{cell}{pad}  "),
                     Align::Right => out += &format!("{pad}{cell}  "),

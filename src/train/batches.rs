@@ -146,7 +146,9 @@ impl Batches {
             new.left_out.push((number, why));
         }
         let count = |wanted: fn(&Why) -> bool| new.left_out.iter().filter(|(_, why)| wanted(why)).count();
-        let rejected = data.rejected()?;
+        // Of the first rows nobody knows which of the rejected records stand between them.
+        let some = rows.len() < data.len();
+        let rejected = if some { 0 } else { data.rejected()? };
         new.counts = LeftOut {
             used: new.examples.len(),
             records: rows.len() + rejected,
@@ -158,6 +160,7 @@ impl Batches {
             // A part to evaluate on stands beside one to train on, which says it.
             rejected_of_files: match rows_for {
                 RowsFor::Training if data.is_part() => data.rejected_of_files()?,
+                RowsFor::Evaluation if some && !data.is_part() => data.rejected_of_files()?,
                 _ => 0,
             },
             ..new.counts
@@ -187,8 +190,8 @@ impl Batches {
             _ => Error::input(what)
                 .path(data.path())
                 .help(advice(
-                    "raise the context with RunConfig::context, or look at data.report() and data.row()",
-                    "raise it with --context N, or look at the rows with lorascope data report and data rows",
+                    "raise the context with RunConfig::default().context(n), or look at data.report() and data.row()",
+                    "raise the context with --context N, or look at the rows with lorascope data report and data rows",
                 )),
         }
     }

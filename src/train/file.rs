@@ -48,8 +48,12 @@ pub struct RunFile {
     pub weights: WeightsAs,
     /// Rows to train on.
     pub data: Option<RowsFrom>,
+    /// Which list of rows is trained on, in a file that holds several: `train`, `test`.
+    pub list: Option<String>,
     /// Rows to evaluate on.
     pub eval: Option<RowsFrom>,
+    /// Which list of rows is evaluated on; without `eval`, one of the file of `data`.
+    pub eval_list: Option<String>,
     /// Steps to train, from the run's beginning.
     pub steps: Option<u64>,
     /// Times that all rows are seen, from the run's beginning; what is reached first, they or the steps, counts.
@@ -76,19 +80,23 @@ impl RowsFrom {
     /// # Errors
     /// When they cannot be read, or a recipe's file is no longer what it was.
     pub fn open(&self) -> Result<Dataset> {
-        self.open_with(OnFault::List)
+        self.open_with(OnFault::List, None)
     }
 
-    /// The same; a record that is no row is an error where faults are to fail.
-    fn open_with(&self, faults: OnFault) -> Result<Dataset> {
-        match (self, faults) {
-            (Self::Path(path), faults) => {
-                Dataset::open_with(path, &ReadOptions { faults, ..ReadOptions::default() })
+    /// The same, of the list of this name where there are several; a record that is no row is an error where
+    /// faults are to fail.
+    fn open_with(&self, faults: OnFault, list: Option<&String>) -> Result<Dataset> {
+        let list = list.cloned();
+        match self {
+            Self::Path(path) => {
+                Dataset::open_with(path, &ReadOptions { faults, list, ..ReadOptions::default() })
             }
-            (Self::Recipe(recipe), OnFault::List) => Dataset::from_recipe(recipe),
-            (Self::Recipe(recipe), OnFault::Fail) => {
+            Self::Recipe(recipe) => {
                 let mut recipe = recipe.clone();
-                recipe.options.faults = faults;
+                recipe.options.list = list.or(recipe.options.list);
+                if faults == OnFault::Fail {
+                    recipe.options.faults = faults;
+                }
                 Dataset::from_recipe(&recipe)
             }
         }
@@ -136,7 +144,9 @@ struct Head {
     model: Option<PathBuf>,
     weights: Option<WeightsAs>,
     data: Option<RowsFrom>,
+    list: Option<String>,
     eval: Option<RowsFrom>,
+    eval_list: Option<String>,
     steps: Option<u64>,
     epochs: Option<u64>,
     until: Option<Until>,
@@ -151,7 +161,8 @@ struct Whole {
     config: RunConfig,
 }
 
-const HEAD: [&str; 8] = ["name", "model", "weights", "data", "eval", "steps", "epochs", "until"];
+const HEAD: [&str; 10] =
+    ["name", "model", "weights", "data", "list", "eval", "eval_list", "steps", "epochs", "until"];
 
 impl RunFile {
     /// Reads a file.
@@ -192,7 +203,9 @@ impl RunFile {
             model: head.model.map(|path| folder.join(path)),
             weights: head.weights.unwrap_or_default(),
             data: rows(head.data),
+            list: head.list,
             eval: rows(head.eval),
+            eval_list: head.eval_list,
             steps: head.steps,
             epochs: head.epochs,
             until: head.until,
@@ -229,7 +242,9 @@ impl RunFile {
             model: self.model.as_ref().map(absolute).transpose()?,
             weights: Some(self.weights).filter(|weights| *weights != WeightsAs::default()),
             data: rows(&self.data)?,
+            list: self.list.clone(),
             eval: rows(&self.eval)?,
+            eval_list: self.eval_list.clone(),
             steps: self.steps,
             epochs: self.epochs,
             until: self.until,
@@ -247,7 +262,9 @@ impl RunFile {
     /// # Errors
     /// When these rows cannot be read.
     pub fn config(&self) -> Result<RunConfig> {
-        let eval = self.eval.as_ref().map(|rows| rows.open_with(self.config.faults)).transpose()?;
+        let list = self.eval_list.as_ref();
+        let rows = self.eval.as_ref().or(self.data.as_ref().filter(|_| list.is_some()));
+        let eval = rows.map(|rows| rows.open_with(self.config.faults, list)).transpose()?;
         Ok(RunConfig { eval: eval.or(self.config.eval.clone()), ..self.config.clone() })
     }
 
@@ -287,7 +304,8 @@ impl RunFile {
             }
         }
         let options = OpenOptions { weights: self.weights, ..OpenOptions::default() };
-        Run::new(name, &Model::open_with(model, &options)?, &data.open_with(self.config.faults)?, config)
+        let data = data.open_with(self.config.faults, self.list.as_ref())?;
+        Run::new(name, &Model::open_with(model, &options)?, &data, config)
     }
 }
 

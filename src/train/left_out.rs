@@ -5,7 +5,7 @@ use crate::display::{Align, Bundle, Show, Table, advice, thousands};
 use crate::error::Result;
 use polars::prelude::{DataFrame, df};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Rows that are shown; the frame has all.
 const SHOWN: usize = 30;
@@ -163,7 +163,7 @@ impl Why {
         }
     }
 
-    /// What is to say beside the name: what is wrong, how many tokens; nothing where the name says all.
+    /// What there is to say beside the name: what is wrong with the record, the template's words, the tokens.
     pub fn details(&self) -> String {
         match self {
             Self::Rejected(what) | Self::Refused(what) => what.clone(),
@@ -195,8 +195,20 @@ pub struct RowsLeftOut {
     pub counts: Vec<LeftOut>,
     /// Each of them.
     pub rows: Vec<RowLeftOut>,
-    /// Folders, files and lists of rows beside those that were read, and what they are.
+    /// The lists of rows that are not read, in files that hold several: the file, and which, in words.
+    pub lists: Vec<(PathBuf, String)>,
+    /// The folders and files beside those that are read, and what they are.
     pub not_read: Vec<(PathBuf, String)>,
+}
+
+/// The lists of rows that are read neither to train on nor to evaluate on, of the files that these rows are from.
+pub(super) fn lists_not_read(data: &Dataset, eval: Option<&Dataset>) -> Result<Vec<(PathBuf, String)>> {
+    let mut lists = data.lists_not_read(eval)?;
+    if let Some(eval) = eval {
+        let more = eval.lists_not_read(Some(data))?;
+        lists.extend(more.into_iter().filter(|list| !lists.contains(list)).collect::<Vec<_>>());
+    }
+    Ok(lists)
 }
 
 impl RowsLeftOut {
@@ -254,21 +266,15 @@ impl Show for RowsLeftOut {
         ];
         let counts: Vec<String> = self.counts.iter().map(LeftOut::to_string).collect();
         let mut table = Table::new(columns).caption(counts.join("; ")).whole();
-        for (path, what) in self.not_read.iter().take(SHOWN) {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            table.row([
-                String::new(),
-                name,
-                String::new(),
-                String::new(),
-                "not read".to_string(),
-                what.clone(),
-            ]);
+        let name = |file: &Path| file.file_name().map(|name| name.to_string_lossy().into_owned());
+        for (file, what) in self.lists.iter().chain(&self.not_read) {
+            let file = name(file).unwrap_or_default();
+            table.row(["", file.as_str(), "", "", "not read", what.as_str()]);
         }
         for row in self.rows.iter().take(SHOWN) {
             table.row([
                 row.rows_for.name().to_string(),
-                row.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+                name(&row.file).unwrap_or_default(),
                 thousands(row.line),
                 row.row.map(|row| thousands(row as u64)).unwrap_or_default(),
                 row.why.name().to_string(),

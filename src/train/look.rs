@@ -4,7 +4,7 @@ use super::batches::Batches;
 use super::evaluation::Evaluation;
 use super::history::{History, StepReport};
 use super::inspect::{Gradient, GradientTable, Inspection};
-use super::left_out::RowsLeftOut;
+use super::left_out::{RowsLeftOut, lists_not_read};
 use super::run::Run;
 use super::shared::Answer;
 use super::step;
@@ -208,6 +208,7 @@ impl Run {
     pub fn left_out(&self) -> Result<RowsLeftOut> {
         let mut all = RowsLeftOut::default();
         let segment = self.0.segments.get(self.settings().segment)?;
+        all.lists = lists_not_read(&segment.data, self.0.config.eval.as_ref())?;
         segment.batches.add_left_out(&segment.data, &mut all)?;
         if let (Some(batches), Some(data)) = (&self.0.eval, &self.0.config.eval) {
             batches.add_left_out(data, &mut all)?;

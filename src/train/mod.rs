@@ -43,6 +43,8 @@ mod spectra;
 mod spread;
 mod status;
 pub mod step;
+#[cfg(feature = "tensorboard")]
+mod tensorboard;
 mod tensors;
 mod warm;
 mod worker;
@@ -79,3 +81,5 @@ pub use spectra::{SpectraHistory, StepSpectra};
 pub use spread::{Spent, SpreadRanks, spread_ranks};
 pub use status::{Ending, State, Status};
 pub use step::{Learned, RowLoss, StepNumbers};
+#[cfg(feature = "tensorboard")]
+pub use tensorboard::EventFile;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
 use lorascope::dataset::generate::{Faults, Generate, Kinds, Shape};
-use lorascope::dataset::{Dataset, Extra, Misfits, RowSchema, WriteOptions, convert};
+use lorascope::dataset::{Dataset, Extra, Misfits, ReportConfig, RowSchema, WriteOptions, convert};
 use lorascope::error::{Error, Result};
 
 use super::reading::{Counting, LayoutArgument, Reading, existing, rejected};
@@ -19,6 +19,9 @@ pub enum Command {
         file: PathBuf,
         #[command(flatten)]
         counting: Counting,
+        /// What is left out where a row may have so many tokens at most, or characters without --tokenizer
+        #[arg(long, value_name = "N", value_delimiter = ',')]
+        context: Vec<u64>,
         /// Print JSON instead of tables
         #[arg(long, conflicts_with = "html")]
         json: bool,
@@ -97,9 +100,13 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Rows(arguments) => return rows::run(&arguments),
         Command::Clean(arguments) => return clean::clean(&arguments),
         Command::Split(arguments) => return clean::split(&arguments),
-        Command::Report { file, counting, json, html, overwrite, reading } => {
+        Command::Report { file, counting, context, json, html, overwrite, reading } => {
             let data = counting.bound(Dataset::open_with(file, &reading.options())?)?;
-            let report = data.report()?;
+            let mut config = ReportConfig::default();
+            if !context.is_empty() {
+                config.contexts = context;
+            }
+            let report = data.report_as(&config)?;
             match html {
                 Some(path) if overwrite => report.overwrite_html(path)?,
                 Some(path) => report.save_html(path)?,

@@ -10,6 +10,7 @@ use lorascope::error::{Error, Result};
 use lorascope::model::tokenizer_of;
 use lorascope::polars::prelude::{IntoLazy as _, col, lit};
 use lorascope::text::{Trained, Training};
+use lorascope::train::{RowsLeftOut, Why};
 
 use super::complain;
 
@@ -110,7 +111,7 @@ pub fn existing(overwrite: bool) -> Existing {
 }
 
 /// Records that are listed.
-const LISTED: usize = 20;
+pub const LISTED: usize = 20;
 
 /// Lists the rejected records on the standard error; code 1 where there are any.
 pub fn rejected(data: &Dataset) -> Result<ExitCode> {
@@ -140,6 +141,29 @@ pub fn rejected(data: &Dataset) -> Result<ExitCode> {
         complain(format_args!("and {} more", count - LISTED));
     }
     Ok(ExitCode::from(1))
+}
+
+/// Lists the first rows that a run leaves out because they are none, or because the chat template refuses them,
+/// on the standard error.
+pub fn left_out(left_out: &RowsLeftOut, listed: usize) {
+    let rows = || left_out.rows.iter().filter(|row| matches!(row.why, Why::Rejected(_) | Why::Refused(_)));
+    let count = rows().count();
+    if count == 0 {
+        return;
+    }
+    let were = if count == 1 { "was" } else { "were" };
+    complain(format_args!("{} {were} rejected or refused, and left out", counted(count as u64, "record")));
+    for row in rows().take(listed) {
+        let why = match &row.why {
+            Why::Refused(words) => format!("refused by the chat template: {words}"),
+            why => why.details(),
+        };
+        let said = format!("  {}, line {}: {why}", row.file.display(), row.line);
+        complain(neutral(&said.replace(['\n', '\r'], " ")));
+    }
+    if count > listed {
+        complain(format_args!("and {} more", count - listed));
+    }
 }
 
 /// Lists the rows that the chat template refuses on the standard error.

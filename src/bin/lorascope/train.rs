@@ -1,13 +1,15 @@
 //! `lorascope train`: a run without a notebook.
 
+use super::reading::{LISTED, left_out};
 use clap::Args;
 use lorascope::dataset::{Dataset, Map, OnFault, ReadOptions, RowSchema};
-use lorascope::display::{Progress, Show, neutral};
+use lorascope::display::{Progress, Show};
 use lorascope::error::{Error, Result};
 use lorascope::text::Trained;
+#[cfg(feature = "tensorboard")]
+use lorascope::train::EventFile;
 use lorascope::train::{
-    Ending, Existing, OpenRun, RowLeftOut, RowsFor, RowsFrom, Run, RunConfig, RunFile, Schedule, Shape,
-    State, Until, Why,
+    Ending, Existing, OpenRun, RowsFrom, Run, RunConfig, RunFile, Schedule, Shape, State, Until,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
@@ -15,10 +17,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
+#[cfg(feature = "tensorboard")]
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Steps of a new run that is told nothing.
 const STEPS: u64 = 100;
+/// Records that the end names once more.
+const LISTED_AGAIN: usize = 5;
 /// Time between two looks at the run and at signals.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -33,7 +39,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
     /// Go on with the run that exists; model, data and settings come from its folder
-    #[arg(long, conflicts_with_all = ["model", "data", "eval", "map", "from", "list", "eval_list", "context", "rank", "batch", "seed", "trained", "strict"])]
+    #[arg(long, conflicts_with_all = ["model", "data", "list", "eval", "eval_list", "map", "from", "rank", "batch", "context", "seed", "trained", "strict"])]
     resume: bool,
     /// Go on even where the model or the rows are others than before
     #[arg(long, requires = "resume")]
@@ -53,24 +59,21 @@ pub struct Arguments {
     /// Rows to train on
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Which list of rows is trained on, in a file that is an object with several: train, test
+    #[arg(long, value_name = "NAME")]
+    list: Option<String>,
     /// Rows to evaluate on, before and after
     #[arg(long)]
     eval: Option<PathBuf>,
+    /// Which list of rows is evaluated on; without --eval, one of the file of --data
+    #[arg(long, value_name = "NAME")]
+    eval_list: Option<String>,
     /// Where the turns are in --data and --eval, files of no known format: user=question,assistant=answer
     #[arg(long, value_name = "MAP", requires = "data")]
     map: Option<Map>,
     /// The format of the rows of --data and --eval, instead of finding it by looking
     #[arg(long, value_name = "FORMAT", requires = "data", conflicts_with = "map")]
     from: Option<RowSchema>,
-    /// Which list of rows of --data, a file that is an object with several: train, test
-    #[arg(long, value_name = "NAME", requires = "data")]
-    list: Option<String>,
-    /// The same of --eval, which may be the same file
-    #[arg(long, value_name = "NAME", requires = "eval")]
-    eval_list: Option<String>,
-    /// Tokens of a row at most; longer ones are left out. The model's context, at most 2,048, without it
-    #[arg(long, value_name = "TOKENS")]
-    context: Option<usize>,
     /// Steps to train; 100 where nothing else says when to stop, those that are left with --resume
     #[arg(long)]
     steps: Option<u64>,
@@ -82,6 +85,9 @@ pub struct Arguments {
     /// Rows of a step
     #[arg(long)]
     batch: Option<usize>,
+    /// Tokens of a row at most: longer rows are left out; the model's context, at most 2048, where nothing is said
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<usize>,
     #[arg(long)]
     seed: Option<u64>,
     /// What is trained on of a conversation: assistant, last-assistant or all; plain texts are trained on whole
@@ -93,6 +99,10 @@ pub struct Arguments {
     /// Save the adapter here when done; PEFT loads it
     #[arg(long, value_name = "FOLDER")]
     save: Option<PathBuf>,
+    /// Write the numbers of each step into a new file of events in this folder, for TensorBoard
+    #[cfg(feature = "tensorboard")]
+    #[arg(long, value_name = "FOLDER")]
+    tensorboard: Option<PathBuf>,
 }
 
 /// Where a run goes back to.
@@ -160,9 +170,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let asked = until_asked()?;
     let run = if arguments.resume { resume(&file, arguments)? } else { new(&file)? };
     crate::print(run.show().text);
-    if !arguments.resume {
-        left_out(&run)?;
-    }
+    left_out(&run.left_out()?, LISTED);
     if !evaluate(&run, &asked)? {
         begin(&run, &file, arguments)?; // so that it is known how far it was to go
         return pause(&run, arguments);
@@ -176,6 +184,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(folder) = &arguments.save {
         crate::print(run.save_adapter(folder)?);
     }
+    // Once more: what was said at the beginning may be hours away.
+    left_out(&run.left_out()?, LISTED_AGAIN);
     Ok(())
 }
 
@@ -198,8 +208,8 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
     config.lr = arguments.lr.unwrap_or(config.lr);
     config.batch = arguments.batch.unwrap_or(config.batch);
     config.seed = arguments.seed.unwrap_or(config.seed);
-    config.trained = arguments.trained.unwrap_or(config.trained);
     config.context = arguments.context.or(config.context);
+    config.trained = arguments.trained.unwrap_or(config.trained);
     if matches!(arguments.schedule, Some(Course::File)) && !is_file(&arguments.run) {
         return Err(Error::input("--schedule file needs a file of settings")
             .help("lorascope train run.toml --resume --schedule file"));
@@ -219,11 +229,13 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
     }
     file.name = arguments.name.clone().or(file.name);
     file.model = arguments.model.clone().or(file.model);
+    file.list = arguments.list.clone().or(file.list);
+    file.eval_list = arguments.eval_list.clone().or(file.eval_list);
     let rows = |path: &Option<PathBuf>, list: &Option<String>| {
         path.as_ref().map(|path| rows(path, arguments, list.as_ref())).transpose()
     };
-    file.data = rows(&arguments.data, &arguments.list)?.or(file.data);
-    file.eval = rows(&arguments.eval, &arguments.eval_list)?.or(file.eval);
+    file.data = rows(&arguments.data, &file.list)?.or(file.data);
+    file.eval = rows(&arguments.eval, &file.eval_list)?.or(file.eval);
     if file.name.is_none() {
         return Err(Error::input("the run has no name")
             .path(&arguments.run)
@@ -240,17 +252,13 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
     Ok(file)
 }
 
-/// The rows of a file, read as the flags say.
+/// The rows of a file, with a map or a format where it does not say what it is.
 fn rows(path: &Path, arguments: &Arguments, list: Option<&String>) -> Result<RowsFrom> {
-    let options = ReadOptions {
-        map: arguments.map.clone(),
-        schema: arguments.from,
-        list: list.cloned(),
-        ..Default::default()
-    };
+    let options = ReadOptions { map: arguments.map.clone(), schema: arguments.from, ..Default::default() };
     if options == ReadOptions::default() {
         return Ok(RowsFrom::Path(path.to_path_buf()));
     }
+    let options = ReadOptions { list: list.cloned(), ..options };
     Ok(RowsFrom::Recipe(Box::new(Dataset::open_with(path, &options)?.recipe()?)))
 }
 
@@ -306,51 +314,6 @@ fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
     Ok(run)
 }
 
-/// Rows of each kind that are listed.
-const LISTED: usize = 10;
-
-/// Lists what is left out on the standard error: the first of each kind, with the reasons.
-fn left_out(run: &Run) -> Result<()> {
-    let all = run.left_out()?;
-    for (path, what) in &all.not_read {
-        crate::complain(neutral(&format!("not read: {}: {what}", path.display())));
-    }
-    let mut kinds: Vec<(RowsFor, &str)> = Vec::new();
-    for row in &all.rows {
-        if !kinds.contains(&(row.rows_for, row.why.name())) {
-            kinds.push((row.rows_for, row.why.name()));
-        }
-    }
-    for (rows_for, kind) in kinds {
-        let of = |row: &&RowLeftOut| row.rows_for == rows_for && row.why.name() == kind;
-        let rows: Vec<&RowLeftOut> = all.rows.iter().filter(of).collect();
-        let eval = if rows_for == RowsFor::Evaluation { ", of the rows for evaluation" } else { "" };
-        crate::complain(format_args!("{kind}{eval}: {}", rows.len()));
-        for row in rows.iter().take(LISTED) {
-            let details = row.why.details();
-            let colon = if details.is_empty() { "" } else { ": " };
-            let details = details.replace(['\n', '\r'], " ");
-            let place = format!("  {}, line {}{colon}{details}", row.file.display(), row.line);
-            crate::complain(neutral(&place));
-        }
-        if let (Some(row), true) = (rows.first(), rows.len() > LISTED) {
-            let more = rows.len() - LISTED;
-            crate::complain(format_args!("  and {more} more{}", others(&row.why)));
-        }
-    }
-    Ok(())
-}
-
-/// What lists all rows that are left out for a reason.
-fn others(why: &Why) -> &'static str {
-    match why {
-        Why::Rejected(_) => "; lorascope data report FILE has all lines",
-        Why::Refused(_) => "; lorascope data report FILE --tokenizer MODEL has all lines",
-        Why::TooLong(_) => "; lorascope data rows FILE --longer N --tokenizer MODEL shows them",
-        Why::Untrained | Why::LabelledBad => "",
-    }
-}
-
 /// A flag that Ctrl-C and a request to end set. The second one ends the process at once.
 fn until_asked() -> Result<Arc<AtomicBool>> {
     let asked = Arc::new(AtomicBool::new(false));
@@ -396,6 +359,8 @@ fn train(run: &Run, file: &RunFile, arguments: &Arguments, asked: &AtomicBool) -
         }
         return Ok(true);
     }
+    #[cfg(feature = "tensorboard")]
+    let follower = follow(run, begun.step, arguments)?;
     let status = run.status();
     let last = [status.goal.step, status.end].into_iter().flatten().min();
     let mut progress = Progress::new(run.name(), last.map_or(0, |last| last.saturating_sub(begun.step)));
@@ -416,8 +381,26 @@ fn train(run: &Run, file: &RunFile, arguments: &Arguments, asked: &AtomicBool) -
             State::Closed => return Err(Error::state(format!("the run {:?} has ended", run.name()))),
         }
     }
+    #[cfg(feature = "tensorboard")]
+    if let Some(follower) = follower {
+        follower.join().map_err(|_| Error::state("the file of events was not written to its end"))??;
+    }
     crate::print(run.history().show().text);
     Ok(true)
+}
+
+/// Writes the steps after this one into a file of events while they come, where that is asked for.
+#[cfg(feature = "tensorboard")]
+fn follow(run: &Run, after: u64, arguments: &Arguments) -> Result<Option<JoinHandle<Result<()>>>> {
+    let Some(folder) = &arguments.tensorboard else { return Ok(None) };
+    let mut events = EventFile::create(folder)?;
+    let reports = run.reports(after);
+    Ok(Some(std::thread::spawn(move || {
+        for report in reports {
+            events.write(&report)?;
+        }
+        Ok(())
+    })))
 }
 
 /// Begins to train; false where there is nothing left to do.

@@ -11,7 +11,7 @@ use crate::text::{Example, Message, Role, Tokenizer, Trained};
 use crate::train::batches::Batches;
 use crate::train::config::RunConfig;
 use crate::train::dated;
-use crate::train::left_out::Why;
+use crate::train::left_out::{Why, lists_not_read};
 
 /// Rows whose prompt is looked at: rendering is slow, and a template is wrong in many rows or in none.
 const PROMPTS: usize = 200;
@@ -291,10 +291,7 @@ pub(super) fn context(train: &Batches, data: &Dataset) -> Result<Finding> {
         thousands(tokens as u64)
     );
     Finding::new(CHECK, Severity::Warning, what)
-        .help(advice(
-            "RunConfig::default().context(n) takes longer ones",
-            "--context N, or context = N in the file, takes longer ones",
-        ))
+        .help(advice("RunConfig::default().context(n) takes longer ones", "--context N takes longer ones"))
         .at(data, row)
 }
 
@@ -327,7 +324,7 @@ pub(super) fn far_longer(train: &Batches, data: &Dataset, micro_batch: usize) ->
     Finding::new("long rows", Severity::Warning, what)
         .help(advice(
             format!("RunConfig::default().context({}) leaves out what is so long", FAR * usual),
-            format!("context = {} in the file leaves out what is so long", FAR * usual),
+            format!("--context {} leaves out what is so long", FAR * usual),
         ))
         .at(data, row)
         .map(Some)
@@ -367,6 +364,18 @@ pub(super) fn written(data: &Dataset, tokenizer: &Tokenizer) -> Result<Option<Fi
         .help(ProblemKind::NotWritten.fix())
         .at(data, *first)
         .map(Some)
+}
+
+/// Lists of rows that are not read, in files that hold several.
+pub(super) fn lists(data: &Dataset, eval: Option<&Dataset>) -> Result<Option<Finding>> {
+    let lists = lists_not_read(data, eval)?;
+    let Some((file, _)) = lists.first() else { return Ok(None) };
+    let what: Vec<&str> = lists.iter().map(|(_, what)| what.as_str()).collect();
+    let finding = Finding::new("lists", Severity::Warning, what.join("; ")).help(advice(
+        "ReadOptions { list, .. } chooses the list, for the rows to train on and for those to evaluate on",
+        "--list NAME trains on another one, --eval-list NAME evaluates on one",
+    ));
+    Ok(Some(Finding { file: Some(file.clone()), ..finding }))
 }
 
 /// Folders and files beside the rows that were not read.

@@ -11,7 +11,7 @@ use crate::model::Model;
 use crate::text::Tokenizer;
 use crate::train::batches::{Batches, Preparing};
 use crate::train::config::RunConfig;
-use crate::train::left_out::RowsLeftOut;
+use crate::train::left_out::{RowsLeftOut, lists_not_read};
 pub use finding::{Finding, Severity};
 use std::path::PathBuf;
 
@@ -60,6 +60,7 @@ impl Preflight {
         let eval = config.eval.as_ref().map(|eval| Batches::for_evaluation(eval, model, how)).transpose()?;
         let checked = Checked { rows: &rows, data, eval: eval.as_ref().zip(config.eval.as_ref()) };
         let mut found = Self::of_rows(checked, config, model.tokenizer())?;
+        found.left_out.lists = lists_not_read(data, config.eval.as_ref())?;
         rows.add_left_out(data, &mut found.left_out)?;
         if let Some((rows, data)) = checked.eval {
             rows.add_left_out(data, &mut found.left_out)?;
@@ -73,6 +74,7 @@ impl Preflight {
         let mut findings = vec![checks::records(RECORDS, train)];
         findings.extend(eval.map(|(rows, _)| checks::records(EVAL_RECORDS, rows)));
         findings.extend(checks::not_read(data)?);
+        findings.extend(checks::lists(data, config.eval.as_ref())?);
         findings.extend([
             checks::tokens(train, data, config, tokenizer)?,
             checks::turns_end(train, data, tokenizer, config.trained)?,
