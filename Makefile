@@ -8,7 +8,7 @@ endif
 VENV := $(CACHE)/venv
 PYTHON ?= python3
 EVCXR := 0.22.0
-FEATURES := --features cli
+FEATURES := --features cli,tensorboard
 # Features of the lorascope that cells use: `cuda`.
 KERNEL_FEATURES ?=
 
