@@ -250,6 +250,39 @@ fn arguments_of_a_function_call_turn_are_objects() {
     }
 }
 
+/// Calls without their function, and a tool or a call without a list, are what readers of the format expect.
+#[test]
+fn bare_calls_are_wrapped() {
+    let files = Files::new();
+    let bare = json!({"name": "f", "arguments": {"x": 1}});
+    let right = json!([{"type": "function", "function": bare}]);
+    for (calls, tools) in [
+        (json!([bare]), json!([{"name": "f", "parameters": {}}])),
+        (
+            json!([{"name": "f", "arguments": {"x": 1}, "type": "function"}]),
+            json!({"name": "f", "parameters": {}}),
+        ),
+        (right.clone(), json!({"type": "function", "function": {"name": "f", "parameters": {}}})),
+    ] {
+        let row = json!({"messages": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": null, "tool_calls": calls},
+            {"role": "tool", "content": "r"},
+            {"role": "assistant", "content": "a"},
+        ], "tools": tools});
+        let data = Dataset::open(files.put("row.jsonl", row.to_string())).unwrap();
+        let out = written(&files, &data, RowSchema::OpenAi, Layout::Schema);
+        assert_eq!(out["messages"][1]["tool_calls"], right, "{row}");
+        assert_eq!(
+            out["tools"],
+            json!([{"type": "function", "function": {"name": "f", "parameters": {}}}]),
+            "{row}"
+        );
+        assert_eq!(written(&files, &data, RowSchema::OpenAi, Layout::Keep), row);
+        assert!(data.losses(RowSchema::OpenAi).unwrap().is_empty());
+    }
+}
+
 #[test]
 fn bare_tools_are_wrapped_in_their_own_schema_too() {
     let files = Files::new();

@@ -194,3 +194,32 @@ fn bad_input_is_named() {
     assert!(error.contains("layer model.layers.1.mlp.up_proj: A has shape [3, "), "{error}");
     assert!(error.contains(", 2], expected [r, in] and [out, r]"), "{error}");
 }
+
+/// Where B is zero, as before the first step: numbers and no null, no rank, a sentence that says so.
+#[test]
+fn an_adapter_that_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let zero = damaged(folder.path(), |tensors| {
+        for (_, tensor) in tensors.iter_mut().filter(|(name, _)| name.contains("lora_B")) {
+            *tensor = tensor.zeros_like().unwrap();
+        }
+    });
+    let output =
+        spectrum(folder.path(), &[&zero, "--json", "--svg", "s.svg", "--truncate", "0.9", "--out", "cut"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let text = out(&output);
+    assert!(!text.contains("null") && !text.contains("NaN"), "{text}");
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    let modules = answer["adapters"].as_array().unwrap();
+    assert!(!modules.is_empty());
+    for module in modules {
+        assert_eq!(
+            (module["effective_rank"].as_f64(), module["condition"].as_f64()),
+            (Some(0.0), None),
+            "{module}"
+        );
+    }
+    assert!(folder.path().join("s.svg").exists());
+    let output = spectrum(folder.path(), &[&zero]);
+    assert!(out(&output).contains("this adapter changes nothing"), "{}", out(&output));
+}

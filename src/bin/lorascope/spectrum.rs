@@ -107,13 +107,13 @@ fn figures<'a>(arguments: &'a Arguments, spectra: &Spectra) -> Result<Vec<(&'a P
     Ok(figures)
 }
 
-/// The spectra with what they say; an infinite condition is null.
+/// The spectra with what they say; an infinite condition is left out.
 fn measures(spectra: &Spectra) -> Result<Vec<Value>> {
     spectra.iter().zip(spectra.places()).map(|(spectrum, place)| measured(spectrum, place)).collect()
 }
 
 fn measured(spectrum: &Spectrum, place: &Place) -> Result<Value> {
-    Ok(json!({
+    let mut measured = json!({
         "name": spectrum.name,
         "layer": place.layer,
         "module": place.module,
@@ -131,9 +131,13 @@ fn measured(spectrum: &Spectrum, place: &Place) -> Result<Value> {
         "spectral_norm": spectrum.spectral_norm(),
         "frobenius_norm": spectrum.frobenius_norm(),
         "nuclear_norm": spectrum.nuclear_norm(),
-        "condition": spectrum.condition(),
         "first_share": spectrum.first_share(),
-    }))
+    });
+    let condition = spectrum.condition();
+    if condition.is_finite() {
+        measured["condition"] = condition.into();
+    }
+    Ok(measured)
 }
 
 fn truncated(advice: &Advice, cut: &Adapters, folder: &str) -> Value {

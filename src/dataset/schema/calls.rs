@@ -141,7 +141,8 @@ pub(in crate::dataset) fn ids_of(calls: &str) -> Vec<(String, String)> {
     node.array().into_iter().flatten().filter_map(call).collect()
 }
 
-/// Tools as `{"type": "function", "function": …}` each, where one of them is a bare `{"name": …}`.
+/// Tools or calls as a list of `{"type": "function", "function": …}` each, where one of them is a bare
+/// `{"name": …}`, or stands without a list.
 pub(in crate::dataset) fn wrapped(tools: &str) -> Option<String> {
     let node = Node::parse_own(tools).ok()?;
     let is_function = |kind: &Node<'_>| kind.str() == Some("function");
@@ -150,7 +151,11 @@ pub(in crate::dataset) fn wrapped(tools: &str) -> Option<String> {
             && tool.get("function").is_none()
             && tool.get("type").is_none_or(is_function)
     };
-    let list = node.array().filter(|list| list.iter().any(bare))?;
+    let alone = node.object().map(|_| std::slice::from_ref(&node));
+    let list = alone.or_else(|| node.array().filter(|list| list.iter().any(bare)))?;
+    if alone.is_some_and(|tool| !bare(&tool[0]) && tool[0].get("function").is_none()) {
+        return None;
+    }
     let tools = list.iter().map(|tool| match (bare(tool), tool.get("type"), tool.object()) {
         (true, None, _) => format!("{}{}{}", CALL.0, one_line(tool.raw), CALL.1),
         (true, Some(_), Some(keys)) => {

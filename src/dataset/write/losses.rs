@@ -197,6 +197,10 @@ pub(super) fn lost(
                 lost.add(Lost::NULLS, !turn.null_content && turn.content.is_empty());
             }
             None => {
+                lost.add(
+                    Lost::WRAPPED,
+                    !in_pairs && turn.tool_calls.is_some_and(|calls| wrapped(calls).is_some()),
+                );
                 let same = |calls: &str| stands(calls) && (own || same_with_ids(calls));
                 lost.add(Lost::MADE, !own && !in_pairs && turn.tool_calls.is_some_and(lack_ids));
                 lost.add(Lost::BREAKS, !in_pairs && turn.tool_calls.is_some_and(|calls| !same(calls)));

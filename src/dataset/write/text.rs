@@ -330,6 +330,8 @@ impl<'w, 'r> Text<'w, 'r> {
         {
             self.raw(",\"tool_calls\":");
             let row = self.row;
+            let bare = if self.exact { None } else { wrapped(calls) };
+            let calls = bare.as_deref().unwrap_or(calls);
             let made = self.calls.as_mut().and_then(|ids| with_ids(calls, &mut || ids.next(row)));
             let calls = made.map_or(Cow::Borrowed(calls), |(calls, _)| Cow::Owned(calls));
             if let Some(ids) = &mut self.calls {
