@@ -309,3 +309,27 @@ fn bare_tools_are_wrapped_in_their_own_schema_too() {
         assert!(data.losses(schema).unwrap().is_empty(), "{schema}");
     }
 }
+
+/// Tools that no chat template can use are a problem with its line; the row is kept.
+#[test]
+fn tools_that_are_no_json_are_said() {
+    let files = Files::new();
+    let row = |tools: &str| format!(r#"{{"prompt":"q","completion":"a","tools":{tools}}}"#);
+    let rows = [
+        row(r#""[{\"name\": \"f\"}]""#),
+        row(r#""{not json""#),
+        row("\"\""),
+        row(r#""None""#),
+        row(r#""weather""#),
+        row(r#"[{"name":"f"}]"#),
+    ];
+    let data = Dataset::open(files.put("rows.jsonl", rows.join("\n"))).unwrap();
+    assert_eq!((data.len(), data.rejected().unwrap()), (6, 0));
+    let problems = data.problems().unwrap();
+    let lines = problems.column("line").unwrap().u32().unwrap().clone();
+    let whats = problems.column("what").unwrap().str().unwrap().clone();
+    let about =
+        |what: Option<&str>| what.is_some_and(|what| what.contains("`tools` is a text that is no JSON"));
+    let told = lines.iter().zip(whats.iter()).filter(|(_, what)| about(*what));
+    assert_eq!(told.filter_map(|(line, _)| line).collect::<Vec<u32>>(), [2, 5]);
+}

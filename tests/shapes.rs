@@ -6,7 +6,7 @@ mod files;
 mod rows;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Join, Layout, Map, ReadOptions, RowSchema, WriteOptions};
+use lorascope::dataset::{Dataset, Layout, Map, RowSchema, WriteOptions};
 use lorascope::text::Role::{self, Assistant, System, User};
 use rows::normal;
 use serde_json::Value as Json;
@@ -52,6 +52,29 @@ fn history_stands_before_every_kind_of_prompt() {
     }
     let row = format!(r#"{{"prompt":"q3","chosen":"a3","rejected":"x",{pairs}}}"#);
     assert_eq!(said(&open(&row).1), turns(&all));
+    // Beside lists of turns, whose system text is the first of all.
+    let last = r#"{"role":"user","content":"q3"},{"role":"assistant","content":"a3"}"#;
+    let talk = r#"{"from":"human","value":"q3"},{"from":"gpt","value":"a3"}"#;
+    let system = r#"{"role":"system","content":"S"},"#;
+    let mut with_system = vec![(System, "S")];
+    with_system.extend(all);
+    for (row, right) in [
+        (format!(r#"{{"messages":[{last}],{pairs}}}"#), &all[..]),
+        (format!(r#"{{{pairs},"conversations":[{talk}]}}"#), &all),
+        (format!(r#"{{{pairs},"messages":[{system}{last}]}}"#), &with_system),
+        (format!(r#"{{"system":"S",{pairs},"messages":[{last}]}}"#), &with_system),
+    ] {
+        let (files, data) = open(&row);
+        assert_eq!(said(&data), turns(right), "{row}");
+        let out = written(&files, &data, RowSchema::OpenAi);
+        assert_eq!(out["messages"].as_array().unwrap().len(), right.len(), "{out}");
+        assert!(out.get("history").is_none(), "{out}");
+    }
+    // Another thing by that name is a key like any other.
+    for other in [r#"[]"#, r#""2024""#, r#"["a", "b"]"#, r#"[["a", "b", "c"]]"#, r#"{"n": 1}"#] {
+        let (_, data) = open(&format!(r#"{{"messages":[{last}],"history":{other}}}"#));
+        assert_eq!(said(&data), turns(&all[4..]), "{other}");
+    }
 }
 
 #[test]
@@ -510,35 +533,5 @@ fn a_blank_instruction_leaves_no_line_before_its_input() {
         // Written as it was, nothing of it is lost.
         let (_, data) = open(row);
         assert_eq!(said(&data), turns(&[(User, asked), (Assistant, "a")]), "{row}");
-    }
-}
-
-#[test]
-fn an_input_beside_a_blank_instruction_stands_alone() {
-    for (instruction, input, right) in [
-        ("", "in", "in"),
-        ("  ", "in", "in"),
-        ("\n\t", " in\n", " in\n"),
-        ("Add.", "1 2", "Add.\n1 2"),
-        ("Add. ", "", "Add. "),
-    ] {
-        for row in [
-            serde_json::json!({"instruction": instruction, "input": input, "output": "a"}),
-            serde_json::json!({"instruction": instruction, "input": input, "response": "a"}),
-            serde_json::json!({"instruction": instruction, "instances": [{"input": input, "output": "a"}]}),
-            serde_json::json!({"instruction": instruction, "input": input, "chosen": "a", "rejected": "b"}),
-        ] {
-            // Written as it was, the blank is there again (see `open`).
-            let (files, data) = open(&row.to_string());
-            assert_eq!(said(&data)[0], (User, right.to_string()), "{row}");
-            let out = written(&files, &data, RowSchema::OpenAi);
-            assert_eq!(out["messages"][0]["content"], right, "{row}");
-        }
-        let files = Files::new();
-        let row = serde_json::json!({"q": instruction, "more": input, "a": "a"}).to_string();
-        let map: Map = "user=q,input=more,assistant=a".parse().unwrap();
-        let options = ReadOptions { map: Some(map), join: Join::LineBreak, ..Default::default() };
-        let data = Dataset::open_with(files.put("row.jsonl", row), &options).unwrap();
-        assert_eq!(said(&data)[0], (User, right.to_string()), "{instruction:?} {input:?}");
     }
 }

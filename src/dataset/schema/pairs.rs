@@ -50,6 +50,26 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Reads a `history` of pairs or of turns that stands beside a list of turns. Anything else under that key
+    /// is none, and stays a key like any other.
+    pub fn history_beside(&mut self) -> Result<(), Fault> {
+        let pair = |node: &Node<'a>| node.array().is_some_and(|texts| texts.len() == 2 && self::texts(texts));
+        let says = |i: &usize| {
+            let values = self.keys[*i].1.array().unwrap_or_default();
+            !values.is_empty() && (values.iter().all(pair) || are_turns(values))
+        };
+        let Some(i) = self.find("history").filter(says) else { return Ok(()) };
+        self.history()?;
+        if matches!(self.shapes[i], Some(Shape::Hole(Hole::History))) {
+            let text = |n| Shape::Hole(Hole::Content(Who::At(List::Messages, n), None));
+            let pairs = self.row.turns.len() as u32 / 2;
+            let pairs = (0..pairs).map(|n| Shape::Array(vec![text(2 * n), text(2 * n + 1)]));
+            self.shapes[i] = Some(Shape::Array(pairs.collect()));
+        }
+        self.after_history = true;
+        Ok(())
+    }
+
     /// Several turns in one instruction, as Belle has them: `Human:…\nAssistant:…\nHuman:…\nAssistant:`.
     pub fn several(&mut self, instruction: usize, input: Option<usize>) -> Result<bool, Fault> {
         let empty = |i: usize| self.keys[i].1.str().is_some_and(|text| text.trim().is_empty());

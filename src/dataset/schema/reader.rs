@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 
 use super::carry::Carry;
+use super::default::is_json;
 use super::layout::{Hole, Input, List, Shape, Style, Who};
 use super::pairs::{is_moss, texts};
 use super::transcript::ASSISTANT;
 use super::turns::{hear_all, shape_of};
 use super::{Fault, Row, RowSchema, Turn};
 use crate::dataset::options::{Join, ReadOptions};
-use crate::dataset::problems::ProblemKind;
+use crate::dataset::problems::{Outcome, ProblemKind};
 use crate::dataset::record::{CARRY, Keys, Node, Value, one_line};
+use crate::dataset::table::is_no_tools;
 use crate::display::cut;
 use crate::text::Role;
 
@@ -25,6 +27,8 @@ pub(super) struct Reader<'a> {
     pub carried: bool,
     /// The record is a list of turns, without an object around it.
     pub bare: bool,
+    /// The turns begin with those of a `history` beside their list.
+    pub after_history: bool,
     /// Some key has an upper-case letter.
     capitals: bool,
 }
@@ -122,6 +126,7 @@ impl<'a> Reader<'a> {
             input: None,
             carried: false,
             bare: false,
+            after_history: false,
         }
     }
 
@@ -202,6 +207,10 @@ impl<'a> Reader<'a> {
         if let Some(i) = self.find("tools") {
             match &mut self.keys[i].1 {
                 Node { value: Value::String(tools), .. } => {
+                    if !is_no_tools(tools) && !is_json(tools) {
+                        let what = "`tools` is a text that is no JSON: chat templates need a list of tools";
+                        self.row.noted.push((ProblemKind::WrongType, what.into(), Outcome::Kept));
+                    }
                     self.row.tools = Some(std::mem::take(tools));
                     self.fill(i, Hole::Tools);
                 }
@@ -429,6 +438,7 @@ impl<'a> Reader<'a> {
         if node.array().is_some_and(texts) {
             return self.in_turn(i, node);
         }
+        self.history_beside()?;
         let heard = hear_all(node, &key)?;
         let schema = match &*key {
             "conversations" if heard.iter().any(|turn| turn.is_called("assistant")) => RowSchema::BelleChat,
@@ -454,7 +464,7 @@ impl<'a> Reader<'a> {
     /// Appends turns to the messages.
     pub fn take(&mut self, i: usize, heard: Vec<super::turns::Heard<'a>>, style: Style) {
         let start = self.row.turns.len() as u32;
-        let system = start == 0
+        let system = (start == 0 || self.after_history)
             && self.row.system.is_none()
             && heard.first().is_some_and(super::turns::Heard::is_system);
         let who = |n: usize| match n {
