@@ -6,7 +6,7 @@ mod files;
 mod rows;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Layout, Map, RowSchema, WriteOptions};
+use lorascope::dataset::{Dataset, Layout, RowSchema, WriteOptions};
 use lorascope::text::Role::{self, Assistant, System, User};
 use rows::normal;
 use serde_json::Value as Json;

@@ -49,7 +49,7 @@ impl Event {
 /// As record_writer.cc: ((crc >> 15) | (crc << 17)) + 0xa282ead8.
 fn masked(bytes: &[u8]) -> [u8; 4] {
     let crc = crc32c::crc32c(bytes);
-    (crc >> 15 | crc << 17).wrapping_add(0xa282_ead8).to_le_bytes()
+    crc.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
 /// The records of a file, with their checksums looked at.

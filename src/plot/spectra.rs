@@ -172,7 +172,7 @@ fn line(points: &[(f64, f64)], scale: Scale, y: &Axis) -> Option<(f64, f64)> {
 
 /// Whether a value is 0, or so near it that it is rounding and below the axis.
 fn is_zero(s: f64, y: &Axis) -> bool {
-    s >= 0.0 && s < 1e300 && y.at(s).is_none()
+    (0.0..1e300).contains(&s) && y.at(s).is_none()
 }
 
 fn panel(
