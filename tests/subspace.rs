@@ -82,13 +82,15 @@ fn a_zero_delta_is_advised_no_rank() {
     let advice = some.advise(0.9).unwrap();
     let ranks: Vec<usize> = advice.modules.iter().map(|module| module.advised()).collect();
     assert_eq!(ranks, [1, 0]);
-    assert_eq!(advice.rank_pattern().into_iter().collect::<Vec<_>>(), [("layers.0.q_proj".to_string(), 1)]);
-    assert_eq!(advice.alpha_pattern(Scaling::Rank).len(), 1);
-    assert_eq!(advice.parameters(), (16, 4));
+    // A pattern can say no less than 1, and a layer that it does not name would have the full rank.
+    let least = ["layers.0.q_proj", "layers.1.q_proj"].map(|name| (name.to_string(), 1));
+    assert_eq!(advice.rank_pattern().into_iter().collect::<Vec<_>>(), least);
+    assert_eq!(advice.alpha_pattern(Scaling::Rank).len(), 2);
+    assert_eq!(advice.parameters(), (16, 8));
     let text = advice.show().text;
     assert!(text.contains("in 1 modules ΔW is 0: nothing was learned there"), "{text}");
     let none = Spectra::from(vec![of("layers.0.q_proj", 0.0)]).advise(1.0).unwrap();
-    assert!(none.rank_pattern().is_empty());
+    assert_eq!(none.rank_pattern()["layers.0.q_proj"], 1);
     let text = none.table().show().text;
     assert!(text.contains("every ΔW is 0: nothing was learned"), "{text}");
 }

@@ -95,14 +95,14 @@ impl Spectra {
 
 impl Advice {
     /// The rank of each layer, for `LoraConfig::rank_pattern` and PEFT; of a merged layer the
-    /// largest of its parts. A layer that learned nothing is left out: a rank of 0 is none.
+    /// largest of its parts. At least 1, as no configuration can say 0: a layer that is not named has the
+    /// full rank.
     pub fn rank_pattern(&self) -> IndexMap<String, usize> {
         let mut ranks = IndexMap::new();
         for module in &self.modules {
             let rank = ranks.entry(layer(&module.name).to_string()).or_insert(0);
-            *rank = module.advised().max(*rank);
+            *rank = module.advised().max(*rank).max(1);
         }
-        ranks.retain(|_, rank| *rank > 0);
         ranks
     }
 
