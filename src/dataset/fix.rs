@@ -11,7 +11,7 @@ use super::record::Node;
 use super::schema::{Fault, Turn};
 use crate::display::advice;
 use crate::error::Error;
-use crate::text::Role;
+use crate::text::{Role, Tokenizer};
 
 /// A repair of rows; [`Dataset::fix`](super::Dataset::fix) makes it.
 ///
@@ -308,13 +308,10 @@ fn ends(turns: &mut Vec<Turn<'_>>, fixes: Fixes, noted: &mut Vec<Noted>) -> Resu
 }
 
 /// Whether the other keys of a turn hold reasoning.
-fn thinks(extra: &str) -> bool {
+pub(super) fn thinks(extra: &str) -> bool {
     let keys = Node::parse_own(extra).ok();
     let thought = |key: &str| keys.as_ref()?.get(key)?.str();
-    ["reasoning_content", "reasoning", "thinking"]
-        .into_iter()
-        .filter_map(thought)
-        .any(|text| !text.trim().is_empty())
+    Tokenizer::REASONING.into_iter().filter_map(thought).any(|text| !text.trim().is_empty())
 }
 
 /// Tools may answer one after the other, and an assistant that called one may go on speaking.

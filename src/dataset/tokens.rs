@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::Dataset;
+use super::fix::thinks;
 use super::options::OnFault;
 use super::problems::{Outcome, ProblemKind};
-use super::record::Node;
 use super::schema::calls::ids_of;
 use super::table::{Rows, Spoken};
 use super::view::RowView;
@@ -379,15 +379,6 @@ impl Dataset {
         }
         Ok(found)
     }
-}
-
-/// Whether the other keys of a turn hold reasoning, under one of the names that templates read.
-fn thinks(extra: &str) -> bool {
-    let said = |(key, node): &(std::borrow::Cow<'_, str>, Node<'_>)| {
-        Tokenizer::REASONING.contains(&&**key) && node.str().is_some_and(|text| !text.trim().is_empty())
-    };
-    Tokenizer::REASONING.iter().any(|name| extra.contains(name))
-        && Node::parse_own(extra).is_ok_and(|node| node.object().is_some_and(|keys| keys.iter().any(said)))
 }
 
 /// Whether tools answer in another order than they were called in, as their ids say, and a template that
