@@ -54,6 +54,17 @@ fn rows_are_shown_as_chats() {
         text.contains("the longest of these") && text.contains("and 1 more"),
         "the longest first: {text}"
     );
+    // A row has the number that --row takes.
+    for selection in [&["--lang", "zh"][..], &["--longer", "50"], &["--sample", "2"]] {
+        let shown = out(&data(&folder, &[&["rows", "rows.jsonl"], selection].concat()));
+        let numbers: Vec<&str> =
+            shown.lines().filter_map(|line| line.strip_prefix("row ")?.split(' ').next()).collect();
+        assert!(!numbers.is_empty(), "{shown}");
+        for number in numbers {
+            let row = out(&data(&folder, &["rows", "rows.jsonl", "--row", number]));
+            assert!(shown.contains(row.trim_end()), "{row} in {shown}");
+        }
+    }
     let sample = ["rows", "rows.jsonl", "--sample", "2", "--seed", "7"];
     let text = out(&data(&folder, &sample));
     assert!(text.starts_with("2 of 4 rows\n") && text.matches("[user]").count() == 2, "{text}");

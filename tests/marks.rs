@@ -51,6 +51,31 @@ fn labels_in_every_spelling() {
 }
 
 #[test]
+fn a_turn_of_which_parts_are_trained_is_no_row() {
+    let files = Files::new();
+    let row = |detail: &str| {
+        format!(
+            "{{\"messages\":[{{\"role\":\"user\",\"content\":\"q\"}},{{\"role\":\"assistant\",\"content\":\"a b\",\"train_detail\":{detail}}}]}}\n"
+        )
+    };
+    let rows = [
+        row("null"),
+        row("[]"),
+        row(
+            r#"[{"begin_offset":0,"end_offset":1,"train":false},{"begin_offset":1,"end_offset":3,"train":true}]"#,
+        ),
+    ];
+    let data = Dataset::open(files.put("rows.jsonl", rows.concat())).unwrap();
+    assert_eq!((data.len(), data.rejected().unwrap()), (2, 1));
+    let found = problems(&data).into_iter().find(|(line, _, _)| *line == 3).unwrap();
+    assert!(
+        found.2.contains("`train_detail` of messages[1] is a list of parts, which does not say whether the turn is trained on"),
+        "{}",
+        found.2
+    );
+}
+
+#[test]
 fn a_label_that_cannot_be_read_is_a_problem() {
     let files = Files::new();
     let rows = "{\"prompt\":\"q\",\"completion\":\"a\",\"label\":true}\n{\"prompt\":\"q\",\"completion\":\"b\",\"label\":\"maybe\"}\n{\"prompt\":\"q\",\"completion\":\"c\",\"label\":2}\n";

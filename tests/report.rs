@@ -249,6 +249,19 @@ fn tokens_where_a_tokenizer_is_given() {
     );
     assert!(refused.example.contains("no <b>!"), "{}", refused.example);
     checked(&report);
+    // A file of such rows alone has a report all the same; what takes its tokens says why there are none.
+    let data = Dataset::open(files.put("refused.jsonl", row("no", "a") + &row("no", "b"))).unwrap();
+    let data = data.for_tokenizer(&tokenizer);
+    let report = data.report().unwrap();
+    assert_eq!((report.problems[0].count, report.rows, report.tokens.unwrap().total), (2, 2, 0));
+    checked(&report);
+    assert_eq!(data.refused().unwrap().len(), 2);
+    let error = data.max_tokens(10).unwrap_err().to_string();
+    assert!(
+        error.contains("refused.jsonl, line 1: the chat template refuses every row: ")
+            && error.contains("no <b>!"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -129,6 +129,81 @@ fn answers_that_contradict_each_other_and_canned_ones() {
 }
 
 #[test]
+fn verdicts_that_contradict_each_other() {
+    let labelled = |prompt: &str, answer: &str, label: Value| json!({"prompt": prompt, "completion": answer, "label": label});
+    let pair = |prompt: &str, chosen: &str, rejected: &str| json!({"prompt": prompt, "chosen": chosen, "rejected": rejected});
+    let report = report(&[
+        labelled("2 + 2 = ?", "4", json!(true)),
+        labelled("2 + 2 = ?", "5", json!(false)),
+        labelled("2 + 2 = ?", "4", json!(false)),
+        labelled("2 + 2 = ?", "5", json!("good")),
+        labelled("2 + 2 = ?", "4", json!(true)),
+        // Under another prompt the same answer may be another one.
+        labelled("2 + 3 = ?", "4", json!(false)),
+        pair("A colour?", "red", "blue"),
+        pair("A colour?", "blue", "green"),
+        pair("A colour?", "blue", "red"),
+        pair("A shade?", "blue", "red"),
+        pair("A colour?", "red", "blue"),
+    ]);
+    assert_eq!(at(&report, ProblemKind::OtherVerdict), [3, 4, 9]);
+    let first = found(&report, ProblemKind::OtherVerdict).unwrap();
+    assert_eq!(first.example, "the answer is labelled bad, and good in line 1");
+    let only = [pair("A colour?", "red", "blue"), pair("A colour?", "blue", "red")];
+    let report = self::report(&only);
+    let first = found(&report, ProblemKind::OtherVerdict).unwrap();
+    assert_eq!(first.example, "line 1 chooses the other of the two answers");
+}
+
+#[test]
+fn arguments_that_are_no_json_are_said() {
+    let row = |arguments: Value| {
+        let call =
+            json!([{"id": "c1", "type": "function", "function": {"name": "add", "arguments": arguments}}]);
+        json!({"messages": [
+            {"role": "user", "content": "2 + 2?"},
+            {"role": "assistant", "content": null, "tool_calls": call},
+            {"role": "tool", "tool_call_id": "c1", "content": "4"},
+            {"role": "assistant", "content": "4"},
+        ]})
+    };
+    let sharegpt = json!({"conversations": [
+        {"from": "human", "value": "2 + 2?"},
+        {"from": "function_call", "value": "{\"name\": \"sub\", \"arguments\": \"a = 1\"}"},
+        {"from": "observation", "value": "4"},
+        {"from": "gpt", "value": "4"},
+    ]});
+    let report = report(&[
+        row(json!("{\"a\": 2, \"b\": 2}")),
+        row(json!({"a": 2})),
+        row(json!("{\"a\": 2, \"b\":")),
+        row(json!("")),
+        row(json!("[1, 2]")),
+        sharegpt,
+    ]);
+    assert_eq!(at(&report, ProblemKind::BrokenArguments), [3, 5, 6]);
+    let first = found(&report, ProblemKind::BrokenArguments).unwrap();
+    assert_eq!(first.example, "turn 2 calls \"add\" with \"{\\\"a\\\": 2, \\\"b\\\":\"");
+}
+
+#[test]
+fn columns_count_what_was_read_as_a_weight() {
+    let row =
+        |weight: Value| json!({"instruction": "q", "output": "a", "loss_weight": weight, "system": null});
+    let mut second = row(json!(0));
+    second["system"] = json!("");
+    let report =
+        report(&[row(json!(0)), second, row(json!(0.5)), json!({"instruction": "r", "output": "b"})]);
+    let column = |name: &str| report.columns.iter().find(|column| column.name == name).unwrap();
+    let weights = column("loss_weight");
+    assert_eq!((weights.rows, weights.nulls, weights.absent, weights.distinct), (3, 0, 1, 2));
+    assert_eq!(weights.top, [("0".to_string(), 2)]);
+    assert_eq!(weights.numbers.unwrap().max, 0.5);
+    let systems = column("system");
+    assert_eq!((systems.rows, systems.nulls, systems.absent), (1, 2, 1));
+}
+
+#[test]
 fn places_name_the_file_the_line_and_the_record() {
     let files = Files::new();
     std::fs::create_dir(files.path("all")).unwrap();

@@ -34,6 +34,32 @@ fn said(data: &Dataset) -> Vec<(Role, String)> {
     data.conversation(0).unwrap().into_iter().map(|m| (m.role, m.text().to_string())).collect()
 }
 
+#[test]
+fn a_question_keeps_what_it_is_about() {
+    for row in [
+        r#"{"question":"Who?","context":"Ann came.","answer":"Ann"}"#,
+        r#"{"context":"Ann came.","prompt":"Who?","completion":"Ann"}"#,
+        r#"{"prompt":"Who?","input":"Ann came.","output":"Ann"}"#,
+        r#"{"query":"Who?","context":"Ann came.","response":"Ann","source":"book"}"#,
+    ] {
+        let (files, data) = open(row);
+        assert_eq!(text(&data, "source").as_deref(), Some("prompt-completion"), "{row}");
+        assert_eq!(said(&data), turns(&[(User, "Who?\nAnn came."), (Assistant, "Ann")]), "{row}");
+        let alpaca = written(&files, &data, RowSchema::Alpaca);
+        assert!(alpaca.contains(r#""instruction":"Who?\nAnn came.""#), "{alpaca}");
+    }
+    let row = r#"{"prompt":"Who?","context":"Ann came.","chosen":"Ann","rejected":"Bob"}"#;
+    let (_, data) = open(row);
+    assert_eq!(said(&data), turns(&[(User, "Who?\nAnn came."), (Assistant, "Ann")]));
+    // What is no text is no part of the question, and stays a key like any other.
+    let row = r#"{"question":"Who?","context":{"titles":["Ann"]},"answer":"Ann"}"#;
+    let (_, data) = open(row);
+    assert_eq!(said(&data), turns(&[(User, "Who?"), (Assistant, "Ann")]));
+    assert_eq!(text(&data, "extra").as_deref().map(|extra| extra.contains("titles")), Some(true));
+    let (_, data) = open(r#"{"question":"Who?","context":"","answer":"Ann"}"#);
+    assert_eq!(said(&data), turns(&[(User, "Who?"), (Assistant, "Ann")]));
+}
+
 /// The row in another schema.
 fn written(files: &Files, data: &Dataset, schema: RowSchema) -> String {
     data.overwrite(files.path("other.jsonl"), schema).unwrap();

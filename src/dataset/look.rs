@@ -152,6 +152,27 @@ impl Dataset {
         Ok(all)
     }
 
+    /// The numbers that these rows have among all rows of the files, from 0, in their order.
+    ///
+    /// # Errors
+    /// If a big file, read for it, cannot be read to its end.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::dataset::Dataset;
+    ///
+    /// let data = Dataset::open("datasets/school_math.jsonl")?;
+    /// assert_eq!(data.slice(3, 2)?.row_numbers()?, [3, 4]);
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn row_numbers(&self) -> Result<Vec<usize>> {
+        let all = self.store()?.len();
+        Ok(match &self.0.rows {
+            Some(rows) => rows.iter().map(|row| *row as usize).collect(),
+            None => (0..all).collect(),
+        })
+    }
+
     fn head_of_turns(&self) -> Result<DataFrame> {
         let text = DataType::String;
         let number = DataType::UInt32;

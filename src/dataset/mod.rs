@@ -18,6 +18,7 @@ pub mod near;
 mod options;
 mod output;
 mod overlap;
+mod pipeline;
 mod problems;
 mod proposal;
 mod python;

@@ -83,6 +83,10 @@ pub enum ProblemKind {
     Placeholder,
     /// An earlier row answers the same prompt in another way. Kept; found by a report.
     OtherAnswer,
+    /// An earlier row judges the same answer, or the same two, the other way. Kept; found by a report.
+    OtherVerdict,
+    /// The arguments of a call are a text that is no JSON object. Kept; found by a report.
+    BrokenArguments,
     /// Many different prompts have this one answer. Kept; found by a report.
     CannedAnswer,
     /// The assistant refuses: "I'm sorry, but I can't assist with that". Kept; found by a report.
@@ -128,6 +132,8 @@ impl ProblemKind {
             Self::SameChoice => "chosen equals rejected",
             Self::Placeholder => "unfilled placeholder",
             Self::OtherAnswer => "same prompt, other answer",
+            Self::OtherVerdict => "same answer, other verdict",
+            Self::BrokenArguments => "arguments that are no JSON",
             Self::CannedAnswer => "canned answer",
             Self::Refusal => "refusal",
             Self::TrailingSpace => "trailing white space",
@@ -157,6 +163,8 @@ impl ProblemKind {
                 | Self::SameChoice
                 | Self::Placeholder
                 | Self::OtherAnswer
+                | Self::OtherVerdict
+                | Self::BrokenArguments
                 | Self::CannedAnswer
                 | Self::Refusal
                 | Self::TrailingSpace
@@ -240,6 +248,8 @@ impl ProblemKind {
                 "fill it in, or leave the rows out: data clean --without",
             ),
             Self::OtherAnswer => "keep one answer of each prompt, unless several are meant",
+            Self::OtherVerdict => "keep one of the two: together they teach nothing",
+            Self::BrokenArguments => "write them as a JSON object: most chat templates and readers need one",
             Self::CannedAnswer => "keep a few of these rows: the model learns to say it to everything",
             Self::Refusal => advice(
                 "leave these rows out with not_matching(), unless refusing is to be learned",

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use polars::prelude::{DataFrame, InitHashMaps, PlHashMap};
-use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::cache;
@@ -11,6 +10,7 @@ use super::container::{Block, Blocks, Record as Place};
 use super::fix::{Fix, Noted};
 use super::map::Map;
 use super::options::{OnFault, ReadOptions};
+use super::pipeline::each_block;
 use super::problems::{Outcome, Problem, ProblemKind};
 use super::proposal::proposal as proposed;
 use super::python::{self, Again};
@@ -119,38 +119,6 @@ pub(super) fn head(path: &Path, options: &ReadOptions, among: Among) -> Result<O
 
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// Works on the blocks of a file on all processors, and hands on what comes of them in their order,
-/// with the bytes of the file that have been read. Some blocks are read, and some handed on, while
-/// others are worked on; no more than these are in memory.
-pub(super) fn each_block<T: Send>(
-    blocks: &mut Blocks,
-    work: impl Fn(Block) -> Result<T> + Sync,
-    mut take: impl FnMut(T, u64) -> Result<()> + Send,
-) -> Result<()> {
-    let threads = rayon::current_num_threads();
-    // Nobody works while the first blocks are read: they are few.
-    let mut next: Vec<Block> = blocks.take(threads).collect::<Result<_>>()?;
-    let mut done: Vec<T> = Vec::new();
-    while !next.is_empty() || !done.is_empty() {
-        let blocks = &mut *blocks;
-        let take = &mut take;
-        let several = (2 * next.len()).clamp(threads, 4 * threads);
-        let (current, finished) = (std::mem::take(&mut next), std::mem::take(&mut done));
-        let (read, worked) = rayon::join(
-            move || {
-                let read = blocks.progress().0;
-                finished.into_iter().try_for_each(|result| take(result, read))?;
-                blocks.take(several).collect::<Result<Vec<Block>>>()
-            },
-            || current.into_par_iter().map(&work).collect::<Result<Vec<T>>>(),
-        );
-        // What was handed on came before what was worked on: its error is the first.
-        next = read?;
-        done = worked?;
-    }
-    Ok(())
 }
 
 /// Gathers what was parsed, in the order of the file.

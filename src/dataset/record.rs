@@ -5,6 +5,10 @@
 
 use std::borrow::Cow;
 
+pub(super) use plain::plain;
+
+mod plain;
+
 /// How deep lists and objects may lie in each other: as deep as serde_json reads.
 const DEPTH: usize = 128;
 /// What [`CARRY`] may add: it wraps values that were that deep in their own row.
@@ -135,60 +139,6 @@ pub(super) fn one_line(json: &str) -> Cow<'_, str> {
     let mut line = lines.next().unwrap_or_default().to_string();
     lines.for_each(|more| line.push_str(more.trim_start_matches([' ', '\t'])));
     Cow::Owned(line)
-}
-
-/// The length of the beginning of `bytes` that stands in a JSON string as it is: up to a quote, a
-/// backslash or a control character.
-#[inline]
-pub(super) fn plain(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
-        match ends(chunk) {
-            0 => at += 16,
-            ends => return at + ends.trailing_zeros() as usize,
-        }
-    }
-    match bytes.last_chunk::<16>() {
-        // The last bytes again, with those before them, which are known to be none.
-        Some(chunk) => match ends(chunk) {
-            0 => bytes.len(),
-            ends => bytes.len() - 16 + ends.trailing_zeros() as usize,
-        },
-        None => bytes.iter().position(ends_plain).unwrap_or(bytes.len()),
-    }
-}
-
-fn ends_plain(byte: &u8) -> bool {
-    *byte < 0x20 || *byte == b'"' || *byte == b'\\'
-}
-
-/// A bit for each byte that does not stand in a JSON string as it is.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn ends(chunk: &[u8; 16]) -> u32 {
-    use std::arch::x86_64::{
-        _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
-    };
-    let word = u128::from_le_bytes(*chunk);
-    // SAFETY: these take and give values, and need SSE2, which every x86-64 processor has.
-    unsafe {
-        let bytes = _mm_set_epi64x((word >> 64) as i64, word as i64);
-        let controls = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
-        let quotes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
-        let slashes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
-        _mm_movemask_epi8(_mm_or_si128(controls, _mm_or_si128(quotes, slashes))) as u32
-    }
-}
-
-/// A bit for each byte that does not stand in a JSON string as it is.
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-fn ends(chunk: &[u8; 16]) -> u32 {
-    // Without a branch for each byte, so that all are looked at at once.
-    if !chunk.iter().fold(false, |any, b| any | ends_plain(b)) {
-        return 0;
-    }
-    chunk.iter().enumerate().fold(0, |bits, (i, b)| bits | (u32::from(ends_plain(b)) << i))
 }
 
 struct Parser<'a> {
@@ -464,19 +414,6 @@ mod tests {
                 keys.iter().map(|(key, node)| (key.to_string(), plain_value(node))).collect()
             }
         }
-    }
-
-    #[test]
-    fn plain_text_ends_where_it_must() {
-        for end in ['"', '\\', '\n', '\0', '\u{1f}'] {
-            for before in 0..20 {
-                let text = format!("{}{end}é\"", "数".repeat(before));
-                assert_eq!(plain(text.as_bytes()), 3 * before, "{text:?}");
-                let text = format!("{}{end}", "\u{7f} !".repeat(before));
-                assert_eq!(plain(text.as_bytes()), 3 * before, "{text:?}");
-            }
-        }
-        assert_eq!(plain("no end, 数, \u{80}".as_bytes()), 15);
     }
 
     #[test]

@@ -208,7 +208,7 @@ impl Dataset {
     /// The rows that the chat template refuses, by their numbers, and why it does.
     ///
     /// # Errors
-    /// Without [`for_tokenizer`](Self::for_tokenizer); if the chat template refuses every row.
+    /// Without [`for_tokenizer`](Self::for_tokenizer); if the tokenizer has no chat template.
     pub fn refused(&self) -> Result<Vec<(usize, String)>> {
         let counted = self.tokens()?;
         let refused =
@@ -251,6 +251,10 @@ impl Dataset {
     /// Without [`for_tokenizer`](Self::for_tokenizer); if the chat template refuses every row.
     pub fn max_tokens(&self, n: usize) -> Result<Self> {
         let counted = self.tokens()?;
+        if let (true, Some(Err(why))) = (counted.iter().all(Result::is_err), counted.first()) {
+            let why = Error::format(format_args!("the chat template refuses every row: {why}"));
+            return Err(self.placed(0, why));
+        }
         let fits = |counted: &Counted| counted.as_ref().is_ok_and(|tokens| tokens.all as usize <= n);
         let rows = (0..).zip(counted.iter()).filter(|(_, counted)| fits(counted)).map(|(row, _)| row);
         let refused = counted.iter().filter(|counted| counted.is_err()).count() as u64;
@@ -271,7 +275,7 @@ impl Dataset {
     /// The lengths of all rows in their order, counted the first time.
     ///
     /// # Errors
-    /// Without a tokenizer; if the chat template refuses every row.
+    /// Without a tokenizer; if it has no chat template and every row needs one.
     pub(super) fn tokens(&self) -> Result<Arc<Vec<Counted>>> {
         if let Some(tokens) = self.0.tokens.get() {
             return Ok(tokens.clone());
@@ -297,7 +301,7 @@ impl Dataset {
         })?;
         let counted: Vec<Counted> = pieces.into_iter().flatten().collect();
         match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some((row, error)) if counted.iter().all(Result::is_err) => Err(self.placed(row, error)),
+            Some((_, error)) if error.is_state() && counted.iter().all(Result::is_err) => Err(error),
             _ => Ok(self.0.tokens.get_or_init(|| Arc::new(counted)).clone()),
         }
     }

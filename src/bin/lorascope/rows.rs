@@ -75,8 +75,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let limit = if arguments.sample.is_some() { wanted.len() } else { arguments.limit };
     print(format_args!("{} of {} rows", thousands(wanted.len() as u64), thousands(data.len() as u64)));
-    for row in 0..wanted.len().min(limit) {
-        print(format_args!("\n{}", wanted.row(row)?));
+    // By their numbers among all rows, with which --row finds them again.
+    for row in wanted.row_numbers()?.into_iter().take(limit) {
+        print(format_args!("\n{}", row_or_line(&data, row)?));
     }
     if wanted.len() > limit {
         print(format_args!("\nand {} more; --limit shows them", thousands((wanted.len() - limit) as u64)));
@@ -109,18 +110,19 @@ fn problems(data: &Dataset, limit: usize) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(report.rejected > 0)))
 }
 
+/// A row; one that the chat template refuses as it stands in its file.
+fn row_or_line(data: &Dataset, row: usize) -> Result<String> {
+    match data.row(row) {
+        Ok(chat) => Ok(chat.to_string()),
+        Err(_) => {
+            let (path, line) = data.place(row)?;
+            Ok(data.line_of(path, line)?.to_string())
+        }
+    }
+}
+
 fn shown(data: &Dataset, files: &[PathBuf], problem: &ProblemCount, limit: usize) -> Result<()> {
     let mut left = limit;
-    // A faulty row that the chat template refuses is shown without its tokens.
-    let plain = |row: usize| -> Result<String> {
-        match data.row(row) {
-            Ok(chat) => Ok(chat.to_string()),
-            Err(_) => {
-                let (path, line) = data.place(row)?;
-                Ok(data.line_of(path, line)?.to_string())
-            }
-        }
-    };
     for places in &problem.places {
         // The name is the path from the folder that holds all files: of those that end in it, the highest.
         let named = files.iter().filter(|path| path.ends_with(&places.file));
@@ -128,7 +130,7 @@ fn shown(data: &Dataset, files: &[PathBuf], problem: &ProblemCount, limit: usize
         for (line, row) in places.lines.iter().zip(&places.rows).take(left) {
             let text = match row {
                 Some(row) if problem.outcome != Outcome::Rejected => {
-                    plain(usize::try_from(*row).map_err(Error::compute)?)?
+                    row_or_line(data, usize::try_from(*row).map_err(Error::compute)?)?
                 }
                 _ => match path.map(|path| data.line_of(path, u64::from(*line))) {
                     Some(Ok(line)) => line.to_string(),

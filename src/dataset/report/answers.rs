@@ -240,11 +240,7 @@ impl Answers {
             let earlier = *first.entry(asked).or_insert(row);
             if self.answered[earlier as usize] != self.answered[row as usize] {
                 spoils.note(ProblemKind::OtherAnswer, row, || {
-                    let line = lines[earlier as usize];
-                    let place = match files.names() {
-                        [_] => format!("line {line}"),
-                        _ => format!("{}, line {line}", files.name(earlier)),
-                    };
+                    let place = files.line(earlier, lines[earlier as usize]);
                     format!("the prompt is that of {place}, the answer is another")
                 });
             }

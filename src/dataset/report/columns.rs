@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::dataset::Dataset;
 use crate::dataset::record::{CARRY, Node, Value};
+use crate::dataset::schema::flags::mark;
 use crate::dataset::table::Rows;
 use crate::display::cut;
 use crate::error::Result;
@@ -110,19 +111,16 @@ impl Columns {
         let Some(extra) = rows.extra(i) else { return };
         let Ok(node) = Node::parse_own(extra) else { return };
         let Some(keys) = node.object() else { return };
+        for (key, value) in kept(&node) {
+            // A canonical value was counted above.
+            let counted = canonical.iter().any(|(name, _, value)| *name == key && value.is_some());
+            if !counted && let Some(column) = self.column(key) {
+                column.value(value, row);
+            }
+        }
         for (key, value) in keys.iter().filter(|(key, _)| key != CARRY) {
             let Some(column) = self.column(key) else { continue };
-            match &value.value {
-                Value::Null => column.nulls += 1,
-                Value::String(text) => column.add(0, text, row),
-                Value::Number => {
-                    column.numbers.extend(number(value));
-                    column.add(1, value.raw, row);
-                }
-                Value::Bool(_) => column.add(2, value.raw, row),
-                Value::Array(_) => column.add(3, value.raw, row),
-                Value::Object(_) => column.add(4, value.raw, row),
-            }
+            column.value(value, row);
             if let Some(chosen) = number(value)
                 && let Some(other) = counterpart(key)
                 && let Some(rejected) = node.get(&other).and_then(number)
@@ -190,10 +188,35 @@ impl Columns {
 const CANONICAL: [&str; 4] = ["id", "system", "tools", "label"];
 
 impl Column {
+    fn value(&mut self, value: &Node<'_>, row: u32) {
+        match &value.value {
+            Value::Null => self.nulls += 1,
+            Value::String(text) => self.add(0, text, row),
+            Value::Number => {
+                self.numbers.extend(number(value));
+                self.add(1, value.raw, row);
+            }
+            Value::Bool(_) => self.add(2, value.raw, row),
+            Value::Array(_) => self.add(3, value.raw, row),
+            Value::Object(_) => self.add(4, value.raw, row),
+        }
+    }
+
     fn add(&mut self, kind: usize, value: &str, row: u32) {
         self.types[kind] += 1;
         self.values.entry(xxh3_64(value.as_bytes())).or_insert((0, row)).0 += 1;
     }
+}
+
+/// What a row's layout keeps of its columns: a weight that was read as one, a canonical value that says
+/// nothing.
+fn kept<'n, 'a>(extra: &'n Node<'a>) -> impl Iterator<Item = (&'n str, &'n Node<'a>)> {
+    let keys = extra.get(CARRY).and_then(|carry| carry.get("keys")).and_then(Node::array);
+    keys.into_iter().flatten().filter_map(|key| {
+        let [key, shape] = key.array()? else { return None };
+        let key = key.str().filter(|key| CANONICAL.contains(key) || mark(key).is_some())?;
+        Some((key, shape.get("=")?))
+    })
 }
 
 /// The values of a column in the rows that have them first, with how often they occur.
@@ -224,7 +247,10 @@ fn shown(rows: Rows<'_>, i: usize, name: &str) -> String {
         return line(known);
     }
     let node = rows.extra(i).and_then(|extra| Node::parse_own(extra).ok());
-    let value = node.as_ref().and_then(|node| node.get(name));
+    let of = |node| {
+        Node::get(node, name).or_else(|| kept(node).find(|(key, _)| *key == name).map(|(_, value)| value))
+    };
+    let value = node.as_ref().and_then(of);
     value.map_or_else(String::new, |value| line(value.str().unwrap_or(value.raw)))
 }
 

@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::answers::Answers;
 use super::columns::Columns;
 use super::spoils::Spoils;
+use super::verdicts::Verdicts;
 use crate::dataset::Dataset;
 use crate::dataset::look::lang;
 use crate::dataset::near::{Signatures, Signer, said};
@@ -37,6 +38,7 @@ pub(super) struct Gathered {
     pub spoils: Spoils,
     pub said: Answers,
     pub columns: Columns,
+    pub verdicts: Verdicts,
 }
 
 /// The same of some consecutive rows.
@@ -73,6 +75,7 @@ impl Gathered {
         self.spoils.add(piece.spoils);
         self.said.add(piece.said);
         self.columns.add(piece.columns);
+        self.verdicts.add(piece.verdicts);
         self.answers += piece.answers;
         for (role, lengths) in piece.roles {
             self.roles.entry(role).or_default().extend(lengths);
@@ -104,6 +107,7 @@ impl Piece {
             it.spoils.look(rows, i, row);
             it.said.look(rows, i);
             it.columns.look(rows, i, row);
+            it.verdicts.look(rows, i, row);
             *it.languages.entry(lang(rows, i)).or_default() += 1;
             match it.sources.get_mut(rows.source(i)) {
                 Some((count, _)) => *count += 1,

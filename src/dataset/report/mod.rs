@@ -10,6 +10,7 @@ mod page;
 mod places;
 mod spoils;
 mod tables;
+mod verdicts;
 
 use std::collections::BTreeMap;
 
@@ -178,7 +179,7 @@ impl Dataset {
     /// Rows that the template refuses are counted as a problem and have no length.
     ///
     /// # Errors
-    /// If the tokenizer has no chat template, or if it refuses every row.
+    /// If the tokenizer has no chat template, and the rows are conversations.
     pub fn report_with(&self, tokenizer: &Tokenizer) -> Result<Report> {
         self.for_tokenizer(tokenizer).report()
     }
@@ -217,6 +218,7 @@ impl Dataset {
             found.spoils.note(ProblemKind::NotWritten, row as u32, || what.to_string());
         }
         found.said.contradictions(&mut found.spoils, &files, &found.lines);
+        found.verdicts.note(&mut found.spoils, &files, &found.lines);
         let mut canned = found.said.canned(&mut found.spoils);
         canned.truncate(config.shown);
         let problems = self.problem_counts(&found, &files)?;

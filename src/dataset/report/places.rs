@@ -82,6 +82,14 @@ impl Files {
         self.names.get(self.file(row)).map_or("", String::as_str)
     }
 
+    /// The line of a row, for messages; of several files with the file's name.
+    pub fn line(&self, row: u32, line: u32) -> String {
+        match self.names() {
+            [_] => format!("line {line}"),
+            _ => format!("{}, line {line}", self.name(row)),
+        }
+    }
+
     /// Where a row stands.
     pub fn row(&self, row: u32, found: &Gathered) -> Spot {
         let at = row as usize;

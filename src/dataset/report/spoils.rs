@@ -8,7 +8,7 @@ use regex::Regex;
 
 use super::gather::text_of;
 use crate::dataset::problems::ProblemKind;
-use crate::dataset::schema::calls::{ids_of, lack_ids};
+use crate::dataset::schema::calls::{broken_arguments, ids_of, lack_ids};
 use crate::dataset::schema::layout::List;
 use crate::dataset::table::{Rows, Spoken};
 use crate::display::cut;
@@ -74,6 +74,18 @@ impl Spoils {
                 && !rows.turns(i).any(|turn| speaks_of_templates(text_of(&turn)))
             {
                 self.note(ProblemKind::Placeholder, row, || format!("{} has {found:?}", place(part)));
+            }
+        }
+        for (n, turn) in rows.turns(i).enumerate() {
+            if let Some((name, arguments)) = turn.tool_calls.and_then(broken_arguments) {
+                self.note(ProblemKind::BrokenArguments, row, || {
+                    format!(
+                        "turn {} calls {:?} with {:?}",
+                        n + 1,
+                        cut(&name, QUOTED),
+                        cut(&arguments, QUOTED)
+                    )
+                });
             }
         }
         self.order(rows, i, row);

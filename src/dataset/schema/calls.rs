@@ -120,6 +120,18 @@ fn arguments(text: &str) -> Option<&str> {
     Node::parse_own(text).ok()?.object().map(|_| text)
 }
 
+/// The first call whose arguments are a text that is no JSON object: its name, and the text. A blank text
+/// is no arguments.
+pub(in crate::dataset) fn broken_arguments(calls: &str) -> Option<(String, String)> {
+    let node = Node::parse_own(calls).ok()?;
+    node.array()?.iter().find_map(|call| {
+        let function = call.get("function").unwrap_or(call);
+        let text = function.get("arguments")?.str()?;
+        let name = function.get("name").and_then(Node::str).unwrap_or_default();
+        (!text.trim().is_empty() && arguments(text).is_none()).then(|| (name.to_string(), text.to_string()))
+    })
+}
+
 /// Whether calls are the same when they were the text of a `function_call` turn.
 pub(in crate::dataset) fn same_as_text(calls: &str) -> bool {
     calls_of_text(&calls_to_text(calls)).as_deref() == Some(calls)

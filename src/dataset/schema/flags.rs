@@ -12,10 +12,12 @@ pub(in crate::dataset) enum Mark {
     Trained,
     /// True means that the turn is not trained on.
     Hidden,
+    /// Which parts of the turn are trained on: a list, which says nothing only where it is empty.
+    Parts,
 }
 
 /// The keys of a turn that say whether it is trained on, in small letters without what joins words.
-const MARKS: [(&str, Mark); 15] = [
+const MARKS: [(&str, Mark); 17] = [
     ("weight", Mark::Trained),
     ("lossweight", Mark::Trained),
     ("loss", Mark::Trained),
@@ -31,12 +33,14 @@ const MARKS: [(&str, Mark); 15] = [
     ("trainweight", Mark::Trained),
     ("masked", Mark::Hidden),
     ("ismasked", Mark::Hidden),
+    ("traindetail", Mark::Parts),
+    ("trainingdetail", Mark::Parts),
 ];
 
 /// What a key says of its turn, in whatever way its words are joined: `loss_weight`, `loss-weight`,
 /// `lossWeight`, `LOSS WEIGHT`. `None` of every other key.
 pub(in crate::dataset) fn mark(key: &str) -> Option<Mark> {
-    const LONGEST: usize = 11;
+    const LONGEST: usize = 14;
     let mut word = [0; LONGEST];
     let mut length = 0;
     for byte in key.bytes().filter(|byte| !matches!(byte, b'_' | b'-' | b'.' | b' ')) {
@@ -127,6 +131,11 @@ pub(super) fn weight(mark: Mark, node: &Node<'_>) -> Result<Option<f32>, String>
     let weight = match mark {
         Mark::Trained => said,
         Mark::Hidden => said.filter(|said| [0.0, 1.0].contains(said)).map(|said| 1.0 - said),
+        Mark::Parts => match node.array() {
+            Some([]) => return Ok(None),
+            Some(_) => return Err("a list of parts".to_string()),
+            None => None,
+        },
     };
     match weight {
         Some(weight) => Ok(Some(weight)),
@@ -182,7 +191,7 @@ mod tests {
             words.iter().for_each(|key| assert_eq!(mark(key), Some(Mark::Trained), "{key}"));
         }
         assert_eq!((mark("masked"), mark("isMasked")), (Some(Mark::Hidden), Some(Mark::Hidden)));
-        for other in ["", "_", "weights", "mask", "train_detail", "losses", "very_long_loss_weight"] {
+        for other in ["", "_", "weights", "mask", "train_details", "losses", "very_long_loss_weight"] {
             assert_eq!(mark(other), None, "{other}");
         }
         let hidden = |json: &'static str| weight(Mark::Hidden, &Node::parse(json).unwrap());
@@ -192,6 +201,12 @@ mod tests {
         );
         assert_eq!(hidden("null"), Ok(None));
         assert!(hidden("0.5").is_err() && hidden("-1").is_err());
+        // Of a turn all is trained on or nothing.
+        let parts = |json: &'static str| weight(Mark::Parts, &Node::parse(json).unwrap());
+        assert_eq!((mark("train_detail"), mark("training-detail")), (Some(Mark::Parts), Some(Mark::Parts)));
+        assert_eq!((parts("null"), parts("[]")), (Ok(None), Ok(None)));
+        assert_eq!(parts(r#"[{"begin_offset": 0, "train": false}]"#), Err("a list of parts".to_string()));
+        assert!(parts("true").is_err());
         // A plain yes takes nothing from a number, and one no is enough.
         assert_eq!(lesser(Some(0.5), Some(1.0)), Some(0.5));
         assert_eq!(lesser(Some(1.0), Some(0.5)), Some(0.5));

@@ -3,7 +3,7 @@
 pub(super) mod calls;
 mod carry;
 pub(super) mod default;
-mod flags;
+pub(super) mod flags;
 mod judged;
 mod kept;
 pub(super) mod layout;

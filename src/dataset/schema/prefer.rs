@@ -132,16 +132,14 @@ impl<'a> Reader<'a> {
                 self.take(i, heard, Style::OpenAi);
             } else {
                 self.history()?;
-                if !self.several(i, None)? {
-                    let text = self.text(i)?;
-                    let who = Who::At(List::Messages, self.row.turns.len() as u32);
-                    self.fill(i, Hole::Content(who, None));
-                    self.row.turns.push(Turn::new(Role::User, text));
+                let about = self.about();
+                if !self.several(i, about)? {
+                    self.question(i, about)?;
                 }
             }
         } else if let Some(i) = self.find("instruction") {
             self.history()?;
-            self.question(i, self.find("input"))?;
+            self.question(i, self.find("input").or_else(|| self.about()))?;
         } else if let Some(i) = self.find_any(&["conversations", "messages", "conversation"]) {
             let style = self.style();
             let node = self.node(i);

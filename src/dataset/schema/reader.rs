@@ -320,13 +320,18 @@ impl<'a> Reader<'a> {
 
     fn instruction(&self) -> Option<Talk> {
         let instruction = self.find("instruction")?;
-        let input = self.find_any(&["input", "context"]);
+        let input = self.find("input").or_else(|| self.about());
         Some(Talk::Instruction(instruction, input, self.find_any(&["output", "response"])))
     }
 
     fn asked(&self) -> Option<Talk> {
         let question = self.find_any(&["prompt", "question", "query"])?;
-        Some(Talk::Asked(question, self.find_any(&["completion", "response", "answer"])?))
+        Some(Talk::Asked(question, self.find_any(&["completion", "response", "answer", "output"])?))
+    }
+
+    /// The text that belongs to a question: what it is about.
+    pub fn about(&self) -> Option<usize> {
+        self.find_any(&["input", "context"]).filter(|i| self.keys[*i].1.str().is_some())
     }
 
     fn input_output(&self) -> Option<Talk> {
@@ -367,14 +372,14 @@ impl<'a> Reader<'a> {
             Talk::Instances(instruction, i) => self.only_instance(instruction, i),
             Talk::Asked(question, answer) => {
                 let firefly = self.keys[question].0.eq_ignore_ascii_case("input");
+                let about = if firefly { None } else { self.about() };
                 self.history()?;
-                if self.several(question, None)? {
+                if self.several(question, about)? {
                     // Its turns are the row's.
                 } else if self.is(question, |value| matches!(value, Value::Array(_))) {
                     self.list(question, Style::OpenAi)?;
                 } else {
-                    let text = self.text(question)?;
-                    self.push(question, Role::User, text);
+                    self.question(question, about)?;
                 }
                 if self.is(answer, |value| matches!(value, Value::Array(_))) {
                     self.list(answer, Style::OpenAi)?;
