@@ -190,6 +190,19 @@ pub(super) fn tidy(turns: &mut [Turn<'_>], fixes: Fixes) -> Vec<Noted> {
     noted
 }
 
+/// Like [`tidy`], for what the system says.
+pub(super) fn tidy_system(text: &mut Cow<'_, str>, fixes: Fixes) -> Vec<Noted> {
+    let mut turn = [Turn::new(Role::System, std::mem::take(text))];
+    let mut noted = tidy(&mut turn, fixes);
+    let [turn] = turn;
+    *text = turn.content;
+    for (_, what, _) in &mut noted {
+        let said = what.strip_prefix("turn 1").or_else(|| what.strip_prefix("a turn"));
+        *what = format!("the system text{}", said.unwrap_or(what)).into();
+    }
+    noted
+}
+
 /// Like [`examine`], for a text that is no conversation.
 pub(super) fn examine_text(text: &mut Cow<'_, str>, fixes: Fixes) -> Result<Vec<Noted>, Fault> {
     let mut turn = [Turn::new(Role::Assistant, std::mem::take(text))];
@@ -321,8 +334,8 @@ fn same_role(turns: &mut Vec<Turn<'_>>, fixes: Fixes, noted: &mut Vec<Noted>) {
     };
     let Some(at) = turns.windows(2).position(|pair| alike(&pair[0], &pair[1])) else { return };
     let what = format!("turns {} and {} are both of the role {}", at + 1, at + 2, turns[at].role);
-    let repaired = fixes.has(Fix::MergeSameRole);
-    if repaired {
+    let before = turns.len();
+    if fixes.has(Fix::MergeSameRole) {
         let mut merged: Vec<Turn<'_>> = Vec::with_capacity(turns.len());
         for turn in turns.drain(..) {
             match merged.last_mut().filter(|last| alike(last, &turn) && is_same_beside(last, &turn)) {
@@ -332,9 +345,20 @@ fn same_role(turns: &mut Vec<Turn<'_>>, fixes: Fixes, noted: &mut Vec<Noted>) {
         }
         *turns = merged;
     }
+    let merged = turns.len() < before;
+    if merged {
+        noted.push((ProblemKind::SameRole, what.into(), Outcome::Repaired));
+    }
     // Turns that have different things beside their texts stay apart.
-    let repaired = repaired && !turns.windows(2).any(|pair| alike(&pair[0], &pair[1]));
-    noted.push((ProblemKind::SameRole, what.into(), Outcome::kept(repaired)));
+    if let Some(at) = turns.windows(2).position(|pair| alike(&pair[0], &pair[1])) {
+        let beside = if merged || fixes.has(Fix::MergeSameRole) {
+            ", and have other things beside their texts"
+        } else {
+            ""
+        };
+        let what = format!("turns {} and {} are both of the role {}{beside}", at + 1, at + 2, turns[at].role);
+        noted.push((ProblemKind::SameRole, what.into(), Outcome::Kept));
+    }
 }
 
 /// Whether two turns have the same beside their texts.

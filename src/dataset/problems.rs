@@ -43,6 +43,9 @@ pub enum ProblemKind {
     StartsWrong,
     /// The last turn is not the assistant's. Rejected.
     EndsWrong,
+    /// Something stands beside the question or the text and is no part of it, such as the options of a
+    /// choice. Kept.
+    Aside,
     /// Another row has the same id. Kept.
     DuplicateId,
     /// Another row has the same turns. Kept.
@@ -114,6 +117,7 @@ impl ProblemKind {
             Self::EmptyTurn => "empty turn",
             Self::StartsWrong => "does not start with the user",
             Self::EndsWrong => "does not end with the assistant",
+            Self::Aside => "beside the question",
             Self::DuplicateId => "duplicate id",
             Self::DuplicateRow => "duplicate row",
             Self::LeadingBreaks => "leading line breaks",
@@ -145,6 +149,7 @@ impl ProblemKind {
         !matches!(
             self,
             Self::NoLabel
+                | Self::Aside
                 | Self::DuplicateId
                 | Self::DuplicateRow
                 | Self::LeadingBreaks
@@ -209,6 +214,7 @@ impl ProblemKind {
                 "Fix::DropTrailingUser: the turns after the assistant's last go",
                 "--fix drop-trailing-user: the turns after the assistant's last go",
             ),
+            Self::Aside => "write it into the question or the text, if the answer needs it",
             Self::DuplicateId => "give each row its own id",
             Self::DuplicateRow => {
                 advice("dedup(): the later rows go", "lorascope data clean --dedup: the later rows go")

@@ -41,6 +41,9 @@ impl Output {
             _ => None,
         };
         let form = container.form;
+        if existing == Existing::Replace {
+            sink::forget(path);
+        }
         let mut new =
             Self { path: path.to_path_buf(), existing, form, sink, spool, rows: 0, lost: BTreeMap::new() };
         if new.form == Form::Array {

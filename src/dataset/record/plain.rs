@@ -12,12 +12,12 @@ pub(in crate::dataset) fn plain(bytes: &[u8]) -> usize {
     }
 }
 
+/// The same of fewer than 16 bytes.
+#[inline]
 fn short(bytes: &[u8]) -> usize {
-    bytes.iter().position(ends_plain).unwrap_or(bytes.len())
-}
-
-fn ends_plain(byte: &u8) -> bool {
-    *byte < 0x20 || *byte == b'"' || *byte == b'\\'
+    let mut chunk = [b' '; 16];
+    chunk[..bytes.len()].copy_from_slice(bytes);
+    bytes.len().min(ends(&chunk).trailing_zeros() as usize)
 }
 
 /// The same of 16 bytes or more.
@@ -40,7 +40,7 @@ fn long(bytes: &[u8]) -> usize {
             0 => bytes.len(),
             ends => bytes.len() - 16 + ends.trailing_zeros() as usize,
         },
-        None => short(bytes),
+        None => bytes.len(),
     }
 }
 
@@ -60,6 +60,11 @@ fn ends(chunk: &[u8; 16]) -> u32 {
         let slashes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
         _mm_movemask_epi8(_mm_or_si128(controls, _mm_or_si128(quotes, slashes))) as u32
     }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn ends_plain(byte: &u8) -> bool {
+    *byte < 0x20 || *byte == b'"' || *byte == b'\\'
 }
 
 /// A bit for each byte that does not stand in a JSON string as it is.
@@ -92,7 +97,7 @@ mod wide {
                 ends => return at + ends.trailing_zeros() as usize,
             }
         }
-        let Some(chunk) = bytes.last_chunk::<BYTES>() else { return super::short(bytes) };
+        let Some(chunk) = bytes.last_chunk::<BYTES>() else { return bytes.len() };
         match ends(chunk) {
             0 => bytes.len(),
             ends => bytes.len() - BYTES + ends.trailing_zeros() as usize,

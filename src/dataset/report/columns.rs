@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::dataset::Dataset;
 use crate::dataset::record::{CARRY, Node, Value};
-use crate::dataset::schema::flags::mark;
+use crate::dataset::schema::mark;
 use crate::dataset::table::Rows;
 use crate::display::cut;
 use crate::error::Result;
@@ -111,14 +111,14 @@ impl Columns {
         let Some(extra) = rows.extra(i) else { return };
         let Ok(node) = Node::parse_own(extra) else { return };
         let Some(keys) = node.object() else { return };
-        for (key, value) in kept(&node) {
-            // A canonical value was counted above.
-            let counted = canonical.iter().any(|(name, _, value)| *name == key && value.is_some());
-            if !counted && let Some(column) = self.column(key) {
+        // A canonical value was counted above.
+        let counted = |key: &str| canonical.iter().any(|(name, _, value)| *name == key && value.is_some());
+        for (key, value) in kept(&node).filter(|(key, _)| !counted(key)) {
+            if let Some(column) = self.column(key) {
                 column.value(value, row);
             }
         }
-        for (key, value) in keys.iter().filter(|(key, _)| key != CARRY) {
+        for (key, value) in keys.iter().filter(|(key, _)| key != CARRY && !counted(key)) {
             let Some(column) = self.column(key) else { continue };
             column.value(value, row);
             if let Some(chosen) = number(value)

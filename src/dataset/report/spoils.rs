@@ -1,5 +1,6 @@
 //! What spoils training though a row can be read: found while a report looks at the rows.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -64,6 +65,9 @@ impl Spoils {
         let turns = rows.turns(i).enumerate().map(|(n, turn)| (Part::Turn(n, turn.role), text_of(&turn)));
         let rejected = rows.rejected(i).enumerate();
         let rejected = rejected.map(|(n, turn)| (Part::Rejected(n, turn.role), text_of(&turn)));
+        let templates = OnceCell::new();
+        let of_templates =
+            || *templates.get_or_init(|| rows.turns(i).any(|turn| speaks_of_templates(text_of(&turn))));
         for (part, text) in system.into_iter().chain(text).chain(turns).chain(rejected) {
             if let Some(at) = memmem::find(text.as_bytes(), "\u{fffd}".as_bytes()) {
                 self.note(ProblemKind::ReplacementCharacter, row, || {
@@ -71,7 +75,7 @@ impl Spoils {
                 });
             }
             if let Some(found) = placeholder(text)
-                && !rows.turns(i).any(|turn| speaks_of_templates(text_of(&turn)))
+                && !of_templates()
             {
                 self.note(ProblemKind::Placeholder, row, || format!("{} has {found:?}", place(part)));
             }
@@ -171,7 +175,7 @@ fn same_choice(rows: Rows<'_>, i: usize) -> bool {
     let [_, chosen, rejected] = rows.counts(i);
     let said = |list, n| {
         let turn = rows.turn(i, list, n)?;
-        Some((turn.role, text_of(&turn).trim(), turn.tool_calls))
+        Some((turn.role, text_of(&turn).trim(), turn.tool_calls, turn.tool_call_id, turn.extra))
     };
     chosen == rejected && (0..chosen).all(|n| said(List::Chosen, n) == said(List::Rejected, n))
 }

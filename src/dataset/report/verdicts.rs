@@ -77,7 +77,7 @@ impl Verdicts {
 }
 
 fn hash_turn(hash: &mut Xxh3, turn: &Spoken<'_>) {
-    [turn.role, text_of(turn).trim(), turn.tool_calls.unwrap_or_default()]
+    [turn.role, text_of(turn).trim(), turn.tool_calls.unwrap_or_default(), turn.extra.unwrap_or_default()]
         .into_iter()
         .for_each(|part| add(hash, part));
 }

@@ -17,7 +17,7 @@ pub(in crate::dataset) enum Mark {
 }
 
 /// The keys of a turn that say whether it is trained on, in small letters without what joins words.
-const MARKS: [(&str, Mark); 17] = [
+const MARKS: [(&str, Mark); 18] = [
     ("weight", Mark::Trained),
     ("lossweight", Mark::Trained),
     ("loss", Mark::Trained),
@@ -33,6 +33,7 @@ const MARKS: [(&str, Mark); 17] = [
     ("trainweight", Mark::Trained),
     ("masked", Mark::Hidden),
     ("ismasked", Mark::Hidden),
+    ("outputwithloss", Mark::Trained),
     ("traindetail", Mark::Parts),
     ("trainingdetail", Mark::Parts),
 ];

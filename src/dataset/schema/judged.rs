@@ -84,8 +84,9 @@ impl Reader<'_> {
         if schema != RowSchema::Kto
             && let Some((i, Some(label))) = label
         {
-            // Of a text a number or a word may as well be its class.
-            let told = schema != RowSchema::Text
+            // Of a text, and of a row whose schema was named and has no labels, a number or a word may as
+            // well be its class.
+            let told = schema != RowSchema::Text && wanted.is_none()
                 || self.keys[i].0 == "kto_tag"
                 || self.is(i, |value| matches!(value, Value::Bool(_)));
             // The row keeps the key; that it is bad is heard all the same.

@@ -1,9 +1,10 @@
 //! The shapes that rows come in, and the one that they are brought into.
 
+mod aside;
 pub(super) mod calls;
 mod carry;
 pub(super) mod default;
-pub(super) mod flags;
+mod flags;
 mod judged;
 mod kept;
 pub(super) mod layout;
@@ -269,6 +270,17 @@ impl Row<'_> {
     /// Repairs what `fixes` says, and checks that what is left can be trained on: a conversation, or
     /// after a prompt the chosen answer and the rejected one, or a text that says something.
     fn examine(&mut self, fixes: Fixes) -> Result<Vec<Noted>, Fault> {
+        let noted = self.system.as_mut().map(|text| fix::tidy_system(text, fixes)).unwrap_or_default();
+        let more = self.examine_turns(fixes)?;
+        if noted.is_empty() {
+            return Ok(more);
+        }
+        // Of a fault in several places the first is told.
+        let kinds: Vec<ProblemKind> = noted.iter().map(|(kind, _, _)| *kind).collect();
+        Ok(noted.into_iter().chain(more.into_iter().filter(|(kind, _, _)| !kinds.contains(kind))).collect())
+    }
+
+    fn examine_turns(&mut self, fixes: Fixes) -> Result<Vec<Noted>, Fault> {
         if let Some(text) = &mut self.text {
             return fix::examine_text(text, fixes);
         }

@@ -8,6 +8,7 @@ use super::reader::{Reader, are_turns, wrong};
 use super::transcript::several;
 use super::turns::hear_all;
 use super::{Fault, RowSchema, Turn};
+use crate::dataset::problems::{Outcome, ProblemKind};
 use crate::dataset::record::{Node, Value, doubled, one_line};
 use crate::text::Role;
 
@@ -58,7 +59,20 @@ impl<'a> Reader<'a> {
             let values = self.keys[*i].1.array().unwrap_or_default();
             !values.is_empty() && (values.iter().all(pair) || are_turns(values))
         };
-        let Some(i) = self.find("history").filter(says) else { return Ok(()) };
+        let Some(i) = self.find("history") else { return Ok(()) };
+        if !says(&i) {
+            let node = &self.keys[i].1;
+            let empty = node.array().is_some_and(<[_]>::is_empty)
+                || node.str().is_some_and(|text| text.trim().is_empty());
+            if !empty {
+                let what = format!(
+                    "`history` is {} that is neither one of pairs of texts nor one of turns: it is not read",
+                    node.kind()
+                );
+                self.row.noted.push((ProblemKind::Aside, what.into(), Outcome::Kept));
+            }
+            return Ok(());
+        }
         self.history()?;
         if matches!(self.shapes[i], Some(Shape::Hole(Hole::History))) {
             let text = |n| Shape::Hole(Hole::Content(Who::At(List::Messages, n), None));

@@ -132,14 +132,14 @@ impl<'a> Reader<'a> {
                 self.take(i, heard, Style::OpenAi);
             } else {
                 self.history()?;
-                let about = self.about();
+                let about = self.about(i);
                 if !self.several(i, about)? {
                     self.question(i, about)?;
                 }
             }
         } else if let Some(i) = self.find("instruction") {
             self.history()?;
-            self.question(i, self.find("input").or_else(|| self.about()))?;
+            self.question(i, self.about(i))?;
         } else if let Some(i) = self.find_any(&["conversations", "messages", "conversation"]) {
             let style = self.style();
             let node = self.node(i);

@@ -79,6 +79,9 @@ pub(super) fn row<'a>(mut keys: Keys<'a>, options: &ReadOptions) -> Result<Row<'
     reader.row.source = Some(schema);
     if carry.is_none() {
         reader.weigh();
+        if options.schema.is_none() {
+            reader.aside(schema);
+        }
     }
     match carry {
         None => {
@@ -204,7 +207,7 @@ impl<'a> Reader<'a> {
             self.row.system = Some(self.text(i)?);
             self.fill(i, Hole::Content(Who::System, None));
         }
-        if let Some(i) = self.find("tools") {
+        if let Some(i) = self.find("tools").or_else(|| self.functions()) {
             match &mut self.keys[i].1 {
                 Node { value: Value::String(tools), .. } => {
                     if !is_no_tools(tools) && !is_json(tools) {
@@ -222,6 +225,17 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The tools under the name that they had before.
+    fn functions(&self) -> Option<usize> {
+        let named = |node: &Node<'_>| node.get("name").is_some_and(|name| name.str().is_some());
+        self.find("functions").filter(|i| {
+            self.keys[*i]
+                .1
+                .array()
+                .is_some_and(|functions| !functions.is_empty() && functions.iter().all(named))
+        })
     }
 
     fn read(&mut self, wanted: Option<RowSchema>) -> Result<RowSchema, Fault> {
@@ -297,6 +311,13 @@ impl<'a> Reader<'a> {
             self.find(name).filter(turns).map(Talk::Turns)
         });
         let text = self.find("text").map(Talk::Text);
+        // The speaker and the message before it: one turn, and no document.
+        let message = |key: &str| self.keys.iter().any(|(name, _)| name == key);
+        if text.is_some() && self.find("role").is_some() && message("parent_id") {
+            let what = "the record is one message of a tree (`parent_id`, `role`, `text`): write each path from \
+                        a first message to a last one as a conversation";
+            return Err((ProblemKind::UnknownSchema, what.into()));
+        }
         Ok(lists
             .0
             .or(lists.1)
@@ -320,18 +341,13 @@ impl<'a> Reader<'a> {
 
     fn instruction(&self) -> Option<Talk> {
         let instruction = self.find("instruction")?;
-        let input = self.find("input").or_else(|| self.about());
+        let input = self.about(instruction);
         Some(Talk::Instruction(instruction, input, self.find_any(&["output", "response"])))
     }
 
     fn asked(&self) -> Option<Talk> {
         let question = self.find_any(&["prompt", "question", "query"])?;
         Some(Talk::Asked(question, self.find_any(&["completion", "response", "answer", "output"])?))
-    }
-
-    /// The text that belongs to a question: what it is about.
-    pub fn about(&self) -> Option<usize> {
-        self.find_any(&["input", "context"]).filter(|i| self.keys[*i].1.str().is_some())
     }
 
     fn input_output(&self) -> Option<Talk> {
@@ -359,6 +375,7 @@ impl<'a> Reader<'a> {
                 }
                 let answer = self.text(output)?;
                 self.push(output, Role::Assistant, answer);
+                self.think();
                 Ok(RowSchema::Alpaca)
             }
             Talk::Text(i) => {
@@ -372,7 +389,7 @@ impl<'a> Reader<'a> {
             Talk::Instances(instruction, i) => self.only_instance(instruction, i),
             Talk::Asked(question, answer) => {
                 let firefly = self.keys[question].0.eq_ignore_ascii_case("input");
-                let about = if firefly { None } else { self.about() };
+                let about = if firefly { None } else { self.about(question) };
                 self.history()?;
                 if self.several(question, about)? {
                     // Its turns are the row's.
@@ -386,6 +403,7 @@ impl<'a> Reader<'a> {
                 } else {
                     let text = self.text(answer)?;
                     self.push(answer, Role::Assistant, text);
+                    self.think();
                 }
                 Ok(if firefly { RowSchema::Firefly } else { RowSchema::PromptCompletion })
             }

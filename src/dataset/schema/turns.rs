@@ -24,6 +24,8 @@ pub(super) struct Heard<'a> {
     is_call: bool,
     /// Where the texts of its content parts stand in the whole; `None` for one that is no text.
     parts: Vec<Option<(u32, u32)>>,
+    /// The weights that its content parts have, where one has a weight.
+    weights: Vec<f32>,
 }
 
 fn wrong(what: String) -> Fault {
@@ -83,6 +85,7 @@ pub(super) fn hear<'a>(node: Node<'a>, place: &dyn Fn() -> String) -> Result<Hea
         styles: 0b1111,
         is_call: false,
         parts: Vec::new(),
+        weights: Vec::new(),
     };
     let openai = bit(Style::OpenAi);
     let (mut word, mut content, mut last) = (None, None, 0);
@@ -128,6 +131,14 @@ pub(super) fn hear<'a>(node: Node<'a>, place: &dyn Fn() -> String) -> Result<Hea
     let Some(speaker) = Speaker::of(&word) else {
         return Err((ProblemKind::UnknownRole, format!("{} is spoken by {word:?}", place()).into()));
     };
+    if content.is_none()
+        && keys.iter().any(|(key, _)| key == "observation")
+        && matches!(speaker, Speaker::Role(Role::Tool))
+    {
+        let what = "what a tool was asked (`parameters`) and its answer (`observation`) stand in one turn: write the \
+                    call as a turn of the assistant before it";
+        return Err(wrong(format!("of {} {what}", place())));
+    }
     let (said, text) = (content.is_some(), content.flatten());
     let turn = &mut heard.turn;
     turn.null_content = text.is_none();
@@ -144,6 +155,15 @@ pub(super) fn hear<'a>(node: Node<'a>, place: &dyn Fn() -> String) -> Result<Hea
             turn.tool_calls = (calls.trim() != "[]").then(|| calls.into());
             heard.styles &= if heard.is_call { 0b1111 } else { 0 };
         }
+    }
+    if turn.role == Role::Assistant
+        && let Some(&weight) = heard.weights.first()
+    {
+        if heard.weights.iter().any(|other| *other != weight) {
+            let what = "some parts are trained on and others are not, which can be of whole turns only";
+            return Err(wrong(format!("of {} {what}", place())));
+        }
+        turn.weight = flags::lesser(turn.weight, Some(weight));
     }
     // In which styles is this what is written by default?
     let calls = turn.role == Role::Assistant && turn.tool_calls.is_some();
@@ -164,13 +184,28 @@ pub(super) fn hear<'a>(node: Node<'a>, place: &dyn Fn() -> String) -> Result<Hea
     Ok(heard)
 }
 
+/// The weight that a content part has, if it has one.
+fn weight_of(part: &Node<'_>) -> Result<Option<f32>, String> {
+    let mut weight = None;
+    for (key, node) in part.object().into_iter().flatten() {
+        let Some(mark) = flags::mark(key) else { continue };
+        let said = flags::weight(mark, node);
+        let said = said.map_err(|what| {
+            format!("has {what} under `{key}`, which does not say whether it is trained on")
+        })?;
+        weight = flags::lesser(weight, said);
+    }
+    Ok(weight)
+}
+
 /// Reads into a turn what stands beside its speaker and its text: calls, weights, all other keys.
 pub(in crate::dataset) fn with_keys<'a>(
     turn: Turn<'a>,
     mut keys: Keys<'a>,
     place: &dyn Fn() -> String,
 ) -> Result<Turn<'a>, Fault> {
-    let mut heard = Heard { turn, keys: Keys::new(), styles: 0, is_call: false, parts: Vec::new() };
+    let mut heard =
+        Heard { turn, keys: Keys::new(), styles: 0, is_call: false, parts: Vec::new(), weights: Vec::new() };
     for (key, node) in &mut keys {
         heard.beside(key, node, &|| format!("`{key}` of {}", place()))?;
     }
@@ -288,6 +323,7 @@ impl<'a> Heard<'a> {
     ) -> Result<Option<Cow<'a, str>>, Fault> {
         let (mut whole, mut said) = (String::new(), parts.is_empty());
         let (mut calls, mut thoughts): (Vec<String>, Vec<&str>) = (Vec::new(), Vec::new());
+        let mut weights: Vec<Option<f32>> = Vec::new();
         for (n, part) in parts.iter().enumerate() {
             let wrong = |what: &str| wrong(format!("part {} of {} {what}", n + 1, here()));
             let kind = part.get("type").and_then(Node::str);
@@ -321,8 +357,14 @@ impl<'a> Heard<'a> {
             };
             let Some(text) = text else { return Err(wrong("is no text")) };
             said = true;
+            if !text.trim().is_empty() {
+                weights.push(weight_of(part).map_err(|what| wrong(&what))?);
+            }
             self.parts.push(Some((whole.len() as u32, (whole.len() + text.len()) as u32)));
             whole.push_str(text);
+        }
+        if weights.iter().any(Option::is_some) {
+            self.weights = weights.into_iter().map(|weight| weight.unwrap_or(1.0)).collect();
         }
         if !thoughts.is_empty() {
             let mut json = Vec::new();

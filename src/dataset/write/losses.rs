@@ -297,11 +297,12 @@ fn stands(json: &str) -> bool {
 
 /// Looks into a layout for what has a name of its own.
 fn look(shape: &Node<'_>, lost: &mut Lost) {
-    const KNOWN: [&str; 46] = [
+    const KNOWN: [&str; 47] = [
         "id",
         "system",
         "system_prompt",
         "tools",
+        "functions",
         "instruction",
         "input",
         "context",

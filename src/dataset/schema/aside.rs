@@ -1,0 +1,73 @@
+//! What stands beside a question and its answer, and belongs to them.
+
+use super::RowSchema;
+use super::reader::Reader;
+use crate::dataset::problems::{Outcome, ProblemKind};
+use crate::dataset::record::Value;
+use crate::dataset::write::json::string;
+use crate::text::Tokenizer;
+
+/// The keys of what a question is about.
+const CONTEXTS: [&str; 7] = ["input", "context", "query", "passage", "article", "paragraph", "background"];
+/// The keys of what a question leaves to choose from.
+const CHOICES: [&str; 3] = ["options", "choices", "candidates"];
+/// The keys of a question.
+const QUESTIONS: [&str; 4] = ["prompt", "question", "query", "instruction"];
+/// The keys of an answer's reasoning, beside those of a turn.
+const THOUGHTS: [&str; 3] = ["complex_cot", "chain_of_thought", "cot"];
+
+impl Reader<'_> {
+    /// The text that a question is about, which is asked with it: the first that says something.
+    pub fn about(&self, question: usize) -> Option<usize> {
+        let texts: Vec<usize> = CONTEXTS
+            .into_iter()
+            .filter_map(|name| self.find(name))
+            .filter(|i| *i != question && self.shapes[*i].is_none())
+            // An input that is no text is a fault; other keys may as well be something else then.
+            .filter(|i| self.keys[*i].1.str().is_some() || self.keys[*i].0.eq_ignore_ascii_case("input"))
+            .collect();
+        let says = |i: &&usize| self.keys[**i].1.str().is_none_or(|text| !text.trim().is_empty());
+        texts.iter().find(says).or(texts.first()).copied()
+    }
+
+    /// Gives the answer, the last turn, the reasoning that stands beside it.
+    pub fn think(&mut self) {
+        let keys = Tokenizer::REASONING.into_iter().chain(THOUGHTS);
+        let says = |i: &usize| self.keys[*i].1.str().is_some_and(|text| !text.trim().is_empty());
+        let Some(i) = keys.filter_map(|name| self.find(name)).find(|i| self.shapes[*i].is_none() && says(i))
+        else {
+            return;
+        };
+        let Some(answer) = self.row.turns.last_mut().filter(|answer| answer.extra.is_none()) else { return };
+        let mut json = b"{\"reasoning_content\":".to_vec();
+        string(&mut json, self.keys[i].1.str().unwrap_or_default());
+        json.push(b'}');
+        answer.extra = String::from_utf8(json).ok().map(Into::into);
+        self.keep(i);
+    }
+
+    /// Notes what stands beside a question or a text and is no part of it.
+    pub fn aside(&mut self, schema: RowSchema) {
+        let (what, keys): (&str, &[&str]) = match schema {
+            RowSchema::Text => ("the text", &QUESTIONS),
+            RowSchema::Alpaca | RowSchema::PromptCompletion | RowSchema::Preference | RowSchema::Kto => {
+                ("the question", &CHOICES)
+            }
+            _ => return,
+        };
+        let left: Vec<usize> = keys.iter().filter_map(|name| self.find(name)).collect();
+        for i in left.into_iter().filter(|i| self.shapes[*i].is_none()) {
+            let (key, node) = &self.keys[i];
+            let says = match &node.value {
+                Value::String(text) => !text.trim().is_empty(),
+                Value::Array(values) => !values.is_empty(),
+                Value::Object(keys) => !keys.is_empty(),
+                _ => false,
+            };
+            if says {
+                let what = format!("`{key}` stands beside {what} and is no part of it");
+                self.row.noted.push((ProblemKind::Aside, what.into(), Outcome::Kept));
+            }
+        }
+    }
+}
