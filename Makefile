@@ -138,8 +138,9 @@ golden: $(CACHE)/models/smollm2-hf/config.json templates
 ## test-peft       adapters written here, loaded with the real PEFT: equal logits
 .PHONY: test-peft
 test-peft: tools $(CACHE)/golden-venv/installed
-	$(CARGO) nextest run --locked $(FEATURES) --test golden_variants
-	cd tests/golden && $(GOLDEN)/python check_round_trip.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/tmp/for-peft
+	$(CARGO) nextest run --locked $(FEATURES) --test golden_variants --test warm_peft
+	cd tests/golden && left=$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/tmp && \
+	$(GOLDEN)/python check_round_trip.py $$left/for-peft $$left/runs-for-peft
 
 ## test-formats    every schema, container and pair of schemas, read by datasets and polars; minutes
 .PHONY: test-formats
