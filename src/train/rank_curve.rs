@@ -104,7 +104,7 @@ impl Run {
 
     /// Rows to evaluate on, no longer than those that the run trains on.
     pub(super) fn held_out(&self, test: &Dataset) -> Result<Batches> {
-        Batches::for_evaluation(test, &self.0.model, self.0.segments.preparing())
+        Batches::for_evaluation(test, None, &self.0.model, self.0.segments.preparing())
     }
 }
 
