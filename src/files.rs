@@ -15,7 +15,7 @@ pub enum Existing {
     /// Leaves it alone and fails.
     #[default]
     Refuse,
-    /// Replaces it; where it is a link, the file that it leads to.
+    /// Replaces it, and keeps whose it is and who may read it; where it is a link, the file that it leads to.
     Replace,
 }
 

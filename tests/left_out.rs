@@ -362,6 +362,11 @@ fn what_the_reader_rejected_of_another_file_is_said_of_the_evaluation() -> Resul
         let found = Preflight::of(train, &model, &config().eval(eval))?;
         assert_eq!(found.left_out, run.left_out()?, "{n}");
         run.step()?;
+        // Rows that are no part of its config are said with their loss.
+        let shown = run.evaluate_on(&both.head(1)?)?.show().text;
+        let said =
+            format!("evaluated on the only row{one}; problems() of the rows lists what the reader rejected");
+        assert!(shown.contains(&said), "{shown}");
         run.close()?;
         check(&Run::open(run.folder())?)?;
         // Another evaluation of a fork is looked at in the same way.

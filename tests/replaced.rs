@@ -31,8 +31,10 @@ fn rows(folder: &Path, count: usize) -> Dataset {
     Dataset::open(path).unwrap()
 }
 
+type Writer = Box<dyn Fn(&Path) -> Result<()>>;
+
 /// Everything that writes a file of this name, and replaces it.
-fn writers(folder: &Path) -> Vec<(&'static str, Box<dyn Fn(&Path) -> Result<()>>)> {
+fn writers(folder: &Path) -> Vec<(&'static str, Writer)> {
     let replacing = WriteOptions { existing: Existing::Replace, ..WriteOptions::default() };
     let (data, report) = (rows(folder, 20), rows(folder, 20).report().unwrap());
     let write = move |path: &Path| data.write_with(path, RowSchema::OpenAi, &replacing).map(drop);
