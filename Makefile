@@ -130,7 +130,7 @@ fuzz: tools
 ## golden          make the reference numbers of the tests again, with PyTorch and PEFT
 .PHONY: golden
 golden: $(CACHE)/models/smollm2-hf/config.json templates
-	cd tests/golden && for script in layers tiny families variants tying signs quantised foreign loralib_layers spectrum subspace llama3_frequencies pieces; do $(GOLDEN)/python $$script.py || exit 1; done
+	cd tests/golden && for script in layers tiny families variants tying tied_head signs quantised foreign loralib_layers spectrum subspace llama3_frequencies pieces; do $(GOLDEN)/python $$script.py || exit 1; done
 	$(GOLDEN)/python tests/golden/logits.py $(CACHE)/models/smollm2-hf
 	$(GOLDEN)/python tests/golden/text.py $(MODEL) > $(CACHE)/text.json && mv $(CACHE)/text.json tests/golden/
 	$(GOLDEN)/python tests/golden/templates.py $(CACHE)/templates > $(CACHE)/templates.json && mv $(CACHE)/templates.json tests/golden/
@@ -138,8 +138,9 @@ golden: $(CACHE)/models/smollm2-hf/config.json templates
 ## test-peft       adapters written here, loaded with the real PEFT: equal logits
 .PHONY: test-peft
 test-peft: tools $(CACHE)/golden-venv/installed
-	$(CARGO) nextest run --locked $(FEATURES) --test golden_variants
-	cd tests/golden && $(GOLDEN)/python check_round_trip.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/tmp/for-peft
+	$(CARGO) nextest run --locked $(FEATURES) --test golden_variants --test warm_peft
+	cd tests/golden && left=$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/tmp && \
+	$(GOLDEN)/python check_round_trip.py $$left/for-peft $$left/runs-for-peft
 
 ## test-formats    every schema, container and pair of schemas, read by datasets and polars; minutes
 .PHONY: test-formats

@@ -90,7 +90,7 @@ impl Error {
         Self::new(Kind::Interrupted, "interrupted")
     }
 
-    /// The operating system refused to read or write `path`.
+    /// The operating system refused to read or write `path`; where that is empty, whoever knows it says it.
     pub fn io(path: impl AsRef<Path>, error: std::io::Error) -> Self {
         let kind = match error.kind() {
             std::io::ErrorKind::NotFound => Kind::NotFound,
@@ -100,7 +100,10 @@ impl Error {
             std::io::ErrorKind::NotFound => "no such file or folder".to_string(),
             _ => error.to_string(),
         };
-        let mut new = Self::new(kind, message).path(path);
+        let mut new = Self::new(kind, message);
+        if !path.as_ref().as_os_str().is_empty() {
+            new = new.path(path);
+        }
         new.0.source = Some(Box::new(error));
         new
     }
@@ -258,6 +261,9 @@ impl From<candle_core::Error> for Error {
 
 impl From<polars::error::PolarsError> for Error {
     fn from(error: polars::error::PolarsError) -> Self {
+        if let polars::error::PolarsError::IO { error: said, msg: None } = &error {
+            return Self::io("", std::io::Error::new(said.kind(), said.to_string()));
+        }
         let mut new = Self::new(Kind::Compute, &error);
         new.0.source = Some(Box::new(error));
         new

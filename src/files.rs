@@ -15,7 +15,7 @@ pub enum Existing {
     /// Leaves it alone and fails.
     #[default]
     Refuse,
-    /// Replaces it; where it is a link, the file that it leads to.
+    /// Replaces it, and keeps whose it is and who may read it; where it is a link, the file that it leads to.
     Replace,
 }
 
@@ -38,14 +38,22 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], existing: Existing) -> Resu
 
 /// A temporary file in the folder of `path`: moving it stays within one file system.
 pub(crate) fn beside(path: &Path, existing: Existing) -> Result<NamedTempFile> {
-    if path.is_dir() {
-        return Err(Error::input("this is a folder").path(path).help("name a file in it"));
+    match std::fs::metadata(path) {
+        Ok(about) if about.is_dir() => {
+            return Err(Error::input("this is a folder").path(path).help("name a file in it"));
+        }
+        Ok(about) if !about.is_file() => {
+            return Err(Error::input("this is a device or a pipe, in whose place no file is put")
+                .path(path)
+                .help("name a file"));
+        }
+        _ => {}
     }
-    if existing == Existing::Refuse && path.exists() {
+    if existing == Existing::Refuse && path.symlink_metadata().is_ok() {
         return Err(taken(path));
     }
-    let path = &target(path, existing)?;
-    let folder = parent(path)?;
+    let target = &target(path, existing)?;
+    let folder = parent(target)?;
     builder(0o666).tempfile_in(folder).map_err(|e| Error::io(path, cause(e)))
 }
 
@@ -59,7 +67,10 @@ pub(crate) fn folder_beside(path: &Path) -> Result<TempDir> {
 pub(crate) fn place(file: NamedTempFile, path: &Path, existing: Existing) -> Result<()> {
     let target = target(path, existing)?;
     let moved = match existing {
-        Existing::Replace => file.persist(target),
+        Existing::Replace => {
+            as_before(&file, &target).map_err(|e| Error::io(path, cause(e)))?;
+            file.persist(target)
+        }
         Existing::Refuse => file.persist_noclobber(target),
     };
     moved.map(drop).map_err(|e| match e.error.kind() {
@@ -69,13 +80,41 @@ pub(crate) fn place(file: NamedTempFile, path: &Path, existing: Existing) -> Res
     })
 }
 
-/// Where a file is written: a link that is replaced stays one, and the file that it leads to is replaced.
+/// Gives a file that takes the place of another who may read it and whose it is, and brings it to the disk: the
+/// old one is gone then.
+pub(crate) fn as_before(file: &NamedTempFile, old: &Path) -> std::io::Result<()> {
+    let Ok(about) = std::fs::symlink_metadata(old) else { return Ok(()) };
+    if about.is_file() {
+        let file = file.as_file();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::{MetadataExt as _, fchown};
+            // Root gives files away, nobody else may: then it is the writer's, as any new file.
+            let _ = fchown(file, Some(about.uid()), Some(about.gid()));
+            file.set_permissions(about.permissions())?;
+        }
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Where a file is written: a link that is replaced stays one, and the file that it leads to is replaced, or made
+/// where there is none.
 fn target(path: &Path, existing: Existing) -> Result<PathBuf> {
-    let linked = existing == Existing::Replace && path.is_symlink();
-    match linked.then(|| std::fs::canonicalize(path)) {
-        Some(Ok(path)) => Ok(path),
-        Some(Err(e)) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
-        _ => Ok(path.to_path_buf()), // no link, or one that leads nowhere
+    if existing == Existing::Refuse || !path.is_symlink() {
+        return Ok(path.to_path_buf());
+    }
+    match std::fs::canonicalize(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let mut end = path.to_path_buf();
+            // A circle is another error.
+            while end.is_symlink() {
+                let next = std::fs::read_link(&end).map_err(|e| Error::io(path, e))?;
+                end = end.parent().unwrap_or(Path::new("")).join(next);
+            }
+            Ok(end)
+        }
+        end => end.map_err(|e| Error::io(path, e)),
     }
 }
 

@@ -1,10 +1,13 @@
 //! The kernel's launcher on a base with one library in it and a shell script in evcxr's place.
 
+#[path = "common/clock.rs"]
+mod clock;
+
+use clock::eventually;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
 
 const LOCK: &str = "[[package]]\nname = \"lorascope\"\n";
 
@@ -25,7 +28,7 @@ fn cache() -> tempfile::TempDir {
     write(&format!("{target}/.fingerprint/polars-1/dep-lib-polars"), "polars");
     write(
         "evcxr/bin/evcxr_jupyter",
-        "#!/bin/sh\necho \"$2 $EVCXR_TMPDIR $$\" > $EVCXR_TMPDIR/begun\nexec sleep 60\n",
+        "#!/bin/sh\necho \"$2 $EVCXR_TMPDIR $$\" > $EVCXR_TMPDIR/begun\nexec sleep 3600\n",
     );
     let script = cache.path().join("evcxr/bin/evcxr_jupyter");
     fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
@@ -40,18 +43,6 @@ fn launch(cache: &Path) -> Child {
 fn clones(cache: &Path) -> Vec<PathBuf> {
     let Ok(entries) = cache.join("kernels").read_dir() else { return Vec::new() };
     entries.map(|entry| entry.unwrap().path()).collect()
-}
-
-/// Waits until `ready` gives a value, at most ten seconds.
-fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(10) {
-        if let Some(value) = ready() {
-            return value;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("not within ten seconds: {what}");
 }
 
 /// The clone in which a kernel has begun and that is not among `known`, and the kernel's process.

@@ -10,7 +10,7 @@ use lorascope::display::Show;
 use lorascope::error::{Error, Result};
 use lorascope::text::Trained;
 use lorascope::train::preflight::Severity;
-use lorascope::train::{Preflight, Run, RunConfig, Why};
+use lorascope::train::{Preflight, RowLeftOut, RowsFor, Run, RunConfig, Why};
 use tiny::{Bench, LABELLED, Tiny, config, finding};
 
 #[test]
@@ -303,6 +303,109 @@ fn what_was_not_read_is_said() -> Result<()> {
         assert!(shown.contains("files in folders below are not read"), "{shown}");
         let found = Preflight::of(&train, &model, &config())?;
         assert!(finding(&found, "files").what.contains("and 1 more"), "{}", found.show().text);
+    }
+    Ok(())
+}
+
+/// Of an evaluation that is a part of another file than the training's, nobody said what the reader had rejected.
+#[test]
+fn what_the_reader_rejected_of_another_file_is_said_of_the_evaluation() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny::default())?;
+    let good = |n: usize| format!("{{\"prompt\": \"{n}?\", \"completion\": \"yes\"}}\n");
+    let rows: String = (0..6).map(good).collect();
+    let train = bench.data("rows.jsonl", &format!("{rows}{{broken\n"))?;
+    let few = bench.data("few.jsonl", &format!("{}{{broken\n{}", good(1), good(2)))?;
+    let many: String = (0..250).map(good).collect();
+    let many = bench.data("many.jsonl", &format!("{}{{broken\n{many}", good(1)))?;
+    let (left, right) = few.split(0.5, 1)?;
+    let both = bench.data("both.jsonl", &format!("{{broken\n{}", good(3)))?;
+    let (ours, held_out) = train.split(0.5, 1)?;
+    let one = "; the reader rejected 1 record of the file";
+    for (n, (train, eval, said, places)) in [
+        (
+            &train,
+            &few,
+            "evaluated on 2 of 3 records: 1 rejected by the reader".to_string(),
+            &[("few.jsonl", 2)][..],
+        ),
+        (&train, &few.head(1)?, format!("evaluated on the only row{one}"), &[("few.jsonl", 2)]),
+        (&left, &many.slice(3, 5)?, format!("evaluated on all 5 rows{one}"), &[("many.jsonl", 2)]),
+        (&train, &many, format!("evaluated on all 200 rows{one}"), &[("many.jsonl", 2)]),
+        (
+            &left,
+            &right.concat(&both.head(1)?)?,
+            format!("evaluated on all 2 rows{one}"),
+            &[("both.jsonl", 1)],
+        ),
+        // The training says it.
+        (&ours, &held_out, "evaluated on all 3 records".to_string(), &[]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let run = Run::new(&format!("run-{n}"), &model, train, config().batch(1).eval(eval))?;
+        let check = |run: &Run| -> Result<()> {
+            let left_out = run.left_out()?;
+            assert_eq!(left_out.counts[1].to_string(), said, "{n}");
+            let evaluated = left_out.rows.iter().filter(|row| row.rows_for == RowsFor::Evaluation);
+            let name = |row: &RowLeftOut| row.file.file_name().unwrap().to_string_lossy().into_owned();
+            let found: Vec<(String, u64)> = evaluated.map(|row| (name(row), row.line)).collect();
+            let places: Vec<(String, u64)> =
+                places.iter().map(|(name, line)| (name.to_string(), *line)).collect();
+            assert_eq!(found, places, "{n}");
+            Ok(())
+        };
+        check(&run)?;
+        let noted = run.status().notes.iter().any(|note| note.starts_with(&said));
+        assert_eq!(noted, !places.is_empty(), "{n}: {:?}", run.status().notes);
+        let found = Preflight::of(train, &model, &config().eval(eval))?;
+        assert_eq!(found.left_out, run.left_out()?, "{n}");
+        run.step()?;
+        // Rows that are no part of its config are said with their loss.
+        let shown = run.evaluate_on(&both.head(1)?)?.show().text;
+        let said =
+            format!("evaluated on the only row{one}; problems() of the rows lists what the reader rejected");
+        assert!(shown.contains(&said), "{shown}");
+        run.close()?;
+        check(&Run::open(run.folder())?)?;
+        // Another evaluation of a fork is looked at in the same way.
+        let fork = Run::get(&format!("run-{n}"))?
+            .fork(&format!("fork-{n}"), |config| config.eval = Some(few.clone()))?;
+        assert!(fork.left_out()?.counts[1].to_string().starts_with("evaluated on 2 of 3 records"), "{n}");
+    }
+    Ok(())
+}
+
+/// The same at the command line: the file and the line, of a list of rows and of many rows too.
+#[cfg(feature = "cli")]
+#[test]
+fn the_command_line_says_it_of_the_evaluation() -> Result<()> {
+    let bench = Bench::new();
+    bench.model(Tiny::default())?;
+    let good = |n: usize| format!("{{\"prompt\": \"{n}?\", \"completion\": \"yes\"}}\n");
+    bench.put("rows.jsonl", &good(1));
+    bench.put("few.jsonl", &format!("{}{{broken\n{}", good(1), good(2)));
+    bench.put("many.jsonl", &format!("{{broken\n{}", (0..250).map(good).collect::<String>()));
+    let lists = format!("{{\"train\": [{}], \"test\": [{}, {{\"card\": 1}}]}}", good(1), good(2));
+    bench.put("lists.json", &lists);
+    for (n, (arguments, place)) in [
+        (&["--data", "rows.jsonl", "--eval", "few.jsonl"][..], "few.jsonl, line 2: broken JSON"),
+        (&["--data", "rows.jsonl", "--eval", "many.jsonl"], "many.jsonl, line 1: broken JSON"),
+        (&["--data", "lists.json", "--list", "train", "--eval-list", "test"], "lists.json, line 3: "),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lorascope"));
+        command.args(["train", &format!("run-{n}"), "--model", "model", "--steps", "1", "--batch", "1"]);
+        let output = command.args(arguments).current_dir(bench.folder.path()).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{err}");
+        assert!(
+            err.contains("1 record was rejected or refused, and left out") && err.contains(place),
+            "{n}: {err}"
+        );
     }
     Ok(())
 }

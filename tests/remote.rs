@@ -1,14 +1,12 @@
 //! Fetching from a server that behaves, and from one that does not.
 #![cfg(feature = "hub")]
 
-#[path = "common/clock.rs"]
-mod clock;
 #[path = "common/server.rs"]
 mod server;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lorascope::dataset::Dataset;
 use lorascope::dataset::remote::{Network, RemoteOptions, Reuse, fetch_url, hub_files, hub_model};
@@ -30,7 +28,7 @@ fn options(cache: &TempDir) -> RemoteOptions {
         hub_cache: Some(cache.path().join("hub")),
         pause: 0.01,
         retries: 2,
-        timeout: 5.0,
+        timeout: 60.0,
         network: Network::Online,
         token: Some("secret".into()),
         ..Default::default()
@@ -197,7 +195,9 @@ fn faults_that_pass_and_faults_that_stay() {
     assert!(error(fetch_url(&server.at("/refused"), &options), &server).contains("the server refuses (403)"));
     assert_eq!(server.seen().len() - before, 5, "what stays is asked once");
     let gone = RemoteOptions { retries: 0, ..options.clone() };
-    let said = fetch_url("http://127.0.0.1:1/x", &gone).unwrap_err();
+    // Where nobody listens any more.
+    let place = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let said = fetch_url(&format!("http://{place}/x"), &gone).unwrap_err();
     assert!(said.is_io() && said.to_string().contains("check the address and the network"), "{said}");
     for bad in ["rows.jsonl", "ftp://h/x", "file:///etc/passwd", "http://u:p@h/x"] {
         assert!(fetch_url(bad, &options).unwrap_err().is_input(), "{bad}");
@@ -268,14 +268,11 @@ fn a_server_that_stalls_is_left() {
     let cache = tempfile::tempdir().unwrap();
     let server = Server::new(|request, number| {
         let reply = Reply::file(&rows(5000), TAG, request);
-        if number == 0 { reply.wait(Duration::from_secs(3)) } else { reply }
+        if number == 0 { reply.wait(Duration::from_secs(3600)) } else { reply }
     });
-    let begun = Instant::now();
-    let options = RemoteOptions { timeout: 0.3, ..options(&cache) };
-    // The server answers one after the other: the second request waits for the end of the first.
+    let options = RemoteOptions { timeout: 1.0, ..options(&cache) };
     let path = fetch_url(&server.at("/rows.jsonl"), &RemoteOptions { retries: 20, ..options }).unwrap();
     assert!(std::fs::read(path).unwrap() == rows(5000));
-    clock::within(begun, Duration::from_secs(10));
     assert!(server.seen().len() > 1);
 }
 

@@ -269,8 +269,8 @@ fn damage_is_found_and_leftovers_are_cleared() -> Result<()> {
     assert!(with("/rows/tokens", "0".into()).contains("the rows give other tokens"));
     assert!(with("/rows/context", 100.into()).contains("the rows give other tokens"));
     assert_eq!(
-        with("/model", "/gone.gguf".into()),
-        "/gone.gguf: the model of this run is gone; put it back there, or say where it is: \
+        with("/model", "gone.gguf".into()),
+        "gone.gguf: the model of this run is gone; put it back there, or say where it is: \
          Run::open_with(folder, &OpenRun { model: Some(model), ..OpenRun::default() })"
     );
     assert!(with("/format", 9.into()).contains("format 9, this version reads 2"));

@@ -1,6 +1,8 @@
 //! What a run keeps: what lies beside it when it is replaced, what was learned when an evaluation is not
 //! finite, memory when it is written.
 
+#[path = "common/clock.rs"]
+mod clock;
 mod common;
 #[path = "common/llama.rs"]
 mod llama;
@@ -17,7 +19,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 fn names(folder: &Path) -> BTreeSet<String> {
     fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
@@ -163,18 +164,11 @@ fn a_full_disk_is_looked_at_not_written_to() -> Result<()> {
     });
     FULL.store(true, Ordering::SeqCst);
     run.start(2)?;
-    let begun = Instant::now();
-    while LOOKS.load(Ordering::SeqCst) < 2 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", run.status());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    clock::eventually("the disk is looked at", || (LOOKS.load(Ordering::SeqCst) >= 2).then_some(()));
     assert_eq!(WRITES.load(Ordering::SeqCst), 1, "nothing is written to find out");
     assert_eq!(run.status().state, State::Paused);
     FULL.store(false, Ordering::SeqCst);
-    while run.status().step < 2 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", run.status());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    clock::eventually("the run goes on", || (run.status().step >= 2).then_some(()));
     run.wait()?;
     assert_eq!(run.status().state, State::Idle);
     Ok(())

@@ -158,3 +158,35 @@ fn the_command_line_writes_one() -> Result<()> {
     }
     Ok(())
 }
+
+/// Whatever a signal falls into: the file of events has the steps of the history, the last one too.
+#[cfg(all(feature = "cli", unix))]
+#[test]
+fn the_last_step_before_a_pause_is_in_it() -> Result<()> {
+    use std::process::{Command, Stdio};
+    let bench = Bench::new();
+    bench.model(Tiny::default())?;
+    bench.put("rows.jsonl", ROWS);
+    let steps = || std::fs::read_to_string("runs/x/history.jsonl").map_or(0, |text| text.lines().count());
+    let mut done = 0;
+    for (round, signal) in ["-TERM", "-INT", "-TERM", "-INT", "-TERM", "-INT"].into_iter().enumerate() {
+        let logs = format!("logs-{round}");
+        let new = ["x", "--model", "model", "--data", "rows.jsonl", "--batch", "2", "--steps", "1000000"];
+        let again = ["x", "--resume"];
+        let arguments = if round == 0 { &new[..] } else { &again[..] };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lorascope"));
+        command.arg("train").args(arguments).args(["--tensorboard", &logs]).current_dir(bench.folder.path());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while steps() < done + 3 + round {
+            assert!(child.try_wait().unwrap().is_none(), "it has ended by itself");
+            std::thread::yield_now();
+        }
+        let sent = Command::new("kill").arg(signal).arg(child.id().to_string()).status().unwrap();
+        assert!(sent.success() && child.wait().unwrap().success());
+        let file = std::fs::read_dir(&logs).unwrap().next().unwrap().unwrap().path();
+        let found: Vec<i64> = events(&file)[1..].iter().map(|event| event.step).collect();
+        assert_eq!(found, (done as i64 + 1..=steps() as i64).collect::<Vec<_>>(), "round {round}");
+        done = steps();
+    }
+    Ok(())
+}

@@ -11,11 +11,12 @@ use lorascope::candle_core;
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::lora::{Adapter, Adapters, LoraConfig};
-use lorascope::model::{Decoder, Tokens};
+use lorascope::model::{Decoder, ExportOptions, Tokens};
 use lorascope::train::Run;
 use runs::{Bench, bits, config, losses};
+use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn numbers(rows: usize, columns: usize, seed: usize) -> Tensor {
     let value = |i: usize| ((i + 31 * seed) as f32 * 0.731).sin() * 0.2;
@@ -147,16 +148,58 @@ fn nothing_is_noted_where_nothing_was_left() -> Result<()> {
 
 /// They were kept in silence.
 #[test]
-fn what_a_config_says_beyond_us_is_noted_when_a_run_begins_with_it() -> Result<()> {
+fn what_a_config_says_beyond_us_is_said_wherever_the_adapters_are() -> Result<()> {
     let bench = Bench::new()?;
     let folder = bench.model.new_adapters(&config().lora, 3)?.save("newer", "base")?;
-    let path = folder.join("adapter_config.json");
-    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    json["of_tomorrow"] = serde_json::json!({"twist": 2});
-    std::fs::write(&path, json.to_string()).unwrap();
+    let edit = |folder: &Path, edit: &dyn Fn(&mut Json)| {
+        let path = folder.join("adapter_config.json");
+        let mut json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        edit(&mut json);
+        std::fs::write(&path, json.to_string()).unwrap();
+    };
+    assert!(bench.model.adapters(&folder)?.notes().is_empty());
+    edit(&folder, &|json| json["of_tomorrow"] = serde_json::json!({"twist": 2}));
+    let note = "unknown in adapter_config.json, without effect here: of_tomorrow";
+    for adapters in [bench.model.adapters(&folder)?, Adapters::open(&folder, &Device::Cpu)?] {
+        assert_eq!(adapters.notes(), [note]);
+        assert!(adapters.show().text.starts_with("adapters beside 16 layers, rank 2: "), "{adapters}");
+        assert!(adapters.show().text.ends_with(&format!("\nnote: {note}")), "{adapters}");
+        // Other values of theirs, and what is written of them, are of the same config.
+        assert_eq!(adapters.map(|_, x| Ok(x.clone()))?.notes(), [note]);
+        let again = adapters.save(format!("again-{}", bench.folder().read_dir().unwrap().count()), "base")?;
+        assert_eq!(bench.model.adapters(again)?.notes(), [note]);
+    }
+    let adapters = bench.model.adapters(&folder)?;
+    let status = bench.model.adapter_status(&adapters)?.show().text;
+    assert!(status.contains(note), "{status}");
+    let sets = bench.model.adapter_sets();
+    sets.add("newer", &adapters)?;
+    assert!(sets.show().text.contains(&format!("newer: {note}")), "{}", sets.show().text);
+    let exported = bench.model.export_merged(&adapters, "merged", &ExportOptions::default())?;
+    assert!(exported.notes.contains(&format!("of the adapters: {note}")), "{:?}", exported.notes);
     let run = bench.run("newer", config().init_from(&folder))?;
     let text = run.show().text;
-    assert!(text.contains("unknown here and without effect: of_tomorrow"), "{text}");
+    assert!(text.contains(&format!("of the adapters of newer: {note}")), "{text}");
+    assert_eq!(run.adapters().notes(), [note]);
+
+    // What mlx-lm says of its layers.
+    let mlx = bench.folder().join("mlx");
+    std::fs::create_dir(&mlx).unwrap();
+    let layer = "model.layers.0.self_attn.q_proj";
+    let pair = [("lora_a", numbers(32, 2, 1)), ("lora_b", numbers(2, 32, 2))];
+    let tensors: HashMap<String, Tensor> =
+        pair.into_iter().map(|(name, tensor)| (format!("{layer}.{name}"), tensor)).collect();
+    candle_core::safetensors::save(&tensors, mlx.join("adapters.safetensors")).unwrap();
+    let usual = serde_json::json!({"rank": 2, "scale": 2.0, "dropout": 0.0, "keys": ["self_attn.q_proj"]});
+    let json =
+        serde_json::json!({"fine_tune_type": "lora", "num_layers": 1, "lora_parameters": usual, "iters": 9});
+    std::fs::write(mlx.join("adapter_config.json"), json.to_string()).unwrap();
+    assert!(bench.model.adapters(&mlx)?.notes().is_empty());
+    edit(&mlx, &|json| json["lora_parameters"]["twist"] = 2.into());
+    let note = "unknown in lora_parameters of adapter_config.json, without effect here: twist";
+    assert_eq!(bench.model.adapters(&mlx)?.notes(), [note]);
+    let run = bench.run("mlx", config().init_from(&mlx))?;
+    assert!(run.show().text.contains(note), "{}", run.show().text);
     Ok(())
 }
 

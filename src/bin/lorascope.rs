@@ -6,6 +6,9 @@ mod bench;
 mod clean;
 #[path = "lorascope/data.rs"]
 mod data;
+#[cfg(feature = "tensorboard")]
+#[path = "lorascope/events.rs"]
+mod events;
 #[path = "lorascope/handle.rs"]
 mod handle;
 #[path = "lorascope/plan.rs"]

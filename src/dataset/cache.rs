@@ -103,12 +103,15 @@ impl Entry {
 
     /// Begins to write the entry. The columns are those of `first`.
     pub fn write(self, first: &DataFrame) -> Result<Writer> {
-        let file = files::beside(&self.file("parquet"), Existing::Replace)?;
-        let output = file.reopen().map_err(|e| Error::io(file.path(), e))?;
+        let path = self.file("parquet");
+        let unkept = |e| unkept(e, &path);
+        let file = files::beside(&path, Existing::Replace).map_err(unkept)?;
+        let output = file.reopen().map_err(|e| unkept(Error::io(&path, files::cause(e))))?;
         let rows = ParquetWriter::new(std::io::BufWriter::with_capacity(1 << 20, output))
             .with_compression(ParquetCompression::Lz4Raw)
             .with_statistics(StatisticsOptions::empty())
-            .batched(first.schema())?;
+            .batched(first.schema())
+            .map_err(|e| unkept(e.into()))?;
         Ok(Writer { entry: self, file, rows })
     }
 }
@@ -123,12 +126,17 @@ pub(super) struct Writer {
 impl Writer {
     /// Appends rows, as one row group.
     pub fn group(&mut self, frame: &DataFrame) -> Result<()> {
-        self.rows.write_batch(frame).map_err(Error::from)
+        self.rows.write_batch(frame).map_err(|e| unkept(e.into(), &self.entry.file("parquet")))
     }
 
     /// Moves all to its place. If the data file changed in the meantime, the entry is of the file
     /// as it was, and the next opening does not take it.
     pub fn finish(self, rejected: usize, fingerprint: String, problems: &[Problem]) -> Result<Arc<Cached>> {
+        let path = self.entry.file("parquet");
+        self.put(rejected, fingerprint, problems).map_err(|e| unkept(e, &path))
+    }
+
+    fn put(self, rejected: usize, fingerprint: String, problems: &[Problem]) -> Result<Arc<Cached>> {
         let rows = self.rows.finish()?;
         drop(self.rows);
         let [parquet, listed, json] =
@@ -150,6 +158,13 @@ impl Writer {
         files::write_whole(&json, &about, Existing::Replace)?;
         Ok(Arc::new(Cached::open(parquet, listed)?))
     }
+}
+
+/// Says that rows cannot be kept in the cache, and what else can be done: nobody asked for this file.
+fn unkept(error: Error, file: &Path) -> Error {
+    error
+        .path(file)
+        .help("the rows of a large file are kept here: make room, or set LORASCOPE_CACHE to another folder")
 }
 
 /// A cache file of rows, mapped into memory: files of the cache are replaced, never changed.

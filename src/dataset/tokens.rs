@@ -348,9 +348,14 @@ impl Dataset {
         self.0.rows.is_some()
     }
 
-    /// How many records of the files became no row; also where these rows are a part of theirs.
-    pub(crate) fn rejected_of_files(&self) -> Result<usize> {
-        self.0.sources.iter().map(|source| Ok(source.full()?.rejected)).sum()
+    /// How many records of the files became no row; also where these rows are a part of theirs. Files that
+    /// `other` reads in the same way are left to it.
+    pub(crate) fn rejected_of_files(&self, other: Option<&Self>) -> Result<usize> {
+        let own = self.0.sources.iter().filter(|source| {
+            let mut theirs = other.iter().flat_map(|data| &data.0.sources);
+            !theirs.any(|read| read.path == source.path && read.options == source.options)
+        });
+        own.map(|source| Ok(source.full()?.rejected)).sum()
     }
 
     /// The lists of rows in the files that are not read, beside the one that is: the file, and which, in words.

@@ -75,6 +75,8 @@ pub struct Adapters {
     pass: Option<Pass>,
     /// Fields of the config that was read from PEFT which have no meaning here.
     foreign: Arc<Map<String, Value>>,
+    /// What is to be said of how they were read.
+    pub(super) notes: Arc<Vec<String>>,
 }
 
 impl Adapters {
@@ -155,6 +157,10 @@ impl Adapters {
 
     pub(super) fn with_foreign(self, fields: Map<String, Value>) -> Self {
         Self { foreign: Arc::new(fields), ..self }
+    }
+
+    pub(super) fn with_notes(self, notes: Vec<String>) -> Self {
+        Self { notes: Arc::new(notes), ..self }
     }
 
     pub(super) fn foreign(&self) -> &Map<String, Value> {
@@ -323,7 +329,8 @@ impl Adapters {
             }
             whole.insert(name.clone(), new);
         }
-        Ok(Self { pairs, whole, config: self.config.clone(), pass: self.pass, foreign: self.foreign.clone() })
+        let (config, foreign, notes) = (self.config.clone(), self.foreign.clone(), self.notes.clone());
+        Ok(Self { config, pairs, whole, pass: self.pass, foreign, notes })
     }
 }
 

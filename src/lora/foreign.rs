@@ -61,7 +61,24 @@ fn open_folder(folder: &Path, targets: &[Target], device: &Device) -> Result<Ada
     let dora = mlx_is_dora(&config).map_err(|e| e.path(&path))?;
     let scale = mlx_scale(&config).map_err(|e| e.path(&path))?;
     let path = folder.join(MLX);
-    mlx(&path, scale, dora, targets, device).map_err(|e| e.path(&path))
+    let adapters = mlx(&path, scale, dora, targets, device).map_err(|e| e.path(&path))?;
+    Ok(adapters.with_notes(mlx_unknown(&config).into_iter().collect()))
+}
+
+/// Says which parameters of the layers are not known. What else the config holds are the settings of mlx-lm's
+/// training (rows, steps, rates), which change nothing of what an adapter computes.
+fn mlx_unknown(config: &Value) -> Option<String> {
+    const KNOWN: [&str; 5] = ["rank", "scale", "alpha", "dropout", "keys"];
+    let parameters = config.get("lora_parameters")?.as_object()?;
+    let unknown: Vec<&str> =
+        parameters.keys().map(String::as_str).filter(|name| !KNOWN.contains(name)).collect();
+    match unknown.is_empty() {
+        true => None,
+        false => Some(format!(
+            "unknown in lora_parameters of {CONFIG}, without effect here: {}",
+            unknown.join(", ")
+        )),
+    }
 }
 
 fn mlx_is_dora(config: &Value) -> Result<bool> {

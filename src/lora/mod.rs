@@ -15,6 +15,7 @@ mod dropout;
 mod foreign;
 mod gradients;
 mod init;
+mod notes;
 mod peft;
 mod pickle;
 mod read;

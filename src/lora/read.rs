@@ -40,14 +40,15 @@ enum Use {
 }
 
 impl Adapters {
-    /// Reads a folder that PEFT or [`save`](Self::save) wrote.
+    /// Reads a folder that PEFT or [`save`](Self::save) wrote. What of its config is not known here is said by
+    /// [`notes`](Self::notes), and where the adapters are shown.
     ///
     /// # Errors
     /// When a file is missing or broken, or when the adapter uses what is not supported.
     pub fn open(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let Factors { adapters, initialisation, .. } = read(folder.as_ref(), device, Use::Model)?;
+        let Factors { adapters, initialisation, left_alone } = read(folder.as_ref(), device, Use::Model)?;
         match initialisation {
-            None => Ok(adapters),
+            None => Ok(adapters.with_notes(left_alone)),
             Some(by) => Err(Error::format(format!(
                 "init_lora_weights is {by}, which changes the weights of the model"
             ))

@@ -5,7 +5,7 @@ use super::Adapters;
 use super::checked::{BIN, SAFETENSORS};
 use super::peft::CONFIG;
 use crate::error::{Error, Result};
-use crate::files::{Existing, beside, cause, folder_beside};
+use crate::files::{Existing, as_before, beside, cause, folder_beside};
 use serde_json::Value;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -128,6 +128,7 @@ fn aside(folder: &Path) -> Result<Option<tempfile::TempPath>> {
 }
 
 fn put(file: NamedTempFile, path: &Path) -> Result<()> {
+    as_before(&file, path).map_err(|e| Error::io(path, cause(e)))?;
     file.persist(path).map(drop).map_err(|e| Error::io(path, e.error))
 }
 

@@ -165,7 +165,10 @@ impl Show for AdapterSets {
             ("parameters", Align::Right),
             ("weight", Align::Right),
         ];
-        let mut table = Table::new(columns).caption("adapters");
+        let notes = sets.named.iter().flat_map(|(name, adapters)| {
+            adapters.notes().iter().map(move |note| format!("; {name}: {note}"))
+        });
+        let mut table = Table::new(columns).caption(format!("adapters{}", notes.collect::<String>()));
         for (name, adapters) in &sets.named {
             let weight = sets.weights.iter().find(|(active, _)| active == name);
             table.row([

@@ -44,7 +44,9 @@ impl Model {
         folder: impl AsRef<Path>,
         options: &ExportOptions,
     ) -> Result<Exported> {
-        self.export_as(&self.decoder().merged(adapters)?, folder, options)
+        let mut exported = self.export_as(&self.decoder().merged(adapters)?, folder, options)?;
+        exported.notes.extend(adapters.notes().iter().map(|note| format!("of the adapters: {note}")));
+        Ok(exported)
     }
 
     /// A table of the adapters of this model: shapes, ranks, norms, and how many numbers are trained.
@@ -91,7 +93,7 @@ impl Model {
             trained: adapters.parameters() as u64,
             all: self.config().parameters() + pairs as u64,
             merged: self.is_merged(),
-            unknown: adapters.unknown_fields().into_iter().map(str::to_string).collect(),
+            notes: adapters.notes().to_vec(),
         })
     }
 }
@@ -143,9 +145,8 @@ pub struct AdapterStatus {
     pub all: u64,
     /// Whether the model that was asked is a [merged](Model::merged) one.
     pub merged: bool,
-    /// Fields of PEFT's config that this library does not know: kept and written again, but whatever
-    /// they mean is not done.
-    pub unknown: Vec<String>,
+    /// What is to be said of how the adapters were read ([`Adapters::notes`]).
+    pub notes: Vec<String>,
 }
 
 impl std::fmt::Display for AdapterStatus {
@@ -179,13 +180,8 @@ impl Show for AdapterStatus {
         /// Layers of each end that the table shows: a block and more of the usual models.
         const SHOWN: usize = 10;
         let merged = if self.merged { ", merged" } else { "" };
-        let unknown = match self.unknown.is_empty() {
-            true => String::new(),
-            false => {
-                format!("; unknown in adapter_config.json, without effect here: {}", self.unknown.join(", "))
-            }
-        };
-        let mut table = Table::new(names).caption(format!("{self}{merged}{unknown}"));
+        let notes: String = self.notes.iter().map(|note| format!("; {note}")).collect();
+        let mut table = Table::new(names).caption(format!("{self}{merged}{notes}"));
         let cut = self.layers.len() > 2 * SHOWN + 1;
         for (i, layer) in self.layers.iter().enumerate() {
             if cut && (SHOWN..self.layers.len() - SHOWN).contains(&i) {

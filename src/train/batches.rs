@@ -95,19 +95,31 @@ impl Batches {
     /// When the context is longer than the model's, no row is left, or the chat template refuses one and
     /// faults are to fail.
     pub fn new(data: &Dataset, model: &Model, how: Preparing) -> Result<Self> {
-        Self::of(data, data, model, how, RowsFor::Training)
+        Self::of(data, data, model, how, (RowsFor::Training, None))
     }
 
-    /// Rows to evaluate on: the first [`EVAL_ROWS`] of a dataset that are not labelled bad.
+    /// Rows to evaluate on: the first [`EVAL_ROWS`] of a dataset that are not labelled bad. What the reader
+    /// rejected of the files of those to train on is said there.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn for_evaluation(data: &Dataset, model: &Model, how: Preparing) -> Result<Self> {
-        Self::of(data, &data.first_good(EVAL_ROWS)?, model, how, RowsFor::Evaluation)
+    pub fn for_evaluation(
+        data: &Dataset,
+        trained: Option<&Dataset>,
+        model: &Model,
+        how: Preparing,
+    ) -> Result<Self> {
+        Self::of(data, &data.first_good(EVAL_ROWS)?, model, how, (RowsFor::Evaluation, trained))
     }
 
-    /// The first rows of a dataset, or all: `data`, `rows`.
-    fn of(data: &Dataset, rows: &Dataset, model: &Model, how: Preparing, rows_for: RowsFor) -> Result<Self> {
+    /// The first rows of a dataset, or all: `data`, `rows`; what for, and beside which others.
+    fn of(
+        data: &Dataset,
+        rows: &Dataset,
+        model: &Model,
+        how: Preparing,
+        (rows_for, beside): (RowsFor, Option<&Dataset>),
+    ) -> Result<Self> {
         let most = model.config().context;
         if let Some(context) = how.context.filter(|context| *context > most) {
             return Err(Error::input(format!("a context of {context} tokens"))
@@ -157,11 +169,11 @@ impl Batches {
             refused: count(|why| matches!(why, Why::Refused(_))),
             untrained: count(|why| *why == Why::Untrained),
             labelled_bad: count(|why| *why == Why::LabelledBad),
-            // A part to evaluate on stands beside one to train on, which says it.
-            rejected_of_files: match rows_for {
-                RowsFor::Training if data.is_part() => data.rejected_of_files()?,
-                RowsFor::Evaluation if some && !data.is_part() => data.rejected_of_files()?,
-                _ => 0,
+            rejected_of_files: match data.is_part() {
+                // A part to evaluate on often stands beside one to train on, which says it.
+                true => data.rejected_of_files(beside)?,
+                false if some => data.rejected_of_files(None)?,
+                false => 0,
             },
             ..new.counts
         };

@@ -1,6 +1,7 @@
 //! The loss on held-out rows.
 
-use crate::display::{self, Align, Bundle, Show, Table};
+use super::left_out::LeftOut;
+use crate::display::{self, Align, Bundle, Show, Table, advice};
 
 /// The loss on held-out rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,6 +14,8 @@ pub struct Evaluation {
     pub rows: usize,
     /// Tokens whose loss counted.
     pub tokens: usize,
+    /// How many records of the rows' files were not used, and for what.
+    pub left_out: LeftOut,
 }
 
 impl Evaluation {
@@ -33,6 +36,15 @@ impl Show for Evaluation {
             display::thousands(self.rows as u64),
             display::thousands(self.tokens as u64),
         ]);
+        if !self.left_out.is_none() {
+            let rejected = self.left_out.rejected + self.left_out.rejected_of_files > 0;
+            let listed = if rejected {
+                advice("; problems() of the rows lists what the reader rejected", "")
+            } else {
+                ""
+            };
+            table = table.caption(format!("{}{listed}", self.left_out));
+        }
         table.show()
     }
 }

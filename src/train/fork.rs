@@ -60,7 +60,10 @@ impl Run {
                 history.iter_mut().for_each(|step| step.eval_loss = None);
                 let how = self.0.segments.preparing();
                 let data = wanted.eval.as_ref();
-                let rows = data.map(|data| Batches::for_evaluation(data, &self.0.model, how)).transpose()?;
+                let trained = self.0.segments.get(self.settings().segment).ok();
+                let trained = trained.as_ref().map(|segment| &segment.data);
+                let for_evaluation = |data| Batches::for_evaluation(data, trained, &self.0.model, how);
+                let rows = data.map(for_evaluation).transpose()?;
                 notes.extend(rows.as_ref().and_then(|rows| rows.counts().note()));
                 let found = data.zip(rows.as_ref()).map(|(data, rows)| rows_of(data, rows));
                 identity.eval = found.transpose()?;

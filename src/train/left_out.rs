@@ -4,6 +4,7 @@ use crate::dataset::Dataset;
 use crate::display::{Align, Bundle, Show, Table, advice, thousands};
 use crate::error::Result;
 use polars::prelude::{DataFrame, df};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -221,7 +222,13 @@ impl RowsLeftOut {
             }
         }
         if counts.rejected + counts.rejected_of_files > 0 {
-            self.rows.extend(data.rejections()?.into_iter().map(|rejection| RowLeftOut {
+            let known: BTreeSet<(PathBuf, u64)> = match data.is_part() {
+                true => self.rows.iter().map(|row| (row.file.clone(), row.line)).collect(),
+                false => BTreeSet::new(),
+            };
+            let others = data.rejections()?.into_iter();
+            let others = others.filter(|found| !known.contains(&(found.file.clone(), found.line)));
+            self.rows.extend(others.map(|rejection| RowLeftOut {
                 rows_for,
                 file: rejection.file,
                 line: rejection.line,

@@ -67,7 +67,7 @@ impl Run {
         let losses = step::evaluate(self.0.model.decoder(), adapters, &rows.all()?, &|| true)
             .map_err(|e| e.step(step))?;
         let (loss, tokens) = step::mean(&losses);
-        Ok(Evaluation { step, loss, rows: rows.rows(), tokens })
+        Ok(Evaluation { step, loss, rows: rows.rows(), tokens, left_out: rows.counts() })
     }
 
     /// The loss of other adapters of this run's model on held-out rows, the first 200 of them: truncated

@@ -137,7 +137,9 @@ impl Run {
             }
         };
         let how = segments.preparing();
-        let eval = config.eval.as_ref().map(|eval| Batches::for_evaluation(eval, &model, how)).transpose()?;
+        let trained = swap.clone().or_else(|| Some(segments.get(current).ok()?.data.clone()));
+        let for_evaluation = |eval| Batches::for_evaluation(eval, trained.as_ref(), &model, how);
+        let eval = config.eval.as_ref().map(for_evaluation).transpose()?;
         if let (Some(eval), Some(rows), None) = (&eval, &identity.eval, &options.eval) {
             let same = segments::same_tokens(eval, rows);
             if options.changed == Changed::Refuse {

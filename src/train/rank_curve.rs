@@ -104,7 +104,9 @@ impl Run {
 
     /// Rows to evaluate on, no longer than those that the run trains on.
     pub(super) fn held_out(&self, test: &Dataset) -> Result<Batches> {
-        Batches::for_evaluation(test, &self.0.model, self.0.segments.preparing())
+        let segment = self.0.segments.get(self.settings().segment).ok();
+        let trained = segment.as_ref().map(|segment| &segment.data);
+        Batches::for_evaluation(test, trained, &self.0.model, self.0.segments.preparing())
     }
 }
 

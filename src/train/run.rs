@@ -82,7 +82,8 @@ impl Run {
         let how = Preparing::of(&config);
         let batches = Batches::new(data, model, how)?;
         let how = Preparing { context: Some(batches.context()), ..how };
-        let eval = config.eval.as_ref().map(|eval| Batches::for_evaluation(eval, model, how)).transpose()?;
+        let for_evaluation = |eval| Batches::for_evaluation(eval, Some(data), model, how);
+        let eval = config.eval.as_ref().map(for_evaluation).transpose()?;
         let checked = Checked { rows: &batches, data, eval: eval.as_ref().zip(config.eval.as_ref()) };
         let preflight = Preflight::of_rows(checked, &config, model.tokenizer())?;
         if let Some(fatal) = preflight.fatal() {

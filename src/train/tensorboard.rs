@@ -9,7 +9,7 @@ use super::history::StepReport;
 use crate::error::{Error, Result};
 use prost::Message;
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -61,6 +61,8 @@ struct Value {
 pub struct EventFile {
     path: PathBuf,
     file: File,
+    /// Bytes of whole records.
+    length: u64,
 }
 
 impl EventFile {
@@ -83,7 +85,7 @@ impl EventFile {
                 Err(e) => return Err(Error::io(&path, e)),
             }
         };
-        let mut events = Self { path, file };
+        let mut events = Self { path, file, length: 0 };
         let version = Some("brain.Event:2".to_string());
         events.record(&Event { wall_time: now, file_version: version, ..Event::default() })?;
         Ok(events)
@@ -125,8 +127,13 @@ impl EventFile {
         record.extend(masked(&length).to_le_bytes());
         record.extend(&bytes);
         record.extend(masked(&bytes).to_le_bytes());
-        // In one piece: TensorBoard may read at any time.
-        self.file.write_all(&record).map_err(|e| Error::io(&self.path, e))
+        // In one piece: TensorBoard may read at any time, and goes on behind no record that is cut off.
+        let whole = self.file.write_all(&record).map(|()| self.length += record.len() as u64);
+        whole.map_err(|e| {
+            let _ = self.file.set_len(self.length);
+            let _ = self.file.seek(SeekFrom::Start(self.length));
+            Error::io(&self.path, e)
+        })
     }
 }
 

@@ -20,22 +20,16 @@ pub(super) fn read(model: &Model, config: &mut RunConfig) -> Result<Option<(Adap
             .path(&path)
             .help("leave out full(), or merge the adapters first: model.export_merged(&adapters, folder, &options)?"));
     }
-    let warm = model.adapters(&path)?.described(model.config().fan_in_fan_out());
+    let read = model.adapters(&path)?;
+    let warm = read.described(model.config().fan_in_fan_out());
     // A run is opened from what PEFT's files hold of these: it begins from the same.
     let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
     let saved = warm.save(folder.path().join(BEGUN), &model.name())?;
     let warm = Adapters::open(saved, model.decoder().device())?;
     let left = not_taken(&config.lora, &warm, model)?;
     config.lora = warm.config().clone();
-    let mut notes = Vec::new();
-    let unknown = warm.unknown_fields();
-    if !unknown.is_empty() {
-        notes.push(format!(
-            "adapter_config.json of {} has what is unknown here and without effect: {}",
-            path.display(),
-            unknown.join(", ")
-        ));
-    }
+    let mut notes: Vec<String> =
+        read.notes().iter().map(|note| format!("of the adapters of {}: {note}", path.display())).collect();
     if !left.is_empty() {
         notes.push(format!(
             "the adapters of {} are trained as they are; not taken from the config: {}",

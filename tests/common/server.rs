@@ -92,7 +92,8 @@ impl Reply {
     }
 }
 
-/// Answers each request, given its number from 0, until the process ends.
+/// Answers one request after the other, given its number from 0, until the process ends; one that waits keeps
+/// nobody else waiting.
 pub struct Server {
     pub url: String,
     seen: Arc<Mutex<Vec<Request>>>,
@@ -113,8 +114,11 @@ impl Server {
                     log.push(request.clone());
                     log.len() - 1
                 };
+                let reply = answer(&request, number);
                 // A client that goes away in the middle is no fault of the server.
-                let _ = answer(&request, number).send(&stream);
+                let reply_waits = !reply.wait.is_zero();
+                let send = move || drop(reply.send(&stream));
+                if reply_waits { drop(std::thread::spawn(send)) } else { send() }
             }
         });
         Self { url, seen }

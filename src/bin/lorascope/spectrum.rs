@@ -47,8 +47,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .map(|energy| Ok::<_, Error>((spectra.advise(energy)?, adapters.truncate(&Cut::Energy(energy))?)));
     let cut = cut.transpose()?;
     // Where one of them is in the way, none is written.
-    let mut targets = figures.iter().map(|(path, _)| *path).chain(arguments.out.as_deref());
-    if let Some(path) = targets.find(|path| path.exists() && !arguments.overwrite) {
+    let targets = || figures.iter().map(|(path, _)| *path).chain(arguments.out.as_deref());
+    if let Some((_, path)) =
+        targets().enumerate().find(|(n, path)| targets().take(*n).any(|other| same(other, path)))
+    {
+        return Err(Error::input("two answers were to be written here")
+            .path(path)
+            .help("give each a name of its own"));
+    }
+    if let Some(path) = targets().find(|path| path.exists() && !arguments.overwrite) {
         return Err(Error::input("this exists already")
             .path(path)
             .help("choose another name, or say --overwrite"));
@@ -91,6 +98,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     tables.into_iter().for_each(|table: Table| crate::print(table));
     notes.into_iter().for_each(crate::print);
     Ok(())
+}
+
+/// Whether two names are those of one file.
+fn same(one: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).ok();
+    whole(one) == whole(other)
 }
 
 /// The figures that were asked for, and where they are to lie.

@@ -1,13 +1,13 @@
 //! `lorascope train`: a run without a notebook.
 
+#[cfg(feature = "tensorboard")]
+use super::events::Follower;
 use super::reading::{LISTED, left_out};
 use clap::Args;
 use lorascope::dataset::{Dataset, Map, OnFault, ReadOptions, RowSchema};
 use lorascope::display::{Progress, Show};
 use lorascope::error::{Error, Result};
 use lorascope::text::Trained;
-#[cfg(feature = "tensorboard")]
-use lorascope::train::EventFile;
 use lorascope::train::{
     Ending, Existing, OpenRun, RowsFrom, Run, RunConfig, RunFile, Schedule, Shape, State, Until,
 };
@@ -17,8 +17,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-#[cfg(feature = "tensorboard")]
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Steps of a new run that is told nothing.
@@ -171,12 +169,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let run = if arguments.resume { resume(&file, arguments)? } else { new(&file)? };
     crate::print(run.show().text);
     left_out(&run.left_out()?, LISTED);
-    if !evaluate(&run, &asked)? {
-        begin(&run, &file, arguments)?; // so that it is known how far it was to go
-        return pause(&run, arguments);
-    }
+    // Where a signal breaks it off, the run is begun all the same, so that it is known how far it was to go.
+    evaluate(&run, &asked)?;
     if !train(&run, &file, arguments, &asked)? {
-        return pause(&run, arguments);
+        return Ok(());
     }
     if !evaluate(&run, &asked)? {
         return pause(&run, arguments);
@@ -346,7 +342,7 @@ fn evaluate(run: &Run, asked: &AtomicBool) -> Result<bool> {
     }
 }
 
-/// Trains to the end; false where it was broken off.
+/// Trains to the end; false where it was broken off, and has paused.
 fn train(run: &Run, file: &RunFile, arguments: &Arguments, asked: &AtomicBool) -> Result<bool> {
     let begun = run.status();
     if !begin(run, file, arguments)? {
@@ -360,18 +356,34 @@ fn train(run: &Run, file: &RunFile, arguments: &Arguments, asked: &AtomicBool) -
         return Ok(true);
     }
     #[cfg(feature = "tensorboard")]
-    let follower = follow(run, begun.step, arguments)?;
+    let follower = Follower::new(run, begun.step, arguments.tensorboard.as_deref())?;
+    let ended = watch(run, begun.step, asked);
+    let paused = if let Ok(false) = ended { pause(run, arguments) } else { Ok(()) };
+    #[cfg(feature = "tensorboard")]
+    let written = follower.end(run);
+    let ended = ended?;
+    paused?;
+    #[cfg(feature = "tensorboard")]
+    written?;
+    if ended {
+        crate::print(run.history().show().text);
+    }
+    Ok(ended)
+}
+
+/// Watches a run that trains to its end; false where a signal asks for a pause.
+fn watch(run: &Run, begun: u64, asked: &AtomicBool) -> Result<bool> {
     let status = run.status();
     let last = [status.goal.step, status.end].into_iter().flatten().min();
-    let mut progress = Progress::new(run.name(), last.map_or(0, |last| last.saturating_sub(begun.step)));
+    let mut progress = Progress::new(run.name(), last.map_or(0, |last| last.saturating_sub(begun)));
     loop {
         let status = run.status();
         let note = status.last.as_ref().map_or(String::new(), |step| format!("loss {:.3}", step.loss));
-        progress.advance((status.step - begun.step).saturating_sub(progress.done()), &note);
+        progress.advance((status.step - begun).saturating_sub(progress.done()), &note);
         match status.state {
             State::Running if asked.load(Ordering::Relaxed) => return Ok(false),
             State::Running => std::thread::sleep(LOOK),
-            State::Idle | State::Finished => break,
+            State::Idle | State::Finished => return Ok(true),
             State::Failed(why) => return Err(Error::compute(why)),
             // Nobody asked: a spike, or a disk that is full.
             State::Paused => {
@@ -381,26 +393,6 @@ fn train(run: &Run, file: &RunFile, arguments: &Arguments, asked: &AtomicBool) -
             State::Closed => return Err(Error::state(format!("the run {:?} has ended", run.name()))),
         }
     }
-    #[cfg(feature = "tensorboard")]
-    if let Some(follower) = follower {
-        follower.join().map_err(|_| Error::state("the file of events was not written to its end"))??;
-    }
-    crate::print(run.history().show().text);
-    Ok(true)
-}
-
-/// Writes the steps after this one into a file of events while they come, where that is asked for.
-#[cfg(feature = "tensorboard")]
-fn follow(run: &Run, after: u64, arguments: &Arguments) -> Result<Option<JoinHandle<Result<()>>>> {
-    let Some(folder) = &arguments.tensorboard else { return Ok(None) };
-    let mut events = EventFile::create(folder)?;
-    let reports = run.reports(after);
-    Ok(Some(std::thread::spawn(move || {
-        for report in reports {
-            events.write(&report)?;
-        }
-        Ok(())
-    })))
 }
 
 /// Begins to train; false where there is nothing left to do.

@@ -73,7 +73,7 @@ impl Output {
     /// already.
     pub fn rows(&mut self, json: &[u8], count: u64) -> Result<()> {
         if let Some(spool) = &mut self.spool {
-            spool.rows(json).map_err(|e| Error::io(&self.path, e))?;
+            spool.rows(json).map_err(|e| Error::io(&self.path, files::cause(e)))?;
         } else {
             if self.rows > 0 {
                 self.put(self.between())?;
@@ -148,7 +148,7 @@ impl Spool {
 
     /// What was seen of the columns, and the rows from the first on.
     fn read(self) -> Result<(Objects, Pieces)> {
-        let io = |e| Error::io("the temporary file", e);
+        let io = |e| Error::io("", files::cause(e)); // the path is that of the output
         let mut file = self.file.into_inner().map_err(|e| io(e.into_error()))?;
         file.rewind().map_err(io)?;
         Ok((self.columns, Pieces(BufReader::with_capacity(1 << 20, file))))
@@ -168,7 +168,7 @@ impl Pieces {
             let mut rows = 0;
             while piece.len() < bytes && rows < ROWS {
                 let read =
-                    self.0.read_until(b'\n', &mut piece).map_err(|e| Error::io("the temporary file", e))?;
+                    self.0.read_until(b'\n', &mut piece).map_err(|e| Error::io("", files::cause(e)))?;
                 if read == 0 {
                     break;
                 }

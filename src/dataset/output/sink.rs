@@ -51,7 +51,8 @@ impl WriteBehind {
 
 impl Write for WriteBehind {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
+        // The file itself: `tempfile` would put its temporary name into what the system says.
+        let count = self.file.as_file_mut().write(bytes)?;
         self.written += count as u64;
         let new = self.written - self.begun;
         if new >= Self::PIECE {
@@ -62,7 +63,7 @@ impl Write for WriteBehind {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.as_file_mut().flush()
     }
 }
 

@@ -57,7 +57,8 @@ impl Preflight {
         let how = Preparing::of(config);
         let rows = Batches::new(data, model, how)?;
         let how = Preparing { context: Some(rows.context()), ..how };
-        let eval = config.eval.as_ref().map(|eval| Batches::for_evaluation(eval, model, how)).transpose()?;
+        let for_evaluation = |eval| Batches::for_evaluation(eval, Some(data), model, how);
+        let eval = config.eval.as_ref().map(for_evaluation).transpose()?;
         let checked = Checked { rows: &rows, data, eval: eval.as_ref().zip(config.eval.as_ref()) };
         let mut found = Self::of_rows(checked, config, model.tokenizer())?;
         found.left_out.lists = lists_not_read(data, config.eval.as_ref())?;
