@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use super::Dataset;
 use super::tokens::example;
-use crate::display::{Bundle, Show, escape, neutral, thousands};
+use crate::display::{Bundle, Show, brief, escape, neutral, thousands};
 use crate::error::Result;
 use crate::text::{Example, Message, Role, Tokenizer};
 
 /// A conversation to look at; [`Dataset::row`] gives it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Chat {
     /// Where it comes from: file and line.
     pub place: String,
@@ -65,6 +65,8 @@ fn pieces(tokenizer: &Tokenizer, example: &Example) -> Result<Vec<(String, usize
 fn label(good: bool) -> &'static str {
     if good { "labelled good" } else { "labelled bad: it is not trained on" }
 }
+
+brief!(Chat);
 
 impl Show for Chat {
     fn show(&self) -> Bundle {

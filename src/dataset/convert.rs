@@ -17,14 +17,13 @@ use super::view::{Place, RowView};
 use super::write::encode::Encoder;
 use super::write::{Batch, Misfits, Tally, WriteOptions, Written};
 use super::{Dataset, problems};
-use crate::display::{Bundle, Progress, Show, advice, counted, thousands};
+use crate::display::{Bundle, Progress, Show, advice, brief, counted, thousands};
 use crate::error::{Error, Result};
 
 /// Rejected records of which [`Converted`] says what is wrong.
 const LISTED: usize = 100;
 
 /// What [`convert`] did.
-#[derive(Debug)]
 pub struct Converted {
     /// The new file.
     pub written: Written,
@@ -98,6 +97,8 @@ fn list(
         more => write!(f, "\n  and {} more: see the report", thousands(more)),
     }
 }
+
+brief!(Converted);
 
 impl Show for Converted {
     fn show(&self) -> Bundle {

@@ -100,10 +100,9 @@ pub(crate) use tokens::Lesson;
 /// assert_eq!(written.rows, 1);
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Dataset(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     origin: Arc<Origin>,
     /// The files of the origin, and those of datasets that were appended.

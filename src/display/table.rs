@@ -1,7 +1,7 @@
 //! Tables, and how data frames look in a notebook.
 
 use super::audience::shows_all;
-use super::{Bundle, Show, Text, cut, escape, neutral, thousands, width};
+use super::{Bundle, Show, cut, escape, failed, neutral, thousands, width};
 use std::fmt::Write as _;
 
 /// How the cells of a [`Table`]'s column are set.
@@ -26,7 +26,7 @@ pub enum Align {
 /// assert!(shown.text.contains("<broken>"));
 /// assert_eq!(table.len(), 1);
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Table {
     caption: String,
     columns: Vec<(String, Align)>,
@@ -190,6 +190,13 @@ impl Show for Table {
     }
 }
 
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (columns, rows) = (self.columns.len(), self.rows.len());
+        write!(f, "Table({}, {columns} columns, {rows} rows)", cut(&self.caption, 160))
+    }
+}
+
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text())
@@ -241,7 +248,7 @@ impl Show for polars::prelude::LazyFrame {
     fn show(&self) -> Bundle {
         match self.clone().collect() {
             Ok(frame) => frame.show(),
-            Err(error) => Text::new(crate::error::Error::from(error).to_string()).show(),
+            Err(error) => failed(crate::error::Error::from(error), ""),
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use super::generate::GenerateConfig;
 use super::handle::Model;
-use crate::display::{Bundle, Show, escape, neutral};
+use crate::display::{Bundle, Show, brief, escape, neutral};
 use crate::error::Result;
 use crate::lora::Adapters;
 use crate::text::{Message, Role};
 use std::fmt::Write as _;
 
 /// What a model answers to the same questions without and with adapters; shows as two columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Comparison {
     /// One entry for each question, in their order.
     pub rows: Vec<Compared>,
@@ -78,6 +78,8 @@ impl Model {
         Ok(Comparison { rows: conversations.iter().map(compared).collect::<Result<_>>()? })
     }
 }
+
+brief!(Comparison);
 
 impl Show for Comparison {
     fn show(&self) -> Bundle {

@@ -57,7 +57,7 @@ impl Theme {
 /// assert!(figure.save(&path).is_err()); // it exists: `overwrite` replaces it
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Figure {
     title: String,
     width: f64,
@@ -207,6 +207,12 @@ impl Figure {
             theme => self.painted(theme).into_bytes(),
         };
         write_whole(path, &bytes, existing)
+    }
+}
+
+impl std::fmt::Debug for Figure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Figure({:?}, {} × {})", self.title, self.width, self.height)
     }
 }
 

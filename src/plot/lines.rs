@@ -6,6 +6,7 @@ use super::data::Data;
 use super::figure::Figure;
 use super::frame::{Frame, Legend};
 use super::{drawable, nothing, palette, range, sparkline};
+use crate::display::{Bundle, Show, failed};
 use crate::error::Result;
 
 const WIDTH: f64 = 720.0;
@@ -209,4 +210,14 @@ pub(super) fn summary(series: &Series) -> String {
         short(high),
         sparkline(&values)
     )
+}
+
+impl Show for Series {
+    /// Drawn alone.
+    fn show(&self) -> Bundle {
+        match lines(&self.name, "x", "y", std::slice::from_ref(self), Scale::Linear) {
+            Ok(figure) => figure.show(),
+            Err(error) => failed(error, ""),
+        }
+    }
 }

@@ -17,6 +17,7 @@ mod measured;
 mod measures;
 mod pictures;
 mod place;
+mod show;
 mod spectra;
 mod subspace;
 mod tall;

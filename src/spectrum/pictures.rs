@@ -4,7 +4,7 @@ use super::measured::SpectralMeasure;
 use super::place::Place;
 use super::spectra::{Kind, Spectra, layer_name};
 use super::{Advice, Amplification, Intruders, Overlap, Spectrum};
-use crate::display::{Bundle, Show, Table};
+use crate::display::{Bundle, Show, Table, brief};
 use crate::error::{Error, Result};
 use crate::plot::{self, Curve, Figure, HeatPanel, Panel, Scale, Series, SpectraStyle};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -269,6 +269,8 @@ impl Advice {
         self.spectra().map(&title, &ranks, "advised rank")
     }
 }
+
+brief!(Advice, Overlap, Intruders);
 
 impl Show for Advice {
     /// The map beside the table, where there is more than one layer.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::Spectrum;
 use super::place::{self, Place, contains};
-use crate::display::{Align, Bundle, Show, Table, thousands};
+use crate::display::{Align, Bundle, Show, Table, brief, thousands};
 use crate::error::{Error, Result};
 
 /// The spectra of many adapters, in the order in which they came. Cheap to clone.
@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 /// assert!((rank - 2.0).abs() < 1e-12); // two equal singular values
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Spectra {
     spectra: Arc<[Spectrum]>,
     places: Arc<[Place]>,
@@ -382,6 +382,8 @@ impl From<Vec<Spectrum>> for Spectra {
         Self { spectra: spectra.into(), places: places.into(), weighted: Arc::from([]), kind: Kind::Plain }
     }
 }
+
+brief!(Spectra);
 
 impl Show for Spectra {
     fn show(&self) -> Bundle {

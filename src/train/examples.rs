@@ -2,7 +2,7 @@
 
 use super::run::Run;
 use crate::dataset::Chat;
-use crate::display::{Bundle, Show, escape};
+use crate::display::{Bundle, Show, brief, escape};
 use crate::error::{Error, Result};
 use polars::prelude::{
     DataFrame, IntoColumn, IntoLazy, NamedFrom, Series as Values, SortMultipleOptions, col, len,
@@ -22,8 +22,10 @@ pub struct Hard {
 }
 
 /// The rows with the highest losses; shows as chats.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Worst(pub Vec<Hard>);
+
+brief!(Worst);
 
 impl Show for Worst {
     fn show(&self) -> Bundle {

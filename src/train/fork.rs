@@ -10,7 +10,7 @@ use super::journal::{Change, Journal};
 use super::run::{NewRun, Run};
 use super::segments::Segments;
 use crate::dataset::Dataset;
-use crate::display::{Align, Bundle, Show, Table};
+use crate::display::{Align, Bundle, Show, Table, brief};
 use crate::error::{Error, Result};
 use crate::plot::{Figure, Scale, Series, lines};
 use crate::spectrum::Spectra;
@@ -168,7 +168,7 @@ fn differences(now: &RunConfig, wanted: &RunConfig, journal: Journal, at: u64) -
 }
 
 /// Runs beside each other.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RunComparison {
     runs: Vec<Compared>,
 }
@@ -254,6 +254,8 @@ impl RunComparison {
         lines("Loss", "step", "cross-entropy (nats per token)", &series, Scale::Linear)
     }
 }
+
+brief!(RunComparison);
 
 impl Show for RunComparison {
     fn show(&self) -> Bundle {

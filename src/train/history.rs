@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The numbers of one optimiser step.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepReport {
     /// Which step, from 1.
@@ -93,6 +93,17 @@ fn table(steps: &[StepReport]) -> Table {
     table
 }
 
+impl std::fmt::Debug for StepReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { step, loss, gradient_norm, lr, rows, spectra, .. } = self;
+        write!(f, "StepReport(step {step}, loss {loss}, gradient norm {gradient_norm}, lr {lr}")?;
+        if let Some(loss) = self.eval_loss {
+            write!(f, ", evaluation {loss}")?;
+        }
+        write!(f, ", {} rows, {})", rows.len(), if spectra.is_some() { "spectra" } else { "no spectra" })
+    }
+}
+
 impl Show for StepReport {
     fn show(&self) -> Bundle {
         table(std::slice::from_ref(self)).show()
@@ -100,7 +111,7 @@ impl Show for StepReport {
 }
 
 /// Steps of a run, in order.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct History {
     steps: Vec<StepReport>,
     footer: String,
@@ -254,6 +265,12 @@ impl History {
             true => Err(Error::state("no step yet").help("run.step() or run.start(n)")),
             false => Ok(()),
         }
+    }
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "History({} steps)", self.len())
     }
 }
 

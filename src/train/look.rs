@@ -9,7 +9,7 @@ use super::run::Run;
 use super::shared::Answer;
 use super::step;
 use crate::dataset::{Chat, Dataset};
-use crate::display::{Align, Bundle, Dashboard, Show, Table, Text, dashboard};
+use crate::display::{Align, Bundle, Dashboard, Show, Table, Text, brief, dashboard};
 use crate::error::{Error, Result};
 use crate::lora::{Activations, Adapters, Cut};
 use crate::model::{Comparison, GenerateConfig};
@@ -272,8 +272,10 @@ impl Run {
 }
 
 /// Answers to watched prompts along the steps; shows as a timeline.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answers(pub Vec<Answer>);
+
+brief!(Answers);
 
 impl Show for Answers {
     fn show(&self) -> Bundle {
@@ -290,8 +292,10 @@ impl Show for Answers {
 }
 
 /// Rows as the model saw them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Seen(pub Vec<Chat>);
+
+brief!(Seen);
 
 impl Show for Seen {
     fn show(&self) -> Bundle {

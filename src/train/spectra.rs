@@ -2,7 +2,7 @@
 
 use super::run::Run;
 use super::step::Learned;
-use crate::display::{Align, Bundle, Show, Table, Text};
+use crate::display::{Align, Bundle, Show, Table, Text, brief};
 use crate::error::{Error, Result};
 use crate::plot::{self, Figure, Measure, Series};
 use crate::spectrum::{Place, Spectra, Spectrum};
@@ -36,7 +36,7 @@ impl StepSpectra {
 
 /// The spectra of every adapter along the steps at which they were looked at
 /// ([`RunConfig::spectra_every`](super::RunConfig::spectra_every)), beside the loss.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SpectraHistory {
     /// The adapters as they are now: their names and shapes.
     spectra: Arc<[(Spectrum, Place)]>,
@@ -268,6 +268,8 @@ fn unweighted(instead: &str) -> Error {
     Error::state("no spectra weighted by activations were kept with the steps so far")
         .help(format!("{instead} has those of {PLAIN}"))
 }
+
+brief!(SpectraHistory);
 
 impl Show for SpectraHistory {
     fn show(&self) -> Bundle {

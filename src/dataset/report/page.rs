@@ -5,7 +5,7 @@ use std::path::Path;
 use super::lengths::share;
 use super::tables::{described, percent};
 use super::{Report, Spread};
-use crate::display::{Bundle, Cards, Page, Show, cut, escape, neutral, thousands};
+use crate::display::{Bundle, Cards, Page, Show, brief, cut, escape, neutral, thousands};
 use crate::error::{Error, Result};
 use crate::files::{Existing, write_whole};
 use crate::plot::{self, Figure, Series};
@@ -233,6 +233,8 @@ fn beside(figures: Vec<Figure>) -> Option<Bundle> {
     }
     Some(Bundle { html: html + "</div>", text: texts.join("\n") })
 }
+
+brief!(Report);
 
 impl Show for Report {
     fn show(&self) -> Bundle {
