@@ -10,6 +10,7 @@ mod live;
 mod page;
 mod progress;
 mod table;
+mod untrusted;
 mod values;
 mod words;
 
@@ -44,9 +45,10 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// The HTML as a notebook gets it: in an element that MathJax 2 and 3 leave alone.
+    /// The HTML as a notebook gets it: in an element that MathJax 2 and 3 leave alone, with pictures that are
+    /// seen without trust.
     fn guarded(&self) -> String {
-        format!("<div class=\"{NO_MATH}\">{}</div>", self.html)
+        format!("<div class=\"{NO_MATH}\">{}</div>", untrusted::with_images(&self.html))
     }
 
     /// What evcxr's protocol wants on the standard output: one block for each mime type; nothing for a
