@@ -86,7 +86,7 @@ fn slices_and_filters() {
     let error = data.filter(col("nothing").gt(lit(8))).unwrap_err();
     assert!(error.is_input());
     let text = error.to_string();
-    assert!(text.starts_with("no column is called \"nothing\"; the columns are id, line, "), "{text}");
+    assert!(text.starts_with("no column is called \"nothing\"; the columns are row, id, line, "), "{text}");
     let error = data.filter(col("turns") + lit(1)).unwrap_err().to_string();
     assert!(error.starts_with("the expression cannot be used: "), "{error}");
 

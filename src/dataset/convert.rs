@@ -90,7 +90,7 @@ fn list(
             _ => format!("{}, line {}", path.display(), problem.line),
         };
         let line = format!("{place}: {}: {}; {}", problem.kind, problem.what, problem.kind.fix());
-        write!(f, "\n  {}", crate::display::neutral(&line.replace(['\n', '\r'], " ")))?;
+        write!(f, "\n  {}", crate::display::neutral(&crate::display::in_line(&line, " ")))?;
     }
     match all.saturating_sub(shown as u64) {
         0 => Ok(()),

@@ -1,6 +1,6 @@
 //! Several figures and tables in one block.
 
-use super::{Bundle, Show, escape, neutral};
+use super::{Bundle, Show, escape, in_line, neutral};
 
 /// Figures, tables and texts in a grid: two or more columns on a wide page, one on a narrow one.
 /// Made by [`dashboard`].
@@ -43,7 +43,7 @@ impl Show for Dashboard {
             "<section><h3 style=\"margin:0.4em 0 0.8em;overflow-wrap:anywhere\">{title}</h3>\n\
              <div style=\"{GRID}\">\n{cells}</div></section>"
         );
-        let title = neutral(&self.title.replace(['\n', '\r'], " "));
+        let title = neutral(&in_line(&self.title, " "));
         let texts = self.parts.iter().map(|part| part.text.trim_end()).filter(|text| !text.is_empty());
         let texts: Vec<&str> = std::iter::once(title.as_str()).chain(texts).collect();
         Bundle { html, text: texts.join("\n\n") + "\n" }

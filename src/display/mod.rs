@@ -22,7 +22,8 @@ pub use page::{Cards, Page};
 pub use progress::{Progress, Stream, progress_on};
 pub use table::{Align, Table};
 pub(crate) use values::{brief, failed};
-pub(crate) use words::width;
+pub(crate) use words::{in_line, width};
+use words::fitted;
 pub use words::{attribute, bytes, counted, cut, duration, escape, neutral, thousands};
 
 use std::fmt::Write as _;

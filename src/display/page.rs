@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Bundle, NO_MATH, Show, attribute, escape, neutral};
+use super::{Bundle, NO_MATH, Show, attribute, escape, in_line, neutral};
 
 /// Numbers that are seen first: each in a box of its own, with its name above and a note below.
 ///
@@ -48,7 +48,7 @@ impl Show for Cards {
                 escape(note)
             );
             let note = if note.is_empty() { String::new() } else { format!(" ({note})") };
-            let line = format!("{name}: {value}{note}").replace(['\n', '\r'], " ");
+            let line = in_line(&format!("{name}: {value}{note}"), " ");
             let _ = writeln!(text, "{}", neutral(&line));
         }
         html.push_str("</div>");

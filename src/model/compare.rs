@@ -2,7 +2,7 @@
 
 use super::generate::GenerateConfig;
 use super::handle::Model;
-use crate::display::{Bundle, Show, brief, escape, neutral};
+use crate::display::{Bundle, Show, brief, escape, in_line, neutral};
 use crate::error::Result;
 use crate::lora::Adapters;
 use crate::text::{Message, Role};
@@ -98,15 +98,15 @@ impl Show for Comparison {
         for row in &self.rows {
             let _ = write!(
                 html,
-                "<tr><td colspan=\"2\" style=\"{CELL};{RULE};opacity:0.8\">{}</td></tr>\
-                 <tr><td style=\"{CELL}\">{}</td><td style=\"{CELL}\">{}</td></tr>",
+                "<tr><td colspan=\"2\" dir=\"auto\" style=\"{CELL};{RULE};opacity:0.8\">{}</td></tr>\
+                 <tr><td dir=\"auto\" style=\"{CELL}\">{}</td><td dir=\"auto\" style=\"{CELL}\">{}</td></tr>",
                 escape(&row.question),
                 escape(&row.base),
                 escape(&row.adapted)
             );
             for (name, said) in [("asked", &row.question), ("base", &row.base), ("adapter", &row.adapted)] {
                 // Its own lines stand under its first one.
-                let said = said.replace(['\n', '\r'], "\n         ");
+                let said = in_line(said, "\n         ");
                 let _ = writeln!(text, "{name:<8} {}", neutral(&said));
             }
             text.push('\n');

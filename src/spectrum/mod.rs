@@ -34,6 +34,7 @@ use factor::{Factors, Shape};
 pub use intruder::{Amplification, Intruder, IntruderConfig, Intruders};
 pub use measured::SpectralMeasure;
 pub use place::Place;
+pub(crate) use place::called;
 pub use spectra::Spectra;
 pub use subspace::{Overlap, Side, principal_angles};
 use tall::{Host, Numbers};
