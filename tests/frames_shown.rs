@@ -22,7 +22,7 @@ fn a_long_text_is_one_line_with_the_whole_of_it_under_the_pointer() {
     assert!(html.contains("title=\"begins &quot;here&quot;\nand goes on "), "{html}");
     let shown = html.split_once("begins").unwrap().1.split_once("</td>").unwrap().0;
     let shown = shown.rsplit_once('>').unwrap().1;
-    assert!(shown.ends_with('…') && shown.chars().count() <= 80, "{shown}");
+    assert!(shown.ends_with('…') && shown.chars().count() <= 72 + 1 + 2 * "&quot".len(), "{shown}");
     // What is whole needs no second one.
     assert_eq!(html.matches("title=").count(), 1, "{html}");
     // Wide letters take two columns.
@@ -36,7 +36,10 @@ fn types_are_small_below_names_and_texts_are_not_squeezed() {
     let frame = df!("text" => ["a few words that fill a line of a column"], "loss" => [0.5]).unwrap();
     let html = frame.show().html;
     let (head, body) = html.split_once("<tbody>").unwrap();
-    assert!(head.contains(">loss<div style=\"font-weight:normal;font-size:80%;opacity:0.7\">f64</div>"), "{head}");
+    assert!(
+        head.contains(">loss<div style=\"font-weight:normal;font-size:80%;opacity:0.7\">f64</div>"),
+        "{head}"
+    );
     assert!(body.contains("white-space:pre\"") && !body.contains("overflow-wrap"), "{body}");
     assert!(frame.show().text.contains("text str"), "{}", frame.show().text);
     // A column of words in another table has room, however many columns there are.
@@ -48,12 +51,21 @@ fn types_are_small_below_names_and_texts_are_not_squeezed() {
 #[test]
 fn a_line_break_of_windows_is_one_and_each_text_has_its_own_direction() {
     let text = Text::new("one\r\ntwo\rthree\nfour").show();
-    assert!(text.html.contains("dir=\"auto\"") && text.html.contains(">one\ntwo\nthree\nfour<"), "{}", text.html);
+    assert!(
+        text.html.contains("dir=\"auto\"") && text.html.contains(">one\ntwo\nthree\nfour<"),
+        "{}",
+        text.html
+    );
     let mut table = Table::new([("", Align::Left), ("words", Align::Left)]);
     table.row(["מימין", "one\r\ntwo"]);
     let shown = table.show();
     assert_eq!(shown.html.matches("<td dir=\"auto\"").count(), 2, "{}", shown.html);
-    assert!(shown.html.contains(">one\ntwo<") && shown.text.contains("one⏎two"), "{} {}", shown.html, shown.text);
+    assert!(
+        shown.html.contains(">one\ntwo<") && shown.text.contains("one⏎two"),
+        "{} {}",
+        shown.html,
+        shown.text
+    );
 }
 
 const ROWS: &str = "{\"id\":\"a\",\"instruction\":\"1 + 1 = ?\",\"output\":\"2\"}\nnot a record\n\
@@ -81,7 +93,10 @@ fn tables_of_rows_losses_and_problems_join() -> Result<()> {
     let run = Run::new("joined", &model, &part, tiny::config().batch(2))?;
     run.steps(2)?;
     let losses = run.example_losses()?;
-    assert_eq!(losses.get_column_names(), ["data", "row", "line", "id", "source", "epoch", "step", "tokens", "loss"]);
+    assert_eq!(
+        losses.get_column_names(),
+        ["data", "row", "line", "id", "source", "epoch", "step", "tokens", "loss"]
+    );
     let joined = losses.lazy().join(part.columns()?.lazy(), on(), on(), args()).collect()?;
     assert_eq!(joined.height(), 4);
     assert!(joined.column("id")?.str()?.iter().eq(joined.column("id_right")?.str()?.iter()));
@@ -97,7 +112,11 @@ fn a_character_that_turns_the_direction_is_reported() -> Result<()> {
     let found: Vec<_> = report.problems.iter().filter(|p| p.kind == ProblemKind::TurnedDirection).collect();
     let [found] = found[..] else { panic!("{report}") };
     assert_eq!((found.count, found.places[0].lines.as_slice()), (1, &[1][..]));
-    assert!(found.example.contains("turn 1 (user)") && found.example.contains("\\u{202e}"), "{}", found.example);
+    assert!(
+        found.example.contains("turn 1 (user)") && found.example.contains("\\u{202e}"),
+        "{}",
+        found.example
+    );
     Ok(())
 }
 

@@ -6,7 +6,11 @@ use lorascope::plot::{Figure, Scale, Series, Theme, lines, waterfall};
 use roxmltree::Document;
 
 fn figure() -> Figure {
-    let loss = Series::smoothed("损失 'a' \"b\" 100 % #1", (0..50).map(|i| (f64::from(i), 3.0 / f64::from(1 + i))), 8.0);
+    let loss = Series::smoothed(
+        "损失 'a' \"b\" 100 % #1",
+        (0..50).map(|i| (f64::from(i), 3.0 / f64::from(1 + i))),
+        8.0,
+    );
     lines("Loss & <more>", "step", "nats", &[loss], Scale::Linear).unwrap()
 }
 
@@ -19,7 +23,8 @@ fn sanitised(html: &str) -> String {
         out.push_str(&rest[..begin]);
         let end = begin + rest[begin..].find('>').unwrap() + 1;
         let tag = &rest[begin..end];
-        let name: String = tag.trim_start_matches(['<', '/']).chars().take_while(char::is_ascii_alphanumeric).collect();
+        let name: String =
+            tag.trim_start_matches(['<', '/']).chars().take_while(char::is_ascii_alphanumeric).collect();
         rest = &rest[end..];
         match name.as_str() {
             "style" => rest = rest.split_once("</style>").unwrap().1,
@@ -74,7 +79,8 @@ fn an_image_of_the_figure_is_seen_without_trust() {
     let svg = figure().svg();
     let same = Document::parse(&svg).unwrap();
     let texts = |document: &Document| -> Vec<String> {
-        let nodes = document.descendants().filter(|node| node.has_tag_name(("http://www.w3.org/2000/svg", "text")));
+        let nodes =
+            document.descendants().filter(|node| node.has_tag_name(("http://www.w3.org/2000/svg", "text")));
         nodes.map(|node| node.text().unwrap_or_default().to_string()).collect()
     };
     assert_eq!(texts(&document), texts(&same));
@@ -94,8 +100,9 @@ fn a_page_of_its_own_stays_and_several_figures_have_an_image_each() {
 
 #[test]
 fn the_image_costs_little_more_than_the_drawing() {
-    let spectra: Vec<(f64, Vec<f64>)> =
-        (0..240).map(|n| (f64::from(n), (1..17).map(|k| f64::from(k * (n + 1)).ln() + 1.0).rev().collect())).collect();
+    let spectra: Vec<(f64, Vec<f64>)> = (0..240)
+        .map(|n| (f64::from(n), (1..17).map(|k| f64::from(k * (n + 1)).ln() + 1.0).rev().collect()))
+        .collect();
     for figure in [figure(), waterfall("large", &spectra).unwrap()] {
         let (svg, printed) = (figure.svg().len(), figure.show().printed().len());
         assert!(printed < svg * 9 / 4 + 1500, "{printed} of {svg}");

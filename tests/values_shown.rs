@@ -99,7 +99,17 @@ fn settings_show_as_tables() {
     let config = RunConfig::default().rank(8).lr(1e-3).targets(["q_proj", "v_proj"]).eval_every(20);
     says(
         &config.show(),
-        &["rank r", "q_proj, v_proj", "1e-3", "10 steps of warm-up", "16 rows", "every 20 steps", "AdamW", "seed", "42"],
+        &[
+            "rank r",
+            "q_proj, v_proj",
+            "1e-3",
+            "10 steps of warm-up",
+            "16 rows",
+            "every 20 steps",
+            "AdamW",
+            "seed",
+            "42",
+        ],
     );
     assert!(RunConfig::default().full().show().text.contains("all weights"));
 }
@@ -138,7 +148,10 @@ fn adapters_and_their_spectra_are_tables_and_short_in_debug() -> Result<()> {
     says(&weight.show(), &[name, "32×32", "‖W₀‖"]);
     says(&plot::Series::line("mine", [(1.0, 2.0), (2.0, 1.0)]).show(), &["mine"]);
 
-    let large = BaseWeight::new("large", &Tensor::ones((256, 256), lorascope::candle_core::DType::F32, &Device::Cpu)?)?;
+    let large = BaseWeight::new(
+        "large",
+        &Tensor::ones((256, 256), lorascope::candle_core::DType::F32, &Device::Cpu)?,
+    )?;
     let figure = spectra.plot()?;
     let history = run.history();
     let debug = [

@@ -47,13 +47,13 @@ fn is_said(kind: ProblemKind) -> bool {
 
 impl Converted {
     /// The first hundred rejected records, and the first hundred faults for which something else of a
-    /// file was not written: file, line, id, kind, row, what, fix.
+    /// file was not written: file, line, row (of its file), id, kind, outcome, what, fix.
     ///
     /// # Errors
     /// Only if polars cannot build the table.
     pub fn problems(&self) -> Result<polars::frame::DataFrame> {
         let all = self.listed.iter().chain(&self.noted.1);
-        problems::frame(&all.map(|(path, p)| (path.as_path(), p)).collect::<Vec<_>>())
+        problems::frame(&all.map(|(path, p)| (path.as_path(), p, p.row)).collect::<Vec<_>>())
     }
 }
 

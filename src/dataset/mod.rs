@@ -410,7 +410,7 @@ impl Dataset {
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.
     pub fn problems(&self) -> Result<DataFrame> {
-        problems::frame(&self.listed()?, &self.numbers()?)
+        self.problem_frame()
     }
 
     /// The problems of each file.

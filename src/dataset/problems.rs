@@ -1,7 +1,7 @@
 //! What is wrong with a file's rows, where, and what to do about it.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use polars::prelude::*;
@@ -330,15 +330,27 @@ impl Problem {
 }
 
 impl Dataset {
+    /// The faults of all files, with the numbers that their rows have in this dataset.
+    pub(super) fn problem_frame(&self) -> Result<DataFrame> {
+        let (listed, numbers) = (self.listed()?, self.numbers()?);
+        let mut problems = Vec::new();
+        for (file, (path, found)) in listed.iter().enumerate() {
+            let number = |row: u32| numbers.get(file)?.get(row as usize).copied().flatten();
+            problems.extend(found.iter().map(|p| (path.as_path(), p, p.row.and_then(number))));
+        }
+        frame(&problems)
+    }
+
     /// For each file the numbers in this dataset of the rows that were read from it.
-    pub(super) fn numbers(&self) -> Result<Vec<Vec<Option<u32>>>> {
+    fn numbers(&self) -> Result<Vec<Vec<Option<u32>>>> {
         let mut numbers: Vec<Option<u32>> = match &self.0.rows {
             None => (0..self.store()?.len() as u32).map(Some).collect(),
             Some(_) => vec![None; self.store()?.len()],
         };
         // From the last to the first: a row that stands twice is called by its first number.
-        for (number, row) in (0u32..).zip(self.0.rows.iter().flat_map(|rows| rows.iter())).rev() {
-            numbers[*row as usize] = Some(number);
+        let rows = self.0.rows.as_deref().unwrap_or_default();
+        for (number, row) in rows.iter().enumerate().rev() {
+            numbers[*row as usize] = Some(number as u32);
         }
         let mut numbers = numbers.into_iter();
         let of = |source: &Arc<Source>| Ok(numbers.by_ref().take(source.full()?.len()).collect());
@@ -346,26 +358,17 @@ impl Dataset {
     }
 }
 
-/// The faults of each file as a table: file, line, row, id, kind, outcome, what, fix. `numbers` holds for each
-/// file those of its rows.
-pub(super) fn frame(
-    listed: &[(PathBuf, Vec<Problem>)],
-    numbers: &[Vec<Option<u32>>],
-) -> Result<DataFrame> {
-    let problems: Vec<(&Path, &Problem)> =
-        listed.iter().flat_map(|(path, problems)| problems.iter().map(move |p| (path.as_path(), p))).collect();
-    let rows = listed.iter().enumerate().flat_map(|(file, (_, problems))| {
-        let number = move |row: u32| numbers.get(file)?.get(row as usize).copied().flatten();
-        problems.iter().map(move |p| p.row.and_then(number))
-    });
-    let rows: Vec<Option<u32>> = rows.collect();
+/// The faults as a table: file, line, row, id, kind, outcome, what, fix. Beside each fault stand its file and
+/// the number of its row.
+pub(super) fn frame(problems: &[(&Path, &Problem, Option<u32>)]) -> Result<DataFrame> {
+    let rows: Vec<Option<u32>> = problems.iter().map(|(.., row)| *row).collect();
     let text = |name: &str, of: &dyn Fn(&Problem) -> String| {
-        let values: Vec<String> = problems.iter().map(|(_, problem)| of(problem)).collect();
+        let values: Vec<String> = problems.iter().map(|(_, problem, _)| of(problem)).collect();
         Column::new(name.into(), values)
     };
-    let files: Vec<String> = problems.iter().map(|(file, _)| file.display().to_string()).collect();
-    let ids: Vec<Option<&str>> = problems.iter().map(|(_, p)| p.id.as_deref()).collect();
-    let lines: Vec<u32> = problems.iter().map(|(_, p)| p.line).collect();
+    let files: Vec<String> = problems.iter().map(|(file, ..)| file.display().to_string()).collect();
+    let ids: Vec<Option<&str>> = problems.iter().map(|(_, p, _)| p.id.as_deref()).collect();
+    let lines: Vec<u32> = problems.iter().map(|(_, p, _)| p.line).collect();
     Ok(DataFrame::new(
         problems.len(),
         vec![

@@ -22,9 +22,9 @@ pub use page::{Cards, Page};
 pub use progress::{Progress, Stream, progress_on};
 pub use table::{Align, Table};
 pub(crate) use values::{brief, failed};
-pub(crate) use words::{in_line, width};
 use words::fitted;
 pub use words::{attribute, bytes, counted, cut, duration, escape, neutral, thousands};
+pub(crate) use words::{in_line, width};
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -35,6 +35,10 @@ const END: &str = "EVCXR_END_CONTENT";
 /// the classic notebook and nbconvert's pages the second; KaTeX knows none, so [`escape`] breaks up
 /// the marks themselves.
 const NO_MATH: &str = "mathjax_ignore tex2jax_ignore";
+
+/// Pixels that a figure has at least beside others, where the page has them: 720 are what it is drawn in, and
+/// with fewer than these its small text, of 11, would be hard to read.
+const FIGURE: u32 = 620;
 
 /// What a value looks like in a notebook: HTML, and the same as plain text.
 #[derive(Clone, PartialEq, Eq)]
@@ -188,7 +192,11 @@ fn side_by_side(bundles: impl IntoIterator<Item = Bundle>) -> Bundle {
         String::from("<div style=\"display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start\">");
     let mut texts = Vec::new();
     for bundle in bundles {
-        let _ = write!(html, "<div>{}</div>", bundle.html);
+        let style = match bundle.html.contains("<svg ") {
+            true => format!("min-width:min(100%,{FIGURE}px)"),
+            false => "min-width:0;max-width:100%".to_string(),
+        };
+        let _ = write!(html, "<div style=\"{style}\">{}</div>", bundle.html);
         texts.push(bundle.text);
     }
     html.push_str("</div>");

@@ -192,8 +192,11 @@ impl Table {
             let most = if last { CELL } else { PLAIN_CELL };
             neutral(&if all { cell } else { self.cell(&cell, most) })
         };
-        let names: Vec<String> =
-            self.columns.iter().map(|h| neutral(in_line(&format!("{} {}", h.name, h.kind), " ").trim())).collect();
+        let names: Vec<String> = self
+            .columns
+            .iter()
+            .map(|h| neutral(in_line(&format!("{} {}", h.name, h.kind), " ").trim()))
+            .collect();
         let mut widths: Vec<usize> = names.iter().map(|name| width(name)).collect();
         let last = self.columns.len().saturating_sub(1);
         let rows: Vec<Vec<String>> = self

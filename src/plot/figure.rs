@@ -90,10 +90,12 @@ impl Figure {
         &self.title
     }
 
-    /// Adds a small line below the picture: how it came about, for example `seed 42`.
+    /// Adds to the small line below the picture: how it came about, for example `seed 42`.
     #[must_use]
     pub fn with_footer(&self, footer: impl Into<String>) -> Self {
-        Self { footer: Some(footer.into()), ..self.clone() }
+        let footer = footer.into();
+        let footer = self.footer.as_ref().map_or(footer.clone(), |before| format!("{before} · {footer}"));
+        Self { footer: Some(footer), ..self.clone() }
     }
 
     /// Puts the picture on a page of its own: dark for slides, light for print.

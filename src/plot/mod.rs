@@ -57,7 +57,7 @@ pub use cumulative::cumulative;
 pub use energy::energy;
 pub use figure::{Figure, Theme};
 pub use grouped::grouped;
-pub use heat::heat_map;
+pub use heat::{heat_map, heat_map_of};
 pub use histogram::{Histogram, histogram};
 pub use lines::{Series, Style, lines};
 pub use overlap::{HeatPanel, heat_panels};

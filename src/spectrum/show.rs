@@ -60,7 +60,8 @@ impl Show for BaseWeight {
         let mut table = facts(format!("frozen weight of {}", self.name()));
         table.row(["W₀".to_string(), format!("{rows}×{columns}")]);
         table.row(["‖W₀‖".to_string(), format!("{:.4e}", self.frobenius_norm())]);
-        let more = "singular_values(8)?, vectors(8)?, Amplification::of(&weight, …), Intruders::of(&weight, …)";
+        let more =
+            "singular_values(8)?, vectors(8)?, Amplification::of(&weight, …), Intruders::of(&weight, …)";
         table.row(["further".to_string(), more.to_string()]);
         table.show()
     }

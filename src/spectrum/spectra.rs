@@ -166,7 +166,10 @@ impl Spectra {
     /// When there is none, or several end so; the error says which there are.
     pub fn get(&self, name: &str) -> Result<Spectrum> {
         let path = called(self.iter().map(|spectrum| spectrum.name.as_str()), name)?;
-        self.iter().find(|spectrum| Some(spectrum.name.as_str()) == path).cloned().ok_or_else(|| self.unknown(name))
+        self.iter()
+            .find(|spectrum| Some(spectrum.name.as_str()) == path)
+            .cloned()
+            .ok_or_else(|| self.unknown(name))
     }
 
     /// The adapters whose module path has these dotted parts: a module (`q_proj`, `self_attn`), a

@@ -22,7 +22,9 @@ impl Run {
     /// All steps so far.
     pub fn history(&self) -> History {
         let footer = self.footer(); // it looks at what is shared, too
-        History::new(self.0.shared.read().history.clone(), footer)
+        let history = self.0.shared.read().history.clone();
+        let evaluated = self.0.shared.evaluated(&history);
+        History::new(history, footer).with_evaluations(evaluated)
     }
 
     /// The adapters as they are after the latest step. They are a copy: training goes on beside it.
@@ -56,11 +58,13 @@ impl Run {
                 .help("give some when it is made: RunConfig::default().eval(&test)"));
         };
         // One look: the next step may be done in between two.
-        let (step, adapters) = {
+        let (step, last, adapters) = {
             let public = self.0.shared.read();
-            (public.place.step, public.learned.adapters.clone())
+            (public.place.step, public.history.last().cloned(), public.learned.adapters.clone())
         };
-        self.loss_on(eval, &adapters, step)
+        let evaluation = self.loss_on(eval, &adapters, step)?;
+        self.0.shared.evaluate(step, last, evaluation.loss);
+        Ok(evaluation)
     }
 
     fn loss_on(&self, rows: &Batches, adapters: &Adapters, step: u64) -> Result<Evaluation> {

@@ -39,7 +39,8 @@ impl RunConfig {
 
 impl Show for RunConfig {
     fn show(&self) -> Bundle {
-        let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption("settings of a run").whole();
+        let mut table =
+            Table::new([("", Align::Left), ("", Align::Left)]).caption("settings of a run").whole();
         self.facts().into_iter().for_each(|fact| table.row(fact));
         table.show()
     }

@@ -1,5 +1,6 @@
 //! The singular values of every adapter along the steps of a run.
 
+use super::history::{OTHERS, TRAINING};
 use super::run::Run;
 use super::step::Learned;
 use crate::display::{Align, Bundle, Show, Table, Text, brief};
@@ -253,11 +254,14 @@ impl SpectraHistory {
 
     fn beside_loss(&self, what: &str, of: fn(&StepSpectra) -> &Vec<Vec<f32>>) -> Result<Figure> {
         let means = self.means(of, Spectrum::effective_rank);
-        let ranks = means.into_iter().map(|(module, points)| Series::line(module, points));
+        let ranks = means
+            .into_iter()
+            .zip(OTHERS..)
+            .map(|((module, points), colour)| Series::line(module, points).coloured(colour));
         let ranks = Measure::new(format!("effective rank of {what}"), ranks);
         let loss = Measure::new(
             "cross-entropy (nats per token)",
-            [Series::smoothed("loss", self.losses.clone(), 8.0)],
+            [Series::smoothed("loss", self.losses.clone(), 8.0).coloured(TRAINING)],
         );
         let title = format!("Effective rank of {what} and loss");
         Ok(plot::two_axes(&title, "step", &ranks, &loss)?.with_footer(&self.footer))

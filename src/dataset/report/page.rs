@@ -5,7 +5,9 @@ use std::path::Path;
 use super::lengths::share;
 use super::tables::{described, percent};
 use super::{Report, Spread};
-use crate::display::{Bundle, Cards, Page, Show, Text, brief, bytes, cut, escape, in_line, neutral, thousands};
+use crate::display::{
+    Bundle, Cards, Page, Show, Text, brief, bytes, cut, escape, in_line, neutral, thousands,
+};
 use crate::error::{Error, Result};
 use crate::files::{Existing, write_whole};
 use crate::plot::{self, Figure, Series};
