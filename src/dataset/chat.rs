@@ -76,7 +76,10 @@ impl Show for Chat {
 
 impl Chat {
     fn html(&self) -> String {
-        let mut html = format!("<div style=\"max-width:60em\"><small>{}</small>", escape(&self.place));
+        let mut html = format!(
+            "<div style=\"max-width:60em;overflow-wrap:anywhere\"><small>{}</small>",
+            escape(&self.place)
+        );
         for message in &self.messages {
             // Tints that leave the page's own text colour legible on light and on dark pages.
             let (side, tint) = match message.role {
@@ -118,7 +121,11 @@ impl Chat {
             let _ = write!(html, "<small>{}</small>", escape(&note));
         }
         if let Some(tools) = &self.tools {
-            let _ = write!(html, "<details><summary>tools</summary><pre style=\"white-space:pre-wrap;overflow-wrap:anywhere\">{}</pre></details>", escape(tools));
+            let _ = write!(
+                html,
+                "<details><summary>tools</summary><pre style=\"white-space:pre-wrap;overflow-wrap:anywhere\">{}</pre></details>",
+                escape(tools)
+            );
         }
         if !self.pieces.is_empty() {
             let _ = write!(
