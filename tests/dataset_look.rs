@@ -93,7 +93,7 @@ fn slices_and_filters() {
     let columns = data.columns().unwrap();
     assert_eq!(
         columns.get_column_names(),
-        ["id", "line", "source", "turns", "chars", "lang", "first_user", "last_answer"]
+        ["row", "id", "line", "source", "turns", "chars", "lang", "first_user", "last_answer"]
     );
     let talk = data.conversation(3).unwrap();
     let chars: usize = talk.iter().map(|m| m.text().chars().count()).sum();

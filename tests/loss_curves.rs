@@ -146,6 +146,23 @@ fn an_evaluation_by_hand_is_on_the_curve_of_the_steps_that_it_was_after() -> Res
 }
 
 #[test]
+fn a_run_has_one_colour_in_all_curves_that_compare_it() -> Result<()> {
+    let bench = Bench::new();
+    let (model, data) = (bench.model(Tiny::default())?, bench.data("rows.jsonl", ROWS)?);
+    let config = || tiny::config().eval(&data).eval_every(2);
+    let (fresh, trained) =
+        (Run::new("fresh", &model, &data, config())?, Run::new("trained", &model, &data, config())?);
+    trained.steps(4)?;
+    let both = compare_runs(&[&fresh, &trained])?;
+    let (loss, spectra) = (both.plot()?, both.spectra_plot()?);
+    assert_eq!(colour(&loss, "trained"), colour(&spectra, "trained"));
+    assert_eq!(colour(&loss, "trained, evaluation"), colour(&loss, "trained"));
+    assert_ne!(colour(&spectra, "fresh"), colour(&spectra, "trained"));
+    assert!(!texts(&loss).iter().any(|text| text == "fresh"), "{:?}", texts(&loss));
+    Ok(())
+}
+
+#[test]
 fn a_figure_beside_others_keeps_its_small_text_readable() -> Result<()> {
     let figure = history(true).plot()?;
     let small = 11.0; // pixels, of 720 that the figure is wide

@@ -23,6 +23,7 @@ mod subspace;
 mod tall;
 mod vectors;
 mod weighted;
+mod words;
 
 use candle_core::Tensor;
 use faer::Mat;

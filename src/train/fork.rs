@@ -230,14 +230,17 @@ impl RunComparison {
         let series: Vec<Series> = self
             .runs
             .iter()
-            .map(|run| {
-                Series::line(run.name.as_str(), (1..).map(f64::from).zip(run.spectrum.iter().copied()))
+            .enumerate()
+            .map(|(colour, run)| {
+                let points = (1..).map(f64::from).zip(run.spectrum.iter().copied());
+                Series::line(run.name.as_str(), points).coloured(colour)
             })
             .collect();
         lines("Singular values of B·A, mean over the modules", "k", "σ_k", &series, Scale::Log)
     }
 
-    /// The loss curves over each other.
+    /// The loss curves over each other, with the evaluations; a run has the colour that it has in
+    /// [`spectra_plot`](Self::spectra_plot).
     ///
     /// # Errors
     /// When no run has done a step.
@@ -245,10 +248,14 @@ impl RunComparison {
         let series: Vec<Series> = self
             .runs
             .iter()
-            .filter(|run| !run.steps.is_empty())
-            .map(|run| {
+            .enumerate()
+            .filter(|(_, run)| !run.steps.is_empty())
+            .flat_map(|(colour, run)| {
                 let points = run.steps.iter().map(|step| (step.step as f64, step.loss));
-                Series::smoothed(run.name.as_str(), points, 8.0)
+                let evaluated = run.steps.iter().filter_map(|step| Some((step.step as f64, step.eval_loss?)));
+                let evaluated = Series::marks(format!("{}, evaluation", run.name), evaluated);
+                let all = [Series::smoothed(run.name.as_str(), points, 8.0), evaluated];
+                all.into_iter().filter(|one| !one.points.is_empty()).map(move |one| one.coloured(colour))
             })
             .collect();
         lines("Loss", "step", "cross-entropy (nats per token)", &series, Scale::Linear)

@@ -4,7 +4,7 @@ use super::config::{Adaptation, RunConfig};
 use super::journal::Cooldown;
 use super::left_out::LeftOut;
 use super::run::Run;
-use crate::display::{self, Align, Bundle, Show, Table, counted};
+use crate::display::{self, Align, Bundle, Show, Table, advice, counted};
 
 impl RunConfig {
     /// The settings by name, as a person reads them.
@@ -54,7 +54,10 @@ fn rate(lr: f64) -> String {
 /// When it is evaluated.
 fn evaluated(every: Option<u64>) -> String {
     match every {
-        None => "when asked: evaluate(), or eval_every(20)".to_string(),
+        None => {
+            advice("when asked: evaluate(), or eval_every(20)", "when asked; more often by eval_every = 20")
+                .into()
+        }
         Some(1) => "after every step".to_string(),
         Some(steps) => format!("every {steps} steps"),
     }
