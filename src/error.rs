@@ -20,10 +20,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert!(error.is_format());
 /// assert_eq!(error.to_string(), "rows.jsonl, line 7: no closing brace; repair the line");
 /// ```
-#[derive(Debug)]
 pub struct Error(Box<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     kind: Kind,
     message: String,
@@ -232,6 +230,13 @@ impl fmt::Display for Error {
         }
         // Messages quote files and datasets, and evcxr reads what a cell prints line by line.
         f.write_str(&crate::display::neutral(&text))
+    }
+}
+
+impl fmt::Debug for Error {
+    /// The message: what `unwrap` and a result without `?` print is for a person to read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

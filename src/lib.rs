@@ -42,6 +42,19 @@
 //! candle and polars as `lorascope::candle_core` and `lorascope::polars`: a `:dep` of your own would
 //! be a second copy, whose tensors ours cannot tell apart ([`image`] says more).
 //!
+//! A plot of your own needs no `:dep` either: [`plot::lines`] and [`plot::bars`] draw numbers as the figures
+//! here are drawn, and `lorascope::plotters` has all its series and elements:
+//!
+//! ```
+//! use lorascope::plotters::prelude::*;
+//!
+//! evcxr_figure((640, 480), |root| {
+//!     let mut chart = ChartBuilder::on(&root).margin(20).build_cartesian_2d(0f64..10.0, -1f64..1.0)?;
+//!     chart.draw_series(LineSeries::new((0..100).map(|i| (f64::from(i) / 10.0, f64::from(i).sin())), &BLUE))?;
+//!     Ok(())
+//! });
+//! ```
+//!
 //! # What is not supported yet
 //! Architectures other than those of [`model::Family`]; attention in a sliding window; rotary scaling
 //! other than `llama3` and `linear`; training on more than one device.

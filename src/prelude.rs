@@ -21,3 +21,4 @@ pub use crate::train::{
     Recompute, Reports, Run, RunConfig, RunFile, Schedule, SgdConfig, Shape, Snapshots, State, Status,
     StepReport, Until, Within, compare_runs, runs, spread_ranks,
 };
+pub use polars::prelude::{IntoLazy, col, lit};

@@ -14,7 +14,7 @@ use lorascope::text::{Message, Role};
 fn problems(data: &Dataset) -> Vec<(u32, String, String)> {
     let frame = data.problems().unwrap();
     let text = |name: &str| frame.column(name).unwrap().str().unwrap().clone();
-    let (kind, row) = (text("kind"), text("row"));
+    let (kind, row) = (text("kind"), text("outcome"));
     let lines = frame.column("line").unwrap().u32().unwrap().clone();
     (0..frame.height())
         .map(|i| (lines.get(i).unwrap(), kind.get(i).unwrap().into(), row.get(i).unwrap().into()))
@@ -150,7 +150,7 @@ fn faults_are_listed_and_not_fatal() {
         expected.iter().map(|(l, k, r, w)| (*l, k.to_string(), r.to_string(), w.to_string())).collect();
     assert_eq!(found, expected);
     let frame = data.problems().unwrap();
-    assert_eq!(frame.get_column_names(), ["file", "line", "id", "kind", "row", "what", "fix"]);
+    assert_eq!(frame.get_column_names(), ["file", "line", "row", "id", "kind", "outcome", "what", "fix"]);
     assert_eq!(frame.column("id").unwrap().str().unwrap().get(3), Some("e"));
     assert_eq!(data.conversation(1).unwrap()[1].text(), "\n\na", "kept as it is");
 }

@@ -86,14 +86,14 @@ fn slices_and_filters() {
     let error = data.filter(col("nothing").gt(lit(8))).unwrap_err();
     assert!(error.is_input());
     let text = error.to_string();
-    assert!(text.starts_with("no column is called \"nothing\"; the columns are id, line, "), "{text}");
+    assert!(text.starts_with("no column is called \"nothing\"; the columns are row, id, line, "), "{text}");
     let error = data.filter(col("turns") + lit(1)).unwrap_err().to_string();
     assert!(error.starts_with("the expression cannot be used: "), "{error}");
 
     let columns = data.columns().unwrap();
     assert_eq!(
         columns.get_column_names(),
-        ["id", "line", "source", "turns", "chars", "lang", "first_user", "last_answer"]
+        ["row", "id", "line", "source", "turns", "chars", "lang", "first_user", "last_answer"]
     );
     let talk = data.conversation(3).unwrap();
     let chars: usize = talk.iter().map(|m| m.text().chars().count()).sum();

@@ -40,7 +40,7 @@ fn outcomes(data: &Dataset) -> Vec<(String, String)> {
         let column = frame.column(name).unwrap();
         column.str().unwrap().iter().map(|text| text.unwrap().to_string()).collect()
     };
-    column("kind").into_iter().zip(column("row")).collect()
+    column("kind").into_iter().zip(column("outcome")).collect()
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn problems(data: &Dataset) -> Vec<(String, String, String)> {
     let table = data.problems().unwrap();
     let texts = |name: &str, i: usize| table.column(name).unwrap().str().unwrap().get(i).unwrap().to_string();
     let name = |i: usize| Path::new(&texts("file", i)).file_name().unwrap().to_string_lossy().into_owned();
-    (0..table.height()).map(|i| (name(i), texts("kind", i), texts("row", i))).collect()
+    (0..table.height()).map(|i| (name(i), texts("kind", i), texts("outcome", i))).collect()
 }
 
 fn whats(data: &Dataset) -> String {

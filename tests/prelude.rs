@@ -95,3 +95,19 @@ fn has_what_its_own_builders_need() {
     };
     assert!(reading != ReadOptions::default() && writing != WriteOptions::default());
 }
+
+/// A frame is filtered with nothing but our prelude: in a notebook of its own polars' is seldom brought in.
+mod alone {
+    use lorascope::prelude::*;
+
+    #[test]
+    fn has_what_a_filter_needs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        let row = |n: u32| format!("{{\"instruction\":\"{n} + 1 = ?\",\"output\":\"{}\"}}\n", n + 1);
+        std::fs::write(&path, (0..5).map(row).collect::<String>()).unwrap();
+        let data = Dataset::open(&path).unwrap();
+        let columns = data.columns().unwrap().lazy().filter(col("row").gt(lit(2))).collect().unwrap();
+        assert_eq!((columns.height(), data.filter(col("row").lt(lit(2))).unwrap().len()), (2, 2));
+    }
+}

@@ -19,7 +19,7 @@ fn problems(data: &Dataset) -> Vec<(u32, String, String, String)> {
     let table = data.problems().unwrap();
     let texts = |name: &str, i: usize| table.column(name).unwrap().str().unwrap().get(i).unwrap().to_string();
     let line = |i: usize| table.column("line").unwrap().u32().unwrap().get(i).unwrap();
-    (0..table.height()).map(|i| (line(i), texts("kind", i), texts("row", i), texts("what", i))).collect()
+    (0..table.height()).map(|i| (line(i), texts("kind", i), texts("outcome", i), texts("what", i))).collect()
 }
 
 fn turns(data: &Dataset, i: usize) -> Vec<String> {

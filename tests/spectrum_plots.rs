@@ -287,7 +287,7 @@ fn advice_shows_its_map_and_its_table() {
     assert_eq!(figure.title(), "Rank that keeps 90 % of the energy");
     let ranks = numbers(&figure, "advised rank");
     assert_eq!(ranks, [Some(2.0), Some(3.0), Some(2.0), None, Some(2.0), Some(3.0)]);
-    has(&figure, &["q_proj", "v_proj", "2", "3", "advised rank"]);
+    has(&figure, &["q_proj", "v_proj", "2", "3", "advised rank (of 3)"]);
     let shown = advice.show();
     assert!(shown.html.contains("</svg>") && shown.html.contains("<table"));
     let one = some().layer(0).unwrap().advise(0.9).unwrap().show();

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use super::Dataset;
 use super::tokens::example;
-use crate::display::{Bundle, Show, escape, neutral, thousands};
+use crate::display::{Bundle, Show, brief, escape, neutral, thousands};
 use crate::error::Result;
 use crate::text::{Example, Message, Role, Tokenizer};
 
 /// A conversation to look at; [`Dataset::row`] gives it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Chat {
     /// Where it comes from: file and line.
     pub place: String,
@@ -66,6 +66,8 @@ fn label(good: bool) -> &'static str {
     if good { "labelled good" } else { "labelled bad: it is not trained on" }
 }
 
+brief!(Chat);
+
 impl Show for Chat {
     fn show(&self) -> Bundle {
         Bundle { html: self.html(), text: self.to_string() }
@@ -74,7 +76,10 @@ impl Show for Chat {
 
 impl Chat {
     fn html(&self) -> String {
-        let mut html = format!("<div style=\"max-width:60em\"><small>{}</small>", escape(&self.place));
+        let mut html = format!(
+            "<div style=\"max-width:60em;overflow-wrap:anywhere\"><small>{}</small>",
+            escape(&self.place)
+        );
         for message in &self.messages {
             // Tints that leave the page's own text colour legible on light and on dark pages.
             let (side, tint) = match message.role {
@@ -98,8 +103,8 @@ impl Chat {
                 .collect();
             let _ = write!(
                 html,
-                "<div style=\"margin:{side}\"><div style=\"background:{tint};border-radius:8px;padding:.4em .8em;\
-                 margin:.3em 0;white-space:pre-wrap;text-align:left;overflow-wrap:anywhere\"><small><b>{}</b></small>\n{others}{}{}</div></div>",
+                "<div style=\"margin:{side}\"><div dir=\"auto\" style=\"background:{tint};border-radius:8px;padding:.4em .8em;\
+                 margin:.3em 0;white-space:pre-wrap;text-align:start;overflow-wrap:anywhere\"><small><b>{}</b></small>\n{others}{}{}</div></div>",
                 escape(&format!("{}{name}", message.role)),
                 escape(message.text()),
                 escape(&calls),
@@ -108,7 +113,7 @@ impl Chat {
         if let Some(text) = &self.text {
             let _ = write!(
                 html,
-                "<div style=\"white-space:pre-wrap;text-align:left;overflow-wrap:anywhere\">{}</div>",
+                "<div dir=\"auto\" style=\"white-space:pre-wrap;text-align:start;overflow-wrap:anywhere\">{}</div>",
                 escape(text)
             );
         }
@@ -116,16 +121,23 @@ impl Chat {
             let _ = write!(html, "<small>{}</small>", escape(&note));
         }
         if let Some(tools) = &self.tools {
-            let _ = write!(html, "<details><summary>tools</summary><pre>{}</pre></details>", escape(tools));
+            let _ = write!(
+                html,
+                "<details><summary>tools</summary><pre style=\"white-space:pre-wrap;overflow-wrap:anywhere\">{}</pre></details>",
+                escape(tools)
+            );
         }
         if !self.pieces.is_empty() {
             let _ = write!(
                 html,
-                "<details open><summary>{}</summary><pre style=\"white-space:pre-wrap;text-align:left\">",
+                "<details open><summary>{}</summary><pre dir=\"auto\" style=\"white-space:pre-wrap;overflow-wrap:anywhere;text-align:start\">",
                 self.counts()
             );
-            for (text, _, trained) in &self.pieces {
-                let text = escape(text);
+            let mut pieces = self.pieces.iter().peekable();
+            while let Some((text, _, trained)) = pieces.next() {
+                // A break of two characters may lie in two tokens.
+                let split = pieces.peek().is_some_and(|(next, ..)| next.starts_with('\n'));
+                let text = escape(if split { text.strip_suffix('\r').unwrap_or(text) } else { text });
                 let _ = match trained {
                     true => write!(
                         html,

@@ -18,14 +18,13 @@ use super::view::{Place, RowView};
 use super::write::encode::Encoder;
 use super::write::{Batch, Misfits, Tally, WriteOptions, Written};
 use super::{Dataset, problems};
-use crate::display::{Bundle, Progress, Show, advice, counted, thousands};
+use crate::display::{Bundle, Progress, Show, advice, brief, counted, thousands};
 use crate::error::{Error, Result};
 
 /// Rejected records of which [`Converted`] says what is wrong.
 const LISTED: usize = 100;
 
 /// What [`convert`] did.
-#[derive(Debug)]
 pub struct Converted {
     /// The new file.
     pub written: Written,
@@ -49,13 +48,13 @@ fn is_said(kind: ProblemKind) -> bool {
 
 impl Converted {
     /// The first hundred rejected records, and the first hundred faults for which something else of a
-    /// file was not written: file, line, id, kind, row, what, fix.
+    /// file was not written: file, line, row (of its file), id, kind, outcome, what, fix.
     ///
     /// # Errors
     /// Only if polars cannot build the table.
     pub fn problems(&self) -> Result<polars::frame::DataFrame> {
         let all = self.listed.iter().chain(&self.noted.1);
-        problems::frame(&all.map(|(path, p)| (path.as_path(), p)).collect::<Vec<_>>())
+        problems::frame(&all.map(|(path, p)| (path.as_path(), p, p.row)).collect::<Vec<_>>())
     }
 }
 
@@ -92,13 +91,15 @@ fn list(
             _ => format!("{}, line {}", path.display(), problem.line),
         };
         let line = format!("{place}: {}: {}; {}", problem.kind, problem.what, problem.kind.fix());
-        write!(f, "\n  {}", crate::display::neutral(&line.replace(['\n', '\r'], " ")))?;
+        write!(f, "\n  {}", crate::display::neutral(&crate::display::in_line(&line, " ")))?;
     }
     match all.saturating_sub(shown as u64) {
         0 => Ok(()),
         more => write!(f, "\n  and {} more: see the report", thousands(more)),
     }
 }
+
+brief!(Converted);
 
 impl Show for Converted {
     fn show(&self) -> Bundle {

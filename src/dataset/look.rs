@@ -45,7 +45,9 @@ const TEXTS: [Flat; 2] = [
     Flat { name: "last_answer", of: |rows| texts("last_answer", rows, last_answer) },
 ];
 const TOKENS: [&str; 2] = ["tokens", "answer_tokens"];
-/// The number of a row.
+/// The number of a row, from 0, as it is called in all tables.
+const NUMBER: &str = "row";
+/// The same in a query, which may change what it is called.
 const ROW: &str = "__row";
 
 fn texts<'a>(name: &str, rows: Rows<'a>, of: impl Fn(Rows<'a>, usize) -> &'a str) -> Column {
@@ -98,7 +100,7 @@ impl Dataset {
         Ok(all.select(columns))
     }
 
-    /// One flat row a conversation: id, line, source, turns, chars, lang, first_user, last_answer,
+    /// One flat row a conversation: row (its number, from 0), id, line, source, turns, chars, lang, first_user, last_answer,
     /// and with a tokenizer tokens and answer_tokens (those that are trained on).
     ///
     /// # Errors
@@ -108,6 +110,7 @@ impl Dataset {
         if self.tokenizer().is_some() {
             columns.splice(5..5, self.token_columns()?);
         }
+        columns.insert(0, self.numbered(NUMBER));
         Ok(DataFrame::new(self.len(), columns)?)
     }
 
@@ -188,6 +191,11 @@ impl Dataset {
         Ok(DataFrame::new(0, columns.to_vec())?)
     }
 
+    /// The numbers of the rows under a name.
+    fn numbered(&self, name: &str) -> Column {
+        Column::new(name.into(), (0..self.len() as u32).collect::<Vec<_>>())
+    }
+
     /// Those flat columns whose names are wanted.
     fn flat(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Column>> {
         let wanted: Vec<&Flat> = FLAT.iter().chain(&TEXTS).filter(|flat| wanted(flat.name)).collect();
@@ -242,8 +250,8 @@ impl Dataset {
         }
         let named = |name: &str| any || names.iter().any(|wanted| wanted == name);
         let flats = || FLAT.iter().chain(&TEXTS).map(|flat| flat.name);
-        let all =
-            || flats().chain(TOKENS).chain(CANONICAL.into_iter().skip(2).filter(|name| *name != "source"));
+        let canonical = || CANONICAL.into_iter().skip(2).filter(|name| *name != "source");
+        let all = || [NUMBER].into_iter().chain(flats()).chain(TOKENS).chain(canonical());
         if let Some(name) = names.iter().find(|name| !all().any(|known| known == *name)) {
             return Err(Error::input(format_args!("no column is called {name:?}"))
                 .help(format_args!("the columns are {}", all().collect::<Vec<_>>().join(", "))));
@@ -258,7 +266,10 @@ impl Dataset {
         if !canonical.is_empty() {
             columns.extend(self.frame()?.select(canonical).collect()?.into_columns());
         }
-        columns.push(Column::new(ROW.into(), (0..self.len() as u32).collect::<Vec<_>>()));
+        if named(NUMBER) {
+            columns.push(self.numbered(NUMBER));
+        }
+        columns.push(self.numbered(ROW));
         let frame = DataFrame::new(self.len(), columns)?.lazy();
         let rows = query(frame).select([col(ROW)]).collect().map_err(|e| {
             Error::input(format_args!("the expression cannot be used: {e}"))

@@ -101,10 +101,9 @@ pub(crate) use tokens::Lesson;
 /// assert_eq!(written.rows, 1);
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Dataset(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     origin: Arc<Origin>,
     /// The files of the origin, and those of datasets that were appended.
@@ -400,8 +399,9 @@ impl Dataset {
         Err(Error::compute(format_args!("row {i} belongs to no file")))
     }
 
-    /// What is wrong with the records: file, line, id, kind, row (rejected, kept or repaired), what,
-    /// fix.
+    /// What is wrong with the records: file, line, row (its number in this dataset, from 0, where the record
+    /// is a row), id, kind, outcome (rejected, kept or repaired), what, fix. It joins with
+    /// [`columns`](Self::columns) by `row`.
     ///
     /// A part of a dataset lists the faults of the rows that it holds; the rejected records belong
     /// to the dataset that was opened. These are the faults that are found while a file is read; the
@@ -411,10 +411,7 @@ impl Dataset {
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.
     pub fn problems(&self) -> Result<DataFrame> {
-        let listed = self.listed()?;
-        let each =
-            listed.iter().flat_map(|(path, problems)| problems.iter().map(move |p| (path.as_path(), p)));
-        problems::frame(&each.collect::<Vec<_>>())
+        self.problem_frame()
     }
 
     /// The problems of each file.

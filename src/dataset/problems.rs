@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 
 use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::Dataset;
+use super::source::Source;
 use crate::display::advice;
 use crate::error::{Error, Result};
 
@@ -75,6 +78,9 @@ pub enum ProblemKind {
     /// A text holds U+FFFD, what is left of a character that was read with the wrong encoding. Kept; found
     /// by a report.
     ReplacementCharacter,
+    /// A text holds a character that turns the direction of what follows (U+202E and its like): what is read
+    /// is not what is trained on. Kept; found by a report.
+    TurnedDirection,
     /// A tool answers though the assistant did not call one, or not the one of that id. Kept; found by a
     /// report.
     AnswerWithoutCall,
@@ -131,6 +137,7 @@ impl ProblemKind {
             Self::TemplateRefuses => "refused by the chat template",
             Self::NotWritten => "not written by the chat template",
             Self::ReplacementCharacter => "replacement character",
+            Self::TurnedDirection => "turned direction",
             Self::AnswerWithoutCall => "tool answer without a call",
             Self::SystemInside => "system turn in the middle",
             Self::SameChoice => "chosen equals rejected",
@@ -163,6 +170,7 @@ impl ProblemKind {
                 | Self::TemplateRefuses
                 | Self::NotWritten
                 | Self::ReplacementCharacter
+                | Self::TurnedDirection
                 | Self::AnswerWithoutCall
                 | Self::SystemInside
                 | Self::SameChoice
@@ -245,6 +253,11 @@ impl ProblemKind {
             Self::ReplacementCharacter => advice(
                 "take the text from its source again, or not_matching(\"\\u{FFFD}\")",
                 "take the text from its source again, or leave the rows out: data clean --without '\\x{FFFD}'",
+            ),
+            Self::TurnedDirection => advice(
+                "not_matching(\"[\\u{202A}-\\u{202E}\\u{2066}-\\u{2069}]\"), unless the characters are meant",
+                "leave the rows out unless the characters are meant: data clean --without \
+                 '[\\x{202A}-\\x{202E}\\x{2066}-\\x{2069}]'",
             ),
             Self::AnswerWithoutCall => "put the call before it, or leave the row out",
             Self::SystemInside => "put it first, or let the user say it",
@@ -332,23 +345,55 @@ impl Problem {
     }
 }
 
-/// The faults as a table: file, line, id, kind, row (rejected, kept or repaired), what, fix.
-pub(super) fn frame(problems: &[(&Path, &Problem)]) -> Result<DataFrame> {
+impl Dataset {
+    /// The faults of all files, with the numbers that their rows have in this dataset.
+    pub(super) fn problem_frame(&self) -> Result<DataFrame> {
+        let (listed, numbers) = (self.listed()?, self.numbers()?);
+        let mut problems = Vec::new();
+        for (file, (path, found)) in listed.iter().enumerate() {
+            let number = |row: u32| numbers.get(file)?.get(row as usize).copied().flatten();
+            problems.extend(found.iter().map(|p| (path.as_path(), p, p.row.and_then(number))));
+        }
+        frame(&problems)
+    }
+
+    /// For each file the numbers in this dataset of the rows that were read from it.
+    fn numbers(&self) -> Result<Vec<Vec<Option<u32>>>> {
+        let mut numbers: Vec<Option<u32>> = match &self.0.rows {
+            None => (0..self.store()?.len() as u32).map(Some).collect(),
+            Some(_) => vec![None; self.store()?.len()],
+        };
+        // From the last to the first: a row that stands twice is called by its first number.
+        let rows = self.0.rows.as_deref().unwrap_or_default();
+        for (number, row) in rows.iter().enumerate().rev() {
+            numbers[*row as usize] = Some(number as u32);
+        }
+        let mut numbers = numbers.into_iter();
+        let of = |source: &Arc<Source>| Ok(numbers.by_ref().take(source.full()?.len()).collect());
+        self.0.sources.iter().map(of).collect()
+    }
+}
+
+/// The faults as a table: file, line, row, id, kind, outcome, what, fix. Beside each fault stand its file and
+/// the number of its row.
+pub(super) fn frame(problems: &[(&Path, &Problem, Option<u32>)]) -> Result<DataFrame> {
+    let rows: Vec<Option<u32>> = problems.iter().map(|(.., row)| *row).collect();
     let text = |name: &str, of: &dyn Fn(&Problem) -> String| {
-        let values: Vec<String> = problems.iter().map(|(_, problem)| of(problem)).collect();
+        let values: Vec<String> = problems.iter().map(|(_, problem, _)| of(problem)).collect();
         Column::new(name.into(), values)
     };
-    let files: Vec<String> = problems.iter().map(|(file, _)| file.display().to_string()).collect();
-    let ids: Vec<Option<&str>> = problems.iter().map(|(_, p)| p.id.as_deref()).collect();
-    let lines: Vec<u32> = problems.iter().map(|(_, p)| p.line).collect();
+    let files: Vec<String> = problems.iter().map(|(file, ..)| file.display().to_string()).collect();
+    let ids: Vec<Option<&str>> = problems.iter().map(|(_, p, _)| p.id.as_deref()).collect();
+    let lines: Vec<u32> = problems.iter().map(|(_, p, _)| p.line).collect();
     Ok(DataFrame::new(
         problems.len(),
         vec![
             Column::new("file".into(), files),
             Column::new("line".into(), lines),
+            Column::new("row".into(), rows),
             Column::new("id".into(), ids),
             text("kind", &|p| p.kind.name().to_string()),
-            text("row", &|p| p.outcome.name().to_string()),
+            text("outcome", &|p| p.outcome.name().to_string()),
             text("what", &|p| p.what.to_string()),
             text("fix", &|p| p.kind.fix().to_string()),
         ],

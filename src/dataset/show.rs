@@ -3,7 +3,7 @@
 use super::Dataset;
 use super::look::{first_user, last_answer};
 use super::table::Rows;
-use crate::display::{Align, Bundle, Show, Table, Text, bytes, cut, thousands};
+use crate::display::{Align, Bundle, Show, Table, bytes, cut, failed, thousands};
 use crate::error::Result;
 
 /// Rows shown from the head, and as many from the tail.
@@ -65,8 +65,22 @@ impl Show for Dataset {
     fn show(&self) -> Bundle {
         match self.table() {
             Ok(table) => table.show(),
-            Err(error) => Text::new(error.to_string()).show(),
+            Err(error) => failed(error, ""),
         }
+    }
+}
+
+impl std::fmt::Debug for Dataset {
+    /// Its files; nothing is read for it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const NAMED: usize = 3;
+        let files = &self.0.sources;
+        let names = files.iter().take(NAMED).map(|source| source.path.display().to_string());
+        let more = match files.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more files"),
+        };
+        write!(f, "Dataset({}{more}, {} steps)", names.collect::<Vec<_>>().join(", "), self.0.steps.len())
     }
 }
 

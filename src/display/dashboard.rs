@@ -1,6 +1,6 @@
 //! Several figures and tables in one block.
 
-use super::{Bundle, Show, escape, neutral};
+use super::{Bundle, FIGURE, Show, escape, in_line, neutral};
 
 /// Figures, tables and texts in a grid: two or more columns on a wide page, one on a narrow one.
 /// Made by [`dashboard`].
@@ -30,9 +30,11 @@ pub fn dashboard(title: impl Into<String>, parts: &[&dyn Show]) -> Dashboard {
 
 impl Show for Dashboard {
     fn show(&self) -> Bundle {
-        // Figures shrink with their column; below this width their labels would be hard to read.
-        const GRID: &str = "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,34em),1fr));\
-                            gap:1.2em;align-items:start";
+        // Figures shrink with their column.
+        let grid = format!(
+            "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,{FIGURE}px),1fr));\
+             gap:1.2em;align-items:start"
+        );
         let cells: String = self
             .parts
             .iter()
@@ -41,9 +43,9 @@ impl Show for Dashboard {
         let title = escape(&self.title);
         let html = format!(
             "<section><h3 style=\"margin:0.4em 0 0.8em;overflow-wrap:anywhere\">{title}</h3>\n\
-             <div style=\"{GRID}\">\n{cells}</div></section>"
+             <div style=\"{grid}\">\n{cells}</div></section>"
         );
-        let title = neutral(&self.title.replace(['\n', '\r'], " "));
+        let title = neutral(&in_line(&self.title, " "));
         let texts = self.parts.iter().map(|part| part.text.trim_end()).filter(|text| !text.is_empty());
         let texts: Vec<&str> = std::iter::once(title.as_str()).chain(texts).collect();
         Bundle { html, text: texts.join("\n\n") + "\n" }

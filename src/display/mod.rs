@@ -10,6 +10,8 @@ mod live;
 mod page;
 mod progress;
 mod table;
+mod untrusted;
+mod values;
 mod words;
 
 pub(crate) use audience::advice;
@@ -19,8 +21,10 @@ pub use live::Live;
 pub use page::{Cards, Page};
 pub use progress::{Progress, Stream, progress_on};
 pub use table::{Align, Table};
-pub(crate) use words::width;
+pub(crate) use values::{brief, failed};
+use words::fitted;
 pub use words::{attribute, bytes, counted, cut, duration, escape, neutral, thousands};
+pub(crate) use words::{in_line, width};
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -32,8 +36,12 @@ const END: &str = "EVCXR_END_CONTENT";
 /// the marks themselves.
 const NO_MATH: &str = "mathjax_ignore tex2jax_ignore";
 
+/// Pixels that a figure has at least beside others, where the page has them: 720 are what it is drawn in, and
+/// with fewer than these its small text, of 11, would be hard to read.
+const FIGURE: u32 = 620;
+
 /// What a value looks like in a notebook: HTML, and the same as plain text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Bundle {
     /// A fragment of HTML in which everything that comes from outside is escaped.
     pub html: String,
@@ -42,20 +50,40 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// The HTML as a notebook gets it: in an element that MathJax 2 and 3 leave alone.
+    /// The HTML as a notebook gets it: in an element that MathJax 2 and 3 leave alone, with pictures that are
+    /// seen without trust.
     fn guarded(&self) -> String {
-        format!("<div class=\"{NO_MATH}\">{}</div>", self.html)
+        format!("<div class=\"{NO_MATH}\">{}</div>", untrusted::with_images(&self.html))
     }
 
-    /// One block for each mime type, as evcxr's protocol wants it.
-    fn print(&self) {
+    /// What evcxr's protocol wants on the standard output: one block for each mime type; nothing for a
+    /// bundle of nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::display::{Show, Text};
+    ///
+    /// let printed = Text::new("3 < 5").show().printed();
+    /// assert!(printed.starts_with("EVCXR_BEGIN_CONTENT text/html\n<div class=\"mathjax_ignore"));
+    /// assert!(printed.ends_with("EVCXR_BEGIN_CONTENT text/plain\n3 < 5\nEVCXR_END_CONTENT\n"));
+    /// assert_eq!(().show().printed(), "");
+    /// ```
+    pub fn printed(&self) -> String {
         let mut out = String::new();
+        if self.html.is_empty() && self.text.is_empty() {
+            return out;
+        }
         for (mime, body) in [("text/html", &self.guarded()), ("text/plain", &self.text)] {
             let _ = write!(out, "{BEGIN} {mime}\n{}\n{END}\n", neutral(body));
         }
-        let mut stdout = std::io::stdout().lock();
-        // A notebook that went away is no reason to fail a computation.
-        let _ = stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush());
+        out
+    }
+}
+
+impl std::fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (html, text) = (cut(&self.html, 60), cut(&self.text, 60));
+        f.debug_struct("Bundle").field("html", &html).field("text", &text).finish()
     }
 }
 
@@ -63,6 +91,18 @@ impl Bundle {
 pub trait Show {
     /// HTML and text of this value.
     fn show(&self) -> Bundle;
+
+    /// HTML and text of a list of such values: beside each other, of many the first.
+    fn show_all(values: &[Self]) -> Bundle
+    where
+        Self: Sized,
+    {
+        const SHOWN: usize = 24;
+        let shown = values.iter().take(SHOWN).map(Show::show);
+        let more = values.len().saturating_sub(SHOWN) as u64;
+        let more = (more > 0).then(|| Text::new(format!("… and {} more", thousands(more))).show());
+        side_by_side(shown.chain(more))
+    }
 }
 
 /// Gives every [`Show`] the method that evcxr calls on the last expression of a cell.
@@ -75,7 +115,9 @@ pub trait EvcxrDisplay {
 
 impl<T: Show + ?Sized> EvcxrDisplay for T {
     fn evcxr_display(&self) {
-        self.show().print();
+        let mut stdout = std::io::stdout().lock();
+        // A notebook that went away is no reason to fail a computation.
+        let _ = stdout.write_all(self.show().printed().as_bytes()).and_then(|()| stdout.flush());
     }
 }
 
@@ -121,15 +163,12 @@ impl std::fmt::Debug for Text {
 impl Show for Text {
     fn show(&self) -> Bundle {
         Bundle {
-            html: format!("<div style=\"white-space:pre-wrap;max-width:60em\">{}</div>", escape(&self.0)),
+            html: format!(
+                "<div dir=\"auto\" style=\"white-space:pre-wrap;overflow-wrap:anywhere;max-width:60em\">{}</div>",
+                escape(&self.0)
+            ),
             text: neutral(&self.0),
         }
-    }
-}
-
-impl<T: Show> Show for Vec<T> {
-    fn show(&self) -> Bundle {
-        side_by_side(self.iter().map(Show::show))
     }
 }
 
@@ -153,7 +192,11 @@ fn side_by_side(bundles: impl IntoIterator<Item = Bundle>) -> Bundle {
         String::from("<div style=\"display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start\">");
     let mut texts = Vec::new();
     for bundle in bundles {
-        let _ = write!(html, "<div>{}</div>", bundle.html);
+        let style = match bundle.html.contains("<svg ") {
+            true => format!("min-width:min(100%,{FIGURE}px)"),
+            false => "min-width:0;max-width:100%".to_string(),
+        };
+        let _ = write!(html, "<div style=\"{style}\">{}</div>", bundle.html);
         texts.push(bundle.text);
     }
     html.push_str("</div>");

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Bundle, NO_MATH, Show, attribute, escape, neutral};
+use super::{Bundle, NO_MATH, Show, attribute, escape, in_line, neutral};
 
 /// Numbers that are seen first: each in a box of its own, with its name above and a note below.
 ///
@@ -34,7 +34,8 @@ impl Show for Cards {
     fn show(&self) -> Bundle {
         const GRID: &str = "display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5em,1fr));\
                             gap:0.7em;margin:0.7em 0";
-        const BOX: &str = "border:1px solid rgba(128,128,128,0.35);border-radius:0.5em;padding:0.6em 0.9em";
+        const BOX: &str = "border:1px solid rgba(128,128,128,0.35);border-radius:0.5em;padding:0.6em 0.9em;\
+                           overflow-wrap:anywhere";
         let mut html = format!("<div style=\"{GRID}\">");
         let mut text = String::new();
         for [name, value, note] in &self.0 {
@@ -42,13 +43,13 @@ impl Show for Cards {
                 html,
                 "<div style=\"{BOX}\"><div style=\"opacity:0.75;font-size:85%\">{}</div>\
                  <div style=\"font-size:150%;font-variant-numeric:tabular-nums\">{}</div>\
-                 <div style=\"opacity:0.75;font-size:85%;overflow-wrap:anywhere\">{}</div></div>",
+                 <div style=\"opacity:0.75;font-size:85%\">{}</div></div>",
                 escape(name),
                 escape(value),
                 escape(note)
             );
             let note = if note.is_empty() { String::new() } else { format!(" ({note})") };
-            let line = format!("{name}: {value}{note}").replace(['\n', '\r'], " ");
+            let line = in_line(&format!("{name}: {value}{note}"), " ");
             let _ = writeln!(text, "{}", neutral(&line));
         }
         html.push_str("</div>");
@@ -119,7 +120,11 @@ impl Show for Page {
         for (heading, parts) in &self.sections {
             html.push_str("<section>");
             if !heading.is_empty() {
-                let _ = write!(html, "<h3 style=\"margin:1.4em 0 0.4em\">{}</h3>", escape(heading));
+                let _ = write!(
+                    html,
+                    "<h3 style=\"margin:1.4em 0 0.4em;overflow-wrap:anywhere\">{}</h3>",
+                    escape(heading)
+                );
             }
             for part in parts {
                 let _ = writeln!(html, "<div style=\"margin:0.6em 0\">{}</div>", part.html);

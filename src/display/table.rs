@@ -1,7 +1,7 @@
 //! Tables, and how data frames look in a notebook.
 
 use super::audience::shows_all;
-use super::{Bundle, Show, Text, cut, escape, neutral, thousands, width};
+use super::{Bundle, Show, attribute, cut, escape, failed, fitted, in_line, neutral, thousands, width};
 use std::fmt::Write as _;
 
 /// How the cells of a [`Table`]'s column are set.
@@ -26,13 +26,25 @@ pub enum Align {
 /// assert!(shown.text.contains("<broken>"));
 /// assert_eq!(table.len(), 1);
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Table {
     caption: String,
-    columns: Vec<(String, Align)>,
+    columns: Vec<Heading>,
     rows: Vec<Vec<String>>,
     cells: Cells,
 }
+
+/// What stands above a column.
+#[derive(Clone)]
+struct Heading {
+    name: String,
+    /// The type of its values, in small letters; nothing of most tables.
+    kind: String,
+    align: Align,
+}
+
+const RULE: &str = "padding:0.25em 0.7em;vertical-align:top;border-bottom:1px solid rgba(128,128,128,0.35)";
+const KIND: &str = "font-weight:normal;font-size:80%;opacity:0.7";
 
 /// How much of a cell is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,12 +54,18 @@ enum Cells {
     Cut,
     /// All of it.
     Whole,
+    /// One line, of which nothing is broken.
+    Line,
 }
 
 /// Characters of one cell that a table shows; the rest is an ellipsis.
 const CELL: usize = 240;
 /// Characters of a cell that is never broken into lines.
 const WORD: usize = 20;
+/// Columns of a fixed-width font that the one line of a cell takes.
+const LINE: usize = 72;
+/// Characters of a text that was cut which appear where a pointer rests on it.
+const HOVER: usize = 4000;
 /// Characters of one cell in the plain twin, but for the last column.
 const PLAIN_CELL: usize = 40;
 
@@ -56,7 +74,10 @@ impl Table {
     pub fn new<'a>(columns: impl IntoIterator<Item = (&'a str, Align)>) -> Self {
         Self {
             caption: String::new(),
-            columns: columns.into_iter().map(|(name, align)| (name.to_string(), align)).collect(),
+            columns: columns
+                .into_iter()
+                .map(|(name, align)| Heading { name: name.to_string(), kind: String::new(), align })
+                .collect(),
             rows: Vec::new(),
             cells: Cells::Cut,
         }
@@ -76,9 +97,38 @@ impl Table {
         self
     }
 
+    /// Shows one line of each cell, and under the name of each column the type of its values.
+    fn typed(mut self, kinds: impl IntoIterator<Item = String>) -> Self {
+        self.cells = Cells::Line;
+        self.columns.iter_mut().zip(kinds).for_each(|(column, kind)| column.kind = kind);
+        self
+    }
+
     /// The part of a cell that is shown.
     fn cell(&self, cell: &str, most: usize) -> String {
-        if self.cells == Cells::Whole { cell.to_string() } else { cut(cell, most) }
+        match self.cells {
+            Cells::Whole => cell.to_string(),
+            Cells::Cut => cut(cell, most),
+            Cells::Line => fitted(&in_line(cell, "⏎"), most),
+        }
+    }
+
+    /// A cell with its style; of one that was cut the whole text appears where a pointer rests on it.
+    fn data(&self, text: &str, align: Align) -> String {
+        let shown = self.cell(text, if self.cells == Cells::Line { LINE } else { CELL });
+        let style = match align {
+            Align::Right => "text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums",
+            Align::Left if self.cells == Cells::Line => "text-align:start;white-space:pre",
+            // A short word stays in one piece; a long text is broken to fit the page, but not into a column of
+            // single letters.
+            Align::Left if text.chars().count() <= WORD => "text-align:start;white-space:pre",
+            Align::Left => "text-align:start;white-space:pre-wrap;overflow-wrap:anywhere;min-width:14em",
+        };
+        let hover = match shown == in_line(text, "⏎") || shown == text {
+            true => String::new(),
+            false => format!(" title=\"{}\"", attribute(&cut(text, HOVER))),
+        };
+        format!("<td dir=\"auto\" style=\"{RULE};{style}\"{hover}>{}</td>", escape(&shown))
     }
 
     /// Appends one row; missing cells stay empty, cells beyond the columns are dropped.
@@ -109,28 +159,24 @@ impl Table {
                 escape(&self.caption)
             );
         }
-        // A short word stays in one piece; only long texts are broken to fit the page.
-        let style = |align: Align, text: &str| match align {
-            Align::Left if text.chars().count() <= WORD => "text-align:left;white-space:pre",
-            Align::Left => "text-align:left;white-space:pre-wrap;overflow-wrap:anywhere",
-            Align::Right => "text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums",
-        };
-        const RULE: &str =
-            "padding:0.25em 0.7em;vertical-align:top;border-bottom:1px solid rgba(128,128,128,0.35)";
         out.push_str("<thead><tr>");
-        for (name, align) in &self.columns {
-            let _ = write!(out, "<th style=\"{RULE};{}\">{}</th>", style(*align, name), escape(name));
+        for Heading { name, kind, align } in &self.columns {
+            let side = if *align == Align::Left { "start" } else { "right" };
+            let kind = match kind.as_str() {
+                "" => String::new(),
+                kind => format!("<div style=\"{KIND}\">{}</div>", escape(kind)),
+            };
+            let _ = write!(
+                out,
+                "<th dir=\"auto\" style=\"{RULE};text-align:{side};white-space:pre\">{}{kind}</th>",
+                escape(&fitted(&in_line(name, " "), LINE))
+            );
         }
         out.push_str("</tr></thead><tbody>");
         for row in &self.rows {
             out.push_str("<tr>");
-            for (cell, (_, align)) in row.iter().zip(&self.columns) {
-                let _ = write!(
-                    out,
-                    "<td style=\"{RULE};{}\">{}</td>",
-                    style(*align, cell),
-                    escape(&self.cell(cell, CELL))
-                );
+            for (cell, Heading { align, .. }) in row.iter().zip(&self.columns) {
+                out.push_str(&self.data(cell, *align));
             }
             out.push_str("</tr>");
         }
@@ -142,12 +188,15 @@ impl Table {
         let all = shows_all();
         // Nothing stands to the right of the last column: it may be as long as in HTML.
         let plain = |cell: &str, last: bool| {
-            let cell = cell.replace(['\n', '\r'], "⏎");
+            let cell = in_line(cell, "⏎");
             let most = if last { CELL } else { PLAIN_CELL };
             neutral(&if all { cell } else { self.cell(&cell, most) })
         };
-        let names: Vec<String> =
-            self.columns.iter().map(|(name, _)| neutral(&name.replace(['\n', '\r'], " "))).collect();
+        let names: Vec<String> = self
+            .columns
+            .iter()
+            .map(|h| neutral(in_line(&format!("{} {}", h.name, h.kind), " ").trim()))
+            .collect();
         let mut widths: Vec<usize> = names.iter().map(|name| width(name)).collect();
         let last = self.columns.len().saturating_sub(1);
         let rows: Vec<Vec<String>> = self
@@ -162,7 +211,7 @@ impl Table {
         }
         let line = |cells: Vec<&str>| {
             let mut out = String::new();
-            for ((cell, w), (_, align)) in cells.iter().zip(&widths).zip(&self.columns) {
+            for ((cell, w), Heading { align, .. }) in cells.iter().zip(&widths).zip(&self.columns) {
                 let pad = " ".repeat(w.saturating_sub(width(cell)));
                 match align {
                     Align::Left => out += &format!("{cell}{pad}  "),
@@ -190,6 +239,13 @@ impl Show for Table {
     }
 }
 
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (columns, rows) = (self.columns.len(), self.rows.len());
+        write!(f, "Table({}, {columns} columns, {rows} rows)", cut(&self.caption, 160))
+    }
+}
+
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text())
@@ -207,11 +263,12 @@ impl Show for polars::frame::DataFrame {
             .iter()
             .map(|column| {
                 let align = if column.dtype().is_primitive_numeric() { Align::Right } else { Align::Left };
-                (format!("{}\n{}", column.name(), column.dtype()), align)
+                (column.name().to_string(), align)
             })
             .collect();
         let height = self.height();
         let mut table = Table::new(named.iter().map(|(name, align)| (name.as_str(), *align)))
+            .typed(columns.iter().map(|column| column.dtype().to_string()))
             .caption(format!("{} rows × {} columns", thousands(height as u64), columns.len()));
         let all = height <= 2 * HEAD;
         let head = if all { height } else { HEAD };
@@ -241,7 +298,7 @@ impl Show for polars::prelude::LazyFrame {
     fn show(&self) -> Bundle {
         match self.clone().collect() {
             Ok(frame) => frame.show(),
-            Err(error) => Text::new(crate::error::Error::from(error).to_string()).show(),
+            Err(error) => failed(crate::error::Error::from(error), ""),
         }
     }
 }

@@ -41,13 +41,16 @@ pub fn escape(text: &str) -> String {
 /// ```
 pub fn attribute(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
+            // One break, not two: a page shows an empty line between them otherwise.
+            '\r' if characters.peek() == Some(&'\n') => {}
             '\r' => out.push('\n'),
             // No characters at all, and XML forbids them.
             '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
@@ -68,6 +71,30 @@ pub fn attribute(text: &str) -> String {
 /// ```
 pub fn neutral(text: &str) -> String {
     if text.contains("EVCXR_") { text.replace("EVCXR_", "EVCXR\u{2060}_") } else { text.to_string() }
+}
+
+/// A text in one line: `mark` stands for each of its line breaks, of which `\r\n` is one.
+pub(crate) fn in_line(text: &str, mark: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        match c {
+            '\r' if characters.peek() == Some(&'\n') => {}
+            '\n' | '\r' => out.push_str(mark),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// What of a text fits into so many columns of a fixed-width font, with an ellipsis where there is more.
+pub(crate) fn fitted(text: &str, columns: usize) -> String {
+    let mut used = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        used += char_width(*c);
+        used > columns
+    });
+    end.map_or_else(|| text.to_string(), |(end, _)| format!("{}…", &text[..end]))
 }
 
 /// The first `limit` characters, and an ellipsis when there are more.

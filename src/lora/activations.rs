@@ -16,7 +16,7 @@ const KEEP: f64 = 0.9;
 ///
 /// The singular values of scale·B·C^½ say how much each direction of ΔW changes the layer's output on
 /// this data: E‖ΔW x‖² = Σ σᵢ². Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Activations(Arc<BTreeMap<String, Tensor>>);
 
 impl Activations {

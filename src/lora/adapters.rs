@@ -66,7 +66,7 @@ pub trait Base {
 /// are trained whole.
 ///
 /// Cheap to clone: tensors are shared and never changed in place. The default is none at all.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Adapters {
     config: LoraConfig,
     pairs: BTreeMap<String, Adapter>,

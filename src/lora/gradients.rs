@@ -9,7 +9,7 @@ use candle_core::{DType, Tensor};
 use std::collections::BTreeMap;
 
 /// The gradient of each trained tensor, under the names of [`Adapters::tensors`](super::Adapters::tensors).
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Gradients {
     tensors: BTreeMap<String, Tensor>,
     /// Σ (A x)(A x)ᵀ by the adapter's path, and of how many tokens.

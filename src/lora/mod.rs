@@ -22,6 +22,7 @@ mod read;
 mod saved;
 mod select;
 mod sets;
+mod show;
 mod spectra;
 mod wrapped;
 mod zip;

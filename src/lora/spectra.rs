@@ -2,7 +2,7 @@
 
 use super::{Adapter, Adapters, Beside};
 use crate::error::{Error, Result};
-use crate::spectrum::{Spectra, Vectors};
+use crate::spectrum::{Spectra, Vectors, called};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
 
@@ -112,7 +112,8 @@ impl Adapters {
         )
     }
 
-    /// U, σ and V of one ΔW by its name in [`spectra`](Self::spectra): a path, or `c_attn[0]` at its end.
+    /// U, σ and V of one ΔW by its name in [`spectra`](Self::spectra), a path that may have `c_attn[0]` at its
+    /// end, or by the end of that name.
     ///
     /// # Errors
     /// When there is no such adapter, or it holds a value that is not finite.
@@ -123,7 +124,9 @@ impl Adapters {
 
     /// A, B and scale of one ΔW by its name in [`spectra`](Self::spectra).
     pub(crate) fn factors_of(&self, name: &str) -> Result<(Tensor, Tensor, f64)> {
-        let path = name.split_once('[').map_or(name, |(path, _)| path);
+        let (path, part) = name.split_at(name.find('[').unwrap_or(name.len()));
+        let path = called(self.iter().map(|(path, _)| path), path)?.unwrap_or(path);
+        let name = format!("{path}{part}");
         self.known([path].into_iter())?;
         let pieces = self.get(path).map(|pair| Piece::all(path, pair)).transpose()?.unwrap_or_default();
         let names: Vec<String> = pieces.iter().map(|piece| piece.name.clone()).collect();

@@ -2,7 +2,7 @@
 
 use super::export::{ExportOptions, Exported};
 use super::handle::Model;
-use crate::display::{Align, Bundle, Show, Table, thousands};
+use crate::display::{Align, Bundle, Show, Table, brief, thousands};
 use crate::error::Result;
 use crate::lora::{AdapterSets, Adapters, Beside, LoraConfig};
 use crate::spectrum::Spectrum;
@@ -135,7 +135,7 @@ pub struct LayerStatus {
 }
 
 /// What [`Model::adapter_status`] found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct AdapterStatus {
     /// Each adapted layer, then each whole weight.
     pub layers: Vec<LayerStatus>,
@@ -161,6 +161,8 @@ impl std::fmt::Display for AdapterStatus {
         )
     }
 }
+
+brief!(AdapterStatus);
 
 impl Show for AdapterStatus {
     fn show(&self) -> Bundle {

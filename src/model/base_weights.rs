@@ -5,17 +5,19 @@ use super::handle::Model;
 use crate::error::{Error, Result};
 use crate::lora::{Adapter, Adapters, Base, Beside};
 use crate::ops;
-use crate::spectrum::{BaseWeight, Spectrum};
+use crate::spectrum::{BaseWeight, Spectrum, called};
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 impl Decoder {
-    /// W₀ of the layer at a path, in the shape of its adapter's B·A: `[out, in]`, of an embedding `[D, V]`.
+    /// W₀ of the layer at a path, or at what it ends in (`layers.3.self_attn.q_proj`), in the shape of its adapter's B·A: `[out, in]`, of an embedding `[D, V]`.
     ///
     /// # Errors
-    /// When there is no layer at this path; the error names some that are like it.
-    pub fn base_weight(&self, path: &str) -> Result<BaseWeight> {
+    /// When there is no layer at this path, or several end so; the error names some that are like it.
+    pub fn base_weight(&self, name: &str) -> Result<BaseWeight> {
+        let targets = self.targets();
+        let path = called(targets.iter().map(|target| target.path.as_str()), name)?.unwrap_or(name);
         BaseWeight::new(path, &self.weight_beside(path)?)
     }
 
@@ -25,8 +27,9 @@ impl Decoder {
     /// # Errors
     /// When there is no such adapter or part, or the adapters belong to another model.
     pub fn base_weight_of(&self, adapters: &Adapters, name: &str) -> Result<BaseWeight> {
-        let (weight, _) = self.with_adapter(adapters, name)?;
-        BaseWeight::new(name, &weight)
+        let name = whole(adapters, name)?;
+        let (weight, _) = self.with_adapter(adapters, &name)?;
+        BaseWeight::new(&name, &weight)
     }
 
     /// ‖W₀‖_F beside each ΔW, by the names in [`Adapters::spectra`]: what
@@ -62,6 +65,7 @@ impl Decoder {
     /// # Errors
     /// When there is no such adapter or part, or the adapters belong to another model.
     pub fn effective_delta(&self, adapters: &Adapters, name: &str) -> Result<Tensor> {
+        let name = &whole(adapters, name)?;
         let (weight, adapter) = self.with_adapter(adapters, name)?;
         let compute = || {
             let (a, b, scale) = adapters.factors_of(name)?;
@@ -83,6 +87,7 @@ impl Decoder {
     /// # Errors
     /// As [`effective_delta`](Self::effective_delta), and when a number is not finite.
     pub fn effective_spectrum(&self, adapters: &Adapters, name: &str) -> Result<Spectrum> {
+        let name = &whole(adapters, name)?;
         let (_, adapter) = self.with_adapter(adapters, name)?;
         match adapter.magnitude() {
             Some(_) => Spectrum::of_matrix(name, &self.effective_delta(adapters, name)?),
@@ -114,11 +119,7 @@ impl Decoder {
             Some((path, adapter, part))
         });
         let Some((path, adapter, part)) = found else {
-            let names: Vec<String> = adapters
-                .iter()
-                .flat_map(|(path, adapter)| parts(path, adapter))
-                .map(|(name, _)| name)
-                .collect();
+            let names = names(adapters);
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let error = Error::not_found(format!("no adapter is called {name:?}"));
             return Err(match names.is_empty() {
@@ -135,6 +136,17 @@ impl Decoder {
             adapter,
         ))
     }
+}
+
+/// The names of all ΔW.
+fn names(adapters: &Adapters) -> Vec<String> {
+    adapters.iter().flat_map(|(path, adapter)| parts(path, adapter)).map(|(name, _)| name).collect()
+}
+
+/// The name of the ΔW that is called so or ends so; as it is where none does.
+fn whole(adapters: &Adapters, name: &str) -> Result<String> {
+    let names = names(adapters);
+    Ok(called(names.iter().map(String::as_str), name)?.unwrap_or(name).to_string())
 }
 
 /// What a model's [decoder](Model::decoder) knows of its frozen weights.

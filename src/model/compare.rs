@@ -2,14 +2,14 @@
 
 use super::generate::GenerateConfig;
 use super::handle::Model;
-use crate::display::{Bundle, Show, escape, neutral};
+use crate::display::{Bundle, Show, brief, escape, in_line, neutral};
 use crate::error::Result;
 use crate::lora::Adapters;
 use crate::text::{Message, Role};
 use std::fmt::Write as _;
 
 /// What a model answers to the same questions without and with adapters; shows as two columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Comparison {
     /// One entry for each question, in their order.
     pub rows: Vec<Compared>,
@@ -79,6 +79,8 @@ impl Model {
     }
 }
 
+brief!(Comparison);
+
 impl Show for Comparison {
     fn show(&self) -> Bundle {
         const CELL: &str = "text-align:left;vertical-align:top;white-space:pre-wrap;overflow-wrap:anywhere;\
@@ -96,15 +98,15 @@ impl Show for Comparison {
         for row in &self.rows {
             let _ = write!(
                 html,
-                "<tr><td colspan=\"2\" style=\"{CELL};{RULE};opacity:0.8\">{}</td></tr>\
-                 <tr><td style=\"{CELL}\">{}</td><td style=\"{CELL}\">{}</td></tr>",
+                "<tr><td colspan=\"2\" dir=\"auto\" style=\"{CELL};{RULE};opacity:0.8\">{}</td></tr>\
+                 <tr><td dir=\"auto\" style=\"{CELL}\">{}</td><td dir=\"auto\" style=\"{CELL}\">{}</td></tr>",
                 escape(&row.question),
                 escape(&row.base),
                 escape(&row.adapted)
             );
             for (name, said) in [("asked", &row.question), ("base", &row.base), ("adapter", &row.adapted)] {
                 // Its own lines stand under its first one.
-                let said = said.replace(['\n', '\r'], "\n         ");
+                let said = in_line(said, "\n         ");
                 let _ = writeln!(text, "{name:<8} {}", neutral(&said));
             }
             text.push('\n');

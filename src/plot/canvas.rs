@@ -4,7 +4,7 @@ use plotters::backend::{DrawingBackend as _, SVGBackend};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontDesc, FontFamily, FontStyle, FontTransform, RGBAColor, ShapeStyle, TextStyle};
 
-use crate::display::{cut, neutral, width};
+use crate::display::{cut, in_line, neutral, width};
 use crate::error::{Error, Result};
 
 /// Backend units in one pixel: the backend takes whole numbers, curves want tenths.
@@ -163,12 +163,12 @@ fn is_path(word: &str) -> bool {
 /// Text without line breaks, without the characters that XML forbids and without evcxr's markers.
 pub(super) fn one_line(text: &str) -> String {
     let replace = |c: char| match c {
-        '\n' | '\r' | '\t' => ' ',
+        '\t' => ' ',
         '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
         c if c.is_control() => '\u{fffd}',
         c => c,
     };
-    neutral(&text.chars().map(replace).collect::<String>())
+    neutral(&in_line(text, " ").chars().map(replace).collect::<String>())
 }
 
 /// How a line is broken: series differ in it as well as in their colour.

@@ -57,7 +57,7 @@ impl Theme {
 /// assert!(figure.save(&path).is_err()); // it exists: `overwrite` replaces it
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Figure {
     title: String,
     width: f64,
@@ -90,10 +90,12 @@ impl Figure {
         &self.title
     }
 
-    /// Adds a small line below the picture: how it came about, for example `seed 42`.
+    /// Adds to the small line below the picture: how it came about, for example `seed 42`.
     #[must_use]
     pub fn with_footer(&self, footer: impl Into<String>) -> Self {
-        Self { footer: Some(footer.into()), ..self.clone() }
+        let footer = footer.into();
+        let footer = self.footer.as_ref().map_or(footer.clone(), |before| format!("{before} · {footer}"));
+        Self { footer: Some(footer), ..self.clone() }
     }
 
     /// Puts the picture on a page of its own: dark for slides, light for print.
@@ -207,6 +209,12 @@ impl Figure {
             theme => self.painted(theme).into_bytes(),
         };
         write_whole(path, &bytes, existing)
+    }
+}
+
+impl std::fmt::Debug for Figure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Figure({:?}, {} × {})", self.title, self.width, self.height)
     }
 }
 

@@ -103,7 +103,12 @@ pub(super) fn key(
     }
     let upright = Label { upright: true, ..Label::SMALL.at(HPos::Center, VPos::Center) };
     let x = left + 24.0 + axis.label_width(30.0) + 6.0;
-    canvas.text(&upright.fit(name, (axis.to - axis.from).abs()), (x, (axis.from + axis.to) / 2.0), upright)
+    // A little beyond the ends of a short strip, where nothing else stands.
+    canvas.text(
+        &upright.fit(name, (axis.to - axis.from).abs() + 36.0),
+        (x, (axis.from + axis.to) / 2.0),
+        upright,
+    )
 }
 
 /// Pixels that a key takes, from its left end on.
@@ -113,9 +118,8 @@ pub(super) fn key_width(axis: &Axis) -> f64 {
 
 /// Names beside strokes of their colours, in as many rows as they need.
 pub(super) struct Legend {
-    /// Name, column in pixels, row, index of the series.
-    entries: Vec<(String, f64, usize, usize)>,
-    samples: Vec<Sample>,
+    /// Name, column in pixels, row, the series' place among the colours, what stands beside the name.
+    entries: Vec<(String, f64, usize, usize, Sample)>,
 }
 
 /// What stands beside a name in a legend.
@@ -125,21 +129,14 @@ pub(super) enum Sample {
     Block,
     /// A line, broken as that of the series.
     Line,
+    /// A thin one: the points themselves beside their mean.
+    Thin,
     /// A line with the mark of the series.
     Mark,
     /// The mark alone.
     Point,
     /// A line in the colour of the text, for what lines of any colour have in common.
     Plain(Dash),
-}
-
-impl From<Style> for Sample {
-    fn from(style: Style) -> Self {
-        match style {
-            Style::Marks => Self::Mark,
-            Style::Line | Style::Smoothed { .. } => Self::Line,
-        }
-    }
 }
 
 impl Legend {
@@ -153,47 +150,71 @@ impl Legend {
 
     /// The names and lines of series.
     pub(super) fn lines(series: &[Series], width: f64) -> Self {
-        Self::of(series.iter().map(|series| (series.name.as_str(), series.style.into())), width)
+        Self::placed(series.iter().enumerate().flat_map(|(index, series)| named(series, index, "")), width)
     }
 
     pub(super) fn of<'a>(names: impl Iterator<Item = (&'a str, Sample)>, width: f64) -> Self {
-        let (names, samples): (Vec<&str>, Vec<Sample>) = names.unzip();
+        Self::placed(
+            names.enumerate().map(|(index, (name, sample))| (name.to_string(), sample, index)),
+            width,
+        )
+    }
+
+    /// Names with what stands beside them and its colour.
+    pub(super) fn placed(names: impl Iterator<Item = (String, Sample, usize)>, width: f64) -> Self {
         let (mut entries, mut column, mut row) = (Vec::new(), 0.0, 0);
-        for (index, name) in names.into_iter().enumerate().filter(|(_, name)| !name.is_empty()) {
-            let name = Label::SMALL.fit(name, width - Self::STROKE);
+        for (name, sample, index) in names.filter(|(name, ..)| !name.is_empty()) {
+            let name = Label::SMALL.fit(&name, width - Self::STROKE);
             let length = Self::STROKE + Label::SMALL.width(&name) + 18.0;
             if column > 0.0 && column + length > width {
                 (column, row) = (0.0, row + 1);
             }
-            entries.push((name, column, row, index));
+            entries.push((name, column, row, index, sample));
             column += length;
         }
-        Self { entries, samples }
+        Self { entries }
     }
 
     /// Pixels that the rows take.
     pub(super) fn height(&self) -> f64 {
-        self.entries.last().map_or(0.0, |(_, _, row, _)| (row + 1) as f64 * Self::ROW)
+        self.entries.last().map_or(0.0, |(_, _, row, ..)| (row + 1) as f64 * Self::ROW)
     }
 
     pub(super) fn draw(&self, canvas: &mut Canvas<'_>, left: f64, top: f64) -> Result<()> {
-        for (name, column, row, index) in &self.entries {
+        for (name, column, row, index, sample) in &self.entries {
             let (x, y) = (left + column, top + (*row as f64 + 0.5) * Self::ROW);
             let (ink, end) = (palette::series(*index), x + Self::STROKE - 8.0);
-            match self.samples.get(*index) {
-                Some(Sample::Line) => canvas.path(&[(x, y), (end, y)], palette::pen(*index, 2.4))?,
-                Some(Sample::Mark) => {
+            match sample {
+                Sample::Line => canvas.path(&[(x, y), (end, y)], palette::pen(*index, 2.4))?,
+                Sample::Thin => canvas.path(&[(x, y), (end, y)], Pen::new(ink.faded(0.55), 1.0))?,
+                Sample::Mark => {
                     canvas.path(&[(x, y), (end, y)], Pen::new(ink.faded(0.6), 1.2))?;
                     canvas.mark(*index, ((x + end) / 2.0, y), 3.6, ink)?;
                 }
-                Some(Sample::Plain(dash)) => {
+                Sample::Plain(dash) => {
                     canvas.path(&[(x, y), (end, y)], Pen::new(Ink::text(0.7), 2.0).dashed(*dash))?;
                 }
-                Some(Sample::Point) => canvas.mark(*index, ((x + end) / 2.0, y), 4.0, ink)?,
-                Some(Sample::Block) | None => canvas.rect((x + 4.0, y - 5.0), (end, y + 5.0), ink)?,
+                Sample::Point => canvas.mark(*index, ((x + end) / 2.0, y), 4.0, ink)?,
+                Sample::Block => canvas.rect((x + 4.0, y - 5.0), (end, y + 5.0), ink)?,
             }
             canvas.text(name, (x + Self::STROKE - 2.0, y), Label::SMALL)?;
         }
         Ok(())
+    }
+}
+
+/// What a legend says of a series in this place: its name, and of a smoothed one which line is the mean.
+pub(super) fn named(series: &Series, index: usize, note: &str) -> Vec<(String, Sample, usize)> {
+    let Series { name, style, colour, .. } = series;
+    let index = colour.unwrap_or(index);
+    let entry = |name: String, sample: Sample| (name, sample, index);
+    match style {
+        _ if name.is_empty() => Vec::new(),
+        Style::Line => vec![entry(format!("{name}{note}"), Sample::Line)],
+        Style::Marks => vec![entry(format!("{name}{note}"), Sample::Mark)],
+        Style::Smoothed { span } => vec![
+            entry(format!("{name}{note}"), Sample::Thin),
+            entry(format!("{name}, mean over about {span:.0}{note}"), Sample::Line),
+        ],
     }
 }

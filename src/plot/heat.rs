@@ -36,6 +36,31 @@ pub fn heat_map(
     values: &[Vec<Option<f64>>],
     unit: &str,
 ) -> Result<Figure> {
+    heat_map_of(title, ("", rows), ("", columns), values, unit)
+}
+
+/// [`heat_map`] with a name for what the rows are, above theirs, and for what the columns are, in the numbers.
+///
+/// # Errors
+/// As [`heat_map`].
+///
+/// # Examples
+/// ```
+/// use lorascope::plot::heat_map_of;
+///
+/// let (rows, columns) = (["0".to_string()], ["q_proj".to_string()]);
+/// let figure = heat_map_of("Rank", ("layer", &rows), ("module", &columns), &[vec![Some(7.25)]], "rank (of 8)")?;
+/// assert!(figure.svg().contains("layer"));
+/// assert_eq!(figure.data()?.get_column_names(), ["layer", "module", "rank (of 8)"]);
+/// # Ok::<(), lorascope::error::Error>(())
+/// ```
+pub fn heat_map_of(
+    title: &str,
+    (row_name, rows): (&str, &[String]),
+    (column_name, columns): (&str, &[String]),
+    values: &[Vec<Option<f64>>],
+    unit: &str,
+) -> Result<Figure> {
     if values.len() != rows.len() || values.iter().any(|row| row.len() != columns.len()) {
         let widths: Vec<usize> = values.iter().map(Vec::len).collect();
         return Err(Error::input(format!(
@@ -50,7 +75,7 @@ pub fn heat_map(
     let Some((low, high)) = range(values.iter().flatten().flatten().copied()) else {
         return Err(nothing(title, "no cell has a finite number"));
     };
-    let layout = Layout::new(title, rows, columns, (low, high));
+    let layout = Layout::new(title, (row_name, rows), columns, (low, high));
     let whole = values.iter().flatten().flatten().all(|value| value.fract() == 0.0 || !drawable(*value));
     let peak = low.abs().max(high.abs());
     // Counts, such as ranks, need no decimals.
@@ -60,7 +85,7 @@ pub fn heat_map(
     let numbers = layout.cell.1 >= 13.0 && widest + 4.0 <= layout.cell.0;
     let body = Canvas::draw(layout.size(), |canvas| {
         heading(canvas, title, layout.size().0)?;
-        layout.names(canvas, rows, columns)?;
+        layout.names(canvas, (row_name, rows), columns)?;
         for row in 0..rows.len() {
             for column in 0..columns.len() {
                 let (from, to) = layout.cell(row, column);
@@ -80,8 +105,11 @@ pub fn heat_map(
     })?;
     let cells = || (0..rows.len()).flat_map(|row| (0..columns.len()).map(move |column| (row, column)));
     let data = Data::default()
-        .text("row", cells().map(|(row, _)| rows[row].as_str()))
-        .text("column", cells().map(|(_, column)| columns[column].as_str()))
+        .text(if row_name.is_empty() { "row" } else { row_name }, cells().map(|(row, _)| rows[row].as_str()))
+        .text(
+            if column_name.is_empty() { "column" } else { column_name },
+            cells().map(|(_, column)| columns[column].as_str()),
+        )
         .number(unit, cells().map(|(row, column)| value(row, column).unwrap_or(f64::NAN)));
     Ok(Figure::new(title, layout.size(), body, summary(columns, values, unit), data))
 }
@@ -102,11 +130,11 @@ struct Layout {
 impl Layout {
     const NAMES: f64 = 180.0;
 
-    fn new(title: &str, rows: &[String], columns: &[String], range: (f64, f64)) -> Self {
+    fn new(title: &str, (row_name, rows): (&str, &[String]), columns: &[String], range: (f64, f64)) -> Self {
         let widest = |names: &[String]| {
             names.iter().map(|name| Label::SMALL.width(name)).fold(0.0, f64::max).min(Self::NAMES)
         };
-        let left = 12.0 + widest(rows) + 8.0;
+        let left = 12.0 + widest(rows).max(Label::SMALL.width(row_name).min(Self::NAMES)) + 8.0;
         let width = (560.0 / columns.len() as f64).clamp(16.0, 76.0);
         let height = (560.0 / rows.len() as f64).clamp(7.0, 24.0);
         let upright = widest(columns) + 6.0 > width;
@@ -136,7 +164,16 @@ impl Layout {
         ((x + 0.5, y + 0.5), (x + self.cell.0 - 0.5, y + self.cell.1 - 0.5))
     }
 
-    fn names(&self, canvas: &mut Canvas<'_>, rows: &[String], columns: &[String]) -> Result<()> {
+    fn names(
+        &self,
+        canvas: &mut Canvas<'_>,
+        (row_name, rows): (&str, &[String]),
+        columns: &[String],
+    ) -> Result<()> {
+        if !row_name.is_empty() {
+            let label = Label { bold: true, ..Label::SMALL.at(HPos::Right, VPos::Center) };
+            canvas.text(&label.fit(row_name, Self::NAMES), (self.left - 7.0, self.top - 11.0), label)?;
+        }
         let every = (12.0 / self.cell.1).ceil().max(1.0) as usize;
         for (row, name) in rows.iter().enumerate().step_by(every) {
             let y = self.top + (row as f64 + 0.5) * self.cell.1;

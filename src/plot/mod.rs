@@ -22,7 +22,8 @@
 //! several into one block.
 //!
 //! Drawn through plotters' SVG backend. Text and axes take the page's own text colour and the
-//! background is transparent, so that one picture is legible on light and on dark pages. Lines have
+//! background is transparent, so that one picture is legible on light and on dark pages; where a notebook is
+//! not trusted an image of it on white is seen instead. Lines have
 //! a contrast of at least 3:1 on both, in colours that colour-blind readers can tell apart, and
 //! differ by dashes or marks as well: of more than 24 series the looks repeat. Numbers that are NaN
 //! or infinite are gaps.
@@ -56,7 +57,7 @@ pub use cumulative::cumulative;
 pub use energy::energy;
 pub use figure::{Figure, Theme};
 pub use grouped::grouped;
-pub use heat::heat_map;
+pub use heat::{heat_map, heat_map_of};
 pub use histogram::{Histogram, histogram};
 pub use lines::{Series, Style, lines};
 pub use overlap::{HeatPanel, heat_panels};

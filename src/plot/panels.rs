@@ -6,9 +6,9 @@ use super::axis::{Axis, Scale};
 use super::canvas::Canvas;
 use super::data::Data;
 use super::figure::Figure;
-use super::frame::{AXIS, Frame, Legend, Sample, below, heading};
+use super::frame::{self, AXIS, Frame, Legend, below, heading};
 use super::grid::Grid;
-use super::lines::{Series, axes, draw, long, summary};
+use super::lines::{Series, Style, axes, draw, long, summary};
 use crate::error::Result;
 
 const WIDTH: f64 = 720.0;
@@ -71,13 +71,10 @@ pub fn two_axes(title: &str, x_label: &str, left: &Measure, right: &Measure) -> 
     let (_, y) = axes(title, &left.series, left.scale)?;
     let (_, second) = axes(title, &right.series, right.scale)?;
     let (x, _) = axes(title, left.series.iter().chain(&right.series), Scale::Linear)?;
-    let names: Vec<(String, Sample)> = [(left, ""), (right, " (right axis)")]
-        .iter()
-        .flat_map(|(side, note)| {
-            side.series.iter().map(move |one| (format!("{}{note}", one.name), one.style.into()))
-        })
-        .collect();
-    let legend = Legend::of(names.iter().map(|(name, sample)| (name.as_str(), *sample)), WIDTH - 24.0);
+    let both =
+        left.series.iter().map(|one| (one, "")).chain(right.series.iter().map(|one| (one, " (right axis)")));
+    let names = both.enumerate().flat_map(|(index, (one, note))| frame::named(one, index, note));
+    let legend = Legend::placed(names, WIDTH - 24.0);
     let room = 22.0 + second.over(300.0, 0.0).label_width(34.0);
     let frame = Frame::new((WIDTH, 400.0), legend, x, y, room);
     let (top, bottom) = frame.ends();
@@ -100,7 +97,7 @@ pub fn two_axes(title: &str, x_label: &str, left: &Measure, right: &Measure) -> 
 
 /// Draws measures under each other over one x axis: loss, learning rate, gradient norm. Series of one
 /// name have one colour, so that two runs can be compared, and nameless ones that of their place. The
-/// legend is left out where no measure has two series: the axes say what is drawn. A measure without
+/// legend is left out where no measure has two lines: the axes say what is drawn. A measure without
 /// a point that can be drawn is left out.
 ///
 /// # Errors
@@ -157,10 +154,15 @@ pub fn stack(title: &str, x_label: &str, measures: &[Measure]) -> Result<Figure>
 }
 
 /// The series of a legend, each name once: those of the first measure that has most, then what else
-/// has a name; none where no measure has two.
+/// has a name; none where no measure has two lines.
 fn named(measures: &[&Measure]) -> Vec<Series> {
     let most = measures.iter().rev().max_by_key(|measure| measure.series.len());
-    let Some(most) = most.filter(|measure| measure.series.len() > 1) else { return Vec::new() };
+    let smoothed = |series: &Series| matches!(series.style, Style::Smoothed { .. });
+    let two = |measure: &&&Measure| measure.series.len() > 1 || measure.series.iter().any(smoothed);
+    if !measures.iter().any(|measure| two(&measure)) {
+        return Vec::new();
+    }
+    let Some(most) = most else { return Vec::new() };
     let mut named = most.series.clone();
     for series in measures.iter().flat_map(|measure| &measure.series) {
         if !series.name.is_empty() && named.iter().all(|other| other.name != series.name) {

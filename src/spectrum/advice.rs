@@ -46,7 +46,7 @@ impl Advised {
 /// For each module the smallest rank that keeps a share of the energy.
 ///
 /// It says what a cut of these adapters keeps; an adapter that is trained at that rank is another one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Advice {
     /// The share of Σ σ² that is to be kept.
     pub energy: f64,

@@ -51,10 +51,9 @@ pub(super) struct Top {
 /// assert!((weight.singular_values(1)?[0] - 4.0).abs() < 1e-14);
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct BaseWeight(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     name: String,
     rows: usize,

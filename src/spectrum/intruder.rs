@@ -163,7 +163,7 @@ pub struct Intruder {
 /// assert_eq!(intruders.rows.len(), 1);
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Intruders {
     /// The module's path.
     pub name: String,

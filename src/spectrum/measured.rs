@@ -59,6 +59,18 @@ impl SpectralMeasure {
         }
     }
 
+    /// Whether it counts directions, of which an adapter has its rank.
+    pub(super) fn is_rank(self) -> bool {
+        matches!(
+            self,
+            Self::EffectiveRank
+                | Self::StableRank
+                | Self::ParticipationRatio
+                | Self::NumericalRank
+                | Self::EnergyRank(_)
+        )
+    }
+
     /// The number.
     ///
     /// # Errors

@@ -3,8 +3,9 @@
 use super::measured::SpectralMeasure;
 use super::place::Place;
 use super::spectra::{Kind, Spectra, layer_name};
+use super::words::{capital, digits, evenly, some};
 use super::{Advice, Amplification, Intruders, Overlap, Spectrum};
-use crate::display::{Bundle, Show, Table};
+use crate::display::{Bundle, Show, Table, brief};
 use crate::error::{Error, Result};
 use crate::plot::{self, Curve, Figure, HeatPanel, Panel, Scale, Series, SpectraStyle};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -18,8 +19,8 @@ const ROUNDING: f64 = 1e-13;
 
 impl Spectra {
     /// The spectra on a log scale: one panel for each module, one line for each layer, coloured by
-    /// depth. Of a module in more than 16 layers, 16 are drawn, evenly spaced from its first to its last;
-    /// the title says so. Those [weighted](Self::weighted) by activations have a picture of their own.
+    /// depth. Of a module in more than 16 layers, 16 are drawn, evenly spaced from its first to its last:
+    /// the footer says which, and [`plot_all`](Self::plot_all) draws all. Those [weighted](Self::weighted) by activations have a picture of their own.
     ///
     /// # Errors
     /// When there is no adapter.
@@ -54,6 +55,31 @@ impl Spectra {
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn plot_as(&self, style: SpectraStyle) -> Result<Figure> {
+        self.drawn(style, LINES)
+    }
+
+    /// [`plot`](Self::plot) with a line for every layer, however many there are.
+    ///
+    /// # Errors
+    /// When there is no adapter.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::spectrum::{Spectra, Spectrum};
+    ///
+    /// let of = |layer: usize| {
+    ///     Spectrum::from_slices(&format!("layers.{layer}.q_proj"), &[1., 0., 0., 1.], &[3., 0., 0., 1.], 2, 1.0)
+    /// };
+    /// let spectra = Spectra::from((0..30).map(of).collect::<lorascope::error::Result<Vec<_>>>()?);
+    /// assert!(spectra.plot()?.svg().contains("layers 0, 2, 4, 6, 8, 10, 12, 14, 15, 17"));
+    /// assert_eq!(spectra.plot_all()?.data()?.height(), 60);
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn plot_all(&self) -> Result<Figure> {
+        self.drawn(SpectraStyle::default(), usize::MAX)
+    }
+
+    fn drawn(&self, style: SpectraStyle, most: usize) -> Result<Figure> {
         let all = self.by_layer();
         let curve = |(spectrum, place): (&Spectrum, &Place)| Curve {
             name: place.layer.map_or_else(|| place.module.clone(), |layer| format!("layer {layer}")),
@@ -67,17 +93,29 @@ impl Spectra {
             self.modules().into_iter().map(|module| (module, own(module))).collect();
         let counts: BTreeSet<usize> = modules.iter().map(|(_, own)| own.len()).collect();
         let some = match (counts.first(), counts.last()) {
-            (Some(least), Some(&most)) if *least == most => some(most.min(LINES), most, "layers"),
-            (_, Some(most)) if *most > LINES => format!(", at most {LINES} layers of each module"),
+            (Some(least), Some(&all)) if *least == all => some(most.min(all), all, "layers"),
+            (_, Some(all)) if *all > most => format!(", at most {most} layers of each module"),
             _ => String::new(),
         };
+        let widest =
+            modules.iter().map(|(_, own)| own).max_by_key(|own| own.len()).filter(|own| own.len() > most);
+        let footer = widest.map(|own| {
+            let number =
+                |(_, place): &(&Spectrum, &Place)| place.layer.map_or("–".into(), |l| l.to_string());
+            let drawn: Vec<String> = evenly(own, most).iter().map(number).collect();
+            format!("layers {} of {}; plot_all() draws all", drawn.join(", "), own.len())
+        });
         let panel = |(module, own): (&str, Vec<_>)| Panel {
             name: module.to_string(),
-            curves: evenly(&own, LINES).into_iter().map(curve).collect(),
+            curves: evenly(&own, most).into_iter().map(curve).collect(),
         };
         let panels: Vec<Panel> = modules.into_iter().map(panel).collect();
         let title = format!("Singular values of {}{some}", self.kind().name());
-        Ok(plot::spectra_as(&title, &panels, style)?.with_columns(["module", "layer"]))
+        let figure = plot::spectra_as(&title, &panels, style)?.with_columns(["module", "layer"]);
+        Ok(match footer {
+            Some(footer) => figure.with_footer(footer),
+            None => figure,
+        })
     }
 
     /// Cumulative energy Σ_{i≤k} σᵢ² / Σ σᵢ² over k of the adapters that [`select`](Self::select) finds for
@@ -193,7 +231,8 @@ impl Spectra {
     pub fn heat_map_of(&self, measure: SpectralMeasure) -> Result<Figure> {
         let values = self.iter().map(|spectrum| measure.of(spectrum)).collect::<Result<Vec<f64>>>()?;
         let name = measure.name();
-        self.map(&format!("{} of {} by layer and module", capital(&name), self.kind().name()), &values, &name)
+        let title = format!("{} of {} by layer and module", capital(&name), self.kind().name());
+        self.map(&title, &values, &name, measure.is_rank())
     }
 
     /// ‖ΔW‖_F / ‖W₀‖_F over layers (rows) and modules (columns), given ‖W₀‖_F by module path: how far each
@@ -204,7 +243,7 @@ impl Spectra {
     pub fn relative_heat_map(&self, weight_norms: &BTreeMap<String, f64>) -> Result<Figure> {
         let frame = self.relative_norms(weight_norms)?;
         let values: Vec<f64> = frame.column("relative_norm")?.f64()?.into_no_null_iter().collect();
-        self.map("‖ΔW‖ / ‖W₀‖ by layer and module", &values, "‖ΔW‖ / ‖W₀‖")
+        self.map("‖ΔW‖ / ‖W₀‖ by layer and module", &values, "‖ΔW‖ / ‖W₀‖", false)
     }
 
     /// The singular values of one adapter in several trainings, on a log scale over each other: runs of two
@@ -246,15 +285,22 @@ impl Spectra {
         all
     }
 
-    /// A map of one number for each adapter, in their order.
-    fn map(&self, title: &str, values: &[f64], unit: &str) -> Result<Figure> {
+    /// A map of one number for each adapter, in their order; of a rank the key says what it is a part of.
+    fn map(&self, title: &str, values: &[f64], name: &str, is_rank: bool) -> Result<Figure> {
+        let ranks: BTreeSet<usize> = self.iter().map(|spectrum| spectrum.rank).collect();
+        let unit = match (ranks.first(), ranks.last()) {
+            (Some(least), Some(most)) if is_rank && least == most => format!("{name} (of {most})"),
+            (Some(least), Some(most)) if is_rank => format!("{name} (of {least} to {most})"),
+            _ => name.to_string(),
+        };
         let by_name: HashMap<&str, f64> =
             self.iter().map(|spectrum| spectrum.name.as_str()).zip(values.iter().copied()).collect();
         let number = |spectrum: &Spectrum| by_name.get(spectrum.name.as_str()).copied().unwrap_or(f64::NAN);
         let layers: Vec<String> = self.layers().into_iter().map(layer_name).collect();
         let modules: Vec<String> = self.modules().into_iter().map(str::to_string).collect();
-        let figure = plot::heat_map(title, &layers, &modules, &self.grid(number), unit)?;
-        Ok(figure.with_columns(["layer", "module"]))
+        let (rows, columns) = (("layer", &layers[..]), ("module", &modules[..]));
+        let figure = plot::heat_map_of(title, rows, columns, &self.grid(number), &unit)?;
+        Ok(figure.with_columns(["layer", "module", name]))
     }
 }
 
@@ -266,9 +312,11 @@ impl Advice {
     pub fn heat_map(&self) -> Result<Figure> {
         let ranks: Vec<f64> = self.modules.iter().map(|module| module.advised() as f64).collect();
         let title = format!("Rank that keeps {} of the energy", super::measured::percent(self.energy));
-        self.spectra().map(&title, &ranks, "advised rank")
+        self.spectra().map(&title, &ranks, "advised rank", true)
     }
 }
+
+brief!(Advice, Overlap, Intruders);
 
 impl Show for Advice {
     /// The map beside the table, where there is more than one layer.
@@ -422,36 +470,4 @@ fn zero(part: &str) -> Error {
 fn called(place: &Place) -> String {
     let module = &place.module;
     place.layer.map_or_else(|| module.clone(), |layer| format!("layer {layer} {module}"))
-}
-
-/// `, 16 of 30 layers` of a title, where not all are drawn.
-fn some(drawn: usize, all: usize, of: &str) -> String {
-    if drawn < all { format!(", {drawn} of {all} {of}") } else { String::new() }
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-/// Three digits that matter.
-fn digits(value: f64) -> String {
-    match value.abs() {
-        size if (0.001..1e5).contains(&size) => {
-            let decimals = (2 - size.log10().floor() as i32).max(0) as usize;
-            let text = format!("{value:.decimals$}");
-            if decimals > 0 { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
-        }
-        0.0 => "0".to_string(),
-        _ => format!("{value:.2e}"),
-    }
-}
-
-/// At most `limit` of the items, evenly spaced, the first and the last among them.
-fn evenly<T: Copy>(items: &[T], limit: usize) -> Vec<T> {
-    if items.len() <= limit {
-        return items.to_vec();
-    }
-    let last = items.len() - 1;
-    (0..limit).map(|i| items[(i * last + (limit - 1) / 2) / (limit - 1)]).collect()
 }

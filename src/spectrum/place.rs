@@ -1,5 +1,6 @@
 //! Where an adapter sits in the model, read from its module path.
 
+use crate::error::{Error, Result};
 use std::collections::HashSet;
 
 /// The layer and the module that a module path names.
@@ -60,6 +61,34 @@ impl Place {
             Self { layer, module: parts.join(".") }
         };
         paths.map(long).collect()
+    }
+}
+
+/// The one of `names` that is called so, or ends so after a dot: `layers.3.self_attn.q_proj`. `None` where
+/// none is.
+///
+/// # Errors
+/// When several end so; the error names some.
+pub(crate) fn called<'a>(names: impl IntoIterator<Item = &'a str>, name: &str) -> Result<Option<&'a str>> {
+    const NAMED: usize = 3;
+    let mut found = Vec::new();
+    for one in names {
+        if one == name {
+            return Ok(Some(one));
+        }
+        if one.strip_suffix(name).is_some_and(|rest| rest.ends_with('.')) {
+            found.push(one);
+        }
+    }
+    match found[..] {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        _ => {
+            let more = if found.len() > NAMED { ", …" } else { "" };
+            let some: Vec<&str> = found.iter().take(NAMED).copied().collect();
+            Err(Error::input(format!("{} layers are called {name:?}", found.len()))
+                .help(format!("say which: {}{more}", some.join(", "))))
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use polars::prelude::{DataFrame, df};
 use rayon::prelude::*;
 
 use super::Spectrum;
-use super::place::{self, Place, contains};
-use crate::display::{Align, Bundle, Show, Table, thousands};
+use super::place::{self, Place, called, contains};
+use crate::display::{Align, Bundle, Show, Table, brief, thousands};
 use crate::error::{Error, Result};
 
 /// The spectra of many adapters, in the order in which they came. Cheap to clone.
@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 /// assert!((rank - 2.0).abs() < 1e-12); // two equal singular values
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Spectra {
     spectra: Arc<[Spectrum]>,
     places: Arc<[Place]>,
@@ -160,12 +160,16 @@ impl Spectra {
         self.spectra.iter()
     }
 
-    /// The spectrum of the adapter with this module path.
+    /// The spectrum of the adapter with this module path, or this end of it: `layers.3.self_attn.q_proj`.
     ///
     /// # Errors
-    /// When there is none; the error says which there are.
+    /// When there is none, or several end so; the error says which there are.
     pub fn get(&self, name: &str) -> Result<Spectrum> {
-        self.iter().find(|spectrum| spectrum.name == name).cloned().ok_or_else(|| self.unknown(name))
+        let path = called(self.iter().map(|spectrum| spectrum.name.as_str()), name)?;
+        self.iter()
+            .find(|spectrum| Some(spectrum.name.as_str()) == path)
+            .cloned()
+            .ok_or_else(|| self.unknown(name))
     }
 
     /// The adapters whose module path has these dotted parts: a module (`q_proj`, `self_attn`), a
@@ -382,6 +386,8 @@ impl From<Vec<Spectrum>> for Spectra {
         Self { spectra: spectra.into(), places: places.into(), weighted: Arc::from([]), kind: Kind::Plain }
     }
 }
+
+brief!(Spectra);
 
 impl Show for Spectra {
     fn show(&self) -> Bundle {

@@ -58,7 +58,7 @@ impl Side {
 /// assert!((overlap.at(2, 2)? - 0.5).abs() < 1e-15);
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Overlap {
     /// The side that was compared.
     pub side: Side,

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
 
 /// The thin singular value decomposition scale·B·A = U·diag(σ)·Vᵀ of one adapter.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Vectors {
     /// σ₁ ≥ σ₂ ≥ …; k = min(in, out, r) of them.
     pub singular_values: Vec<f64>,

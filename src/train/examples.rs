@@ -2,13 +2,16 @@
 
 use super::run::Run;
 use crate::dataset::Chat;
-use crate::display::{Bundle, Show, escape};
+use crate::display::{Bundle, Show, brief, escape};
 use crate::error::{Error, Result};
 use polars::prelude::{
     DataFrame, IntoColumn, IntoLazy, NamedFrom, Series as Values, SortMultipleOptions, col, len,
 };
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+
+/// The ids, the sources and the lines of rows.
+type Names = (Vec<String>, Vec<String>, Vec<u32>);
 
 /// A row and its latest loss.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,8 +25,10 @@ pub struct Hard {
 }
 
 /// The rows with the highest losses; shows as chats.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Worst(pub Vec<Hard>);
+
+brief!(Worst);
 
 impl Show for Worst {
     fn show(&self) -> Bundle {
@@ -40,26 +45,28 @@ impl Show for Worst {
 
 impl Run {
     /// The loss of every row in every step: `data` (0, and one more with each
-    /// [`set_data`](Self::set_data)), `row` (its number in that dataset, from 0), `id`, `source`, `epoch`,
-    /// `step`, `tokens` (whose loss counted), `loss` (their mean, in nats). It joins with the dataset's
-    /// frame by `id`.
+    /// [`set_data`](Self::set_data)), `row` (its number in that dataset, from 0), `line`, `id`, `source`, `epoch`,
+    /// `step`, `tokens` (whose loss counted), `loss` (their mean, in nats). It joins with
+    /// [`Dataset::columns`](crate::dataset::Dataset::columns) by `row`.
     ///
     /// # Errors
     /// When the data can no longer be read.
     pub fn example_losses(&self) -> Result<DataFrame> {
         let history = self.0.shared.read().history.clone();
-        let mut names: BTreeMap<usize, (Vec<String>, Vec<String>)> = BTreeMap::new();
+        let mut names: BTreeMap<usize, Names> = BTreeMap::new();
         let (mut data, mut rows, mut ids, mut sources) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut epochs, mut steps, mut tokens, mut losses) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut lines = Vec::new();
         for step in &history {
-            let (id, source) = match names.entry(step.segment) {
+            let (id, source, line) = match names.entry(step.segment) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(place) => place.insert(self.names(step.segment)?),
             };
             for row in &step.rows {
                 data.push(step.segment as u32);
                 rows.push(row.row);
+                lines.push(line.get(row.row as usize).copied());
                 ids.push(id.get(row.row as usize).cloned());
                 sources.push(source.get(row.row as usize).cloned());
                 epochs.push(step.epoch);
@@ -71,6 +78,7 @@ impl Run {
         let columns = vec![
             Values::new("data".into(), data).into_column(),
             Values::new("row".into(), rows).into_column(),
+            Values::new("line".into(), lines).into_column(),
             Values::new("id".into(), ids).into_column(),
             Values::new("source".into(), sources).into_column(),
             Values::new("epoch".into(), epochs).into_column(),
@@ -81,15 +89,16 @@ impl Run {
         Ok(DataFrame::new(columns[0].len(), columns)?)
     }
 
-    /// The ids and sources of a segment's rows.
-    fn names(&self, segment: usize) -> Result<(Vec<String>, Vec<String>)> {
+    /// The ids, the sources and the lines of a segment's rows.
+    fn names(&self, segment: usize) -> Result<Names> {
         let segment = self.0.segments.get(segment)?;
-        let frame = segment.data.frame()?.select([col("id"), col("source")]).collect()?;
+        let frame = segment.data.frame()?.select([col("id"), col("source"), col("line")]).collect()?;
         let texts = |name: &str| -> Result<Vec<String>> {
             let column = frame.column(name)?.str()?;
             Ok(column.iter().map(|text| text.unwrap_or_default().to_string()).collect())
         };
-        Ok((texts("id")?, texts("source")?))
+        let lines = frame.column("line")?.u32()?.iter().map(Option::unwrap_or_default).collect();
+        Ok((texts("id")?, texts("source")?, lines))
     }
 
     /// The `n` rows of the data now that had the highest loss when they were last seen, the highest

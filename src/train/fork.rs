@@ -10,7 +10,7 @@ use super::journal::{Change, Journal};
 use super::run::{NewRun, Run};
 use super::segments::Segments;
 use crate::dataset::Dataset;
-use crate::display::{Align, Bundle, Show, Table};
+use crate::display::{Align, Bundle, Show, Table, brief};
 use crate::error::{Error, Result};
 use crate::plot::{Figure, Scale, Series, lines};
 use crate::spectrum::Spectra;
@@ -171,7 +171,7 @@ fn differences(now: &RunConfig, wanted: &RunConfig, journal: Journal, at: u64) -
 }
 
 /// Runs beside each other.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RunComparison {
     runs: Vec<Compared>,
 }
@@ -233,14 +233,17 @@ impl RunComparison {
         let series: Vec<Series> = self
             .runs
             .iter()
-            .map(|run| {
-                Series::line(run.name.as_str(), (1..).map(f64::from).zip(run.spectrum.iter().copied()))
+            .enumerate()
+            .map(|(colour, run)| {
+                let points = (1..).map(f64::from).zip(run.spectrum.iter().copied());
+                Series::line(run.name.as_str(), points).coloured(colour)
             })
             .collect();
         lines("Singular values of B·A, mean over the modules", "k", "σ_k", &series, Scale::Log)
     }
 
-    /// The loss curves over each other.
+    /// The loss curves over each other, with the evaluations; a run has the colour that it has in
+    /// [`spectra_plot`](Self::spectra_plot).
     ///
     /// # Errors
     /// When no run has done a step.
@@ -248,15 +251,21 @@ impl RunComparison {
         let series: Vec<Series> = self
             .runs
             .iter()
-            .filter(|run| !run.steps.is_empty())
-            .map(|run| {
+            .enumerate()
+            .filter(|(_, run)| !run.steps.is_empty())
+            .flat_map(|(colour, run)| {
                 let points = run.steps.iter().map(|step| (step.step as f64, step.loss));
-                Series::smoothed(run.name.as_str(), points, 8.0)
+                let evaluated = run.steps.iter().filter_map(|step| Some((step.step as f64, step.eval_loss?)));
+                let evaluated = Series::marks(format!("{}, evaluation", run.name), evaluated);
+                let all = [Series::smoothed(run.name.as_str(), points, 8.0), evaluated];
+                all.into_iter().filter(|one| !one.points.is_empty()).map(move |one| one.coloured(colour))
             })
             .collect();
         lines("Loss", "step", "cross-entropy (nats per token)", &series, Scale::Linear)
     }
 }
+
+brief!(RunComparison);
 
 impl Show for RunComparison {
     fn show(&self) -> Bundle {

@@ -8,10 +8,11 @@ use crate::files::{Existing, write_whole};
 use crate::plot::{Figure, Measure, Scale, Series, lines, stack};
 use polars::prelude::{AnyValue, DataFrame, IntoColumn, NamedFrom, ParquetWriter, Series as Values};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The numbers of one optimiser step.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StepReport {
     /// Which step, from 1.
@@ -61,6 +62,13 @@ impl StepReport {
     }
 }
 
+/// The colours of losses, in all figures.
+pub(super) const TRAINING: usize = 0;
+const EVALUATION: usize = 1;
+/// The first colour that no loss has.
+pub(super) const OTHERS: usize = 2;
+const LOSS: &str = "cross-entropy (nats per token)";
+
 /// What a table of steps shows: each column's name and how a step fills it.
 type Column = (&'static str, fn(&StepReport) -> String);
 
@@ -93,6 +101,17 @@ fn table(steps: &[StepReport]) -> Table {
     table
 }
 
+impl std::fmt::Debug for StepReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { step, loss, gradient_norm, lr, rows, spectra, .. } = self;
+        write!(f, "StepReport(step {step}, loss {loss}, gradient norm {gradient_norm}, lr {lr}")?;
+        if let Some(loss) = self.eval_loss {
+            write!(f, ", evaluation {loss}")?;
+        }
+        write!(f, ", {} rows, {})", rows.len(), if spectra.is_some() { "spectra" } else { "no spectra" })
+    }
+}
+
 impl Show for StepReport {
     fn show(&self) -> Bundle {
         table(std::slice::from_ref(self)).show()
@@ -100,16 +119,18 @@ impl Show for StepReport {
 }
 
 /// Steps of a run, in order.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct History {
     steps: Vec<StepReport>,
+    /// Those asked for by hand.
+    evaluated: Vec<(u64, f64)>,
     footer: String,
 }
 
 impl History {
     /// Steps with a line to stand under their pictures.
     pub fn new(steps: Vec<StepReport>, footer: impl Into<String>) -> Self {
-        Self { steps, footer: footer.into() }
+        Self { steps, evaluated: Vec::new(), footer: footer.into() }
     }
 
     /// The steps.
@@ -216,19 +237,11 @@ impl History {
     /// When there is no step yet.
     pub fn plot(&self) -> Result<Figure> {
         self.begun()?;
-        let points = |value: fn(&StepReport) -> Option<f64>| {
-            self.steps.iter().filter_map(move |s| Some((s.step as f64, value(s)?))).collect::<Vec<_>>()
-        };
-        let mut series = vec![Series::smoothed("training", points(|s| Some(s.loss)), 8.0)];
-        let eval = points(|s| s.eval_loss);
-        if !eval.is_empty() {
-            series.push(Series::marks("evaluation", eval));
-        }
-        let figure = lines("Loss", "step", "cross-entropy (nats per token)", &series, Scale::Linear)?;
+        let figure = lines("Loss", "step", LOSS, &self.losses(), Scale::Linear)?;
         Ok(figure.with_footer(&self.footer))
     }
 
-    /// Loss, learning rate and gradient norm over the same steps, one below the other.
+    /// Loss with the evaluations, learning rate and gradient norm over the same steps, one below the other.
     ///
     /// # Errors
     /// When there is no step yet.
@@ -237,23 +250,47 @@ impl History {
         let points =
             |value: fn(&StepReport) -> f64| self.steps.iter().map(move |s| (s.step as f64, value(s)));
         let measures = [
+            Measure::new(LOSS, self.losses()),
+            Measure::new("learning rate", [Series::line("learning rate", points(|s| s.lr)).coloured(2)]),
             Measure::new(
-                "cross-entropy (nats per token)",
-                [Series::smoothed("loss", points(|s| s.loss), 8.0)],
+                "gradient norm",
+                [Series::line("gradient norm", points(|s| s.gradient_norm)).coloured(3)],
             ),
-            Measure::new("learning rate", [Series::line("learning rate", points(|s| s.lr))]),
-            Measure::new("gradient norm", [Series::line("gradient norm", points(|s| s.gradient_norm))]),
         ];
         Ok(stack("Loss, learning rate, gradient norm", "step", &measures)?.with_footer(&self.footer))
     }
 }
 
 impl History {
+    /// The loss of each step with its mean, and the evaluations in their own colour.
+    fn losses(&self) -> Vec<Series> {
+        let steps = self.steps.iter().map(|s| (s.step as f64, s.loss));
+        let mut evaluated: BTreeMap<u64, f64> = self.evaluated.iter().copied().collect();
+        evaluated.extend(self.steps.iter().filter_map(|s| Some((s.step, s.eval_loss?))));
+        let mut series = vec![Series::smoothed("training", steps, 8.0).coloured(TRAINING)];
+        if !evaluated.is_empty() {
+            let evaluated = evaluated.into_iter().map(|(step, loss)| (step as f64, loss));
+            series.push(Series::marks("evaluation", evaluated).coloured(EVALUATION));
+        }
+        series
+    }
+
+    /// The same with evaluations that were asked for by hand: after which step, and the loss.
+    pub(super) fn with_evaluations(self, evaluated: Vec<(u64, f64)>) -> Self {
+        Self { evaluated, ..self }
+    }
+
     fn begun(&self) -> Result<()> {
         match self.steps.is_empty() {
             true => Err(Error::state("no step yet").help("run.step() or run.start(n)")),
             false => Ok(()),
         }
+    }
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "History({} steps)", self.len())
     }
 }
 

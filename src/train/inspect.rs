@@ -2,7 +2,7 @@
 
 use super::shared::Held;
 use super::step::Learned;
-use crate::display::{Align, Bundle, Show, Table};
+use crate::display::{Align, Bundle, Show, Table, brief};
 use crate::error::Result;
 use crate::plot::Histogram;
 use candle_core::{DType, Device, Tensor};
@@ -50,7 +50,7 @@ impl Gradient {
 }
 
 /// The gradients of all trained tensors. Those with a remark are shown first.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct GradientTable(pub Vec<Gradient>);
 
 impl GradientTable {
@@ -71,6 +71,8 @@ impl GradientTable {
         Ok(DataFrame::new(g.len(), columns)?)
     }
 }
+
+brief!(GradientTable);
 
 impl Show for GradientTable {
     fn show(&self) -> Bundle {
@@ -124,7 +126,7 @@ impl Inspected {
 }
 
 /// A module from inside.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Inspection {
     /// Its path.
     pub module: String,
@@ -162,6 +164,8 @@ impl Inspection {
         self.tensors.iter().find(|tensor| tensor.name == name)
     }
 }
+
+brief!(Inspection);
 
 impl Show for Inspection {
     fn show(&self) -> Bundle {

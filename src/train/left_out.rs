@@ -1,7 +1,7 @@
 //! Rows that are not trained on, and why.
 
 use crate::dataset::Dataset;
-use crate::display::{Align, Bundle, Show, Table, advice, thousands};
+use crate::display::{Align, Bundle, Show, Table, advice, brief, thousands};
 use crate::error::Result;
 use polars::prelude::{DataFrame, df};
 use std::collections::BTreeSet;
@@ -190,7 +190,7 @@ pub struct RowLeftOut {
 }
 
 /// The rows that are left out; shows as a table.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct RowsLeftOut {
     /// How many for what, of the rows to train on and of those to evaluate on.
     pub counts: Vec<LeftOut>,
@@ -260,6 +260,8 @@ impl RowsLeftOut {
         )?)
     }
 }
+
+brief!(RowsLeftOut);
 
 impl Show for RowsLeftOut {
     fn show(&self) -> Bundle {

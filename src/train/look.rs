@@ -9,7 +9,7 @@ use super::run::Run;
 use super::shared::Answer;
 use super::step;
 use crate::dataset::{Chat, Dataset};
-use crate::display::{Align, Bundle, Dashboard, Show, Table, Text, dashboard};
+use crate::display::{Align, Bundle, Dashboard, Show, Table, Text, brief, dashboard};
 use crate::error::{Error, Result};
 use crate::lora::{Activations, Adapters, Cut};
 use crate::model::{Comparison, GenerateConfig};
@@ -22,7 +22,9 @@ impl Run {
     /// All steps so far.
     pub fn history(&self) -> History {
         let footer = self.footer(); // it looks at what is shared, too
-        History::new(self.0.shared.read().history.clone(), footer)
+        let history = self.0.shared.read().history.clone();
+        let evaluated = self.0.shared.evaluated(&history);
+        History::new(history, footer).with_evaluations(evaluated)
     }
 
     /// The adapters as they are after the latest step. They are a copy: training goes on beside it.
@@ -56,11 +58,13 @@ impl Run {
                 .help("give some when it is made: RunConfig::default().eval(&test)"));
         };
         // One look: the next step may be done in between two.
-        let (step, adapters) = {
+        let (step, last, adapters) = {
             let public = self.0.shared.read();
-            (public.place.step, public.learned.adapters.clone())
+            (public.place.step, public.history.last().cloned(), public.learned.adapters.clone())
         };
-        self.loss_on(eval, &adapters, step)
+        let evaluation = self.loss_on(eval, &adapters, step)?;
+        self.0.shared.evaluate(step, last, evaluation.loss);
+        Ok(evaluation)
     }
 
     fn loss_on(&self, rows: &Batches, adapters: &Adapters, step: u64) -> Result<Evaluation> {
@@ -272,8 +276,10 @@ impl Run {
 }
 
 /// Answers to watched prompts along the steps; shows as a timeline.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answers(pub Vec<Answer>);
+
+brief!(Answers);
 
 impl Show for Answers {
     fn show(&self) -> Bundle {
@@ -290,8 +296,10 @@ impl Show for Answers {
 }
 
 /// Rows as the model saw them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Seen(pub Vec<Chat>);
+
+brief!(Seen);
 
 impl Show for Seen {
     fn show(&self) -> Bundle {

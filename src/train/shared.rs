@@ -18,8 +18,18 @@ pub(super) struct Shared {
     public: Mutex<Public>,
     changed: Condvar,
     turn: Mutex<()>,
+    evaluations: Mutex<Vec<Evaluated>>,
     /// Set to have an unfinished step thrown away.
     pub stop: AtomicBool,
+}
+
+/// An evaluation that was asked for by hand.
+struct Evaluated {
+    step: u64,
+    /// The report of that step, by which its evaluation is known for one of the steps that the run has now,
+    /// which may have been rewound; `None` before the first.
+    after: Option<StepReport>,
+    loss: f64,
 }
 
 /// Adapters are never changed in place, so a copy taken here stays what it was.
@@ -80,6 +90,7 @@ impl Shared {
             public: Mutex::new(public),
             changed: Condvar::new(),
             turn: Mutex::new(()),
+            evaluations: Mutex::new(Vec::new()),
             stop: AtomicBool::new(false),
         }
     }
@@ -104,6 +115,23 @@ impl Shared {
     pub fn wait(&self, limit: Duration) {
         let guard = self.read();
         drop(self.changed.wait_timeout(guard, limit));
+    }
+
+    /// Keeps the loss of an evaluation after a step, for the curve.
+    pub fn evaluate(&self, step: u64, after: Option<StepReport>, loss: f64) {
+        let mut all = self.evaluations.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|other| (other.step, &other.after) != (step, &after));
+        all.push(Evaluated { step, after, loss });
+    }
+
+    /// The evaluations after those of these steps: step and loss.
+    pub fn evaluated(&self, history: &[StepReport]) -> Vec<(u64, f64)> {
+        let all = self.evaluations.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_now = |one: &&Evaluated| match &one.after {
+            None => true,
+            Some(after) => history.contains(after),
+        };
+        all.iter().filter(is_now).map(|one| (one.step, one.loss)).collect()
     }
 
     /// Tells a person something.

@@ -1,8 +1,9 @@
 //! The singular values of every adapter along the steps of a run.
 
+use super::history::{OTHERS, TRAINING};
 use super::run::Run;
 use super::step::Learned;
-use crate::display::{Align, Bundle, Show, Table, Text};
+use crate::display::{Align, Bundle, Show, Table, Text, brief};
 use crate::error::{Error, Result};
 use crate::plot::{self, Figure, Measure, Series};
 use crate::spectrum::{Place, Spectra, Spectrum};
@@ -36,7 +37,7 @@ impl StepSpectra {
 
 /// The spectra of every adapter along the steps at which they were looked at
 /// ([`RunConfig::spectra_every`](super::RunConfig::spectra_every)), beside the loss.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SpectraHistory {
     /// The adapters as they are now: their names and shapes.
     spectra: Arc<[(Spectrum, Place)]>,
@@ -253,11 +254,14 @@ impl SpectraHistory {
 
     fn beside_loss(&self, what: &str, of: fn(&StepSpectra) -> &Vec<Vec<f32>>) -> Result<Figure> {
         let means = self.means(of, Spectrum::effective_rank);
-        let ranks = means.into_iter().map(|(module, points)| Series::line(module, points));
+        let ranks = means
+            .into_iter()
+            .zip(OTHERS..)
+            .map(|((module, points), colour)| Series::line(module, points).coloured(colour));
         let ranks = Measure::new(format!("effective rank of {what}"), ranks);
         let loss = Measure::new(
             "cross-entropy (nats per token)",
-            [Series::smoothed("loss", self.losses.clone(), 8.0)],
+            [Series::smoothed("loss", self.losses.clone(), 8.0).coloured(TRAINING)],
         );
         let title = format!("Effective rank of {what} and loss");
         Ok(plot::two_axes(&title, "step", &ranks, &loss)?.with_footer(&self.footer))
@@ -268,6 +272,8 @@ fn unweighted(instead: &str) -> Error {
     Error::state("no spectra weighted by activations were kept with the steps so far")
         .help(format!("{instead} has those of {PLAIN}"))
 }
+
+brief!(SpectraHistory);
 
 impl Show for SpectraHistory {
     fn show(&self) -> Bundle {

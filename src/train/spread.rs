@@ -3,7 +3,7 @@
 use super::config::{Adaptation, RunConfig};
 use super::run::Run;
 use crate::dataset::Dataset;
-use crate::display::{Align, Bundle, Show, Table, thousands};
+use crate::display::{Align, Bundle, Show, Table, brief, thousands};
 use crate::error::{Error, Result};
 use crate::lora::{Biases, Init, LoraConfig, TargetModules};
 use crate::model::Model;
@@ -28,7 +28,7 @@ pub struct Spent {
 }
 
 /// Ways to spend about the same number of parameters, each trained briefly.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct SpreadRanks {
     /// In the order in which they were asked for.
     pub ways: Vec<Spent>,
@@ -169,6 +169,8 @@ impl SpreadRanks {
         )
     }
 }
+
+brief!(SpreadRanks);
 
 impl Show for SpreadRanks {
     fn show(&self) -> Bundle {

@@ -9,7 +9,7 @@ use lorascope::dataset::{Dataset, Extra, Misfits, ReportConfig, RowSchema, Write
 use lorascope::error::{Error, Result};
 
 use super::reading::{Counting, LayoutArgument, Reading, existing, rejected};
-use super::{clean, print, rows};
+use super::{clean, complain, print, rows};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -108,8 +108,8 @@ pub fn run(command: Command) -> Result<ExitCode> {
             }
             let report = data.report_as(&config)?;
             match html {
-                Some(path) if overwrite => report.overwrite_html(path)?,
-                Some(path) => report.save_html(path)?,
+                Some(path) if overwrite => complain(report.overwrite_html(path)?),
+                Some(path) => complain(report.save_html(path)?),
                 None if json => print(serde_json::to_string_pretty(&report).map_err(Error::compute)?),
                 None => print(report),
             }

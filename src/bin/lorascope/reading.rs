@@ -122,7 +122,7 @@ pub fn rejected(data: &Dataset) -> Result<ExitCode> {
     if count == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    let problems = data.problems()?.lazy().filter(col("row").eq(lit("rejected")));
+    let problems = data.problems()?.lazy().filter(col("outcome").eq(lit("rejected")));
     let were = if count == 1 { "was" } else { "were" };
     complain(format_args!("{} {were} rejected", counted(count as u64, "record")));
     let shown = problems.select([col("file"), col("line"), col("kind"), col("what")]).limit(LISTED as u32);

@@ -70,7 +70,7 @@ impl Default for ReportConfig {
 }
 
 /// What [`Dataset::report`] found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The name of the file, folder or pattern that the rows come from.
     pub file: String,

@@ -5,7 +5,9 @@ use std::path::Path;
 use super::lengths::share;
 use super::tables::{described, percent};
 use super::{Report, Spread};
-use crate::display::{Bundle, Cards, Page, Show, cut, escape, neutral, thousands};
+use crate::display::{
+    Bundle, Cards, Page, Show, Text, brief, bytes, cut, escape, in_line, neutral, thousands,
+};
 use crate::error::{Error, Result};
 use crate::files::{Existing, write_whole};
 use crate::plot::{self, Figure, Series};
@@ -17,12 +19,12 @@ impl Report {
         self.page().document()
     }
 
-    /// Writes the report as an HTML document.
+    /// Writes the report as an HTML document, and says where.
     ///
     /// # Errors
     /// If the name does not end in `.html` or `.htm`, if the file exists
     /// ([`overwrite_html`](Self::overwrite_html) replaces it), or if the disk refuses.
-    pub fn save_html(&self, path: impl AsRef<Path>) -> Result<()> {
+    pub fn save_html(&self, path: impl AsRef<Path>) -> Result<Text> {
         self.write(path.as_ref(), Existing::Refuse)
     }
 
@@ -30,17 +32,20 @@ impl Report {
     ///
     /// # Errors
     /// As for [`save_html`](Self::save_html).
-    pub fn overwrite_html(&self, path: impl AsRef<Path>) -> Result<()> {
+    pub fn overwrite_html(&self, path: impl AsRef<Path>) -> Result<Text> {
         self.write(path.as_ref(), Existing::Replace)
     }
 
-    fn write(&self, path: &Path, existing: Existing) -> Result<()> {
+    fn write(&self, path: &Path, existing: Existing) -> Result<Text> {
         let known = ["html", "htm"];
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         if !known.iter().any(|known| extension.eq_ignore_ascii_case(known)) {
             return Err(Error::input("a report is written as HTML").path(path).help("end the name in .html"));
         }
-        write_whole(path, self.html().as_bytes(), existing)
+        let html = self.html();
+        write_whole(path, html.as_bytes(), existing)?;
+        let size = bytes(html.len() as u64);
+        Ok(Text::new(format!("report written to {} ({size}); it opens in a browser", path.display())))
     }
 
     /// The report's pictures: how the rows' lengths spread, their cumulative curves, and padding
@@ -208,10 +213,10 @@ impl Report {
                 html += &format!(
                     "<div style=\"border-left:3px solid rgba(128,128,128,0.5);padding:0.1em 0.8em;margin:0.5em 0\">\
                      <div style=\"opacity:0.75;font-size:85%\">{role}</div>\
-                     <div style=\"white-space:pre-wrap;overflow-wrap:anywhere\">{}</div></div>",
+                     <div dir=\"auto\" style=\"white-space:pre-wrap;overflow-wrap:anywhere\">{}</div></div>",
                     escape(&said)
                 );
-                plain += &format!("  {role}: {}\n", cut(&said.replace(['\n', '\r'], "⏎"), 160));
+                plain += &format!("  {role}: {}\n", cut(&in_line(&said, "⏎"), 160));
             }
             Bundle { html, text: neutral(&plain) }
         };
@@ -233,6 +238,8 @@ fn beside(figures: Vec<Figure>) -> Option<Bundle> {
     }
     Some(Bundle { html: html + "</div>", text: texts.join("\n") })
 }
+
+brief!(Report);
 
 impl Show for Report {
     fn show(&self) -> Bundle {

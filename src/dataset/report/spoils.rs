@@ -74,6 +74,16 @@ impl Spoils {
                     format!("{} has {:?}", place(part), around(text, at))
                 });
             }
+            // All of them begin with these bytes.
+            if (memmem::find(text.as_bytes(), b"\xe2\x80").is_some()
+                || memmem::find(text.as_bytes(), b"\xe2\x81").is_some())
+                && let Some(at) =
+                    text.find(|c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+            {
+                self.note(ProblemKind::TurnedDirection, row, || {
+                    format!("{} has {:?}", place(part), around(text, at))
+                });
+            }
             if let Some(found) = placeholder(text)
                 && !of_templates()
             {

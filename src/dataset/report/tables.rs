@@ -242,8 +242,14 @@ impl Report {
             return None;
         }
         let columns = [("rows", Right), ("lines", Left), ("ids", Left), ("the first begins", Left)];
+        let shown = match found.largest.len() as u64 {
+            shown if shown < found.groups => {
+                format!("; these are {shown} of the {} groups", thousands(found.groups))
+            }
+            _ => String::new(),
+        };
         let mut table = Table::new(columns).caption(format!(
-            "{} groups of {} rows; keeping the first of each leaves out {}{}",
+            "{} groups of {} rows; keeping the first of each leaves out {}{shown}{}",
             thousands(found.groups),
             thousands(found.rows),
             thousands(found.rows - found.groups),

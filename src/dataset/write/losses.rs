@@ -12,7 +12,7 @@ use crate::dataset::schema::layout::Hole;
 use crate::dataset::schema::{RowSchema, mark, several};
 use crate::dataset::table::{Spoken, made_up_id};
 use crate::dataset::view::RowView;
-use crate::display::{Align, Bundle, Show, Table, thousands};
+use crate::display::{Align, Bundle, Show, Table, brief, thousands};
 
 /// A set of things that a row lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -451,6 +451,8 @@ pub(super) fn lines(written: &Written) -> String {
     }
     text
 }
+
+brief!(Losses);
 
 impl Show for Losses {
     fn show(&self) -> Bundle {

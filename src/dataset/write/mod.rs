@@ -20,7 +20,7 @@ use super::schema::RowSchema;
 use super::schema::default::Prompts;
 use super::table::Rows;
 use super::view::RowView;
-use crate::display::{Bundle, Show, Text, advice, bytes, counted, neutral, thousands};
+use crate::display::{Bundle, Show, Text, advice, brief, bytes, counted, neutral, thousands};
 use crate::error::{Error, Result};
 use crate::files::Existing;
 use encode::{Encoder, Unfit};
@@ -102,7 +102,7 @@ pub struct Misfit {
 }
 
 /// What [`Dataset::write`] wrote.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Written {
     /// The file.
     pub path: PathBuf,
@@ -128,7 +128,7 @@ pub struct Written {
 }
 
 /// What a schema has no place for: [`Dataset::losses`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Losses {
     /// The schema.
     pub schema: RowSchema,
@@ -161,6 +161,8 @@ impl std::fmt::Display for Written {
         f.write_str(&neutral(&text))
     }
 }
+
+brief!(Written);
 
 impl Show for Written {
     fn show(&self) -> Bundle {

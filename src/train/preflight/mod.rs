@@ -5,7 +5,7 @@ mod checks;
 mod finding;
 
 use crate::dataset::Dataset;
-use crate::display::{Align, Bundle, Show, Table, thousands};
+use crate::display::{Align, Bundle, Show, Table, brief, thousands};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::text::Tokenizer;
@@ -31,7 +31,7 @@ const EVAL_RECORDS: &str = "evaluation records";
 /// found.push(Finding::new("bos", Severity::Fatal, "two of them").help("change the chat template"));
 /// assert_eq!(found.fatal().unwrap().to_string(), "bos: two of them; change the chat template");
 /// ```
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct Preflight {
     /// What each check found, in their order.
     pub findings: Vec<Finding>,
@@ -124,6 +124,8 @@ impl Preflight {
         self.findings.iter().find(|finding| finding.severity == Severity::Fatal).map(Finding::error)
     }
 }
+
+brief!(Preflight);
 
 impl Show for Preflight {
     fn show(&self) -> Bundle {
