@@ -20,6 +20,8 @@ pub(super) struct Shared {
     turn: Mutex<()>,
     /// Set to have an unfinished step thrown away.
     pub stop: AtomicBool,
+    /// Whether a person has seen what there is to say of the rows.
+    pub told: Arc<AtomicBool>,
 }
 
 /// Adapters are never changed in place, so a copy taken here stays what it was.
@@ -39,6 +41,8 @@ pub(super) struct Public {
     pub journal: Journal,
     /// What a person should know: why the run paused, what was wrong on disk.
     pub notes: Vec<String>,
+    /// What was found of the rows before the first step.
+    pub about_rows: Vec<String>,
     /// The gradients of the latest step, divided by nothing yet.
     pub gradients: Option<Arc<Held>>,
     /// The rows of the latest step.
@@ -81,6 +85,7 @@ impl Shared {
             changed: Condvar::new(),
             turn: Mutex::new(()),
             stop: AtomicBool::new(false),
+            told: Arc::default(),
         }
     }
 
