@@ -41,6 +41,7 @@ enum Kind {
     State,
     Io,
     Compute,
+    NotFinite,
     Interrupted,
 }
 
@@ -81,6 +82,11 @@ impl Error {
     /// A tensor or a table operation failed.
     pub fn compute(message: impl fmt::Display) -> Self {
         Self::new(Kind::Compute, message)
+    }
+
+    /// A computation gave NaN or an infinity.
+    pub fn not_finite(message: impl fmt::Display) -> Self {
+        Self::new(Kind::NotFinite, message)
     }
 
     /// Work was broken off because somebody asked for it.
@@ -197,9 +203,14 @@ impl Error {
         self.0.kind == Kind::Interrupted
     }
 
-    /// Whether a tensor or a table operation failed.
+    /// Whether a tensor or a table operation failed, or gave numbers that are not finite.
     pub fn is_compute(&self) -> bool {
-        self.0.kind == Kind::Compute
+        matches!(self.0.kind, Kind::Compute | Kind::NotFinite)
+    }
+
+    /// Whether a computation gave NaN or an infinity.
+    pub fn is_not_finite(&self) -> bool {
+        self.0.kind == Kind::NotFinite
     }
 }
 

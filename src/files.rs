@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tempfile::{Builder, NamedTempFile, TempDir};
 
+use crate::display::advice;
 use crate::error::{Error, Result};
 
 /// What to do where the file exists.
@@ -127,7 +128,9 @@ pub(crate) fn cause(error: std::io::Error) -> std::io::Error {
 }
 
 fn taken(path: &Path) -> Error {
-    Error::input("the file exists").path(path).help("choose another name, or say overwrite")
+    Error::input("the file exists")
+        .path(path)
+        .help(advice("choose another name, or say overwrite", "choose another name, or say --overwrite"))
 }
 
 fn parent(path: &Path) -> Result<&Path> {

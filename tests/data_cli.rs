@@ -48,7 +48,7 @@ fn generate_report_convert() {
     assert_eq!(refused.status.code(), Some(2));
     assert_eq!(
         err(&refused),
-        "lorascope: talk.json: the file exists; choose another name, or say overwrite\n"
+        "lorascope: talk.json: the file exists; choose another name, or say --overwrite\n"
     );
     assert_eq!(out(&refused), "");
     let replaced = run(&["convert", "rows.jsonl", "talk.json", "--to", "openai", "--overwrite"]);
@@ -69,7 +69,11 @@ fn wrong_usage_and_failures_end_with_2() {
     let run = |arguments: &[&str]| lorascope(folder.path(), arguments);
     let unknown = run(&["convert", "a.jsonl", "b.jsonl", "--to", "csv"]);
     assert_eq!(unknown.status.code(), Some(2));
-    assert!(err(&unknown).contains("known are alpaca, sharegpt, belle-chat, openai"), "{}", err(&unknown));
+    assert!(
+        err(&unknown).contains("possible values: alpaca, sharegpt, belle-chat, openai"),
+        "{}",
+        err(&unknown)
+    );
     assert_eq!(run(&["generate", "--rows", "0", "a.jsonl"]).status.code(), Some(2));
     assert_eq!(run(&[]).status.code(), Some(2));
     let missing = run(&["report", "none.jsonl"]);

@@ -37,7 +37,7 @@ fn a_run_keeps_the_time_of_its_rows() -> Result<()> {
     let data = rows(&bench)?;
     let (train, test) = (data.head(10)?, data.slice(10, 2)?);
     let run = Run::new("day", &model, &train, config().eval(&test))?;
-    assert_eq!(run.status().notes.iter().filter(|note| note.contains("writes the date")).count(), 1);
+    assert_eq!(run.status().about_rows.iter().filter(|note| note.contains("writes the date")).count(), 1);
     let time = identity(&run)["time"].as_i64().expect("the time is kept");
     run.steps(2)?;
     let before = run.evaluate()?;

@@ -206,7 +206,7 @@ fn numbers_that_are_not_finite_end_the_step() -> Result<()> {
         assert!(error.is_compute());
         assert_eq!(
             error.to_string(),
-            "layer model.layers.1.mlp.up_proj: the loss of row 0 is NaN (3 of 3 rows are not finite); nothing was updated: rewind() to an earlier step, or set_lr() lower and resume()"
+            "layer model.layers.1.mlp.up_proj: the loss of row 0 is NaN (3 of 3 rows are not finite)"
         );
         let after = values(&learned.adapters).concat().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!((after, learned.optimizer.updates()), (before, 0));

@@ -29,8 +29,8 @@ fn answers_that_are_labelled_bad_are_not_learned() -> Result<()> {
     let lines: Vec<(u64, Why)> = left_out.rows.iter().map(|row| (row.line, row.why.clone())).collect();
     let twice = [(2, Why::LabelledBad), (4, Why::LabelledBad)];
     assert_eq!(lines, [twice.clone(), twice].concat(), "of training and of evaluation");
-    let note = "trained on 2 of 4 records: 2 labelled bad; run.left_out() lists them";
-    assert!(run.status().notes.iter().any(|said| said == note), "{:?}", run.status().notes);
+    let note = "run.left_out() lists what is left out; trained on 2 of 4 records: 2 labelled bad";
+    assert!(run.status().about_rows.iter().any(|said| said == note), "{:?}", run.status().about_rows);
     assert_eq!(run.show().text.matches(note).count(), 1, "{}", run.show().text);
     let found = Preflight::of(&data, &model, &config())?;
     let labels = finding(&found, "labels");
@@ -96,12 +96,12 @@ fn one_refused_row_ends_nothing() -> Result<()> {
         |row| matches!(&row.why, Why::Refused(why) if why.contains("roles must alternate user/assistant"))
     ));
     assert!(left_out.show().text.contains("roles must alternate"), "{}", left_out.show().text);
-    let notes = run.status().notes.join("\n");
+    let notes = run.status().about_rows.join("\n");
     for said in [
         "trained on 2 of 3 records: 1 refused by the chat template",
         "evaluated on 1 of 2 records: 1 refused by the chat template",
-        "rows.jsonl, line 2: chat template: 1 row is refused by the chat template and left out, on the lines 2; the first: chat template, line 1: roles must alternate user/assistant",
-        "test.jsonl, line 1: chat template, evaluation: ",
+        "makes the first an error: 1 row is refused by the chat template and left out, on the lines 2; the first: chat template, line 1: roles must alternate user/assistant (for example line 2 of rows.jsonl)",
+        "(for example line 1 of test.jsonl)",
     ] {
         assert!(notes.contains(said), "{said:?} in {notes}");
     }
@@ -185,7 +185,10 @@ fn one_line_says_what_is_left_out() -> Result<()> {
     let run = Run::new("rows", &model, &data, config().context(100))?;
     let left_out = run.left_out()?;
     assert_eq!(left_out.counts[0].to_string(), line);
-    assert_eq!(run.status().notes[0], format!("{line}; run.left_out() lists them"));
+    let note = format!(
+        "run.left_out() lists what is left out; RunConfig::default().context(n) takes longer rows; {line}"
+    );
+    assert_eq!(run.status().about_rows[0], note, "what to do comes first");
     let lines: Vec<u64> = left_out.rows.iter().map(|row| row.line).collect();
     assert_eq!(lines, [6, 7, 8, 9, 10]);
     let frame = left_out.frame()?;
@@ -201,19 +204,52 @@ fn one_line_says_what_is_left_out() -> Result<()> {
         ]
     );
     let found = Preflight::of(&data, &model, &config().context(100))?;
-    assert_eq!(finding(&found, "records").what, format!("{line}; run.left_out() lists them"));
+    assert_eq!(finding(&found, "records").what, note);
     assert_eq!((finding(&found, "records").severity, &found.left_out), (Severity::Warning, &left_out));
 
     // A part has no rejected records of its own, and they are not forgotten.
     let part = Run::new("part", &model, &data.head(5)?, config())?;
     let said = "trained on all 5 rows; the reader rejected 1 record of the file";
     assert_eq!(part.left_out()?.counts[0].to_string(), said);
-    assert!(part.status().notes[0].starts_with(said), "{:?}", part.status().notes);
+    assert!(part.status().about_rows[0].ends_with(said), "{:?}", part.status().about_rows);
     assert_eq!(part.left_out()?.rows.len(), 1);
     let whole = bench.data("whole.jsonl", &row("1?", "yes"))?;
     let found = Preflight::of(&whole, &model, &config())?;
     assert_eq!(finding(&found, "records").what, "trained on the only row");
     assert_eq!(finding(&found, "records").severity, Severity::Fine);
+    Ok(())
+}
+
+/// A person sees it once, in whichever comes first, and again in the run when they look.
+#[test]
+fn what_is_left_out_is_said_once_and_is_still_there() -> Result<()> {
+    let bench = Bench::new();
+    let model = bench.model(Tiny { template: Some(ALTERNATE), ..Tiny::default() })?;
+    let row = |n: usize| format!("{{\"prompt\": \"{n}?\", \"completion\": \"yes\"}}\n");
+    let long = format!("{{\"prompt\": \"{}\", \"completion\": \"yes\"}}\n", "long ".repeat(40));
+    let rows: String = (0..5).map(row).chain([long.clone(), format!("{TWICE}\n"), long]).collect();
+    let data = bench.data("rows.jsonl", &rows)?;
+    let note = "run.left_out() lists what is left out; RunConfig::default().context(n) takes longer rows; trained on 5 \
+                of 8 records: 2 longer than 100 tokens, 1 refused by the chat template";
+    let run = Run::new("once", &model, &data, config().context(100).batch(1))?;
+    let started = run.start(1)?.show().text;
+    assert!(started.contains(note), "{started}");
+    let waited = run.wait()?.show().text;
+    assert!(!waited.contains("left out") && !waited.contains("refused"), "{waited}");
+    for _ in 0..2 {
+        let shown = run.show();
+        assert!(shown.text.contains(note) && shown.html.contains(note), "{}", shown.text);
+        assert_eq!(shown.text.matches("5 of 8 records").count(), 1, "{}", shown.text);
+        assert!(!shown.text.contains("line 6:"), "no line stands for all of them: {}", shown.text);
+    }
+    run.close()?;
+    let run = Run::open("runs/once")?;
+    assert!(run.show().text.contains(note), "{}", run.show().text);
+    assert!(!run.status().show().text.contains("left out"), "the run has said it");
+
+    // Other rows are another matter.
+    let part = run.set_data(&data.head(6)?)?.show().text;
+    assert!(part.contains("trained on 5 of 6 records: 1 longer than 100 tokens"), "{part}");
     Ok(())
 }
 
@@ -238,7 +274,7 @@ fn the_command_line_says_it_too() -> Result<()> {
     let line =
         "trained on 4 of 8 records: 1 rejected by the reader, 1 refused by the chat template, 2 labelled bad";
     assert!(out.contains(line), "{out}");
-    assert!(out.contains("rows.jsonl, line 3: chat template: 1 row is refused"), "{out}");
+    assert!(out.contains("1 row is refused by the chat template") && !out.contains("line 3: chat"), "{out}");
     assert_eq!(Run::open("runs/rows")?.config().trained, Trained::LastAssistant);
     let (code, _, err) = train(&[&["strict"], &new[..], &["--strict"]].concat());
     assert_eq!(code, Some(2));

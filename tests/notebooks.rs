@@ -73,6 +73,13 @@ fn execute(notebook: &Path) -> Executed {
     if std::env::var_os("CI").is_some() {
         command.arg("--short");
     }
+    // The runs of those who work in the tours are not touched.
+    if notebook
+        .parent()
+        .is_some_and(|folder| folder.ends_with("notebooks") && !folder.ends_with("tests/notebooks"))
+    {
+        command.arg("--fresh");
+    }
     // One kernel at a time: they are timed, and each wants all the cores.
     std::fs::create_dir_all(out.parent().unwrap()).unwrap();
     let turn = std::fs::File::create(out.with_file_name("turn")).unwrap();
@@ -102,8 +109,11 @@ fn every_notebook_runs() {
     );
     found.sort();
     assert!(!found.is_empty(), "no notebook in {}", folder.display());
+    let runs = || folder.join("runs").read_dir().map_or(0, Iterator::count);
+    let before = runs();
     for notebook in found {
         let executed = execute(&notebook);
+        assert_eq!(runs(), before, "{} left runs behind", notebook.display());
         assert!(executed.accepted, "{}", executed.log);
         if notebook.ends_with("quickstart.ipynb") {
             the_run_was_worth_it(&executed);

@@ -111,8 +111,7 @@ fn nothing_is_wrong_with_the_real_model_and_rows() -> Result<()> {
     // The file has one record that is no row, and a part says so.
     let severity = |check| (check, if check == "records" { Severity::Warning } else { Severity::Fine });
     assert_eq!(severities(&found), fine.map(severity), "{}", found.show().text);
-    let told =
-        "trained on all 1,799 rows; the reader rejected 1 record of the file; run.left_out() lists them";
+    let told = "run.left_out() lists what is left out; trained on all 1,799 rows; the reader rejected 1 record of the file";
     assert_eq!(finding(&found, "records").what, told);
     assert!(found.fatal().is_none());
     assert!(finding(&found, "end of turn").what.contains("<|im_end|>"));
@@ -151,7 +150,7 @@ fn rows_that_are_left_out_or_leak_are_named() -> Result<()> {
     assert_eq!(answers.what, "1 rows have no token to train on and are left out, on the lines 2");
     assert_eq!(
         finding(&found, "records").what,
-        "trained on 3 of 5 records: 1 longer than 24 tokens, 1 without an answer to train on; run.left_out() lists them"
+        "run.left_out() lists what is left out; RunConfig::default().context(n) takes longer rows; trained on 3 of 5 records: 1 longer than 24 tokens, 1 without an answer to train on"
     );
     let context = finding(&found, "context");
     assert_eq!((context.row, context.words.as_str()), (Some(3), "Name a colour."));

@@ -47,7 +47,7 @@ fn writers(folder: &Path) -> Vec<(&'static str, Writer)> {
         ("rows.parquet", Box::new(table)),
         ("rows.csv.gz", Box::new(packed)),
         ("run.toml", Box::new(move |path| file.overwrite(path).map(drop))),
-        ("report.html", Box::new(move |path| report.overwrite_html(path))),
+        ("report.html", Box::new(move |path| report.overwrite_html(path).map(drop))),
     ]
 }
 

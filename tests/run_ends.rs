@@ -296,7 +296,7 @@ fn the_command_line_fails_where_an_evaluation_is_not_finite() -> Result<()> {
     bench.put("run.toml", &format!("{}{more}", SETTINGS.replace("1e-3", "1e30")));
     let told = refused(&bench, &["run.toml", "--save", "adapter"]);
     assert!(
-        told.contains("step 1: the loss in evaluation is") && told.contains("--resume --rewind STEP"),
+        told.contains("step 1: the loss in evaluation is") && told.contains("--resume --lr 2.0e-4"),
         "{told}"
     );
     assert!(!Path::new("adapter").exists() && steps("end") == 0);

@@ -51,7 +51,7 @@ fn runs_say_which_lists_of_a_file_are_not_read() -> Result<()> {
     assert_eq!((lists.severity, lists.what.as_str()), (Severity::Warning, &*format!("{VALIDATION}; {TEST}")));
     assert!(lists.file.as_ref().is_some_and(|file| file.ends_with("x.json")), "{lists:?}");
     let run = Run::new("x", &model, &data, config())?;
-    let notes = run.status().notes.join("\n");
+    let notes = run.status().about_rows.join("\n");
     assert!(notes.contains(VALIDATION) && notes.contains(TEST), "{notes}");
     let left_out = run.left_out()?;
     assert_eq!(left_out, found.left_out);
@@ -109,7 +109,7 @@ fn rows_left_out_say_all_of_their_reason() -> Result<()> {
     let data = bench.data("rows.jsonl", &format!("{}\n{TWICE}\n", row("a?")))?;
     let run = Run::new("rows", &model, &data, config())?;
     let found = run.preflight()?;
-    for shown in [run.left_out()?.show(), run.show(), run.status().show(), found.show()] {
+    for shown in [run.left_out()?.show(), run.status().show(), run.show(), found.show()] {
         assert!(shown.text.contains("OMEGA") && shown.html.contains("OMEGA"), "{}", shown.text);
     }
     Ok(())
@@ -240,7 +240,7 @@ mod command {
         let (code, out, err) = train(&bench, &[&["train", "short"], &NEW[..], &rows].concat());
         assert_eq!(code, Some(0), "{err}");
         assert!(out.contains("trained on 1 of 2 records: 1 longer than 100 tokens"), "{out}");
-        assert!(out.contains("--context N takes longer ones"), "{out}");
+        assert!(out.contains("--context N takes longer rows"), "{out}");
         let (code, _, err) =
             train(&bench, &[&["train", "none"], &NEW[..], &rows[..2], &["--context", "9"]].concat());
         assert_eq!(code, Some(2));

@@ -11,6 +11,8 @@ mod data;
 mod events;
 #[path = "lorascope/handle.rs"]
 mod handle;
+#[path = "lorascope/model.rs"]
+mod model;
 #[path = "lorascope/plan.rs"]
 mod plan;
 #[path = "lorascope/reading.rs"]
@@ -40,16 +42,22 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Look at datasets, convert them, make one
+    /// Look at the rows of a dataset, clean, split and convert them, make some
     #[command(subcommand)]
     Data(data::Command),
-    /// Memory and time of the ways to fine-tune a model, without loading it
+    /// Say how much memory it takes to fine-tune a model, with adapters or whole, without loading it
     Plan(plan::Arguments),
-    /// Train a run in the folder runs
+    /// Train adapters: begin a run in the folder runs, or go on with one
     Train(train::Arguments),
-    /// Singular values of an adapter's B·A
+    /// Let a model answer prompts, with an adapter or without
+    Sample(model::Sample),
+    /// Write a model with an adapter merged into its weights, as a Hugging Face folder
+    Merge(model::Merge),
+    /// Write a model as a Hugging Face folder
+    Export(model::Export),
+    /// Show the singular values of an adapter's B·A, and cut it to smaller ranks
     Spectrum(spectrum::Arguments),
-    /// Figures to hold against other tools
+    /// Measure speed and memory, to compare them with other tools
     #[command(subcommand)]
     Bench(bench::Command),
 }
@@ -101,6 +109,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Data(command) => return data::run(command),
         Command::Plan(arguments) => plan::run(&arguments)?,
         Command::Train(arguments) => train::run(&arguments)?,
+        Command::Sample(arguments) => model::sample(&arguments)?,
+        Command::Merge(arguments) => model::merge(&arguments)?,
+        Command::Export(arguments) => model::export(&arguments)?,
         Command::Spectrum(arguments) => spectrum::run(&arguments)?,
         Command::Bench(command) => bench::run(command)?,
     }

@@ -45,7 +45,8 @@ pub enum Fix {
 }
 
 impl Fix {
-    const ALL: [Self; 7] = [
+    /// All of them, in the order in which they are made.
+    pub const ALL: [Self; 7] = [
         Self::ReplaceInvalidUtf8,
         Self::StripControl,
         Self::Trim,
@@ -56,7 +57,7 @@ impl Fix {
     ];
 
     /// Its name on the command line.
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::ReplaceInvalidUtf8 => "replace-invalid-utf8",
             Self::StripControl => "strip-control",

@@ -5,17 +5,23 @@ cell passes only when its stderr holds nothing but the progress of a build; one 
 `raises-exception` passes only when it fails, and the notebook goes on. Messages are read here
 and not through nbclient, which drops the output that arrives after the cell's end.
 
-    run_notebook.py NOTEBOOK OUT.ipynb [--short] [--timeout SECONDS]
+With --fresh the kernel works in an empty folder beside that of the notebook, which is removed at the end: runs of
+earlier executions are not seen, and none is left behind.
+
+    run_notebook.py NOTEBOOK OUT.ipynb [--short] [--fresh] [--timeout SECONDS]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import queue
 import re
+import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +170,22 @@ def run(notebook: NotebookNode, folder: Path, environment: dict[str, str], timeo
     print(f"{len(code)} cells, {time.monotonic() - begun:.1f} s with the kernel's start", flush=True)
 
 
+@contextlib.contextmanager
+def working_folder(notebook: Path, *, fresh: bool) -> Iterator[Path]:
+    """The folder of the notebook, or an empty one beside it, so that relative paths hold there too."""
+    folder = notebook.resolve().parent
+    if not fresh:
+        yield folder
+        return
+    empty = folder.parent / f".run-{notebook.stem}"
+    shutil.rmtree(empty, ignore_errors=True)  # of an execution that was killed
+    empty.mkdir()
+    try:
+        yield empty
+    finally:
+        shutil.rmtree(empty, ignore_errors=True)
+
+
 def html(notebook: NotebookNode, title: str) -> str:
     """The notebook as a page that stands alone and follows the reader's dark or light setting."""
     exporter = HTMLExporter(template_name="lab", mathjax_url="", require_js_url="")
@@ -176,13 +198,15 @@ def main() -> int:
     parser.add_argument("notebook", type=Path)
     parser.add_argument("out", type=Path, help="the executed .ipynb; the .html lies beside it")
     parser.add_argument("--short", action="store_true", help="set LORASCOPE_SHORT=1")
+    parser.add_argument("--fresh", action="store_true", help="work in an empty folder")
     parser.add_argument("--timeout", type=float, default=900, help="seconds for one cell")
     options = parser.parse_args()
     environment = dict(os.environ) | ({"LORASCOPE_SHORT": "1"} if options.short else {})
     notebook = nbformat.read(options.notebook, as_version=4)
     status = 0
     try:
-        run(notebook, options.notebook.resolve().parent, environment, options.timeout)
+        with working_folder(options.notebook, fresh=options.fresh) as folder:
+            run(notebook, folder, environment, options.timeout)
     except Rejected as why:
         print(f"{options.notebook}, {why}", file=sys.stderr)
         status = 1

@@ -1,7 +1,7 @@
 //! What adapters are in a few words, and what is to be said of how they were read.
 
 use super::Adapters;
-use crate::display::{Bundle, Show, Text, counted, thousands};
+use crate::display::{counted, thousands};
 use std::fmt;
 
 impl Adapters {
@@ -44,11 +44,5 @@ impl fmt::Display for Adapters {
         f.write_str(&parts.join(", "))?;
         write!(f, ": {} numbers", thousands(self.parameters() as u64))?;
         self.notes.iter().try_for_each(|note| write!(f, "\nnote: {note}"))
-    }
-}
-
-impl Show for Adapters {
-    fn show(&self) -> Bundle {
-        Text::new(self.to_string()).show()
     }
 }

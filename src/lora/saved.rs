@@ -4,6 +4,7 @@
 use super::Adapters;
 use super::checked::{BIN, SAFETENSORS};
 use super::peft::CONFIG;
+use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::files::{Existing, as_before, beside, cause, folder_beside};
 use serde_json::Value;
@@ -81,7 +82,8 @@ fn instead(folder: &Path) -> String {
     }
     let here = [CONFIG, SAFETENSORS, BIN].into_iter().filter(|name| folder.join(name).exists());
     format!(
-        "choose another name, or say overwrite, which replaces {} and leaves what else is in it",
+        "choose another name, or say {}, which replaces {} and leaves what else is in it",
+        advice("overwrite", "--overwrite"),
         here.collect::<Vec<_>>().join(", ")
     )
 }

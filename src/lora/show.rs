@@ -101,8 +101,9 @@ impl Show for Adapters {
             ("scale", Align::Right),
             ("type", Align::Left),
         ];
+        let notes: String = self.notes().iter().map(|note| format!(" · note: {note}")).collect();
         let mut table = Table::new(names)
-            .caption(format!("{}; model.adapter_status(&adapters)? has their norms", self.said()));
+            .caption(format!("{}; model.adapter_status(&adapters)? has their norms{notes}", self.said()));
         let count = self.len();
         let cut = count > 2 * SHOWN + 1;
         for (at, (path, pair)) in self.iter().enumerate() {

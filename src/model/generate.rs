@@ -161,10 +161,10 @@ fn penalise(logits: &mut [f32], seen: &[u32], penalty: f64) {
 
 fn choose(logits: &[f32], config: &GenerateConfig, index: u64) -> Result<u32> {
     if logits.iter().any(|l| l.is_nan()) {
-        return Err(Error::compute("the model's logits are not numbers")
+        return Err(Error::not_finite("the model's logits are not numbers")
             .help(advice(
-                "the adapter has diverged: begin a new run with a lower learning rate: RunConfig::default().lr(…)",
-                "the adapter has diverged: begin a new run with a lower lr",
+                "the adapter has diverged: run.rewind(step)?; run.set_lr(lr)?; run.resume()? goes back and on at a lower learning rate",
+                "the adapter has diverged: lorascope train RUN --resume --rewind STEP --lr RATE goes back and on at a lower learning rate",
             )));
     }
     let best = (0u32..).zip(logits).max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(token, _)| token);

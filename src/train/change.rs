@@ -13,6 +13,7 @@ use crate::dataset::Dataset;
 use crate::display::{Align, Bundle, Show, Table};
 use crate::error::{Error, Result};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The changes that were made to a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -180,7 +181,11 @@ impl Run {
         };
         self.0.segments.put(number, rows.clone(), segment);
         self.change_in_turn(&turn, Change::Data(Box::new(rows)))
-            .inspect_err(|_| self.0.segments.truncate(number))
+            .inspect_err(|_| self.0.segments.truncate(number))?;
+        // What was found of the rows before says nothing of these.
+        self.0.shared.update(|public| public.about_rows.clear());
+        self.0.shared.told.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Stops training modules whose path ends in one of these names, or lies below one: `q_proj`,
@@ -247,6 +252,23 @@ impl Run {
     pub fn changes(&self) -> Changes {
         let public = self.0.shared.read();
         Changes(public.journal.entries().iter().map(|entry| (entry.at + 1, entry.change.clone())).collect())
+    }
+
+    /// Which of the changes hold where the run is now: going back to a step does not take back those that were
+    /// made after it was done and before the next one.
+    pub(super) fn standing(&self) -> String {
+        let public = self.0.shared.read();
+        let step = public.place.step;
+        let standing: Vec<String> = public
+            .journal
+            .standing()
+            .iter()
+            .map(|entry| format!("{} (from step {})", said(&entry.change), entry.at + 1))
+            .collect();
+        match standing.is_empty() {
+            true => format!("back at step {step}; the settings are those that the run was made with"),
+            false => format!("back at step {step}; changes that still hold: {}", standing.join("; ")),
+        }
     }
 
     /// Says what the config's own check would say of a value.

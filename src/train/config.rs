@@ -4,6 +4,7 @@ use super::batches::MICRO_BATCH;
 use super::optimizer::OptimizerConfig;
 use super::schedule::{ReachesZero, Schedule, Shape};
 use crate::dataset::{Dataset, OnFault};
+use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::lora::{LoraConfig, TargetModules};
 use crate::model::Recompute;
@@ -432,8 +433,10 @@ impl RunConfig {
             return Err(Error::input("a patience of 0 evaluations").help("give at least 1, or None"));
         }
         if self.patience.is_some() && self.eval_every.is_none() {
-            return Err(Error::input("stopping early needs evaluations")
-                .help("RunConfig::default().eval(&test).eval_every(20).patience(3)"));
+            return Err(Error::input("stopping early needs evaluations").help(advice(
+                "RunConfig::default().eval(&test).eval_every(20).patience(3)",
+                "say eval_every = 20 beside patience = 3",
+            )));
         }
         if self.spike.is_some_and(|factor| !(factor > 1.0 && factor.is_finite())) {
             return Err(

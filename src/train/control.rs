@@ -142,7 +142,8 @@ impl Run {
             }
         }
         self.go(|public| match public.is_reached() {
-            true => Err(Error::state("no steps are left to do").help("run.start(n)? begins n more")),
+            true => Err(Error::state("no steps are left to do")
+                .help(advice("run.start(n)? begins n more", "--more N trains N more"))),
             false => Ok(public.goal),
         })
     }
@@ -180,7 +181,8 @@ impl Run {
     /// were after it, and the next losses are the same as then. Latest steps are in memory; others
     /// are reached from the snapshot before them by doing steps again, which gives the same to the
     /// bit. A run that trains is paused first. What came after that step is forgotten: take a
-    /// [`fork`](Self::fork) first to keep it.
+    /// [`fork`](Self::fork) first to keep it. A change that was made when that step was done holds from the next
+    /// one, and still does: the last of the [notes](Status::notes) says which do.
     ///
     /// # Errors
     /// When the run is not so far yet, or a step in between was made by hand.
@@ -188,17 +190,22 @@ impl Run {
         let done = self.0.shared.read().place.step;
         if step > done {
             return Err(Error::input(format!("step {step} is not done yet: the run is at step {done}"))
-                .help(format!("give a step from 0 to {done}, or run.start({}) to get there", step - done)));
+                .help(advice(
+                    format!("give a step from 0 to {done}, or run.start({}) to get there", step - done),
+                    format!("give a step from 0 to {done}"),
+                )));
         }
-        self.rewind_to(step)
+        self.rewind_to(step)?;
+        let mut status = self.status();
+        status.notes.push(self.standing());
+        Ok(status)
     }
 
-    pub(super) fn rewind_to(&self, step: u64) -> Result<Status> {
+    pub(super) fn rewind_to(&self, step: u64) -> Result<()> {
         let (answer, answered) = channel();
         self.0.shared.stop.store(true, Ordering::Relaxed);
         self.send(Request::Rewind(step, answer))?;
-        self.await_answer(&answered, "doing steps again", step)?;
-        Ok(self.status())
+        self.await_answer(&answered, "doing steps again", step)
     }
 
     /// Goes back to the step with the best evaluation so far, as [`rewind`](Self::rewind) does.
@@ -208,14 +215,16 @@ impl Run {
     pub fn rewind_to_best(&self) -> Result<Status> {
         match self.best() {
             Some(best) => self.rewind(best.step),
-            None => Err(Error::state("no evaluation was made along the steps")
-                .help("give the run RunConfig::default().eval(&test).eval_every(20)")),
+            None => Err(Error::state("no evaluation was made along the steps").help(advice(
+                "give the run RunConfig::default().eval(&test).eval_every(20)",
+                "say eval_every = 20 in a file of settings, beside eval = \"ROWS\"",
+            ))),
         }
     }
 
     /// Waits for the worker, with progress if it does steps meanwhile.
     pub(super) fn await_answer<T>(&self, answered: &Receiver<Result<T>>, label: &str, to: u64) -> Result<T> {
-        let mut progress: Option<(Progress, u64)> = None;
+        let mut progress: Option<Progress> = None;
         loop {
             match answered.try_recv() {
                 Ok(answer) => return answer,
@@ -225,10 +234,8 @@ impl Run {
             self.0.shared.wait(Duration::from_millis(20));
             let step = self.0.shared.read().place.step;
             if step <= to {
-                let (progress, seen) =
-                    progress.get_or_insert_with(|| (Progress::new(label, to - step), step));
-                progress.advance(step.saturating_sub(*seen), "");
-                *seen = step;
+                let progress = progress.get_or_insert_with(|| Progress::new(label, to).after(step));
+                progress.advance(step.saturating_sub(progress.done()), "");
             }
         }
     }
@@ -238,16 +245,10 @@ impl Run {
     /// # Errors
     /// When a step fails, or the run ends.
     pub fn wait(&self) -> Result<Status> {
-        let status = self.status();
-        let mut seen = status.step;
-        let last = [status.goal.step, status.end].into_iter().flatten().min();
-        let mut progress =
-            Progress::new(self.0.name.clone(), last.map_or(0, |last| last.saturating_sub(seen)));
+        let mut progress = Progress::new(self.0.name.clone(), 0).after(self.status().step);
         loop {
             let status = self.status();
-            let note = status.last.as_ref().map_or(String::new(), |s| format!("loss {:.3}", s.loss));
-            progress.advance(status.step.saturating_sub(seen), &note);
-            seen = status.step;
+            status.report(&mut progress);
             match &status.state {
                 State::Running => self.0.shared.wait(LOOK),
                 State::Idle | State::Paused | State::Finished => return Ok(status),
@@ -267,6 +268,13 @@ impl Run {
         let recent: Vec<f64> = public.history.iter().rev().take(8).map(|s| s.seconds).collect();
         let pace = recent.iter().sum::<f64>() / recent.len().max(1) as f64;
         let end = public.end(&self.0.config);
+        let ending = if public.state == State::Finished { public.ending(&self.0.config) } else { None };
+        let next = public.place.step + 1;
+        let next_lr = (!matches!(public.state, State::Finished | State::Closed)).then(|| {
+            let settings = public.journal.settings(&self.0.config, next);
+            settings.lr * settings.factor(next)
+        });
+        let goes_on = matches!(public.state, State::Running | State::Paused);
         let by_steps = [public.goal.step, end].into_iter().flatten().min();
         let by_steps = by_steps.map(|last| pace * last.saturating_sub(public.place.step) as f64);
         let by_time = public.goal.seconds.map(|limit| limit - public.place.seconds);
@@ -278,17 +286,29 @@ impl Run {
             step: public.place.step,
             goal: public.goal,
             end,
-            ending: if public.state == State::Finished { public.ending(&self.0.config) } else { None },
+            ending,
+            next_lr,
             last: public.history.last().cloned(),
             losses: public.history[from..].iter().map(|step| step.loss).collect(),
             snapshot: public.snapshot,
             snapshot_seconds: public.snapshot_seconds,
             left: left
-                .filter(|seconds| *seconds > 0.0)
+                .filter(|seconds| goes_on && *seconds > 0.0)
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             folder: self.0.folder.clone(),
             notes: public.notes.clone(),
+            about_rows: self.about_rows(public),
+            told: self.0.shared.told.clone(),
         }
+    }
+
+    /// What there is to say of the rows: how many are left out, and what was found before the first step.
+    fn about_rows(&self, public: &Public) -> Vec<String> {
+        let settings = public.journal.settings(&self.0.config, public.place.step + 1);
+        let train =
+            self.0.segments.read(settings.segment).and_then(|segment| segment.batches.counts().note());
+        let eval = self.0.eval.as_ref().and_then(|eval| eval.counts().note());
+        train.into_iter().chain(eval).chain(public.about_rows.iter().cloned()).collect()
     }
 
     /// What holds for the next step.

@@ -84,6 +84,19 @@ impl Folder {
         Ok(())
     }
 
+    /// Removes the run, and its folder where nothing else lies in it.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn remove(self) -> Result<()> {
+        self.clear()?;
+        disk::remove(&self.path.join(LOCK))?;
+        match fs::remove_dir(&self.path) {
+            Err(e) if e.kind() != std::io::ErrorKind::DirectoryNotEmpty => Err(Error::io(&self.path, e)),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the place free for a new run: the old one moves to `NAME.1`, or the next number that is free,
     /// and is a whole run there. What else lies in the folder stays. A run without a step holds nothing that
     /// is not made again, and is removed.
@@ -111,8 +124,7 @@ impl Folder {
     }
 
     fn entries(&self) -> Result<Vec<String>> {
-        let entries = fs::read_dir(&self.path).map_err(|e| Error::io(&self.path, e))?;
-        Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+        names(&self.path)
     }
 
     /// Whether there is a run at this path.
@@ -315,7 +327,7 @@ impl Folder {
 
     /// Where the snapshot of a step lies. Digits are padded so that names sort as numbers do.
     pub fn snapshot(&self, step: u64) -> PathBuf {
-        self.path.join(format!("{STEP}{step:06}"))
+        snapshot_in(&self.path, step)
     }
 
     /// The steps that have a snapshot, in order.
@@ -323,11 +335,24 @@ impl Folder {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn snapshots(&self) -> Result<Vec<u64>> {
-        let steps = self.entries()?;
-        let mut steps: Vec<u64> =
-            steps.iter().filter_map(|name| name.strip_prefix(STEP)?.parse().ok()).collect();
-        steps.sort_unstable();
-        Ok(steps)
+        snapshots(&self.path)
+    }
+
+    /// The newest snapshot of a run that need not be held: its step, and where it lies.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn newest(path: &Path) -> Result<Option<(u64, PathBuf)>> {
+        Ok(snapshots(path)?.pop().map(|step| (step, snapshot_in(path, step))))
+    }
+
+    /// The names of the runs that lie in a folder, in order; none where there is no such folder.
+    pub fn runs_in(folder: &Path) -> Vec<String> {
+        let runs = names(folder).unwrap_or_default();
+        let mut runs: Vec<String> =
+            runs.into_iter().filter(|name| Self::exists(&folder.join(name))).collect();
+        runs.sort();
+        runs
     }
 
     /// Reads the newest snapshot up to a step that is whole, and says what was wrong with newer ones,
@@ -391,6 +416,23 @@ impl Folder {
     }
 }
 
+/// The names of all that lies in a folder.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+}
+
+fn snapshots(folder: &Path) -> Result<Vec<u64>> {
+    let names = names(folder)?;
+    let mut steps: Vec<u64> = names.iter().filter_map(|name| name.strip_prefix(STEP)?.parse().ok()).collect();
+    steps.sort_unstable();
+    Ok(steps)
+}
+
+fn snapshot_in(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("{STEP}{step:06}"))
+}
+
 /// Whether this names a snapshot, whole or damaged: nothing that a person calls `step-by-step.md`.
 fn is_snapshot(name: &str) -> bool {
     let name = name.strip_prefix(DAMAGED).unwrap_or(name);
@@ -426,7 +468,7 @@ fn lock(folder: &Path) -> Result<File> {
             let who = if pid.is_empty() { String::new() } else { format!(" (process {pid})") };
             Error::state(format!("another process{who} has this run open"))
                 .path(folder)
-                .help("shut that notebook's kernel down, or give this run another name")
+                .help("shut that notebook's kernel down, end that command, or give this run another name")
         }
         fs::TryLockError::Error(e) => Error::io(&path, e),
     })?;

@@ -52,7 +52,6 @@ impl Run {
         Self::free(name, &path, wanted.existing)?;
         let journal = differences(&now, &wanted, journal, place.step)?;
         let mut identity = Folder::identity(&self.0.folder)?;
-        let mut notes = Vec::new();
         let eval = match same_rows(now.eval.as_ref(), wanted.eval.as_ref())? {
             true => self.0.eval.clone(),
             false => {
@@ -64,7 +63,6 @@ impl Run {
                 let trained = trained.as_ref().map(|segment| &segment.data);
                 let for_evaluation = |data| Batches::for_evaluation(data, trained, &self.0.model, how);
                 let rows = data.map(for_evaluation).transpose()?;
-                notes.extend(rows.as_ref().and_then(|rows| rows.counts().note()));
                 let found = data.zip(rows.as_ref()).map(|(data, rows)| rows_of(data, rows));
                 identity.eval = found.transpose()?;
                 rows.map(Arc::new)
@@ -99,7 +97,8 @@ impl Run {
             place,
             journal,
             history,
-            notes,
+            notes: Vec::new(),
+            about_rows: Vec::new(),
         };
         Self::found(name, path, &self.0.model, config, new)
     }

@@ -107,6 +107,26 @@ impl Journal {
         Self(self.0.iter().filter(made).cloned().collect())
     }
 
+    /// The changes that no later one has taken back, in order: of each kind the last.
+    pub fn standing(&self) -> Vec<&Entry> {
+        let ends_cooldown = |change: &Change| matches!(change, Change::Lr(_) | Change::Schedule(_));
+        let undone = |change: &Change, later: &Change| {
+            std::mem::discriminant(change) == std::mem::discriminant(later)
+                || (matches!(change, Change::Cooldown(_)) && ends_cooldown(later))
+        };
+        let says_nothing = |change: &Change| match change {
+            Change::ByHand => true,
+            Change::Frozen(modules) => modules.is_empty(),
+            Change::Watch { prompts, .. } => prompts.is_empty(),
+            _ => false,
+        };
+        let stands = |(i, entry): &(usize, &Entry)| {
+            !self.0[i + 1..].iter().any(|later| undone(&entry.change, &later.change))
+                && !says_nothing(&entry.change)
+        };
+        self.0.iter().enumerate().filter(stands).map(|(_, entry)| entry).collect()
+    }
+
     /// The first step after `from`, up to `to`, that was made by hand.
     pub fn by_hand(&self, from: u64, to: u64) -> Option<u64> {
         let by_hand = self.0.iter().filter(|entry| entry.change == Change::ByHand);

@@ -100,9 +100,15 @@ impl LeftOut {
         all.into_iter().filter(|(n, _)| *n > 0).map(|(n, why)| (thousands(n as u64), why))
     }
 
-    /// What is to be said of a run's rows: nothing where all are used.
+    /// What is to be said of a run's rows, what to do about it first: nothing where all are used.
     pub(super) fn note(&self) -> Option<String> {
-        (!self.is_none()).then(|| format!("{self}{}", advice("; run.left_out() lists them", "")))
+        let longer = (self.too_long > 0).then(|| {
+            advice("RunConfig::default().context(n) takes longer rows", "--context N takes longer rows")
+        });
+        let lists =
+            Some(advice("run.left_out() lists what is left out", "")).filter(|lists| !lists.is_empty());
+        let said = lists.into_iter().chain(longer).map(str::to_string).chain([self.to_string()]);
+        (!self.is_none()).then(|| said.collect::<Vec<_>>().join("; "))
     }
 
     /// Why no row is left, in words.

@@ -1,6 +1,7 @@
 //! Looking inside a run, also while it trains.
 
 use super::batches::Batches;
+use super::diverged::Update;
 use super::evaluation::Evaluation;
 use super::history::{History, StepReport};
 use super::inspect::{Gradient, GradientTable, Inspection};
@@ -62,9 +63,17 @@ impl Run {
             let public = self.0.shared.read();
             (public.place.step, public.history.last().cloned(), public.learned.adapters.clone())
         };
-        let evaluation = self.loss_on(eval, &adapters, step)?;
+        let evaluation = self.loss_on(eval, &adapters, step).map_err(|e| self.advised(e))?;
         self.0.shared.evaluate(step, last, evaluation.loss);
         Ok(evaluation)
+    }
+
+    /// Says the way on where numbers of what the run has learned are not finite.
+    pub(super) fn advised(&self, error: Error) -> Error {
+        match error.is_not_finite() {
+            true => error.help(self.0.shared.read().way_on(&self.0.config, Update::None)),
+            false => error,
+        }
     }
 
     fn loss_on(&self, rows: &Batches, adapters: &Adapters, step: u64) -> Result<Evaluation> {
@@ -95,7 +104,7 @@ impl Run {
             let public = self.0.shared.read();
             (public.place.step, public.learned.adapters.clone())
         };
-        self.loss_on(&self.held_out(test)?, &adapters, step)
+        self.loss_on(&self.held_out(test)?, &adapters, step).map_err(|e| self.advised(e))
     }
 
     /// The step with the best evaluation so far, the first of equal ones; its snapshot stays on disk.

@@ -162,6 +162,7 @@ impl Run {
             journal,
             history,
             notes,
+            about_rows: Vec::new(),
         });
         let run = Self::begin(path, worker, pool)?;
         if let Some(to) = pending {

@@ -1,6 +1,7 @@
 //! When a run has come to an end, and what state it is in then.
 
 use super::config::RunConfig;
+use super::diverged::lower;
 use super::shared::Public;
 use super::status::{Ending, State};
 use crate::display::advice;
@@ -84,14 +85,20 @@ impl Public {
         let median = before[BEFORE / 2];
         (last.loss > factor * median).then(|| {
             let back = last.step - 1;
+            let now = self.journal.settings(config, last.step + 1).lr;
+            let lr = lower(now, self.journal.settings(config, back.max(1)).lr);
             format!(
                 "paused: the loss of step {} is {:.3}, {:.1} times the median of the {BEFORE} before; {}",
                 last.step,
                 last.loss,
                 last.loss / median,
                 advice(
-                    format!("rewind({back}) goes back, resume() goes on"),
-                    format!("--resume --rewind {back} goes back, --resume goes on")
+                    format!(
+                        "run.resume()? goes on; run.rewind({back})?; run.set_lr({lr})?; run.resume()? goes back and on at a lower learning rate"
+                    ),
+                    format!(
+                        "--resume goes on, --resume --rewind {back} --lr {lr} goes back and on at a lower learning rate"
+                    )
                 )
             )
         })

@@ -59,7 +59,7 @@ impl Run {
     ///
     /// # Errors
     /// When the config cannot be used with this model and data, when the name is no plain name, and
-    /// when a run of this name exists: take [`Run::get`], [`Run::open`], or
+    /// when a run of this name exists: take [`Run::new_or_get`], [`Run::get`], [`Run::open`], or
     /// [`RunConfig::overwrite`], which is refused while the run trains or another process has it open.
     pub fn new(name: &str, model: &Model, data: &Dataset, config: RunConfig) -> Result<Self> {
         image::check()?;
@@ -89,8 +89,6 @@ impl Run {
         if let Some(fatal) = preflight.fatal() {
             return Err(fatal);
         }
-        let mut notes = preflight.notes();
-        notes.extend(not_taken);
         let rows = rows_of(data, &batches)?;
         let eval_rows = match (&config.eval, &eval) {
             (Some(data), Some(batches)) => Some(rows_of(data, batches)?),
@@ -109,7 +107,8 @@ impl Run {
             place: Place::default(),
             journal: Journal::default(),
             history: Vec::new(),
-            notes,
+            notes: not_taken,
+            about_rows: preflight.notes(),
         };
         Self::found(name, path, model, config, begin)
     }
@@ -164,6 +163,7 @@ impl Run {
             history: new.history,
             answers: Vec::new(),
             notes,
+            about_rows: new.about_rows,
         });
         Self::begin(path, worker, pool)
     }
@@ -178,7 +178,7 @@ impl Run {
         let exists = registry::get(path).is_some() || Folder::exists(path);
         if exists && existing == Existing::Keep {
             return Err(Error::state(format!("the run {name:?} exists")).path(path).help(format!(
-                "Run::get({name:?})? gives it, RunConfig::default().overwrite() replaces it"
+                "Run::get({name:?})? gives it, as does Run::new_or_get; RunConfig::default().overwrite() moves it aside"
             )));
         }
         let trains = |run: &Arc<Inner>| run.shared.read().state == State::Running;
@@ -190,34 +190,33 @@ impl Run {
         Ok(())
     }
 
-    /// The run of this name in `runs`, if this process has it open; otherwise it is opened from disk.
+    /// The run of this name in `runs`, or in the folder at this path, if this process has it open; otherwise it is
+    /// opened from disk.
     ///
     /// # Errors
-    /// When there is none; the error lists those that are open.
+    /// When there is none; the error lists those that lie there.
     pub fn get(name: &str) -> Result<Self> {
-        check_name(name)?;
-        let path = Path::new(RUNS).join(name);
+        let path = Self::found_at(name)?;
         match Self::open(&path) {
-            Err(e) if e.is_not_found() && !Folder::exists(&path) => {
-                let open: Vec<String> = registry::all().iter().map(|run| run.name.clone()).collect();
-                let open = if open.is_empty() {
-                    "none is open".into()
-                } else {
-                    format!("open: {}", open.join(", "))
-                };
-                Err(Error::not_found(format!("no run {name:?}")).path(path).help(open))
-            }
+            Err(e) if e.is_not_found() && !Folder::exists(&path) => Err(no_run(name, &path)),
             other => other,
         }
     }
 
-    /// Whether there is a run of this name in `runs`.
+    /// Whether there is a run of this name in `runs`, or in the folder at this path.
     ///
     /// # Errors
     /// When the name is no plain name.
     pub fn exists(name: &str) -> Result<bool> {
-        check_name(name)?;
-        Ok(Folder::exists(&Path::new(RUNS).join(name)))
+        Ok(Folder::exists(&Self::found_at(name)?))
+    }
+
+    /// Where a run lies that is named, or given by the path of its folder.
+    pub(super) fn found_at(name: &str) -> Result<PathBuf> {
+        if name.contains(std::path::is_separator) {
+            return real(Path::new(name));
+        }
+        Self::path_of(name)
     }
 
     pub(super) fn begin(path: PathBuf, worker: Worker, pool: rayon::ThreadPool) -> Result<Self> {
@@ -273,7 +272,7 @@ impl Run {
     }
 
     /// Ends the thread without a snapshot. The folder is free when this returns.
-    fn end(&self) {
+    pub(super) fn end(&self) {
         let (answer, answered) = channel();
         self.0.shared.stop.store(true, std::sync::atomic::Ordering::Relaxed);
         // Without an answer the thread had ended before, which is all that is asked.
@@ -343,6 +342,23 @@ pub(super) struct NewRun {
     pub journal: Journal,
     pub history: Vec<super::history::StepReport>,
     pub notes: Vec<String>,
+    pub about_rows: Vec<String>,
+}
+
+/// Says which runs there are instead.
+pub(super) fn no_run(name: &str, path: &Path) -> Error {
+    const LISTED: usize = 20;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut there = Folder::runs_in(folder);
+    let help = match there.len() {
+        0 => format!("no run lies in {}", folder.display()),
+        count => {
+            there.truncate(LISTED);
+            let more = if count > LISTED { format!(" and {} more", count - LISTED) } else { String::new() };
+            format!("there are {}{more}", there.join(", "))
+        }
+    };
+    Error::not_found(format!("no run {name:?}")).path(path).help(help)
 }
 
 /// The runs that this process has open.

@@ -1,5 +1,6 @@
 //! The learning rate along the steps.
 
+use crate::display::advice;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -136,7 +137,10 @@ impl Schedule {
                 return Err(Error::input(format!(
                     "a constant learning rate has no end, not at step {total}"
                 ))
-                .help(format!("RunConfig::default().cosine({total}) lets it fall along a cosine")));
+                .help(advice(
+                    format!("RunConfig::default().cosine({total}) lets it fall along a cosine"),
+                    format!("cosine:{total} lets it fall along a cosine"),
+                )));
             }
             (shape, None) => {
                 return Err(Error::input(format!(

@@ -63,6 +63,11 @@ impl Segments {
         Ok(read)
     }
 
+    /// One of them, where it was read.
+    pub fn read(&self, number: usize) -> Option<Arc<Segment>> {
+        self.slots().get(number).and_then(|slot| slot.read.clone())
+    }
+
     /// How the rows of one of them become batches.
     fn how(&self, rows: &Rows) -> Preparing {
         Preparing { context: Some(rows.context), filling: rows.filling, ..self.how }

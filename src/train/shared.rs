@@ -21,6 +21,8 @@ pub(super) struct Shared {
     evaluations: Mutex<Vec<Evaluated>>,
     /// Set to have an unfinished step thrown away.
     pub stop: AtomicBool,
+    /// Whether a person has seen what there is to say of the rows.
+    pub told: Arc<AtomicBool>,
 }
 
 /// An evaluation that was asked for by hand.
@@ -49,6 +51,8 @@ pub(super) struct Public {
     pub journal: Journal,
     /// What a person should know: why the run paused, what was wrong on disk.
     pub notes: Vec<String>,
+    /// What was found of the rows before the first step.
+    pub about_rows: Vec<String>,
     /// The gradients of the latest step, divided by nothing yet.
     pub gradients: Option<Arc<Held>>,
     /// The rows of the latest step.
@@ -92,6 +96,7 @@ impl Shared {
             turn: Mutex::new(()),
             evaluations: Mutex::new(Vec::new()),
             stop: AtomicBool::new(false),
+            told: Arc::default(),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use super::config::{Adaptation, RunConfig};
 use super::journal::Cooldown;
-use super::left_out::LeftOut;
 use super::run::Run;
 use crate::display::{self, Align, Bundle, Show, Table, advice, counted};
 
@@ -62,6 +61,7 @@ fn evaluated(every: Option<u64>) -> String {
         Some(steps) => format!("every {steps} steps"),
     }
 }
+use std::sync::atomic::Ordering;
 
 impl Show for Run {
     fn show(&self) -> Bundle {
@@ -86,16 +86,13 @@ impl Show for Run {
             Adaptation::Full => {}
         }
         let settings = self.settings();
-        let mut said = Vec::new();
         if let Ok(segment) = &current {
             let rows = display::thousands(segment.batches.rows() as u64);
             table.row(["rows".to_string(), format!("{rows} to train on, {} a step", settings.batch)]);
-            left_out(&mut table, &mut said, segment.batches.counts());
         }
         if let Some(eval) = &inner.eval {
             let (rows, every) = (display::thousands(eval.rows() as u64), evaluated(settings.eval_every));
             table.row(["evaluation".to_string(), format!("{rows} rows, {every}")]);
-            left_out(&mut table, &mut said, eval.counts());
         }
         table.row(["learning rate".to_string(), rate(settings.lr)]);
         let schedule = match settings.cooldown {
@@ -103,16 +100,9 @@ impl Show for Run {
             None => settings.schedule.to_string(),
         };
         table.row(["schedule".to_string(), schedule]);
-        let mut status = self.status();
-        status.notes.retain(|note| !said.contains(note));
+        let status = self.status();
+        status.about_rows.iter().for_each(|note| table.row(["note", note.as_str()]));
+        inner.shared.told.store(true, Ordering::Relaxed);
         (table, status).show()
-    }
-}
-
-/// Says how many rows are not used, and why.
-fn left_out(table: &mut Table, said: &mut Vec<String>, counts: LeftOut) {
-    if let Some(note) = counts.note() {
-        table.row(["left out", note.as_str()]);
-        said.push(note);
     }
 }

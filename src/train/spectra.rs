@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::plot::{self, Figure, Measure, Series};
 use crate::spectrum::{Place, Spectra, Spectrum};
 use polars::prelude::{DataFrame, df};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 
 /// Singular values after one step: those of each adapter in the order of
@@ -17,15 +17,28 @@ use std::sync::Arc;
 #[serde(deny_unknown_fields)]
 pub struct StepSpectra {
     /// Of scale·B·A.
+    #[serde(deserialize_with = "or_largest")]
     pub plain: Vec<Vec<f32>>,
     /// Of scale·B·C^½ with C = E[(A x)(A x)ᵀ], where it is known.
+    #[serde(deserialize_with = "or_largest")]
     pub weighted: Vec<Vec<f32>>,
+}
+
+/// Reads the null that earlier versions wrote for a value beyond the range of f32: JSON has no infinity.
+fn or_largest<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<Vec<f32>>, D::Error> {
+    let read = Vec::<Vec<Option<f32>>>::deserialize(deserializer)?;
+    Ok(read
+        .into_iter()
+        .map(|values| values.into_iter().map(|value| value.unwrap_or(f32::MAX)).collect())
+        .collect())
 }
 
 impl StepSpectra {
     pub(super) fn of(learned: &Learned) -> Result<Self> {
         let spectra = learned.adapters.spectra_weighted(learned.activations.by_path())?;
-        let rounded = |s: &Spectrum| s.singular_values.iter().map(|sigma| *sigma as f32).collect();
+        // Of adapters that have diverged a value may be beyond the range of f32.
+        let in_f32 = |sigma: &f64| sigma.min(f64::from(f32::MAX)) as f32;
+        let rounded = |s: &Spectrum| s.singular_values.iter().map(in_f32).collect();
         let weighted = spectra.weighted();
         let weighted = weighted.iter().filter(|weighted| weighted.len() == spectra.len());
         Ok(Self {

@@ -2,9 +2,11 @@
 
 use super::goal::Goal;
 use super::history::StepReport;
-use crate::display::{self, Align, Bundle, Show, Table, advice};
+use crate::display::{self, Align, Bundle, Progress, Show, Table, advice};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The state of a run.
@@ -74,13 +76,20 @@ pub struct Status {
     pub losses: Vec<f64>,
     /// What a person should know: why it paused, what was wrong on disk.
     pub notes: Vec<String>,
+    /// What a person should know of the rows: how many are left out, and what was found before the first step.
+    /// The run always shows it; of its statuses the first that is shown does, unless the run was shown before.
+    pub about_rows: Vec<String>,
+    /// Whether it was shown.
+    pub(super) told: Arc<AtomicBool>,
     /// The numbers of the latest step.
     pub last: Option<StepReport>,
+    /// The learning rate of the step to come, where one may come.
+    pub next_lr: Option<f64>,
     /// The step of the newest snapshot on disk.
     pub snapshot: Option<u64>,
     /// Seconds that it took to write.
     pub snapshot_seconds: Option<f64>,
-    /// Time that the steps left will take, at the pace of the latest ones.
+    /// Time that the steps left will take, at the pace of the latest ones, where the run trains or is paused.
     pub left: Option<Duration>,
     /// Where the run lies on disk.
     pub folder: PathBuf,
@@ -100,10 +109,22 @@ impl fmt::Display for State {
 }
 
 impl Status {
+    /// The step after which it stops, where that is known.
+    fn last_step(&self) -> Option<u64> {
+        [self.goal.step, self.end].into_iter().flatten().min()
+    }
+
+    /// Reports the steps done so far, counted from the run's beginning, and the latest loss.
+    pub fn report(&self, progress: &mut Progress) {
+        let note = self.last.as_ref().map_or(String::new(), |step| format!("loss {:.3}", step.loss));
+        progress.set_total(self.last_step().unwrap_or(0));
+        progress.advance(self.step.saturating_sub(progress.done()), &note);
+    }
+
     /// The steps done, and how far it is to go: `40 of 200`.
     pub fn progress(&self) -> String {
-        let last = [self.goal.step, self.end].into_iter().flatten().min();
-        let mut text = last.map_or(self.step.to_string(), |last| format!("{} of {last}", self.step));
+        let mut text =
+            self.last_step().map_or(self.step.to_string(), |last| format!("{} of {last}", self.step));
         if let Some(loss) = self.goal.loss {
             text += &format!(", until the loss is below {loss}");
         }
@@ -111,6 +132,16 @@ impl Status {
             text += &format!(", until the loss in evaluation is below {loss}");
         }
         text
+    }
+
+    /// The learning rate of the latest step, and that of the one to come where it is another.
+    fn rates(&self, last: &StepReport) -> String {
+        match self.next_lr.filter(|next| *next != last.lr) {
+            Some(next) => {
+                format!("{:.2e} in step {}, {next:.2e} in step {}", last.lr, last.step, self.step + 1)
+            }
+            None => format!("{:.2e}", last.lr),
+        }
     }
 }
 
@@ -131,7 +162,7 @@ impl Show for Status {
             let curve = crate::plot::sparkline(&self.losses);
             table.row(["loss".to_string(), format!("{:.4} {curve}", last.loss)]);
             table.row(["gradient norm".to_string(), format!("{:.3}", last.gradient_norm)]);
-            table.row(["learning rate".to_string(), format!("{:.2e}", last.lr)]);
+            table.row(["learning rate".to_string(), self.rates(last)]);
             table.row([
                 "speed".to_string(),
                 format!("{:.0} tokens/s, {:.1} s a step", last.tokens_per_second(), last.seconds),
@@ -140,11 +171,17 @@ impl Show for Status {
                 table.row(["memory".to_string(), display::bytes(memory)]);
             }
         }
+        if let (None, Some(lr)) = (&self.last, self.next_lr) {
+            table.row(["first step".to_string(), format!("at a learning rate of {lr:.2e}")]);
+        }
         if let Some(left) = self.left {
             table.row(["time left".to_string(), display::duration(left)]);
         }
         if let Some(snapshot) = self.snapshot {
             table.row(["on disk".to_string(), format!("step {snapshot} in {}", self.folder.display())]);
+        }
+        if !self.told.swap(true, Ordering::Relaxed) {
+            self.about_rows.iter().for_each(|note| table.row(["note", note.as_str()]));
         }
         for note in &self.notes {
             table.row(["note", note]);

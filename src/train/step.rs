@@ -2,7 +2,6 @@
 
 use super::batches::Batch;
 use super::optimizer::{Optimizer, OptimizerConfig};
-use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::lora::{Activations, Adapters, Gradients, Pass};
 use crate::model::{Counted, Decoder, Tokens};
@@ -139,13 +138,12 @@ pub fn forward_backward(
         if let Some(row) = rows.iter().find(|row| !row.loss.is_finite()) {
             let bad = rows.iter().filter(|row| !row.loss.is_finite()).count();
             let layer = model.first_not_finite(tokens, &adapters)?;
-            let error = Error::compute(format!(
+            let error = Error::not_finite(format!(
                 "the loss of row {} is {} ({bad} of {} rows are not finite)",
                 row.row,
                 row.loss,
                 rows.len()
-            ))
-            .help(go_back("nothing was updated"));
+            ));
             return Err(match layer {
                 Some(layer) => error.layer(layer),
                 None => error,
@@ -159,13 +157,6 @@ pub fn forward_backward(
         into.rows.extend(rows);
     }
     Ok(())
-}
-
-/// What to do where a loss or a gradient is not finite.
-fn go_back(what: &str) -> String {
-    let code = "rewind() to an earlier step, or set_lr() lower and resume()";
-    let command = "--resume --rewind STEP goes back, --resume --lr RATE goes on at a lower rate";
-    format!("{what}: {}", advice(code, command))
 }
 
 /// One update with what was accumulated. Gradients longer than `clip` are scaled down to it (Pascanu et
@@ -189,12 +180,11 @@ pub fn update(
     let loss = accumulated.loss();
     let gradient_norm = accumulated.gradients.norm()? * scale;
     if !(loss.is_finite() && gradient_norm.is_finite()) {
-        let error = Error::compute(format!("the loss is {loss} and the gradient norm {gradient_norm}"));
+        let error = Error::not_finite(format!("the loss is {loss} and the gradient norm {gradient_norm}"));
         return Err(match model.last_not_finite(&accumulated.gradients)? {
             Some(layer) => error.layer(layer),
             None => error,
-        }
-        .help(go_back("nothing was updated")));
+        });
     }
     let factor = match clip {
         Some(limit) if gradient_norm > limit => scale * limit / gradient_norm,
@@ -260,14 +250,13 @@ pub fn evaluate(
         const NAMED: usize = 5;
         let named: Vec<String> = bad.iter().take(NAMED).map(u32::to_string).collect();
         let more = if bad.len() > NAMED { ", …" } else { "" };
-        return Err(Error::compute(format!(
+        return Err(Error::not_finite(format!(
             "the loss in evaluation is {} ({} of {} rows are not finite: {}{more})",
             first.loss,
             bad.len(),
             rows.len(),
             named.join(", ")
-        ))
-        .help(go_back("the adapters have diverged")));
+        )));
     }
     Ok(rows)
 }

@@ -2,6 +2,7 @@
 
 use super::config::{Adaptation, RunConfig};
 use super::disk;
+use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, LoraConfig};
 use crate::model::Model;
@@ -18,7 +19,10 @@ pub(super) fn read(model: &Model, config: &mut RunConfig) -> Result<Option<(Adap
     if config.adaptation == Adaptation::Full {
         return Err(Error::input("init_from begins with adapters, and all weights are to be trained")
             .path(&path)
-            .help("leave out full(), or merge the adapters first: model.export_merged(&adapters, folder, &options)?"));
+            .help(advice(
+                "leave out full(), or merge the adapters first: model.export_merged(&adapters, folder, &options)?",
+                "leave out adaptation = \"full\", or merge the adapters first: lorascope merge",
+            )));
     }
     let read = model.adapters(&path)?;
     let warm = read.described(model.config().fan_in_fan_out());

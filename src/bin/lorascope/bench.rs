@@ -15,11 +15,11 @@ use std::time::Instant;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// One step on random tokens, all of them trained, in f32: LoRA on all linear layers, or all weights
+    /// Time one training step on random tokens, in f32: LoRA on all linear layers, or all weights
     Step(Step),
-    /// How soon a run answers in the middle of a step, what a snapshot takes, and what the spectra of a step take
+    /// Time how soon a run answers while it trains, and what a snapshot and the spectra of a step take
     Handle(handle::Arguments),
-    /// The forward pass of a model with adapters merged into it beside that of the model alone
+    /// Time the forward pass of a model with adapters merged into it, beside that of the model alone
     Merged(Merged),
 }
 
@@ -28,11 +28,13 @@ pub struct Merged {
     /// A .gguf file or a Hugging Face folder; its weights are held in f32
     #[arg(long)]
     model: PathBuf,
+    /// Tokens of one pass
     #[arg(long, default_value_t = 256)]
     tokens: usize,
+    /// The rank of the adapters
     #[arg(long, default_value_t = 8)]
     rank: usize,
-    /// Passes of each, turn by turn
+    /// Passes of each, in turns
     #[arg(long, default_value_t = 21)]
     turns: usize,
 }
@@ -48,21 +50,22 @@ pub struct Step {
     /// Tokens of a row
     #[arg(long, default_value_t = 256)]
     tokens: usize,
+    /// The rank of the adapters
     #[arg(long, default_value_t = 8)]
     rank: usize,
-    /// Steps that count; one more comes before them
+    /// Steps that are timed; one more comes before them
     #[arg(long, default_value_t = 4)]
     steps: usize,
-    /// All weights trained by SGD with momentum, instead of adapters by AdamW
+    /// Train all weights by SGD with momentum, instead of adapters by AdamW
     #[arg(long)]
     full: bool,
-    /// The frozen weights in memory
+    /// How the frozen weights lie in memory: as the file has them, or as this type
     #[arg(long, value_enum, default_value = "stored")]
     weights: Weights,
-    /// Only the input of each block is kept, and the block computed again
+    /// Keep only the input of each block for the backward pass, and compute the rest again
     #[arg(long)]
     recompute: bool,
-    /// One line of JSON
+    /// Print one line of JSON
     #[arg(long)]
     json: bool,
 }

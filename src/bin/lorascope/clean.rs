@@ -10,7 +10,7 @@ use lorascope::display::{Show as _, thousands};
 use lorascope::error::{Error, Result};
 
 use super::print;
-use super::reading::{Counting, LayoutArgument, Reading, existing, refused, rejected};
+use super::reading::{Counting, LayoutArgument, Reading, existing, format, refused, rejected};
 
 #[derive(Args)]
 pub struct Clean {
@@ -49,10 +49,10 @@ pub struct Split {
     train: PathBuf,
     /// The file for the rest
     test: PathBuf,
-    /// The share of the first part
+    /// The share of rows in the first file
     #[arg(long, default_value_t = 0.98)]
     fraction: f64,
-    /// Which of the possible splits
+    /// The seed; the same seed gives the same split
     #[arg(long, default_value_t = 42)]
     seed: u64,
     #[command(flatten)]
@@ -64,10 +64,10 @@ pub struct Split {
 /// How rows are written.
 #[derive(Args)]
 struct Writing {
-    /// Another format than the rows have
-    #[arg(long, value_name = "FORMAT")]
+    /// Write another format than the rows have
+    #[arg(long, value_name = "FORMAT", value_parser = format())]
     to: Option<RowSchema>,
-    /// Rows that stay in their format keep the keys of their file, or not
+    /// How rows that stay in their format are written
     #[arg(long, value_enum, default_value_t = LayoutArgument::Keep)]
     layout: LayoutArgument,
     /// Leave out the rows that the format cannot hold

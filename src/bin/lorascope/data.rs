@@ -8,18 +8,18 @@ use lorascope::dataset::generate::{Faults, Generate, Kinds, Shape};
 use lorascope::dataset::{Dataset, Extra, Misfits, ReportConfig, RowSchema, WriteOptions, convert};
 use lorascope::error::{Error, Result};
 
-use super::reading::{Counting, LayoutArgument, Reading, existing, rejected};
+use super::reading::{Counting, LayoutArgument, Reading, existing, format, rejected};
 use super::{clean, complain, print, rows};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// What is in a dataset and what is wrong with it; ends with 1 where records were rejected
+    /// Say what is in a dataset and what is wrong with it; the exit code is 1 where records were rejected
     Report {
         /// A file, a folder or a pattern; JSON, CSV or Parquet, plain, .gz or .zst
         file: PathBuf,
         #[command(flatten)]
         counting: Counting,
-        /// What is left out where a row may have so many tokens at most, or characters without --tokenizer
+        /// Say how many rows are longer than N tokens (characters without --tokenizer); several with commas
         #[arg(long, value_name = "N", value_delimiter = ',')]
         context: Vec<u64>,
         /// Print JSON instead of tables
@@ -34,25 +34,25 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
-    /// Show rows: the first and the last, one, those with problems, of a language, longer ones, a sample
+    /// Show rows: the first and the last, or one, those with problems, of a language, longer ones, a sample
     Rows(rows::Arguments),
     /// Write the rows without duplicates, repaired, within a length; says how many each step leaves
     Clean(clean::Clean),
-    /// Write the rows into two files, those that are alike into the same one
+    /// Write the rows into two files, at random; rows that are equal or nearly so go into the same one
     Split(clean::Split),
-    /// Write the rows in another schema; ends with 1 where records were rejected
+    /// Write the rows in another format; the exit code is 1 where records were rejected
     Convert {
         /// A file, a folder or a pattern; JSON, CSV or Parquet, plain, .gz or .zst
         file: PathBuf,
         /// .jsonl, .json (an array), .csv, .tsv or .parquet; .gz or .zst may follow
         out: PathBuf,
-        /// alpaca, sharegpt, belle-chat, openai, firefly, prompt-completion, text, preference or kto
-        #[arg(long, value_name = "FORMAT")]
+        /// The format to write
+        #[arg(long, value_name = "FORMAT", value_parser = format())]
         to: RowSchema,
         /// Replace an existing file
         #[arg(long)]
         overwrite: bool,
-        /// Rows that are in this format already keep the keys of their file, or not
+        /// How rows that are in this format already are written
         #[arg(long, value_enum)]
         layout: Option<LayoutArgument>,
         /// Add a key that carries what the format has no place for
@@ -68,13 +68,13 @@ pub enum Command {
     Generate {
         /// .jsonl for JSON lines, .json for an array
         out: PathBuf,
-        /// How many
+        /// How many problems
         #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
         rows: u64,
-        /// Which of the possible files
+        /// The seed; the same seed gives the same file
         #[arg(long, default_value_t = 42)]
         seed: u64,
-        /// Kinds of problem: those to train on, or others to evaluate on
+        /// Which kinds of problem
         #[arg(long, value_enum, default_value_t = KindsArgument::Training)]
         kinds: KindsArgument,
         /// Conversations of several questions instead of instructions
@@ -91,7 +91,9 @@ pub enum Command {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum KindsArgument {
+    /// Those to train on
     Training,
+    /// Other kinds, to evaluate on
     HeldOut,
 }
 

@@ -19,6 +19,7 @@ pub struct Arguments {
     /// Tokens of a row, about
     #[arg(long, default_value_t = 256)]
     tokens: usize,
+    /// The rank of the adapters
     #[arg(long, default_value_t = 8)]
     rank: usize,
     /// Pauses, each at another moment of a step

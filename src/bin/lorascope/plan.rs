@@ -12,15 +12,16 @@ use std::path::PathBuf;
 pub struct Arguments {
     /// A config.json, a Hugging Face folder or a .gguf file
     model: PathBuf,
-    #[arg(long)]
+    /// The rank of the adapters; 16 where nothing is said
+    #[arg(long, value_name = "R")]
     rank: Option<usize>,
-    /// Tokens of a step
+    /// Tokens of one step, instead of 16 rows of the greatest length
     #[arg(long, value_name = "TOKENS")]
     batch_tokens: Option<usize>,
-    /// Tokens of a row at most
+    /// Tokens of a row at most; the model's context, at most 2048, where nothing is said
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
-    /// Only the input of each block is kept, and the block computed again
+    /// Keep only the input of each block for the backward pass, and compute the rest again: less memory, more time
     #[arg(long)]
     recompute: bool,
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use lorascope::dataset::{Dataset, Existing, Fix, Join, Layout, Map, OnFault, ReadOptions, RowSchema};
 use lorascope::display::{counted, neutral};
 use lorascope::error::{Error, Result};
@@ -14,27 +15,36 @@ use lorascope::train::{RowsLeftOut, Why};
 
 use super::complain;
 
+/// Reads the name of a format; help and errors list all.
+pub fn format() -> impl TypedValueParser<Value = RowSchema> {
+    PossibleValuesParser::new(RowSchema::ALL.map(RowSchema::name)).try_map(|name| name.parse())
+}
+
+/// Reads the name of a repair; help and errors list all.
+fn repair() -> impl TypedValueParser<Value = Fix> {
+    PossibleValuesParser::new(Fix::ALL.map(Fix::word)).try_map(|name| name.parse())
+}
+
 /// How the file is read.
 #[derive(Args)]
 pub struct Reading {
     /// The format of the rows, instead of finding it by looking
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", value_parser = format())]
     from: Option<RowSchema>,
     /// Where the turns are, in a file of no known format: user=question,assistant=std_answer
     #[arg(long, value_name = "MAP", conflicts_with = "from")]
     map: Option<Map>,
-    /// Which list of rows, in a file that is an object with several: train, test
+    /// The list of rows to read, in a file that holds several: train, test
     #[arg(long, value_name = "NAME")]
     list: Option<String>,
     /// Put nothing between an instruction and its input, instead of a line break
     #[arg(long)]
     join_nothing: bool,
-    /// Fail at the first fault, instead of leaving the record out
+    /// Fail at the first record that cannot be read, instead of leaving it out
     #[arg(long)]
     strict: bool,
-    /// Repairs: trim, strip-control, replace-invalid-utf8, drop-empty-turns, drop-leading-assistant,
-    /// drop-trailing-user, merge-same-role
-    #[arg(long, value_name = "REPAIR", value_delimiter = ',')]
+    /// Repairs of the rows, several with commas
+    #[arg(long, value_name = "REPAIR", value_delimiter = ',', value_parser = repair())]
     fix: Vec<Fix>,
 }
 

@@ -17,25 +17,25 @@ use super::reading::{Counting, Reading, refused, rejected};
 pub struct Arguments {
     /// A file, a folder or a pattern; JSON, CSV or Parquet, plain, .gz or .zst
     file: PathBuf,
-    /// This row, from 0
+    /// Show the row of this number, counted from 0
     #[arg(long, value_name = "N", conflicts_with_all = ["problems", "lang", "longer", "sample"])]
     row: Option<usize>,
-    /// The rows and records with problems, those of each kind
+    /// Show the rows and records with problems, kind by kind
     #[arg(long, conflicts_with_all = ["lang", "longer", "sample"])]
     problems: bool,
-    /// The rows of a language: zh, en, und where it cannot be told
+    /// Show the rows of a language: zh, en, …; und where it cannot be told
     #[arg(long, value_name = "CODE")]
     lang: Option<String>,
-    /// The rows longer than N characters, or than N tokens with --tokenizer; the longest first
+    /// Show the rows longer than N characters, or than N tokens with --tokenizer; the longest first
     #[arg(long, value_name = "N")]
     longer: Option<u32>,
-    /// N rows drawn at random
+    /// Show N rows drawn at random
     #[arg(long, value_name = "N")]
     sample: Option<usize>,
-    /// Which of the possible samples
+    /// The seed; the same seed draws the same rows
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// How many rows are shown, of each kind of problem as well
+    /// How many rows are shown at most; with --problems so many of each kind
     #[arg(long, value_name = "N", default_value_t = 10)]
     limit: usize,
     #[command(flatten)]

@@ -7,12 +7,14 @@ use lorascope::error::{Error, Result};
 use lorascope::lora::{Adapters, Cut, Factors};
 use lorascope::plot::Figure;
 use lorascope::spectrum::{Advice, Place, Spectra, Spectrum};
+use lorascope::train::Run;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// A folder with adapter_config.json and adapter_model.safetensors or .bin
+    /// A folder with adapter_config.json and adapter_model.safetensors or .bin, or the folder of a run, whose newest
+    /// snapshot is taken
     adapter: PathBuf,
     /// Print JSON instead of a table
     #[arg(long)]
@@ -35,10 +37,12 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
+    let run = format!("{}/", arguments.adapter.display());
+    let folder = if Run::exists(&run)? { Run::saved(&run)?.snapshot } else { arguments.adapter.clone() };
     let Factors { adapters, initialisation: changed, left_alone } =
-        Adapters::open_factors(&arguments.adapter, &Device::Cpu)?;
+        Adapters::open_factors(&folder, &Device::Cpu)?;
     if arguments.truncate.is_some() {
-        Adapters::open(&arguments.adapter, &Device::Cpu)?; // a cut is for a model
+        Adapters::open(&folder, &Device::Cpu)?; // a cut is for a model
     }
     let spectra = adapters.spectra()?;
     let figures = figures(arguments, &spectra)?;
@@ -80,7 +84,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         answer["initialisation"] = by.into();
     }
     if let (Some((advice, cut)), Some(out)) = (cut, &arguments.out) {
-        let base = Adapters::base_of(&arguments.adapter)?.unwrap_or_default();
+        let base = Adapters::base_of(&folder)?.unwrap_or_default();
         let folder = if arguments.overwrite { cut.overwrite(out, &base)? } else { cut.save(out, &base)? };
         answer["truncated"] = truncated(&advice, &cut, &folder.to_string_lossy());
         tables.push(advice.table());

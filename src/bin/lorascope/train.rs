@@ -2,7 +2,7 @@
 
 #[cfg(feature = "tensorboard")]
 use super::events::Follower;
-use super::reading::{LISTED, left_out};
+use super::reading::{LISTED, format, left_out};
 use clap::Args;
 use lorascope::dataset::{Dataset, Map, OnFault, ReadOptions, RowSchema};
 use lorascope::display::{Progress, Show};
@@ -28,73 +28,76 @@ const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
 pub struct Arguments {
-    /// The run's name, or a file of settings such as run.toml; the run lies in runs/NAME
+    /// The run's name in the folder runs, the path of its folder, or a file of settings such as run.toml
     run: String,
-    /// The run's name, where a file of settings is given
+    /// The run's name, instead of the one in the file of settings
     #[arg(long)]
     name: Option<String>,
-    /// Replace the run of this name
+    /// Begin anew where a run of this name exists: the old one moves to runs/NAME.1
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
     /// Go on with the run that exists; model, data and settings come from its folder
     #[arg(long, conflicts_with_all = ["model", "data", "list", "eval", "eval_list", "map", "from", "rank", "batch", "context", "seed", "trained", "strict"])]
     resume: bool,
-    /// Go on even where the model or the rows are others than before
+    /// Go on although the model or the rows are not those that the run was trained with
     #[arg(long, requires = "resume")]
     accept: bool,
-    /// Go back to a step first, or to the best evaluation
+    /// Go back to a step first, or to the one with the best evaluation
     #[arg(long, value_name = "STEP|best", requires = "resume")]
     rewind: Option<Back>,
-    /// Train so many steps more than are done; a run that has stopped early does not stop early any longer
+    /// Train N steps more than are done, also where the run has stopped early
     #[arg(long, value_name = "N", requires = "resume", conflicts_with = "steps")]
     more: Option<u64>,
-    /// How the learning rate goes from here: constant, linear:TOTAL, cosine:TOTAL, wsd:TOTAL, or file, as the file says
+    /// How the learning rate goes along the steps: constant; linear:TOTAL, cosine:TOTAL or wsd:TOTAL, which fall
+    /// until step TOTAL; or file, which takes the schedule of the file of settings
     #[arg(long, value_name = "SHAPE")]
     schedule: Option<Course>,
-    /// A .gguf file or a Hugging Face folder
-    #[arg(long)]
+    /// The model: a .gguf file or a Hugging Face folder
+    #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
-    /// Rows to train on
-    #[arg(long)]
+    /// Rows to train on: a file, a folder or a pattern; JSON, CSV or Parquet, plain, .gz or .zst
+    #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// Which list of rows is trained on, in a file that is an object with several: train, test
+    /// The list of rows to train on, in a file that holds several: train, test
     #[arg(long, value_name = "NAME")]
     list: Option<String>,
-    /// Rows to evaluate on, before and after
-    #[arg(long)]
+    /// Rows to evaluate on, before and after the training
+    #[arg(long, value_name = "PATH")]
     eval: Option<PathBuf>,
-    /// Which list of rows is evaluated on; without --eval, one of the file of --data
+    /// The list of rows to evaluate on; without --eval, one in the file of --data
     #[arg(long, value_name = "NAME")]
     eval_list: Option<String>,
     /// Where the turns are in --data and --eval, files of no known format: user=question,assistant=answer
     #[arg(long, value_name = "MAP", requires = "data")]
     map: Option<Map>,
     /// The format of the rows of --data and --eval, instead of finding it by looking
-    #[arg(long, value_name = "FORMAT", requires = "data", conflicts_with = "map")]
+    #[arg(long, value_name = "FORMAT", value_parser = format(), requires = "data", conflicts_with = "map")]
     from: Option<RowSchema>,
-    /// Steps to train; 100 where nothing else says when to stop, those that are left with --resume
-    #[arg(long)]
+    /// Steps to train: 100 where nothing else says when to stop; with --resume those that are left
+    #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    #[arg(long)]
+    /// The rank of the adapters; 16 where nothing is said, and alpha is twice the rank
+    #[arg(long, value_name = "R")]
     rank: Option<usize>,
-    /// Learning rate
-    #[arg(long)]
+    /// The peak learning rate; 2e-4 where nothing is said, after 10 steps of warm-up
+    #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
-    /// Rows of a step
-    #[arg(long)]
+    /// Rows of a step; 16 where nothing is said
+    #[arg(long, value_name = "ROWS")]
     batch: Option<usize>,
-    /// Tokens of a row at most: longer rows are left out; the model's context, at most 2048, where nothing is said
+    /// Tokens of a row at most, longer rows are left out; the model's context, at most 2048, where nothing is said
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
-    #[arg(long)]
+    /// The seed of the first values of the adapters and of the order of the rows; 42 where nothing is said
+    #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// What is trained on of a conversation: assistant, last-assistant or all; plain texts are trained on whole
+    /// Which turns of a conversation are trained on: assistant, last-assistant or all; plain texts are trained on whole
     #[arg(long, value_name = "WHAT")]
     trained: Option<Trained>,
-    /// End at the first record that is no row, or that the chat template refuses, instead of leaving it out
+    /// Fail at the first record that cannot be read or that the chat template refuses, instead of leaving it out
     #[arg(long)]
     strict: bool,
-    /// Save the adapter here when done; PEFT loads it
+    /// Save the adapter into this new folder when done; PEFT loads it
     #[arg(long, value_name = "FOLDER")]
     save: Option<PathBuf>,
     /// Write the numbers of each step into a new file of events in this folder, for TensorBoard
@@ -162,7 +165,9 @@ impl Course {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(folder) = arguments.save.as_ref().filter(|folder| folder.exists()) {
-        return Err(Error::input("the adapter was to be saved here, but this exists").path(folder));
+        return Err(Error::input("the adapter was to be saved here, but this exists")
+            .path(folder)
+            .help("give --save another folder"));
     }
     let file = read(arguments)?;
     let asked = until_asked()?;
@@ -190,12 +195,25 @@ fn is_file(run: &str) -> bool {
     run.ends_with(".toml")
 }
 
+/// The name of a run that is given as `runs/NAME`; another path stays what it is.
+fn name_of(run: &str) -> String {
+    let path = Path::new(run);
+    let folder = path.parent().map(Path::canonicalize).and_then(|folder| folder.ok());
+    let named = path.file_name().and_then(|name| name.to_str());
+    match (folder, Path::new("runs").canonicalize().ok(), named) {
+        (Some(folder), Some(runs), Some(name)) if folder == runs => name.to_string(),
+        // Before the first run there is no such folder.
+        (_, None, Some(name)) if path.parent() == Some(Path::new("runs")) => name.to_string(),
+        _ => run.to_string(),
+    }
+}
+
 /// The file of settings, or what takes its place, with all that the flags say.
 fn read(arguments: &Arguments) -> Result<RunFile> {
     let mut file = if is_file(&arguments.run) {
         RunFile::open(&arguments.run)?
     } else {
-        RunFile { name: Some(arguments.run.clone()), ..RunFile::default() }
+        RunFile { name: Some(name_of(&arguments.run)), ..RunFile::default() }
     };
     if let Some(rank) = arguments.rank {
         file.config = file.config.rank(rank);
@@ -262,7 +280,7 @@ fn new(file: &RunFile) -> Result<Run> {
     let name = file.name.as_deref().unwrap_or_default();
     if file.config.existing == Existing::Keep && Run::exists(name)? {
         return Err(Error::state(format!("the run {name:?} exists"))
-            .help("--resume goes on with it, --overwrite replaces it"));
+            .help("--resume goes on with it, --overwrite begins anew and moves it aside"));
     }
     file.new_run()
 }
@@ -271,6 +289,7 @@ fn new(file: &RunFile) -> Result<Run> {
 fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
     let name = file.name.as_deref().unwrap_or_default();
     let run = match arguments.accept && Run::exists(name)? {
+        true if name.contains('/') => Run::open_with(name, &OpenRun::accept())?,
         true => Run::open_with(Path::new("runs").join(name), &OpenRun::accept())?,
         false => Run::get(name)?,
     };
@@ -294,11 +313,13 @@ fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
             ));
         }
     }
-    match arguments.rewind {
-        Some(Back::Step(step)) => drop(run.rewind(step)?),
-        Some(Back::Best) => drop(run.rewind_to_best()?),
-        None => {}
-    }
+    let back = match arguments.rewind {
+        Some(Back::Step(step)) => Some(run.rewind(step)?),
+        Some(Back::Best) => Some(run.rewind_to_best()?),
+        None => None,
+    };
+    // Which changes still hold there.
+    back.iter().filter_map(|status| status.notes.last()).for_each(crate::complain);
     if let Some(lr) = arguments.lr {
         run.set_lr(lr)?;
     }
@@ -373,13 +394,10 @@ fn train(run: &Run, file: &RunFile, arguments: &Arguments, asked: &AtomicBool) -
 
 /// Watches a run that trains to its end; false where a signal asks for a pause.
 fn watch(run: &Run, begun: u64, asked: &AtomicBool) -> Result<bool> {
-    let status = run.status();
-    let last = [status.goal.step, status.end].into_iter().flatten().min();
-    let mut progress = Progress::new(run.name(), last.map_or(0, |last| last.saturating_sub(begun)));
+    let mut progress = Progress::new(run.name(), 0).after(begun);
     loop {
         let status = run.status();
-        let note = status.last.as_ref().map_or(String::new(), |step| format!("loss {:.3}", step.loss));
-        progress.advance((status.step - begun).saturating_sub(progress.done()), &note);
+        status.report(&mut progress);
         match status.state {
             State::Running if asked.load(Ordering::Relaxed) => return Ok(false),
             State::Running => std::thread::sleep(LOOK),

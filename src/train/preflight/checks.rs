@@ -20,6 +20,11 @@ const NAMED: usize = 5;
 /// So many times the 99th percentile of the lengths is far.
 const FAR: usize = 4;
 
+/// The names of the checks of rows that are left out.
+pub(super) const CONTEXT: &str = "context";
+pub(super) const ANSWERS: &str = "answers";
+pub(super) const LABELS: &str = "labels";
+
 /// How many rows are used, and how many are left out for what.
 pub(super) fn records(check: &'static str, rows: &Batches) -> Finding {
     match rows.counts().note() {
@@ -155,17 +160,16 @@ fn lines(data: &Dataset, rows: &[usize]) -> Result<String> {
 
 /// Whether each row has a token to train on.
 pub(super) fn answers(train: &Batches, data: &Dataset) -> Result<Finding> {
-    const CHECK: &str = "answers";
     let rows: Vec<usize> = train.left_out(|why| *why == Why::Untrained).map(|(row, _)| row).collect();
     let Some(first) = rows.first() else {
-        return Ok(Finding::new(CHECK, Severity::Fine, "every row has an answer to train on"));
+        return Ok(Finding::new(ANSWERS, Severity::Fine, "every row has an answer to train on"));
     };
     let what = format!(
         "{} rows have no token to train on and are left out, on the lines {}",
         thousands(rows.len() as u64),
         lines(data, &rows)?
     );
-    Finding::new(CHECK, Severity::Warning, what)
+    Finding::new(ANSWERS, Severity::Warning, what)
         .help("give them an answer of the assistant, or take them out")
         .at(data, *first)
 }
@@ -176,7 +180,7 @@ pub(super) fn labelled_bad(train: &Batches, data: &Dataset) -> Result<Option<Fin
     let Some(first) = rows.first() else { return Ok(None) };
     let what =
         format!("{} labelled bad and left out, on the lines {}", rows_are(rows.len()), lines(data, &rows)?);
-    Finding::new("labels", Severity::Warning, what)
+    Finding::new(LABELS, Severity::Warning, what)
         .help("a run learns answers that are labelled good alone")
         .at(data, *first)
         .map(Some)
@@ -278,19 +282,18 @@ pub(super) fn date(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Re
 
 /// Rows that are longer than the context.
 pub(super) fn context(train: &Batches, data: &Dataset) -> Result<Finding> {
-    const CHECK: &str = "context";
     let limit = thousands(train.context() as u64);
     let tokens = |why: &Why| if let Why::TooLong(tokens) = why { *tokens } else { 0 };
     let longer = train.left_out(|why| matches!(why, Why::TooLong(_))).map(|(row, why)| (tokens(why), row));
     let Some((tokens, row)) = longer.min_by_key(|(tokens, row)| (std::cmp::Reverse(*tokens), *row)) else {
-        return Ok(Finding::new(CHECK, Severity::Fine, format!("no row is longer than {limit} tokens")));
+        return Ok(Finding::new(CONTEXT, Severity::Fine, format!("no row is longer than {limit} tokens")));
     };
     let what = format!(
         "{} rows are longer than {limit} tokens and left out, the longest has {}",
         thousands(train.counts().too_long as u64),
         thousands(tokens as u64)
     );
-    Finding::new(CHECK, Severity::Warning, what)
+    Finding::new(CONTEXT, Severity::Warning, what)
         .help(advice("RunConfig::default().context(n) takes longer ones", "--context N takes longer ones"))
         .at(data, row)
 }

@@ -1,7 +1,7 @@
 //! What one check found, in words, and in which row.
 
 use crate::dataset::Dataset;
-use crate::display::cut;
+use crate::display::{cut, thousands};
 use crate::error::{Error, Result};
 use crate::text::{Message, Role};
 use std::path::PathBuf;
@@ -76,6 +76,18 @@ impl Finding {
         let words = text.as_deref().or(first.map(said)).unwrap_or_default();
         let words = cut(words.trim(), WORDS);
         Ok(Self { row: Some(row), file: Some(file), line: Some(line), words, ..self })
+    }
+
+    /// The finding as a note: what to do comes first, and a line of a file is an example of what was found.
+    pub(super) fn note(&self) -> String {
+        let help = if self.help.is_empty() { String::new() } else { format!("{}: ", self.help) };
+        let name = self.file.as_ref().and_then(|file| file.file_name()).map(|name| name.to_string_lossy());
+        let example = match (name, self.line) {
+            (Some(name), Some(line)) => format!(" (for example line {} of {name})", thousands(line)),
+            (Some(name), None) => format!(" ({name})"),
+            _ => String::new(),
+        };
+        format!("{help}{}{example}", self.what)
     }
 
     pub(super) fn error(&self) -> Error {

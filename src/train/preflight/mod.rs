@@ -18,6 +18,8 @@ use std::path::PathBuf;
 /// The checks whose finding is a line about all rows.
 const RECORDS: &str = "records";
 const EVAL_RECORDS: &str = "evaluation records";
+/// The checks of rows that are left out: the line about all rows has their numbers.
+const COUNTED: [&str; 5] = [RECORDS, EVAL_RECORDS, checks::CONTEXT, checks::ANSWERS, checks::LABELS];
 
 /// What was found before the first step.
 ///
@@ -109,14 +111,10 @@ impl Preflight {
         warnings.map(|finding| finding.error().to_string()).collect()
     }
 
-    /// What a run notes: the warnings, of all rows in one line first.
+    /// What a run notes beside the line that says how many rows are left out: the other warnings.
     pub(super) fn notes(&self) -> Vec<String> {
         let warnings = self.findings.iter().filter(|finding| finding.severity == Severity::Warning);
-        let note = |finding: &Finding| match finding.check {
-            RECORDS | EVAL_RECORDS => finding.what.clone(),
-            _ => finding.error().to_string(),
-        };
-        warnings.map(note).collect()
+        warnings.filter(|finding| !COUNTED.contains(&finding.check)).map(Finding::note).collect()
     }
 
     /// The first finding with which no run should begin, as an error that shows its row.

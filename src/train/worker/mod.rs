@@ -89,6 +89,7 @@ pub(super) struct Begin {
     pub history: Vec<StepReport>,
     pub answers: Vec<Answer>,
     pub notes: Vec<String>,
+    pub about_rows: Vec<String>,
 }
 
 /// Whether somebody wants this to go on.
@@ -112,6 +113,7 @@ impl Worker {
             learned: learned.clone(),
             journal: begin.journal,
             notes: begin.notes,
+            about_rows: begin.about_rows,
             gradients: None,
             batch: None,
             partial: None,
@@ -256,6 +258,11 @@ impl Worker {
                 self.shared.update(|public| public.state = State::Paused);
             }
             Err(error) if !error.is_interrupted() => {
+                // The steps before it are on disk, so that the way back is there in another process, too.
+                if let Err(unsaved) = guarded(|| self.save()) {
+                    let step = self.place.step;
+                    self.shared.note(format!("there is no snapshot of step {step}: {unsaved}"));
+                }
                 let message = error.to_string();
                 self.shared.update(|public| public.state = State::Failed(message));
             }

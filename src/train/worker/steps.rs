@@ -4,6 +4,7 @@ use super::{GoOn, Worker, is_frozen};
 use crate::error::{Error, Result};
 use crate::train::batches::Batch;
 use crate::train::config::Adaptation;
+use crate::train::diverged::Update;
 use crate::train::folder::Folder;
 use crate::train::history::StepReport;
 use crate::train::journal::{Change, Settings};
@@ -31,8 +32,16 @@ impl Worker {
         let batch = segment.batches.at(position, settings.batch, settings.micro_batch, self.config.seed)?;
         let mut accumulated = Accumulated::default();
         step::forward_backward(&self.decoder, &self.learned, &batch, &mut accumulated, go_on)
-            .map_err(|e| e.step(step))?;
+            .map_err(|e| self.advised(e, Update::None).step(step))?;
         self.complete(accumulated, batch, &settings, begun, go_on).map(drop)
+    }
+
+    /// Says the way on where numbers are not finite.
+    fn advised(&self, error: Error, update: Update) -> Error {
+        match error.is_not_finite() {
+            true => error.help(self.shared.read().way_on(&self.config, update)),
+            false => error,
+        }
     }
 
     /// The update, the evaluation, and the step in the books.
@@ -61,14 +70,14 @@ impl Worker {
             &settings.optimizer,
             &frozen,
         )
-        .map_err(|e| e.step(step))?;
+        .map_err(|e| self.advised(e, Update::None).step(step))?;
         let seconds = begun.elapsed().as_secs_f64();
         let due = settings.eval_every.is_some_and(|every| step.is_multiple_of(every));
         let eval_loss = match &self.eval {
             Some(eval) if due => {
                 // A step after which it is not finite is none: what was learned before it stays.
                 let rows = step::evaluate(self.model.decoder(), &learned.adapters, &eval.all()?, go_on)
-                    .map_err(|e| e.step(step))?;
+                    .map_err(|e| self.advised(e, Update::ThrownAway).step(step))?;
                 Some(step::mean(&rows).0)
             }
             _ => None,
@@ -80,7 +89,11 @@ impl Worker {
                 .config
                 .spectra_interval(settings.spectra_every)
                 .is_some_and(|every| step.is_multiple_of(every));
-        let spectra = logged.then(|| StepSpectra::of(&learned)).transpose()?;
+        let spectra = logged
+            .then(|| StepSpectra::of(&learned))
+            .transpose()
+            .map_err(|e| if e.is_compute() { Error::not_finite(e) } else { e })
+            .map_err(|e| self.advised(e, Update::ThrownAway).step(step))?;
         let report = StepReport {
             spectra,
             step,

@@ -1,0 +1,177 @@
+//! `lorascope sample`, `merge` and `export`: a model, with an adapter or without, answers and is written.
+
+use clap::{Args, ValueEnum};
+use lorascope::display::Show as _;
+use lorascope::error::{Error, Result};
+use lorascope::lora::Adapters;
+use lorascope::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOptions};
+use lorascope::text::Message;
+use lorascope::train::Run;
+use serde_json::json;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+/// A model, and what stands beside its weights.
+#[derive(Args)]
+struct Adapted {
+    /// The model: a .gguf file or a Hugging Face folder
+    #[arg(long, value_name = "PATH", required_unless_present = "run")]
+    model: Option<PathBuf>,
+    /// An adapter for it: a folder of PEFT or mlx, or a file of kohya
+    #[arg(long, value_name = "PATH", conflicts_with = "run")]
+    adapter: Option<PathBuf>,
+    /// A run instead of an adapter, by its name in the folder runs or by its path: its newest snapshot is taken,
+    /// and its model unless --model says where that is now
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
+}
+
+impl Adapted {
+    fn open(&self) -> Result<(Model, Adapters)> {
+        let saved = self.run.as_deref().map(Run::saved).transpose()?;
+        let weights = saved.as_ref().map(|saved| saved.weights).unwrap_or_default();
+        let Some(path) = self.model.as_ref().or(saved.as_ref().map(|saved| &saved.model)) else {
+            return Err(Error::input("no model is given").help("say --model PATH or --run RUN"));
+        };
+        let model = Model::open_with(path, &OpenOptions { weights, ..OpenOptions::default() })?;
+        if let Some(saved) = &saved {
+            crate::complain(format_args!("step {} of {}", saved.step, saved.folder.display()));
+        }
+        let adapter = self.adapter.as_ref().or(saved.as_ref().map(|saved| &saved.snapshot));
+        let adapters = adapter.map_or_else(|| Ok(Adapters::default()), |path| model.adapters(path))?;
+        Ok((model, adapters))
+    }
+}
+
+#[derive(Args)]
+pub struct Sample {
+    /// What to ask; each prompt is answered by itself
+    #[arg(required = true)]
+    prompts: Vec<String>,
+    #[command(flatten)]
+    adapted: Adapted,
+    /// A system message before each prompt
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Tokens of an answer at most
+    #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().max_tokens)]
+    max_tokens: usize,
+    /// 0 takes the most likely token each time; above 0 tokens are drawn, the rarer ones more often the higher it is
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    temperature: f64,
+    /// Which of the possible draws, with a temperature above 0
+    #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().seed)]
+    seed: u64,
+    /// Print a line of JSON with prompt and answer for each prompt
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub struct Merge {
+    /// The new Hugging Face folder
+    out: PathBuf,
+    #[command(flatten)]
+    adapted: Adapted,
+    #[command(flatten)]
+    written: Written,
+}
+
+#[derive(Args)]
+pub struct Export {
+    /// The new Hugging Face folder
+    out: PathBuf,
+    /// The model: a .gguf file or a Hugging Face folder
+    #[arg(long, value_name = "PATH")]
+    model: PathBuf,
+    #[command(flatten)]
+    written: Written,
+}
+
+/// How weights are written.
+#[derive(Args)]
+struct Written {
+    /// The type of the numbers in the files
+    #[arg(long, value_enum, default_value_t = Dtype::Bf16)]
+    dtype: Dtype,
+    /// Bytes of one file at most; a larger tensor has a file of its own
+    #[arg(long, value_name = "N", default_value_t = ExportOptions::default().shard_bytes)]
+    shard_bytes: u64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Dtype {
+    /// 32 bits: nothing is lost
+    F32,
+    /// The upper half of them, as most models are published
+    Bf16,
+    /// 16 bits with a smaller range
+    F16,
+}
+
+impl Written {
+    fn options(&self) -> ExportOptions {
+        let dtype = match self.dtype {
+            Dtype::F32 => ExportType::F32,
+            Dtype::Bf16 => ExportType::Bf16,
+            Dtype::F16 => ExportType::F16,
+        };
+        ExportOptions { dtype, shard_bytes: self.shard_bytes }
+    }
+}
+
+pub fn sample(arguments: &Sample) -> Result<()> {
+    let (model, adapters) = arguments.adapted.open()?;
+    let config = GenerateConfig {
+        max_tokens: arguments.max_tokens,
+        temperature: arguments.temperature,
+        seed: arguments.seed,
+        ..GenerateConfig::default()
+    };
+    let live = std::io::stdout().is_terminal() && !arguments.json;
+    for prompt in &arguments.prompts {
+        let system = arguments.system.as_deref().map(Message::system);
+        let messages: Vec<Message> = system.into_iter().chain([Message::user(prompt.as_str())]).collect();
+        if arguments.prompts.len() > 1 && !arguments.json {
+            crate::print(format_args!("> {}", prompt.replace('\n', "\n> ")));
+        }
+        if live {
+            model.chat_live(&adapters, &messages, &config)?;
+            continue;
+        }
+        let answer = model.chat_each(&adapters, &messages, &config, &mut |_| true)?.text;
+        match arguments.json {
+            true => crate::print(json!({ "prompt": prompt, "answer": answer })),
+            false => crate::print(answer),
+        }
+    }
+    Ok(())
+}
+
+pub fn merge(arguments: &Merge) -> Result<()> {
+    free(&arguments.out)?;
+    let (model, adapters) = arguments.adapted.open()?;
+    if adapters.is_empty() {
+        return Err(Error::input("there is nothing to merge")
+            .help("say --adapter PATH or --run RUN; lorascope export writes the model alone"));
+    }
+    crate::print(
+        model.export_merged(&adapters, &arguments.out, &arguments.written.options())?.show().text.trim_end(),
+    );
+    Ok(())
+}
+
+pub fn export(arguments: &Export) -> Result<()> {
+    free(&arguments.out)?;
+    let model = Model::open(&arguments.model)?;
+    crate::print(model.export(&arguments.out, &arguments.written.options())?.show().text.trim_end());
+    Ok(())
+}
+
+/// Fails before the work where a folder is in the way.
+fn free(out: &std::path::Path) -> Result<()> {
+    match out.symlink_metadata() {
+        Ok(_) => Err(Error::input("the folder exists already").path(out).help("choose another name")),
+        Err(_) => Ok(()),
+    }
+}

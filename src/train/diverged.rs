@@ -1,0 +1,66 @@
+//! The way on where a loss or a gradient is not finite.
+
+use super::config::RunConfig;
+use super::shared::Public;
+use crate::display::advice;
+
+/// Steps whose losses say what is usual.
+const RECENT: usize = 20;
+/// So many times the usual loss is a run that has diverged.
+const FAR: f64 = 2.0;
+/// The rate is lowered by this factor where it was never another one.
+const LOWER: f64 = 10.0;
+
+/// What became of the update of the step that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Update {
+    /// There was none: what was learned before gives these numbers.
+    None,
+    /// It was thrown away, and what was learned before is whole.
+    ThrownAway,
+}
+
+impl Public {
+    /// What a person can do, such that it works as it is said: the changes that hold at a step stay in force when
+    /// a run goes back to it, so going back alone does the same steps again.
+    pub fn way_on(&self, config: &RunConfig, update: Update) -> String {
+        let done = self.place.step;
+        let now = self.journal.settings(config, done + 1).lr;
+        if update == Update::ThrownAway {
+            let lr = lower(now, self.journal.settings(config, done.max(1)).lr);
+            let code = format!("run.set_lr({lr})?; run.resume()? does it again at a lower learning rate");
+            let command = format!("--resume --lr {lr} does it again at a lower learning rate");
+            return format!("the step was thrown away: {}", advice(code, command));
+        }
+        if done == 0 {
+            return "no step was done yet: the model or this row gives it, not the training".to_string();
+        }
+        let to = self.last_usual() - 1;
+        let lr = lower(now, self.journal.settings(config, to.max(1)).lr);
+        let code = format!(
+            "run.rewind({to})?; run.set_lr({lr})?; run.resume()? goes back to step {to} and on at a lower learning rate"
+        );
+        let command = format!(
+            "--resume --rewind {to} --lr {lr} goes back to step {to} and on at a lower learning rate"
+        );
+        advice(code, command)
+    }
+
+    /// The latest step whose loss was not far above the usual: what was learned before it is sound.
+    fn last_usual(&self) -> u64 {
+        let recent = &self.history[self.history.len().saturating_sub(RECENT)..];
+        let mut losses: Vec<f64> = recent.iter().map(|step| step.loss).collect();
+        losses.sort_by(f64::total_cmp);
+        let median = losses.get((losses.len().max(1) - 1) / 2).copied().unwrap_or(f64::INFINITY);
+        let usual = recent.iter().rev().find(|step| step.loss <= FAR * median);
+        usual.map_or(1, |step| step.step)
+    }
+}
+
+/// The rate of earlier steps where it was lower than now, or a good deal less than now.
+pub(super) fn lower(now: f64, before: f64) -> String {
+    match before < now {
+        true => format!("{before:e}"),
+        false => format!("{:.1e}", (now / LOWER).min(RunConfig::default().lr)),
+    }
+}

@@ -1,0 +1,169 @@
+//! A run that is there already: it is given where it is the one that is asked for, and deleted where nobody
+//! needs it any longer.
+
+use super::config::{Adaptation, Existing, RunConfig};
+use super::folder::Folder;
+use super::identity::Identity;
+use super::open::OpenRun;
+use super::registry;
+use super::run::{Run, no_run};
+use super::status::State;
+use crate::dataset::Dataset;
+use crate::display::{Text, counted};
+use crate::error::{Error, Result};
+use crate::model::{Model, WeightsAs};
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// What a run has on disk: enough to take the adapters of its newest snapshot, also while another process trains it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedRun {
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// Where its model was opened.
+    pub model: PathBuf,
+    /// What became of the model's weights when they were loaded.
+    pub weights: WeightsAs,
+    /// The step of the newest snapshot.
+    pub step: u64,
+    /// The newest snapshot: a folder with adapters as PEFT has them.
+    pub snapshot: PathBuf,
+}
+
+/// Settings that are named where two configs differ.
+const NAMED: usize = 6;
+
+impl Run {
+    /// The run of this name in `runs`, as far as it is, where there is one; otherwise a new one, as
+    /// [`new`](Self::new) makes it. A cell that says this can be executed again: it never replaces a run, and
+    /// what was learned stays.
+    ///
+    /// The run that is there is compared as it was made: [`changes`](Self::changes) that came later are its own.
+    ///
+    /// # Errors
+    /// When the run that is there has other settings, another model or other rows; the error names what
+    /// differs. And as [`new`](Self::new) and [`open`](Self::open).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use lorascope::prelude::*;
+    ///
+    /// let (model, data) = (Model::open("model.gguf")?, Dataset::open("rows.jsonl")?);
+    /// let run = Run::new_or_get("school", &model, &data, RunConfig::default().rank(8))?;
+    /// run.steps(10)?;
+    /// let again = Run::new_or_get("school", &model, &data, RunConfig::default().rank(8))?;
+    /// assert_eq!(again.status().step, 10);
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn new_or_get(name: &str, model: &Model, data: &Dataset, config: RunConfig) -> Result<Self> {
+        config.check()?;
+        if config.existing == Existing::Overwrite {
+            return Err(Error::input("new_or_get gives the run that is there, and overwrite() replaces it")
+                .help("leave overwrite() out, or take Run::new"));
+        }
+        let path = Self::path_of(name)?;
+        if registry::get(&path).is_none() && !Folder::exists(&path) {
+            return Self::new(name, model, data, config);
+        }
+        let other = differences(&Folder::identity(&path)?, model, data, &config)?;
+        if !other.is_empty() {
+            return Err(Error::state(format!(
+                "the run {name:?} exists, and is another one: {}",
+                other.join(", ")
+            ))
+            .path(path)
+            .help(format!("Run::get({name:?})? gives it as it is; another name begins a new run")));
+        }
+        Self::open_with(path, &OpenRun { model: Some(model.clone()), ..OpenRun::default() })
+    }
+
+    /// What the run of this name in `runs`, or in the folder at this path, has on disk. It is not opened.
+    ///
+    /// # Errors
+    /// When there is no such run, and when it has no snapshot or trains all weights.
+    pub fn saved(name: &str) -> Result<SavedRun> {
+        let folder = Self::found_at(name)?;
+        if !Folder::exists(&folder) {
+            return Err(no_run(name, &folder));
+        }
+        let identity = Folder::identity(&folder)?;
+        if identity.config.adaptation == Adaptation::Full {
+            return Err(Error::state("this run trains all weights, and has no adapters").path(folder));
+        }
+        let Some((step, snapshot)) = Folder::newest(&folder)? else {
+            return Err(Error::not_found("this run has no snapshot").path(folder));
+        };
+        let weights = identity.weights();
+        Ok(SavedRun { folder, model: identity.model, weights, step, snapshot })
+    }
+
+    /// Removes the run from disk: settings, history, changes, snapshots. What else lies in its folder stays, and
+    /// the folder with it. There is no way back.
+    ///
+    /// # Errors
+    /// When it trains, when another process has it open, and when something cannot be removed.
+    pub fn delete(&self) -> Result<Text> {
+        let run = registry::get(self.folder()).map_or_else(|| self.clone(), Self);
+        if run.status().state == State::Running {
+            return Err(Error::state(format!("the run {:?} is training, and is not deleted", run.name()))
+                .path(run.folder())
+                .help("run.stop()? ends it first"));
+        }
+        if run.status().state != State::Closed {
+            run.end();
+        }
+        Folder::identity(run.folder())?;
+        Folder::hold(run.folder())?.remove()?;
+        let steps = counted(run.status().step, "step");
+        Ok(Text::new(format!("deleted: {} with its {steps}", run.folder().display())))
+    }
+}
+
+/// What of a run is not what is asked for, in words.
+fn differences(there: &Identity, model: &Model, data: &Dataset, config: &RunConfig) -> Result<Vec<String>> {
+    let value = |config: &RunConfig| serde_json::to_value(config).map_err(Error::compute);
+    let (mut is, mut asked) = (value(&there.config)?, value(config)?);
+    if config.init_from.is_some() {
+        // Rank and layers are those of the adapters that it begins with.
+        for fields in [&mut is, &mut asked].into_iter().filter_map(Value::as_object_mut) {
+            fields.remove("lora");
+        }
+    }
+    let mut other = Vec::new();
+    settings("", &is, &asked, &mut other);
+    if other.len() > NAMED {
+        let more = other.len() - NAMED;
+        other.truncate(NAMED);
+        other.push(format!("and {}", counted(more as u64, "other setting")));
+    }
+    if there.model_fingerprint != model.fingerprint()? {
+        other.push(format!("its model is {}", there.model.display()));
+    }
+    if there.rows.data != data.recipe()? {
+        other.push(format!("it has other rows to train on, of {}", there.rows.data.path.display()));
+    }
+    let eval = config.eval.as_ref().map(Dataset::recipe).transpose()?;
+    if there.eval_recipe() != eval.as_ref() {
+        let rows = there
+            .eval_recipe()
+            .map(|recipe| format!("other rows to evaluate on, of {}", recipe.path.display()));
+        other.push(format!("it has {}", rows.unwrap_or_else(|| "no rows to evaluate on".to_string())));
+    }
+    Ok(other)
+}
+
+/// Each setting that differs, with both values.
+fn settings(name: &str, is: &Value, asked: &Value, into: &mut Vec<String>) {
+    match (is, asked) {
+        (Value::Object(a), Value::Object(b)) => {
+            let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for key in names {
+                let path = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                let [is, asked] = [a, b].map(|fields| fields.get(key).unwrap_or(&Value::Null));
+                settings(&path, is, asked, into);
+            }
+        }
+        (is, asked) if is != asked => into.push(format!("{name} is {is} there and {asked} here")),
+        _ => {}
+    }
+}
