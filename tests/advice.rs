@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 13] = [
     "data report",
     "data rows",
     "data clean",
@@ -15,6 +15,9 @@ const COMMANDS: [&str; 10] = [
     "data generate",
     "plan",
     "train",
+    "sample",
+    "merge",
+    "export",
     "spectrum",
     "bench step",
 ];
