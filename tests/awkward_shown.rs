@@ -262,6 +262,7 @@ fn data_and_runs() -> Result<()> {
         ("turns", &data.turns()?),
         ("frame", &data.frame()?),
         ("row", &data.row(0)?),
+        ("conversation", &data.conversation(1)),
         ("report", &report),
         ("losses", &data.losses(RowSchema::ShareGpt)?),
         ("what was written", &data.write("out.jsonl", RowSchema::ShareGpt)?),

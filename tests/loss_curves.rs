@@ -59,7 +59,7 @@ fn the_legend_names_the_points_and_their_mean_and_the_mean_ends_at_the_loss() ->
     let falling = (1..=30).map(|n| (f64::from(n), 2.0 - 0.05 * f64::from(n)));
     let figure = lines("Loss", "step", "nats", &[Series::smoothed("training", falling, 8.0)], Scale::Linear)?;
     let texts = texts(&figure);
-    for name in ["training", "training, mean over about 8"] {
+    for name in ["training", "training, mean over about 8 points"] {
         assert!(texts.iter().any(|text| text == name), "{name} in {texts:?}");
     }
     let long: Vec<_> = strokes(&figure).into_iter().filter(|(_, points)| points.len() > 10).collect();

@@ -73,6 +73,14 @@ fn plain_values_and_lists_of_them_are_shown_and_cut() {
 }
 
 #[test]
+fn a_conversation_shows_who_says_what() {
+    let messages = vec![Message::system("be brief"), Message::user("3 < 5?"), Message::assistant("yes")];
+    let shown = messages.show();
+    assert_eq!(shown.text, "[system] be brief\n[user] 3 < 5?\n[assistant] yes");
+    assert!(shown.html.contains("<b>user</b></small>\n3 &lt; 5?</div>"), "{}", shown.html);
+}
+
+#[test]
 fn columns_and_tensors_show_their_numbers() -> Result<()> {
     let series = Series::new("loss".into(), (0..1000).map(f64::from).collect::<Vec<_>>());
     says(&series.show(), &["loss", "f64", "1,000 rows", "999.0"]);

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 /// In trusted output the drawing itself is shown, in the page's own colours, and its twin is not. JupyterLab
-/// drops this element and `<svg>` (but not the texts in it) from output that it does not trust, and leaves
-/// `<img>`, classes and `hidden` as they are: there the twin is shown.
+/// drops this element, `<svg>` (but not the texts in it) and attributes without a value from output that it does
+/// not trust, and leaves `<img>`, classes, `hidden="hidden"` and `display:none` as they are: there the twin is shown.
 const STYLE: &str = "<style>.lorascope-drawing[hidden]{display:block!important}\
                      .lorascope-image{display:none!important}</style>";
 /// An image cannot follow the page's colours: dark text on white.
@@ -28,7 +28,7 @@ pub(super) fn with_images(html: &str) -> String {
         }
         let _ = write!(
             out,
-            "{}<div class=\"lorascope-drawing\" hidden>{svg}</div>\
+            "{}<div class=\"lorascope-drawing\" hidden=\"hidden\" style=\"display:none\">{svg}</div>\
              <img class=\"lorascope-image\" alt=\"{}\" style=\"max-width:100%;height:auto\" src=\"{}\">",
             &rest[..begin],
             between(svg, " aria-label=\"", "\""),

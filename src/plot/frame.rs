@@ -214,7 +214,7 @@ pub(super) fn named(series: &Series, index: usize, note: &str) -> Vec<(String, S
         Style::Marks => vec![entry(format!("{name}{note}"), Sample::Mark)],
         Style::Smoothed { span } => vec![
             entry(format!("{name}{note}"), Sample::Thin),
-            entry(format!("{name}, mean over about {span:.0}{note}"), Sample::Line),
+            entry(format!("{name}, mean over about {span:.0} points{note}"), Sample::Line),
         ],
     }
 }

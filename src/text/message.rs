@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::display::{Bundle, Show, escape, neutral};
+
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -123,5 +125,30 @@ impl Message {
     /// Whether its tokens are trained on: an assistant's message whose weight is not 0.
     pub fn is_trained(&self) -> bool {
         self.role == Role::Assistant && self.weight != Some(0.0)
+    }
+}
+
+/// Who speaks, and under it what is said, with the calls of tools.
+impl Show for Message {
+    fn show(&self) -> Bundle {
+        let name = self.name.as_deref().map(|name| format!(" · {name}")).unwrap_or_default();
+        let calls = self.tool_calls.as_deref().map(|calls| format!("\ncalls {calls}")).unwrap_or_default();
+        let (who, said) = (format!("{}{name}", self.role), format!("{}{calls}", self.text()));
+        let html = format!(
+            "<div dir=\"auto\" style=\"max-width:60em;margin:0.3em 0;white-space:pre-wrap;overflow-wrap:anywhere\">\
+             <small><b>{}</b></small>\n{}</div>",
+            escape(&who),
+            escape(&said)
+        );
+        Bundle { html, text: neutral(&format!("[{who}] {said}")) }
+    }
+
+    /// One below the other: a conversation.
+    fn show_all(messages: &[Self]) -> Bundle {
+        let shown: Vec<Bundle> = messages.iter().map(Show::show).collect();
+        Bundle {
+            html: shown.iter().map(|message| message.html.as_str()).collect(),
+            text: shown.iter().map(|message| message.text.as_str()).collect::<Vec<_>>().join("\n"),
+        }
     }
 }

@@ -65,6 +65,9 @@ impl StepReport {
 /// The colours of losses, in all figures.
 pub(super) const TRAINING: usize = 0;
 const EVALUATION: usize = 1;
+/// Green and ochre without dashes, which a line alone needs not.
+const RATE: usize = 14;
+const NORM: usize = 4;
 /// The first colour that no loss has.
 pub(super) const OTHERS: usize = 2;
 const LOSS: &str = "cross-entropy (nats per token)";
@@ -251,10 +254,10 @@ impl History {
             |value: fn(&StepReport) -> f64| self.steps.iter().map(move |s| (s.step as f64, value(s)));
         let measures = [
             Measure::new(LOSS, self.losses()),
-            Measure::new("learning rate", [Series::line("learning rate", points(|s| s.lr)).coloured(2)]),
+            Measure::new("learning rate", [Series::line("learning rate", points(|s| s.lr)).coloured(RATE)]),
             Measure::new(
                 "gradient norm",
-                [Series::line("gradient norm", points(|s| s.gradient_norm)).coloured(3)],
+                [Series::line("gradient norm", points(|s| s.gradient_norm)).coloured(NORM)],
             ),
         ];
         Ok(stack("Loss, learning rate, gradient norm", "step", &measures)?.with_footer(&self.footer))
