@@ -333,3 +333,118 @@ fn tools_that_are_no_json_are_said() {
     let told = lines.iter().zip(whats.iter()).filter(|(_, what)| about(*what));
     assert_eq!(told.filter_map(|(line, _)| line).collect::<Vec<u32>>(), [2, 5]);
 }
+
+/// Calls in turns of their own are answered in their order: by what is written, and for the chat template.
+#[test]
+fn calls_one_after_the_other_are_answered_in_their_order() {
+    let files = Files::new();
+    let ids = "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.name }}={{ c.id }};{% endfor %}{% if m.role == 'tool' %}{{ m.content }}={{ m.tool_call_id }};{% endif %}{% endfor %}";
+    let strict = ids.replace("{{ c.id }}", "{% if c.id is not defined or c.id | length != 9 %}{{ raise_exception('ids have nine characters') }}{% endif %}{{ c.id }}");
+    let old = |turns: &[(&str, &str)]| {
+        let turns: Vec<Json> =
+            turns.iter().map(|(from, value)| json!({"from": from, "value": value})).collect();
+        json!({"conversations": turns}).to_string()
+    };
+    let swift = |turns: &[(&str, &str)]| {
+        let turns: Vec<Json> =
+            turns.iter().map(|(role, text)| json!({"role": role, "content": text})).collect();
+        json!({"messages": turns}).to_string()
+    };
+    let [fa, fb] = [r#"{"name": "fa", "arguments": {}}"#, r#"{"name": "fb", "arguments": {}}"#];
+    let both = "fa=call00001;fb=call00002;result a=call00001;result b=call00002;";
+    for (row, right) in [
+        (
+            old(&[
+                ("human", "q"),
+                ("function_call", fa),
+                ("function_call", fb),
+                ("observation", "result a"),
+                ("observation", "result b"),
+                ("gpt", "a"),
+            ]),
+            both,
+        ),
+        (
+            swift(&[
+                ("user", "q"),
+                ("tool_call", fa),
+                ("tool_call", fb),
+                ("tool_response", "result a"),
+                ("tool_response", "result b"),
+                ("assistant", "a"),
+            ]),
+            both,
+        ),
+        // A call after an answer begins anew, and so does one after the user.
+        (
+            old(&[
+                ("human", "q"),
+                ("function_call", fa),
+                ("observation", "result a"),
+                ("function_call", fb),
+                ("observation", "result b"),
+                ("gpt", "a"),
+            ]),
+            "fa=call00001;result a=call00001;fb=call00002;result b=call00002;",
+        ),
+        (
+            old(&[
+                ("human", "q"),
+                ("function_call", fa),
+                ("human", "and b?"),
+                ("function_call", fb),
+                ("observation", "result b"),
+                ("gpt", "a"),
+            ]),
+            "fa=call00001;fb=call00002;result b=call00002;",
+        ),
+    ] {
+        assert_eq!(rendered(&strict, &row), right, "{row}");
+        let data = Dataset::open(files.put("row.jsonl", &row)).unwrap();
+        for schema in [RowSchema::OpenAi, RowSchema::PromptCompletion] {
+            let source = data.frame().unwrap().collect().unwrap();
+            let source = source.column("source").unwrap().str().unwrap().get(0).unwrap().to_string();
+            if source == schema.name() {
+                continue;
+            }
+            let out = written(&files, &data, schema, Layout::Schema).to_string();
+            assert_eq!(rendered(ids, &out), right, "{row} as {schema}: {out}");
+        }
+    }
+    // What one says that it answers is taken, and the other is the other's.
+    let told = json!({"conversations": [
+        {"from": "human", "value": "q"}, {"from": "function_call", "value": fa}, {"from": "function_call", "value": fb},
+        {"from": "observation", "value": "result b", "name": "fb"}, {"from": "observation", "value": "result a"},
+        {"from": "gpt", "value": "a"},
+    ]});
+    let data = Dataset::open(files.put("row.jsonl", told.to_string())).unwrap();
+    let out = written(&files, &data, RowSchema::OpenAi, Layout::Schema).to_string();
+    assert_eq!(rendered(ids, &out), "fa=call00001;fb=call00002;result b=call00002;result a=call00001;");
+}
+
+/// Twice the calls take twice the time.
+#[test]
+fn many_calls_in_one_row_are_written_at_once() {
+    const PAIRS: usize = 40_000;
+    let files = Files::new();
+    let mut turns = vec![json!({"from": "human", "value": "q"})];
+    for n in 0..PAIRS {
+        turns.push(json!({"from": "function_call", "value": r#"{"name": "f", "arguments": {}}"#}));
+        turns.push(json!({"from": "observation", "value": n.to_string()}));
+    }
+    turns.push(json!({"from": "gpt", "value": "a"}));
+    let data = Dataset::open(files.put("row.jsonl", json!({"conversations": turns}).to_string())).unwrap();
+    let begun = std::time::Instant::now();
+    let out = written(&files, &data, RowSchema::OpenAi, Layout::Schema);
+    assert!(begun.elapsed().as_secs() < 40, "{:?}", begun.elapsed());
+    assert_eq!(out["messages"][2 * PAIRS]["tool_call_id"], format!("call{PAIRS:05}"));
+    // An id like ours that the row has already is nobody else's, also at the beginning of a longer one.
+    let row = json!({"conversations": [
+        {"from": "human", "value": "q"},
+        {"from": "function_call", "value": r#"{"name": "call00001x", "arguments": {"n": "call000029"}}"#},
+        {"from": "observation", "value": "r"}, {"from": "gpt", "value": "a"},
+    ]});
+    let data = Dataset::open(files.put("row.jsonl", row.to_string())).unwrap();
+    let out = written(&files, &data, RowSchema::OpenAi, Layout::Schema);
+    assert_eq!(out["messages"][1]["tool_calls"][0]["id"], "call00003");
+}

@@ -9,7 +9,7 @@ use super::json::{inside, string};
 use super::losses::Lost;
 use crate::dataset::record::{CARRY, Node, Value, one_line};
 use crate::dataset::schema::RowSchema;
-use crate::dataset::schema::calls::{calls_as_text, calls_to_text, ids_of, with_ids, wrapped};
+use crate::dataset::schema::calls::{calls_as_text, calls_to_text, with_ids, wrapped};
 use crate::dataset::schema::default::{Field, Prompts, Want, fields, is_json, want_as};
 use crate::dataset::schema::layout::{Hole, Input, List, Slice, Style, Who};
 use crate::dataset::table::{MadeUp, Spoken};
@@ -335,15 +335,16 @@ impl<'w, 'r> Text<'w, 'r> {
             let made = self.calls.as_mut().and_then(|ids| with_ids(calls, &mut || ids.next(row)));
             let calls = made.map_or(Cow::Borrowed(calls), |(calls, _)| Cow::Owned(calls));
             if let Some(ids) = &mut self.calls {
-                ids.open = ids_of(&calls);
-                if let Who::At(list, n) = who {
-                    let after = (n + 1..).map_while(|n| row.turn(Who::At(list, n)));
-                    for answer in after.take_while(|turn| turn.role == "tool") {
-                        ids.open.retain(|(id, _)| answer.tool_call_id != Some(id.as_str()));
-                    }
-                }
+                let after = match who {
+                    Who::At(list, n) => Some((n + 1..).map_while(move |n| row.turn(Who::At(list, n)))),
+                    Who::System => None,
+                };
+                ids.called(&calls, after.into_iter().flatten());
             }
             self.json(&calls);
+        }
+        if let Some(ids) = &mut self.calls {
+            ids.spoken(turn.role);
         }
         if style == Style::OpenAi {
             let mut made = || self.calls.as_mut().filter(|_| turn.role == "tool")?.answered(turn.name);
