@@ -1,0 +1,77 @@
+//! A `history` beside a prompt, and an instruction beside its input: written again, nothing moves and nothing is lost.
+
+#[path = "common/files.rs"]
+mod files;
+
+use files::Files;
+use lorascope::dataset::{Dataset, Existing, Fix, Layout, ReadOptions, RowSchema, WriteOptions, convert};
+use serde_json::{Value as Json, json};
+
+/// What is said, with who says it.
+fn said(data: &Dataset) -> Vec<String> {
+    data.conversation(0).unwrap().into_iter().map(|m| format!("{} {}", m.role, m.text())).collect()
+}
+
+fn source(data: &Dataset) -> RowSchema {
+    let frame = data.frame().unwrap().collect().unwrap();
+    frame.column("source").unwrap().str().unwrap().get(0).unwrap().parse().unwrap()
+}
+
+fn written(files: &Files, data: &Dataset, schema: RowSchema, layout: Layout) -> Json {
+    let options = WriteOptions { layout, existing: Existing::Replace, ..Default::default() };
+    data.write_with(files.path("out.jsonl"), schema, &options).unwrap();
+    serde_json::from_str(&std::fs::read_to_string(files.path("out.jsonl")).unwrap()).unwrap()
+}
+
+#[test]
+fn an_edited_question_stays_where_it_was() {
+    let options = ReadOptions { fixes: Fix::Trim.into(), ..Default::default() };
+    for (row, right) in [
+        (
+            json!({"instruction": " ", "input": "the whole question ", "output": "a"}),
+            json!({"instruction": " ", "input": "the whole question", "output": "a"}),
+        ),
+        (
+            json!({"instruction": "", "input": "the whole question ", "output": "a"}),
+            json!({"instruction": "", "input": "the whole question", "output": "a"}),
+        ),
+        (
+            json!({"output": "a", "context": "the whole question ", "instruction": ""}),
+            json!({"output": "a", "context": "the whole question", "instruction": ""}),
+        ),
+        (
+            json!({"instruction": " ", "context": "the whole question ", "response": "a"}),
+            json!({"instruction": " ", "context": "the whole question", "response": "a"}),
+        ),
+        (
+            json!({"instruction": "", "instances": [{"input": "the whole question ", "output": "a"}]}),
+            json!({"instruction": "", "instances": [{"input": "the whole question", "output": "a"}]}),
+        ),
+        (
+            json!({"prompt": "", "context": "the whole question ", "completion": "a"}),
+            json!({"prompt": "", "context": "the whole question", "completion": "a"}),
+        ),
+        (
+            json!({"instruction": " ", "input": "the whole question ", "chosen": "a", "rejected": "b"}),
+            json!({"instruction": " ", "input": "the whole question", "chosen": "a", "rejected": "b"}),
+        ),
+        // Of two parts the first holds what became of both.
+        (
+            json!({"instruction": "the whole", "input": "question ", "output": "a"}),
+            json!({"instruction": "the whole\nquestion", "input": "", "output": "a"}),
+        ),
+    ] {
+        let files = Files::new();
+        let data = Dataset::open_with(files.put("row.jsonl", row.to_string()), &options).unwrap();
+        let asked = said(&data)[0].clone();
+        let own = source(&data);
+        assert_eq!(written(&files, &data, own, Layout::Keep), right, "{row}");
+        for layout in [Layout::Keep, Layout::Schema] {
+            written(&files, &data, own, layout);
+            assert_eq!(said(&Dataset::open(files.path("out.jsonl")).unwrap())[0], asked, "{row}");
+            let writing = WriteOptions { layout, existing: Existing::Replace, ..Default::default() };
+            convert(files.path("row.jsonl"), files.path("done.jsonl"), own, &options, &writing).unwrap();
+            assert_eq!(said(&Dataset::open(files.path("done.jsonl")).unwrap())[0], asked, "{row}");
+        }
+    }
+}
