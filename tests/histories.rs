@@ -24,6 +24,61 @@ fn written(files: &Files, data: &Dataset, schema: RowSchema, layout: Layout) -> 
 }
 
 #[test]
+fn a_history_beside_lists_of_turns_holds_its_own_turns() {
+    let turn = |role: &str, text: &str| json!({"role": role, "content": text});
+    let (q1, a1, q2, a2) =
+        (turn("user", "q1"), turn("assistant", "a1"), turn("user", "q2"), turn("assistant", "a2"));
+    let (system, q3, a3) = (turn("system", "S"), turn("user", "q3"), turn("assistant", "a3"));
+    let pairs = json!([["hq", "ha"]]);
+    let list = json!([turn("user", "hq"), turn("assistant", "ha")]);
+    let talk = ["user hq", "assistant ha", "user q1", "assistant a1", "user q2", "assistant a2"];
+    for history in [&pairs, &list] {
+        for (row, right) in [
+            (json!({"query": [q1, a1, q2], "response": "a2", "history": history}), &talk[..]),
+            (json!({"history": history, "prompt": [q1, a1, q2], "completion": [a2]}), &talk),
+            (json!({"prompt": [q1], "completion": [a1, q2, a2], "history": history}), &talk),
+            (json!({"prompt": "q1", "completion": [a1, q2, a2], "history": history}), &talk),
+            (json!({"prompt": [q1], "completion": "a1", "history": history}), &talk[..4]),
+            (json!({"prompt": [q1, a1, q2], "completion": "a2", "history": history, "label": true}), &talk),
+            (json!({"prompt": [q1, a1, q2], "chosen": "a2", "rejected": "x", "history": history}), &talk),
+            (json!({"messages": [q1, a1, q2], "chosen": [a2], "rejected": [a1], "history": history}), &talk),
+        ] {
+            let files = Files::new();
+            let data = Dataset::open(files.put("row.jsonl", row.to_string())).unwrap();
+            assert_eq!(said(&data), right, "{row}");
+            let own = source(&data);
+            assert_eq!(written(&files, &data, own, Layout::Keep), row);
+            for layout in [Layout::Keep, Layout::Schema] {
+                written(&files, &data, own, layout);
+                let again = Dataset::open(files.path("out.jsonl")).unwrap();
+                assert_eq!(said(&again), right, "{row} as {own}");
+            }
+            let done = convert(
+                files.path("row.jsonl"),
+                files.path("done.jsonl"),
+                own,
+                &Default::default(),
+                &Default::default(),
+            );
+            assert_eq!(done.unwrap().written.rows, 1);
+            assert_eq!(said(&Dataset::open(files.path("done.jsonl")).unwrap()), right, "{row}");
+        }
+        // A system's turn that begins the list is the first of all.
+        for row in [
+            json!({"prompt": [system, q1], "completion": "a1", "history": history}),
+            json!({"prompt": [system, q1, a1, q3], "completion": [a3], "history": history}),
+            json!({"prompt": [system, q1], "chosen": "a1", "rejected": "x", "history": history}),
+            json!({"messages": [system, q1], "chosen": "a1", "rejected": "x", "history": history}),
+        ] {
+            let files = Files::new();
+            let data = Dataset::open(files.put("row.jsonl", row.to_string())).unwrap();
+            assert_eq!(said(&data)[..4], ["system S", "user hq", "assistant ha", "user q1"], "{row}");
+            assert_eq!(written(&files, &data, source(&data), Layout::Keep), row);
+        }
+    }
+}
+
+#[test]
 fn an_edited_question_stays_where_it_was() {
     let options = ReadOptions { fixes: Fix::Trim.into(), ..Default::default() };
     for (row, right) in [

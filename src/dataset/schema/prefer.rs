@@ -127,9 +127,12 @@ impl<'a> Reader<'a> {
     fn asked_before(&mut self) -> Result<bool, Fault> {
         if let Some(i) = self.find_any(&["prompt", "question", "query"]) {
             if let Value::Array(_) = self.keys[i].1.value {
-                let node = self.node(i);
-                let heard = hear_all(node, &self.keys[i].0.clone())?;
-                self.take(i, heard, Style::OpenAi);
+                self.history()?;
+                self.after_history = self.history > 0;
+                self.list(i, Style::OpenAi)?;
+                if self.row.turns.len() as u32 != self.history + 1 {
+                    self.name_history();
+                }
             } else {
                 self.history()?;
                 let about = self.about();
@@ -141,10 +144,8 @@ impl<'a> Reader<'a> {
             self.history()?;
             self.question(i, self.find("input").or_else(|| self.about()))?;
         } else if let Some(i) = self.find_any(&["conversations", "messages", "conversation"]) {
-            let style = self.style();
-            let node = self.node(i);
-            let heard = hear_all(node, &self.keys[i].0.clone())?;
-            self.take(i, heard, style);
+            self.history_beside()?;
+            self.list(i, self.style())?;
         } else {
             return Ok(false);
         }
