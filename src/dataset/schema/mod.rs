@@ -10,6 +10,7 @@ pub(super) mod layout;
 mod pairs;
 mod prefer;
 mod reader;
+mod seal;
 mod speaker;
 mod transcript;
 mod turns;
@@ -30,6 +31,7 @@ use crate::error::Error;
 use crate::text::Role;
 pub(super) use calls::calls_of_text;
 pub(super) use flags::{LABELS, hides, label, mark};
+pub(super) use seal::Seals;
 pub(super) use speaker::{calls_tools, role_by_name};
 pub(super) use transcript::several;
 pub(super) use turns::with_keys;
@@ -304,6 +306,13 @@ pub(super) fn read<'a>(text: &'a str, options: &ReadOptions) -> Result<(Row<'a>,
             Ok((row, noted))
         })
         .map_err(|(kind, what)| Rejected { kind, what, id, line: 0 })
+}
+
+/// What a reader sees of a row that carries something, before it gets that back.
+pub(super) fn seals(json: &str) -> Option<Seals> {
+    let Value::Object(keys) = Node::parse_own(json).ok()?.value else { return None };
+    let row = reader::row(keys, &ReadOptions::default()).ok()?;
+    Some(Seals::of(&row))
 }
 
 fn canonical<'a>(node: Node<'a>, options: &ReadOptions, id: &mut Option<String>) -> Result<Row<'a>, Fault> {

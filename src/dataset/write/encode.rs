@@ -180,7 +180,7 @@ impl Encoder {
         }
         let carries = if own { lost.is_said() } else { !lost.is_empty() };
         if self.extra == Extra::Keep && carries {
-            text.carry(&lost);
+            text.carry(&lost, start);
             lost = Lost::default();
         }
         text.raw("}");
