@@ -77,7 +77,8 @@ fn said(record: &str) -> Vec<(String, String)> {
     let data = Dataset::open_with(files.put("rows.jsonl", record), &options).unwrap();
     assert_eq!((data.len(), data.rejected().unwrap()), (1, 0), "{record}: {flag}");
     let frame = data.frame().unwrap().collect().unwrap();
-    let row = format!("{:?}", frame.column("extra").unwrap().str().unwrap().get(0));
+    let beside = ["extra", "id", "tools"].map(|name| frame.column(name).unwrap().str().unwrap().get(0));
+    let row = format!("{beside:?}{}", beside.iter().flatten().copied().collect::<String>());
     let turns: Vec<(String, String)> = match map.text {
         Some(_) => {
             vec![("text".into(), frame.column("text").unwrap().str().unwrap().get(0).unwrap().into())]

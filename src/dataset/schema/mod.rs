@@ -30,7 +30,7 @@ use super::write::json::string;
 use crate::error::Error;
 use crate::text::Role;
 pub(super) use calls::calls_of_text;
-pub(super) use flags::{LABELS, hides, label, mark};
+pub(super) use flags::{LABELS, label, lesser, mark, means_more, weight as flag_weight};
 pub(super) use seal::Seals;
 pub(super) use speaker::{calls_tools, role_by_name};
 pub(super) use transcript::several;
