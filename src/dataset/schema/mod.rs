@@ -277,17 +277,7 @@ impl Row<'_> {
         let (Some(chosen), Some(rejected)) = (&mut self.chosen, &mut self.rejected) else {
             return fix::examine(&mut self.turns, fixes);
         };
-        let mut noted = fix::tidy(&mut self.turns, fixes);
-        for (name, answer) in [("chosen", chosen), ("rejected", rejected)] {
-            noted.extend(fix::tidy(answer, fixes));
-            let mut turns: Vec<Turn<'_>> = self.turns.iter().chain(answer.iter()).cloned().collect();
-            fix::examine(&mut turns, Fixes::default())
-                .map_err(|(kind, what)| (kind, format!("{name}: {what}").into()))?;
-        }
-        // The prompt and both answers may have the same fault.
-        noted.sort_by_key(|(kind, _, _)| *kind);
-        noted.dedup_by_key(|(kind, _, _)| *kind);
-        Ok(noted)
+        fix::examine_choice(&mut self.turns, chosen, rejected, fixes)
     }
 }
 
