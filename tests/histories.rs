@@ -76,6 +76,16 @@ fn a_history_beside_lists_of_turns_holds_its_own_turns() {
             assert_eq!(written(&files, &data, source(&data), Layout::Keep), row);
         }
     }
+    // Answers that repeat the prompt, with the history or without it.
+    let hist = [turn("user", "hq"), turn("assistant", "ha")];
+    for before in [&hist[..0], &hist[..]] {
+        let whole = |last: &Json| [before, &[q1.clone(), last.clone()]].concat();
+        let row = json!({"prompt": [q1], "chosen": whole(&a1), "rejected": whole(&a2), "history": pairs});
+        let files = Files::new();
+        let data = Dataset::open(files.put("row.jsonl", row.to_string())).unwrap();
+        assert_eq!(said(&data), talk[..4], "{row}");
+        assert_eq!(written(&files, &data, RowSchema::Preference, Layout::Keep), row);
+    }
 }
 
 #[test]

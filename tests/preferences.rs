@@ -1,11 +1,11 @@
-//! Preferences: faults of prompts and answers, and their repairs.
+//! Preferences: faults of prompts and answers and their repairs, and prompts that hold an answer already.
 
 #[path = "common/files.rs"]
 mod files;
 
 use files::Files;
 use lorascope::dataset::{
-    Dataset, Existing, Fix, Fixes, ReadOptions, RowSchema, WriteOptions, convert,
+    Dataset, Existing, Fix, Fixes, Layout, ReadOptions, RowSchema, WriteOptions, convert,
 };
 use serde_json::{Value as Json, json};
 
@@ -113,4 +113,90 @@ fn repairs_that_are_advised_help() {
     // An answer that says nothing cannot be repaired.
     let row = json!({"prompt": "q", "chosen": "a", "rejected": " "});
     assert!(mended(&files, &row, Fixes::all()).unwrap_err().contains("rejected: "));
+}
+
+/// The row in its own layout, and as it is by default.
+fn read(row: &Json) -> (Json, Vec<String>) {
+    let files = Files::new();
+    let data = Dataset::open(files.put("row.jsonl", row.to_string())).unwrap();
+    let keep = WriteOptions { layout: Layout::Keep, ..Default::default() };
+    data.write_with(files.path("again.jsonl"), RowSchema::Preference, &keep).unwrap();
+    let again = std::fs::read_to_string(files.path("again.jsonl")).unwrap();
+    assert_eq!(serde_json::from_str::<Json>(&again).unwrap(), *row);
+    data.write(files.path("out.jsonl"), RowSchema::Preference).unwrap();
+    let out = serde_json::from_str(&std::fs::read_to_string(files.path("out.jsonl")).unwrap()).unwrap();
+    (out, data.conversation(0).unwrap().iter().map(|m| m.text().to_string()).collect())
+}
+
+#[test]
+fn a_prompt_that_holds_an_answer_is_cut_before_it() {
+    let (q, a, b) = (user("q"), says("a"), says("b"));
+    let (r, c, d) = (user("r"), says("c"), says("d"));
+    let system = json!({"role": "system", "content": "S"});
+    let one = json!({"prompt": "q", "chosen": "a", "rejected": "b"});
+    let old = |role: &str, text: &str| json!({"from": role, "value": text});
+    for (row, right) in [
+        (json!({"messages": [q, a], "chosen": [q, a], "rejected": [q, b]}), one.clone()),
+        (json!({"messages": [q, b], "chosen": [q, a], "rejected": [q, b]}), one.clone()),
+        (json!({"prompt": [q, a], "chosen": [a], "rejected": [b]}), one.clone()),
+        (json!({"prompt": [q, a], "chosen": "a", "rejected": "b"}), one.clone()),
+        (json!({"prompt": [q, b], "chosen": "a", "rejected": "b"}), one.clone()),
+        (
+            json!({"conversations": [old("human", "q"), old("gpt", "a")], "chosen": old("gpt", "a"), "rejected": old("gpt", "b")}),
+            one.clone(),
+        ),
+        (
+            json!({"messages": [q, a, r, c], "chosen": [q, a, r, c], "rejected": [q, a, r, d]}),
+            json!({"prompt": [q, a, r], "chosen": [c], "rejected": [d]}),
+        ),
+        (
+            json!({"messages": [q, a, r, c], "chosen": [q, a, r, c], "rejected": [q, b]}),
+            json!({"prompt": [q], "chosen": [a, r, c], "rejected": [b]}),
+        ),
+        (
+            json!({"messages": [system, q, a], "chosen": [system, q, a], "rejected": [system, q, b]}),
+            json!({"prompt": [system, q], "chosen": [a], "rejected": [b]}),
+        ),
+        // What stands beside the repeated answer stays where it is.
+        (
+            json!({"messages": [q, {"role": "assistant", "content": "a", "mood": 1}], "chosen": [q, a], "rejected": [q, b]}),
+            one.clone(),
+        ),
+        // A prompt alone, and an answer that is another one.
+        (
+            json!({"messages": [q, a, r], "chosen": [c], "rejected": [d]}),
+            json!({"prompt": [q, a, r], "chosen": [c], "rejected": [d]}),
+        ),
+    ] {
+        let (out, said) = read(&row);
+        assert_eq!(out, right, "{row}");
+        assert!(said.iter().filter(|text| *text == "q").count() == 1, "{row}: {said:?}");
+    }
+}
+
+#[test]
+fn transcripts_that_repeat_their_prompt_are_cut_after_it() {
+    let answer = |text: &str| format!("\n\nHuman: hi\n\nAssistant: {text}");
+    let right = json!({"prompt": "hi", "chosen": "a", "rejected": "b"});
+    for prompt in [
+        "\n\nHuman: hi\n\nAssistant:",
+        "hi",
+        "hi ",
+        "\n\nHuman: hi\n\nAssistant: a",
+        "\n\nHuman: hi\n\nAssistant: b",
+    ] {
+        for key in ["prompt", "question"] {
+            let row = json!({key: prompt, "chosen": answer("a"), "rejected": answer("b")});
+            let (mut out, _) = read(&row);
+            out["prompt"] = out["prompt"].as_str().unwrap().trim().into();
+            assert_eq!(out, right, "{row}");
+        }
+    }
+    // The answers have more in common than the prompt.
+    let more = |text: &str| format!("{}\n\nHuman: more\n\nAssistant: {text}", answer("yo"));
+    let row = json!({"prompt": "\n\nHuman: hi\n\nAssistant:", "chosen": more("a"), "rejected": more("b")});
+    assert_eq!(read(&row).1, ["hi", "yo", "more", "a"]);
+    // Another prompt is no beginning of theirs.
+    let row = json!({"prompt": "other", "chosen": answer("a"), "rejected": answer("b")});
+    assert_eq!(read(&row).1, ["other".to_string(), answer("a")]);
 }
