@@ -171,29 +171,6 @@ fn written(files: &Files, data: &Dataset, schema: RowSchema, layout: Layout) -> 
     serde_json::from_str(&std::fs::read_to_string(files.path("out.jsonl")).unwrap()).unwrap()
 }
 
-/// Reasoning that the template does not write is said, and no other.
-#[test]
-fn reasoning_that_is_not_written_is_said() {
-    let files = Files::new();
-    let row = |extra: &str| {
-        format!(
-            r#"{{"messages": [{{"role": "user", "content": "q"}}, {{"role": "assistant", "content": "a"{extra}}}]}}"#
-        )
-    };
-    let rows = [
-        row(r#", "reasoning_content": "hm""#),
-        row(r#", "thinking": " ""#),
-        row(r#", "note": "thinking""#),
-        row(r#", "reasoning": "ah""#),
-    ];
-    let data = Dataset::open(files.put("rows.jsonl", rows.join("\n"))).unwrap();
-    let of =
-        |template: &str| lines(&data.report_with(&tokenizer(template)).unwrap(), ProblemKind::NotWritten);
-    assert_eq!(of(tiny::CHATML), [1, 4]);
-    let thinks = "{% for m in messages %}{{ m.role }}{% if m.reasoning_content %}<{{ m.reasoning_content }}>{% endif %}{{ m.content }}<|im_end|>{% endfor %}";
-    assert_eq!(of(thinks), [0u32; 0]);
-}
-
 /// Readers of ShareGPT dump the arguments of a call: a text would be quoted twice.
 #[test]
 fn arguments_of_a_function_call_turn_are_objects() {
