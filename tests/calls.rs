@@ -9,7 +9,7 @@ mod llama;
 mod tiny;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Layout, ProblemKind, Report, RowSchema, WriteOptions};
+use lorascope::dataset::{Dataset, Extra, Layout, ProblemKind, Report, RowSchema, WriteOptions};
 use lorascope::display::Show;
 use lorascope::text::{GenerationPrompt, Tokenizer};
 use lorascope::train::preflight::Severity;
@@ -397,6 +397,59 @@ fn calls_one_after_the_other_are_answered_in_their_order() {
     let data = Dataset::open(files.put("row.jsonl", told.to_string())).unwrap();
     let out = written(&files, &data, RowSchema::OpenAi, Layout::Schema).to_string();
     assert_eq!(rendered(ids, &out), "fa=call00001;fb=call00002;result b=call00002;result a=call00001;");
+}
+
+/// Keys of calls that a format has no place for are said, and bare calls come back as they were.
+#[test]
+fn keys_of_calls_are_said_or_kept() {
+    let files = Files::new();
+    let call =
+        json!({"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": {}}});
+    let openai = called(json!({"id": "c1", "index": 0}), json!({"tool_call_id": "c1"}));
+    let data = Dataset::open(files.put("row.jsonl", openai)).unwrap();
+    let losses = data.losses(RowSchema::ShareGpt).unwrap();
+    assert_eq!(losses.lost.get("`index` of calls"), Some(&1), "{:?}", losses.lost);
+    let said = data.write(files.path("said.jsonl"), RowSchema::ShareGpt).unwrap().to_string();
+    assert!(said.contains("left out: `index` of calls has no place in sharegpt, in 1 row"), "{said}");
+    // A kind of call that is none of a function has no place either.
+    let other = called(json!({"id": "c1", "type": "custom"}), json!({"tool_call_id": "c1"}));
+    let data = Dataset::open(files.put("row.jsonl", other)).unwrap();
+    assert!(data.losses(RowSchema::BelleChat).unwrap().lost.contains_key("`type` of calls"));
+    // In its own format the text of a call keeps them.
+    let row = |value: String| {
+        json!({"id": "x", "conversations": [
+            {"from": "human", "value": "q"}, {"from": "function_call", "value": value},
+            {"from": "observation", "value": "r"}, {"from": "gpt", "value": "a"},
+        ]})
+    };
+    let mut bare = call.clone();
+    bare.as_object_mut().unwrap().remove("id");
+    for calls in [json!([bare]), json!([call]), json!([bare, bare])] {
+        let row = row(calls.to_string());
+        let data = Dataset::open(files.put("row.jsonl", row.to_string())).unwrap();
+        assert_eq!(written(&files, &data, RowSchema::ShareGpt, Layout::Schema), row);
+        assert!(data.losses(RowSchema::ShareGpt).unwrap().is_empty());
+    }
+    // A bare call has its id beside the function, once; carried along, the row comes back as it was.
+    let bare = json!([{"id": "c9", "name": "g", "arguments": {}}]);
+    let row = json!({"messages": [
+        {"role": "user", "content": "q"}, {"role": "assistant", "content": null, "tool_calls": bare},
+        {"role": "tool", "content": "r", "tool_call_id": "c9"}, {"role": "assistant", "content": "a"},
+    ]});
+    let data = Dataset::open(files.put("row.jsonl", row.to_string())).unwrap();
+    let keep = WriteOptions { extra: Extra::Keep, layout: Layout::Keep, ..Default::default() };
+    data.write_with(files.path("there.jsonl"), RowSchema::PromptCompletion, &keep).unwrap();
+    let there = std::fs::read_to_string(files.path("there.jsonl")).unwrap();
+    let there: Json = serde_json::from_str(&there).unwrap();
+    assert_eq!(
+        there["prompt"][1]["tool_calls"],
+        json!([{"id": "c9", "type": "function", "function": {"name": "g", "arguments": {}}}])
+    );
+    let again = Dataset::open(files.path("there.jsonl")).unwrap();
+    again.write_with(files.path("back.jsonl"), RowSchema::OpenAi, &keep).unwrap();
+    let back: Json =
+        serde_json::from_str(&std::fs::read_to_string(files.path("back.jsonl")).unwrap()).unwrap();
+    assert_eq!(back, row);
 }
 
 /// Twice the calls take twice the time.
