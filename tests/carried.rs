@@ -161,3 +161,29 @@ fn what_stands_beside_the_turns_is_not_overwritten() {
     assert_eq!(data.problems().unwrap().height(), 1);
     assert!(data.losses(RowSchema::OpenAi).unwrap().is_empty());
 }
+
+/// Twice the keys take twice the time.
+#[test]
+fn many_unknown_keys_are_counted_at_once() {
+    const KEYS: usize = 100_000;
+    let files = Files::new();
+    let keys: String = (0..KEYS).map(|n| format!(",\"key {n}\":{n}")).collect();
+    let turn = format!(
+        r#"{{"messages":[{{"role":"user","content":"q"}},{{"role":"assistant","content":"a"{keys}}}]}}"#
+    );
+    let beside = format!(r#"{{"output":"a","instruction":"q"{keys}}}"#);
+    for (row, schema, lost) in [
+        (turn, RowSchema::Alpaca, KEYS),
+        (beside.clone(), RowSchema::OpenAi, KEYS),
+        (beside, RowSchema::Alpaca, 0),
+    ] {
+        let begun = std::time::Instant::now();
+        let data = Dataset::open(files.put("row.jsonl", row)).unwrap();
+        for layout in [Layout::Schema, Layout::Keep] {
+            let options = WriteOptions { layout, existing: Existing::Replace, ..Default::default() };
+            let written = data.write_with(files.path("out.jsonl"), schema, &options).unwrap();
+            assert_eq!(written.lost.len(), lost);
+        }
+        assert!(begun.elapsed().as_secs() < 40, "{:?} to {schema}", begun.elapsed());
+    }
+}

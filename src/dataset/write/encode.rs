@@ -1,6 +1,7 @@
 //! One row as JSON text in any schema.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::losses::{Lost, lost};
 use super::text::Text;
@@ -176,7 +177,7 @@ impl Encoder {
             text.cut(written);
         }
         if own {
-            text.unknown(&extras, &[]);
+            text.unknown(&extras, &HashSet::new());
         }
         let carries = if own { lost.is_said() } else { !lost.is_empty() };
         if self.extra == Extra::Keep && carries {

@@ -1,6 +1,6 @@
 //! What a schema has no place for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::encode::Extras;
 use super::prompt::prompt_turns;
@@ -19,7 +19,7 @@ use crate::display::{Align, Bundle, Show, Table, thousands};
 pub(in crate::dataset) struct Lost {
     kinds: u32,
     /// The keys that have no place, and how they are named.
-    keys: Vec<String>,
+    keys: BTreeSet<String>,
 }
 
 impl Lost {
@@ -97,9 +97,7 @@ impl Lost {
     }
 
     fn key(&mut self, name: String) {
-        if !self.keys.contains(&name) {
-            self.keys.push(name);
-        }
+        self.keys.insert(name);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The text of one row.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 
 use super::call_ids::CallIds;
@@ -124,14 +125,16 @@ impl<'w, 'r> Text<'w, 'r> {
             return self.shape(shape);
         }
         self.raw("{");
-        let mut named = Vec::with_capacity(keys.len());
+        let mut named = HashSet::with_capacity(keys.len());
+        let unknown: HashMap<&str, &str> =
+            extras.unknown.iter().map(|(key, node)| (&**key, node.raw)).collect();
         for node in keys {
             match &node.value {
                 Value::String(key) => {
-                    named.push(&**key);
-                    if let Some((_, node)) = extras.unknown.iter().find(|(name, _)| name == key) {
+                    named.insert(&**key);
+                    if let Some(json) = unknown.get(&**key) {
                         self.key(key);
-                        self.raw(node.raw);
+                        self.raw(json);
                     } else if let Some((_, field)) = fields(self.schema).iter().find(|(name, _)| name == key)
                     {
                         self.field(key, *field, None)?;
@@ -139,7 +142,7 @@ impl<'w, 'r> Text<'w, 'r> {
                 }
                 Value::Array(pair) => {
                     let [key, shape] = pair.as_slice() else { return None };
-                    named.push(key.str()?);
+                    named.insert(key.str()?);
                     self.key(key.str()?);
                     self.shape(shape)?;
                 }
@@ -152,8 +155,8 @@ impl<'w, 'r> Text<'w, 'r> {
     }
 
     /// The keys that no schema knows, but for those that are named.
-    pub fn unknown(&mut self, extras: &Extras<'_>, named: &[&str]) {
-        for (key, node) in extras.unknown.iter().filter(|(key, _)| !named.contains(&&**key)) {
+    pub fn unknown(&mut self, extras: &Extras<'_>, named: &HashSet<&str>) {
+        for (key, node) in extras.unknown.iter().filter(|(key, _)| !named.contains(&**key)) {
             self.key(key);
             self.raw(node.raw);
         }
