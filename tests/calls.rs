@@ -9,7 +9,7 @@ mod llama;
 mod tiny;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Layout, ProblemKind, Report, RowSchema, WriteOptions};
+use lorascope::dataset::{Dataset, Extra, Layout, ProblemKind, Report, RowSchema, WriteOptions};
 use lorascope::display::Show;
 use lorascope::text::{GenerationPrompt, Tokenizer};
 use lorascope::train::preflight::Severity;
@@ -171,29 +171,6 @@ fn written(files: &Files, data: &Dataset, schema: RowSchema, layout: Layout) -> 
     serde_json::from_str(&std::fs::read_to_string(files.path("out.jsonl")).unwrap()).unwrap()
 }
 
-/// Reasoning that the template does not write is said, and no other.
-#[test]
-fn reasoning_that_is_not_written_is_said() {
-    let files = Files::new();
-    let row = |extra: &str| {
-        format!(
-            r#"{{"messages": [{{"role": "user", "content": "q"}}, {{"role": "assistant", "content": "a"{extra}}}]}}"#
-        )
-    };
-    let rows = [
-        row(r#", "reasoning_content": "hm""#),
-        row(r#", "thinking": " ""#),
-        row(r#", "note": "thinking""#),
-        row(r#", "reasoning": "ah""#),
-    ];
-    let data = Dataset::open(files.put("rows.jsonl", rows.join("\n"))).unwrap();
-    let of =
-        |template: &str| lines(&data.report_with(&tokenizer(template)).unwrap(), ProblemKind::NotWritten);
-    assert_eq!(of(tiny::CHATML), [1, 4]);
-    let thinks = "{% for m in messages %}{{ m.role }}{% if m.reasoning_content %}<{{ m.reasoning_content }}>{% endif %}{{ m.content }}<|im_end|>{% endfor %}";
-    assert_eq!(of(thinks), [0u32; 0]);
-}
-
 /// Readers of ShareGPT dump the arguments of a call: a text would be quoted twice.
 #[test]
 fn arguments_of_a_function_call_turn_are_objects() {
@@ -332,4 +309,172 @@ fn tools_that_are_no_json_are_said() {
         |what: Option<&str>| what.is_some_and(|what| what.contains("`tools` is a text that is no JSON"));
     let told = lines.iter().zip(whats.iter()).filter(|(_, what)| about(*what));
     assert_eq!(told.filter_map(|(line, _)| line).collect::<Vec<u32>>(), [2, 5]);
+}
+
+/// Calls in turns of their own are answered in their order: by what is written, and for the chat template.
+#[test]
+fn calls_one_after_the_other_are_answered_in_their_order() {
+    let files = Files::new();
+    let ids = "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.name }}={{ c.id }};{% endfor %}{% if m.role == 'tool' %}{{ m.content }}={{ m.tool_call_id }};{% endif %}{% endfor %}";
+    let strict = ids.replace("{{ c.id }}", "{% if c.id is not defined or c.id | length != 9 %}{{ raise_exception('ids have nine characters') }}{% endif %}{{ c.id }}");
+    let old = |turns: &[(&str, &str)]| {
+        let turns: Vec<Json> =
+            turns.iter().map(|(from, value)| json!({"from": from, "value": value})).collect();
+        json!({"conversations": turns}).to_string()
+    };
+    let swift = |turns: &[(&str, &str)]| {
+        let turns: Vec<Json> =
+            turns.iter().map(|(role, text)| json!({"role": role, "content": text})).collect();
+        json!({"messages": turns}).to_string()
+    };
+    let [fa, fb] = [r#"{"name": "fa", "arguments": {}}"#, r#"{"name": "fb", "arguments": {}}"#];
+    let both = "fa=call00001;fb=call00002;result a=call00001;result b=call00002;";
+    for (row, right) in [
+        (
+            old(&[
+                ("human", "q"),
+                ("function_call", fa),
+                ("function_call", fb),
+                ("observation", "result a"),
+                ("observation", "result b"),
+                ("gpt", "a"),
+            ]),
+            both,
+        ),
+        (
+            swift(&[
+                ("user", "q"),
+                ("tool_call", fa),
+                ("tool_call", fb),
+                ("tool_response", "result a"),
+                ("tool_response", "result b"),
+                ("assistant", "a"),
+            ]),
+            both,
+        ),
+        // A call after an answer begins anew, and so does one after the user.
+        (
+            old(&[
+                ("human", "q"),
+                ("function_call", fa),
+                ("observation", "result a"),
+                ("function_call", fb),
+                ("observation", "result b"),
+                ("gpt", "a"),
+            ]),
+            "fa=call00001;result a=call00001;fb=call00002;result b=call00002;",
+        ),
+        (
+            old(&[
+                ("human", "q"),
+                ("function_call", fa),
+                ("human", "and b?"),
+                ("function_call", fb),
+                ("observation", "result b"),
+                ("gpt", "a"),
+            ]),
+            "fa=call00001;fb=call00002;result b=call00002;",
+        ),
+    ] {
+        assert_eq!(rendered(&strict, &row), right, "{row}");
+        let data = Dataset::open(files.put("row.jsonl", &row)).unwrap();
+        for schema in [RowSchema::OpenAi, RowSchema::PromptCompletion] {
+            let source = data.frame().unwrap().collect().unwrap();
+            let source = source.column("source").unwrap().str().unwrap().get(0).unwrap().to_string();
+            if source == schema.name() {
+                continue;
+            }
+            let out = written(&files, &data, schema, Layout::Schema).to_string();
+            assert_eq!(rendered(ids, &out), right, "{row} as {schema}: {out}");
+        }
+    }
+    // What one says that it answers is taken, and the other is the other's.
+    let told = json!({"conversations": [
+        {"from": "human", "value": "q"}, {"from": "function_call", "value": fa}, {"from": "function_call", "value": fb},
+        {"from": "observation", "value": "result b", "name": "fb"}, {"from": "observation", "value": "result a"},
+        {"from": "gpt", "value": "a"},
+    ]});
+    let data = Dataset::open(files.put("row.jsonl", told.to_string())).unwrap();
+    let out = written(&files, &data, RowSchema::OpenAi, Layout::Schema).to_string();
+    assert_eq!(rendered(ids, &out), "fa=call00001;fb=call00002;result b=call00002;result a=call00001;");
+}
+
+/// Keys of calls that a format has no place for are said, and bare calls come back as they were.
+#[test]
+fn keys_of_calls_are_said_or_kept() {
+    let files = Files::new();
+    let call =
+        json!({"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": {}}});
+    let openai = called(json!({"id": "c1", "index": 0}), json!({"tool_call_id": "c1"}));
+    let data = Dataset::open(files.put("row.jsonl", openai)).unwrap();
+    let losses = data.losses(RowSchema::ShareGpt).unwrap();
+    assert_eq!(losses.lost.get("`index` of calls"), Some(&1), "{:?}", losses.lost);
+    let said = data.write(files.path("said.jsonl"), RowSchema::ShareGpt).unwrap().to_string();
+    assert!(said.contains("left out: `index` of calls has no place in sharegpt, in 1 row"), "{said}");
+    // A kind of call that is none of a function has no place either.
+    let other = called(json!({"id": "c1", "type": "custom"}), json!({"tool_call_id": "c1"}));
+    let data = Dataset::open(files.put("row.jsonl", other)).unwrap();
+    assert!(data.losses(RowSchema::BelleChat).unwrap().lost.contains_key("`type` of calls"));
+    // In its own format the text of a call keeps them.
+    let row = |value: String| {
+        json!({"id": "x", "conversations": [
+            {"from": "human", "value": "q"}, {"from": "function_call", "value": value},
+            {"from": "observation", "value": "r"}, {"from": "gpt", "value": "a"},
+        ]})
+    };
+    let mut bare = call.clone();
+    bare.as_object_mut().unwrap().remove("id");
+    for calls in [json!([bare]), json!([call]), json!([bare, bare])] {
+        let row = row(calls.to_string());
+        let data = Dataset::open(files.put("row.jsonl", row.to_string())).unwrap();
+        assert_eq!(written(&files, &data, RowSchema::ShareGpt, Layout::Schema), row);
+        assert!(data.losses(RowSchema::ShareGpt).unwrap().is_empty());
+    }
+    // A bare call has its id beside the function, once; carried along, the row comes back as it was.
+    let bare = json!([{"id": "c9", "name": "g", "arguments": {}}]);
+    let row = json!({"messages": [
+        {"role": "user", "content": "q"}, {"role": "assistant", "content": null, "tool_calls": bare},
+        {"role": "tool", "content": "r", "tool_call_id": "c9"}, {"role": "assistant", "content": "a"},
+    ]});
+    let data = Dataset::open(files.put("row.jsonl", row.to_string())).unwrap();
+    let keep = WriteOptions { extra: Extra::Keep, layout: Layout::Keep, ..Default::default() };
+    data.write_with(files.path("there.jsonl"), RowSchema::PromptCompletion, &keep).unwrap();
+    let there = std::fs::read_to_string(files.path("there.jsonl")).unwrap();
+    let there: Json = serde_json::from_str(&there).unwrap();
+    assert_eq!(
+        there["prompt"][1]["tool_calls"],
+        json!([{"id": "c9", "type": "function", "function": {"name": "g", "arguments": {}}}])
+    );
+    let again = Dataset::open(files.path("there.jsonl")).unwrap();
+    again.write_with(files.path("back.jsonl"), RowSchema::OpenAi, &keep).unwrap();
+    let back: Json =
+        serde_json::from_str(&std::fs::read_to_string(files.path("back.jsonl")).unwrap()).unwrap();
+    assert_eq!(back, row);
+}
+
+/// Twice the calls take twice the time.
+#[test]
+fn many_calls_in_one_row_are_written_at_once() {
+    const PAIRS: usize = 40_000;
+    let files = Files::new();
+    let mut turns = vec![json!({"from": "human", "value": "q"})];
+    for n in 0..PAIRS {
+        turns.push(json!({"from": "function_call", "value": r#"{"name": "f", "arguments": {}}"#}));
+        turns.push(json!({"from": "observation", "value": n.to_string()}));
+    }
+    turns.push(json!({"from": "gpt", "value": "a"}));
+    let data = Dataset::open(files.put("row.jsonl", json!({"conversations": turns}).to_string())).unwrap();
+    let begun = std::time::Instant::now();
+    let out = written(&files, &data, RowSchema::OpenAi, Layout::Schema);
+    assert!(begun.elapsed().as_secs() < 40, "{:?}", begun.elapsed());
+    assert_eq!(out["messages"][2 * PAIRS]["tool_call_id"], format!("call{PAIRS:05}"));
+    // An id like ours that the row has already is nobody else's, also at the beginning of a longer one.
+    let row = json!({"conversations": [
+        {"from": "human", "value": "q"},
+        {"from": "function_call", "value": r#"{"name": "call00001x", "arguments": {"n": "call000029"}}"#},
+        {"from": "observation", "value": "r"}, {"from": "gpt", "value": "a"},
+    ]});
+    let data = Dataset::open(files.put("row.jsonl", row.to_string())).unwrap();
+    let out = written(&files, &data, RowSchema::OpenAi, Layout::Schema);
+    assert_eq!(out["messages"][1]["tool_calls"][0]["id"], "call00003");
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use files::{Files, HOSTILE, MIXED, message};
 use lorascope::dataset::generate::{Faults, Generate};
-use lorascope::dataset::{Dataset, Existing, Layout, RowSchema, WriteOptions};
+use lorascope::dataset::{Dataset, Existing, Layout, ReadOptions, RowSchema, WriteOptions};
 
 /// Kind and line of all problems.
 fn problems(data: &Dataset) -> Vec<(String, u32)> {
@@ -477,6 +477,39 @@ mod damage {
             }
             let files = Files::new();
             open(&files.put(name, bytes));
+        }
+    }
+}
+
+/// A text that a cell would make another value of is written, and said: one cell ends no conversion.
+#[test]
+fn texts_that_cells_read_as_values_are_said() {
+    let files = Files::new();
+    for (row, key, schema) in [
+        (r#"{"prompt":"[{\"role\": \"user\"}]","completion":"b"}"#, "prompt", RowSchema::PromptCompletion),
+        (r#"{"text":"t","label":"True"}"#, "label", RowSchema::Text),
+        (r#"{"prompt":"q","completion":"b","extra":"[1, 2]"}"#, "extra", RowSchema::PromptCompletion),
+        (
+            r#"{"prompt":"q","completion":"b","messages2":"c","conversations":"[]"}"#,
+            "conversations",
+            RowSchema::PromptCompletion,
+        ),
+    ] {
+        let path = files.put("rows.jsonl", format!("{row}\n{}", row.replace('[', "").replace("True", "x")));
+        let what = format!(
+            "texts under `{key}` that are read as a list, an object, true or false: CSV has texts only"
+        );
+        let reading = ReadOptions { schema: Some(schema), ..Default::default() };
+        let data = Dataset::open_with(&path, &reading).unwrap();
+        assert_eq!(data.len(), 2, "{row}");
+        for name in ["out.csv", "out.tsv"] {
+            let written = data.overwrite(files.path(name), schema).unwrap();
+            assert_eq!((written.rows, written.lost.get(&what)), (2, Some(&1)), "{row}: {:?}", written.lost);
+            assert_eq!(data.losses_to(name, schema).unwrap().lost.get(&what), Some(&1), "{row}");
+            let writing = replace(Layout::Schema);
+            let done =
+                lorascope::dataset::convert(&path, files.path(name), schema, &reading, &writing).unwrap();
+            assert!(done.to_string().contains(&what), "{done}");
         }
     }
 }

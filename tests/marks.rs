@@ -426,3 +426,48 @@ fn a_second_system_text_is_no_answer_that_stands_too_early() {
         assert!(problems(&data)[0].2.contains("put both into one"), "{:?}", problems(&data));
     }
 }
+
+/// A row whose keys are not written as they were loses what they say of weights: it is left out like any other.
+#[test]
+fn a_row_that_loses_its_mark_is_left_out() {
+    let files = Files::new();
+    let good = r#"{"conversation":[{"human":"q","assistant":"good"}]}"#;
+    for (marked, schema) in [
+        (
+            r#"{"conversation":[{"human":"a","assistant":"wrong","weight":0},{"human":" ","assistant":" "}]}"#,
+            RowSchema::Firefly,
+        ),
+        (
+            r#"{"conversation":[{"human":"a","assistant":"wrong","loss":false},{"human":"b","assistant":"c"},{"human":" ","assistant":" "}]}"#,
+            RowSchema::Firefly,
+        ),
+        // MOSS's turns are written as pairs, which have no weights.
+        (r#"{"chat":{"turn_1":{"Human":"a","MOSS":"wrong","weight":0}}}"#, RowSchema::Firefly),
+        (
+            r#"{"instruction":"a","response":"wrong","history":[[" "," "],["x","y"]],"weight":0}"#,
+            RowSchema::Alpaca,
+        ),
+    ] {
+        let path = files.put("rows.jsonl", format!("{marked}\n{}", good));
+        let fixes = lorascope::dataset::Fix::DropEmptyTurns.into();
+        let options = ReadOptions { fixes, ..Default::default() };
+        let writing = WriteOptions { existing: Existing::Replace, ..Default::default() };
+        let data = Dataset::open_with(&path, &options).unwrap();
+        assert_eq!(data.len(), 2, "{marked}");
+        let losses = data.losses(schema).unwrap();
+        assert_eq!((losses.labelled_bad, &losses.bad_lines[..]), (1, &[1][..]), "{marked}");
+        let out = files.path("out.jsonl");
+        let written = data.write_with(&out, schema, &writing).unwrap();
+        assert_eq!((written.rows, written.labelled_bad), (1, 1), "{marked}");
+        assert!(!std::fs::read_to_string(&out).unwrap().contains("wrong"), "{marked}");
+        let done = convert(&path, &out, schema, &options, &writing).unwrap();
+        assert_eq!((done.written.rows, done.written.labelled_bad), (1, 1), "{marked}");
+        assert!(!std::fs::read_to_string(&out).unwrap().contains("wrong"), "{marked}");
+    }
+    // One that is written as it was keeps its mark.
+    let marked =
+        r#"{"conversation":[{"human":"a","assistant":"wrong","weight":0},{"human":"b","assistant":"c"}]}"#;
+    let data = Dataset::open(files.put("rows.jsonl", marked)).unwrap();
+    assert_eq!(data.overwrite(files.path("out.jsonl"), RowSchema::Firefly).unwrap().rows, 1);
+    assert_eq!(std::fs::read_to_string(files.path("out.jsonl")).unwrap().trim_end(), marked);
+}

@@ -77,7 +77,8 @@ fn said(record: &str) -> Vec<(String, String)> {
     let data = Dataset::open_with(files.put("rows.jsonl", record), &options).unwrap();
     assert_eq!((data.len(), data.rejected().unwrap()), (1, 0), "{record}: {flag}");
     let frame = data.frame().unwrap().collect().unwrap();
-    let row = format!("{:?}", frame.column("extra").unwrap().str().unwrap().get(0));
+    let beside = ["extra", "id", "tools"].map(|name| frame.column(name).unwrap().str().unwrap().get(0));
+    let row = format!("{beside:?}{}", beside.iter().flatten().copied().collect::<String>());
     let turns: Vec<(String, String)> = match map.text {
         Some(_) => {
             vec![("text".into(), frame.column("text").unwrap().str().unwrap().get(0).unwrap().into())]
@@ -184,4 +185,71 @@ fn keys_that_need_quotes_work_when_pasted() {
     ] {
         assert_eq!(said(record), turns(&[("user", "Why is it so?"), ("assistant", "Because.")]), "{record}");
     }
+}
+
+/// A system text, tools, reasoning and what a question is about are no answers.
+#[test]
+fn only_answers_are_answers() {
+    let calls = r#"[{\"name\": \"f\", \"arguments\": {}}]"#;
+    let asked = |question: &str, answer: &str| turns(&[("user", question), ("assistant", answer)]);
+    let xlam = format!(
+        r#"{{"query": "What is the weather?", "answers": "{calls}", "tools": "[{{\"name\": \"f\", \"description\": \"a long text about what it does\"}}]"}}"#
+    );
+    assert_eq!(said(&xlam), asked("What is the weather?", r#"[{"name": "f", "arguments": {}}]"#));
+    let squad = r#"{"id": "56be", "title": "A history of Rome", "question": "Who came?", "context": "Ann came, and a long text.", "answers": {"text": ["Ann", "Ann came"], "answer_start": [0, 0]}}"#;
+    assert_eq!(said(squad), asked("Who came?\nAnn came, and a long text.", "Ann"));
+    for (record, question, answer) in [
+        (
+            r#"{"definition": "Say what it is.", "inputs": "An apple, red and round.", "targets": "A fruit."}"#,
+            "Say what it is.\nAn apple, red and round.",
+            "A fruit.",
+        ),
+        (
+            r#"{"inputs": "What is an apple?", "targets": "A fruit.", "task": "wiki_dialog"}"#,
+            "What is an apple?",
+            "A fruit.",
+        ),
+        (
+            r#"{"source": "Is it a fruit?", "target": "Yes.", "rationale": "An apple is one, and so it is.", "task": "boolq"}"#,
+            "Is it a fruit?",
+            "Yes.",
+        ),
+        (
+            r#"{"input": "Is it a fruit?", "reasoning_content": "An apple is one, and so it is.", "content": "Yes."}"#,
+            "Is it a fruit?",
+            "Yes.",
+        ),
+        (
+            r#"{"problem": "Is it a fruit?", "rationale": "An apple is one."}"#,
+            "Is it a fruit?",
+            "An apple is one.",
+        ),
+    ] {
+        assert_eq!(said(record), asked(question, answer), "{record}");
+    }
+    let system = r#"{"system_prompt": "Be brief, and do not say too much.", "ask": "Why?", "reply": "So."}"#;
+    let all = [("system", "Be brief, and do not say too much."), ("user", "Why?"), ("assistant", "So.")];
+    assert_eq!(said(system), turns(&all));
+    for record in [
+        // Two answers, of which one is the better.
+        r#"{"prompt": "Is it a fruit?", "response_0": "Yes, it is.", "response_1": "No, it is none at all.", "better_response_id": 0}"#,
+        r#"{"ask": "Is it a fruit?", "answer_a": "Yes, it is.", "answer_b": "No, it is none at all."}"#,
+        r#"{"sentence1": "It is a fruit.", "sentence2": "It is an apple.", "gold": 1}"#,
+        // Several turns in one text.
+        r#"{"system": "SYSTEM: You may call functions.", "chat": "USER: Hi there\n\n\nASSISTANT: Hello!  <|endoftext|>\n\n\n"}"#,
+        r#"{"prefix": "MOSS is an assistant that helps.", "num_turns": 1, "plain_text": "[Human]: Hi<eoh> [MOSS]: Hello.<eoa> "}"#,
+        r#"{"dialogue": "Customer: It is broken.\nAgent: Since when?"}"#,
+        // Nothing that answers.
+        r#"{"question": "Who came?", "context": "Ann came, and a long text."}"#,
+        r#"{"query": "What is the weather?", "tools": "[{\"name\": \"f\", \"description\": \"what it does\"}]"}"#,
+        r#"{"problem": "Is it a fruit?", "thinking": "An apple is one, and so it is."}"#,
+        r#"{"system": "Be brief, and do not say too much.", "question": "Why is it so?"}"#,
+    ] {
+        assert_eq!(proposed(record), None, "{record}");
+    }
+    let text = "Ann came, and it is a long text.".to_string();
+    assert_eq!(said(r#"{"passage": "Ann came, and it is a long text."}"#), [("text".to_string(), text)]);
+    // A speaker's name in a sentence is no turn.
+    let note = r#"{"ask": "What does it say?", "reply": "It says: user: none, and the assistant: none."}"#;
+    assert_eq!(said(note), asked("What does it say?", "It says: user: none, and the assistant: none."));
 }

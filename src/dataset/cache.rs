@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::files::{self, Existing};
 
 /// Changes with the columns of the canonical table and with what is made of a record.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// Row groups that stay decoded, for single rows that are looked at one after the other.
 const DECODED: usize = 4;
 

@@ -42,7 +42,11 @@ pub struct Converted {
 fn is_said(kind: ProblemKind) -> bool {
     matches!(
         kind,
-        ProblemKind::NotANumber | ProblemKind::NotRead | ProblemKind::LeftOut | ProblemKind::SecondList
+        ProblemKind::NotANumber
+            | ProblemKind::NotRead
+            | ProblemKind::LeftOut
+            | ProblemKind::SecondList
+            | ProblemKind::Edited
     )
 }
 

@@ -1,5 +1,7 @@
 //! What every conversation must hold to, and the repairs of those that do not.
 
+mod choice;
+
 use std::borrow::Cow;
 use std::ops::BitOr;
 use std::str::FromStr;
@@ -12,6 +14,7 @@ use super::schema::{Fault, Turn};
 use crate::display::advice;
 use crate::error::Error;
 use crate::text::{Role, Tokenizer};
+pub(super) use choice::examine_choice;
 
 /// A repair of rows; [`Dataset::fix`](super::Dataset::fix) makes it.
 ///
@@ -184,7 +187,7 @@ pub(super) fn examine(turns: &mut Vec<Turn<'_>>, fixes: Fixes) -> Result<Vec<Not
 }
 
 /// Looks at each turn's text alone.
-pub(super) fn tidy(turns: &mut [Turn<'_>], fixes: Fixes) -> Vec<Noted> {
+fn tidy(turns: &mut [Turn<'_>], fixes: Fixes) -> Vec<Noted> {
     let mut noted = Vec::new();
     controls(turns, fixes, &mut noted);
     trim(turns, fixes, &mut noted);
@@ -273,12 +276,13 @@ fn trim(turns: &mut [Turn<'_>], fixes: Fixes, noted: &mut Vec<Noted>) {
     }
 }
 
+/// Whether a turn says nothing; a tool may well answer so.
+fn silent(turn: &Turn<'_>) -> bool {
+    let quiet = turn.role != Role::Tool && turn.tool_calls.is_none() && turn.content.trim().is_empty();
+    quiet && !turn.extra.as_deref().is_some_and(thinks)
+}
+
 fn empty(turns: &mut Vec<Turn<'_>>, fixes: Fixes, noted: &mut Vec<Noted>) -> Result<(), Fault> {
-    // A tool may well answer with nothing.
-    let silent = |turn: &Turn<'_>| {
-        let quiet = turn.role != Role::Tool && turn.tool_calls.is_none() && turn.content.trim().is_empty();
-        quiet && !turn.extra.as_deref().is_some_and(thinks)
-    };
     if let Some(at) = turns.iter().position(silent) {
         let what = format!("turn {} of {} says nothing", at + 1, turns.len());
         if !fixes.has(Fix::DropEmptyTurns) {

@@ -1,23 +1,29 @@
 //! Where the turns are in a file of no known schema.
 
+mod record;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::problems::ProblemKind;
+use super::problems::{Outcome, ProblemKind};
 use super::record::{Keys, Node, Value, one_line};
-use super::schema::{Fault, Row, Turn, calls_of_text, calls_tools, hides, label, role_by_name, with_keys};
-use super::write::json::string;
-use crate::display::cut;
+use super::schema::default::is_json;
+use super::schema::{Fault, Row, Turn, calls_of_text, calls_tools, label, role_by_name, with_keys};
+use super::table::is_no_tools;
 use crate::error::{Error, Result};
 use crate::text::Role;
+pub(super) use record::escaped;
+use record::{Record, text, within, wrong};
 
 /// Tells which keys hold what, in a file of no known schema.
 ///
 /// A path names a key, after dots the keys and positions inside it: `q.text`, `choices.0.said`. A dot
 /// that belongs to a key is written `\.`. Either `user` and `assistant` are given, or `messages` (a
-/// list of turns, or of texts of user and assistant in turn), or `text`.
+/// list of turns, or of texts of user and assistant in turn), or `text`. An id, a system text and tools that
+/// stand under their usual keys are read where the map does not name others, and so are weights beside what
+/// it names.
 ///
 /// # Examples
 /// ```
@@ -170,9 +176,10 @@ impl Map {
         Ok(())
     }
 
-    /// A record as a row; what the map does not name is in its `extra`.
+    /// A record as a row; what the map does not name is in its `extra`, but for an id, a system text and tools
+    /// under their usual keys.
     pub(super) fn row<'a>(&self, keys: Keys<'a>, between: &str) -> Result<Row<'a>, Fault> {
-        let mut record = Record { node: Node { raw: "", value: Value::Object(keys) }, touched: Vec::new() };
+        let mut record = Record::of(keys);
         let mut row = Row::default();
         if let Some(path) = &self.id {
             row.id = match record.take(path) {
@@ -192,6 +199,10 @@ impl Map {
         }
         if let Some(path) = &self.text {
             row.text = Some(record.text(path)?);
+            // A text has no turns that could have the weight.
+            if record.weight(path, false, &mut row.noted) == Some(0.0) {
+                row.label = Some(false);
+            }
         }
         if let Some((user, assistant)) = self.user.as_ref().zip(self.assistant.as_ref()) {
             let mut question = record.text(user)?;
@@ -204,17 +215,52 @@ impl Map {
                 };
             }
             row.turns.push(Turn::new(Role::User, question));
-            row.turns.push(Turn::new(Role::Assistant, record.text(assistant)?));
+            let answer = record.text(assistant)?;
+            let weight = record.weight(assistant, true, &mut row.noted);
+            row.turns.push(Turn { weight, ..Turn::new(Role::Assistant, answer) });
         }
         if let Some(path) = &self.messages {
             self.turns(&mut record, path, &mut row)?;
+            if record.weight(path, false, &mut row.noted) == Some(0.0) {
+                let answers = row.turns.iter_mut().filter(|turn| turn.role == Role::Assistant);
+                answers.for_each(|turn| turn.weight = Some(0.0));
+            }
         }
-        if record.hides() {
-            let answers = row.turns.iter_mut().filter(|turn| turn.role == Role::Assistant);
-            answers.for_each(|turn| turn.weight = Some(0.0));
-        }
+        self.beside(&mut record, &mut row);
         row.extra = record.rest().map(Cow::Owned);
         Ok(row)
+    }
+
+    /// Takes an id, a system text and tools that stand under their usual keys, where the map says nothing of
+    /// them.
+    fn beside<'a>(&self, record: &mut Record<'a>, row: &mut Row<'a>) {
+        let is_text = |node: &Node<'_>| node.str().is_some();
+        let is_list = |node: &Node<'_>| matches!(node.value, Value::Array(_) | Value::Object(_));
+        if self.id.is_none() {
+            let id = record.take_key("id", |node| is_text(node) || matches!(node.value, Value::Number));
+            row.id = id.and_then(|mut id| match id.value {
+                Value::Number => Some(Cow::Borrowed(id.raw)),
+                _ => id.take(),
+            });
+        }
+        if row.text.is_some() {
+            return;
+        }
+        for key in ["system", "system_prompt"] {
+            if self.system.is_none() && row.system.is_none() {
+                let text = record.take_key(key, is_text).and_then(|mut node| node.take());
+                row.system = text.filter(|text| !text.trim().is_empty());
+            }
+        }
+        let tools = record.take_key("tools", |node| is_text(node) || is_list(node));
+        row.tools = tools.and_then(|mut tools| match tools.value {
+            Value::String(_) => tools.take(),
+            _ => Some(one_line(tools.raw)),
+        });
+        if row.tools.as_deref().is_some_and(|tools| !is_no_tools(tools) && !is_json(tools)) {
+            let what = "`tools` is a text that is no JSON: chat templates need a list of tools";
+            row.noted.push((ProblemKind::WrongType, what.into(), Outcome::Kept));
+        }
     }
 
     fn turns<'a>(&self, record: &mut Record<'a>, path: &str, row: &mut Row<'a>) -> Result<(), Fault> {
@@ -280,185 +326,9 @@ impl Map {
     }
 }
 
-fn wrong<T>(what: String) -> Result<T, Fault> {
-    Err((ProblemKind::WrongType, what.into()))
-}
-
-fn text<'a>(node: &mut Node<'a>, path: &str) -> Result<Cow<'a, str>, Fault> {
-    match node.take() {
-        Some(text) => Ok(text),
-        None => wrong(format!("{path:?} is {}, not a string", node.kind())),
-    }
-}
-
-/// Takes what a turn has under a path, or under one of the usual keys.
-fn within<'a>(turn: &mut Node<'a>, path: Option<&str>, usual: [&str; 2]) -> Option<Node<'a>> {
-    match path {
-        Some(path) => take(turn, &parts(path)),
-        None => usual.iter().find_map(|key| take(turn, &[Cow::Borrowed(*key)])),
-    }
-}
-
-/// The keys of a path.
-fn parts(path: &str) -> Vec<Cow<'_, str>> {
-    if !path.contains('\\') {
-        return path.split('.').map(Cow::Borrowed).collect();
-    }
-    let (mut parts, mut part, mut chars) = (Vec::new(), String::new(), path.chars());
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => part.extend(chars.next()),
-            '.' => parts.push(Cow::Owned(std::mem::take(&mut part))),
-            c => part.push(c),
-        }
-    }
-    parts.push(Cow::Owned(part));
-    parts
-}
-
-fn find<'n, 'a>(node: &'n mut Node<'a>, path: &[Cow<'_, str>]) -> Option<&'n mut Node<'a>> {
-    let Some((first, rest)) = path.split_first() else { return Some(node) };
-    let inside = match &mut node.value {
-        Value::Object(keys) => keys.iter_mut().find(|(key, _)| key == first).map(|(_, node)| node),
-        Value::Array(values) => values.get_mut(first.parse::<usize>().ok()?),
-        _ => None,
-    };
-    find(inside?, rest)
-}
-
-/// Takes what is at a path out of a value; null is nothing.
-fn take<'a>(node: &mut Node<'a>, path: &[Cow<'_, str>]) -> Option<Node<'a>> {
-    let (last, parents) = path.split_last()?;
-    match &mut find(node, parents)?.value {
-        Value::Object(keys) => {
-            let i = keys.iter().position(|(key, node)| key == last && !node.is_null())?;
-            Some(keys.remove(i).1)
-        }
-        Value::Array(values) => {
-            let place = values.get_mut(last.parse::<usize>().ok()?).filter(|node| !node.is_null())?;
-            Some(std::mem::replace(place, Node { raw: "null", value: Value::Null }))
-        }
-        _ => None,
-    }
-}
-
-/// A record of which parts are taken.
-struct Record<'a> {
-    node: Node<'a>,
-    /// The top keys out of which something was taken.
-    touched: Vec<String>,
-}
-
-impl<'a> Record<'a> {
-    fn find(&mut self, path: &str) -> Option<&mut Node<'a>> {
-        let parts = parts(path);
-        self.touched.extend(parts.first().map(|key| key.to_string()));
-        find(&mut self.node, &parts)
-    }
-
-    fn take(&mut self, path: &str) -> Option<Node<'a>> {
-        let parts = parts(path);
-        self.touched.extend(parts.first().map(|key| key.to_string()));
-        take(&mut self.node, &parts)
-    }
-
-    fn text(&mut self, path: &str) -> Result<Cow<'a, str>, Fault> {
-        let mut node = self.take(path).ok_or_else(|| self.missing(path))?;
-        text(&mut node, path)
-    }
-
-    /// Nothing is at a path: what else the record has.
-    fn missing(&self, path: &str) -> Fault {
-        const SHOWN: usize = 12;
-        let keys = self.node.object().into_iter().flatten();
-        let left: Vec<String> = keys
-            .filter(|(_, node)| !node.is_null())
-            .take(SHOWN)
-            .map(|(key, _)| format!("{:?}", cut(key, 40)))
-            .collect();
-        let others = match left.is_empty() {
-            true => String::new(),
-            false => format!("; the record's other keys are {}", left.join(", ")),
-        };
-        (ProblemKind::NothingThere, format!("there is nothing at {path:?}{others}").into())
-    }
-
-    /// Whether a key that was not taken says that nothing of the record is trained on.
-    fn hides(&self) -> bool {
-        let mut keys = self.node.object().into_iter().flatten();
-        keys.any(|(key, node)| !self.touched.iter().any(|touched| touched == key) && hides(key, node))
-    }
-
-    /// What was not taken.
-    fn rest(&self) -> Option<String> {
-        let mut out = Vec::new();
-        for (key, node) in self.node.object()? {
-            let touched = self.touched.iter().any(|touched| touched == key);
-            if touched && is_empty(node) {
-                continue;
-            }
-            out.push(if out.is_empty() { b'{' } else { b',' });
-            string(&mut out, key);
-            out.push(b':');
-            if touched {
-                write(node, &mut out);
-            } else {
-                out.extend_from_slice(one_line(node.raw).as_bytes());
-            }
-        }
-        if out.is_empty() {
-            return None;
-        }
-        out.push(b'}');
-        String::from_utf8(out).ok()
-    }
-}
-
-/// Whether nothing is left in a value.
-fn is_empty(node: &Node<'_>) -> bool {
-    match &node.value {
-        Value::Null => true,
-        Value::Array(values) => values.iter().all(is_empty),
-        Value::Object(keys) => keys.iter().all(|(_, node)| is_empty(node)),
-        _ => false,
-    }
-}
-
-fn write(node: &Node<'_>, out: &mut Vec<u8>) {
-    match &node.value {
-        Value::Array(values) => {
-            out.push(b'[');
-            for (n, value) in values.iter().enumerate() {
-                if n > 0 {
-                    out.push(b',');
-                }
-                write(value, out);
-            }
-            out.push(b']');
-        }
-        Value::Object(keys) => {
-            out.push(b'{');
-            for (n, (key, value)) in keys.iter().enumerate() {
-                if n > 0 {
-                    out.push(b',');
-                }
-                string(out, key);
-                out.push(b':');
-                write(value, out);
-            }
-            out.push(b'}');
-        }
-        _ => out.extend_from_slice(one_line(node.raw).as_bytes()),
-    }
-}
-
-/// A key as a part of a path.
-pub(super) fn escaped(key: &str) -> String {
-    key.replace('\\', "\\\\").replace('.', "\\.")
-}
-
 #[cfg(test)]
 mod tests {
+    use super::record::parts;
     use super::*;
 
     #[test]

@@ -102,6 +102,9 @@ pub enum ProblemKind {
     Refusal,
     /// An answer ends in white space. Kept; found by a report.
     TrailingSpace,
+    /// A row was edited since its key `lorascope` was written: what that carries of the edited turns is left
+    /// out. Kept.
+    Edited,
 }
 
 impl ProblemKind {
@@ -148,6 +151,7 @@ impl ProblemKind {
             Self::CannedAnswer => "canned answer",
             Self::Refusal => "refusal",
             Self::TrailingSpace => "trailing white space",
+            Self::Edited => "edited since",
         }
     }
 
@@ -181,6 +185,7 @@ impl ProblemKind {
                 | Self::CannedAnswer
                 | Self::Refusal
                 | Self::TrailingSpace
+                | Self::Edited
         )
     }
 
@@ -270,6 +275,7 @@ impl ProblemKind {
             Self::OtherVerdict => "keep one of the two: together they teach nothing",
             Self::BrokenArguments => "write them as a JSON object: most chat templates and readers need one",
             Self::CannedAnswer => "keep a few of these rows: the model learns to say it to everything",
+            Self::Edited => "edit the row in its first format, or take the key `lorascope` out of it",
             Self::Refusal => advice(
                 "leave these rows out with not_matching(), unless refusing is to be learned",
                 "leave these rows out with data clean --without, unless refusing is to be learned",

@@ -4,15 +4,17 @@ use super::map::{Map, escaped};
 use super::record::{Node, Value};
 use super::schema::{LABELS, label, role_by_name};
 use super::words::{
-    ANSWERS, ASKS, CHOICES, CONTEXTS, HELPERS, NAMES, NOT, SAYS, SPEAKERS, TEXTS, is_number, is_token,
-    last_word,
+    ANSWERS, ASKS, CHOICES, CONTEXTS, HEADS, HELPERS, LISTED, NAMES, NOT, REASONS, SAYS, SPEAKERS, SYSTEMS,
+    TEXTS, THOUGHTS, TOOLS, is_name, is_number, is_token, is_transcript, last_word, stem, words,
 };
 use crate::text::Role;
 
 /// A map that may fit: of a list that looks like turns, or of two texts, one that asks and one that
 /// answers by the names of their keys, or else the longest two. Ids, addresses, hashes, dates, names
 /// and words of an enumeration are no texts, and a number is one only as an answer; where nothing else
-/// is there, nothing is proposed. Nor is a map that does not read the record.
+/// is there, nothing is proposed. Nor is a map that does not read the record, or one of several answers, or
+/// anything where a text holds several turns. A system text, tools, reasoning and what a question is about
+/// are no answers.
 pub(super) fn proposal(record: &str) -> Option<Map> {
     let node = Node::parse(record).ok()?;
     let mut seen = Seen::default();
@@ -44,24 +46,38 @@ fn reads(map: &Map, record: &str) -> bool {
 
 /// The map of two texts, or of one.
 fn of_texts(seen: Seen, verdict: Option<String>) -> Option<Map> {
+    if seen.transcript {
+        return None;
+    }
     let mut texts = seen.texts;
     texts.retain(|text| verdict.as_ref() != Some(&text.path));
+    let targeted = texts.iter().any(|text| matches!(text.word.as_str(), "target" | "targets"));
+    texts.retain(|text| text.word != SOURCE || targeted);
     let best = |fits: &dyn Fn(usize, &Text) -> bool| {
         let fitting = texts.iter().enumerate().filter(|(n, text)| fits(*n, text));
         fitting.max_by_key(|(n, text)| (text.length, usize::MAX - n)).map(|(n, _)| n)
     };
     let named = |words: &[&str], text: &Text| words.contains(&text.word.as_str());
-    let longest = |other: Option<usize>| best(&|n, text| Some(n) != other && !text.number);
-    let asks = best(&|_, text| named(&ASKS, text) && !named(&CONTEXTS, text) && !text.number)
-        .or_else(|| best(&|_, text| named(&ASKS, text) && !text.number));
-    let answers = best(&|_, text| named(&ANSWERS, text));
+    let about = |text: &Text| named(&CONTEXTS, text) || text.word == SOURCE;
+    let longest = |other: Option<usize>, answers: bool| {
+        let fits = |text: &Text| text.word != SYSTEM && !text.number && !(answers && about(text));
+        best(&|n, text| Some(n) != other && fits(text))
+    };
+    // The name of a task asks nothing.
+    let may_ask = |text: &Text| !(text.number || text.word == "task" && text.name);
+    let asks = best(&|_, text| named(&ASKS, text) && !named(&HEADS, text) && !about(text) && may_ask(text))
+        .or_else(|| best(&|_, text| named(&HEADS, text) && may_ask(text)))
+        .or_else(|| best(&|_, text| text.word == "definition" && texts.iter().any(about)))
+        .or_else(|| best(&|_, text| (named(&ASKS, text) || text.word == SOURCE) && may_ask(text)));
+    let answers = best(&|_, text| named(&ANSWERS, text) && !named(&REASONS, text))
+        .or_else(|| best(&|_, text| named(&ANSWERS, text)));
     let (user, assistant) = match (asks, answers) {
         (Some(asks), Some(answers)) => (asks, answers),
-        (Some(asks), None) => (asks, longest(Some(asks))?),
-        (None, Some(answers)) => (longest(Some(answers))?, answers),
+        (Some(asks), None) => (asks, longest(Some(asks), true)?),
+        (None, Some(answers)) => (longest(Some(answers), false)?, answers),
         (None, None) => {
-            let one = longest(None)?;
-            match longest(Some(one)) {
+            let one = longest(None, true).or_else(|| longest(None, false))?;
+            match longest(Some(one), true) {
                 Some(two) if texts[one].says || texts[two].says => (one.min(two), one.max(two)),
                 Some(_) => return None,
                 None => {
@@ -72,6 +88,15 @@ fn of_texts(seen: Seen, verdict: Option<String>) -> Option<Map> {
             }
         }
     };
+    // One of several answers is as good as another, or it is the worse one.
+    let of_several = |n: usize| {
+        let stem = stem(&texts[n].path);
+        stem.is_some()
+            && texts.iter().enumerate().any(|(other, text)| other != n && self::stem(&text.path) == stem)
+    };
+    if user == assistant || of_several(user) || of_several(assistant) {
+        return None;
+    }
     // Of two turns inside one value each has its own asker: no pair.
     let inside = |text: &Text| text.path.rsplit_once('.').map(|(parent, _)| parent.to_string());
     let top = |parent: &str| parent.split('.').next().map(str::to_string);
@@ -87,11 +112,16 @@ fn of_texts(seen: Seen, verdict: Option<String>) -> Option<Map> {
     }
     let other = |n: usize| n != user && n != assistant;
     let mut map = Map::new().user(texts[user].path.clone()).assistant(texts[assistant].path.clone());
-    map.input = best(&|n, text| other(n) && named(&CONTEXTS, text)).map(|n| texts[n].path.clone());
-    map.system = best(&|n, text| other(n) && named(&["system"], text)).map(|n| texts[n].path.clone());
+    map.input = best(&|n, text| other(n) && about(text)).map(|n| texts[n].path.clone());
+    map.system = best(&|n, text| other(n) && text.word == SYSTEM).map(|n| texts[n].path.clone());
     map.label = verdict;
     Some(map)
 }
+
+/// The word of a text that is the system's, whatever its key is called.
+const SYSTEM: &str = "system";
+/// The word of a text that is asked about where another is the target of it.
+const SOURCE: &str = "source";
 
 /// A string of a record that may be a turn.
 struct Text {
@@ -103,6 +133,8 @@ struct Text {
     says: bool,
     /// It is a number or a date.
     number: bool,
+    /// It is no more than a name.
+    name: bool,
 }
 
 /// What a record holds that may be turns.
@@ -112,6 +144,8 @@ struct Seen {
     list: Option<Map>,
     /// There is a list of what a question leaves to choose from.
     choices: bool,
+    /// A text holds several turns.
+    transcript: bool,
 }
 
 impl Seen {
@@ -119,12 +153,14 @@ impl Seen {
     /// that of the key around it: `question` of `question.text`.
     fn look(&mut self, node: &Node<'_>, path: &mut String, word: String) {
         match &node.value {
-            Value::String(text) if !NOT.contains(&word.as_str()) => {
+            Value::String(text) if !NOT.contains(&word.as_str()) || word == SOURCE => {
                 let number = is_number(text);
                 if number || !is_token(text) {
                     let says =
                         text.trim().contains(char::is_whitespace) || text.chars().any(|c| c > '\u{2e7f}');
-                    self.texts.push(Text { path: path.clone(), word, length: text.len(), says, number });
+                    let (path, length, name) = (path.clone(), text.len(), is_name(text));
+                    self.transcript |= is_transcript(text);
+                    self.texts.push(Text { path, word, length, says, number, name });
                 }
             }
             Value::Object(_) | Value::Array(_) if CHOICES.contains(&word.as_str()) => self.choices = true,
@@ -135,9 +171,27 @@ impl Seen {
                         path.push('.');
                     }
                     path.push_str(&escaped(key));
-                    let inner = last_word(key);
+                    let mut inner = last_word(key);
+                    let all = words(key);
+                    let has = |words: &[&str]| all.iter().any(|word| words.contains(&word.as_str()));
+                    if has(&SYSTEMS) {
+                        inner = SYSTEM.to_string();
+                    }
                     let around = TEXTS.contains(&inner.as_str()) && !word.is_empty();
-                    self.look(node, path, if around { word.clone() } else { inner });
+                    if !TOOLS.contains(&inner.as_str()) && !has(&THOUGHTS) {
+                        self.look(node, path, if around { word.clone() } else { inner });
+                    }
+                    path.truncate(length);
+                }
+            }
+            // Several answers, each of which is one.
+            Value::Array(values)
+                if LISTED.contains(&word.as_str()) && values.iter().all(|v| v.str().is_some()) =>
+            {
+                if let Some(first) = values.first() {
+                    let length = path.len();
+                    path.push_str(".0");
+                    self.look(first, path, word);
                     path.truncate(length);
                 }
             }

@@ -16,7 +16,7 @@ use super::write::prompt::prompt_turns;
 use crate::display::{Progress, thousands};
 use crate::error::{Error, Result};
 use crate::text::{
-    Answered, Example, Ignored, Lengths, Message, PromptAnswers, Role, Tokenizer, Trained, Training,
+    Answered, Example, Forgets, Ignored, Lengths, Message, PromptAnswers, Role, Tokenizer, Trained, Training,
 };
 
 /// The tokenizer of a dataset, and what of its rows is trained on.
@@ -225,18 +225,14 @@ impl Dataset {
         let pieces = self.pieces(|rows, first| {
             let what = |i: usize| {
                 let calls = ignored.calls && rows.turns(i).any(|turn| turn.tool_calls.is_some());
-                let thinks = || rows.turns(i).any(|turn| turn.role == "assistant" && turn.extra.is_some_and(thinks));
                 match (calls, ignored.tools && rows.tools(i).is_some()) {
                     (false, false) if out_of_order(rows.turns(i), ignored.answered) => Some(
                         "the chat template does not write which call a tool answers, and the answers stand in another order than the calls",
                     ),
-                    (false, false) if ignored.reasoning && thinks() => {
-                        Some("the chat template does not write the reasoning beside the answers")
-                    }
+                    (false, false) => unwritten_thoughts(rows, i, &ignored),
                     (true, true) => Some("the chat template writes neither the tools nor the calls of them"),
                     (true, false) => Some("the chat template does not write the calls of tools"),
                     (false, true) => Some("the chat template does not write the tools"),
-                    (false, false) => None,
                 }
             };
             Ok((0..rows.len()).filter_map(|i| Some((first + i, what(i)?))).collect::<Vec<_>>())
@@ -387,6 +383,42 @@ impl Dataset {
             }));
         }
         Ok(found)
+    }
+}
+
+/// Which reasoning of a row a chat template does not write.
+fn unwritten_thoughts(rows: Rows<'_>, i: usize, ignored: &Ignored) -> Option<&'static str> {
+    if (ignored.reasoning, ignored.thoughts) == (Forgets::None, Forgets::None) {
+        return None;
+    }
+    let last_user = rows.turns(i).rposition(|turn| turn.role == "user").unwrap_or(0);
+    let lost = |forgets: Forgets, thinks: &dyn Fn(&Spoken<'_>) -> bool| {
+        let end = match forgets {
+            Forgets::None => 0,
+            Forgets::Earlier => last_user,
+            Forgets::All => usize::MAX,
+        };
+        rows.turns(i).take(end).any(|turn| turn.role == "assistant" && thinks(&turn))
+    };
+    let beside = lost(ignored.reasoning, &|turn| turn.extra.is_some_and(thinks));
+    let inside = lost(ignored.thoughts, &|turn| {
+        let thought = turn.content.split_once("</think>").map(|(before, _)| before.replace("<think>", ""));
+        thought.is_some_and(|thought| !thought.trim().is_empty())
+    });
+    match (beside, inside) {
+        (true, _) if ignored.reasoning == Forgets::All => {
+            Some("the chat template does not write the reasoning beside the answers")
+        }
+        (true, _) => {
+            Some("the chat template does not write the reasoning beside answers before the user's last turn")
+        }
+        (_, true) if ignored.thoughts == Forgets::All => {
+            Some("the chat template does not write the reasoning in the answers, before </think>")
+        }
+        (_, true) => Some(
+            "the chat template does not write the reasoning in answers before the user's last turn, before </think>",
+        ),
+        (false, false) => None,
     }
 }
 

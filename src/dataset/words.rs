@@ -71,13 +71,15 @@ pub(super) const NOT: [&str; 67] = [
     "role",
 ];
 /// Last words of keys that ask.
-pub(super) const ASKS: [&str; 23] = [
+pub(super) const ASKS: [&str; 25] = [
     "q",
     "stem",
     "question",
     "query",
     "prompt",
     "input",
+    "inputs",
+    "instructions",
     "problem",
     "ask",
     "human",
@@ -96,13 +98,18 @@ pub(super) const ASKS: [&str; 23] = [
     "输入",
     "问",
 ];
+/// Those of them that stand above what is asked, where something is.
+pub(super) const HEADS: [&str; 3] = ["task", "post", "title"];
 /// Last words of keys that answer.
-pub(super) const ANSWERS: [&str; 24] = [
+pub(super) const ANSWERS: [&str; 28] = [
     "a",
     "ans",
     "answer",
+    "answers",
     "response",
+    "responses",
     "output",
+    "outputs",
     "reply",
     "solution",
     "completion",
@@ -110,6 +117,7 @@ pub(super) const ANSWERS: [&str; 24] = [
     "bot",
     "gpt",
     "target",
+    "targets",
     "label",
     "explanation",
     "rationale",
@@ -123,13 +131,34 @@ pub(super) const ANSWERS: [&str; 24] = [
     "输出",
     "答",
 ];
+/// Last words of keys that say why an answer is right; of other answers these are the lesser ones.
+pub(super) const REASONS: [&str; 2] = ["explanation", "rationale"];
+/// Words of keys that hold what was thought before an answer.
+pub(super) const THOUGHTS: [&str; 7] =
+    ["reasoning", "thinking", "thought", "thoughts", "think", "cot", "reflection"];
+/// Words of keys that hold a system text.
+pub(super) const SYSTEMS: [&str; 2] = ["system", "sys"];
+/// Last words of keys that hold what may be called.
+pub(super) const TOOLS: [&str; 6] = ["tool", "tools", "function", "functions", "api", "apis"];
+/// Last words of keys of which the first of several is an answer as well as any other.
+pub(super) const LISTED: [&str; 4] = ["answer", "answers", "target", "targets"];
 /// Last words of keys that hold documents.
 pub(super) const TEXTS: [&str; 10] =
     ["text", "value", "body", "content", "document", "passage", "article", "正文", "文本", "内容"];
 
 /// Last words of keys that hold what a question is about.
-pub(super) const CONTEXTS: [&str; 8] =
-    ["input", "context", "passage", "background", "paragraph", "premise", "输入", "背景"];
+pub(super) const CONTEXTS: [&str; 10] = [
+    "input",
+    "inputs",
+    "context",
+    "contexts",
+    "passage",
+    "background",
+    "paragraph",
+    "premise",
+    "输入",
+    "背景",
+];
 /// Last words of keys that hold what a question leaves to choose from.
 pub(super) const CHOICES: [&str; 5] = ["choices", "choice", "options", "candidates", "选项"];
 /// Last words of keys that say who speaks, whatever is called so.
@@ -159,6 +188,10 @@ pub(super) const HELPERS: [&str; 12] = [
 /// `answerKey` too.
 pub(super) fn last_word(key: &str) -> String {
     let (rest, word) = split(key);
+    // The number of one of several.
+    if !rest.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
+        return split(rest).1;
+    }
     if word == "key" {
         let before = split(rest).1;
         if ANSWERS.contains(&before.as_str()) {
@@ -166,6 +199,56 @@ pub(super) fn last_word(key: &str) -> String {
         }
     }
     word
+}
+
+/// The words of a key, in small letters.
+pub(super) fn words(key: &str) -> Vec<String> {
+    let (mut rest, mut words) = (key, Vec::new());
+    while !rest.is_empty() {
+        let (before, word) = split(rest);
+        words.push(word);
+        rest = before;
+    }
+    words
+}
+
+/// What keys that stand for one of several things have in common: `response_` of `response_0` and of
+/// `response_b`. `None` of others.
+pub(super) fn stem(path: &str) -> Option<&str> {
+    let stem = path.trim_end_matches(|c: char| c.is_ascii_digit());
+    let letter = || {
+        let stem = path.strip_suffix(|c: char| c.is_ascii_alphabetic())?;
+        stem.ends_with(['_', '-', ' ']).then_some(stem)
+    };
+    if stem.len() < path.len() { Some(stem).filter(|stem| !stem.ends_with('.')) } else { letter() }
+}
+
+/// Whether a text is several turns, each after the name of its speaker: `USER: …`, `[Human]: …`,
+/// `<|Human|>: …`.
+pub(super) fn is_transcript(text: &str) -> bool {
+    let mut spoken = [false; 2];
+    for (at, _) in text.match_indices([':', '：']) {
+        let named = text[..at].trim_end_matches([']', '*', '>', '|']);
+        let start = named.char_indices().rev().take_while(|(_, c)| c.is_alphanumeric()).last();
+        let Some((start, _)) = start else { continue };
+        let before = text[..start].trim_end_matches(['[', '*', '<', '|', '#', ' ', '\t']);
+        let begins = before.is_empty() || before.ends_with(['\n', '\r']) || named.len() < at;
+        let who = match named[start..].to_lowercase().as_str() {
+            "human" | "user" | "prompter" | "customer" | "client" | "patient" | "用户" | "患者" | "顾客" => {
+                0
+            }
+            "assistant" | "gpt" | "chatgpt" | "bot" | "ai" | "moss" | "助手" => 1,
+            name if HELPERS.contains(&name) => 1,
+            _ => continue,
+        };
+        spoken[who] |= begins;
+    }
+    spoken == [true; 2]
+}
+
+/// Whether a text is no more than a name: `boolq`, `wiki_dialog`.
+pub(super) fn is_name(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
 /// What stands before the last word of a key, and that word.

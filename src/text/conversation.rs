@@ -1,6 +1,6 @@
 //! Messages and tools as a chat template sees them.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use minijinja::value::{Serde, Value};
 use serde_json::{Map, Value as Json};
@@ -51,22 +51,19 @@ impl Conversation {
             self.messages.iter_mut().for_each(drop_empty_ids);
         }
         let mut number = 0;
-        let calls = |message: &Json| message.get("tool_calls").and_then(Json::as_array).cloned();
-        let taken: Vec<Json> = match wants.ids {
-            true => self
-                .messages
-                .iter()
-                .filter_map(calls)
-                .flatten()
-                .filter_map(|c| c.get("id").cloned())
-                .collect(),
-            false => Vec::new(),
+        let ids = |message: &Json| -> Vec<String> {
+            let calls = message.get("tool_calls").and_then(Json::as_array).into_iter().flatten();
+            calls.filter_map(|call| call.get("id")?.as_str().map(str::to_string)).collect()
+        };
+        let taken: HashSet<String> = match wants.ids {
+            true => self.messages.iter().flat_map(ids).collect(),
+            false => HashSet::new(),
         };
         for message in &mut self.messages {
             if let Some(calls) = message.get_mut("tool_calls").and_then(Json::as_array_mut) {
                 for call in calls {
                     number += 1;
-                    while taken.contains(&format!("call{number:05}").into()) {
+                    while taken.contains(&format!("call{number:05}")) {
                         number += 1;
                     }
                     if wants.ids
@@ -177,24 +174,29 @@ fn drop_empty_ids(message: &mut Json) {
 
 /// Gives each tool's message the id of the call that it answers (`tool_call_id`), where the calls
 /// before it have ids and the file does not say which it is: the call of the same name, or else the
-/// first that no other message answers. Some templates insist.
+/// first that no other message answers. Some templates insist. Calls of messages one after the other are
+/// open together until a tool answers or the user speaks.
 fn name_answered_calls(messages: &mut [Json]) {
-    let mut at = 0;
-    while at < messages.len() {
-        let calls = messages[at].get("tool_calls").and_then(Json::as_array);
-        let named = |call: &Json| Some((call.get("id")?.clone(), call["function"]["name"].clone()));
-        let mut open: VecDeque<(Json, Json)> = calls.into_iter().flatten().filter_map(named).collect();
-        at += 1;
-        let answers = messages[at..].iter().take_while(|m| m.get("tool_calls").is_none()).count();
-        let answers = &mut messages[at..at + answers];
-        at += answers.len();
-        let said = answers.iter().filter_map(|message| message.get("tool_call_id").cloned());
-        let said: Vec<Json> = said.collect();
-        open.retain(|(id, _)| !said.contains(id));
-        for message in answers.iter_mut().filter(|m| m["role"] == "tool" && m.get("tool_call_id").is_none()) {
-            let name = message.get("name");
-            let same = open.iter().position(|(_, called)| name.is_some_and(|name| name == called));
-            if let (Some((id, _)), Some(message)) = (open.remove(same.unwrap_or(0)), message.as_object_mut())
+    let calls = |message: &Json| message.get("tool_calls").and_then(Json::as_array).cloned();
+    let mut open: VecDeque<(Json, Json)> = VecDeque::new();
+    let mut closed = false;
+    for at in 0..messages.len() {
+        if let Some(calls) = calls(&messages[at]) {
+            if std::mem::take(&mut closed) {
+                open.clear();
+            }
+            let named = |call: &Json| Some((call.get("id")?.clone(), call["function"]["name"].clone()));
+            open.extend(calls.iter().filter_map(named));
+            let after = messages[at + 1..].iter().take_while(|m| m.get("tool_calls").is_none());
+            let said: HashSet<String> =
+                after.filter_map(|m| Some(m.get("tool_call_id")?.to_string())).collect();
+            open.retain(|(id, _)| !said.contains(&id.to_string()));
+        }
+        let message = &mut messages[at];
+        closed |= message["role"] == "tool" || message["role"] == "user";
+        if message["role"] == "tool" && message.get("tool_call_id").is_none() {
+            let named = message.get("name").and_then(|name| open.iter().position(|(_, n)| n == name));
+            if let (Some((id, _)), Some(message)) = (open.remove(named.unwrap_or(0)), message.as_object_mut())
             {
                 message.insert("tool_call_id".into(), id);
             }
@@ -305,6 +307,22 @@ mod tests {
         assert_eq!(ids(&[call.clone(), Message::tool("a"), said("x1")]), ["x2", "x1"]);
         let named = Message { name: Some("g".into()), ..Message::tool("1") };
         assert_eq!(ids(&[call, named]), ["x2"]);
+        // Calls in messages of their own are answered in their order.
+        let one = |id: &str| Message {
+            tool_calls: Some(format!(r#"[{{"id": "{id}", "function": {{"name": "f"}}}}]"#)),
+            ..Message::assistant("")
+        };
+        let (r, u) = (Message::tool("r"), Message::user("u"));
+        let none = Json::Null;
+        for (talk, expected) in [
+            (vec![one("a"), one("b"), r.clone(), r.clone()], vec![none.clone(), "a".into(), "b".into()]),
+            (vec![one("a"), one("b"), said("a"), r.clone()], vec![none.clone(), "a".into(), "b".into()]),
+            // A call after an answer, or after the user, begins anew.
+            (vec![one("a"), r.clone(), one("b"), r.clone()], vec!["a".into(), none.clone(), "b".into()]),
+            (vec![one("a"), u, one("b"), r.clone()], vec![none.clone(), none.clone(), "b".into()]),
+        ] {
+            assert_eq!(ids(&talk), expected, "{talk:?}");
+        }
     }
 
     #[test]

@@ -12,8 +12,20 @@ pub(crate) struct Ignored {
     pub calls: bool,
     /// Which call each answer of a tool belongs to.
     pub answered: Answered,
-    /// What the assistant thought before its answer.
-    pub reasoning: bool,
+    /// What the assistant thought before its answer, where it stands beside that.
+    pub reasoning: Forgets,
+    /// The same where it stands in the answer, before `</think>`.
+    pub thoughts: Forgets,
+}
+
+/// Of which answers a chat template does not write the reasoning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Forgets {
+    #[default]
+    None,
+    /// Of those before the user's last turn.
+    Earlier,
+    All,
 }
 
 /// How a chat template tells which call an answer of a tool belongs to.
@@ -92,15 +104,31 @@ impl Tokenizer {
                 (true, false) => Answered::Name,
                 _ => Answered::Id,
             },
-            reasoning: self.forgets_reasoning(),
+            reasoning: self.forgets(&|thought, answer| Message {
+                extra: Some(format!(r#"{{"reasoning_content": "{thought}"}}"#)),
+                ..Message::assistant(answer)
+            }),
+            thoughts: self.forgets(&|thought, answer| {
+                Message::assistant(format!("<think>\n{thought}\n</think>\n\n{answer}"))
+            }),
         }
     }
-    /// Whether it writes the last answer, and not the reasoning beside it.
-    fn forgets_reasoning(&self) -> bool {
-        const THOUGHT: &str = "probe_thought";
-        let extra = format!(r#"{{"reasoning_content": "{THOUGHT}"}}"#);
-        let answer = Message { extra: Some(extra), ..Message::assistant("probe_answer") };
-        let text = self.render(&[Message::user("q"), answer], None, GenerationPrompt::Omit);
-        text.is_ok_and(|text| text.contains("probe_answer") && !text.contains(THOUGHT))
+
+    /// Of which answers it does not write the reasoning, though it writes what is said after that.
+    fn forgets(&self, thinking: &dyn Fn(&str, &str) -> Message) -> Forgets {
+        let (thoughts, answers) = (["first_thought", "last_thought"], ["first_answer", "last_answer"]);
+        let answer = |n: usize| thinking(thoughts[n], answers[n]);
+        let forgotten = |messages: &[Message], n: usize| {
+            let text = self.render(messages, None, GenerationPrompt::Omit);
+            text.is_ok_and(|text| text.contains(answers[n]) && !text.contains(thoughts[n]))
+        };
+        let (one, other) = (Message::user("q"), Message::user("r"));
+        if forgotten(&[one.clone(), answer(1)], 1) {
+            return Forgets::All;
+        }
+        match forgotten(&[one, answer(0), other, answer(1)], 0) {
+            true => Forgets::Earlier,
+            false => Forgets::None,
+        }
     }
 }

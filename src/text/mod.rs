@@ -29,7 +29,7 @@ mod written;
 pub use example::{Example, Lengths};
 pub(crate) use folder::FILES;
 pub use hold::{Cut, TooLong, hold_to};
-pub(crate) use ignored::{Answered, Ignored};
+pub(crate) use ignored::{Answered, Forgets, Ignored};
 pub use message::{Message, Role};
 pub use named::NamedTemplate;
 pub use pack::{Pack, PackingGain, pack, packed};

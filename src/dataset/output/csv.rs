@@ -27,7 +27,7 @@ pub(super) fn write(spool: Spool, delimiter: u8, sink: &mut Sink) -> Result<Lost
             return Ok(lost(&names, &counts));
         }
         let texts: Vec<(Vec<u8>, Vec<Counts>)> =
-            batch.par_iter().map(|piece| rows(piece, &names, delimiter)).collect::<Result<_>>()?;
+            batch.par_iter().map(|piece| rows(piece, &names, delimiter)).collect();
         for (text, more) in texts {
             put(&text)?;
             counts.iter_mut().zip(more).for_each(|(all, more)| all.add(more));
@@ -43,6 +43,8 @@ struct Counts {
     nulls: u64,
     /// Texts that pandas takes for no value.
     missing: u64,
+    /// Texts that are read as a list, an object, true or false.
+    values: u64,
 }
 
 impl Counts {
@@ -50,6 +52,7 @@ impl Counts {
         self.types += more.types;
         self.nulls += more.nulls;
         self.missing += more.missing;
+        self.values += more.values;
     }
 }
 
@@ -63,6 +66,12 @@ fn lost(names: &[&str], counts: &[Counts]) -> LostValues {
                 format!("texts under `{name}` that pandas reads as no value, such as nan and null"),
                 count.missing,
             ),
+            (
+                format!(
+                    "texts under `{name}` that are read as a list, an object, true or false: CSV has texts only"
+                ),
+                count.values,
+            ),
         ] {
             if rows > 0 {
                 lost.insert(what, rows);
@@ -72,7 +81,7 @@ fn lost(names: &[&str], counts: &[Counts]) -> LostValues {
     lost
 }
 
-fn rows(piece: &[u8], names: &[&str], delimiter: u8) -> Result<(Vec<u8>, Vec<Counts>)> {
+fn rows(piece: &[u8], names: &[&str], delimiter: u8) -> (Vec<u8>, Vec<Counts>) {
     let mut out = Vec::with_capacity(piece.len());
     let mut counts = vec![Counts::default(); names.len()];
     for row in lines(piece) {
@@ -87,12 +96,7 @@ fn rows(piece: &[u8], names: &[&str], delimiter: u8) -> Result<(Vec<u8>, Vec<Cou
                 }
                 [b'"', inside @ .., b'"'] => {
                     let text = unescaped(inside);
-                    if !reads_as_text(&key, text.as_bytes()) {
-                        return Err(Error::input(format_args!(
-                            "a text under `{key}` would be read from CSV as a list or as true or false"
-                        ))
-                        .help("write JSON lines or JSON"));
-                    }
+                    count.values += u64::from(!reads_as_text(&key, text.as_bytes()));
                     count.missing += u64::from(MISSING.contains(&&*text));
                     Some(text)
                 }
@@ -104,7 +108,7 @@ fn rows(piece: &[u8], names: &[&str], delimiter: u8) -> Result<(Vec<u8>, Vec<Cou
         }
         line(&mut out, cells.into_iter(), delimiter);
     }
-    Ok((out, counts))
+    (out, counts)
 }
 
 /// One row. An empty text is two quotes, which tells it from no value.

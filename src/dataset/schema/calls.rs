@@ -137,6 +137,25 @@ pub(in crate::dataset) fn same_as_text(calls: &str) -> bool {
     calls_of_text(&calls_to_text(calls)).as_deref() == Some(calls)
 }
 
+/// The keys of calls that stand beside the function, which the text of a `function_call` turn has no place
+/// for; not the ids.
+pub(in crate::dataset) fn keys_beside(calls: &str) -> Vec<String> {
+    let Ok(node) = Node::parse_own(calls) else { return Vec::new() };
+    let list = node.array().unwrap_or_default();
+    let is_call = |call: &Node<'_>| call.get("function").or_else(|| call.get("name")).is_some();
+    // Others are written as they are.
+    if !list.iter().all(is_call) {
+        return Vec::new();
+    }
+    let keys = list.iter().filter(|call| call.get("function").is_some()).filter_map(Node::object).flatten();
+    let beside = keys.filter(|(key, node)| match &**key {
+        "id" | "function" => false,
+        "type" => !node.is_null() && node.str() != Some("function"),
+        _ => true,
+    });
+    beside.map(|(key, _)| key.to_string()).collect()
+}
+
 /// Whether a call of the list has an id.
 pub(in crate::dataset) fn have_ids(calls: &str) -> bool {
     Node::parse_own(calls)
@@ -168,19 +187,26 @@ pub(in crate::dataset) fn wrapped(tools: &str) -> Option<String> {
     if alone.is_some_and(|tool| !bare(&tool[0]) && tool[0].get("function").is_none()) {
         return None;
     }
-    let tools = list.iter().map(|tool| match (bare(tool), tool.get("type"), tool.object()) {
-        (true, None, _) => format!("{}{}{}", CALL.0, one_line(tool.raw), CALL.1),
-        (true, Some(_), Some(keys)) => {
-            let mut inside = Vec::new();
-            for (key, node) in keys.iter().filter(|(key, _)| key != "type") {
-                inside.extend_from_slice(if inside.is_empty() { b"{" } else { b", " });
-                string(&mut inside, key);
-                inside.extend_from_slice(b": ");
-                inside.extend_from_slice(one_line(node.raw).as_bytes());
-            }
-            format!("{}{}}}{}", CALL.0, String::from_utf8_lossy(&inside), CALL.1)
+    let tools = list.iter().map(|tool| {
+        let Some(keys) = tool.object().filter(|_| bare(tool)) else { return one_line(tool.raw).into_owned() };
+        // The id of a call stands beside its function.
+        let id = tool.get("id").filter(|id| id.str().is_some() && tool.get("arguments").is_some());
+        let beside = |key: &str| key == "type" || key == "id" && id.is_some();
+        if !keys.iter().any(|(key, _)| beside(key)) {
+            return format!("{}{}{}", CALL.0, one_line(tool.raw), CALL.1);
         }
-        _ => one_line(tool.raw).into_owned(),
+        let mut inside = Vec::new();
+        for (key, node) in keys.iter().filter(|(key, _)| !beside(key)) {
+            inside.extend_from_slice(if inside.is_empty() { b"{" } else { b", " });
+            string(&mut inside, key);
+            inside.extend_from_slice(b": ");
+            inside.extend_from_slice(one_line(node.raw).as_bytes());
+        }
+        let call = format!("{}{}}}{}", CALL.0, String::from_utf8_lossy(&inside), CALL.1);
+        match id {
+            Some(id) => format!("{{\"id\": {}, {}", id.raw, &call[1..]),
+            None => call,
+        }
     });
     Some(format!("[{}]", tools.collect::<Vec<_>>().join(", ")))
 }

@@ -147,11 +147,6 @@ pub(in crate::dataset) fn want_as(
         Want::Hole(Hole::Turns { system, list, start, end, style })
     };
     let text = |list: List, i: u32| Want::Hole(Hole::Content(Who::At(list, i), None));
-    // An edited text is no longer what the input was joined from.
-    let input = || {
-        let whole = row.turn(message(2))?.content.len() as u32;
-        input.filter(|input| input.whole == whole)
-    };
     match field {
         Field::Id if needs_id(schema) => Want::Hole(Hole::Id),
         Field::Id => {
@@ -170,8 +165,9 @@ pub(in crate::dataset) fn want_as(
         Field::Text => there(row.text().is_some(), Hole::Text),
         Field::Label => there(row.label().is_some(), Hole::Label),
         Field::Turns => turns(system, List::Messages, 0, n),
-        Field::Instruction => Want::Hole(Hole::Content(message(2), input().map(Input::before))),
-        Field::Input => match input() {
+        // An edited text is no longer what both were joined from: it stands in the first of them that had some.
+        Field::Instruction => Want::Hole(Hole::Content(message(2), input.map(Input::before))),
+        Field::Input => match input {
             Some(input) => Want::Hole(Hole::Content(message(2), Some(input.after()))),
             None => Want::Empty,
         },

@@ -52,14 +52,9 @@ pub(in crate::dataset) fn mark(key: &str) -> Option<Mark> {
     MARKS.iter().find(|(name, _)| name.as_bytes() == word).map(|(_, mark)| *mark)
 }
 
-/// Whether a key and its value say that nothing is trained on.
-pub(in crate::dataset) fn hides(key: &str, node: &Node<'_>) -> bool {
-    mark(key).is_some_and(|mark| weight(mark, node) == Ok(Some(0.0)))
-}
-
 /// Whether a key that marks a turn may mean something else of a whole row: `"train": "set a"`,
 /// `"loss": "mse"`.
-pub(super) fn means_more(key: &str) -> bool {
+pub(in crate::dataset) fn means_more(key: &str) -> bool {
     ["loss", "train", "training", "trained"].iter().any(|word| word.eq_ignore_ascii_case(key))
 }
 
@@ -103,7 +98,7 @@ fn number(text: &str) -> Option<bool> {
 
 /// Of two weights the one that counts: one that says no is enough, and a plain yes says less than a
 /// number.
-pub(super) fn lesser(one: Option<f32>, other: Option<f32>) -> Option<f32> {
+pub(in crate::dataset) fn lesser(one: Option<f32>, other: Option<f32>) -> Option<f32> {
     match (one, other) {
         (Some(one), Some(other)) => Some(match one == 0.0 || other == 1.0 {
             true => one,
@@ -118,7 +113,7 @@ pub(super) fn lesser(one: Option<f32>, other: Option<f32>) -> Option<f32> {
 ///
 /// # Errors
 /// What the value is instead.
-pub(super) fn weight(mark: Mark, node: &Node<'_>) -> Result<Option<f32>, String> {
+pub(in crate::dataset) fn weight(mark: Mark, node: &Node<'_>) -> Result<Option<f32>, String> {
     let number = |text: &str| text.trim().parse::<f32>().ok().filter(|n| n.is_finite() && *n >= 0.0);
     let word = node.str().map(|text| text.trim().to_lowercase());
     let said = match (&node.value, &word) {

@@ -11,6 +11,7 @@ pub(super) mod layout;
 mod pairs;
 mod prefer;
 mod reader;
+mod seal;
 mod speaker;
 mod transcript;
 mod turns;
@@ -30,7 +31,8 @@ use super::write::json::string;
 use crate::error::Error;
 use crate::text::Role;
 pub(super) use calls::calls_of_text;
-pub(super) use flags::{LABELS, hides, label, mark};
+pub(super) use flags::{LABELS, label, lesser, mark, means_more, weight as flag_weight};
+pub(super) use seal::Seals;
 pub(super) use speaker::{calls_tools, role_by_name};
 pub(super) use transcript::several;
 pub(super) use turns::with_keys;
@@ -287,17 +289,7 @@ impl Row<'_> {
         let (Some(chosen), Some(rejected)) = (&mut self.chosen, &mut self.rejected) else {
             return fix::examine(&mut self.turns, fixes);
         };
-        let mut noted = fix::tidy(&mut self.turns, fixes);
-        for (name, answer) in [("chosen", chosen), ("rejected", rejected)] {
-            noted.extend(fix::tidy(answer, fixes));
-            let mut turns: Vec<Turn<'_>> = self.turns.iter().chain(answer.iter()).cloned().collect();
-            fix::examine(&mut turns, Fixes::default())
-                .map_err(|(kind, what)| (kind, format!("{name}: {what}").into()))?;
-        }
-        // The prompt and both answers may have the same fault.
-        noted.sort_by_key(|(kind, _, _)| *kind);
-        noted.dedup_by_key(|(kind, _, _)| *kind);
-        Ok(noted)
+        fix::examine_choice(&mut self.turns, chosen, rejected, fixes)
     }
 }
 
@@ -316,6 +308,13 @@ pub(super) fn read<'a>(text: &'a str, options: &ReadOptions) -> Result<(Row<'a>,
             Ok((row, noted))
         })
         .map_err(|(kind, what)| Rejected { kind, what, id, line: 0 })
+}
+
+/// What a reader sees of a row that carries something, before it gets that back.
+pub(super) fn seals(json: &str) -> Option<Seals> {
+    let Value::Object(keys) = Node::parse_own(json).ok()?.value else { return None };
+    let row = reader::row(keys, &ReadOptions::default()).ok()?;
+    Some(Seals::of(&row))
 }
 
 fn canonical<'a>(node: Node<'a>, options: &ReadOptions, id: &mut Option<String>) -> Result<Row<'a>, Fault> {

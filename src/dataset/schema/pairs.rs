@@ -24,6 +24,7 @@ impl<'a> Reader<'a> {
         if node.array().is_some_and(are_turns) {
             let heard = hear_all(node, "history")?;
             self.take(i, heard, Style::OpenAi);
+            self.history = self.row.turns.len() as u32;
             return Ok(());
         }
         let Value::Array(pairs) = &mut node.value else {
@@ -43,7 +44,8 @@ impl<'a> Reader<'a> {
             self.row.turns.push(Turn::new(Role::User, question));
             self.row.turns.push(Turn::new(Role::Assistant, answer));
         }
-        if self.row.turns.is_empty() {
+        self.history = self.row.turns.len() as u32;
+        if self.history == 0 {
             self.keep(i);
         } else {
             self.fill(i, Hole::History);
@@ -74,14 +76,20 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         self.history()?;
-        if matches!(self.shapes[i], Some(Shape::Hole(Hole::History))) {
-            let text = |n| Shape::Hole(Hole::Content(Who::At(List::Messages, n), None));
-            let pairs = self.row.turns.len() as u32 / 2;
-            let pairs = (0..pairs).map(|n| Shape::Array(vec![text(2 * n), text(2 * n + 1)]));
-            self.shapes[i] = Some(Shape::Array(pairs.collect()));
-        }
+        self.name_history();
         self.after_history = true;
         Ok(())
+    }
+
+    /// Names the turns of a history of pairs, where they are not all but the last two: beside a list of turns,
+    /// or before more than one question and its answer.
+    pub fn name_history(&mut self) {
+        let is_history = |shape: &Option<Shape<'_>>| matches!(shape, Some(Shape::Hole(Hole::History)));
+        let Some(i) = self.shapes.iter().position(is_history) else { return };
+        let text = |n| Shape::Hole(Hole::Content(Who::At(List::Messages, n), None));
+        let pairs = self.history / 2;
+        let pairs = (0..pairs).map(|n| Shape::Array(vec![text(2 * n), text(2 * n + 1)]));
+        self.shapes[i] = Some(Shape::Array(pairs.collect()));
     }
 
     /// Several turns in one instruction, as Belle has them: `Human:…\nAssistant:…\nHuman:…\nAssistant:`.

@@ -29,6 +29,8 @@ pub(super) struct Reader<'a> {
     pub bare: bool,
     /// The turns begin with those of a `history` beside their list.
     pub after_history: bool,
+    /// How many turns the `history` holds.
+    pub history: u32,
     /// Some key has an upper-case letter.
     capitals: bool,
 }
@@ -130,6 +132,7 @@ impl<'a> Reader<'a> {
             carried: false,
             bare: false,
             after_history: false,
+            history: 0,
         }
     }
 
@@ -394,7 +397,9 @@ impl<'a> Reader<'a> {
                 if self.several(question, about)? {
                     // Its turns are the row's.
                 } else if self.is(question, |value| matches!(value, Value::Array(_))) {
+                    self.after_history = self.history > 0;
                     self.list(question, Style::OpenAi)?;
+                    self.after_history = false;
                 } else {
                     self.question(question, about)?;
                 }
@@ -404,6 +409,9 @@ impl<'a> Reader<'a> {
                     let text = self.text(answer)?;
                     self.push(answer, Role::Assistant, text);
                     self.think();
+                }
+                if self.row.turns.len() as u32 != self.history + 2 {
+                    self.name_history();
                 }
                 Ok(if firefly { RowSchema::Firefly } else { RowSchema::PromptCompletion })
             }
@@ -477,7 +485,8 @@ impl<'a> Reader<'a> {
         Ok(schema)
     }
 
-    fn list(&mut self, i: usize, style: Style) -> Result<(), Fault> {
+    /// Appends the turns of a list.
+    pub fn list(&mut self, i: usize, style: Style) -> Result<(), Fault> {
         let node = self.node(i);
         let heard = hear_all(node, &self.keys[i].0.clone())?;
         self.take(i, heard, style);

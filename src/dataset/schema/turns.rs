@@ -305,12 +305,13 @@ impl<'a> Heard<'a> {
         if out.len() > 1 {
             out.push(',');
         }
-        let mut out = out.into_bytes();
-        string(&mut out, key);
-        out.push(b':');
-        out.extend_from_slice(one_line(raw).as_bytes());
-        out.push(b'}');
-        self.turn.extra = String::from_utf8(out).ok().map(Cow::Owned);
+        let mut name = Vec::new();
+        string(&mut name, key);
+        out.push_str(&String::from_utf8_lossy(&name));
+        out.push(':');
+        out.push_str(&one_line(raw));
+        out.push('}');
+        self.turn.extra = Some(Cow::Owned(out));
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! One row as JSON text in any schema.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::losses::{Lost, lost};
 use super::text::Text;
@@ -176,11 +177,11 @@ impl Encoder {
             text.cut(written);
         }
         if own {
-            text.unknown(&extras, &[]);
+            text.unknown(&extras, &HashSet::new());
         }
         let carries = if own { lost.is_said() } else { !lost.is_empty() };
         if self.extra == Extra::Keep && carries {
-            text.carry(&lost);
+            text.carry(&lost, start);
             lost = Lost::default();
         }
         text.raw("}");
@@ -194,8 +195,14 @@ impl Encoder {
         let own = row.source() == self.schema.name();
         let unmarked = |turn: Spoken<'_>| turn.role == "assistant" && turn.weight == Some(0.0);
         // Its own row keeps the key that says so.
-        !own && (self.schema != RowSchema::Kto && row.label() == Some(false)
-            || in_pairs && row.talk().any(unmarked))
+        !own && self.schema != RowSchema::Kto && row.label() == Some(false)
+            || in_pairs && row.talk().any(unmarked) && !(own && self.keeps_layout(row))
+    }
+
+    /// Whether a row of the schema is written with the keys that it had, and so with what they say of weights.
+    fn keeps_layout(&self, row: &RowView<'_>) -> bool {
+        let extras = Extras::of(row.extra());
+        extras.keys.is_some() && extras.fits(row) && (self.layout == Layout::Keep || !extras.is_moss())
     }
 
     /// Says why a row cannot be written in this schema, if it cannot.

@@ -1,12 +1,12 @@
 //! What a schema has no place for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::encode::Extras;
 use super::prompt::prompt_turns;
 use super::{Losses, Misfit, Written};
 use crate::dataset::record::{Node, Value};
-use crate::dataset::schema::calls::{have_ids, lack_ids, same_as_text, same_with_ids, wrapped};
+use crate::dataset::schema::calls::{have_ids, keys_beside, lack_ids, same_as_text, same_with_ids, wrapped};
 use crate::dataset::schema::default::{Field, Want, are_strings, fields, needs_id, want};
 use crate::dataset::schema::layout::Hole;
 use crate::dataset::schema::{RowSchema, mark, several};
@@ -19,7 +19,7 @@ use crate::display::{Align, Bundle, Show, Table, brief, thousands};
 pub(in crate::dataset) struct Lost {
     kinds: u32,
     /// The keys that have no place, and how they are named.
-    keys: Vec<String>,
+    keys: BTreeSet<String>,
 }
 
 impl Lost {
@@ -56,7 +56,8 @@ impl Lost {
         | Self::BESIDE
         | Self::NULLS
         | Self::KEYS
-        | Self::MADE;
+        | Self::MADE
+        | Self::WRAPPED;
 
     const KINDS: [(u32, &str); 14] = [
         (Self::INPUT, "where the input begins"),
@@ -96,9 +97,7 @@ impl Lost {
     }
 
     fn key(&mut self, name: String) {
-        if !self.keys.contains(&name) {
-            self.keys.push(name);
-        }
+        self.keys.insert(name);
     }
 }
 
@@ -192,6 +191,10 @@ pub(super) fn lost(
             Some(calls) => {
                 let ids = have_ids(calls);
                 lost.add(Lost::IDS, ids);
+                for key in keys_beside(calls) {
+                    lost.add(Lost::KEYS, true);
+                    lost.key(named(&key) + " of calls");
+                }
                 lost.add(if own { Lost::LAYOUT } else { Lost::ARGUMENTS }, !ids && !same_as_text(calls));
                 lost.add(Lost::BESIDE, !turn.content.is_empty());
                 lost.add(Lost::NULLS, !turn.null_content && turn.content.is_empty());
@@ -231,10 +234,9 @@ pub(super) fn lost(
         Lost::BREAKS,
         row.tools().is_some_and(|tools| !stands(tools)) && fields(schema).iter().any(as_json),
     );
-    lost.add(
-        Lost::WRAPPED,
-        row.tools().is_some_and(|tools| wrapped(tools).is_some()) && fields(schema).iter().any(as_json),
-    );
+    // A schema that has them as a text writes them as they are; read from there they are wrapped all the same.
+    let rewrites = || !own && schema != RowSchema::Text || fields(schema).iter().any(as_json);
+    lost.add(Lost::WRAPPED, row.tools().is_some_and(|tools| wrapped(tools).is_some()) && rewrites());
     if schema == RowSchema::Text {
         row.system().into_iter().for_each(|_| lost.key(named("system")));
         row.tools().into_iter().for_each(|_| lost.key(named("tools")));

@@ -1,6 +1,7 @@
 //! Writing rows in any schema.
 
 mod call_ids;
+mod carried;
 pub(super) mod encode;
 pub(super) mod json;
 pub(super) mod losses;
@@ -60,7 +61,7 @@ pub enum Extra {
     #[default]
     Drop,
     /// Adds one key to the row, `lorascope`, that carries it: read again and written in its first
-    /// schema, the row is what it was.
+    /// schema, the row is what it was. What was edited in between stays as it was edited, and is noted.
     Keep,
 }
 

@@ -1,15 +1,15 @@
 //! The text of one row.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 
 use super::call_ids::CallIds;
 use super::encode::Extras;
 use super::json::{inside, string};
-use super::losses::Lost;
-use crate::dataset::record::{CARRY, Node, Value, one_line};
+use crate::dataset::record::{Node, Value, one_line};
 use crate::dataset::schema::RowSchema;
-use crate::dataset::schema::calls::{calls_as_text, calls_to_text, ids_of, with_ids, wrapped};
+use crate::dataset::schema::calls::{calls_as_text, calls_to_text, with_ids, wrapped};
 use crate::dataset::schema::default::{Field, Prompts, Want, fields, is_json, want_as};
 use crate::dataset::schema::layout::{Hole, Input, List, Slice, Style, Who};
 use crate::dataset::table::{MadeUp, Spoken};
@@ -17,7 +17,7 @@ use crate::dataset::view::RowView;
 
 /// The text of one row.
 pub(super) struct Text<'w, 'r> {
-    row: &'w RowView<'r>,
+    pub(super) row: &'w RowView<'r>,
     schema: RowSchema,
     position: u32,
     input: Option<Input>,
@@ -29,7 +29,7 @@ pub(super) struct Text<'w, 'r> {
     calls: Option<CallIds>,
     /// Values keep the form that their file gave them.
     exact: bool,
-    out: &'w mut Vec<u8>,
+    pub(super) out: &'w mut Vec<u8>,
 }
 
 /// The keys of a turn that its fields are written under.
@@ -79,11 +79,11 @@ impl<'w, 'r> Text<'w, 'r> {
         self.out.extend_from_slice(text.as_bytes());
     }
 
-    fn string(&mut self, text: &str) {
+    pub(super) fn string(&mut self, text: &str) {
         string(self.out, text);
     }
 
-    fn key(&mut self, key: &str) {
+    pub(super) fn key(&mut self, key: &str) {
         let first = self.out.last() == Some(&b'{');
         self.raw(if first { "\"" } else { ",\"" });
         inside(self.out, key);
@@ -125,14 +125,16 @@ impl<'w, 'r> Text<'w, 'r> {
             return self.shape(shape);
         }
         self.raw("{");
-        let mut named = Vec::with_capacity(keys.len());
+        let mut named = HashSet::with_capacity(keys.len());
+        let unknown: HashMap<&str, &str> =
+            extras.unknown.iter().map(|(key, node)| (&**key, node.raw)).collect();
         for node in keys {
             match &node.value {
                 Value::String(key) => {
-                    named.push(&**key);
-                    if let Some((_, node)) = extras.unknown.iter().find(|(name, _)| name == key) {
+                    named.insert(&**key);
+                    if let Some(json) = unknown.get(&**key) {
                         self.key(key);
-                        self.raw(node.raw);
+                        self.raw(json);
                     } else if let Some((_, field)) = fields(self.schema).iter().find(|(name, _)| name == key)
                     {
                         self.field(key, *field, None)?;
@@ -140,7 +142,7 @@ impl<'w, 'r> Text<'w, 'r> {
                 }
                 Value::Array(pair) => {
                     let [key, shape] = pair.as_slice() else { return None };
-                    named.push(key.str()?);
+                    named.insert(key.str()?);
                     self.key(key.str()?);
                     self.shape(shape)?;
                 }
@@ -153,8 +155,8 @@ impl<'w, 'r> Text<'w, 'r> {
     }
 
     /// The keys that no schema knows, but for those that are named.
-    pub fn unknown(&mut self, extras: &Extras<'_>, named: &[&str]) {
-        for (key, node) in extras.unknown.iter().filter(|(key, _)| !named.contains(&&**key)) {
+    pub fn unknown(&mut self, extras: &Extras<'_>, named: &HashSet<&str>) {
+        for (key, node) in extras.unknown.iter().filter(|(key, _)| !named.contains(&**key)) {
             self.key(key);
             self.raw(node.raw);
         }
@@ -204,7 +206,7 @@ impl<'w, 'r> Text<'w, 'r> {
         Some(())
     }
 
-    fn list<T>(
+    pub(super) fn list<T>(
         &mut self,
         values: impl IntoIterator<Item = T>,
         mut write: impl FnMut(&mut Self, T) -> Option<()>,
@@ -335,15 +337,16 @@ impl<'w, 'r> Text<'w, 'r> {
             let made = self.calls.as_mut().and_then(|ids| with_ids(calls, &mut || ids.next(row)));
             let calls = made.map_or(Cow::Borrowed(calls), |(calls, _)| Cow::Owned(calls));
             if let Some(ids) = &mut self.calls {
-                ids.open = ids_of(&calls);
-                if let Who::At(list, n) = who {
-                    let after = (n + 1..).map_while(|n| row.turn(Who::At(list, n)));
-                    for answer in after.take_while(|turn| turn.role == "tool") {
-                        ids.open.retain(|(id, _)| answer.tool_call_id != Some(id.as_str()));
-                    }
-                }
+                let after = match who {
+                    Who::At(list, n) => Some((n + 1..).map_while(move |n| row.turn(Who::At(list, n)))),
+                    Who::System => None,
+                };
+                ids.called(&calls, after.into_iter().flatten());
             }
             self.json(&calls);
+        }
+        if let Some(ids) = &mut self.calls {
+            ids.spoken(turn.role);
         }
         if style == Style::OpenAi {
             let mut made = || self.calls.as_mut().filter(|_| turn.role == "tool")?.answered(turn.name);
@@ -365,7 +368,7 @@ impl<'w, 'r> Text<'w, 'r> {
     }
 
     /// The keys of a turn of which nothing is known, but for those by the names of others.
-    fn others(&mut self, turn: &Spoken<'_>) {
+    pub(super) fn others(&mut self, turn: &Spoken<'_>) {
         self.keys_of(turn.extra, &OWN);
     }
 
@@ -377,100 +380,6 @@ impl<'w, 'r> Text<'w, 'r> {
         for (key, node) in keys.iter().filter(|(key, _)| !but.contains(&&**key)) {
             self.key(key);
             self.raw(&one_line(node.raw));
-        }
-    }
-
-    /// The key that carries what was lost.
-    pub fn carry(&mut self, lost: &Lost) {
-        let row = self.row;
-        self.key(CARRY);
-        self.raw("{\"source\":");
-        self.string(row.source());
-        if let Some(extra) = row.extra() {
-            self.raw(",\"extra\":");
-            self.raw(extra);
-        }
-        if let (Some(system), None) = (row.system_as_is(), row.system()) {
-            self.raw(",\"system\":");
-            self.string(system);
-        }
-        if let Some(extra) = row.system_extra() {
-            self.raw(",\"system_extra\":");
-            self.raw(extra);
-        }
-        if let (true, Some(label)) = (lost.has(Lost::LABEL), row.label()) {
-            self.raw(if label { ",\"label\":true" } else { ",\"label\":false" });
-        }
-        if lost.has(Lost::REJECTED) {
-            let [_, chosen, rejected] = row.counts();
-            self.raw(&format!(",\"chosen\":{chosen},\"rejected\":"));
-            let turns = (0..rejected as u32).filter_map(|i| row.turn(Who::At(List::Rejected, i)));
-            self.list(turns, |text, turn| {
-                text.raw("{\"role\":");
-                text.string(turn.role);
-                text.key("content");
-                if turn.null_content {
-                    text.raw("null")
-                } else {
-                    text.string(turn.content)
-                }
-                text.beside(&turn);
-                text.others(&turn);
-                text.raw("}");
-                Some(())
-            });
-        }
-        let empty = row.tools().is_none();
-        if let Some(tools) = row.tools_as_is().filter(|_| empty || lost.has(Lost::BREAKS | Lost::WRAPPED)) {
-            self.raw(",\"tools\":");
-            self.string(tools);
-        }
-        if lost.has(Lost::OF_TURNS) {
-            self.raw(",\"turns\":{");
-            let made = |turn: &Spoken<'_>| {
-                lost.has(Lost::MADE) && turn.role == "tool" && turn.tool_call_id.is_none()
-            };
-            let turns = row.talk().enumerate();
-            for (n, turn) in turns.filter(|(_, turn)| !turn.is_plain() || made(turn)) {
-                self.key(&n.to_string());
-                self.raw("{");
-                if lost.has(Lost::BESIDE | Lost::NULLS) {
-                    self.key("content");
-                    if turn.null_content { self.raw("null") } else { self.string(turn.content) }
-                }
-                self.beside(&turn);
-                if made(&turn) {
-                    self.key("tool_call_id");
-                    self.raw("null");
-                }
-                if let Some(extra) = turn.extra {
-                    self.key("extra");
-                    self.raw(extra);
-                }
-                self.raw("}");
-            }
-            self.raw("}");
-        }
-        self.raw("}");
-    }
-
-    /// What a turn has beside speaker and text, the calls as the string that they are in the table.
-    fn beside(&mut self, turn: &Spoken<'_>) {
-        if let Some(name) = turn.name {
-            self.key("name");
-            self.string(name);
-        }
-        if let Some(calls) = turn.tool_calls {
-            self.key("tool_calls");
-            self.string(calls);
-        }
-        if let Some(id) = turn.tool_call_id {
-            self.key("tool_call_id");
-            self.string(id);
-        }
-        if let Some(weight) = turn.weight {
-            self.key("weight");
-            self.raw(&weight.to_string());
         }
     }
 }
