@@ -31,7 +31,7 @@ fn back(files: &Files, there: &Json, schema: RowSchema) -> (Json, Vec<String>) {
         let column = problems.column(name).unwrap().str().unwrap().clone();
         column.iter().map(|text| text.unwrap().to_string()).collect::<Vec<String>>()
     };
-    let noted = column("kind").into_iter().zip(column("row")).zip(column("what"));
+    let noted = column("kind").into_iter().zip(column("outcome")).zip(column("what"));
     let noted = noted.filter(|((kind, _), _)| kind == "edited since").map(|((_, outcome), what)| {
         assert_eq!(outcome, "kept");
         what

@@ -30,7 +30,7 @@ fn mended(files: &Files, row: &Json, fixes: Fixes) -> Result<(Json, Vec<String>)
     let problems = data.problems().unwrap();
     let column =
         |name: &str, n: usize| problems.column(name).unwrap().str().unwrap().get(n).unwrap().to_string();
-    let noted = (0..problems.height()).map(|n| format!("{}: {}", column("row", n), column("what", n)));
+    let noted = (0..problems.height()).map(|n| format!("{}: {}", column("outcome", n), column("what", n)));
     Ok((serde_json::from_str(&out).unwrap(), noted.collect()))
 }
 

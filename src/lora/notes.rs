@@ -17,7 +17,7 @@ impl Adapters {
     /// let layer = [Target::linear("model.layers.0.mlp.up_proj", [32, 16])];
     /// let adapters = Adapters::new(&LoraConfig { rank: 4, ..Default::default() }, &layer, 0, &Device::Cpu)?;
     /// assert!(adapters.notes().is_empty());
-    /// assert_eq!(adapters.to_string(), "adapters beside 1 layer, rank 4: 192 numbers");
+    /// assert_eq!(adapters.to_string(), "1 adapter of rank 4: 192 numbers are trained");
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn notes(&self) -> &[String] {
@@ -25,24 +25,30 @@ impl Adapters {
     }
 }
 
-impl fmt::Display for Adapters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Adapters {
+    /// How many there are, of what rank, in a line.
+    pub(super) fn said(&self) -> String {
         if self.is_empty() {
-            return f.write_str("no adapters");
+            return "no adapters".to_string();
         }
         let ranks = || self.iter().map(|(_, pair)| pair.rank());
         let mut parts = Vec::new();
         if let (Some(least), Some(most)) = (ranks().min(), ranks().max()) {
             let ranks =
                 if least == most { format!("rank {least}") } else { format!("ranks {least} to {most}") };
-            parts.push(format!("adapters beside {}, {ranks}", counted(self.len() as u64, "layer")));
+            parts.push(format!("{} of {ranks}", counted(self.len() as u64, "adapter")));
         }
         match self.wholes().count() as u64 {
             0 => {}
             whole => parts.push(format!("{} trained whole", counted(whole, "weight"))),
         }
-        f.write_str(&parts.join(", "))?;
-        write!(f, ": {} numbers", thousands(self.parameters() as u64))?;
+        format!("{}: {} numbers are trained", parts.join(", "), thousands(self.parameters() as u64))
+    }
+}
+
+impl fmt::Display for Adapters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.said())?;
         self.notes.iter().try_for_each(|note| write!(f, "\nnote: {note}"))
     }
 }

@@ -1,7 +1,7 @@
 //! What a notebook shows of adapters and of their settings.
 
 use super::{Activations, Adapters, Beside, Biases, Gradients, Init, LoraConfig, TargetModules};
-use crate::display::{Align, Bundle, Show, Table, counted, cut, thousands};
+use crate::display::{Align, Bundle, Show, Table, cut};
 use std::fmt;
 
 /// Adapters of each end that a table shows.
@@ -73,21 +73,6 @@ impl Show for LoraConfig {
         let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption("LoRA").whole();
         self.facts().into_iter().for_each(|fact| table.row(fact));
         table.show()
-    }
-}
-
-impl Adapters {
-    /// How many there are, of what rank, in a line.
-    fn said(&self) -> String {
-        let mut ranks: Vec<usize> = self.iter().map(|(_, pair)| pair.rank()).collect();
-        ranks.sort_unstable();
-        let ranks = match (ranks.first(), ranks.last()) {
-            (Some(least), Some(most)) if least == most => format!(" of rank {least}"),
-            (Some(least), Some(most)) => format!(" of ranks {least} to {most}"),
-            _ => String::new(),
-        };
-        let trained = thousands(self.parameters() as u64);
-        format!("{}{ranks}: {trained} numbers are trained", counted(self.len() as u64, "adapter"))
     }
 }
 
