@@ -151,6 +151,12 @@ fn what_stands_beside_the_turns_is_not_overwritten() {
     let (row, noted) = back(&files, &openai, RowSchema::ShareGpt);
     assert!(row["tools"].as_str().unwrap().contains("\"h\""), "{row}");
     assert!(noted[0].starts_with("the list of tools changed since"), "{noted:?}");
+    // A mark that was put beside the turns since counts.
+    let mut marked = there(&files, &called(), RowSchema::ShareGpt);
+    marked["weight"] = 0.into();
+    let data = Dataset::open(files.put("marked.jsonl", marked.to_string())).unwrap();
+    assert!(data.conversation(0).unwrap().iter().all(|message| !message.is_trained()));
+    assert_eq!(data.problems().unwrap().height(), 0);
     // The rejected answer belongs to the turns that were there.
     let row = json!({"prompt": "q", "chosen": "a", "rejected": "b"});
     let mut openai = there(&files, &row, RowSchema::OpenAi);

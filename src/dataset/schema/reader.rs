@@ -94,6 +94,8 @@ pub(super) fn row<'a>(mut keys: Keys<'a>, options: &ReadOptions) -> Result<Row<'
             let unknown = reader.keys.iter().zip(&reader.shapes).filter(|(_, shape)| shape.is_none());
             let unknown: Vec<(&str, &str)> = unknown.map(|((key, node), _)| (&**key, node.raw)).collect();
             carry.restore(&mut reader.row, &unknown);
+            // A mark that was put beside the turns since counts as any other.
+            reader.weigh();
             Ok(reader.row)
         }
     }
