@@ -149,6 +149,14 @@ test-formats: tools $(CACHE)/formats-venv/installed
 	LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug \
 	$(CACHE)/formats-venv/bin/python -B tests/formats/check.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug/lorascope
 
+## test-lab        what a notebook shows, in a real JupyterLab in Chromium; LAB names notebooks to look at as well
+.PHONY: test-lab
+test-lab: kernel $(CACHE)/lab-venv/installed
+	@command -v chromium >/dev/null || { echo "chromium is missing: apt-get install chromium"; exit 1; }
+	mkdir -p out/lab
+	LORASCOPE_PAGES=$(CURDIR)/out/lab $(CARGO) nextest run --locked $(FEATURES) --test awkward_shown
+	$(CACHE)/lab-venv/bin/python -B tests/lab/check.py $(VENV)/bin/python out/lab out/lab/awkward_*.json $(LAB)
+
 ## model           fetch SmolLM2-135M-Instruct (98 MB) and check its hash
 .PHONY: model
 model: venv
@@ -208,6 +216,11 @@ $(CACHE)/cuda/installed: | tools
 	touch $@
 
 $(CACHE)/golden-venv/installed: tests/golden/requirements.txt | tools
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+$(CACHE)/lab-venv/installed: tests/lab/requirements.txt | tools
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@

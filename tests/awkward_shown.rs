@@ -138,10 +138,21 @@ fn fits(name: &str, shown: &dyn Show) {
 }
 
 #[track_caller]
-fn check(shown: &[(&str, &dyn Show)]) {
+fn check(test: &str, shown: &[(&str, &dyn Show)]) {
     for (name, value) in shown {
         is_safe(name, *value);
         fits(name, *value);
+    }
+    // For tests/lab/check.py, which opens them in JupyterLab.
+    if let Some(folder) = std::env::var_os("LORASCOPE_PAGES") {
+        let html = |printed: String| {
+            let begin = printed.split_once("text/html\n").unwrap().1;
+            begin.split_once("\nEVCXR_END_CONTENT").unwrap().0.to_string()
+        };
+        let pages: Vec<(&str, String)> =
+            shown.iter().map(|(name, value)| (*name, html(value.show().printed()))).collect();
+        let path = std::path::Path::new(&folder).join(format!("{test}.json"));
+        std::fs::write(path, serde_json::to_string(&pages).unwrap()).unwrap();
     }
 }
 
@@ -158,29 +169,32 @@ fn values_and_pages() -> Result<()> {
     let series = lorascope::polars::prelude::Series::new(name.into(), [name]);
     let error: Result<Table> = Err(Error::format(name).path(name).line(1).help(name));
     let bad = frame.clone().lazy().select([col("none of these")]);
-    check(&[
-        ("text", &Text::new(name)),
-        ("string", &text),
-        ("strings", &vec![text.clone(), text.clone()]),
-        ("table", &table),
-        ("whole table", &whole),
-        ("cards", &Cards::new([(name, name, name)])),
-        ("page", &Page::new(name).section(name, [table.show(), Text::new(name).show()])),
-        ("dashboard", &dashboard(name, &[&table, &Text::new(name)])),
-        ("frame", &frame),
-        ("lazy frame", &frame.clone().lazy()),
-        ("lazy frame that fails", &bad),
-        ("column", &column),
-        ("series", &series),
-        ("cast", &series.cast(&DataType::String)?.into_column()),
-        ("error", &error),
-        ("option", &Some(Text::new(name))),
-        ("three", &(Text::new(name), table.clone(), error.as_ref().map(Clone::clone))),
-        ("list", &vec![Text::new(name), Text::new(name)]),
-        ("path", &std::path::PathBuf::from(name)),
-        ("tensor", &Tensor::new(&[[1f32, 2.]], &Device::Cpu)?),
-        ("numbers", &vec![1.0, 2.0]),
-    ]);
+    check(
+        "awkward_values",
+        &[
+            ("text", &Text::new(name)),
+            ("string", &text),
+            ("strings", &vec![text.clone(), text.clone()]),
+            ("table", &table),
+            ("whole table", &whole),
+            ("cards", &Cards::new([(name, name, name)])),
+            ("page", &Page::new(name).section(name, [table.show(), Text::new(name).show()])),
+            ("dashboard", &dashboard(name, &[&table, &Text::new(name)])),
+            ("frame", &frame),
+            ("lazy frame", &frame.clone().lazy()),
+            ("lazy frame that fails", &bad),
+            ("column", &column),
+            ("series", &series),
+            ("cast", &series.cast(&DataType::String)?.into_column()),
+            ("error", &error),
+            ("option", &Some(Text::new(name))),
+            ("three", &(Text::new(name), table.clone(), error.as_ref().map(Clone::clone))),
+            ("list", &vec![Text::new(name), Text::new(name)]),
+            ("path", &std::path::PathBuf::from(name)),
+            ("tensor", &Tensor::new(&[[1f32, 2.]], &Device::Cpu)?),
+            ("numbers", &vec![1.0, 2.0]),
+        ],
+    );
     Ok(())
 }
 
@@ -214,24 +228,27 @@ fn settings_and_spectra() -> Result<()> {
         &[series.clone(), Series::smoothed(name, [(0.0, 1.0)], 8.0)],
         Scale::Linear,
     )?;
-    check(&[
-        ("LoRA", &lora),
-        ("LoRA by a pattern", &matching),
-        ("run", &config),
-        ("spectrum", &spectrum),
-        ("spectra", &spectra),
-        ("spectra drawn", &spectra.plot()?),
-        ("map", &spectra.heat_map()?),
-        ("advice", &spectra.advise(0.9)?),
-        ("weight", &weight),
-        ("vectors", &vectors),
-        ("overlap", &Overlap::of(&vectors, &vectors, Side::Right, (1, 1), 1)?),
-        ("amplification", &Amplification::of(&weight, &vectors, 1, 1)?),
-        ("intruders", &Intruders::of(&weight, &vectors, &IntruderConfig::default())?),
-        ("series", &series),
-        ("figure", &figure.with_footer(name)),
-        ("dark figure", &figure.with_theme(Theme::Dark)),
-    ]);
+    check(
+        "awkward_settings",
+        &[
+            ("LoRA", &lora),
+            ("LoRA by a pattern", &matching),
+            ("run", &config),
+            ("spectrum", &spectrum),
+            ("spectra", &spectra),
+            ("spectra drawn", &spectra.plot()?),
+            ("map", &spectra.heat_map()?),
+            ("advice", &spectra.advise(0.9)?),
+            ("weight", &weight),
+            ("vectors", &vectors),
+            ("overlap", &Overlap::of(&vectors, &vectors, Side::Right, (1, 1), 1)?),
+            ("amplification", &Amplification::of(&weight, &vectors, 1, 1)?),
+            ("intruders", &Intruders::of(&weight, &vectors, &IntruderConfig::default())?),
+            ("series", &series),
+            ("figure", &figure.with_footer(name)),
+            ("dark figure", &figure.with_theme(Theme::Dark)),
+        ],
+    );
     Ok(())
 }
 
@@ -255,19 +272,22 @@ fn data_and_runs() -> Result<()> {
         bench.data("rows.jsonl", &format!("{}{}{broken}\n{}", lines[0], lines[1], lines[2..].concat()))?;
     assert_eq!(data.len(), 4);
     let report = data.report()?;
-    check(&[
-        ("dataset", &data),
-        ("problems", &data.problems()?),
-        ("columns", &data.columns()?),
-        ("turns", &data.turns()?),
-        ("frame", &data.frame()?),
-        ("row", &data.row(0)?),
-        ("conversation", &data.conversation(1)),
-        ("report", &report),
-        ("losses", &data.losses(RowSchema::ShareGpt)?),
-        ("what was written", &data.write("out.jsonl", RowSchema::ShareGpt)?),
-        ("a faulty line", &data.line(3)?),
-    ]);
+    check(
+        "awkward_data",
+        &[
+            ("dataset", &data),
+            ("problems", &data.problems()?),
+            ("columns", &data.columns()?),
+            ("turns", &data.turns()?),
+            ("frame", &data.frame()?),
+            ("row", &data.row(0)?),
+            ("conversation", &data.conversation(1)),
+            ("report", &report),
+            ("losses", &data.losses(RowSchema::ShareGpt)?),
+            ("what was written", &data.write("out.jsonl", RowSchema::ShareGpt)?),
+            ("a faulty line", &data.line(3)?),
+        ],
+    );
     let short = data.slice(1, 1)?;
     let config = tiny::config().batch(1).eval(&short).context(60_000);
     let run = Run::new("awkward", &model, &short, config.clone())?;
@@ -280,31 +300,34 @@ fn data_and_runs() -> Result<()> {
     let generate = GenerateConfig { max_tokens: 4, ..GenerateConfig::default() };
     let sets = model.adapter_sets();
     sets.add(AWKWARD, &adapters)?;
-    check(&[
-        ("model", &model),
-        ("run", &run),
-        ("status", &run.status()),
-        ("step", &run.step()),
-        ("history", &run.history()),
-        ("spectra", &run.spectra()?),
-        ("spectra over the steps", &run.spectra_history()?),
-        ("dashboard", &run.dashboard()?),
-        ("gradients", &run.gradients()?),
-        ("inspection", &run.inspect("q_proj")?),
-        ("batch", &run.batch()?),
-        ("worst rows", &run.worst(2)?),
-        ("answers", &run.answers()),
-        ("losses of rows", &run.example_losses()?),
-        ("rows left out", &run.left_out()?),
-        ("changes", &run.changes()),
-        ("evaluation", &run.evaluate()?),
-        ("comparison of runs", &compare_runs(&[&run, &low])?),
-        ("comparison of answers", &model.compare(&adapters, &question, &generate)?),
-        ("adapters", &adapters),
-        ("status of adapters", &model.adapter_status(&adapters)?),
-        ("sets of adapters", &sets),
-        ("preflight", &Preflight::of(&data, &model, &config)?),
-        ("search for a rate", &run.find_lr(10)?),
-    ]);
+    check(
+        "awkward_runs",
+        &[
+            ("model", &model),
+            ("run", &run),
+            ("status", &run.status()),
+            ("step", &run.step()),
+            ("history", &run.history()),
+            ("spectra", &run.spectra()?),
+            ("spectra over the steps", &run.spectra_history()?),
+            ("dashboard", &run.dashboard()?),
+            ("gradients", &run.gradients()?),
+            ("inspection", &run.inspect("q_proj")?),
+            ("batch", &run.batch()?),
+            ("worst rows", &run.worst(2)?),
+            ("answers", &run.answers()),
+            ("losses of rows", &run.example_losses()?),
+            ("rows left out", &run.left_out()?),
+            ("changes", &run.changes()),
+            ("evaluation", &run.evaluate()?),
+            ("comparison of runs", &compare_runs(&[&run, &low])?),
+            ("comparison of answers", &model.compare(&adapters, &question, &generate)?),
+            ("adapters", &adapters),
+            ("status of adapters", &model.adapter_status(&adapters)?),
+            ("sets of adapters", &sets),
+            ("preflight", &Preflight::of(&data, &model, &config)?),
+            ("search for a rate", &run.find_lr(10)?),
+        ],
+    );
     Ok(())
 }
