@@ -4,8 +4,10 @@ usage: convert.py LORASCOPE_COMMAND [--turns 5] [--big]
 needs: polars (`make bench-convert` has it)
 
 250,000 rows as long as those of school-math (135 MB), turn by turn on the same machine; medians and
-ratios. Seconds are those of the whole process, peak memory is the operating system's figure. With
---big also our memory for 2 GB of such rows.
+ratios. Seconds are those of the whole process, peak memory is the operating system's figure. Each
+writes a file that is not there yet: what a file system does with the blocks of an old one is its own
+matter (20 ms of 140 MB where it discards them at once). With --big also our memory for 2 GB of such
+rows.
 """
 
 import argparse
@@ -82,6 +84,9 @@ def main() -> None:
         results: dict[str, list[tuple[float, float]]] = {who: [] for who in contestants}
         for _ in range(options.turns):
             for who, command in contestants.items():
+                for output in folder.glob("*.jsonl"):
+                    if output != rows:
+                        output.unlink()
                 results[who].append(run(command))
         ours = statistics.median(seconds for seconds, _ in results["lorascope"])
         for who, figures in results.items():

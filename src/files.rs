@@ -81,18 +81,23 @@ pub(crate) fn place(file: NamedTempFile, path: &Path, existing: Existing) -> Res
     })
 }
 
-/// Gives a file that takes the place of another who may read it and whose it is, and brings it to the disk: the
-/// old one is gone then.
+/// Gives a file that takes the place of another who may read it and whose it is, as far as the writer may, and
+/// brings it to the disk: the old one is gone then.
 pub(crate) fn as_before(file: &NamedTempFile, old: &Path) -> std::io::Result<()> {
     let Ok(about) = std::fs::symlink_metadata(old) else { return Ok(()) };
     if about.is_file() {
         let file = file.as_file();
         #[cfg(unix)]
         {
-            use std::os::unix::fs::{MetadataExt as _, fchown};
-            // Root gives files away, nobody else may: then it is the writer's, as any new file.
-            let _ = fchown(file, Some(about.uid()), Some(about.gid()));
-            file.set_permissions(about.permissions())?;
+            use std::fs::Permissions;
+            use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
+            // Root gives files away, nobody else may: then it is the writer's, as any new file. A group that
+            // cannot be kept has no rights that the old one had.
+            let owner = fchown(file, Some(about.uid()), None).is_ok();
+            let group = fchown(file, None, Some(about.gid())).is_ok();
+            let kept = if group { 0o777 } else { 0o707 };
+            let special = if owner && group { 0o7000 } else { 0 };
+            file.set_permissions(Permissions::from_mode(about.mode() & (kept | special)))?;
         }
         file.sync_all()?;
     }

@@ -72,6 +72,28 @@ fn what_a_question_is_about_is_asked_with_it() {
 }
 
 #[test]
+fn a_question_is_asked_as_it_stands_where_it_has_its_context() {
+    let (_files, data) = open(&[
+        json!({"prompt": "Answer the question: Who?", "input": "Who?", "output": "Ann"}),
+        json!({"prompt": "Ann came. Who came?", "context": "Ann came.", "completion": "Ann"}),
+        json!({"question": "Who?", "answer": "Ann", "input": ["x"]}),
+        json!({"prompt": "Who?", "context": "Ann came.", "article": "Bob went.", "completion": "Ann"}),
+        json!({"prompt": "Who?", "chosen": "Ann", "rejected": "Bob", "input": {"x": 1}}),
+    ]);
+    let asked: Vec<String> = (0..data.len()).map(|row| first_user(&data, row)).collect();
+    assert_eq!(
+        asked,
+        ["Answer the question: Who?", "Ann came. Who came?", "Who?", "Who?\nAnn came.", "Who?"]
+    );
+    // Of two contexts the second is said.
+    let (lines, first) = at(&data.report().unwrap(), ProblemKind::Aside);
+    assert_eq!(
+        (lines, first.as_str()),
+        (vec![4], "`article` stands beside the question and is no part of it")
+    );
+}
+
+#[test]
 fn what_is_left_beside_a_question_or_a_text_is_said() {
     let (_files, data) = open(&[
         json!({"question": "Which?", "options": ["A", "B"], "answer": "A"}),
@@ -133,8 +155,11 @@ fn a_message_of_a_tree_is_no_document() {
         json!({"message_id": "1", "parent_id": null, "text": "Can you write?", "role": "prompter", "deleted": false}),
         json!({"message_id": "2", "parent_id": "1", "text": "Yes.", "role": "assistant", "deleted": false}),
         json!({"text": "A document.", "role": "editor"}),
+        // Whole conversations, whatever stands beside them.
+        json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "text": "q a", "role": "assistant", "parent_id": null}),
+        json!({"instruction": "i", "output": "o", "text": "t", "role": "x", "parent_id": "1"}),
     ]);
-    assert_eq!((data.len(), data.rejected().unwrap()), (1, 2));
+    assert_eq!((data.len(), data.rejected().unwrap()), (3, 2));
     let (lines, first) = at(&data.report().unwrap(), ProblemKind::UnknownSchema);
     assert_eq!(lines, [1, 2]);
     assert!(first.contains("one message of a tree"), "{first}");
@@ -152,17 +177,21 @@ fn marks_of_parts_are_those_of_their_turn() {
         row(json!([part("Right.", "train", json!(true)), part("Right.", "cache", json!(1))])),
         json!({"messages": [{"role": "user", "content": [part("q", "train", json!(false)), "r"]}, {"role": "assistant", "content": "a"}]}),
         row(json!([part("Wrong.", "train", json!("some"))])),
+        row(json!([{"type": "tool_call", "tool_call": {"name": "f", "arguments": {}}, "weight": 0}])),
+        row(
+            json!([{"type": "thinking", "thinking": "Hm.", "train": false}, part("Right.", "train", json!(true))]),
+        ),
     ]);
-    assert_eq!(data.rejected().unwrap(), 3);
+    assert_eq!(data.rejected().unwrap(), 4);
     let (lines, first) = at(&data.report().unwrap(), ProblemKind::WrongType);
-    assert_eq!(lines, [3, 4, 7]);
+    assert_eq!(lines, [3, 4, 7, 9]);
     assert!(
         first.contains("messages[1]") && first.contains("some parts are trained on and others are not"),
         "{first}"
     );
     let weights: Vec<Option<f32>> =
         (0..data.len()).map(|row| data.conversation(row).unwrap()[1].weight).collect();
-    assert_eq!(weights, [Some(0.0), Some(0.0), Some(1.0), None]);
+    assert_eq!(weights, [Some(0.0), Some(0.0), Some(1.0), None, Some(0.0)]);
     // Nor are they learned where the row is written in another schema.
     let row = &written(&files, &data, RowSchema::ShareGpt)[1];
     assert_eq!(
@@ -204,8 +233,14 @@ fn a_class_is_no_verdict_where_the_schema_is_named() {
 fn answers_that_differ_in_their_reasoning_are_two() {
     let answer = |thought: &str| json!([{"role": "assistant", "content": "4", "reasoning_content": thought}]);
     let row = |a: &str, b: &str| json!({"prompt": [{"role": "user", "content": "2 + 2?"}], "chosen": answer(a), "rejected": answer(b)});
-    let (_files, data) = open(&[row("right", "wrong"), row("right", "right")]);
-    assert_eq!(at(&data.report().unwrap(), ProblemKind::SameChoice).0, [2]);
+    let scored = |score: u32| json!([{"role": "assistant", "content": "5", "score": score}]);
+    let scored = json!({"prompt": [{"role": "user", "content": "2 + 3?"}], "chosen": scored(9), "rejected": scored(1)});
+    let (_files, data) = open(&[row("right", "wrong"), row("right", "right"), scored]);
+    assert_eq!(
+        at(&data.report().unwrap(), ProblemKind::SameChoice).0,
+        [2, 3],
+        "a score is no part of an answer"
+    );
 }
 
 #[test]

@@ -175,6 +175,31 @@ fn a_prompt_that_holds_an_answer_is_cut_before_it() {
 }
 
 #[test]
+fn a_held_answer_with_keys_of_its_own_stays_and_is_said() {
+    let held = json!({"role": "assistant", "content": "A", "weight": 0, "name": "n"});
+    let row = json!({"prompt": [user("q"), held], "chosen": "A", "rejected": "B"});
+    let (out, noted) = mended(&Files::new(), &row, Fixes::default()).unwrap();
+    assert_eq!(out["prompt"][1], held);
+    assert!(noted.iter().any(|note| note.contains("the prompt ends with the answer itself")), "{noted:?}");
+}
+
+#[test]
+fn a_history_before_a_transcript_is_written_with_its_own_turns() {
+    let talk = |end: &str| format!("\n\nHuman: q1\n\nAssistant: a1\n\nHuman: q2\n\nAssistant: {end}");
+    let row =
+        json!({"prompt": talk("x"), "chosen": talk("x"), "rejected": talk("y"), "history": [["h1", "h2"]]});
+    let files = Files::new();
+    let data = Dataset::open(files.put("row.jsonl", row.to_string())).unwrap();
+    let said: Vec<String> = data.conversation(0).unwrap().iter().map(|m| m.text().to_string()).collect();
+    assert_eq!(said, ["h1", "h2", "q1", "a1", "q2", "x"]);
+    let keep = WriteOptions { layout: Layout::Keep, ..Default::default() };
+    data.write_with(files.path("kept.jsonl"), RowSchema::Preference, &keep).unwrap();
+    let kept: Json =
+        serde_json::from_str(&std::fs::read_to_string(files.path("kept.jsonl")).unwrap()).unwrap();
+    assert_eq!(kept, row);
+}
+
+#[test]
 fn transcripts_that_repeat_their_prompt_are_cut_after_it() {
     let answer = |text: &str| format!("\n\nHuman: hi\n\nAssistant: {text}");
     let right = json!({"prompt": "hi", "chosen": "a", "rejected": "b"});

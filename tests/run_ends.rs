@@ -286,6 +286,11 @@ fn the_command_line_goes_on_after_stopping_early() -> Result<()> {
     assert_eq!(steps("end"), 2);
     done(&bench, &["end", "--resume", "--rewind", "0", "--lr", "1e-4", "--more", "1"]);
     assert_eq!(steps("end"), 1);
+    // Who goes back to the best gets that one.
+    done(&bench, &["run.toml", "--name", "again"]);
+    assert_eq!(steps("again"), 4);
+    done(&bench, &["again", "--resume", "--rewind", "best", "--save", "adapter"]);
+    assert_eq!(steps("again"), 1);
     Ok(())
 }
 

@@ -67,6 +67,24 @@ fn a_run_that_is_another_one_is_named_and_kept() -> Result<()> {
 }
 
 #[test]
+fn a_handle_deletes_its_own_run_alone() -> Result<()> {
+    let bench = Bench::new()?;
+    let old = bench.run("one", config())?;
+    old.steps(1)?;
+    let new = bench.run("one", config().overwrite())?;
+    new.steps(2)?;
+    let told = old.delete().unwrap_err().to_string();
+    assert!(told.contains("Run::get(\"one\")?.delete()"), "{told}");
+    new.step()?;
+    new.close()?;
+    assert!(old.delete().is_err(), "the folder holds another run");
+    assert!(Run::exists("one")?);
+    Run::get("one")?.delete()?;
+    assert!(!Run::exists("one")?);
+    Ok(())
+}
+
+#[test]
 fn a_run_is_deleted_when_it_is_asked_for() -> Result<()> {
     let bench = Bench::new()?;
     let run = bench.run("gone", config())?;

@@ -204,3 +204,18 @@ fn an_error_in_debug_is_its_message() {
     let error: Result<Table> = Err(Error::input("rank is 0").help("give at least 1"));
     assert_eq!(format!("{error:?}"), "Err(rank is 0; give at least 1)");
 }
+
+#[test]
+fn what_is_shown_may_print_while_it_is_worked_out() -> Result<()> {
+    use lorascope::display::EvcxrDisplay as _;
+    // polars works this out on threads of its own.
+    let frame = lorascope::polars::prelude::df!("a" => [1i32, 2], "b" => [3i32, 4])?;
+    let told = |column: lorascope::polars::prelude::Column| {
+        println!("{} values", column.len());
+        Ok(column)
+    };
+    let same =
+        |_: &lorascope::polars::prelude::Schema, field: &lorascope::polars::prelude::Field| Ok(field.clone());
+    frame.lazy().with_columns([col("a").map(told, same), col("b").map(told, same)]).evcxr_display();
+    Ok(())
+}

@@ -52,7 +52,7 @@ fn is_said(kind: ProblemKind) -> bool {
 
 impl Converted {
     /// The first hundred rejected records, and the first hundred faults for which something else of a
-    /// file was not written: file, line, row (of its file), id, kind, outcome, what, fix.
+    /// file was not written: file, line, row and id (both null), kind, outcome, what, fix.
     ///
     /// # Errors
     /// Only if polars cannot build the table.
@@ -211,7 +211,7 @@ impl Found {
 impl Conversion<'_> {
     fn file(&mut self, path: &Path) -> Result<()> {
         let mut blocks = match Blocks::open(path, self.reading.list.as_deref()) {
-            Ok(blocks) => blocks,
+            Ok(blocks) => blocks.unhashed(),
             Err(error) => {
                 self.found.add(path, &self.among.excuse(error, self.reading)?);
                 return Ok(());

@@ -19,7 +19,10 @@ pub(super) fn each_block<T: Send>(
     work: impl Fn(Block) -> Result<T> + Sync,
     take: impl FnMut(T, u64) -> Result<()> + Send,
 ) -> Result<()> {
-    let threads = rayon::current_num_threads();
+    /// Bytes of a file for which another thread is worth its start.
+    const WORTH: u64 = 1 << 18;
+    let worth = usize::try_from(blocks.progress().1 / WORTH).unwrap_or(usize::MAX);
+    let threads = rayon::current_num_threads().min(worth.saturating_add(1));
     let line = Line {
         reading: Mutex::new(Reading { blocks, number: 0, ended: false }),
         done: Mutex::new(Done { results: BTreeMap::new(), handed: 0, over: false, error: None }),
@@ -28,7 +31,9 @@ pub(super) fn each_block<T: Send>(
         ahead: 4 * threads,
     };
     thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(|| line.run(&work))).collect();
+        // Where the system refuses a thread, those that are there do it all.
+        let helper = |_| thread::Builder::new().spawn_scoped(scope, || line.run(&work)).ok();
+        let helpers: Vec<_> = (1..threads).map_while(helper).collect();
         line.run(&work);
         helpers.into_iter().for_each(|helper| helper.join().unwrap_or_else(|panic| resume_unwind(panic)));
     });

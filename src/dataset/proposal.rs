@@ -63,11 +63,12 @@ fn of_texts(seen: Seen, verdict: Option<String>) -> Option<Map> {
         let fits = |text: &Text| text.word != SYSTEM && !text.number && !(answers && about(text));
         best(&|n, text| Some(n) != other && fits(text))
     };
+    let any_about = texts.iter().any(about);
     // The name of a task asks nothing.
     let may_ask = |text: &Text| !(text.number || text.word == "task" && text.name);
     let asks = best(&|_, text| named(&ASKS, text) && !named(&HEADS, text) && !about(text) && may_ask(text))
         .or_else(|| best(&|_, text| named(&HEADS, text) && may_ask(text)))
-        .or_else(|| best(&|_, text| text.word == "definition" && texts.iter().any(about)))
+        .or_else(|| best(&|_, text| text.word == "definition" && any_about))
         .or_else(|| best(&|_, text| (named(&ASKS, text) || text.word == SOURCE) && may_ask(text)));
     let answers = best(&|_, text| named(&ANSWERS, text) && !named(&REASONS, text))
         .or_else(|| best(&|_, text| named(&ANSWERS, text)));

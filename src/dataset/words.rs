@@ -187,6 +187,7 @@ pub(super) const HELPERS: [&str; 12] = [
 /// The last word of a key, in small letters: `id` of `questionId`, `answer` of `std_answer`, and of
 /// `answerKey` too.
 pub(super) fn last_word(key: &str) -> String {
+    let key = end(key);
     let (rest, word) = split(key);
     // The number of one of several.
     if !rest.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -201,9 +202,17 @@ pub(super) fn last_word(key: &str) -> String {
     word
 }
 
+/// The end of a key that is longer than any name.
+fn end(key: &str) -> &str {
+    const LONGEST: usize = 200;
+    let start = key.len().saturating_sub(LONGEST);
+    let start = (start..=key.len()).find(|at| key.is_char_boundary(*at)).unwrap_or(0);
+    &key[start..]
+}
+
 /// The words of a key, in small letters.
 pub(super) fn words(key: &str) -> Vec<String> {
-    let (mut rest, mut words) = (key, Vec::new());
+    let (mut rest, mut words) = (end(key), Vec::new());
     while !rest.is_empty() {
         let (before, word) = split(rest);
         words.push(word);

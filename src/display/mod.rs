@@ -115,9 +115,11 @@ pub trait EvcxrDisplay {
 
 impl<T: Show + ?Sized> EvcxrDisplay for T {
     fn evcxr_display(&self) {
+        // Shown first: what is worked out for it may print as well.
+        let printed = self.show().printed();
         let mut stdout = std::io::stdout().lock();
         // A notebook that went away is no reason to fail a computation.
-        let _ = stdout.write_all(self.show().printed().as_bytes()).and_then(|()| stdout.flush());
+        let _ = stdout.write_all(printed.as_bytes()).and_then(|()| stdout.flush());
     }
 }
 

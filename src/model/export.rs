@@ -6,7 +6,7 @@ use super::handle::Model;
 use super::rounding::{Kept, kept, note};
 use super::weight::Weight;
 use super::written::{Frozen, config_json};
-use crate::display::{self, Align, Bundle, Show, Table};
+use crate::display::{self, Align, Bundle, Show, Table, advice};
 use crate::error::{Error, Result};
 use crate::files::folder_beside;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
@@ -395,9 +395,15 @@ fn write_numbers(file: &mut BufWriter<File>, tensor: &Tensor, dtype: ExportType)
                 .help("look at the adapter that was merged, or at the model itself: nothing was written"));
         }
         Some(x) => {
-            let other = if dtype == ExportType::F16 { "Bf16 or ExportType::F32" } else { "F32" };
-            return Err(Error::compute(format!("a weight is {x}, which {} cannot hold", dtype.called()))
-                .help(format!("write it as ExportType::{other}")));
+            let other = match dtype {
+                ExportType::F16 => {
+                    advice("write it as ExportType::Bf16 or ExportType::F32", "say --dtype bf16 or f32")
+                }
+                _ => advice("write it as ExportType::F32", "say --dtype f32"),
+            };
+            return Err(
+                Error::compute(format!("a weight is {x}, which {} cannot hold", dtype.called())).help(other)
+            );
         }
         None => {}
     }

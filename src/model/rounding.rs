@@ -102,7 +102,10 @@ pub(super) fn note(kept: &[Kept], called: &str) -> Option<String> {
     let worst = kept.iter().min_by(|a, b| a.share().total_cmp(&b.share()))?;
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let advice = match all.min(worst.share()) < FINE {
-        true => "; to keep all of it write ExportType::F32, or leave the adapter beside the model",
+        true => crate::display::advice(
+            "; to keep all of it write ExportType::F32, or leave the adapter beside the model",
+            "; to keep all of it say --dtype f32, or leave the adapter beside the model",
+        ),
         false => "",
     };
     Some(format!(

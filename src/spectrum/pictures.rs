@@ -103,7 +103,8 @@ impl Spectra {
             let number =
                 |(_, place): &(&Spectrum, &Place)| place.layer.map_or("–".into(), |l| l.to_string());
             let drawn: Vec<String> = evenly(own, most).iter().map(number).collect();
-            format!("layers {} of {}; plot_all() draws all", drawn.join(", "), own.len())
+            let all = crate::display::advice("; plot_all() draws all", "");
+            format!("layers {} of {}{all}", drawn.join(", "), own.len())
         });
         let panel = |(module, own): (&str, Vec<_>)| Panel {
             name: module.to_string(),

@@ -190,7 +190,9 @@ fn name_answered_calls(messages: &mut [Json]) {
             let after = messages[at + 1..].iter().take_while(|m| m.get("tool_calls").is_none());
             let said: HashSet<String> =
                 after.filter_map(|m| Some(m.get("tool_call_id")?.to_string())).collect();
-            open.retain(|(id, _)| !said.contains(&id.to_string()));
+            if !said.is_empty() {
+                open.retain(|(id, _)| !said.contains(&id.to_string()));
+            }
         }
         let message = &mut messages[at];
         closed |= message["role"] == "tool" || message["role"] == "user";

@@ -118,7 +118,7 @@ impl Run {
                     )),
                     Ending::Early { best, .. } => error.help(advice(
                         format!("run.rewind({best})? goes back to it, run.set_patience(None)? trains on, run.fork(name, ..)? tries another way"),
-                        format!("--resume --rewind {best} goes back to it, --resume --more N trains on"),
+                        "--resume --rewind best goes back to it, --resume --more N trains on".to_string(),
                     )),
                 });
             }

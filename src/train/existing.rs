@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::model::{Model, WeightsAs};
 use serde_json::Value;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What a run has on disk: enough to take the adapters of its newest snapshot, also while another process trains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct SavedRun {
     pub folder: PathBuf,
     /// Where its model was opened.
     pub model: PathBuf,
+    /// The model's [fingerprint](Model::fingerprint).
+    pub model_fingerprint: String,
     /// What became of the model's weights when they were loaded.
     pub weights: WeightsAs,
     /// The step of the newest snapshot.
@@ -94,7 +97,8 @@ impl Run {
             return Err(Error::not_found("this run has no snapshot").path(folder));
         };
         let weights = identity.weights();
-        Ok(SavedRun { folder, model: identity.model, weights, step, snapshot })
+        let model_fingerprint = identity.model_fingerprint;
+        Ok(SavedRun { folder, model: identity.model, model_fingerprint, weights, step, snapshot })
     }
 
     /// Removes the run from disk: settings, history, changes, snapshots. What else lies in its folder stays, and
@@ -103,7 +107,21 @@ impl Run {
     /// # Errors
     /// When it trains, when another process has it open, and when something cannot be removed.
     pub fn delete(&self) -> Result<Text> {
-        let run = registry::get(self.folder()).map_or_else(|| self.clone(), Self);
+        let there = registry::get(self.folder());
+        let newest = Folder::newest(self.folder())?.map(|(step, _)| step);
+        let another = match &there {
+            Some(there) => !Arc::ptr_eq(there, &self.0),
+            None => newest.is_some_and(|step| step != self.status().step),
+        };
+        if another {
+            return Err(Error::state(format!(
+                "this handle of the run {:?} has ended, and the folder holds a run that began or was opened since",
+                self.name()
+            ))
+            .path(self.folder())
+            .help(format!("Run::get({:?})?.delete()? deletes that one", self.name())));
+        }
+        let run = self.clone();
         if run.status().state == State::Running {
             return Err(Error::state(format!("the run {:?} is training, and is not deleted", run.name()))
                 .path(run.folder())
@@ -136,7 +154,9 @@ fn differences(there: &Identity, model: &Model, data: &Dataset, config: &RunConf
         other.truncate(NAMED);
         other.push(format!("and {}", counted(more as u64, "other setting")));
     }
-    if there.model_fingerprint != model.fingerprint()? {
+    if there.weights() != model.weights() {
+        other.push(format!("its weights were loaded as {:?}", there.weights()));
+    } else if there.model_fingerprint != model.fingerprint()? {
         other.push(format!("its model is {}", there.model.display()));
     }
     if there.rows.data != data.recipe()? {

@@ -228,12 +228,15 @@ impl RowsLeftOut {
             }
         }
         if counts.rejected + counts.rejected_of_files > 0 {
-            let known: BTreeSet<(PathBuf, u64)> = match data.is_part() {
-                true => self.rows.iter().map(|row| (row.file.clone(), row.line)).collect(),
-                false => BTreeSet::new(),
-            };
+            let mut known = BTreeSet::new();
+            for row in self.rows.iter().filter(|_| data.is_part()) {
+                if let Why::Rejected(what) = &row.why {
+                    known.insert((row.file.clone(), row.line, what.clone()));
+                }
+            }
             let others = data.rejections()?.into_iter();
-            let others = others.filter(|found| !known.contains(&(found.file.clone(), found.line)));
+            let others =
+                others.filter(|found| !known.contains(&(found.file.clone(), found.line, found.what.clone())));
             self.rows.extend(others.map(|rejection| RowLeftOut {
                 rows_for,
                 file: rejection.file,

@@ -150,7 +150,7 @@ impl Show for Status {
         let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption(&self.name).whole();
         let state = match self.ending {
             Some(ending @ Ending::Early { best, .. }) => {
-                let back = advice(format!("run.rewind({best})"), format!("--resume --rewind {best}"));
+                let back = advice(format!("run.rewind({best})"), "--resume --rewind best".to_string());
                 format!("finished, {ending}; {back}")
             }
             Some(ending) => format!("finished: {ending}"),

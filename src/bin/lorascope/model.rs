@@ -33,12 +33,25 @@ impl Adapted {
         let Some(path) = self.model.as_ref().or(saved.as_ref().map(|saved| &saved.model)) else {
             return Err(Error::input("no model is given").help("say --model PATH or --run RUN"));
         };
+        if saved.is_some() && self.model.is_none() && !path.exists() {
+            return Err(Error::not_found("the run's model is no longer there")
+                .path(path)
+                .help("--model PATH says where it is now"));
+        }
         let model = Model::open_with(path, &OpenOptions { weights, ..OpenOptions::default() })?;
+        if let Some(saved) = &saved
+            && saved.model_fingerprint != model.fingerprint()?
+        {
+            return Err(Error::input("this is not the model that the run was trained on")
+                .path(path)
+                .help("say --model PATH of that one, or --adapter with the run's adapter beside this one"));
+        }
         if let Some(saved) = &saved {
             crate::complain(format_args!("step {} of {}", saved.step, saved.folder.display()));
         }
         let adapter = self.adapter.as_ref().or(saved.as_ref().map(|saved| &saved.snapshot));
         let adapters = adapter.map_or_else(|| Ok(Adapters::default()), |path| model.adapters(path))?;
+        adapters.notes().iter().for_each(crate::complain);
         Ok((model, adapters))
     }
 }

@@ -38,7 +38,11 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let run = format!("{}/", arguments.adapter.display());
-    let folder = if Run::exists(&run)? { Run::saved(&run)?.snapshot } else { arguments.adapter.clone() };
+    let folder = if arguments.adapter.is_dir() && Run::exists(&run)? {
+        Run::saved(&run)?.snapshot
+    } else {
+        arguments.adapter.clone()
+    };
     let Factors { adapters, initialisation: changed, left_alone } =
         Adapters::open_factors(&folder, &Device::Cpu)?;
     if arguments.truncate.is_some() {

@@ -28,12 +28,12 @@ const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
 pub struct Arguments {
-    /// The run's name in the folder runs, the path of its folder, or a file of settings such as run.toml
+    /// The run's name in the folder runs, with --resume also the path of its folder; or a file of settings such as run.toml
     run: String,
     /// The run's name, instead of the one in the file of settings
     #[arg(long)]
     name: Option<String>,
-    /// Begin anew where a run of this name exists: the old one moves to runs/NAME.1
+    /// Begin anew where a run of this name exists: the old one moves to runs/NAME.1, NAME.2, …
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
     /// Go on with the run that exists; model, data and settings come from its folder
@@ -430,6 +430,13 @@ fn begin(run: &Run, file: &RunFile, arguments: &Arguments) -> Result<bool> {
     let left = status.end.and_then(|end| end.checked_sub(status.step));
     match (arguments.steps.or(arguments.more), file.goal_of(run)?) {
         (Some(steps), _) => run.start(steps)?,
+        // Who goes back to the best wants that one, unless more is asked for.
+        (None, _) if matches!(arguments.rewind, Some(Back::Best)) && arguments.lr.is_none() => {
+            match arguments.schedule {
+                None => return Ok(false),
+                Some(_) => run.resume()?,
+            }
+        }
         (None, _) if status.state == State::Paused => run.resume()?,
         (None, _) if arguments.resume && arguments.schedule.is_some() && left.is_some() => {
             run.start(left.unwrap_or_default())?
@@ -453,7 +460,7 @@ fn ways_on(ending: Ending) -> String {
     match ending {
         Ending::Rate { .. } => "--resume --schedule constant --more N trains N steps more, --resume --schedule linear:TOTAL lets the rate fall once more".to_string(),
         Ending::Early { best, .. } => {
-            format!("--resume --more N trains N steps more, --resume --rewind {best} goes back to the best")
+            format!("--resume --more N trains N steps more, --resume --rewind best goes back to step {best}, the best")
         }
     }
 }

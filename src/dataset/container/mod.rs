@@ -198,6 +198,12 @@ impl Blocks {
         new(form, source, Rows::Text(Box::new(text)))
     }
 
+    /// The same without a [fingerprint](Self::fingerprint).
+    pub fn unhashed(mut self) -> Self {
+        self.source.unhashed();
+        self
+    }
+
     /// What the file is.
     pub fn container(&self) -> &Container {
         &self.container

@@ -34,7 +34,8 @@ enum Reader {
 /// The stored bytes: counted, hashed, and its failures kept apart from those of unpacking.
 struct Counted {
     file: File,
-    hash: Xxh3,
+    /// `None` where nobody asks for it.
+    hash: Option<Xxh3>,
     size: u64,
     failed: Option<io::Error>,
 }
@@ -46,9 +47,17 @@ impl Read for Counted {
                 self.failed = Some(e.kind().into());
             }
         })?;
-        self.hash.update(&buffer[..read]);
-        self.size += read as u64;
+        self.passed(&buffer[..read]);
         Ok(read)
+    }
+}
+
+impl Counted {
+    fn passed(&mut self, bytes: &[u8]) {
+        if let Some(hash) = &mut self.hash {
+            hash.update(bytes);
+        }
+        self.size += bytes.len() as u64;
     }
 }
 
@@ -66,7 +75,7 @@ impl Source {
         let mut magic = Vec::new();
         (&mut file).take(4).read_to_end(&mut magic).map_err(io)?;
         file.rewind().map_err(io)?;
-        let counted = Counted { file, hash: Xxh3::new(), size: 0, failed: None };
+        let counted = Counted { file, hash: Some(Xxh3::new()), size: 0, failed: None };
         let reader = match Packing::of(&magic) {
             Packing::Plain => Reader::Plain(Box::new(counted)),
             Packing::Gzip => {
@@ -111,7 +120,16 @@ impl Source {
     /// The size and the hash of what was read: of the whole file once it is [drained](Self::drain).
     pub fn fingerprint(&self) -> (u64, String) {
         let counted = self.counted();
-        (counted.size, hex(counted.hash.digest128()))
+        (counted.size, counted.hash.as_ref().map_or_else(String::new, |hash| hex(hash.digest128())))
+    }
+
+    /// Gives up the hash, which takes a twentieth of the time of rewriting a file.
+    pub fn unhashed(&mut self) {
+        match &mut self.reader {
+            Reader::Plain(counted) => counted.hash = None,
+            Reader::Gzip(decoder) => decoder.get_mut().get_mut().hash = None,
+            Reader::Zstd(decoder) => decoder.get_mut().get_mut().hash = None,
+        }
     }
 
     /// Reads until `rest` holds `wanted` bytes or no more can be read.
@@ -122,8 +140,7 @@ impl Source {
             // Straight from the file into the buffer; hashed there.
             Reader::Plain(counted) => {
                 let read = (&mut counted.file).take(missing).read_to_end(&mut self.rest);
-                counted.hash.update(&self.rest[from..]);
-                counted.size += (self.rest.len() - from) as u64;
+                counted.passed(&self.rest[from..]);
                 read.map_err(|e| Error::io(&self.path, e))? as u64
             }
             Reader::Gzip(decoder) => match decoder.as_mut().take(missing).read_to_end(&mut self.rest) {

@@ -44,7 +44,7 @@ pub(in crate::dataset) fn examine_choice<'a>(
     }
     // One that is left counts before those that are repaired.
     noted.sort_by_key(|(kind, _, outcome)| (*kind, *outcome));
-    noted.dedup_by_key(|(kind, _, _)| *kind);
+    noted.dedup_by_key(|(kind, _, outcome)| (*kind, *outcome));
     Ok(noted)
 }
 

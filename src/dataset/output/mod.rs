@@ -41,9 +41,6 @@ impl Output {
             _ => None,
         };
         let form = container.form;
-        if existing == Existing::Replace {
-            sink::forget(path);
-        }
         let mut new =
             Self { path: path.to_path_buf(), existing, form, sink, spool, rows: 0, lost: BTreeMap::new() };
         if new.form == Form::Array {
@@ -75,10 +72,8 @@ impl Output {
         if let Some(spool) = &mut self.spool {
             spool.rows(json).map_err(|e| Error::io(&self.path, files::cause(e)))?;
         } else {
-            if self.rows > 0 {
-                self.put(self.between())?;
-            }
-            self.put(json)?;
+            let between = if self.rows > 0 { self.between() } else { b"" };
+            self.sink.put(between, json).map_err(|e| Error::io(&self.path, e))?;
         }
         self.rows += count;
         Ok(())

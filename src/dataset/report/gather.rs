@@ -12,9 +12,11 @@ use super::verdicts::Verdicts;
 use crate::dataset::Dataset;
 use crate::dataset::look::lang;
 use crate::dataset::near::{Signatures, Signer, said};
+use crate::dataset::record::Node;
 use crate::dataset::table::{Rows, Spoken};
 use crate::display::Progress;
 use crate::error::Result;
+use crate::text::Tokenizer;
 
 /// What the rows say in numbers, in the order of the rows where there is one value each.
 #[derive(Default)]
@@ -141,6 +143,12 @@ impl Piece {
 /// What a turn says; nothing where it only calls a tool.
 pub(super) fn text_of<'a>(turn: &Spoken<'a>) -> &'a str {
     turn.content
+}
+
+/// The reasoning beside what a turn says.
+pub(super) fn thought(turn: &Spoken<'_>) -> Option<String> {
+    let extra = Node::parse_own(turn.extra?).ok()?;
+    Tokenizer::REASONING.into_iter().find_map(|key| extra.get(key)?.str().map(str::to_string))
 }
 
 /// How an answer begins: its first three words, or its first eight characters in a script without

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use memchr::memmem;
 use regex::Regex;
 
-use super::gather::text_of;
+use super::gather::{text_of, thought};
 use crate::dataset::problems::ProblemKind;
 use crate::dataset::schema::calls::{broken_arguments, ids_of, lack_ids};
 use crate::dataset::schema::layout::List;
@@ -185,7 +185,7 @@ fn same_choice(rows: Rows<'_>, i: usize) -> bool {
     let [_, chosen, rejected] = rows.counts(i);
     let said = |list, n| {
         let turn = rows.turn(i, list, n)?;
-        Some((turn.role, text_of(&turn).trim(), turn.tool_calls, turn.tool_call_id, turn.extra))
+        Some((turn.role, text_of(&turn).trim(), turn.tool_calls, turn.tool_call_id, thought(&turn)))
     };
     chosen == rejected && (0..chosen).all(|n| said(List::Chosen, n) == said(List::Rejected, n))
 }

@@ -3,7 +3,7 @@
 use polars::prelude::PlHashMap;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::gather::text_of;
+use super::gather::{text_of, thought};
 use super::places::Files;
 use super::spoils::Spoils;
 use crate::dataset::problems::ProblemKind;
@@ -77,7 +77,8 @@ impl Verdicts {
 }
 
 fn hash_turn(hash: &mut Xxh3, turn: &Spoken<'_>) {
-    [turn.role, text_of(turn).trim(), turn.tool_calls.unwrap_or_default(), turn.extra.unwrap_or_default()]
+    let thought = thought(turn).unwrap_or_default();
+    [turn.role, text_of(turn).trim(), turn.tool_calls.unwrap_or_default(), &thought]
         .into_iter()
         .for_each(|part| add(hash, part));
 }

@@ -17,16 +17,22 @@ const QUESTIONS: [&str; 4] = ["prompt", "question", "query", "instruction"];
 const THOUGHTS: [&str; 3] = ["complex_cot", "chain_of_thought", "cot"];
 
 impl Reader<'_> {
-    /// The text that a question is about, which is asked with it: the first that says something.
+    /// The text that a question is about, which is asked with it: the first that says something that is not
+    /// in the question.
     pub fn about(&self, question: usize) -> Option<usize> {
+        let asked = self.keys[question].1.str().unwrap_or_default();
         let texts: Vec<usize> = CONTEXTS
             .into_iter()
             .filter_map(|name| self.find(name))
             .filter(|i| *i != question && self.shapes[*i].is_none())
-            // An input that is no text is a fault; other keys may as well be something else then.
-            .filter(|i| self.keys[*i].1.str().is_some() || self.keys[*i].0.eq_ignore_ascii_case("input"))
+            .filter(|i| {
+                self.keys[*i]
+                    .1
+                    .str()
+                    .is_some_and(|text| text.trim().is_empty() || !asked.contains(text.trim()))
+            })
             .collect();
-        let says = |i: &&usize| self.keys[**i].1.str().is_none_or(|text| !text.trim().is_empty());
+        let says = |i: &&usize| self.keys[**i].1.str().is_some_and(|text| !text.trim().is_empty());
         texts.iter().find(says).or(texts.first()).copied()
     }
 
@@ -55,7 +61,13 @@ impl Reader<'_> {
             }
             _ => return,
         };
-        let left: Vec<usize> = keys.iter().filter_map(|name| self.find(name)).collect();
+        // A context beside the one that is asked with the question, unless the question has it.
+        let more: &[&str] = if schema == RowSchema::Text { &[] } else { &CONTEXTS };
+        let asked = self.row.turns.first().map_or("", |turn| &turn.content);
+        let has = |i: &usize| self.keys[*i].1.str().is_some_and(|text| asked.contains(text.trim()));
+        let more = more.iter().filter_map(|name| self.find(name)).filter(|i| self.keys[*i].1.str().is_some());
+        let left: Vec<usize> =
+            keys.iter().filter_map(|name| self.find(name)).chain(more.filter(|i| !has(i))).collect();
         for i in left.into_iter().filter(|i| self.shapes[*i].is_none()) {
             let (key, node) = &self.keys[i];
             let says = match &node.value {

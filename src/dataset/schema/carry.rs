@@ -120,7 +120,7 @@ impl<'a> Carry<'a> {
         let whole = self.count.is_none_or(|count| count == turns);
         let of_turns = !self.turns.is_empty() || self.rejected.is_some();
         for patch in self.turns {
-            let place = patch.turn + 1;
+            let place = patch.turn.saturating_add(1);
             match row.turns.get_mut(patch.turn).filter(|turn| whole && patch.fits(turn)) {
                 Some(turn) => patch.apply(turn),
                 None if whole => edited.push(format!("turn {place}")),

@@ -7,6 +7,8 @@ use super::reader::{Reader, wrong};
 use super::transcript::{Told, shared, transcript};
 use super::turns::{Heard, hear, hear_all, shape_of};
 use super::{Fault, Turn};
+use crate::dataset::fix::thinks;
+use crate::dataset::problems::{Outcome, ProblemKind};
 use crate::dataset::record::{Node, Value};
 use crate::text::Role;
 
@@ -171,6 +173,9 @@ impl<'a> Reader<'a> {
         if asked.is_none() || whole.is_some() {
             self.row.turns.truncate(from);
             self.row.turns.extend(turns_of(&one, &one_told[..lead]));
+            if self.row.turns.len() as u32 != self.history + 1 {
+                self.name_history();
+            }
         }
         let messages = &self.row.turns[from..];
         // White space around a turn of the prompt is no part of what its repetition says.
@@ -222,6 +227,16 @@ impl<'a> Reader<'a> {
                 };
                 if said.is_empty() || !repeats || !after.iter().zip(&said).all(alike) {
                     continue;
+                }
+                // A mark or a thought that stands only there is not to go with it.
+                let adds = |(held, said): (&Turn<'_>, &Turn<'_>)| {
+                    held.weight.is_some() && held.weight != said.weight
+                        || held.extra != said.extra && held.extra.as_deref().is_some_and(thinks)
+                };
+                if after.iter().zip(&said).any(adds) {
+                    let what = "the prompt ends with the answer itself, which has a mark or reasoning of its own there";
+                    self.row.noted.push((ProblemKind::Aside, what.into(), Outcome::Kept));
+                    return Ok(Lead::default());
                 }
                 // What stands there now is in the answer.
                 let key = self.keys[i].0.clone();

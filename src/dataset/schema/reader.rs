@@ -316,14 +316,7 @@ impl<'a> Reader<'a> {
             self.find(name).filter(turns).map(Talk::Turns)
         });
         let text = self.find("text").map(Talk::Text);
-        // The speaker and the message before it: one turn, and no document.
-        let message = |key: &str| self.keys.iter().any(|(name, _)| name == key);
-        if text.is_some() && self.find("role").is_some() && message("parent_id") {
-            let what = "the record is one message of a tree (`parent_id`, `role`, `text`): write each path from \
-                        a first message to a last one as a conversation";
-            return Err((ProblemKind::UnknownSchema, what.into()));
-        }
-        Ok(lists
+        let talk = lists
             .0
             .or(lists.1)
             .map(Talk::Turns)
@@ -334,7 +327,15 @@ impl<'a> Reader<'a> {
             .or_else(|| self.input_output())
             .or(text)
             .or(others)
-            .or_else(|| self.find("chat").filter(|i| is_moss(&self.keys[*i].1)).map(Talk::Moss)))
+            .or_else(|| self.find("chat").filter(|i| is_moss(&self.keys[*i].1)).map(Talk::Moss));
+        // The speaker and the message before it: one turn, and no document.
+        let message = |key: &str| self.keys.iter().any(|(name, _)| name == key);
+        if matches!(talk, Some(Talk::Text(_))) && self.find("role").is_some() && message("parent_id") {
+            let what = "the record is one message of a tree (`parent_id`, `role`, `text`): write each path from \
+                        a first message to a last one as a conversation";
+            return Err((ProblemKind::UnknownSchema, what.into()));
+        }
+        Ok(talk)
     }
 
     /// An instruction whose inputs and outputs stand in a list.
@@ -346,7 +347,9 @@ impl<'a> Reader<'a> {
 
     fn instruction(&self) -> Option<Talk> {
         let instruction = self.find("instruction")?;
-        let input = self.about(instruction);
+        // An input that is no text is a fault.
+        let input = self.find("input").filter(|i| self.keys[*i].1.str().is_none());
+        let input = input.or_else(|| self.about(instruction));
         Some(Talk::Instruction(instruction, input, self.find_any(&["output", "response"])))
     }
 

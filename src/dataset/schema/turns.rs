@@ -337,6 +337,7 @@ impl<'a> Heard<'a> {
                     Some("reasoning" | "thinking") => {
                         let thought = value().or_else(|| part.get("thinking")).and_then(Node::str);
                         thoughts.push(thought.ok_or_else(|| wrong("is reasoning without a text"))?);
+                        weights.push(weight_of(part).map_err(|what| wrong(&what))?);
                         self.parts.push(None);
                         continue;
                     }
@@ -350,6 +351,7 @@ impl<'a> Heard<'a> {
                         let call = call.and_then(|text| calls_of_text(&text));
                         let call = call.ok_or_else(|| wrong("calls a tool, but not as JSON"))?;
                         calls.push(call[1..call.len() - 1].to_string());
+                        weights.push(weight_of(part).map_err(|what| wrong(&what))?);
                         self.parts.push(None);
                         continue;
                     }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::io::Write as _;
 
 use super::call_ids::CallIds;
 use super::encode::Extras;
@@ -228,9 +227,7 @@ impl<'w, 'r> Text<'w, 'r> {
             Hole::Id | Hole::IdNumber => match row.id() {
                 Some(id) if hole == Hole::IdNumber && is_number(id) => self.raw(id),
                 Some(id) => self.string(id),
-                None => {
-                    let _ = write!(self.out, "\"{}\"", MadeUp(self.position));
-                }
+                None => MadeUp(self.position).write(self.out),
             },
             Hole::Tools => self.string(row.tools_as_is()?),
             Hole::ToolsJson => match row.tools_as_is().filter(|_| !self.exact).and_then(wrapped) {

@@ -93,7 +93,8 @@ impl Worker {
             .then(|| StepSpectra::of(&learned))
             .transpose()
             .map_err(|e| if e.is_compute() { Error::not_finite(e) } else { e })
-            .map_err(|e| self.advised(e, Update::ThrownAway).step(step))?;
+            // They are of what was learned before as well: another rate alone gives them again.
+            .map_err(|e| self.advised(e, Update::None).step(step))?;
         let report = StepReport {
             spectra,
             step,
