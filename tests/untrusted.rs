@@ -119,3 +119,12 @@ fn nothing_is_added_where_there_is_no_figure() {
     let printed = table.show().printed();
     assert!(!printed.contains("<img") && !printed.contains("<style"), "{printed}");
 }
+
+#[test]
+fn words_stay_on_their_side() {
+    // The sanitiser knows left and right; which side text begins on it does not.
+    let mut table = Table::new([("name", lorascope::display::Align::Left)]);
+    table.row(["a word"]);
+    let html = sanitised(&table.show().html).replace(";text-align:start", "");
+    assert_eq!(html.matches("text-align:left").count(), 2 + html.matches("<caption").count(), "{html}");
+}

@@ -116,13 +116,16 @@ impl Table {
     /// A cell with its style; of one that was cut the whole text appears where a pointer rests on it.
     fn data(&self, text: &str, align: Align) -> String {
         let shown = self.cell(text, if self.cells == Cells::Line { LINE } else { CELL });
+        // Where a notebook is not trusted, `start` is taken away, and what stands before it holds.
         let style = match align {
             Align::Right => "text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums",
-            Align::Left if self.cells == Cells::Line => "text-align:start;white-space:pre",
+            Align::Left if self.cells == Cells::Line => "text-align:left;text-align:start;white-space:pre",
             // A short word stays in one piece; a long text is broken to fit the page, but not into a column of
             // single letters.
-            Align::Left if text.chars().count() <= WORD => "text-align:start;white-space:pre",
-            Align::Left => "text-align:start;white-space:pre-wrap;overflow-wrap:anywhere;min-width:14em",
+            Align::Left if text.chars().count() <= WORD => "text-align:left;text-align:start;white-space:pre",
+            Align::Left => {
+                "text-align:left;text-align:start;white-space:pre-wrap;overflow-wrap:anywhere;min-width:14em"
+            }
         };
         let hover = match shown == in_line(text, "⏎") || shown == text {
             true => String::new(),
@@ -161,7 +164,7 @@ impl Table {
         }
         out.push_str("<thead><tr>");
         for Heading { name, kind, align } in &self.columns {
-            let side = if *align == Align::Left { "start" } else { "right" };
+            let side = if *align == Align::Left { "left;text-align:start" } else { "right" };
             let kind = match kind.as_str() {
                 "" => String::new(),
                 kind => format!("<div style=\"{KIND}\">{}</div>", escape(kind)),

@@ -123,8 +123,10 @@ impl Status {
 
     /// The steps done, and how far it is to go: `40 of 200`.
     pub fn progress(&self) -> String {
-        let mut text =
-            self.last_step().map_or(self.step.to_string(), |last| format!("{} of {last}", self.step));
+        let mut text = self
+            .last_step()
+            .filter(|last| *last > 0)
+            .map_or(self.step.to_string(), |last| format!("{} of {last}", self.step));
         if let Some(loss) = self.goal.loss {
             text += &format!(", until the loss is below {loss}");
         }
