@@ -151,6 +151,13 @@ fn the_command_line_writes_one() -> Result<()> {
         "logs",
     ]);
     train(&["x", "--resume", "--more", "2", "--tensorboard", "more"]);
+    // What is no folder is told before a run is made.
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lorascope"));
+    command.args(["train", "y", "--model", "model", "--data", "rows.jsonl", "--tensorboard", "rows.jsonl"]);
+    let done = command.current_dir(bench.folder.path()).output().unwrap();
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.code() == Some(2) && told.contains("give --tensorboard a folder"), "{told}");
+    assert!(!std::path::Path::new("runs/y").exists());
     for (folder, steps) in [("logs", [0, 1, 2]), ("more", [0, 3, 4])] {
         let file = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
         let found: Vec<i64> = events(&file).iter().map(|event| event.step).collect();

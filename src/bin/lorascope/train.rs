@@ -169,6 +169,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .path(folder)
             .help("give --save another folder"));
     }
+    #[cfg(feature = "tensorboard")]
+    if let Some(file) = arguments.tensorboard.as_ref().filter(|folder| folder.exists() && !folder.is_dir()) {
+        return Err(Error::input(
+            "the file of events was to be written into this folder, but this is a file",
+        )
+        .path(file)
+        .help("give --tensorboard a folder"));
+    }
     let file = read(arguments)?;
     let asked = until_asked()?;
     let run = if arguments.resume { resume(&file, arguments)? } else { new(&file)? };
