@@ -52,7 +52,9 @@ impl Public {
         let mut losses: Vec<f64> = recent.iter().map(|step| step.loss).collect();
         losses.sort_by(f64::total_cmp);
         let median = losses.get((losses.len().max(1) - 1) / 2).copied().unwrap_or(f64::INFINITY);
-        let usual = recent.iter().rev().find(|step| step.loss <= FAR * median);
+        // Where most of the latest have diverged, they are far above the first.
+        let usual = self.history.first().map_or(median, |first| first.loss.min(median));
+        let usual = self.history.iter().rev().find(|step| step.loss <= FAR * usual);
         usual.map_or(1, |step| step.step)
     }
 }
