@@ -85,11 +85,11 @@ fn a_question_is_asked_as_it_stands_where_it_has_its_context() {
         asked,
         ["Answer the question: Who?", "Ann came. Who came?", "Who?", "Who?\nAnn came.", "Who?"]
     );
-    // Of two contexts the second is said.
+    // Of two contexts the second is said, and what is no text.
     let (lines, first) = at(&data.report().unwrap(), ProblemKind::Aside);
     assert_eq!(
         (lines, first.as_str()),
-        (vec![4], "`article` stands beside the question and is no part of it")
+        (vec![3, 4, 5], "`input` stands beside the question and is no part of it")
     );
 }
 
@@ -110,6 +110,30 @@ fn what_is_left_beside_a_question_or_a_text_is_said() {
 }
 
 #[test]
+fn rows_are_matched_by_all_that_they_hold() {
+    let turns = |extra: Value| json!([{"role": "user", "content": "q"}, extra]);
+    let (_files, data) = open(&[
+        json!({"prompt": "q", "chosen": "a", "rejected": "my secret"}),
+        json!({"messages": turns(json!({"role": "assistant", "content": "a", "reasoning_content": "secret"}))}),
+        json!({"messages": turns(json!({"role": "assistant", "content": "a", "tool_calls": [{"type": "function", "function": {"name": "secret", "arguments": {}}}]}))}),
+        json!({"messages": turns(json!({"role": "assistant", "content": "a"})), "tools": [{"type": "function", "function": {"name": "secret"}}]}),
+        json!({"instruction": "q", "output": "a", "source": "secret"}),
+        json!({"text": "A secret."}),
+        json!({"instruction": "q", "output": "a"}),
+    ]);
+    assert_eq!(data.not_matching("secret").unwrap().row_numbers().unwrap(), [6]);
+    assert_eq!(data.matching("secret").unwrap().len(), 6);
+}
+
+#[test]
+fn tools_at_hand_make_another_row() {
+    let row = |tools: Value| json!({"messages": [{"role": "user", "content": "Send a mail to Ann, please."}, {"role": "assistant", "content": "I cannot send mails."}], "tools": tools});
+    let mail = json!([{"type": "function", "function": {"name": "mail"}}]);
+    let (_files, data) = open(&[row(Value::Null), row(mail.clone()), row(mail)]);
+    assert_eq!(data.dedup_near(1.0).unwrap().row_numbers().unwrap(), [0, 1]);
+}
+
+#[test]
 fn reasoning_beside_an_answer_is_that_of_its_turn() {
     let (files, data) = open(&[
         json!({"question": "2 + 2?", "reasoning": "Two and two.", "answer": "4"}),
@@ -123,6 +147,8 @@ fn reasoning_beside_an_answer_is_that_of_its_turn() {
         .collect();
     assert_eq!(thoughts, [json!("Two and two."), json!("Two and two."), json!("Counted."), Value::Null]);
     assert_eq!(data.dedup().unwrap().len(), 3, "rows that differ in their reasoning are none of the same");
+    let lost = data.slice(0, 3).unwrap().losses(RowSchema::OpenAi).unwrap();
+    assert!(lost.is_empty(), "{:?}", lost.lost);
     // In its own schema nothing of it is lost.
     let again = written(&files, &data, RowSchema::Alpaca);
     assert_eq!(again[2]["reasoning_content"], "Counted.");

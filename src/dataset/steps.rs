@@ -197,7 +197,8 @@ impl Dataset {
         self.apply(&Step::DropProblems)
     }
 
-    /// The rows in which a regular expression matches some turn or the system text.
+    /// The rows in which a regular expression matches something: the system text, a turn, rejected ones
+    /// included, a plain text; or, as JSON, calls, tools, and keys that are kept beside them.
     ///
     /// # Errors
     /// If the expression cannot be read.
@@ -373,9 +374,15 @@ impl Dataset {
         })?;
         let wanted = keep == Keep::Matching;
         let kept = self.pieces(|rows, first| {
+            let says = |text: Option<&str>| text.is_some_and(|text| regex.is_match(text));
             let matches = |i: usize| {
-                rows.system(i).is_some_and(|text| regex.is_match(text))
-                    || rows.turns(i).any(|turn| regex.is_match(turn.content))
+                let alone =
+                    [rows.system(i), rows.system_extra(i), rows.text(i), rows.tools(i), rows.extra(i)];
+                alone.into_iter().any(says)
+                    || rows.turns(i).chain(rows.rejected(i)).any(|turn| {
+                        says(Some(turn.content))
+                            || [turn.name, turn.tool_calls, turn.extra].into_iter().any(says)
+                    })
             };
             let kept = (0..rows.len()).filter(|&i| matches(i) == wanted);
             Ok(kept.map(|i| (first + i) as u32).collect::<Vec<_>>())

@@ -27,8 +27,8 @@ pub(in crate::dataset) fn said(rows: Rows<'_>, i: usize, text: &mut String) {
     }
 }
 
-/// What is to be learned of a row, beside what it says: whether its label is a bad one, which answers have
-/// weight 0, and which of two answers is the chosen one. 0 of most rows.
+/// What is to be learned of a row, beside what it says: whether its label is a bad one, with which tools at
+/// hand, which answers have weight 0, and which of two answers is the chosen one. 0 of most rows.
 fn verdict(rows: Rows<'_>, i: usize, signer: &mut Signer) -> u64 {
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
     let mut said = false;
@@ -38,6 +38,11 @@ fn verdict(rows: Rows<'_>, i: usize, signer: &mut Signer) -> u64 {
     };
     if rows.label(i) == Some(false) {
         add(b"bad");
+    }
+    // With tools at hand the same answer is another one.
+    if let Some(tools) = rows.tools(i) {
+        add(b"tools");
+        add(tools.as_bytes());
     }
     let answers = rows.turns(i).filter(|turn| turn.role == "assistant").enumerate();
     for (n, _) in answers.filter(|(_, turn)| turn.weight == Some(0.0)) {
@@ -68,7 +73,7 @@ fn verdict(rows: Rows<'_>, i: usize, signer: &mut Signer) -> u64 {
 impl Dataset {
     /// Groups of rows that say nearly the same: rows that are joined by pairs whose similarity is at
     /// least `threshold` ([`near::THRESHOLD`](super::THRESHOLD) is the usual one), and of which the same
-    /// is to be learned: the same label, the same turns of weight 0, the same answer chosen. The numbers
+    /// is to be learned: the same label and tools, the same turns of weight 0, the same answer chosen. The numbers
     /// of a group's rows ascend, and the groups stand in the order of their first rows.
     ///
     /// # Errors

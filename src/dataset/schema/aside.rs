@@ -8,9 +8,23 @@ use crate::dataset::write::json::string;
 use crate::text::Tokenizer;
 
 /// The keys of what a question is about.
-const CONTEXTS: [&str; 7] = ["input", "context", "query", "passage", "article", "paragraph", "background"];
-/// The keys of what a question leaves to choose from.
-const CHOICES: [&str; 3] = ["options", "choices", "candidates"];
+const CONTEXTS: [&str; 8] =
+    ["input", "context", "query", "passage", "article", "paragraph", "background", "document"];
+/// The keys of what a question leaves to choose from, and of contexts in other forms.
+const BESIDE: [&str; 12] = [
+    "options",
+    "choices",
+    "candidates",
+    "context",
+    "contexts",
+    "passages",
+    "document",
+    "documents",
+    "evidence",
+    "evidences",
+    "knowledge",
+    "facts",
+];
 /// The keys of a question.
 const QUESTIONS: [&str; 4] = ["prompt", "question", "query", "instruction"];
 /// The keys of an answer's reasoning, beside those of a turn.
@@ -57,7 +71,7 @@ impl Reader<'_> {
         let (what, keys): (&str, &[&str]) = match schema {
             RowSchema::Text => ("the text", &QUESTIONS),
             RowSchema::Alpaca | RowSchema::PromptCompletion | RowSchema::Preference | RowSchema::Kto => {
-                ("the question", &CHOICES)
+                ("the question", &BESIDE)
             }
             _ => return,
         };
@@ -65,9 +79,8 @@ impl Reader<'_> {
         let more: &[&str] = if schema == RowSchema::Text { &[] } else { &CONTEXTS };
         let asked = self.row.turns.first().map_or("", |turn| &turn.content);
         let has = |i: &usize| self.keys[*i].1.str().is_some_and(|text| asked.contains(text.trim()));
-        let more = more.iter().filter_map(|name| self.find(name)).filter(|i| self.keys[*i].1.str().is_some());
-        let left: Vec<usize> =
-            keys.iter().filter_map(|name| self.find(name)).chain(more.filter(|i| !has(i))).collect();
+        let keys = keys.iter().chain(more).filter_map(|name| self.find(name));
+        let left: std::collections::BTreeSet<usize> = keys.filter(|i| !has(i)).collect();
         for i in left.into_iter().filter(|i| self.shapes[*i].is_none()) {
             let (key, node) = &self.keys[i];
             let says = match &node.value {

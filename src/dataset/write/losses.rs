@@ -299,12 +299,18 @@ fn stands(json: &str) -> bool {
 
 /// Looks into a layout for what has a name of its own.
 fn look(shape: &Node<'_>, lost: &mut Lost) {
-    const KNOWN: [&str; 47] = [
+    const KNOWN: [&str; 53] = [
         "id",
         "system",
         "system_prompt",
         "tools",
         "functions",
+        "reasoning_content",
+        "reasoning",
+        "thinking",
+        "complex_cot",
+        "chain_of_thought",
+        "cot",
         "instruction",
         "input",
         "context",
