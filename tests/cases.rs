@@ -1,5 +1,9 @@
 //! Small inputs from public reports about other programs, with the values that are right: `cases/NAME` as they came.
 
+#[cfg(feature = "cli")]
+#[path = "common/command.rs"]
+mod command;
+
 use lorascope::candle_core::{DType, Device, Tensor, safetensors};
 use lorascope::dataset::Dataset;
 use lorascope::error::Result;
@@ -108,20 +112,8 @@ fn case_22_the_stop_tokens_of_an_export() -> Result<()> {
     let at = |name: &str| folder.path().join(name);
     let weights = case("23-merged-in-sixteen-bits").join("model/model.safetensors"); // the same
     std::fs::copy(weights, at("model/model.safetensors")).unwrap();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lorascope"));
-    command.args([
-        "train",
-        "chat",
-        "--model",
-        "model",
-        "--data",
-        "rows.jsonl",
-        "--steps",
-        "2",
-        "--save",
-        "adapter",
-    ]);
-    let done = command.current_dir(folder.path()).output().unwrap();
+    let arguments = ["chat", "--model", "model", "--data", "rows.jsonl", "--steps", "2", "--save", "adapter"];
+    let done = command::command(&folder, &[&["train"], &arguments[..]].concat()).output().unwrap();
     assert!(done.status.success(), "{done:?}");
     let model = Model::open(at("model"))?;
     assert_eq!(model.tokenizer().stop_ids(), [261, 263], "<|endoftext|> and <|im_end|>");

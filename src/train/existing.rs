@@ -105,7 +105,8 @@ impl Run {
     /// the folder with it. There is no way back.
     ///
     /// # Errors
-    /// When it trains, when another process has it open, and when something cannot be removed.
+    /// When it trains, when another process has it open, when the folder holds another run by now, and when
+    /// something cannot be removed.
     pub fn delete(&self) -> Result<Text> {
         let there = registry::get(self.folder());
         let newest = Folder::newest(self.folder())?.map(|(step, _)| step);

@@ -6,7 +6,7 @@ use crate::dataset::fix::Noted;
 use crate::dataset::problems::{Outcome, ProblemKind};
 use crate::dataset::record::{Keys, Node, Value, one_line};
 use crate::dataset::schema::{Fault, flag_weight, lesser, mark, means_more};
-use crate::dataset::write::json::string;
+use crate::dataset::write::json::{list, string};
 use crate::display::cut;
 
 pub(super) fn wrong<T>(what: String) -> Result<T, Fault> {
@@ -195,16 +195,7 @@ fn is_empty(node: &Node<'_>) -> bool {
 
 fn write(node: &Node<'_>, out: &mut Vec<u8>) {
     match &node.value {
-        Value::Array(values) => {
-            out.push(b'[');
-            for (n, value) in values.iter().enumerate() {
-                if n > 0 {
-                    out.push(b',');
-                }
-                write(value, out);
-            }
-            out.push(b']');
-        }
+        Value::Array(values) => list(out, values, |out, value| write(value, out)),
         Value::Object(keys) => {
             out.push(b'{');
             for (n, (key, value)) in keys.iter().enumerate() {

@@ -100,7 +100,10 @@ impl Sink {
     /// Writes two parts, a large one after a small one, where it can be at once.
     pub fn put(&mut self, between: &[u8], rows: &[u8]) -> io::Result<()> {
         let written = match self {
-            Self::Plain(file) => file.write_vectored(&[IoSlice::new(between), IoSlice::new(rows)])?,
+            Self::Plain(file) => match file.write_vectored(&[IoSlice::new(between), IoSlice::new(rows)]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                written => written?,
+            },
             _ => 0,
         };
         let left = written.min(between.len());

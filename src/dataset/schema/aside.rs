@@ -1,24 +1,26 @@
 //! What stands beside a question and its answer, and belongs to them.
 
-use super::RowSchema;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use super::layout::{Hole, Input, List, Who};
 use super::reader::Reader;
+use super::{Fault, RowSchema, Turn};
 use crate::dataset::problems::{Outcome, ProblemKind};
-use crate::dataset::record::Value;
+use crate::dataset::record::{Node, Value};
 use crate::dataset::write::json::string;
-use crate::text::Tokenizer;
+use crate::text::{Role, Tokenizer};
 
 /// The keys of what a question is about.
 const CONTEXTS: [&str; 8] =
     ["input", "context", "query", "passage", "article", "paragraph", "background", "document"];
 /// The keys of what a question leaves to choose from, and of contexts in other forms.
-const BESIDE: [&str; 12] = [
+const BESIDE: [&str; 10] = [
     "options",
     "choices",
     "candidates",
-    "context",
     "contexts",
     "passages",
-    "document",
     "documents",
     "evidence",
     "evidences",
@@ -31,6 +33,54 @@ const QUESTIONS: [&str; 4] = ["prompt", "question", "query", "instruction"];
 const THOUGHTS: [&str; 3] = ["complex_cot", "chain_of_thought", "cot"];
 
 impl Reader<'_> {
+    /// The tools under the name that they had before.
+    pub fn functions(&self) -> Option<usize> {
+        let named = |node: &Node<'_>| node.get("name").is_some_and(|name| name.str().is_some());
+        self.find("functions").filter(|i| {
+            self.keys[*i]
+                .1
+                .array()
+                .is_some_and(|functions| !functions.is_empty() && functions.iter().all(named))
+        })
+    }
+
+    /// Instruction and input as one turn of the user.
+    pub fn question(&mut self, instruction: usize, input: Option<usize>) -> Result<(), Fault> {
+        let mut question = self.text(instruction)?;
+        let who = Who::At(List::Messages, self.row.turns.len() as u32);
+        self.fill(instruction, Hole::Content(who, None));
+        if let Some(i) = input {
+            let input = self.text(i)?;
+            if input.trim().is_empty() {
+                self.keep(i);
+            } else {
+                let (joined, sizes) = self.joined(&question, &input);
+                match sizes.instruction {
+                    0 if !question.is_empty() => self.keep(instruction),
+                    _ => self.fill(instruction, Hole::Content(who, Some(sizes.before()))),
+                }
+                self.fill(i, Hole::Content(who, Some(sizes.after())));
+                question = Cow::Owned(joined);
+            }
+        }
+        self.row.turns.push(Turn::new(Role::User, question));
+        Ok(())
+    }
+
+    /// Instruction and input in one text; an input alone stands alone, also after a blank instruction.
+    pub fn joined(&mut self, instruction: &str, input: &str) -> (String, Input) {
+        let instruction = if instruction.trim().is_empty() { "" } else { instruction };
+        let between = if instruction.is_empty() { "" } else { self.join.between() };
+        let joined = format!("{instruction}{between}{input}");
+        let sizes = Input {
+            instruction: instruction.len() as u32,
+            start: (joined.len() - input.len()) as u32,
+            whole: joined.len() as u32,
+        };
+        self.input = Some(sizes);
+        (joined, sizes)
+    }
+
     /// The text that a question is about, which is asked with it: the first that says something that is not
     /// in the question.
     pub fn about(&self, question: usize) -> Option<usize> {
@@ -80,7 +130,7 @@ impl Reader<'_> {
         let asked = self.row.turns.first().map_or("", |turn| &turn.content);
         let has = |i: &usize| self.keys[*i].1.str().is_some_and(|text| asked.contains(text.trim()));
         let keys = keys.iter().chain(more).filter_map(|name| self.find(name));
-        let left: std::collections::BTreeSet<usize> = keys.filter(|i| !has(i)).collect();
+        let left: BTreeSet<usize> = keys.filter(|i| !has(i)).collect();
         for i in left.into_iter().filter(|i| self.shapes[*i].is_none()) {
             let (key, node) = &self.keys[i];
             let says = match &node.value {

@@ -142,6 +142,20 @@ pub(in crate::dataset) fn weight(mark: Mark, node: &Node<'_>) -> Result<Option<f
     }
 }
 
+/// The weight that a content part has, if it has one.
+pub(super) fn weight_of(part: &Node<'_>) -> Result<Option<f32>, String> {
+    let mut found = None;
+    for (key, node) in part.object().into_iter().flatten() {
+        let Some(mark) = mark(key) else { continue };
+        let said = weight(mark, node);
+        let said = said.map_err(|what| {
+            format!("has {what} under `{key}`, which does not say whether it is trained on")
+        })?;
+        found = lesser(found, said);
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

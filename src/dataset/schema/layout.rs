@@ -19,7 +19,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::dataset::record::CARRY;
-use crate::dataset::write::json::string;
+use crate::dataset::write::json::{list, string};
 
 /// One of the lists of turns of a canonical row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -320,17 +320,6 @@ impl Shape<'_> {
             }
         }
     }
-}
-
-fn list<T>(out: &mut Vec<u8>, values: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
-    out.push(b'[');
-    for (n, value) in values.iter().enumerate() {
-        if n > 0 {
-            out.push(b',');
-        }
-        write(out, value);
-    }
-    out.push(b']');
 }
 
 /// A key of a row: one that no schema knows and its value as JSON, or one that was used.

@@ -232,17 +232,6 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The tools under the name that they had before.
-    fn functions(&self) -> Option<usize> {
-        let named = |node: &Node<'_>| node.get("name").is_some_and(|name| name.str().is_some());
-        self.find("functions").filter(|i| {
-            self.keys[*i]
-                .1
-                .array()
-                .is_some_and(|functions| !functions.is_empty() && functions.iter().all(named))
-        })
-    }
-
     fn read(&mut self, wanted: Option<RowSchema>) -> Result<RowSchema, Fault> {
         let preference = self
             .find_any(&["chosen", "response_chosen", "chosen_messages"])
@@ -428,43 +417,6 @@ impl<'a> Reader<'a> {
         let who = Who::At(List::Messages, self.row.turns.len() as u32);
         self.fill(i, Hole::Content(who, None));
         self.row.turns.push(Turn::new(role, text));
-    }
-
-    /// Instruction and input as one turn of the user.
-    pub fn question(&mut self, instruction: usize, input: Option<usize>) -> Result<(), Fault> {
-        let mut question = self.text(instruction)?;
-        let who = Who::At(List::Messages, self.row.turns.len() as u32);
-        self.fill(instruction, Hole::Content(who, None));
-        if let Some(i) = input {
-            let input = self.text(i)?;
-            if input.trim().is_empty() {
-                self.keep(i);
-            } else {
-                let (joined, sizes) = self.joined(&question, &input);
-                match sizes.instruction {
-                    0 if !question.is_empty() => self.keep(instruction),
-                    _ => self.fill(instruction, Hole::Content(who, Some(sizes.before()))),
-                }
-                self.fill(i, Hole::Content(who, Some(sizes.after())));
-                question = Cow::Owned(joined);
-            }
-        }
-        self.row.turns.push(Turn::new(Role::User, question));
-        Ok(())
-    }
-
-    /// Instruction and input in one text; an input alone stands alone, also after a blank instruction.
-    pub fn joined(&mut self, instruction: &str, input: &str) -> (String, Input) {
-        let instruction = if instruction.trim().is_empty() { "" } else { instruction };
-        let between = if instruction.is_empty() { "" } else { self.join.between() };
-        let joined = format!("{instruction}{between}{input}");
-        let sizes = Input {
-            instruction: instruction.len() as u32,
-            start: (joined.len() - input.len()) as u32,
-            whole: joined.len() as u32,
-        };
-        self.input = Some(sizes);
-        (joined, sizes)
     }
 
     /// A list of turns; a leading system turn becomes the row's system text.

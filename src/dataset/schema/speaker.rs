@@ -1,5 +1,7 @@
 //! Who speaks: the names that files give the roles.
 
+use std::borrow::Cow;
+
 use crate::text::Role;
 
 /// A speaker by the name that a file has.
@@ -39,4 +41,12 @@ pub(in crate::dataset) fn role_by_name(name: &str) -> Option<Role> {
         Speaker::Role(role) => role,
         Speaker::Call => Role::Assistant,
     })
+}
+
+/// A key by the name that it has in lower case.
+pub(super) fn lower<'k>(key: &'k str) -> Cow<'k, str> {
+    match key.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(key.to_ascii_lowercase()),
+        false => Cow::Borrowed(key),
+    }
 }

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use super::calls::{calls_as_text, calls_of_one, calls_of_text};
-use super::flags;
+use super::flags::{self, weight_of};
 use super::layout::{Hole, List, Shape, Slice, Style, Who};
-use super::speaker::Speaker;
+use super::speaker::{Speaker, lower};
 use super::{Fault, Turn};
 use crate::dataset::problems::ProblemKind;
 use crate::dataset::record::{Keys, Node, Value, doubled, one_line};
@@ -58,14 +58,6 @@ const OTHERS: u8 = 7;
 
 /// The key of a turn under which its reasoning stands.
 const THOUGHT: &str = "reasoning_content";
-
-/// A key by the name that it has in lower case.
-fn lower<'k>(key: &'k str) -> Cow<'k, str> {
-    match key.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => Cow::Owned(key.to_ascii_lowercase()),
-        false => Cow::Borrowed(key),
-    }
-}
 
 /// Reads one turn; `place` is where it stands, for messages.
 pub(super) fn hear<'a>(node: Node<'a>, place: &dyn Fn() -> String) -> Result<Heard<'a>, Fault> {
@@ -182,20 +174,6 @@ pub(super) fn hear<'a>(node: Node<'a>, place: &dyn Fn() -> String) -> Result<Hea
     }
     heard.keys = keys;
     Ok(heard)
-}
-
-/// The weight that a content part has, if it has one.
-fn weight_of(part: &Node<'_>) -> Result<Option<f32>, String> {
-    let mut weight = None;
-    for (key, node) in part.object().into_iter().flatten() {
-        let Some(mark) = flags::mark(key) else { continue };
-        let said = flags::weight(mark, node);
-        let said = said.map_err(|what| {
-            format!("has {what} under `{key}`, which does not say whether it is trained on")
-        })?;
-        weight = flags::lesser(weight, said);
-    }
-    Ok(weight)
 }
 
 /// Reads into a turn what stands beside its speaker and its text: calls, weights, all other keys.

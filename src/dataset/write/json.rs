@@ -38,6 +38,18 @@ pub(in crate::dataset) fn inside(out: &mut Vec<u8>, text: &str) {
     }
 }
 
+/// Appends a list of what `write` appends of each value.
+pub(in crate::dataset) fn list<T>(out: &mut Vec<u8>, values: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
+    out.push(b'[');
+    for (n, value) in values.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        write(out, value);
+    }
+    out.push(b']');
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
