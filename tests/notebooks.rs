@@ -166,7 +166,7 @@ fn cells_share_one_library_and_show_text_as_text() {
 /// The quickest of at most three kernels: the machine is shared, and one start waits for the disk.
 fn the_first_table_is_soon_there(log: &str) {
     const LIMIT: f64 = 35.0;
-    let first_table = |log: &str| seconds(log, "kernel ready after ") + seconds(log, "[1/7] table");
+    let first_table = |log: &str| seconds(log, "kernel ready after ") + seconds(log, "[1/7] first()?");
     let mut took = vec![first_table(log)];
     while clock::timed() && took.len() < 3 && took.iter().all(|&took| took >= LIMIT) {
         took.push(first_table(&fixture("cells").log));
@@ -183,6 +183,13 @@ fn a_cell_that_ends_at_a_question_mark_is_rejected() {
     assert!(executed.log.contains("No such file or directory"), "{}", executed.log);
     assert_eq!(executed.printed(1), "before\n");
     assert!(executed.outputs(3).is_empty(), "the third cell was run");
+}
+
+#[test]
+fn a_cell_that_shows_debug_text_is_rejected() {
+    let executed = fixture("debug_text");
+    assert!(!executed.accepted);
+    assert!(executed.log.contains("cell 1: its value shows as Debug text: Rows { count: 3 }"), "{}", executed.log);
 }
 
 #[test]

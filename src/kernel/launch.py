@@ -45,6 +45,9 @@ def clone_base(cache: Path, clone: Path) -> None:
     config.mkdir()
     if not shutil.which("mold"):
         (config / "init.evcxr").write_text(":linker system\n")
+    # evcxr learns from the first `?` that cells may have one. Where that stands in a cell's last expression, the
+    # value would be shown as Debug text: so the first one is here.
+    (config / "prelude.rs").write_text("Ok::<(), std::fmt::Error>(())?;\n")
 
 
 def library_path(clone: Path) -> str:

@@ -2,8 +2,9 @@
 
 evcxr answers "ok" to a cell that ended at a `?` or in a panic, and says so on stderr alone. So a
 cell passes only when its stderr holds nothing but the progress of a build; one with Jupyter's tag
-`raises-exception` passes only when it fails, and the notebook goes on. Messages are read here
-and not through nbclient, which drops the output that arrives after the cell's end.
+`raises-exception` passes only when it fails, and the notebook goes on. A cell whose last value shows as Rust's Debug text is rejected as well: what
+lorascope shows has HTML. Messages are read here and not through nbclient, which drops the output that
+arrives after the cell's end.
 
 With --fresh the kernel works in an empty folder beside that of the notebook, which is removed at the end: runs of
 earlier executions are not seen, and none is left behind.
@@ -37,6 +38,8 @@ PROGRESS = re.compile(
     r"|Blocking waiting for file lock.*)?"
 )
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+STRING = re.compile(r'"(\\.|[^"\\])*"')
+STRUCT = re.compile(r"\b[A-Z]\w*\s*[({]")
 LATE = 0.3  # seconds that the last lines of stderr may take after a cell's end
 START = 120  # seconds for the kernel to answer
 
@@ -134,12 +137,22 @@ def fault(cell: NotebookNode) -> str | None:
     return None
 
 
+def debug_text(cell: NotebookNode) -> str | None:
+    """The Debug text that stands where the last value should be shown."""
+    for output in cell.outputs:
+        if output.output_type == "execute_result" and "text/html" not in output.data:
+            text = output.data.get("text/plain", "")
+            if STRUCT.search(STRING.sub('""', text)):
+                return f"its value shows as Debug text: {text[:200]}"
+    return None
+
+
 def check(number: int, cell: NotebookNode) -> None:
     wrong = fault(cell)
     if "raises-exception" in cell.metadata.get("tags", []):
         if not wrong:
             raise Rejected(f"cell {number}: it was to fail and did not")
-    elif wrong:
+    elif wrong := wrong or debug_text(cell):
         raise Rejected(f"cell {number}: {wrong}")
 
 
