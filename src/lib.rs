@@ -13,13 +13,13 @@
 //!   [`model::Model::export`] writes a Hugging Face folder.
 //! - [`lora::LoraConfig`], [`lora::Adapters`]: what is trained, ΔW = (alpha / r)·B·A, in files that
 //!   PEFT reads and writes; [`lora::Adapters::open_for`] also reads kohya's and mlx-lm's.
-//! - [`train::Run`]: trains in a thread of its own and saves itself; paused, looked into, sampled,
+//! - [`run::Run`]: trains in a thread of its own and saves itself; paused, looked into, sampled,
 //!   changed, rewound to any step, forked, resumed, opened again from its folder. All of it is exact to
-//!   the bit on one model of processor. [`train::RunFile`] is a run as a file that `lorascope train` takes.
-//! - [`train::History`]: the numbers of every step, as a data frame and as a picture.
+//!   the bit on one model of processor. [`run::RunFile`] is a run as a file that `lorascope train` takes.
+//! - [`run::History`]: the numbers of every step, as a data frame and as a picture.
 //! - [`spectrum::Spectra`]: singular values, effective rank and energy of every adapter, computed
 //!   from the factors without forming B·A.
-//!   [`train::SpectraHistory`] has them along the steps, [`train::RankCurve`] says which rank held-out rows
+//!   [`analysis::SpectraHistory`] has them along the steps, [`analysis::RankCurve`] says which rank held-out rows
 //!   ask for, [`spectrum::Overlap`] whether two adapters found the same directions.
 //! - [`plot::Figure`]: a picture that a notebook shows on light and dark pages, as SVG or PNG, with its
 //!   numbers as a data frame.
@@ -60,6 +60,7 @@
 //! other than `llama3` and `linear`; training on more than one device.
 #![deny(missing_docs)]
 
+pub mod analysis;
 pub mod dataset;
 pub mod display;
 pub mod error;
@@ -70,6 +71,7 @@ pub mod model;
 pub mod ops;
 pub mod plot;
 pub mod prelude;
+pub mod run;
 pub mod spectrum;
 pub mod text;
 pub mod train;

@@ -2,23 +2,24 @@
 //!
 //! No name of it stands for a `Result`, an `Error` or a schema, so polars' prelude fits beside it.
 
+pub use crate::analysis::{Plan, Preflight, Within, compare_runs, spread_ranks};
 pub use crate::dataset::{
     Dataset, Extra, Fix, Join, Layout, Map, Misfits, OnFault, Order, ReadOptions, RowSchema, WriteOptions,
 };
 pub use crate::display::{EvcxrDisplay, Table, Text, dashboard};
 pub use crate::lora::{AdapterSets, Adapters, Biases, Combine, Cut, Init, LoraConfig, TargetModules};
-pub use crate::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, WeightsAs};
+pub use crate::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, Recompute, WeightsAs};
 pub use crate::plot::{Figure, Theme};
+#[cfg(feature = "tensorboard")]
+pub use crate::run::EventFile;
+pub use crate::run::{Changed, Ending, History, OpenRun, Reports, Run, RunFile, State, Status, runs};
 pub use crate::spectrum::{
     Amplification, BaseWeight, IntruderConfig, Intruders, Overlap, Scaling, Side, Spectra, SpectralMeasure,
     Spectrum, Vectors,
 };
 pub use crate::text::{Message, NamedTemplate, PromptAnswers, SpecialTokens, Tokenizer, Trained};
-#[cfg(feature = "tensorboard")]
-pub use crate::train::EventFile;
 pub use crate::train::{
-    AdamWConfig, Adaptation, Changed, Ending, Evaluation, History, OpenRun, OptimizerConfig, Plan, Preflight,
-    Recompute, Reports, Run, RunConfig, RunFile, Schedule, SgdConfig, Shape, Snapshots, State, Status,
-    StepReport, Until, Within, compare_runs, runs, spread_ranks,
+    AdamWConfig, Adaptation, Evaluation, OptimizerConfig, RunConfig, Schedule, SgdConfig, Shape, Snapshots,
+    StepReport, Until,
 };
 pub use polars::prelude::{IntoLazy, col, lit};

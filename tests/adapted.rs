@@ -10,7 +10,8 @@ use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::lora::{Adapter, Adapters, Beside, Init, LoraConfig};
 use lorascope::model::{Decoder, GenerateConfig, Model, Tokens};
-use lorascope::train::{Run, RunConfig};
+use lorascope::run::Run;
+use lorascope::train::RunConfig;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

@@ -103,7 +103,9 @@ fn speaks_in(path: &Path) -> Vec<&'static str> {
         () if path.contains("src/dataset/") => {
             COMMANDS.into_iter().filter(|c| c.starts_with("data") || *c == "train").collect()
         }
-        () if path.contains("src/train/") => of("train"),
+        () if ["src/train/", "src/run/", "src/analysis/"].iter().any(|folder| path.contains(folder)) => {
+            of("train")
+        }
         () => COMMANDS.to_vec(),
     }
 }

@@ -9,11 +9,12 @@ mod llama;
 mod tiny;
 
 use files::Files;
+use lorascope::analysis::Preflight;
 use lorascope::dataset::{Dataset, Extra, Layout, ProblemKind, Report, RowSchema, WriteOptions};
 use lorascope::display::Show;
+use lorascope::run::Run;
 use lorascope::text::{GenerationPrompt, Tokenizer};
-use lorascope::train::preflight::Severity;
-use lorascope::train::{Preflight, Run};
+use lorascope::train::Severity;
 use serde_json::{Value as Json, json};
 use tiny::{Bench, Tiny, config, finding};
 

@@ -8,10 +8,11 @@ mod llama;
 mod tiny;
 
 use bits::bits;
+use lorascope::analysis::{Preflight, compare_runs};
 use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::Result;
-use lorascope::train::{OpenRun, Preflight, Run, compare_runs};
+use lorascope::run::{OpenRun, Run};
 use std::fs;
 use std::time::{Duration, SystemTime};
 use tiny::{Bench, CHATML, Tiny, config};

@@ -10,7 +10,8 @@ use lorascope::model::Decoder;
 use lorascope::ops::Kernels;
 use lorascope::text::{Example, Pack, pack};
 use lorascope::train::step::step;
-use lorascope::train::{AdamWConfig, Learned, OptimizerConfig, StepNumbers};
+use lorascope::train::step::{Learned, StepNumbers};
+use lorascope::train::{AdamWConfig, OptimizerConfig};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 

@@ -10,8 +10,9 @@ use lorascope::error::Result;
 use lorascope::lora::{Adapters, Combine, LoraConfig};
 use lorascope::model::{Decoder, ExportOptions, ExportType, Tokens};
 use lorascope::text::{Example, pack};
+use lorascope::train::OptimizerConfig;
+use lorascope::train::step::Learned;
 use lorascope::train::step::step;
-use lorascope::train::{Learned, OptimizerConfig};
 use reference::{file, json};
 use std::collections::{BTreeMap, HashMap};
 

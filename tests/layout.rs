@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// A module imports from its own level and from those above it. `error`, `display` and
 /// `files` share one: errors quote data and need `neutral`, tables show errors.
-const LEVELS: [&[&str]; 11] = [
+const LEVELS: [&[&str]; 13] = [
     &["error", "display", "files"],
     &["image"],
     &["ops"],
@@ -16,6 +16,8 @@ const LEVELS: [&[&str]; 11] = [
     &["lora"],
     &["model"],
     &["train"],
+    &["run"],
+    &["analysis"],
     &["prelude"],
 ];
 const PRINTS: [&str; 5] = ["print!(", "println!(", "dbg!(", "stdout()", "stderr()"];

@@ -5,12 +5,14 @@ mod llama;
 #[path = "common/tiny.rs"]
 mod tiny;
 
+use lorascope::analysis::Preflight;
 use lorascope::dataset::{Dataset, OnFault, ReadOptions};
 use lorascope::display::Show;
 use lorascope::error::{Error, Result};
+use lorascope::run::Run;
 use lorascope::text::Trained;
-use lorascope::train::preflight::Severity;
-use lorascope::train::{Preflight, RowLeftOut, RowsFor, Run, RunConfig, Why};
+use lorascope::train::Severity;
+use lorascope::train::{RowLeftOut, RowsFor, RunConfig, Why};
 use tiny::{Bench, LABELLED, Tiny, config, finding};
 
 #[test]

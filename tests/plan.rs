@@ -1,11 +1,12 @@
 //! Memory and time before a model is loaded, against the model when it is.
 
+use lorascope::analysis::Plan;
 use lorascope::candle_core::Device;
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::lora::LoraConfig;
 use lorascope::model::{Decoder, DecoderConfig, OpenOptions, Recompute, WeightsAs};
-use lorascope::train::{OptimizerConfig, Plan, RunConfig, SgdConfig, StepMemory};
+use lorascope::train::{OptimizerConfig, RunConfig, SgdConfig, StepMemory};
 use std::process::Command;
 
 mod common;

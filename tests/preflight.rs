@@ -3,13 +3,14 @@
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{self, Value};
 use llama::Sizes;
+use lorascope::analysis::Preflight;
 use lorascope::candle_core;
 use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::model::Model;
-use lorascope::train::preflight::{Finding, Severity};
-use lorascope::train::{Preflight, RunConfig};
+use lorascope::train::RunConfig;
+use lorascope::train::{Finding, Severity};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -8,7 +8,7 @@ use lorascope::dataset::{Dataset, Existing, RowSchema, WriteOptions};
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, LoraConfig, Target};
 use lorascope::plot::Figure;
-use lorascope::train::RunFile;
+use lorascope::run::RunFile;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 use std::path::Path;

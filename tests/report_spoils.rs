@@ -13,7 +13,7 @@ use files::Files;
 use lorascope::dataset::{Dataset, Fix, ProblemCount, ProblemKind, Report};
 use lorascope::display::Show;
 use lorascope::model::{Compared, Comparison, GenerateConfig};
-use lorascope::train::Run;
+use lorascope::run::Run;
 use serde_json::{Value, json};
 use tiny::{Bench, Tiny};
 

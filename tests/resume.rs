@@ -12,7 +12,8 @@ mod runs;
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::model::Model;
-use lorascope::train::{Run, Snapshots, State, Until};
+use lorascope::run::{Run, State};
+use lorascope::train::{Snapshots, Until};
 use proptest::prelude::*;
 use runs::{Bench, Straight, bits, config, losses};
 use std::fs;
@@ -107,7 +108,7 @@ fn forks_share_the_past_and_part_from_there() -> Result<()> {
     straight.agrees(&low)?; // the other rate came at step 2, and that is forgotten
     let told = run.fork("other", |c| c.lora.rank = 4).unwrap_err().to_string();
     assert!(told.contains("a fork cannot have another rank"), "{told}");
-    let both = lorascope::train::compare_runs(&[&run, &low])?.show();
+    let both = lorascope::analysis::compare_runs(&[&run, &low])?.show();
     assert!(both.html.contains("<svg") && both.text.contains("parent") && both.text.contains("low"));
     Ok(())
 }

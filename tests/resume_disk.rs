@@ -11,7 +11,7 @@ mod runs;
 
 use lorascope::display::Show;
 use lorascope::error::Result;
-use lorascope::train::{Operation, Run, State, before_each_operation};
+use lorascope::run::{Operation, Run, State, before_each_operation};
 use runs::{Bench, Straight, config};
 use std::fs;
 use std::io::{BufRead as _, BufReader};

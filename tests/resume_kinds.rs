@@ -9,7 +9,8 @@ mod runs;
 
 use lorascope::error::Result;
 use lorascope::model::Recompute;
-use lorascope::train::{Change, OptimizerConfig, Run, RunConfig, SgdConfig, Snapshots};
+use lorascope::run::{Change, Run};
+use lorascope::train::{OptimizerConfig, RunConfig, SgdConfig, Snapshots};
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
 use runs::{Bench, bits, config, losses};
@@ -200,7 +201,7 @@ fn one(bench: &Bench, number: usize, kind: Kind, acts: &[Act]) -> Result<()> {
                     c.eval = Some(test);
                     c.eval_every = Some(2 + at as u64);
                     c.recompute = Recompute::Blocks;
-                    c.existing = lorascope::train::Existing::Keep;
+                    c.existing = lorascope::dataset::Existing::Refuse;
                 })?;
                 run.close()?;
                 (run, _) = (fork, made.push(step + 1));

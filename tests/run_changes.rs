@@ -12,9 +12,8 @@ use lorascope::candle_core::Device;
 use lorascope::dataset::OnFault;
 use lorascope::error::Result;
 use lorascope::model::{Model, Recompute};
-use lorascope::train::{
-    AdamWConfig, Operation, OptimizerConfig, Run, RunConfig, SgdConfig, State, before_each_operation,
-};
+use lorascope::run::{Operation, Run, State, before_each_operation};
+use lorascope::train::{AdamWConfig, OptimizerConfig, RunConfig, SgdConfig};
 use runs::{Bench, bits, config, losses};
 use std::fs;
 use std::path::Path;

@@ -9,7 +9,8 @@ mod runs;
 
 use lorascope::display::Show;
 use lorascope::error::Result;
-use lorascope::train::{Run, RunConfig, Snapshots, State, StepSpectra};
+use lorascope::run::{Run, State};
+use lorascope::train::{RunConfig, Snapshots, StepSpectra};
 use runs::{Bench, losses};
 
 /// Steps are short, and only the beginning and the end are on disk.

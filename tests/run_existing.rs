@@ -8,7 +8,8 @@ mod llama;
 mod runs;
 
 use lorascope::error::Result;
-use lorascope::train::{Run, RunConfig, State};
+use lorascope::run::{Run, State};
+use lorascope::train::RunConfig;
 use runs::{Bench, config, losses};
 use std::fs;
 use std::path::Path;

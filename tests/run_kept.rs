@@ -13,7 +13,8 @@ use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::model::Model;
-use lorascope::train::{History, Operation, Run, RunConfig, Snapshots, State, StepReport};
+use lorascope::run::{History, Operation, Run, State};
+use lorascope::train::{RunConfig, Snapshots, StepReport};
 use runs::{Bench, bits, config, losses};
 use std::collections::BTreeSet;
 use std::fs;
@@ -151,7 +152,7 @@ static WRITES: AtomicU64 = AtomicU64::new(0);
 fn a_full_disk_is_looked_at_not_written_to() -> Result<()> {
     let bench = Bench::new()?;
     let run = bench.run("full", config())?;
-    lorascope::train::before_each_operation(|operation, path| {
+    lorascope::run::before_each_operation(|operation, path| {
         if !path.to_string_lossy().contains("/full") || !FULL.load(Ordering::SeqCst) {
             return Ok(());
         }

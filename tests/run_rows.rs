@@ -6,11 +6,12 @@ mod llama;
 #[path = "common/tiny.rs"]
 mod tiny;
 
+use lorascope::analysis::Preflight;
 use lorascope::dataset::{Dataset, ReadOptions};
 use lorascope::display::Show;
 use lorascope::error::Result;
-use lorascope::train::preflight::Severity;
-use lorascope::train::{Preflight, Run, RunFile};
+use lorascope::run::{Run, RunFile};
+use lorascope::train::Severity;
 use tiny::{Bench, Tiny, config, finding};
 
 /// Refuses a second turn of the user in a row, in many words.

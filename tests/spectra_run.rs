@@ -6,11 +6,13 @@ mod llama;
 #[path = "common/runs.rs"]
 mod runs;
 
+use lorascope::analysis::{SpectraHistory, SpreadRanks, Within};
 use lorascope::candle_core::{Device, Tensor};
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::lora::{Activations, Adapter, Adapters, Cut, Gradients, Init, LoraConfig};
-use lorascope::train::{Run, RunConfig, SpectraHistory, SpreadRanks, Within};
+use lorascope::run::Run;
+use lorascope::train::RunConfig;
 use runs::{Bench, config};
 use std::collections::BTreeMap;
 
@@ -215,7 +217,7 @@ fn pictures_of_a_run() -> Result<()> {
     ] {
         assert!(shown.html.contains(part), "{part}");
     }
-    let compared = lorascope::train::compare_runs(&[&run, &run.fork("other", |c| c.lr = 1e-3)?])?;
+    let compared = lorascope::analysis::compare_runs(&[&run, &run.fork("other", |c| c.lr = 1e-3)?])?;
     assert!(compared.spectra_plot()?.svg().contains("other"));
     Ok(())
 }
@@ -281,7 +283,7 @@ fn the_smallest_rank_within_the_noise() -> Result<()> {
 fn the_same_parameters_spent_in_other_ways() -> Result<()> {
     let bench = Bench::new()?;
     let sets: [&[&str]; 3] = [&["q_proj"], &["q_proj", "k_proj"], &["q_proj", "k_proj", "v_proj", "o_proj"]];
-    let spread = lorascope::train::spread_ranks(
+    let spread = lorascope::analysis::spread_ranks(
         "spread",
         &bench.model,
         &bench.data,
@@ -298,7 +300,7 @@ fn the_same_parameters_spent_in_other_ways() -> Result<()> {
     assert!(spread.ways.iter().all(|way| way.loss.is_finite() && way.training.is_finite()));
     assert!(spread.show().text.contains("q_proj, k_proj"));
     assert_eq!(spread.frame()?.height(), 3);
-    let one = lorascope::train::spread_ranks(
+    let one = lorascope::analysis::spread_ranks(
         "one",
         &bench.model,
         &bench.data,
@@ -311,7 +313,7 @@ fn the_same_parameters_spent_in_other_ways() -> Result<()> {
 
     // What is not trained at these ranks does not count, and an orthogonal beginning has even ones.
     let others = |name: &str, config: RunConfig, sets: &[&[&str]]| {
-        lorascope::train::spread_ranks(name, &bench.model, &bench.data, &bench.data, &config, 1, sets)
+        lorascope::analysis::spread_ranks(name, &bench.model, &bench.data, &bench.data, &config, 1, sets)
     };
     let dora = with(config().rank(6), |lora| lora.dora = true);
     let ranks = |spread: SpreadRanks| spread.ways.iter().map(|way| way.rank).collect::<Vec<_>>();

@@ -7,7 +7,8 @@ mod llama;
 mod tiny;
 
 use lorascope::error::Result;
-use lorascope::train::{EventFile, Run, StepReport};
+use lorascope::run::{EventFile, Run};
+use lorascope::train::StepReport;
 use prost::Message;
 use std::path::Path;
 use tiny::{Bench, Tiny, config};

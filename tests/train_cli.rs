@@ -12,9 +12,8 @@ use lorascope::dataset::Dataset;
 use lorascope::error::Result;
 use lorascope::lora::TargetModules;
 use lorascope::model::WeightsAs;
-use lorascope::train::{
-    OptimizerConfig, RowsFrom, RunConfig, RunFile, Schedule, SgdConfig, Snapshots, Until,
-};
+use lorascope::run::{RowsFrom, RunFile};
+use lorascope::train::{OptimizerConfig, RunConfig, Schedule, SgdConfig, Snapshots, Until};
 
 /// A working folder with some rows.
 struct Place(tempfile::TempDir);
@@ -298,7 +297,7 @@ fn a_run_writes_the_file_that_makes_it_again() -> Result<()> {
     let place = Place::new();
     place.settings("run.toml", "first", 2);
     place.done(&["run.toml", "--save", "first"]);
-    let run = lorascope::train::Run::open(place.path("runs/first"))?;
+    let run = lorascope::run::Run::open(place.path("runs/first"))?;
     run.save_config(place.path("again.toml"))?;
     run.config().save(place.path("settings.toml"))?;
     run.close()?;

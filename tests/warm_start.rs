@@ -12,7 +12,7 @@ use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::lora::{Adapter, Adapters, LoraConfig};
 use lorascope::model::{Decoder, ExportOptions, Tokens};
-use lorascope::train::Run;
+use lorascope::run::Run;
 use runs::{Bench, bits, config, losses};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};

@@ -9,7 +9,8 @@ use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::model::{Decoder, Model, OpenOptions, WeightsAs};
-use lorascope::train::{Run, RunConfig};
+use lorascope::run::Run;
+use lorascope::train::RunConfig;
 use std::path::Path;
 use tempfile::TempDir;
 

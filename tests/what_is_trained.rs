@@ -5,12 +5,14 @@ mod llama;
 #[path = "common/tiny.rs"]
 mod tiny;
 
+use lorascope::analysis::Preflight;
 use lorascope::dataset::{Dataset, Fix, Map, ProblemKind, ReadOptions, RowSchema};
 use lorascope::display::Show;
 use lorascope::error::Result;
+use lorascope::run::Run;
 use lorascope::text::{PromptAnswers, SpecialTokens, Tokenizer, Trained, Training};
-use lorascope::train::preflight::Severity;
-use lorascope::train::{Preflight, Run, RunConfig};
+use lorascope::train::RunConfig;
+use lorascope::train::Severity;
 use std::path::Path;
 use tiny::{Bench, CHATML, LABELLED, Tiny, config, finding};
 
@@ -125,7 +127,7 @@ fn what_is_trained_can_be_chosen_and_is_kept() -> Result<()> {
     run.save_config("last.toml")?;
     let text = std::fs::read_to_string("last.toml").unwrap();
     assert!(text.contains("trained = \"last-assistant\""), "{text}");
-    assert_eq!(lorascope::train::RunFile::open("last.toml")?.config.trained, Trained::LastAssistant);
+    assert_eq!(lorascope::run::RunFile::open("last.toml")?.config.trained, Trained::LastAssistant);
     Ok(())
 }
 

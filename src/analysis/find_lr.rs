@@ -1,10 +1,10 @@
 //! Which learning rate to take.
 
-use super::run::Run;
-use super::step::{self, Accumulated};
 use crate::display::{Bundle, Progress, Show, Text};
 use crate::error::{Error, Result};
 use crate::plot::{Figure, Scale, Series, lines};
+use crate::run::Run;
+use crate::train::step::{self, Accumulated};
 
 /// The least and the greatest rate that is tried.
 const RANGE: (f64, f64) = (1e-6, 1e-1);

@@ -1,9 +1,9 @@
 //! The loss of each row, along the steps: which rows a run cannot learn.
 
-use super::run::Run;
 use crate::dataset::Chat;
 use crate::display::{Bundle, Show, brief, escape};
 use crate::error::{Error, Result};
+use crate::run::Run;
 use polars::prelude::{
     DataFrame, IntoColumn, IntoLazy, NamedFrom, Series as Values, SortMultipleOptions, col, len,
 };
@@ -15,7 +15,7 @@ type Names = (Vec<String>, Vec<String>, Vec<u32>);
 
 /// A row and its latest loss.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Hard {
+pub struct HardRow {
     /// The step that saw it last.
     pub step: u64,
     /// Its mean loss there, in nats per token.
@@ -26,11 +26,11 @@ pub struct Hard {
 
 /// The rows with the highest losses; shows as chats.
 #[derive(Clone, PartialEq)]
-pub struct Worst(pub Vec<Hard>);
+pub struct HardestRows(pub Vec<HardRow>);
 
-brief!(Worst);
+brief!(HardestRows);
 
-impl Show for Worst {
+impl Show for HardestRows {
     fn show(&self) -> Bundle {
         let mut bundle = Bundle { html: String::new(), text: String::new() };
         for hard in &self.0 {
@@ -106,7 +106,7 @@ impl Run {
     ///
     /// # Errors
     /// When no row was seen yet, or the data can no longer be read.
-    pub fn worst(&self, n: usize) -> Result<Worst> {
+    pub fn worst(&self, n: usize) -> Result<HardestRows> {
         let number = self.settings().segment;
         let mut latest = BTreeMap::new();
         for step in self.0.shared.read().history.iter().filter(|step| step.segment == number) {
@@ -123,8 +123,8 @@ impl Run {
         let hard = rows
             .into_iter()
             .take(n)
-            .map(|(row, (step, loss))| Ok(Hard { step, loss, chat: segment.data.row(row as usize)? }));
-        Ok(Worst(hard.collect::<Result<_>>()?))
+            .map(|(row, (step, loss))| Ok(HardRow { step, loss, chat: segment.data.row(row as usize)? }));
+        Ok(HardestRows(hard.collect::<Result<_>>()?))
     }
 
     /// The mean loss of the rows of each source, the highest first: `source`, `rows`, `loss`.

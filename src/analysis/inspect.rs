@@ -1,10 +1,11 @@
 //! Trained tensors, their gradients and moments, as numbers that a person can look at.
 
-use super::shared::Held;
-use super::step::Learned;
 use crate::display::{Align, Bundle, Show, Table, brief};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plot::Histogram;
+use crate::run::Run;
+use crate::run::state::shared::Held;
+use crate::train::step::Learned;
 use candle_core::{DType, Device, Tensor};
 use polars::prelude::{DataFrame, IntoColumn, NamedFrom, Series as Values};
 
@@ -23,7 +24,7 @@ pub struct Gradient {
 
 impl Gradient {
     /// That of a sum over `tokens` tokens.
-    pub(super) fn of(name: &str, gradient: Option<&Tensor>, tokens: usize) -> Result<Self> {
+    fn of(name: &str, gradient: Option<&Tensor>, tokens: usize) -> Result<Self> {
         let Some(gradient) = gradient else {
             return Ok(Self { name: name.to_string(), norm: None, largest: 0.0, not_finite: 0 });
         };
@@ -137,7 +138,7 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    pub(super) fn of(module: &str, learned: &Learned, held: Option<&Held>) -> Result<Self> {
+    fn of(module: &str, learned: &Learned, held: Option<&Held>) -> Result<Self> {
         let mut tensors = Vec::new();
         let inside =
             |name: &str| name == module || name.strip_prefix(module).is_some_and(|n| n.starts_with('.'));
@@ -189,6 +190,62 @@ impl Show for Inspection {
             ]);
         }
         table.show()
+    }
+}
+
+impl Run {
+    /// The gradients of the latest step, or those that wait for their update, by module: their norms,
+    /// and which are zero or not finite.
+    ///
+    /// # Errors
+    /// When there are none: no step was done since the run was opened, or all weights are trained and
+    /// their gradients were not kept.
+    pub fn gradients(&self) -> Result<GradientTable> {
+        let mut names: Vec<String> = self.adapters().tensors().map(|(name, _)| name).collect();
+        // As the forward pass meets them: block 2 before block 10.
+        let targets = self.0.model.decoder().targets();
+        let place = |name: &str| {
+            let inside = |path: &str| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+            targets.iter().position(|target| inside(&target.path)).unwrap_or(targets.len())
+        };
+        names.sort_by_cached_key(|name| (place(name), name.clone()));
+        let public = self.0.shared.read();
+        let (gradients, tokens) = match (&public.partial, &public.gradients) {
+            (Some(partial), _) => (&partial.accumulated.gradients, partial.accumulated.trained_tokens),
+            (None, Some(held)) => (&held.gradients, held.tokens),
+            (None, None) => {
+                return Err(Error::state("there are no gradients now")
+                    .help("run.step()? or run.forward_backward(&batch)? makes some; those of all weights are kept by the latter only"));
+            }
+        };
+        let rows = names.iter().map(|name| Gradient::of(name, gradients.get(name), tokens));
+        Ok(GradientTable(rows.collect::<Result<_>>()?))
+    }
+
+    /// One module from inside: A, B and what else is trained in it, with their gradients and the
+    /// optimiser's moments as norms and histograms. `name` is its path or the end of it:
+    /// `layers.3.self_attn.q_proj`.
+    ///
+    /// # Errors
+    /// When the name fits none or several of the trained modules.
+    pub fn inspect(&self, name: &str) -> Result<Inspection> {
+        let modules = self.modules();
+        let fits = |module: &&String| *module == name || module.ends_with(&format!(".{name}"));
+        let found: Vec<&String> = modules.iter().filter(fits).collect();
+        let [module] = found.as_slice() else {
+            let near: Vec<&str> = match found.is_empty() {
+                true => modules.iter().take(3).map(String::as_str).collect(),
+                false => found.iter().take(3).map(|module| module.as_str()).collect(),
+            };
+            let what = if found.is_empty() { "no trained module" } else { "more than one trained module" };
+            return Err(Error::input(format!("{what} is called {name:?}"))
+                .help(format!("say one of {}, …", near.join(", "))));
+        };
+        let (learned, held) = {
+            let public = self.0.shared.read();
+            (public.learned.clone(), public.gradients.clone())
+        };
+        Inspection::of(module, &learned, held.as_deref())
     }
 }
 

@@ -1,14 +1,13 @@
 //! The part of the preflight that is measured: two steps on a copy.
 
-use super::config::RunConfig;
-use super::preflight::{Checked, Finding, Preflight, Severity};
-use super::process::memory;
-use super::run::Run;
-use super::status::State;
-use super::step::{self, Accumulated};
-use super::worker::is_frozen;
+use super::preflight::Preflight;
 use crate::display::{bytes, duration};
 use crate::error::{Error, Result};
+use crate::run::worker::process::memory;
+use crate::run::{Run, State};
+use crate::train::row_checks::{Checked, check_rows};
+use crate::train::step::{self, Accumulated, is_frozen};
+use crate::train::{Finding, RunConfig, Severity};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -29,8 +28,8 @@ impl Run {
         let eval = self.0.eval.as_deref().zip(self.0.config.eval.as_ref());
         let checked = Checked { rows: &segment.batches, data: &segment.data, eval };
         let config = RunConfig { micro_batch: settings.micro_batch, ..self.0.config.clone() };
-        let mut found = Preflight::of_rows(checked, &config, self.0.model.tokenizer())?;
-        found.left_out = self.left_out()?;
+        let findings = check_rows(checked, &config, self.0.model.tokenizer())?;
+        let mut found = Preflight { findings, left_out: self.left_out()? };
 
         let mut learned = self.0.shared.read().learned.clone();
         let model = &self.0.model.decoder().with_recompute(self.0.config.recompute);

@@ -1,14 +1,12 @@
 //! What fine-tuning a model would take, before its weights are loaded.
 
-use super::batches::CONTEXT;
-use super::config::RunConfig;
-use super::memory::{Load, StepMemory};
-use super::optimizer::{AdamWConfig, OptimizerConfig, SgdConfig};
 use crate::display::{Align, Bundle, Show, Table, bytes, duration, thousands};
 use crate::error::Result;
 use crate::lora::Kind;
 use crate::model::{DecoderConfig, Recompute, WeightsAs};
 use crate::ops::matmul::{Form, matmul};
+use crate::train::memory::Load;
+use crate::train::{AdamWConfig, CONTEXT, OptimizerConfig, RunConfig, SgdConfig, StepMemory};
 use candle_core::{DType, Device, Tensor};
 use std::time::{Duration, Instant};
 
@@ -18,7 +16,8 @@ use std::time::{Duration, Instant};
 /// ```no_run
 /// use lorascope::candle_core::Device;
 /// use lorascope::model::DecoderConfig;
-/// use lorascope::train::{Plan, RunConfig};
+/// use lorascope::analysis::Plan;
+/// use lorascope::train::RunConfig;
 ///
 /// let config = DecoderConfig::open("models/llama-2-7b/config.json")?;
 /// let plan = Plan::of(&config, &RunConfig::default().rank(8).context(1024), &[Device::Cpu])?;

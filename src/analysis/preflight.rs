@@ -1,31 +1,22 @@
 //! What is looked at before the first step: a run that would learn the wrong thing says so in seconds, not
 //! after hours.
 
-mod checks;
-mod finding;
-
 use crate::dataset::Dataset;
 use crate::display::{Align, Bundle, Show, Table, brief, thousands};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::text::Tokenizer;
 use crate::train::batches::{Batches, Preparing};
-use crate::train::config::RunConfig;
-use crate::train::left_out::{RowsLeftOut, lists_not_read};
-pub use finding::{Finding, Severity};
+use crate::train::left_out::lists_not_read;
+use crate::train::row_checks::{Checked, check_rows};
+use crate::train::{Finding, RowsLeftOut, RunConfig, Severity, finding};
 use std::path::PathBuf;
-
-/// The checks whose finding is a line about all rows.
-const RECORDS: &str = "records";
-const EVAL_RECORDS: &str = "evaluation records";
-/// The checks of rows that are left out: the line about all rows has their numbers.
-const COUNTED: [&str; 5] = [RECORDS, EVAL_RECORDS, checks::CONTEXT, checks::ANSWERS, checks::LABELS];
 
 /// What was found before the first step.
 ///
 /// # Examples
 /// ```
-/// use lorascope::train::preflight::{Finding, Preflight, Severity};
+/// use lorascope::analysis::Preflight;
+/// use lorascope::train::{Finding, Severity};
 ///
 /// let mut found = Preflight::default();
 /// found.push(Finding::new("memory", Severity::Fine, "3.1 GB of 24.0 GB"));
@@ -41,15 +32,6 @@ pub struct Preflight {
     pub left_out: RowsLeftOut,
 }
 
-/// The rows that are looked at.
-#[derive(Clone, Copy)]
-pub(super) struct Checked<'a> {
-    pub rows: &'a Batches,
-    pub data: &'a Dataset,
-    /// Those to evaluate on, and all that they were taken from.
-    pub eval: Option<(&'a Batches, &'a Dataset)>,
-}
-
 impl Preflight {
     /// Looks at the rows as a run with this config would see them.
     ///
@@ -62,42 +44,14 @@ impl Preflight {
         let for_evaluation = |eval| Batches::for_evaluation(eval, Some(data), model, how);
         let eval = config.eval.as_ref().map(for_evaluation).transpose()?;
         let checked = Checked { rows: &rows, data, eval: eval.as_ref().zip(config.eval.as_ref()) };
-        let mut found = Self::of_rows(checked, config, model.tokenizer())?;
+        let findings = check_rows(checked, config, model.tokenizer())?;
+        let mut found = Self { findings, left_out: RowsLeftOut::default() };
         found.left_out.lists = lists_not_read(data, config.eval.as_ref())?;
         rows.add_left_out(data, &mut found.left_out)?;
         if let Some((rows, data)) = checked.eval {
             rows.add_left_out(data, &mut found.left_out)?;
         }
         Ok(found)
-    }
-
-    /// The same for rows that were tokenised before; they are not listed.
-    pub(super) fn of_rows(checked: Checked, config: &RunConfig, tokenizer: &Tokenizer) -> Result<Self> {
-        let Checked { rows: train, data, eval } = checked;
-        let mut findings = vec![checks::records(RECORDS, train)];
-        findings.extend(eval.map(|(rows, _)| checks::records(EVAL_RECORDS, rows)));
-        findings.extend(checks::not_read(data)?);
-        findings.extend(checks::lists(data, config.eval.as_ref())?);
-        findings.extend([
-            checks::tokens(train, data, config, tokenizer)?,
-            checks::turns_end(train, data, tokenizer, config.trained)?,
-            checks::begin_once(train, data, tokenizer)?,
-            checks::answers(train, data)?,
-            checks::prompts(train, data, tokenizer)?,
-            checks::context(train, data)?,
-        ]);
-        findings.extend(checks::date(train, data, tokenizer)?);
-        findings.extend(checks::far_longer(train, data, config.micro_batch)?);
-        findings.extend(checks::labelled_bad(train, data)?);
-        findings.extend(checks::refused("chat template", train, data)?);
-        findings.extend(checks::written(data, tokenizer)?);
-        if let Some((rows, data)) = eval {
-            findings.extend(checks::refused("chat template, evaluation", rows, data)?);
-        }
-        if let Some(eval) = &config.eval {
-            findings.push(checks::held_out(data, eval)?);
-        }
-        Ok(Self { findings, left_out: RowsLeftOut::default() })
     }
 
     /// Adds what another check found.
@@ -111,15 +65,9 @@ impl Preflight {
         warnings.map(|finding| finding.error().to_string()).collect()
     }
 
-    /// What a run notes beside the line that says how many rows are left out: the other warnings.
-    pub(super) fn notes(&self) -> Vec<String> {
-        let warnings = self.findings.iter().filter(|finding| finding.severity == Severity::Warning);
-        warnings.filter(|finding| !COUNTED.contains(&finding.check)).map(Finding::note).collect()
-    }
-
     /// The first finding with which no run should begin, as an error that shows its row.
     pub fn fatal(&self) -> Option<Error> {
-        self.findings.iter().find(|finding| finding.severity == Severity::Fatal).map(Finding::error)
+        finding::fatal(&self.findings)
     }
 }
 

@@ -1,18 +1,18 @@
 //! One high rank on one kind of weight, or low ranks over many, at equal parameters.
 
-use super::config::{Adaptation, RunConfig};
-use super::run::Run;
 use crate::dataset::Dataset;
 use crate::display::{Align, Bundle, Show, Table, brief, thousands};
 use crate::error::{Error, Result};
 use crate::lora::{Biases, Init, LoraConfig, TargetModules};
 use crate::model::Model;
 use crate::plot::{Figure, bars};
+use crate::run::Run;
+use crate::train::{Adaptation, RunConfig};
 use polars::prelude::{DataFrame, df};
 
 /// One way to spend the parameters.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Spent {
+pub struct BudgetPoint {
     /// The run that was trained so.
     pub run: String,
     /// The kinds of weights that have adapters.
@@ -31,7 +31,7 @@ pub struct Spent {
 #[derive(Clone, PartialEq)]
 pub struct SpreadRanks {
     /// In the order in which they were asked for.
-    pub ways: Vec<Spent>,
+    pub ways: Vec<BudgetPoint>,
 }
 
 /// Trains one run of `steps` steps for each set of target modules, named `NAME-1`, `NAME-2`, …, and
@@ -94,7 +94,7 @@ pub fn spread_ranks(
         }
         factors(model, &config, config.lora.rank)?;
         let name = format!("{name}-{}", number + 1);
-        Run::free(&name, &Run::path_of(&name)?, config.existing)?;
+        Run::check_free(&name, config.existing)?;
         planned.push((name, config));
     }
     let mut ways = Vec::new();
@@ -104,7 +104,7 @@ pub fn spread_ranks(
         let adapters = run.adapters();
         let history = run.history();
         let last = &history.steps()[history.len().saturating_sub(8)..];
-        ways.push(Spent {
+        ways.push(BudgetPoint {
             run: run.name().to_string(),
             targets: set.iter().map(|name| name.to_string()).collect(),
             rank: run.config().lora.rank,
@@ -133,7 +133,7 @@ fn factors(model: &Model, config: &RunConfig, rank: usize) -> Result<usize> {
     Ok(model.new_adapters(&config, 0)?.parameters())
 }
 
-impl Spent {
+impl BudgetPoint {
     fn label(&self) -> String {
         format!("r {} on {}", self.rank, self.targets.join(", "))
     }

@@ -1,14 +1,13 @@
 //! Which rank is enough, by evaluation.
 
-use super::batches::Batches;
-use super::run::Run;
-use super::step::{self, RowLoss};
 use crate::dataset::Dataset;
 use crate::display::{Align, Bundle, Progress, Show, Table, Text, thousands};
 use crate::error::{Error, Result};
 use crate::lora::Cut;
 use crate::ops::random::{Random, Stream};
 use crate::plot::{self, Figure, Series, Spread};
+use crate::run::Run;
+use crate::train::step::{self, RowLoss};
 use polars::prelude::{DataFrame, df};
 
 /// Samples of rows that the noise is measured with.
@@ -100,13 +99,6 @@ impl Run {
         let points: Vec<RankPoint> = points.collect();
         let tokens = step::mean(&whole).1;
         Ok(RankCurve { points, rows: rows.rows(), tokens, trained: Vec::new(), footer: self.footer() })
-    }
-
-    /// Rows to evaluate on, no longer than those that the run trains on.
-    pub(super) fn held_out(&self, test: &Dataset) -> Result<Batches> {
-        let segment = self.0.segments.get(self.settings().segment).ok();
-        let trained = segment.as_ref().map(|segment| &segment.data);
-        Batches::for_evaluation(test, trained, &self.0.model, self.0.segments.preparing())
     }
 }
 

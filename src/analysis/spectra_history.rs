@@ -1,55 +1,16 @@
 //! The singular values of every adapter along the steps of a run.
 
-use super::history::{OTHERS, TRAINING};
-use super::run::Run;
-use super::step::Learned;
 use crate::display::{Align, Bundle, Show, Table, Text, brief};
 use crate::error::{Error, Result};
 use crate::plot::{self, Figure, Measure, Series};
+use crate::run::history::{OTHERS, TRAINING};
 use crate::spectrum::{Place, Spectra, Spectrum};
+use crate::train::StepSpectra;
 use polars::prelude::{DataFrame, df};
-use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 
-/// Singular values after one step: those of each adapter in the order of
-/// [`Adapters::spectra`](crate::lora::Adapters::spectra), rounded to f32.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StepSpectra {
-    /// Of scale·B·A.
-    #[serde(deserialize_with = "or_largest")]
-    pub plain: Vec<Vec<f32>>,
-    /// Of scale·B·C^½ with C = E[(A x)(A x)ᵀ], where it is known.
-    #[serde(deserialize_with = "or_largest")]
-    pub weighted: Vec<Vec<f32>>,
-}
-
-/// Reads the null that earlier versions wrote for a value beyond the range of f32: JSON has no infinity.
-fn or_largest<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<Vec<f32>>, D::Error> {
-    let read = Vec::<Vec<Option<f32>>>::deserialize(deserializer)?;
-    Ok(read
-        .into_iter()
-        .map(|values| values.into_iter().map(|value| value.unwrap_or(f32::MAX)).collect())
-        .collect())
-}
-
-impl StepSpectra {
-    pub(super) fn of(learned: &Learned) -> Result<Self> {
-        let spectra = learned.adapters.spectra_weighted(learned.activations.by_path())?;
-        // Of adapters that have diverged a value may be beyond the range of f32.
-        let in_f32 = |sigma: &f64| sigma.min(f64::from(f32::MAX)) as f32;
-        let rounded = |s: &Spectrum| s.singular_values.iter().map(in_f32).collect();
-        let weighted = spectra.weighted();
-        let weighted = weighted.iter().filter(|weighted| weighted.len() == spectra.len());
-        Ok(Self {
-            plain: spectra.iter().map(rounded).collect(),
-            weighted: weighted.flat_map(Spectra::iter).map(rounded).collect(),
-        })
-    }
-}
-
 /// The spectra of every adapter along the steps at which they were looked at
-/// ([`RunConfig::spectra_every`](super::RunConfig::spectra_every)), beside the loss.
+/// ([`RunConfig::spectra_every`](crate::train::RunConfig::spectra_every)), beside the loss.
 #[derive(Clone)]
 pub struct SpectraHistory {
     /// The adapters as they are now: their names and shapes.
@@ -66,22 +27,9 @@ const WEIGHTED: &str = "B·C^½";
 /// Singular values after each step.
 type OverSteps = Vec<(f64, Vec<f64>)>;
 
-impl Run {
-    /// The singular values of every adapter along the steps so far.
-    ///
-    /// # Errors
-    /// When none were kept, or an adapter holds a value that is not finite.
-    pub fn spectra_history(&self) -> Result<SpectraHistory> {
-        let history = self.history();
-        let kept = history.steps().iter();
-        let kept = kept.filter_map(|step| Some((step.step, step.loss, step.spectra.clone()?)));
-        let losses = history.steps().iter().map(|step| (step.step as f64, step.loss)).collect();
-        SpectraHistory::of(&self.adapters().spectra()?, kept.collect(), losses, self.footer())
-    }
-}
-
 impl SpectraHistory {
-    fn of(
+    /// Those of the steps that kept some, with the adapters as they are now.
+    pub(crate) fn of(
         now: &Spectra,
         mut steps: Vec<(u64, f64, StepSpectra)>,
         losses: Vec<(f64, f64)>,

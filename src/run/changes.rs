@@ -1,19 +1,18 @@
 //! Changing a run while it trains. Each change is written down before it holds.
 
-use super::batches::Batches;
-use super::goal::Goal;
-use super::identity::rows_of;
+use super::disk::folder::Folder;
+use super::disk::identity::rows_of;
+use super::handle::Run;
 use super::journal::{Change, Rows};
-use super::optimizer::OptimizerConfig;
-use super::run::Run;
-use super::schedule::Schedule;
 use super::segments::Segment;
-use super::status::{State, Status};
+use super::state::status::{State, Status};
 use crate::dataset::Dataset;
 use crate::display::{Align, Bundle, Show, Table};
 use crate::error::{Error, Result};
-use std::sync::Arc;
+use crate::train::batches::Batches;
+use crate::train::{Goal, OptimizerConfig, RunConfig, Schedule};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 
 /// The changes that were made to a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,12 +166,12 @@ impl Run {
         Ok(self.status())
     }
 
-    pub(super) fn segment_of(&self, data: &Dataset) -> Result<(Rows, Arc<Segment>)> {
+    pub(crate) fn segment_of(&self, data: &Dataset) -> Result<(Rows, Arc<Segment>)> {
         let batches = Batches::new(data, &self.0.model, self.0.segments.preparing())?;
         Ok((rows_of(data, &batches)?, Arc::new(Segment { data: data.clone(), batches })))
     }
 
-    pub(super) fn change_data(&self, rows: Rows, segment: Arc<Segment>) -> Result<()> {
+    pub(crate) fn change_data(&self, rows: Rows, segment: Arc<Segment>) -> Result<()> {
         let turn = self.0.shared.changing();
         // The number follows from the changes that stay when this one is made.
         let number = {
@@ -228,7 +227,7 @@ impl Run {
     }
 
     /// The paths of what is trained.
-    pub(super) fn modules(&self) -> Vec<String> {
+    pub(crate) fn modules(&self) -> Vec<String> {
         let adapters = self.adapters();
         let pairs = adapters.iter().map(|(path, _)| path.to_string());
         pairs.chain(adapters.wholes().map(|(name, _)| name.to_string())).collect()
@@ -256,7 +255,7 @@ impl Run {
 
     /// Which of the changes hold where the run is now: going back to a step does not take back those that were
     /// made after it was done and before the next one.
-    pub(super) fn standing(&self) -> String {
+    pub(crate) fn standing(&self) -> String {
         let public = self.0.shared.read();
         let step = public.place.step;
         let standing: Vec<String> = public
@@ -271,8 +270,33 @@ impl Run {
         }
     }
 
+    /// Makes a change and writes it down. It holds from the next step that begins.
+    pub(crate) fn change(&self, change: Change) -> Result<()> {
+        self.change_in_turn(&self.0.shared.changing(), change)
+    }
+
+    /// The same where the turn is taken.
+    pub(crate) fn change_in_turn(&self, _turn: &MutexGuard<'_, ()>, change: Change) -> Result<()> {
+        let journal = {
+            let public = self.0.shared.read();
+            if public.state == State::Closed {
+                return Err(self.ended());
+            }
+            public.journal.with(public.begun, change)
+        };
+        Folder::write_journal(&self.0.folder, &journal)?;
+        self.0.shared.update(|public| {
+            public.journal = journal;
+            public.recent += 1;
+            if matches!(public.state, State::Finished | State::Idle | State::Paused) {
+                public.rest(&self.0.config);
+            }
+        });
+        Ok(())
+    }
+
     /// Says what the config's own check would say of a value.
-    fn checked(&self, set: impl FnOnce(&mut super::config::RunConfig)) -> Result<()> {
+    fn checked(&self, set: impl FnOnce(&mut RunConfig)) -> Result<()> {
         let mut config = self.0.config.clone();
         set(&mut config);
         config.check()

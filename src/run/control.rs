@@ -1,14 +1,14 @@
 //! Step, start, pause, resume, rewind.
 
-use super::goal::{Goal, Until};
-use super::history::{History, StepReport};
+use super::handle::Run;
+use super::history::History;
 use super::journal::Settings;
-use super::run::Run;
-use super::shared::Public;
-use super::status::{Ending, State, Status};
-use super::worker::Request;
+use super::state::shared::RunState;
+use super::state::status::{Ending, State, Status};
+use super::worker::thread::Request;
 use crate::display::{Progress, advice};
 use crate::error::{Error, Result};
+use crate::train::{Goal, StepReport, Until};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
@@ -95,7 +95,7 @@ impl Run {
     }
 
     /// Publishes a goal and wakes the worker.
-    fn go(&self, goal: impl FnOnce(&Public) -> Result<Goal>) -> Result<Status> {
+    fn go(&self, goal: impl FnOnce(&RunState) -> Result<Goal>) -> Result<Status> {
         self.0.shared.update(|public| {
             match public.state {
                 State::Closed => return Err(self.ended()),
@@ -201,7 +201,7 @@ impl Run {
         Ok(status)
     }
 
-    pub(super) fn rewind_to(&self, step: u64) -> Result<()> {
+    pub(crate) fn rewind_to(&self, step: u64) -> Result<()> {
         let (answer, answered) = channel();
         self.0.shared.stop.store(true, Ordering::Relaxed);
         self.send(Request::Rewind(step, answer))?;
@@ -223,7 +223,7 @@ impl Run {
     }
 
     /// Waits for the worker, with progress if it does steps meanwhile.
-    pub(super) fn await_answer<T>(&self, answered: &Receiver<Result<T>>, label: &str, to: u64) -> Result<T> {
+    pub(crate) fn await_answer<T>(&self, answered: &Receiver<Result<T>>, label: &str, to: u64) -> Result<T> {
         let mut progress: Option<Progress> = None;
         loop {
             match answered.try_recv() {
@@ -263,7 +263,7 @@ impl Run {
         self.status_of(&self.0.shared.read())
     }
 
-    pub(super) fn status_of(&self, public: &Public) -> Status {
+    pub(crate) fn status_of(&self, public: &RunState) -> Status {
         const CURVE: usize = 30;
         let recent: Vec<f64> = public.history.iter().rev().take(8).map(|s| s.seconds).collect();
         let pace = recent.iter().sum::<f64>() / recent.len().max(1) as f64;
@@ -303,17 +303,11 @@ impl Run {
     }
 
     /// What there is to say of the rows: how many are left out, and what was found before the first step.
-    fn about_rows(&self, public: &Public) -> Vec<String> {
+    fn about_rows(&self, public: &RunState) -> Vec<String> {
         let settings = public.journal.settings(&self.0.config, public.place.step + 1);
         let train =
             self.0.segments.read(settings.segment).and_then(|segment| segment.batches.counts().note());
         let eval = self.0.eval.as_ref().and_then(|eval| eval.counts().note());
         train.into_iter().chain(eval).chain(public.about_rows.iter().cloned()).collect()
-    }
-
-    /// What holds for the next step.
-    pub(super) fn settings(&self) -> Settings {
-        let public = self.0.shared.read();
-        public.journal.settings(&self.0.config, public.place.step + 1)
     }
 }

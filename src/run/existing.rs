@@ -1,17 +1,19 @@
 //! A run that is there already: it is given where it is the one that is asked for, and deleted where nobody
 //! needs it any longer.
 
-use super::config::{Adaptation, Existing, RunConfig};
-use super::folder::Folder;
-use super::identity::Identity;
+use super::disk::folder::Folder;
+use super::disk::identity::Identity;
+use super::handle::Run;
+use super::names::{found_at, no_run, path_of};
 use super::open::OpenRun;
 use super::registry;
-use super::run::{Run, no_run};
-use super::status::State;
+use super::state::status::State;
 use crate::dataset::Dataset;
 use crate::display::{Text, counted};
 use crate::error::{Error, Result};
+use crate::files::Existing;
 use crate::model::{Model, WeightsAs};
+use crate::train::{Adaptation, RunConfig};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +39,27 @@ pub struct SavedRun {
 const NAMED: usize = 6;
 
 impl Run {
+    /// The run of this name in `runs`, or in the folder at this path, if this process has it open; otherwise it is
+    /// opened from disk.
+    ///
+    /// # Errors
+    /// When there is none; the error lists those that lie there.
+    pub fn get(name: &str) -> Result<Self> {
+        let path = found_at(name)?;
+        match Self::open(&path) {
+            Err(e) if e.is_not_found() && !Folder::exists(&path) => Err(no_run(name, &path)),
+            other => other,
+        }
+    }
+
+    /// Whether there is a run of this name in `runs`, or in the folder at this path.
+    ///
+    /// # Errors
+    /// When the name is no plain name.
+    pub fn exists(name: &str) -> Result<bool> {
+        Ok(Folder::exists(&found_at(name)?))
+    }
+
     /// The run of this name in `runs`, as far as it is, where there is one; otherwise a new one, as
     /// [`new`](Self::new) makes it. A cell that says this can be executed again: it never replaces a run, and
     /// what was learned stays.
@@ -60,11 +83,11 @@ impl Run {
     /// ```
     pub fn new_or_get(name: &str, model: &Model, data: &Dataset, config: RunConfig) -> Result<Self> {
         config.check()?;
-        if config.existing == Existing::Overwrite {
+        if config.existing == Existing::Replace {
             return Err(Error::input("new_or_get gives the run that is there, and overwrite() replaces it")
                 .help("leave overwrite() out, or take Run::new"));
         }
-        let path = Self::path_of(name)?;
+        let path = path_of(name)?;
         if registry::get(&path).is_none() && !Folder::exists(&path) {
             return Self::new(name, model, data, config);
         }
@@ -85,7 +108,7 @@ impl Run {
     /// # Errors
     /// When there is no such run, and when it has no snapshot or trains all weights.
     pub fn saved(name: &str) -> Result<SavedRun> {
-        let folder = Self::found_at(name)?;
+        let folder = found_at(name)?;
         if !Folder::exists(&folder) {
             return Err(no_run(name, &folder));
         }

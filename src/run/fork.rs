@@ -1,19 +1,17 @@
-//! Another way to go on from here, and runs beside each other.
+//! A second run that goes on from where this one is.
 
-use super::batches::Batches;
-use super::config::RunConfig;
-use super::dated;
-use super::folder::Folder;
-use super::history::StepReport;
-use super::identity::{Identity, Parent, rows_of};
+use super::create::NewRun;
+use super::disk::folder::Folder;
+use super::disk::identity::{Identity, Parent, rows_of};
+use super::disk::initial_adapters::begun;
+use super::handle::Run;
 use super::journal::{Change, Journal};
-use super::run::{NewRun, Run};
+use super::names;
 use super::segments::Segments;
 use crate::dataset::Dataset;
-use crate::display::{Align, Bundle, Show, Table, brief};
 use crate::error::{Error, Result};
-use crate::plot::{Figure, Scale, Series, lines};
-use crate::spectrum::Spectra;
+use crate::train::batches::Batches;
+use crate::train::{RunConfig, render_time};
 use std::sync::Arc;
 
 impl Run {
@@ -26,7 +24,7 @@ impl Run {
     /// When a run of this name exists, or when something is changed that cannot change on the way: the
     /// rank, the seed, the data, the kind of optimiser, what becomes of rows that are refused. A fork of a run whose history cannot be read is no fork.
     pub fn fork(&self, name: &str, change: impl FnOnce(&mut RunConfig)) -> Result<Self> {
-        let path = Self::path_of(name)?;
+        let path = names::path_of(name)?;
         let (learned, mut place, journal, mut history) = {
             let public = self.0.shared.read();
             let journal = public.journal.until(public.place.step);
@@ -78,7 +76,7 @@ impl Run {
             ..original
         };
         let mut identity = Identity { config: config.clone(), ..identity };
-        identity.time = dated::time_of(&self.0.model);
+        identity.time = render_time::time_of(&self.0.model);
         identity.parent = Some(Parent { run: self.0.folder.clone(), step: place.step });
         let segments =
             Segments::new(&self.0.model, &config, std::iter::once(&identity.rows).chain(journal.data()));
@@ -87,7 +85,7 @@ impl Run {
                 segments.fill(number, &rows, segment);
             }
         }
-        let fresh = super::run::begun(&self.0.folder, &self.0.model, &config)?;
+        let fresh = begun(&self.0.folder, &self.0.model, &config)?;
         let new = NewRun {
             identity,
             segments: Arc::new(segments),
@@ -100,7 +98,7 @@ impl Run {
             notes: Vec::new(),
             about_rows: Vec::new(),
         };
-        Self::found(name, path, &self.0.model, config, new)
+        Self::create(name, path, &self.0.model, config, new)
     }
 }
 
@@ -167,141 +165,4 @@ fn differences(now: &RunConfig, wanted: &RunConfig, journal: Journal, at: u64) -
         changes.push(Change::SpectraEvery(wanted.spectra_every));
     }
     Ok(changes.into_iter().fold(journal, |journal, change| journal.with(at, change)))
-}
-
-/// Runs beside each other.
-#[derive(Clone)]
-pub struct RunComparison {
-    runs: Vec<Compared>,
-}
-
-#[derive(Debug, Clone)]
-struct Compared {
-    name: String,
-    steps: Vec<StepReport>,
-    lr: f64,
-    rank: usize,
-    parameters: usize,
-    effective_rank: f64,
-    norm: f64,
-    /// √(mean over the modules of σ_k²), for k from 1.
-    spectrum: Vec<f64>,
-}
-
-/// Lays the curves and spectra of runs over each other.
-///
-/// # Errors
-/// When no run is given, or an adapter holds a value that is not finite.
-pub fn compare_runs(runs: &[&Run]) -> Result<RunComparison> {
-    if runs.is_empty() {
-        return Err(Error::input("no runs to compare").help("compare_runs(&[&a, &b])"));
-    }
-    let compared = runs.iter().map(|run| {
-        let adapters = run.adapters();
-        let spectra = run.spectra()?;
-        let ranks: Vec<f64> = spectra.iter().map(|s| s.effective_rank()).collect();
-        let norm = spectra.iter().map(|s| s.frobenius_norm().powi(2)).sum::<f64>().sqrt();
-        Ok(Compared {
-            name: run.name().to_string(),
-            steps: run.history().steps().to_vec(),
-            lr: run.settings().lr,
-            rank: run.config().lora.rank,
-            parameters: adapters.parameters(),
-            effective_rank: ranks.iter().sum::<f64>() / ranks.len().max(1) as f64,
-            norm,
-            spectrum: mean_spectrum(&spectra),
-        })
-    });
-    Ok(RunComparison { runs: compared.collect::<Result<_>>()? })
-}
-
-/// √(mean over the modules of σ_k²), for k from 1.
-fn mean_spectrum(spectra: &Spectra) -> Vec<f64> {
-    let longest = spectra.iter().map(|s| s.singular_values.len()).max().unwrap_or(0);
-    let square =
-        |k: usize| spectra.iter().filter_map(|s| Some(s.singular_values.get(k)?.powi(2))).sum::<f64>();
-    (0..longest).map(|k| (square(k) / spectra.len().max(1) as f64).sqrt()).collect()
-}
-
-impl RunComparison {
-    /// The spectra over each other: √(mean over the modules of σ_k²) of scale·B·A over k.
-    ///
-    /// # Errors
-    /// When all singular values are zero.
-    pub fn spectra_plot(&self) -> Result<Figure> {
-        let series: Vec<Series> = self
-            .runs
-            .iter()
-            .enumerate()
-            .map(|(colour, run)| {
-                let points = (1..).map(f64::from).zip(run.spectrum.iter().copied());
-                Series::line(run.name.as_str(), points).coloured(colour)
-            })
-            .collect();
-        lines("Singular values of B·A, mean over the modules", "k", "σ_k", &series, Scale::Log)
-    }
-
-    /// The loss curves over each other, with the evaluations; a run has the colour that it has in
-    /// [`spectra_plot`](Self::spectra_plot).
-    ///
-    /// # Errors
-    /// When no run has done a step.
-    pub fn plot(&self) -> Result<Figure> {
-        let series: Vec<Series> = self
-            .runs
-            .iter()
-            .enumerate()
-            .filter(|(_, run)| !run.steps.is_empty())
-            .flat_map(|(colour, run)| {
-                let points = run.steps.iter().map(|step| (step.step as f64, step.loss));
-                let evaluated = run.steps.iter().filter_map(|step| Some((step.step as f64, step.eval_loss?)));
-                let evaluated = Series::marks(format!("{}, evaluation", run.name), evaluated);
-                let all = [Series::smoothed(run.name.as_str(), points, 8.0), evaluated];
-                all.into_iter().filter(|one| !one.points.is_empty()).map(move |one| one.coloured(colour))
-            })
-            .collect();
-        lines("Loss", "step", "cross-entropy (nats per token)", &series, Scale::Linear)
-    }
-}
-
-brief!(RunComparison);
-
-impl Show for RunComparison {
-    fn show(&self) -> Bundle {
-        let columns = [
-            ("run", Align::Left),
-            ("steps", Align::Right),
-            ("loss", Align::Right),
-            ("evaluation", Align::Right),
-            ("lr", Align::Right),
-            ("rank", Align::Right),
-            ("trained", Align::Right),
-            ("effective rank", Align::Right),
-            ("‖ΔW‖", Align::Right),
-        ];
-        let mut table = Table::new(columns);
-        for run in &self.runs {
-            let last = &run.steps[run.steps.len().saturating_sub(8)..];
-            let loss = last.iter().map(|step| step.loss).sum::<f64>() / last.len() as f64;
-            let eval = run.steps.iter().rev().find_map(|step| step.eval_loss);
-            table.row([
-                run.name.clone(),
-                run.steps.len().to_string(),
-                if last.is_empty() { String::new() } else { format!("{loss:.4}") },
-                eval.map_or(String::new(), |loss| format!("{loss:.4}")),
-                format!("{:.1e}", run.lr),
-                run.rank.to_string(),
-                crate::display::thousands(run.parameters as u64),
-                format!("{:.2}", run.effective_rank),
-                format!("{:.3}", run.norm),
-            ]);
-        }
-        let table =
-            table.caption("loss: mean of the latest eight steps; effective rank: mean over the modules");
-        match (self.plot(), self.spectra_plot()) {
-            (Ok(loss), Ok(spectra)) => (loss, spectra, table).show(),
-            (Ok(figure), Err(_)) | (Err(_), Ok(figure)) => (figure, table).show(),
-            (Err(_), Err(_)) => table.show(),
-        }
-    }
 }

@@ -1,10 +1,7 @@
 //! What was changed while a run trained: the run is a function of its config, its seed and this.
 
-use super::batches::Filling;
-use super::config::RunConfig;
-use super::optimizer::OptimizerConfig;
-use super::schedule::{ReachesZero, Schedule};
 use crate::dataset::Recipe;
+use crate::train::{Filling, OptimizerConfig, ReachesZero, RunConfig, Schedule};
 use serde::{Deserialize, Serialize};
 
 /// Something that was changed in a run.

@@ -1,14 +1,14 @@
 //! The parts of a step, one by one.
 
-use super::batches::{Batch, Batches};
-use super::history::StepReport;
-use super::run::Run;
-use super::shared::Partial;
-use super::status::State;
-use super::step::{self, Accumulated, StepNumbers};
-use super::worker::Request;
+use super::handle::Run;
+use super::state::shared::Partial;
+use super::state::status::State;
+use super::worker::thread::Request;
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::train::batches::Batches;
+use crate::train::step::{self, Accumulated, StepNumbers};
+use crate::train::{Batch, StepReport};
 use std::sync::mpsc::channel;
 
 impl Run {

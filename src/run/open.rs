@@ -1,22 +1,23 @@
 //! Runs from disk.
 
-use super::batches::Batches;
-use super::dated;
-use super::folder::Folder;
-use super::goal::Goal;
-use super::identity::Identity;
-use super::process;
+use super::disk::folder::Folder;
+use super::disk::identity::Identity;
+use super::disk::initial_adapters::{BEGUN, begun};
+use super::handle::Run;
+use super::names::{name_of, real};
 use super::registry;
-use super::run::{Run, begun, name_of, real};
 use super::segments::{self, Segments};
-use super::snapshot::Place;
-use super::step::Learned;
-use super::worker::{Begin, Worker};
+use super::state::progress::RunProgress;
+use super::worker::process;
+use super::worker::thread::{Begin, Worker};
 use crate::dataset::Dataset;
 use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::image;
 use crate::model::{Model, OpenOptions};
+use crate::train::batches::Batches;
+use crate::train::step::Learned;
+use crate::train::{Goal, render_time};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -76,8 +77,8 @@ impl Run {
         let folder = Folder::hold(&path)?;
         let mut notes = Vec::new();
         let model = model_of(&mut identity, options, &mut notes)?;
-        let time = identity.time.or_else(|| dated::time_of_making(&path));
-        let model = dated::fixed(&model, time)?;
+        let time = identity.time.or_else(|| Folder::time_of_making(&path));
+        let model = render_time::fixed(&model, time)?;
         let mut config = identity.config.clone();
         config.reaches_zero = identity.reaches_zero;
         let eval_data = match (&options.eval, identity.eval_recipe()) {
@@ -103,14 +104,14 @@ impl Run {
         let saved = found.is_some();
         let (learned, place) = match found {
             Some(found) => found,
-            None if config.init_from.is_some() && !path.join(super::warm::BEGUN).exists() => {
+            None if config.init_from.is_some() && !path.join(BEGUN).exists() => {
                 return Err(Error::not_found("no snapshot is left of a run that began with adapters")
                     .path(&path)
                     .help("begin a new run"));
             }
             None => {
                 notes.push("no snapshot is left: the run begins anew".to_string());
-                (Learned::new(fresh.clone(), config.seed), Place::default())
+                (Learned::new(fresh.clone(), config.seed), RunProgress::default())
             }
         };
         if !notes.is_empty() && saved {
@@ -164,7 +165,7 @@ impl Run {
             notes,
             about_rows: Vec::new(),
         });
-        let run = Self::begin(path, worker, pool)?;
+        let run = Self::start_thread(path, worker, pool)?;
         if let Some(to) = pending {
             run.rewind_to(to)?;
         }

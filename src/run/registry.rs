@@ -1,34 +1,34 @@
 //! The runs of this process, by their folders. A run lives here, so dropping a handle, or losing one
 //! in a cell that failed, loses nothing.
 
-use super::run::Inner;
+use super::handle::RunInner;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-static RUNS: Mutex<BTreeMap<PathBuf, Arc<Inner>>> = Mutex::new(BTreeMap::new());
+static RUNS: Mutex<BTreeMap<PathBuf, Arc<RunInner>>> = Mutex::new(BTreeMap::new());
 
-fn runs() -> MutexGuard<'static, BTreeMap<PathBuf, Arc<Inner>>> {
+fn runs() -> MutexGuard<'static, BTreeMap<PathBuf, Arc<RunInner>>> {
     RUNS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The run in this folder, unless it has ended.
-pub(super) fn get(folder: &Path) -> Option<Arc<Inner>> {
+pub(crate) fn get(folder: &Path) -> Option<Arc<RunInner>> {
     runs().get(folder).filter(|run| !run.ended()).cloned()
 }
 
-pub(super) fn insert(run: Arc<Inner>) {
+pub(crate) fn insert(run: Arc<RunInner>) {
     runs().insert(run.folder.clone(), run);
 }
 
 /// Forgets a run, but not one that has taken its folder since.
-pub(super) fn remove(run: &Arc<Inner>) {
+pub(crate) fn remove(run: &Arc<RunInner>) {
     let mut runs = runs();
     if runs.get(&run.folder).is_some_and(|there| Arc::ptr_eq(there, run)) {
         runs.remove(&run.folder);
     }
 }
 
-pub(super) fn all() -> Vec<Arc<Inner>> {
+pub(crate) fn all() -> Vec<Arc<RunInner>> {
     runs().values().filter(|run| !run.ended()).cloned().collect()
 }

@@ -1,8 +1,8 @@
 //! The numbers of each step as they come.
 
-use super::history::StepReport;
-use super::run::Run;
-use super::status::State;
+use super::handle::Run;
+use super::state::status::State;
+use crate::train::StepReport;
 use std::time::Duration;
 
 /// How long a wait sleeps before it looks again.
@@ -21,7 +21,7 @@ impl Run {
     ///
     /// # Examples
     /// ```no_run
-    /// # let run = lorascope::train::Run::get("school-math")?;
+    /// # let run = lorascope::run::Run::get("school-math")?;
     /// let done = run.start(200)?.step;
     /// for report in run.reports(done) {
     ///     println!("{}", report.json()?); // one line of JSON for each step

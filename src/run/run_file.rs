@@ -1,14 +1,13 @@
 //! A run as a file that a person writes: what `lorascope train run.toml` takes.
 
-use super::config::{Existing, RunConfig};
-use super::folder::Folder;
-use super::goal::Until;
-use super::run::Run;
+use super::disk::folder::Folder;
+use super::handle::Run;
 use crate::dataset::{Dataset, OnFault, ReadOptions, Recipe};
 use crate::display::Text;
 use crate::error::{Error, Result};
-use crate::files::{self, write_whole};
+use crate::files::{Existing, write_whole};
 use crate::model::{Model, OpenOptions, WeightsAs};
+use crate::train::{RunConfig, Until};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -24,7 +23,7 @@ use toml::de::{DeTable, Deserializer};
 ///
 /// # Examples
 /// ```
-/// use lorascope::train::RunFile;
+/// use lorascope::run::RunFile;
 ///
 /// let folder = tempfile::tempdir().unwrap();
 /// let path = folder.path().join("run.toml");
@@ -218,7 +217,7 @@ impl RunFile {
     /// # Errors
     /// When it exists, or cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<Text> {
-        self.write(path.as_ref(), files::Existing::Refuse)
+        self.write(path.as_ref(), Existing::Refuse)
     }
 
     /// As [`save`](Self::save), but replaces a file that exists.
@@ -226,10 +225,10 @@ impl RunFile {
     /// # Errors
     /// When it cannot be written.
     pub fn overwrite(&self, path: impl AsRef<Path>) -> Result<Text> {
-        self.write(path.as_ref(), files::Existing::Replace)
+        self.write(path.as_ref(), Existing::Replace)
     }
 
-    fn write(&self, path: &Path, existing: files::Existing) -> Result<Text> {
+    fn write(&self, path: &Path, existing: Existing) -> Result<Text> {
         let absolute = |path: &PathBuf| std::path::absolute(path).map_err(|e| Error::io(path, e));
         let rows = |rows: &Option<RowsFrom>| match rows {
             Some(RowsFrom::Path(path)) if !path.to_string_lossy().contains("://") => {
@@ -349,10 +348,5 @@ impl Run {
             config: self.config().clone(),
             ..RunFile::default()
         })
-    }
-
-    /// Fails where a run of this name exists and is to be kept.
-    fn check_free(name: &str, existing: Existing) -> Result<()> {
-        Self::free(name, &Self::path_of(name)?, existing)
     }
 }

@@ -1,12 +1,12 @@
 //! The data that a run had, one after the other: each is read and tokenised when it is needed.
 
-use super::batches::{Batches, Preparing};
-use super::config::RunConfig;
 use super::journal::Rows;
 use crate::dataset::Dataset;
 use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::train::RunConfig;
+use crate::train::batches::{Batches, Preparing};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Rows and their tokens.
@@ -104,7 +104,7 @@ impl Segments {
 }
 
 /// Says if rows give other tokens than when they were first used.
-pub(super) fn same_tokens(batches: &Batches, rows: &Rows) -> Result<()> {
+pub(crate) fn same_tokens(batches: &Batches, rows: &Rows) -> Result<()> {
     match batches.fingerprint() == rows.tokens {
         true => Ok(()),
         false => Err(Error::state(

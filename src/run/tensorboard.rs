@@ -5,8 +5,8 @@
 //! three messages and a checksum: `prost` encodes the former, without a compiler for protocols, `crc32c` computes
 //! the latter.
 
-use super::history::StepReport;
 use crate::error::{Error, Result};
+use crate::train::StepReport;
 use prost::Message;
 use std::fs::{File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -46,7 +46,8 @@ struct Value {
 ///
 /// # Examples
 /// ```
-/// use lorascope::train::{EventFile, StepReport};
+/// use lorascope::run::EventFile;
+/// use lorascope::train::StepReport;
 ///
 /// let folder = tempfile::tempdir().unwrap();
 /// let mut events = EventFile::create(folder.path())?;

@@ -1,6 +1,6 @@
 //! From rows of a dataset to packed batches, as a pure function of the position.
 
-use super::config::RunConfig;
+use super::config::{MICRO_BATCH, RunConfig};
 use super::left_out::{LeftOut, RowsFor, RowsLeftOut, Why};
 use crate::dataset::{Dataset, Lesson, OnFault};
 use crate::display::advice;
@@ -76,11 +76,6 @@ pub enum Filling {
     /// Up to the tokens of a micro-batch, unless a single row is longer.
     MicroBatch,
 }
-
-/// Tokens of a micro-batch, unless a single row is longer: enough to spread the cost of expanding the
-/// weights, which each micro-batch pays once, few enough to keep its activations below a gigabyte in
-/// a small model.
-pub(super) const MICRO_BATCH: usize = 1024;
 
 /// Tokens that a row has at most when nobody says otherwise.
 pub const CONTEXT: usize = 2048;
@@ -318,7 +313,7 @@ pub struct Batch {
     /// Which of the run's datasets that is.
     pub segment: usize,
     /// Where the run's data goes on after it; `None` for rows that are not the run's next ones.
-    pub(super) next: Option<Position>,
+    pub(crate) next: Option<Position>,
 }
 
 impl Batch {

@@ -1,26 +1,21 @@
 //! The settings of a run.
 
-use super::batches::MICRO_BATCH;
 use super::optimizer::OptimizerConfig;
 use super::schedule::{ReachesZero, Schedule, Shape};
 use crate::dataset::{Dataset, OnFault};
 use crate::display::advice;
 use crate::error::{Error, Result};
+use crate::files::Existing;
 use crate::lora::{LoraConfig, TargetModules};
 use crate::model::Recompute;
 use crate::text::{PromptAnswers, SpecialTokens, Trained, Training};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// What to do when a run of the same name exists already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Existing {
-    /// Refuse, and say how to get at it.
-    #[default]
-    Keep,
-    /// Replace it, once the new run is ready: the old one moves to `NAME.1`.
-    Overwrite,
-}
+/// Tokens of a micro-batch, unless a single row is longer: enough to spread the cost of expanding the
+/// weights, which each micro-batch pays once, few enough to keep its activations below a gigabyte in
+/// a small model.
+pub(crate) const MICRO_BATCH: usize = 1024;
 
 /// Which snapshots of a run are taken and kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,7 +27,7 @@ pub struct Snapshots {
     pub keep: usize,
     /// Those of every so many steps stay, too, if a step has one. The best by evaluation always does.
     pub keep_every: Option<u64>,
-    /// Bytes of memory for the states of earlier steps, to which [`Run::rewind`](super::Run::rewind)
+    /// Bytes of memory for the states of earlier steps, to which [`Run::rewind`](crate::run::Run::rewind)
     /// goes back at once.
     pub memory: u64,
 }
@@ -126,7 +121,8 @@ pub struct RunConfig {
     /// Rows to evaluate on; the first 200 of them are used.
     #[serde(skip)]
     pub eval: Option<Dataset>,
-    /// What to do when a run of the same name exists.
+    /// What to do when a run of the same name exists: refuse, or replace it once the new run is ready, as
+    /// [`overwrite`](Self::overwrite) says.
     #[serde(skip)]
     pub existing: Existing,
 }
@@ -157,7 +153,7 @@ impl Default for RunConfig {
             eval_every: None,
             reaches_zero: ReachesZero::AfterLastStep,
             eval: None,
-            existing: Existing::Keep,
+            existing: Existing::Refuse,
         }
     }
 }
@@ -271,7 +267,7 @@ impl RunConfig {
     }
 
     /// Steps between two looks at the singular values.
-    pub(super) fn spectra_interval(&self, every: Option<u64>) -> Option<u64> {
+    pub(crate) fn spectra_interval(&self, every: Option<u64>) -> Option<u64> {
         let rank = self.lora.rank.max(1) as u64;
         every.map(|every| if every == 0 { (rank * rank).div_ceil(32 * 32) } else { every })
     }
@@ -402,7 +398,7 @@ impl RunConfig {
     /// free, and can be opened there; what else lies in its folder stays. It is refused while that run trains.
     #[must_use]
     pub fn overwrite(mut self) -> Self {
-        self.existing = Existing::Overwrite;
+        self.existing = Existing::Replace;
         self
     }
 

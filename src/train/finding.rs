@@ -42,7 +42,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Fine => "fine",
             Self::Warning => "warning",
@@ -79,7 +79,7 @@ impl Finding {
     }
 
     /// The finding as a note: what to do comes first, and a line of a file is an example of what was found.
-    pub(super) fn note(&self) -> String {
+    pub(crate) fn note(&self) -> String {
         let help = if self.help.is_empty() { String::new() } else { format!("{}: ", self.help) };
         let name = self.file.as_ref().and_then(|file| file.file_name()).map(|name| name.to_string_lossy());
         let example = match (name, self.line) {
@@ -90,7 +90,7 @@ impl Finding {
         format!("{help}{}{example}", self.what)
     }
 
-    pub(super) fn error(&self) -> Error {
+    pub(crate) fn error(&self) -> Error {
         let begins =
             if self.words.is_empty() { String::new() } else { format!(" (it begins {:?})", self.words) };
         let mut error = Error::input(format!("{}: {}{begins}", self.check, self.what));
@@ -104,7 +104,12 @@ impl Finding {
     }
 }
 
+/// The first finding with which no run should begin, as an error that shows its row.
+pub(crate) fn fatal(findings: &[Finding]) -> Option<Error> {
+    findings.iter().find(|finding| finding.severity == Severity::Fatal).map(Finding::error)
+}
+
 /// What a message says.
-pub(super) fn said(message: &Message) -> &str {
+pub(crate) fn said(message: &Message) -> &str {
     message.text()
 }

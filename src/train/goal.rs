@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// What ends the training that [`Run::start_until`](super::Run::start_until) begins: whichever comes
+/// What ends the training that [`Run::start_until`](crate::run::Run::start_until) begins: whichever comes
 /// first.
 ///
 /// # Examples

@@ -101,7 +101,7 @@ impl LeftOut {
     }
 
     /// What is to be said of a run's rows, what to do about it first: nothing where all are used.
-    pub(super) fn note(&self) -> Option<String> {
+    pub(crate) fn note(&self) -> Option<String> {
         let longer = (self.too_long > 0).then(|| {
             advice("RunConfig::default().context(n) takes longer rows", "--context N takes longer rows")
         });
@@ -112,7 +112,7 @@ impl LeftOut {
     }
 
     /// Why no row is left, in words.
-    pub(super) fn nothing(&self) -> String {
+    pub(crate) fn nothing(&self) -> String {
         let reasons: Vec<String> = self
             .reasons()
             .map(|(n, why)| format!("{n} {} {why}", if n == "1" { "is" } else { "are" }))
@@ -209,7 +209,7 @@ pub struct RowsLeftOut {
 }
 
 /// The lists of rows that are read neither to train on nor to evaluate on, of the files that these rows are from.
-pub(super) fn lists_not_read(data: &Dataset, eval: Option<&Dataset>) -> Result<Vec<(PathBuf, String)>> {
+pub(crate) fn lists_not_read(data: &Dataset, eval: Option<&Dataset>) -> Result<Vec<(PathBuf, String)>> {
     let mut lists = data.lists_not_read(eval)?;
     if let Some(eval) = eval {
         let more = eval.lists_not_read(Some(data))?;
@@ -220,7 +220,7 @@ pub(super) fn lists_not_read(data: &Dataset, eval: Option<&Dataset>) -> Result<V
 
 impl RowsLeftOut {
     /// Adds those of a dataset, by their numbers; the reader's come first.
-    pub(super) fn add(&mut self, data: &Dataset, counts: LeftOut, left: &[(u32, Why)]) -> Result<()> {
+    pub(crate) fn add(&mut self, data: &Dataset, counts: LeftOut, left: &[(u32, Why)]) -> Result<()> {
         let rows_for = counts.rows_for;
         for beside in data.not_read()? {
             if !self.not_read.contains(&beside) {

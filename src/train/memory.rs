@@ -41,7 +41,7 @@ const LOGITS: u64 = 32 << 20;
 
 /// What the memory of a step follows from, beside the sizes of the model.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Load {
+pub(crate) struct Load {
     /// Bytes of the frozen weights as they lie in memory.
     pub weights: u64,
     /// Whether they are f32, which nothing has to be expanded from.
@@ -71,7 +71,7 @@ impl StepMemory {
     }
 
     /// The same from a model's sizes alone.
-    pub(super) fn computed(c: &DecoderConfig, load: &Load, optimizer: &OptimizerConfig) -> Self {
+    pub(crate) fn computed(c: &DecoderConfig, load: &Load, optimizer: &OptimizerConfig) -> Self {
         let Load { weights, plain, trained, largest, tokens: t, recompute } = *load;
         let (d, f) = (c.width as u64, c.intermediate as u64);
         let [q, k, _] = c.qkv_widths().map(|width| width as u64);

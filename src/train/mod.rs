@@ -1,88 +1,35 @@
-//! Optimiser, the step, run state on disk, the run handle.
+//! The training step and what it is made of. Nothing here starts a thread or touches the disk.
+//!
+//! Rows become packed batches ([`Batch`]), a forward and a backward pass give gradients, the optimiser
+//! ([`OptimizerConfig`]) applies them at the rate of the [`Schedule`]: [`step`] is all of it. [`RunConfig`] has the
+//! settings, [`StepReport`] is what a step logs, [`Until`] says how far to train. The folder [`run`](crate::run)
+//! makes steps in a thread and keeps them on disk.
 
-mod batches;
-mod change;
-mod config;
-mod control;
-mod dated;
-mod disk;
-mod diverged;
+pub(crate) mod batches;
+pub(crate) mod config;
 mod evaluation;
-mod examples;
-mod existing;
-mod file;
-mod find_lr;
-mod folder;
-mod fork;
+pub(crate) mod finding;
 mod goal;
-mod hand;
-mod history;
-mod identity;
-mod inspect;
-mod journal;
-mod left_out;
-mod look;
-mod measured;
-pub mod memory;
-mod open;
-pub mod optimizer;
+pub(crate) mod left_out;
+pub(crate) mod memory;
+mod optimizer;
 mod or_false;
-mod over;
-mod plan;
-pub mod preflight;
-mod process;
-mod rank_curve;
-mod registry;
-mod reports;
-mod ring;
-mod run;
+pub(crate) mod render_time;
+pub(crate) mod row_checks;
 mod schedule;
-mod segments;
-mod shared;
-mod show;
-mod snapshot;
-mod spectra;
-mod spread;
-mod status;
+pub(crate) mod show_config;
 pub mod step;
-#[cfg(feature = "tensorboard")]
-mod tensorboard;
-mod tensors;
-mod warm;
-mod worker;
+pub(crate) mod step_report;
+mod step_spectra;
 
-pub use crate::model::Recompute;
-pub use batches::Filling;
-pub use batches::{Batch, CONTEXT};
-pub use change::Changes;
-pub use config::{Adaptation, Existing, RunConfig, Snapshots};
-#[doc(hidden)]
-pub use disk::{Operation, before_each_operation};
+pub use batches::{Batch, CONTEXT, Filling};
+pub use config::{Adaptation, RunConfig, Snapshots};
 pub use evaluation::Evaluation;
-pub use examples::{Hard, Worst};
-pub use existing::SavedRun;
-pub use file::{RowsFrom, RunFile};
-pub use find_lr::LrCurve;
-pub use fork::{RunComparison, compare_runs};
+pub use finding::{Finding, Severity};
 pub use goal::{Goal, Until};
-pub use history::{History, StepReport};
-pub use inspect::{Gradient, GradientTable, Inspected, Inspection};
-pub use journal::{Change, Rows};
 pub use left_out::{LeftOut, RowLeftOut, RowsFor, RowsLeftOut, Why};
-pub use look::{Answers, Seen};
 pub use memory::StepMemory;
-pub use open::{Changed, OpenRun};
 pub use optimizer::{AdamWConfig, Moments, Optimizer, OptimizerConfig, SgdConfig};
-pub use plan::Plan;
-pub use preflight::Preflight;
-pub use rank_curve::{RankCurve, RankPoint, Within};
-pub use reports::Reports;
-pub use run::{Run, runs};
 pub use schedule::{ReachesZero, Schedule, Shape};
-pub use shared::Answer;
-pub use spectra::{SpectraHistory, StepSpectra};
-pub use spread::{Spent, SpreadRanks, spread_ranks};
-pub use status::{Ending, State, Status};
-pub use step::{Learned, RowLoss, StepNumbers};
-#[cfg(feature = "tensorboard")]
-pub use tensorboard::EventFile;
+pub use step_report::StepReport;
+pub use step_spectra::StepSpectra;

@@ -53,7 +53,7 @@ impl OptimizerConfig {
     }
 
     /// Says whether another config can go on with the moments of this one.
-    pub(super) fn goes_on_as(&self, other: &Self) -> Result<()> {
+    pub(crate) fn goes_on_as(&self, other: &Self) -> Result<()> {
         match self.has_square() == other.has_square() {
             true => Ok(()),
             false => Err(Error::input("another optimiser cannot go on with these moments")

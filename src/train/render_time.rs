@@ -1,13 +1,11 @@
 //! The time that rows are rendered at: part of the data where the chat template writes the date.
 
-use super::folder::Folder;
 use crate::error::Result;
 use crate::model::Model;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The model at one time, if its template writes the time: the given one, its own, or now.
-pub(super) fn fixed(model: &Model, time: Option<i64>) -> Result<Model> {
+pub(crate) fn fixed(model: &Model, time: Option<i64>) -> Result<Model> {
     match model.tokenizer().is_dated() {
         true => model.at_time(time.or(model.tokenizer().time()).unwrap_or_else(now)),
         false => Ok(model.clone()),
@@ -15,26 +13,22 @@ pub(super) fn fixed(model: &Model, time: Option<i64>) -> Result<Model> {
 }
 
 /// The time that this model's rows are rendered at, where it matters.
-pub(super) fn time_of(model: &Model) -> Option<i64> {
+pub(crate) fn time_of(model: &Model) -> Option<i64> {
     model.tokenizer().time().filter(|_| model.tokenizer().is_dated())
 }
 
-/// When a run was made whose folder does not say at what time its rows were rendered.
-pub(super) fn time_of_making(folder: &Path) -> Option<i64> {
-    std::fs::metadata(Folder::identity_file(folder)).ok()?.modified().ok().map(seconds)
-}
-
 /// The clock, in seconds since 1970.
-pub(super) fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     seconds(SystemTime::now())
 }
 
-fn seconds(time: SystemTime) -> i64 {
+/// Seconds since 1970.
+pub(crate) fn seconds(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
 /// A time as `2024-07-26 00:00:00 UTC`.
-pub(super) fn said(seconds: i64) -> String {
+pub(crate) fn said(seconds: i64) -> String {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Days to year, month and day in the Gregorian calendar, by eras of 400 years that begin in March.
     let days = days + 719_468;

@@ -1,17 +1,18 @@
-//! What is looked at, check by check.
+//! The checks of the rows before the first step, one by one: a run that would learn the wrong thing says so in
+//! seconds, not after hours.
 
 use std::collections::HashSet;
 
+use super::batches::Batches;
+use super::config::RunConfig;
 use super::finding::{Finding, Severity, said};
+use super::left_out::{Why, lists_not_read};
+use super::render_time;
 use crate::dataset::{Dataset, ProblemKind};
 use crate::display::thousands;
 use crate::display::{advice, counted};
 use crate::error::Result;
 use crate::text::{Example, Message, Role, Tokenizer, Trained};
-use crate::train::batches::Batches;
-use crate::train::config::RunConfig;
-use crate::train::dated;
-use crate::train::left_out::{Why, lists_not_read};
 
 /// Rows whose prompt is looked at: rendering is slow, and a template is wrong in many rows or in none.
 const PROMPTS: usize = 200;
@@ -21,12 +22,68 @@ const NAMED: usize = 5;
 const FAR: usize = 4;
 
 /// The names of the checks of rows that are left out.
-pub(super) const CONTEXT: &str = "context";
-pub(super) const ANSWERS: &str = "answers";
-pub(super) const LABELS: &str = "labels";
+const CONTEXT: &str = "context";
+const ANSWERS: &str = "answers";
+const LABELS: &str = "labels";
+/// The checks whose finding is a line about all rows.
+const RECORDS: &str = "records";
+const EVAL_RECORDS: &str = "evaluation records";
+/// The checks of rows that are left out: the line about all rows has their numbers.
+const COUNTED: [&str; 5] = [RECORDS, EVAL_RECORDS, CONTEXT, ANSWERS, LABELS];
+
+/// The rows that are looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Checked<'a> {
+    pub rows: &'a Batches,
+    pub data: &'a Dataset,
+    /// Those to evaluate on, and all that they were taken from.
+    pub eval: Option<(&'a Batches, &'a Dataset)>,
+}
+
+/// Checks the rows as a run with this config would see them.
+///
+/// # Errors
+/// When the data can no longer be read.
+pub(crate) fn check_rows(
+    checked: Checked,
+    config: &RunConfig,
+    tokenizer: &Tokenizer,
+) -> Result<Vec<Finding>> {
+    let Checked { rows: train, data, eval } = checked;
+    let mut findings = vec![records(RECORDS, train)];
+    findings.extend(eval.map(|(rows, _)| records(EVAL_RECORDS, rows)));
+    findings.extend(not_read(data)?);
+    findings.extend(lists(data, config.eval.as_ref())?);
+    findings.extend([
+        tokens(train, data, config, tokenizer)?,
+        turns_end(train, data, tokenizer, config.trained)?,
+        begin_once(train, data, tokenizer)?,
+        answers(train, data)?,
+        prompts(train, data, tokenizer)?,
+        context(train, data)?,
+    ]);
+    findings.extend(date(train, data, tokenizer)?);
+    findings.extend(far_longer(train, data, config.micro_batch)?);
+    findings.extend(labelled_bad(train, data)?);
+    findings.extend(refused("chat template", train, data)?);
+    findings.extend(written(data, tokenizer)?);
+    if let Some((rows, data)) = eval {
+        findings.extend(refused("chat template, evaluation", rows, data)?);
+    }
+    if let Some(eval) = &config.eval {
+        findings.push(held_out(data, eval)?);
+    }
+    Ok(findings)
+}
+
+/// What a run notes beside the line that says how many rows are left out: the other warnings.
+pub(crate) fn notes(findings: &[Finding]) -> Vec<String> {
+    let warnings = findings.iter().filter(|finding| finding.severity == Severity::Warning);
+    warnings.filter(|finding| !COUNTED.contains(&finding.check)).map(Finding::note).collect()
+}
 
 /// How many rows are used, and how many are left out for what.
-pub(super) fn records(check: &'static str, rows: &Batches) -> Finding {
+fn records(check: &'static str, rows: &Batches) -> Finding {
     match rows.counts().note() {
         None => Finding::new(check, Severity::Fine, rows.counts().to_string()),
         Some(note) => Finding::new(check, Severity::Warning, note),
@@ -34,12 +91,7 @@ pub(super) fn records(check: &'static str, rows: &Batches) -> Finding {
 }
 
 /// How many tokens are trained on, and how plain texts are read.
-pub(super) fn tokens(
-    train: &Batches,
-    data: &Dataset,
-    config: &RunConfig,
-    tokenizer: &Tokenizer,
-) -> Result<Finding> {
+fn tokens(train: &Batches, data: &Dataset, config: &RunConfig, tokenizer: &Tokenizer) -> Result<Finding> {
     let training = config.training();
     let count =
         |of: fn(&Example) -> usize| thousands(train.examples().map(|(_, e)| of(e)).sum::<usize>() as u64);
@@ -65,12 +117,7 @@ pub(super) fn tokens(
 
 /// Whether each answer ends with a token at which generation stops: a model that never learns to say one
 /// talks on.
-pub(super) fn turns_end(
-    train: &Batches,
-    data: &Dataset,
-    tokenizer: &Tokenizer,
-    trained: Trained,
-) -> Result<Finding> {
+fn turns_end(train: &Batches, data: &Dataset, tokenizer: &Tokenizer, trained: Trained) -> Result<Finding> {
     const CHECK: &str = "end of turn";
     let stops = tokenizer.stop_ids();
     let lacks = |example: &Example| ends(example, tokenizer, trained).any(|id| !stops.contains(&id));
@@ -125,7 +172,7 @@ fn ends<'a>(
 
 /// Whether a row begins with one token that begins a text, not with two: the template writes one, and the
 /// tokenizer puts another in front.
-pub(super) fn begin_once(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Finding> {
+fn begin_once(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Finding> {
     const CHECK: &str = "begin of text";
     let Some(bos) = tokenizer.bos() else {
         return Ok(Finding::new(CHECK, Severity::Fine, "the tokenizer has no token that begins a text"));
@@ -159,7 +206,7 @@ fn lines(data: &Dataset, rows: &[usize]) -> Result<String> {
 }
 
 /// Whether each row has a token to train on.
-pub(super) fn answers(train: &Batches, data: &Dataset) -> Result<Finding> {
+fn answers(train: &Batches, data: &Dataset) -> Result<Finding> {
     let rows: Vec<usize> = train.left_out(|why| *why == Why::Untrained).map(|(row, _)| row).collect();
     let Some(first) = rows.first() else {
         return Ok(Finding::new(ANSWERS, Severity::Fine, "every row has an answer to train on"));
@@ -175,7 +222,7 @@ pub(super) fn answers(train: &Batches, data: &Dataset) -> Result<Finding> {
 }
 
 /// Rows that are labelled bad.
-pub(super) fn labelled_bad(train: &Batches, data: &Dataset) -> Result<Option<Finding>> {
+fn labelled_bad(train: &Batches, data: &Dataset) -> Result<Option<Finding>> {
     let rows: Vec<usize> = train.left_out(|why| *why == Why::LabelledBad).map(|(row, _)| row).collect();
     let Some(first) = rows.first() else { return Ok(None) };
     let what =
@@ -187,7 +234,7 @@ pub(super) fn labelled_bad(train: &Batches, data: &Dataset) -> Result<Option<Fin
 }
 
 /// Rows that the chat template refuses, with its words.
-pub(super) fn refused(check: &'static str, rows: &Batches, data: &Dataset) -> Result<Option<Finding>> {
+fn refused(check: &'static str, rows: &Batches, data: &Dataset) -> Result<Option<Finding>> {
     let refused: Vec<(usize, &Why)> = rows.left_out(|why| matches!(why, Why::Refused(_))).collect();
     let Some((first, Why::Refused(words))) = refused.first() else { return Ok(None) };
     let numbers: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
@@ -207,7 +254,7 @@ pub(super) fn refused(check: &'static str, rows: &Batches, data: &Dataset) -> Re
 
 /// Whether what the model is asked with when it is used is what it is trained with: the prompt up to the last
 /// answer, with the generation marker, begins the row's tokens.
-pub(super) fn prompts(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Finding> {
+fn prompts(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Finding> {
     const CHECK: &str = "prompt";
     let chosen = train.rows().min(PROMPTS);
     let (mut looked, mut other) = (0, Vec::new());
@@ -249,13 +296,13 @@ pub(super) fn prompts(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) ->
 }
 
 /// Whether rows say the date, because the chat template writes it: rendered on another day they are others.
-pub(super) fn date(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Option<Finding>> {
+fn date(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Option<Finding>> {
     /// More than a year, a day, an hour, a minute and a second, so that each part is another one.
     const LATER: i64 = 398 * 86_400 + 3_661;
     if !tokenizer.is_dated() {
         return Ok(None);
     }
-    let time = tokenizer.time().unwrap_or_else(dated::now);
+    let time = tokenizer.time().unwrap_or_else(render_time::now);
     let (then, later) = (tokenizer.at_time(time)?, tokenizer.at_time(time + LATER)?);
     let chosen = train.rows().min(PROMPTS);
     let mut places = (0..chosen).map(|i| i * train.rows() / chosen).peekable();
@@ -271,7 +318,8 @@ pub(super) fn date(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Re
         if let (Ok(now), Ok(later)) = (rendered(&then), rendered(&later))
             && now != later
         {
-            let what = format!("the chat template writes the date into the rows: {}", dated::said(time));
+            let what =
+                format!("the chat template writes the date into the rows: {}", render_time::said(time));
             return Ok(Some(Finding::new("date", Severity::Warning, what).help(
                 "the run keeps this time and goes on with it; a prompt that is asked later has its own date",
             )));
@@ -281,7 +329,7 @@ pub(super) fn date(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Re
 }
 
 /// Rows that are longer than the context.
-pub(super) fn context(train: &Batches, data: &Dataset) -> Result<Finding> {
+fn context(train: &Batches, data: &Dataset) -> Result<Finding> {
     let limit = thousands(train.context() as u64);
     let tokens = |why: &Why| if let Why::TooLong(tokens) = why { *tokens } else { 0 };
     let longer = train.left_out(|why| matches!(why, Why::TooLong(_))).map(|(row, why)| (tokens(why), row));
@@ -299,7 +347,7 @@ pub(super) fn context(train: &Batches, data: &Dataset) -> Result<Finding> {
 }
 
 /// A few rows that are far longer than the others, and what they cost.
-pub(super) fn far_longer(train: &Batches, data: &Dataset, micro_batch: usize) -> Result<Option<Finding>> {
+fn far_longer(train: &Batches, data: &Dataset, micro_batch: usize) -> Result<Option<Finding>> {
     let mut lengths: Vec<usize> = train.examples().map(|(_, example)| example.len()).collect();
     lengths.sort_unstable();
     let usual = lengths[(lengths.len() * 99).div_ceil(100).max(1) - 1];
@@ -334,7 +382,7 @@ pub(super) fn far_longer(train: &Batches, data: &Dataset, micro_batch: usize) ->
 }
 
 /// Rows of the evaluation that are trained on.
-pub(super) fn held_out(data: &Dataset, eval: &Dataset) -> Result<Finding> {
+fn held_out(data: &Dataset, eval: &Dataset) -> Result<Finding> {
     const CHECK: &str = "evaluation";
     let shared = data.equal_rows(eval)?;
     let all = thousands(eval.len() as u64);
@@ -351,7 +399,7 @@ pub(super) fn held_out(data: &Dataset, eval: &Dataset) -> Result<Finding> {
 }
 
 /// Rows whose tools or calls the chat template does not write.
-pub(super) fn written(data: &Dataset, tokenizer: &Tokenizer) -> Result<Option<Finding>> {
+fn written(data: &Dataset, tokenizer: &Tokenizer) -> Result<Option<Finding>> {
     let unwritten = data.unwritten(tokenizer)?;
     let Some((first, _)) = unwritten.first() else { return Ok(None) };
     let mut counts: Vec<(&str, u64)> = Vec::new();
@@ -370,7 +418,7 @@ pub(super) fn written(data: &Dataset, tokenizer: &Tokenizer) -> Result<Option<Fi
 }
 
 /// Lists of rows that are not read, in files that hold several.
-pub(super) fn lists(data: &Dataset, eval: Option<&Dataset>) -> Result<Option<Finding>> {
+fn lists(data: &Dataset, eval: Option<&Dataset>) -> Result<Option<Finding>> {
     let lists = lists_not_read(data, eval)?;
     let Some((file, _)) = lists.first() else { return Ok(None) };
     let what: Vec<&str> = lists.iter().map(|(_, what)| what.as_str()).collect();
@@ -382,7 +430,7 @@ pub(super) fn lists(data: &Dataset, eval: Option<&Dataset>) -> Result<Option<Fin
 }
 
 /// Folders and files beside the rows that were not read.
-pub(super) fn not_read(data: &Dataset) -> Result<Option<Finding>> {
+fn not_read(data: &Dataset) -> Result<Option<Finding>> {
     let not_read = data.not_read()?;
     let Some((path, what)) = not_read.first() else { return Ok(None) };
     let more = match not_read.len() - 1 {

@@ -13,7 +13,7 @@ use std::fmt;
 /// [`Wsd`](Shape::Wsd). One that falls to 0 would train its last step for nothing; its line reaches 0 one step
 /// later: x = (s − 1 − b)/(T − b), so that the last step has 1/(T − b). This is what
 /// `get_linear_schedule_with_warmup` and `get_wsd_schedule` of Hugging Face transformers do, and
-/// [`Run::cooldown`](super::Run::cooldown). Runs whose folder was made before keep their rates ([`ReachesZero`]).
+/// [`Run::cooldown`](crate::run::Run::cooldown). Runs whose folder was made before keep their rates ([`ReachesZero`]).
 ///
 /// # Examples
 /// ```
@@ -99,7 +99,7 @@ impl Schedule {
     }
 
     /// The same as a run of this or of an earlier version has it.
-    pub(super) fn factor_as(&self, step: u64, reaches_zero: ReachesZero) -> f64 {
+    pub(crate) fn factor_as(&self, step: u64, reaches_zero: ReachesZero) -> f64 {
         if step < self.warmup {
             return step as f64 / self.warmup as f64;
         }

@@ -1,8 +1,6 @@
-//! What a notebook shows of a run.
+//! What a notebook shows of a run's settings.
 
 use super::config::{Adaptation, RunConfig};
-use super::journal::Cooldown;
-use super::run::Run;
 use crate::display::{self, Align, Bundle, Show, Table, advice, counted};
 
 impl RunConfig {
@@ -46,12 +44,12 @@ impl Show for RunConfig {
 }
 
 /// A learning rate, and whether it is high.
-fn rate(lr: f64) -> String {
+pub(crate) fn rate(lr: f64) -> String {
     format!("{lr:e}{}", if lr > 1e-3 { ", which is high for LoRA" } else { "" })
 }
 
 /// When it is evaluated.
-fn evaluated(every: Option<u64>) -> String {
+pub(crate) fn evaluated(every: Option<u64>) -> String {
     match every {
         None => {
             advice("when asked: evaluate(), or eval_every(20)", "when asked; more often by eval_every = 20")
@@ -59,50 +57,5 @@ fn evaluated(every: Option<u64>) -> String {
         }
         Some(1) => "after every step".to_string(),
         Some(steps) => format!("every {steps} steps"),
-    }
-}
-use std::sync::atomic::Ordering;
-
-impl Show for Run {
-    fn show(&self) -> Bundle {
-        let inner = &self.0;
-        let current = inner.segments.get(self.settings().segment);
-        let adapters = self.adapters();
-        let mut table = Table::new([("", Align::Left), ("", Align::Left)]).caption(&inner.name).whole();
-        let c = &inner.config;
-        table.row(["model".to_string(), inner.model.name()]);
-        table.row([
-            "adapters".to_string(),
-            format!(
-                "{} of rank {}, alpha {}: {} numbers are trained",
-                adapters.len(),
-                c.lora.rank,
-                c.lora.alpha,
-                display::thousands(adapters.parameters() as u64)
-            ),
-        ]);
-        match c.adaptation {
-            Adaptation::Lora => table.row(["target modules".to_string(), c.lora.targeted()]),
-            Adaptation::Full => {}
-        }
-        let settings = self.settings();
-        if let Ok(segment) = &current {
-            let rows = display::thousands(segment.batches.rows() as u64);
-            table.row(["rows".to_string(), format!("{rows} to train on, {} a step", settings.batch)]);
-        }
-        if let Some(eval) = &inner.eval {
-            let (rows, every) = (display::thousands(eval.rows() as u64), evaluated(settings.eval_every));
-            table.row(["evaluation".to_string(), format!("{rows} rows, {every}")]);
-        }
-        table.row(["learning rate".to_string(), rate(settings.lr)]);
-        let schedule = match settings.cooldown {
-            Some(Cooldown { at, steps, .. }) => format!("falls to 0 in the {steps} steps after step {at}"),
-            None => settings.schedule.to_string(),
-        };
-        table.row(["schedule".to_string(), schedule]);
-        let status = self.status();
-        status.about_rows.iter().for_each(|note| table.row(["note", note.as_str()]));
-        inner.shared.told.store(true, Ordering::Relaxed);
-        (table, status).show()
     }
 }

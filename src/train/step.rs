@@ -268,6 +268,13 @@ pub fn mean(rows: &[RowLoss]) -> (f64, usize) {
     (sum / tokens.max(1) as f64, tokens as usize)
 }
 
+/// Whether a trained tensor belongs to one of these frozen modules.
+pub(crate) fn is_frozen(frozen: &[String], tensor: &str) -> bool {
+    frozen.iter().any(|module| {
+        tensor.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with('.') || rest.is_empty())
+    })
+}
+
 /// The places of a pack whose next token is trained on, and those tokens.
 fn trained(pack: &Pack) -> (Vec<u32>, Vec<u32>) {
     (0..).zip(&pack.targets).filter_map(|(place, target)| Some((place, (*target)?))).unzip()

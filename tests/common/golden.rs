@@ -9,8 +9,9 @@ use lorascope::lora::{Adapters, Gradients};
 use lorascope::model::{Counted, Decoder, Tokens};
 use lorascope::ops::Kernels;
 use lorascope::text::{Example, pack};
+use lorascope::train::step::Learned;
 use lorascope::train::step::{evaluate, mean, step};
-use lorascope::train::{AdamWConfig, Batch, Learned, OptimizerConfig};
+use lorascope::train::{AdamWConfig, Batch, OptimizerConfig};
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(serde::Deserialize)]

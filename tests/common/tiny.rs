@@ -3,12 +3,13 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use super::llama::Sizes;
+use lorascope::analysis::Preflight;
 use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::model::Model;
-use lorascope::train::preflight::Finding;
-use lorascope::train::{Preflight, RunConfig};
+use lorascope::train::Finding;
+use lorascope::train::RunConfig;
 use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};

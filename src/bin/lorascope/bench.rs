@@ -8,8 +8,9 @@ use lorascope::lora::{Adapters, LoraConfig};
 use lorascope::model::{Decoder, OpenOptions, Recompute, Tokens, WeightsAs};
 use lorascope::ops::random::{Random, Stream};
 use lorascope::text::Pack;
+use lorascope::train::step::Learned;
 use lorascope::train::step::step as one_step;
-use lorascope::train::{Learned, OptimizerConfig, SgdConfig, StepMemory};
+use lorascope::train::{OptimizerConfig, SgdConfig, StepMemory};
 use std::path::PathBuf;
 use std::time::Instant;
 

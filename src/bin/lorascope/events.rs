@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 
 use lorascope::error::{Error, Result};
-use lorascope::train::{EventFile, Run, State};
+use lorascope::run::{EventFile, Run, State};
 
 /// Writes the reports of a run aside, so that training does not wait for the file.
 pub struct Follower(Option<JoinHandle<Result<()>>>);

@@ -4,7 +4,8 @@ use clap::Args;
 use lorascope::dataset::Dataset;
 use lorascope::error::{Error, Result};
 use lorascope::model::Model;
-use lorascope::train::{Run, RunConfig, State};
+use lorascope::run::{Run, State};
+use lorascope::train::RunConfig;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

@@ -1,11 +1,13 @@
 //! `lorascope plan`: what fine-tuning a model would take.
 
 use clap::Args;
+use lorascope::analysis::Plan;
 use lorascope::candle_core::Device;
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::model::DecoderConfig;
-use lorascope::train::{CONTEXT, Plan, Recompute, RunConfig};
+use lorascope::model::Recompute;
+use lorascope::train::{CONTEXT, RunConfig};
 use std::path::PathBuf;
 
 #[derive(Args)]

@@ -6,8 +6,8 @@ use lorascope::display::Table;
 use lorascope::error::{Error, Result};
 use lorascope::lora::{Adapters, Cut, Factors};
 use lorascope::plot::Figure;
+use lorascope::run::Run;
 use lorascope::spectrum::{Advice, Place, Spectra, Spectrum};
-use lorascope::train::Run;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 

@@ -4,13 +4,13 @@
 use super::events::Follower;
 use super::reading::{LISTED, format, left_out};
 use clap::Args;
+use lorascope::dataset::Existing;
 use lorascope::dataset::{Dataset, Map, OnFault, ReadOptions, RowSchema};
 use lorascope::display::{Progress, Show};
 use lorascope::error::{Error, Result};
+use lorascope::run::{Ending, OpenRun, RowsFrom, Run, RunFile, State};
 use lorascope::text::Trained;
-use lorascope::train::{
-    Ending, Existing, OpenRun, RowsFrom, Run, RunConfig, RunFile, Schedule, Shape, State, Until,
-};
+use lorascope::train::{RunConfig, Schedule, Shape, Until};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -247,7 +247,7 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
         config.faults = OnFault::Fail;
     }
     if arguments.overwrite {
-        config.existing = Existing::Overwrite;
+        config.existing = Existing::Replace;
     }
     file.name = arguments.name.clone().or(file.name);
     file.model = arguments.model.clone().or(file.model);
@@ -286,7 +286,7 @@ fn rows(path: &Path, arguments: &Arguments, list: Option<&String>) -> Result<Row
 
 fn new(file: &RunFile) -> Result<Run> {
     let name = file.name.as_deref().unwrap_or_default();
-    if file.config.existing == Existing::Keep && Run::exists(name)? {
+    if file.config.existing == Existing::Refuse && Run::exists(name)? {
         return Err(Error::state(format!("the run {name:?} exists"))
             .help("--resume goes on with it, --overwrite begins anew and moves it aside"));
     }

@@ -1,21 +1,21 @@
 //! A run on disk: `run.json`, `history.jsonl`, `journal.json`, `goal.json`, and `step-000120/` for each
 //! snapshot.
 
-use super::config::RunConfig;
-use super::disk::{self, PARTIAL};
-use super::goal::Goal;
-use super::history::StepReport;
 use super::identity::{FORMAT, Identity};
-use super::journal::Journal;
-use super::shared::Answer;
-use super::snapshot::{self, Context, Place};
-use super::step::Learned;
+use super::initial_adapters::BEGUN;
+use super::lock::{LOCK, lock};
+use super::operations::{self as disk, PARTIAL};
+use super::snapshot::{self, Context};
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
+use crate::run::answers::Answer;
+use crate::run::journal::Journal;
+use crate::run::state::progress::RunProgress;
+use crate::train::step::Learned;
+use crate::train::{Goal, RunConfig, StepReport, render_time};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 const RUN: &str = "run.json";
@@ -24,15 +24,14 @@ const JOURNAL: &str = "journal.json";
 const GOAL: &str = "goal.json";
 const ANSWERS: &str = "answers.jsonl";
 const REWIND: &str = "rewind.json";
-const LOCK: &str = "lock";
 const STEP: &str = "step-";
 /// How the names of snapshots that cannot be read begin.
 const DAMAGED: &str = "damaged-";
 /// The files of a run beside its snapshots.
-const FILES: [&str; 7] = [RUN, HISTORY, JOURNAL, GOAL, ANSWERS, REWIND, super::warm::BEGUN];
+const FILES: [&str; 7] = [RUN, HISTORY, JOURNAL, GOAL, ANSWERS, REWIND, BEGUN];
 
 /// What a snapshot gives back.
-type Kept = (Learned, Place);
+type Kept = (Learned, RunProgress);
 
 /// What `rewind.json` says while a run goes back.
 #[derive(Debug, Serialize, Deserialize)]
@@ -132,9 +131,9 @@ impl Folder {
         path.join(RUN).exists()
     }
 
-    /// The file that says who the run is.
-    pub fn identity_file(path: &Path) -> PathBuf {
-        path.join(RUN)
+    /// When the run was made, in seconds since 1970: the time of its rows where its folder does not say one.
+    pub fn time_of_making(path: &Path) -> Option<i64> {
+        fs::metadata(path.join(RUN)).ok()?.modified().ok().map(render_time::seconds)
     }
 
     /// Reads who the run is, without taking hold of it.
@@ -294,7 +293,7 @@ impl Folder {
     ///
     /// # Errors
     /// When it cannot be written; earlier snapshots are untouched then.
-    pub fn save(&self, learned: &Learned, place: &Place, context: Context) -> Result<()> {
+    pub fn save(&self, learned: &Learned, place: &RunProgress, context: Context) -> Result<()> {
         let target = self.snapshot(place.step);
         if target.exists() {
             return Ok(()); // the same step has the same tensors
@@ -452,28 +451,4 @@ fn lines(values: &[impl Serialize]) -> Result<Vec<u8>> {
         bytes.push(b'\n');
     }
     Ok(bytes)
-}
-
-/// Takes the lock of a run's folder. It ends with its process, however that ends; the number in it is
-/// for people.
-fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join(LOCK);
-    let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
-    let mut lock = open.map_err(|e| Error::io(&path, e))?;
-    lock.try_lock().map_err(|e| match e {
-        fs::TryLockError::WouldBlock => {
-            let mut pid = String::new();
-            let _ = lock.read_to_string(&mut pid); // what is not there is not said
-            let pid: String = pid.chars().filter(char::is_ascii_digit).take(10).collect();
-            let who = if pid.is_empty() { String::new() } else { format!(" (process {pid})") };
-            Error::state(format!("another process{who} has this run open"))
-                .path(folder)
-                .help("shut that notebook's kernel down, end that command, or give this run another name")
-        }
-        fs::TryLockError::Error(e) => Error::io(&path, e),
-    })?;
-    let written =
-        lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
-    written.map_err(|e| Error::io(&path, e))?;
-    Ok(lock)
 }

@@ -1,18 +1,16 @@
 //! Who a run is: what `run.json` says.
 
-use super::batches::Batches;
-use super::config::RunConfig;
-use super::dated;
-use super::journal::Rows;
-use super::schedule::ReachesZero;
 use crate::dataset::{Dataset, Recipe};
 use crate::error::Result;
 use crate::model::{Model, WeightsAs};
+use crate::run::journal::Rows;
+use crate::train::batches::Batches;
+use crate::train::{ReachesZero, RunConfig, render_time};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Version of the files' layout.
-pub(super) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 2;
 
 /// What makes a run the run that it is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -55,7 +53,7 @@ pub struct Parent {
 }
 
 /// How rows are found again.
-pub(super) fn rows_of(data: &Dataset, batches: &Batches) -> Result<Rows> {
+pub(crate) fn rows_of(data: &Dataset, batches: &Batches) -> Result<Rows> {
     let (context, filling) = (batches.context(), batches.filling());
     Ok(Rows { data: data.recipe()?, context, tokens: batches.fingerprint(), filling })
 }
@@ -72,7 +70,7 @@ impl Identity {
             model: model.path().into(),
             model_fingerprint: model.fingerprint()?,
             weights: Some(model.weights()),
-            time: dated::time_of(model),
+            time: render_time::time_of(model),
             reaches_zero: config.reaches_zero,
             rows,
             eval,

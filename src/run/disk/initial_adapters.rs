@@ -1,20 +1,20 @@
-//! Adapters that a run begins with, kept in its folder as they were.
+//! The adapters that a run begins with: new ones, or those of a folder, which are kept as they were.
 
-use super::config::{Adaptation, RunConfig};
-use super::disk;
+use super::operations as disk;
 use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, LoraConfig};
-use crate::model::Model;
+use crate::model::{Decoder, Model};
+use crate::train::{Adaptation, RunConfig};
 use serde_json::Value;
 use std::path::Path;
 
 /// The folder inside that of a run.
-pub(super) const BEGUN: &str = "begun-from";
+pub(crate) const BEGUN: &str = "begun-from";
 
 /// The adapters that the config says to begin with, as they are: their own ranks, scales and layers. The
 /// config takes these over, and the notes say what of its own is not taken.
-pub(super) fn read(model: &Model, config: &mut RunConfig) -> Result<Option<(Adapters, Vec<String>)>> {
+pub(crate) fn read(model: &Model, config: &mut RunConfig) -> Result<Option<(Adapters, Vec<String>)>> {
     let Some(path) = config.init_from.clone() else { return Ok(None) };
     if config.adaptation == Adaptation::Full {
         return Err(Error::input("init_from begins with adapters, and all weights are to be trained")
@@ -75,7 +75,7 @@ fn not_taken(said: &LoraConfig, warm: &Adapters, model: &Model) -> Result<Vec<St
 }
 
 /// Keeps them in the folder of a run that begins with adapters.
-pub(super) fn keep(folder: &Path, config: &RunConfig, begun: &Adapters, base: &str) -> Result<()> {
+pub(crate) fn keep(folder: &Path, config: &RunConfig, begun: &Adapters, base: &str) -> Result<()> {
     let place = folder.join(BEGUN);
     disk::remove(&place)?;
     if config.init_from.is_some() {
@@ -85,10 +85,26 @@ pub(super) fn keep(folder: &Path, config: &RunConfig, begun: &Adapters, base: &s
 }
 
 /// Those that a run in this folder began with, where it keeps them: earlier versions did not.
-pub(super) fn kept(folder: &Path, config: &RunConfig, model: &Model) -> Result<Option<Adapters>> {
+pub(crate) fn kept(folder: &Path, config: &RunConfig, model: &Model) -> Result<Option<Adapters>> {
     let place = folder.join(BEGUN);
     match config.init_from.is_some() && place.exists() {
         true => Adapters::open(place, model.decoder().device()).map(Some),
         false => Ok(None),
+    }
+}
+
+/// What the run in a folder trained before its first step.
+pub(crate) fn begun(folder: &Path, model: &Model, config: &RunConfig) -> Result<Adapters> {
+    match kept(folder, config, model)? {
+        Some(warm) => Ok(warm),
+        None => new_adapters(model.decoder(), config),
+    }
+}
+
+/// What a run trains, before its first step.
+pub(crate) fn new_adapters(decoder: &Decoder, config: &RunConfig) -> Result<Adapters> {
+    match config.adaptation {
+        Adaptation::Lora => decoder.new_adapters(&config.lora, config.seed),
+        Adaptation::Full => decoder.all_trained(),
     }
 }

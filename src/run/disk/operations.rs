@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use xxhash_rust::xxh3::Xxh3;
 
 /// How the names of what is not written to its end begin.
-pub(super) const PARTIAL: &str = ".partial-";
+pub(crate) const PARTIAL: &str = ".partial-";
 
 /// An operation on the disk.
 #[doc(hidden)]
@@ -56,7 +56,7 @@ fn sync(file: &File, path: &Path) -> io::Result<()> {
 }
 
 /// A new file while it is written, piece by piece.
-pub(super) struct Writing<'a> {
+pub(crate) struct Writing<'a> {
     file: File,
     path: &'a Path,
     /// Bytes that it will have, and bytes that it has.
@@ -80,7 +80,7 @@ impl Writing<'_> {
 }
 
 /// A new file of so many bytes, flushed to the disk; gives its checksum.
-pub(super) fn written(
+pub(crate) fn written(
     path: &Path,
     length: u64,
     content: impl FnOnce(&mut Writing) -> Result<()>,
@@ -93,7 +93,7 @@ pub(super) fn written(
 }
 
 /// The checksum of a file: XXH3, 128 bits in hexadecimal. It is read in pieces.
-pub(super) fn checksum(path: &Path) -> Result<String> {
+pub(crate) fn checksum(path: &Path) -> Result<String> {
     let mut piece = vec![0; 1 << 20];
     let summed = File::open(path).and_then(|mut file| {
         let mut hash = Xxh3::new();
@@ -110,13 +110,13 @@ pub(super) fn checksum(path: &Path) -> Result<String> {
 }
 
 /// A new file, flushed to the disk.
-pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<String> {
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<String> {
     let (first, second) = bytes.split_at(bytes.len() / 2);
     written(path, bytes.len() as u64, |file| file.put(first).and_then(|()| file.put(second)))
 }
 
 /// Bytes that may still be written where this folder lies; without end where the system does not tell.
-pub(super) fn room(folder: &Path) -> io::Result<u64> {
+pub(crate) fn room(folder: &Path) -> io::Result<u64> {
     before(Operation::Room, folder)?;
     #[cfg(unix)]
     {
@@ -138,7 +138,7 @@ pub(super) fn room(folder: &Path) -> io::Result<u64> {
 }
 
 /// A file that has the old content until it has the new one.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let written = partial(0o666).tempfile_in(folder).and_then(|mut file| {
         write(file.as_file_mut(), path, bytes)?;
@@ -151,7 +151,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// What makes temporary files and folders as any others are made: the user's umask decides who may read it.
-pub(super) fn partial(mode: u32) -> tempfile::Builder<'static, 'static> {
+pub(crate) fn partial(mode: u32) -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
@@ -160,7 +160,7 @@ pub(super) fn partial(mode: u32) -> tempfile::Builder<'static, 'static> {
 }
 
 /// Adds to the end of a file, which is as it was when that fails. It is not flushed.
-pub(super) fn append(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn append(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = File::options().create(true).append(true).open(path).and_then(|mut file| {
         let before = file.metadata()?.len();
         write(&mut file, path, bytes).inspect_err(|_| {
@@ -171,7 +171,7 @@ pub(super) fn append(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Flushes a file that may not be there.
-pub(super) fn flush(path: &Path) -> Result<()> {
+pub(crate) fn flush(path: &Path) -> Result<()> {
     match File::options().append(true).open(path).and_then(|file| sync(&file, path)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(path, e)),
         _ => Ok(()),
@@ -179,7 +179,7 @@ pub(super) fn flush(path: &Path) -> Result<()> {
 }
 
 /// Moves a folder that is written to its end to its place.
-pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     let folder = to.parent().unwrap_or(Path::new("."));
     let moved =
         before(Operation::Rename, to).and_then(|()| fs::rename(from, to)).and_then(|()| sync_folder(folder));
@@ -187,14 +187,14 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// The names in a folder reach the disk, where the system knows that.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     before(Operation::Sync, path)?;
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 
 /// Removes a file or a folder, if it is there. A folder is renamed first, so that it never stands
 /// half empty under its name.
-pub(super) fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     let removed = before(Operation::Remove, path).and_then(|()| {
         if !path.is_dir() {
             return fs::remove_file(path);
@@ -218,15 +218,15 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     serde_json::from_str(&text).map_err(|e| Error::format(&e).path(path).line(e.line() as u64))
 }
 
-pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write_whole(path, &json(value)?)
 }
 
-pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+pub(crate) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec_pretty(value).map_err(Error::compute)
 }

@@ -1,15 +1,14 @@
 //! One snapshot on disk: `step-000120/` with the adapters as PEFT loads them, the optimiser's moments,
 //! the state of training, and a checksum of each file.
 
-use super::batches::Position;
-use super::config::{Adaptation, RunConfig};
-use super::disk;
-use super::journal::Journal;
-use super::optimizer::{Moments, Optimizer};
-use super::step::Learned;
+use super::operations as disk;
 use super::tensors;
 use crate::error::{Error, Result};
 use crate::lora::{Activations, Adapters};
+use crate::run::journal::Journal;
+use crate::run::state::progress::RunProgress;
+use crate::train::step::Learned;
+use crate::train::{Adaptation, Moments, Optimizer, RunConfig};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -25,25 +24,11 @@ const WEIGHTS: &str = "weights.safetensors";
 const ACTIVATIONS: &str = "activations.safetensors";
 const CHECKSUMS: &str = "checksums.json";
 
-/// Where a run is: with the trained tensors all that the next step needs.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Place {
-    /// Steps done.
-    pub step: u64,
-    /// Where in the data.
-    pub position: Position,
-    /// Seconds spent in steps.
-    pub seconds: f64,
-    /// The loss on the evaluation rows at this step, where it is known.
-    pub eval_loss: Option<f64>,
-}
-
 /// What `trainer.json` holds.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct State {
-    place: Place,
+struct TrainerFile {
+    place: RunProgress,
     /// Updates of each trained tensor.
     updates: u64,
     /// Of those that were frozen for a while.
@@ -56,7 +41,7 @@ struct State {
 
 /// What a snapshot is of.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Context<'a> {
+pub(crate) struct Context<'a> {
     pub config: &'a RunConfig,
     pub journal: &'a Journal,
     /// The fingerprint of the data's tokens.
@@ -66,7 +51,7 @@ pub(super) struct Context<'a> {
 }
 
 /// Writes the files of a snapshot into a folder of their own.
-pub(super) fn write(folder: &Path, learned: &Learned, place: &Place, context: Context) -> Result<()> {
+pub(crate) fn write(folder: &Path, learned: &Learned, place: &RunProgress, context: Context) -> Result<()> {
     let mut sums = BTreeMap::new();
     match context.config.adaptation {
         Adaptation::Lora => {
@@ -97,7 +82,7 @@ pub(super) fn write(folder: &Path, learned: &Learned, place: &Place, context: Co
     // What was frozen from the first step on was never updated, and has no moments.
     let never = learned.adapters.tensors().map(|(name, _)| (name, 0));
     let never = never.filter(|(name, _)| !moments.contains_key(name));
-    let state = State {
+    let state = TrainerFile {
         place: *place,
         updates,
         fewer_updates: each.chain(never).filter(|(_, own)| *own != updates).collect(),
@@ -111,18 +96,18 @@ pub(super) fn write(folder: &Path, learned: &Learned, place: &Place, context: Co
 }
 
 /// Where the run was at a snapshot.
-pub(super) fn place(folder: &Path) -> Result<Place> {
-    Ok(disk::read_json::<State>(&folder.join(STATE))?.place)
+pub(crate) fn place(folder: &Path) -> Result<RunProgress> {
+    Ok(disk::read_json::<TrainerFile>(&folder.join(STATE))?.place)
 }
 
 /// The changes that were made before a snapshot.
-pub(super) fn journal(folder: &Path) -> Result<Journal> {
-    Ok(disk::read_json::<State>(&folder.join(STATE))?.journal)
+pub(crate) fn journal(folder: &Path) -> Result<Journal> {
+    Ok(disk::read_json::<TrainerFile>(&folder.join(STATE))?.journal)
 }
 
 /// Says what is wrong with a snapshot: a file is gone, cut short, or has other bytes, or nobody knows which
 /// bytes it should have.
-pub(super) fn check(folder: &Path, adaptation: Adaptation) -> Result<()> {
+pub(crate) fn check(folder: &Path, adaptation: Adaptation) -> Result<()> {
     let path = folder.join(CHECKSUMS);
     let sums: BTreeMap<String, String> = disk::read_json(&path)?;
     let trained: &[&str] = match adaptation {
@@ -149,13 +134,13 @@ pub(super) fn check(folder: &Path, adaptation: Adaptation) -> Result<()> {
 }
 
 /// Reads a snapshot. `fresh` gives the shapes, scale and config of its adapters.
-pub(super) fn read(
+pub(crate) fn read(
     folder: &Path,
     fresh: &Adapters,
     config: &RunConfig,
     device: &Device,
-) -> Result<(Learned, Place)> {
-    let state: State = disk::read_json(&folder.join(STATE))?;
+) -> Result<(Learned, RunProgress)> {
+    let state: TrainerFile = disk::read_json(&folder.join(STATE))?;
     let (path, mut tensors) = match config.adaptation {
         Adaptation::Lora => {
             let read = Adapters::open(folder, device)?;

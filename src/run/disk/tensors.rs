@@ -1,6 +1,6 @@
 //! Tensors into a safetensors file, piece by piece: a state of gigabytes takes some megabytes to write.
 
-use super::disk::{Writing, written};
+use super::operations::{Writing, written};
 use crate::error::{Error, Result};
 use candle_core::{DType, Tensor};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
@@ -11,7 +11,7 @@ use std::path::Path;
 const PIECE: usize = 1 << 18;
 
 /// Writes a new file as `safetensors::serialize` would, to the byte, flushed to the disk; gives its checksum.
-pub(super) fn write<'a>(
+pub(crate) fn write<'a>(
     path: &Path,
     tensors: impl IntoIterator<Item = (String, &'a Tensor)>,
     metadata: Option<HashMap<String, String>>,
@@ -83,7 +83,7 @@ mod tests {
             let bytes = std::fs::read(&path).unwrap();
             assert!(bytes == whole, "{} and {} bytes", bytes.len(), whole.len());
             assert_eq!(sum, format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&whole)));
-            assert_eq!(crate::train::disk::checksum(&path).unwrap(), sum);
+            assert_eq!(crate::run::disk::operations::checksum(&path).unwrap(), sum);
             assert!(write(&path, Vec::new(), None).is_err(), "it exists");
         }
     }

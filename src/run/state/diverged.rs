@@ -1,8 +1,8 @@
 //! The way on where a loss or a gradient is not finite.
 
-use super::config::RunConfig;
-use super::shared::Public;
+use super::shared::RunState;
 use crate::display::advice;
+use crate::train::RunConfig;
 
 /// Steps whose losses say what is usual.
 const RECENT: usize = 20;
@@ -13,14 +13,14 @@ const LOWER: f64 = 10.0;
 
 /// What became of the update of the step that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Update {
+pub(crate) enum Update {
     /// There was none: what was learned before gives these numbers.
     None,
     /// It was thrown away, and what was learned before is whole.
     ThrownAway,
 }
 
-impl Public {
+impl RunState {
     /// What a person can do, such that it works as it is said: the changes that hold at a step stay in force when
     /// a run goes back to it, so going back alone does the same steps again.
     pub fn way_on(&self, config: &RunConfig, update: Update) -> String {
@@ -60,7 +60,7 @@ impl Public {
 }
 
 /// The rate of earlier steps where it was lower than now, or a good deal less than now.
-pub(super) fn lower(now: f64, before: f64) -> String {
+pub(crate) fn lower(now: f64, before: f64) -> String {
     match before < now {
         true => format!("{before:e}"),
         false => format!("{:.1e}", (now / LOWER).min(RunConfig::default().lr)),

@@ -1,21 +1,19 @@
 //! What the worker publishes: readable at any moment, also in the middle of a step.
 
-use super::batches::Batch;
-use super::goal::Goal;
-use super::history::StepReport;
-use super::journal::Journal;
-use super::snapshot::Place;
+use super::progress::RunProgress;
 use super::status::State;
-use super::step::{Accumulated, Learned};
 use crate::lora::Gradients;
-use serde::{Deserialize, Serialize};
+use crate::run::answers::Answer;
+use crate::run::journal::Journal;
+use crate::train::step::{Accumulated, Learned};
+use crate::train::{Batch, Goal, StepReport};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Shared by a run's handles and its worker.
-pub(super) struct Shared {
-    public: Mutex<Public>,
+pub(crate) struct Shared {
+    public: Mutex<RunState>,
     changed: Condvar,
     turn: Mutex<()>,
     evaluations: Mutex<Vec<Evaluated>>,
@@ -35,9 +33,9 @@ struct Evaluated {
 }
 
 /// Adapters are never changed in place, so a copy taken here stays what it was.
-pub(super) struct Public {
+pub(crate) struct RunState {
     pub state: State,
-    pub place: Place,
+    pub place: RunProgress,
     pub goal: Goal,
     /// The step that is being done, or the last one that was begun. It changes in its [turn](Shared::changing).
     pub begun: u64,
@@ -65,31 +63,19 @@ pub(super) struct Public {
 
 /// Gradients that are sums over tokens.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     pub gradients: Gradients,
     pub tokens: usize,
 }
 
 /// Passes that were made by hand.
-pub(super) struct Partial {
+pub(crate) struct Partial {
     pub accumulated: Accumulated,
     pub batches: Vec<Batch>,
 }
 
-/// What a run answered to a watched prompt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Answer {
-    /// After which step.
-    pub step: u64,
-    /// What was asked.
-    pub prompt: String,
-    /// What the model with the adapters of that step said.
-    pub answer: String,
-}
-
 impl Shared {
-    pub fn new(public: Public) -> Self {
+    pub fn new(public: RunState) -> Self {
         Self {
             public: Mutex::new(public),
             changed: Condvar::new(),
@@ -100,7 +86,7 @@ impl Shared {
         }
     }
 
-    pub fn read(&self) -> MutexGuard<'_, Public> {
+    pub fn read(&self) -> MutexGuard<'_, RunState> {
         self.public.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -110,7 +96,7 @@ impl Shared {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn update<R>(&self, change: impl FnOnce(&mut Public) -> R) -> R {
+    pub fn update<R>(&self, change: impl FnOnce(&mut RunState) -> R) -> R {
         let answer = change(&mut self.read());
         self.changed.notify_all();
         answer

@@ -1,8 +1,7 @@
 //! What a run is doing.
 
-use super::goal::Goal;
-use super::history::StepReport;
 use crate::display::{self, Align, Bundle, Progress, Show, Table, advice};
+use crate::train::{Goal, StepReport};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,7 +79,7 @@ pub struct Status {
     /// The run always shows it; of its statuses the first that is shown does, unless the run was shown before.
     pub about_rows: Vec<String>,
     /// Whether it was shown.
-    pub(super) told: Arc<AtomicBool>,
+    pub(crate) told: Arc<AtomicBool>,
     /// The numbers of the latest step.
     pub last: Option<StepReport>,
     /// The learning rate of the step to come, where one may come.

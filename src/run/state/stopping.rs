@@ -1,15 +1,15 @@
 //! When a run has come to an end, and what state it is in then.
 
-use super::config::RunConfig;
 use super::diverged::lower;
-use super::shared::Public;
+use super::shared::RunState;
 use super::status::{Ending, State};
 use crate::display::advice;
+use crate::train::RunConfig;
 
 /// Steps whose losses a spike is measured against.
 const BEFORE: usize = 20;
 
-impl Public {
+impl RunState {
     /// The step after which the run is finished, if it has an end of its own.
     pub fn end(&self, config: &RunConfig) -> Option<u64> {
         self.journal.settings(config, self.place.step + 1).end()

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// Threads of its own for a run, below the notebook's in priority, so that cells stay responsive.
-pub(super) fn pool(name: &str) -> Result<rayon::ThreadPool> {
+pub(crate) fn pool(name: &str) -> Result<rayon::ThreadPool> {
     let name = name.to_string();
     rayon::ThreadPoolBuilder::new()
         .thread_name(move |i| format!("{name}-{i}"))
@@ -22,14 +22,14 @@ fn lower_priority() {
 }
 
 /// Resident memory of this process in bytes, where the system tells.
-pub(super) fn memory() -> Option<u64> {
+pub(crate) fn memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
 
 /// What was freed goes back to the system: the allocator keeps it otherwise.
-pub(super) fn give_back() {
+pub(crate) fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: may be called at any time from any thread.
     unsafe {

@@ -1,10 +1,11 @@
 //! The way back, and snapshots.
 
-use super::Worker;
+use super::thread::Worker;
 use crate::display::advice;
 use crate::error::{Error, Result};
-use crate::train::snapshot::{Context, Place};
-use crate::train::status::State;
+use crate::run::disk::snapshot::Context;
+use crate::run::state::progress::RunProgress;
+use crate::run::state::status::State;
 use crate::train::step::Learned;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ impl Worker {
     /// Goes back to a step: to the latest state kept before it, and from there by doing the steps
     /// again, which gives the same to the bit.
     pub(super) fn rewind(&mut self, to: u64) -> Result<()> {
-        let kept = self.ring.latest(to).cloned();
+        let kept = self.cache.latest(to).cloned();
         let newest = self.folder.snapshots()?.into_iter().rfind(|step| *step <= to);
         let (learned, place) = match kept {
             Some(kept) if newest.is_none_or(|newest| newest <= kept.1.step) => kept,
@@ -39,7 +40,7 @@ impl Worker {
         self.segments.truncate(1 + journal.data().count());
         let history = self.folder.history(place.step)?;
         self.folder.forget_after(place.step, &journal)?;
-        self.ring.forget_after(place.step);
+        self.cache.forget_after(place.step);
         (self.learned, self.place) = (learned, place);
         let snapshot = self.folder.snapshots()?.pop();
         let answers = self.shared.update(|public| {
@@ -68,8 +69,8 @@ impl Worker {
     }
 
     /// The state before the first step.
-    fn first(&self) -> (Learned, Place) {
-        (Learned::new(self.fresh.clone(), self.config.seed), Place::default())
+    fn first(&self) -> (Learned, RunProgress) {
+        (Learned::new(self.fresh.clone(), self.config.seed), RunProgress::default())
     }
 
     /// Writes a snapshot, unless this step has one.

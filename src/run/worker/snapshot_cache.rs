@@ -1,18 +1,18 @@
 //! Snapshots in memory: trained tensors are never changed in place, so keeping some costs their bytes
 //! and no time.
 
-use super::snapshot::Place;
-use super::step::Learned;
+use crate::run::state::progress::RunProgress;
+use crate::train::step::Learned;
 use std::collections::BTreeMap;
 
 /// Earlier states of a run, within a budget.
 #[derive(Debug, Default)]
-pub struct Ring {
-    kept: BTreeMap<u64, (Learned, Place)>,
+pub struct SnapshotCache {
+    kept: BTreeMap<u64, (Learned, RunProgress)>,
     budget: u64,
 }
 
-impl Ring {
+impl SnapshotCache {
     /// Nothing yet; `budget` in bytes.
     pub fn new(budget: u64) -> Self {
         Self { kept: BTreeMap::new(), budget }
@@ -20,7 +20,7 @@ impl Ring {
 
     /// Keeps a state, and lets others go where the budget asks for it. The latest stay dense, earlier
     /// ones grow sparse: the one goes whose neighbours are nearest to each other for its age.
-    pub fn push(&mut self, learned: &Learned, place: &Place) {
+    pub fn push(&mut self, learned: &Learned, place: &RunProgress) {
         self.kept.insert(place.step, (learned.clone(), *place));
         let each = learned.bytes().max(1);
         while self.kept.len() as u64 * each > self.budget && !self.kept.is_empty() {
@@ -38,7 +38,7 @@ impl Ring {
     }
 
     /// The latest state up to a step.
-    pub fn latest(&self, step: u64) -> Option<&(Learned, Place)> {
+    pub fn latest(&self, step: u64) -> Option<&(Learned, RunProgress)> {
         self.kept.range(..=step).next_back().map(|(_, state)| state)
     }
 
@@ -62,16 +62,16 @@ mod tests {
     #[test]
     fn the_latest_are_dense_and_the_first_is_not_forgotten() {
         let learned = Learned::new(Adapters::default(), 1);
-        let mut ring = Ring::new(8); // of one byte each, as nothing is trained
+        let mut cache = SnapshotCache::new(8); // of one byte each, as nothing is trained
         for step in 0..100 {
-            ring.push(&learned, &Place { step, ..Place::default() });
+            cache.push(&learned, &RunProgress { step, ..RunProgress::default() });
         }
-        let steps = ring.steps();
+        let steps = cache.steps();
         assert_eq!((steps.len(), steps[0], steps[7], steps[6]), (8, 0, 99, 98), "{steps:?}");
         let gaps: Vec<u64> = steps.windows(2).map(|w| w[1] - w[0]).collect();
         assert!(gaps.windows(2).all(|g| g[0] * 2 >= g[1]), "{steps:?}");
-        assert_eq!(ring.latest(97).unwrap().1.step, steps[5]);
-        ring.forget_after(50);
-        assert!(ring.latest(1000).unwrap().1.step <= 50);
+        assert_eq!(cache.latest(97).unwrap().1.step, steps[5]);
+        cache.forget_after(50);
+        assert!(cache.latest(1000).unwrap().1.step <= 50);
     }
 }

@@ -1,18 +1,15 @@
 //! One step: of the run's next rows, or of what was found by hand.
 
-use super::{GoOn, Worker, is_frozen};
+use super::process::memory;
+use super::thread::{GoOn, Worker};
 use crate::error::{Error, Result};
-use crate::train::batches::Batch;
-use crate::train::config::Adaptation;
-use crate::train::diverged::Update;
-use crate::train::folder::Folder;
-use crate::train::history::StepReport;
-use crate::train::journal::{Change, Settings};
-use crate::train::process::memory;
-use crate::train::shared::Held;
-use crate::train::snapshot::Place;
-use crate::train::spectra::StepSpectra;
-use crate::train::step::{self, Accumulated};
+use crate::run::disk::folder::Folder;
+use crate::run::journal::{Change, Settings};
+use crate::run::state::diverged::Update;
+use crate::run::state::progress::RunProgress;
+use crate::run::state::shared::Held;
+use crate::train::step::{self, Accumulated, is_frozen};
+use crate::train::{Adaptation, Batch, StepReport, StepSpectra};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -112,9 +109,9 @@ impl Worker {
         };
         self.steps += 1;
         self.folder.append(&report)?;
-        self.place = Place { step, position, seconds: self.place.seconds + seconds, eval_loss };
+        self.place = RunProgress { step, position, seconds: self.place.seconds + seconds, eval_loss };
         self.learned = learned;
-        self.ring.push(&self.learned, &self.place);
+        self.cache.push(&self.learned, &self.place);
         self.shared.update(|public| {
             public.place = self.place;
             public.learned = self.learned.clone();

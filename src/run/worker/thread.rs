@@ -1,25 +1,21 @@
 //! The thread that trains. It owns the trained tensors; the handle sends it requests and reads what
 //! it publishes.
 
-mod back;
-mod steps;
-mod watch;
-
-use super::batches::Batches;
-use super::config::RunConfig;
-use super::folder::Folder;
-use super::history::StepReport;
-use super::journal::Journal;
 use super::process::give_back;
-use super::ring::Ring;
-use super::segments::Segments;
-use super::shared::{Answer, Public, Shared};
-use super::snapshot::Place;
-use super::status::State;
-use super::step::Learned;
+use super::snapshot_cache::SnapshotCache;
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
 use crate::model::{Decoder, Model};
+use crate::run::answers::Answer;
+use crate::run::disk::folder::Folder;
+use crate::run::journal::Journal;
+use crate::run::segments::Segments;
+use crate::run::state::progress::RunProgress;
+use crate::run::state::shared::{RunState, Shared};
+use crate::run::state::status::State;
+use crate::train::batches::Batches;
+use crate::train::step::Learned;
+use crate::train::{Goal, RunConfig, StepReport};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -31,7 +27,7 @@ const ROOM: Duration = Duration::from_secs(2);
 const SPARE: u64 = 16 << 20;
 
 /// What the handle asks of the worker.
-pub(super) enum Request {
+pub(crate) enum Request {
     /// Train: `start` has published how far.
     Go,
     /// Stop, take a snapshot, answer when it is on disk.
@@ -44,7 +40,7 @@ pub(super) enum Request {
     End(Sender<()>),
 }
 
-pub(super) struct Worker {
+pub(crate) struct Worker {
     pub model: Model,
     /// The same weights, with what the config says of recomputing.
     decoder: Decoder,
@@ -54,10 +50,10 @@ pub(super) struct Worker {
     pub shared: Arc<Shared>,
     folder: Folder,
     learned: Learned,
-    place: Place,
+    place: RunProgress,
     /// The state of step 0.
     fresh: Adapters,
-    ring: Ring,
+    cache: SnapshotCache,
     saved: Instant,
     /// The disk is full, and the run goes on when there is room.
     waits: bool,
@@ -73,7 +69,7 @@ impl Drop for Worker {
 }
 
 /// What a worker begins with.
-pub(super) struct Begin {
+pub(crate) struct Begin {
     pub model: Model,
     pub segments: Arc<Segments>,
     pub eval: Option<Arc<Batches>>,
@@ -81,10 +77,10 @@ pub(super) struct Begin {
     pub folder: Folder,
     pub fresh: Adapters,
     pub learned: Learned,
-    pub place: Place,
+    pub place: RunProgress,
     /// Whether that place has a snapshot on disk.
     pub saved: bool,
-    pub goal: super::goal::Goal,
+    pub goal: Goal,
     pub journal: Journal,
     pub history: Vec<StepReport>,
     pub answers: Vec<Answer>,
@@ -99,9 +95,9 @@ impl Worker {
     /// A worker that goes on from a place.
     pub fn new(begin: Begin) -> Self {
         let Begin { model, segments, eval, config, folder, fresh, learned, place, .. } = begin;
-        let mut ring = Ring::new(config.snapshots.memory);
-        ring.push(&learned, &place);
-        let shared = Shared::new(Public {
+        let mut cache = SnapshotCache::new(config.snapshots.memory);
+        cache.push(&learned, &place);
+        let shared = Shared::new(RunState {
             state: State::Idle,
             place,
             goal: begin.goal,
@@ -130,7 +126,7 @@ impl Worker {
             learned,
             place,
             fresh,
-            ring,
+            cache,
             saved: Instant::now(),
             waits: false,
             steps: 0,
@@ -300,13 +296,6 @@ impl Worker {
         }
         Ok(())
     }
-}
-
-/// Whether a trained tensor belongs to one of these modules.
-pub(super) fn is_frozen(frozen: &[String], tensor: &str) -> bool {
-    frozen.iter().any(|module| {
-        tensor.strip_prefix(module.as_str()).is_some_and(|rest| rest.starts_with('.') || rest.is_empty())
-    })
 }
 
 /// Does work in which a panic is an error like others, and the thread lives on.

@@ -1,9 +1,10 @@
 //! Prompts that are answered while the run trains.
 
-use super::Worker;
+use super::thread::Worker;
 use crate::model::{Finish, GenerateConfig};
+use crate::run::answers::Answer;
+use crate::run::state::shared::RunState;
 use crate::text::Message;
-use crate::train::shared::{Answer, Public};
 use std::sync::atomic::Ordering;
 
 /// Tokens of an answer to a prompt that is watched, at most.
@@ -19,7 +20,7 @@ impl Worker {
             return;
         };
         let config = GenerateConfig { max_tokens: ANSWER, ..Default::default() };
-        let answered = |public: &Public, prompt: &str| {
+        let answered = |public: &RunState, prompt: &str| {
             public
                 .answers
                 .iter()
