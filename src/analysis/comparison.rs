@@ -1,4 +1,4 @@
-//! Runs beside each other.
+//! Several runs compared.
 
 use crate::display::{Align, Bundle, Show, Table, brief, thousands};
 use crate::error::{Error, Result};
@@ -7,7 +7,7 @@ use crate::run::Run;
 use crate::spectrum::Spectra;
 use crate::train::StepReport;
 
-/// Runs beside each other.
+/// Several runs compared: curves, spectra and final numbers.
 #[derive(Clone)]
 pub struct RunComparison {
     runs: Vec<Compared>,
@@ -26,7 +26,7 @@ struct Compared {
     spectrum: Vec<f64>,
 }
 
-/// Lays the curves and spectra of runs over each other.
+/// Compares runs: their curves and spectra over each other, and a table.
 ///
 /// # Errors
 /// When no run is given, or an adapter holds a value that is not finite.

@@ -1,4 +1,4 @@
-//! Which learning rate to take.
+//! A learning rate range test.
 
 use crate::display::{Bundle, Progress, Show, Text};
 use crate::error::{Error, Result};
@@ -6,12 +6,12 @@ use crate::plot::{Figure, Scale, Series, lines};
 use crate::run::Run;
 use crate::train::step::{self, Accumulated};
 
-/// The least and the greatest rate that is tried.
+/// The lowest and the highest rate of the test.
 const RANGE: (f64, f64) = (1e-6, 1e-1);
-/// How many times the least loss ends the trial.
+/// The test ends at a loss above this multiple of the lowest one.
 const FAR: f64 = 4.0;
 
-/// Losses along a learning rate that rises with every step.
+/// The losses over a learning rate that rises with every step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LrCurve {
     /// (learning rate, loss before the update at that rate), in nats.
@@ -34,9 +34,9 @@ impl Run {
             return Err(Error::state("this run is training").help("run.pause()? first"));
         }
         let (mut learned, place, settings) = {
-            let public = self.0.shared.read();
-            let settings = public.journal.settings(&self.0.config, public.place.step + 1);
-            (public.learned.clone(), public.place, settings)
+            let current = self.0.shared.read();
+            let settings = current.journal.settings(&self.0.config, current.place.step + 1);
+            (current.learned.clone(), current.place, settings)
         };
         let segment = self.0.segments.get(settings.segment)?;
         let mut position = place.position.in_segment(settings.segment);

@@ -1,4 +1,4 @@
-//! Trained tensors, their gradients and moments, as numbers that a person can look at.
+//! Trained tensors, their gradients and moments: norms, histograms and tables.
 
 use crate::display::{Align, Bundle, Show, Table, brief};
 use crate::error::{Error, Result};
@@ -126,7 +126,7 @@ impl Inspected {
     }
 }
 
-/// A module from inside.
+/// The trained tensors of one module.
 #[derive(Clone)]
 pub struct Inspection {
     /// Its path.
@@ -209,8 +209,8 @@ impl Run {
             targets.iter().position(|target| inside(&target.path)).unwrap_or(targets.len())
         };
         names.sort_by_cached_key(|name| (place(name), name.clone()));
-        let public = self.0.shared.read();
-        let (gradients, tokens) = match (&public.partial, &public.gradients) {
+        let current = self.0.shared.read();
+        let (gradients, tokens) = match (&current.partial, &current.gradients) {
             (Some(partial), _) => (&partial.accumulated.gradients, partial.accumulated.trained_tokens),
             (None, Some(held)) => (&held.gradients, held.tokens),
             (None, None) => {
@@ -242,8 +242,8 @@ impl Run {
                 .help(format!("say one of {}, …", near.join(", "))));
         };
         let (learned, held) = {
-            let public = self.0.shared.read();
-            (public.learned.clone(), public.gradients.clone())
+            let current = self.0.shared.read();
+            (current.learned.clone(), current.gradients.clone())
         };
         Inspection::of(module, &learned, held.as_deref())
     }

@@ -1,4 +1,4 @@
-//! The part of the preflight that is measured: two steps on a copy.
+//! The preflight of a run: the checks of its rows, and two measured steps on a copy.
 
 use super::preflight::Preflight;
 use crate::display::{bytes, duration};
@@ -12,10 +12,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 impl Run {
-    /// What is to be known before the first step, as a table: whether each answer teaches the model to
-    /// stop, rows that are left out, prompts that differ from those at use, rows in evaluation that are
-    /// trained on; and, from two steps on a copy that is thrown away, adapters that get no gradient, time
-    /// and memory. [`Run::new`] looks at the rows by itself and refuses what is fatal.
+    /// Checks the run before its first step: whether each answer teaches the model to stop, rows that are left
+    /// out, prompts that differ from those at inference, evaluation rows that are trained on; and, by two steps
+    /// on a copy that is thrown away, adapters that get no gradient, time and memory. [`Run::new`] checks the
+    /// rows by itself and refuses what is fatal.
     ///
     /// # Errors
     /// When the run is training, or a step fails.

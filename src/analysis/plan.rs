@@ -1,4 +1,4 @@
-//! What fine-tuning a model would take, before its weights are loaded.
+//! The memory and time that fine-tuning a model would take, before its weights are loaded.
 
 use crate::display::{Align, Bundle, Show, Table, bytes, duration, thousands};
 use crate::error::Result;
@@ -119,7 +119,7 @@ impl Plan {
     }
 }
 
-/// What all ways share.
+/// The sizes that all ways share.
 struct Sizes<'a> {
     config: &'a DecoderConfig,
     recompute: Recompute,

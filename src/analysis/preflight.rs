@@ -33,7 +33,7 @@ pub struct Preflight {
 }
 
 impl Preflight {
-    /// Looks at the rows as a run with this config would see them.
+    /// Checks the rows as a run with this config would see them.
     ///
     /// # Errors
     /// When no row can be trained on, or one does not fit the chat template and faults are to fail.

@@ -1,4 +1,4 @@
-//! One high rank on one kind of weight, or low ranks over many, at equal parameters.
+//! One budget of parameters: a high rank on one kind of module, or low ranks on many.
 
 use crate::dataset::Dataset;
 use crate::display::{Align, Bundle, Show, Table, brief, thousands};
@@ -10,10 +10,10 @@ use crate::run::Run;
 use crate::train::{Adaptation, RunConfig};
 use polars::prelude::{DataFrame, df};
 
-/// One way to spend the parameters.
+/// One way to spend the budget.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BudgetPoint {
-    /// The run that was trained so.
+    /// The run that was trained this way.
     pub run: String,
     /// The kinds of weights that have adapters.
     pub targets: Vec<String>,

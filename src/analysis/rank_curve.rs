@@ -1,4 +1,4 @@
-//! Which rank is enough, by evaluation.
+//! The loss on held-out rows over the rank of truncated adapters.
 
 use crate::dataset::Dataset;
 use crate::display::{Align, Bundle, Progress, Show, Table, Text, thousands};
@@ -13,16 +13,16 @@ use polars::prelude::{DataFrame, df};
 /// Samples of rows that the noise is measured with.
 const SAMPLES: u64 = 1000;
 
-/// How much worse than all of the adapter a truncated one may be.
+/// How much worse than the whole adapter a truncated one may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Within {
-    /// What the choice of held-out rows may account for: 0 lies in the 95 % interval of the difference.
+    /// Within the noise of the held-out rows: the 95 % interval of the difference contains 0.
     Noise,
     /// This much loss, in nats per token.
     Loss(f64),
 }
 
-/// The adapter cut to one rank, on held-out rows.
+/// The adapter truncated to one rank, on held-out rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RankPoint {
     /// The rank that every layer was cut to; of the whole adapter the largest of its ΔW, twice that of
@@ -30,7 +30,7 @@ pub struct RankPoint {
     pub rank: usize,
     /// Mean cross-entropy over the trained tokens, in nats.
     pub loss: f64,
-    /// Loss less that of the whole adapter.
+    /// The loss minus that of the whole adapter.
     pub worse: f64,
     /// The 95 % interval of that difference over samples of the rows, drawn with replacement: the rows are
     /// the same in both, so that hard rows do not hide it (the paired bootstrap, Efron and Tibshirani 1993,
@@ -40,9 +40,9 @@ pub struct RankPoint {
     pub parameters: usize,
 }
 
-/// What adapters cut to smaller ranks lose on held-out rows.
+/// The loss of adapters truncated to smaller ranks, on held-out rows.
 ///
-/// A cut adapter is not the one that would have been trained at its rank: that one may well be better.
+/// A truncated adapter is not one that was trained at its rank, which may well be better.
 #[derive(Debug, Clone)]
 pub struct RankCurve {
     /// In ascending order; the last is the whole adapter.

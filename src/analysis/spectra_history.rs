@@ -9,7 +9,7 @@ use crate::train::StepSpectra;
 use polars::prelude::{DataFrame, df};
 use std::sync::Arc;
 
-/// The spectra of every adapter along the steps at which they were looked at
+/// The spectra of every adapter at the steps that kept them
 /// ([`RunConfig::spectra_every`](crate::train::RunConfig::spectra_every)), beside the loss.
 #[derive(Clone)]
 pub struct SpectraHistory {

@@ -1,4 +1,4 @@
-//! Changing a run while it trains. Each change is written down before it holds.
+//! Changing a run while it trains. Each change is on disk before it holds.
 
 use super::disk::folder::Folder;
 use super::disk::identity::rows_of;
@@ -26,8 +26,8 @@ impl Changes {
 }
 
 impl Run {
-    /// Sets the learning rate at its height; the schedule goes on from it. A cooldown ends. It holds
-    /// from the next step that begins, also while the run trains.
+    /// Sets the peak learning rate; the schedule goes on from it, and a cooldown ends. It holds from the
+    /// next step that begins, also while the run trains.
     ///
     /// # Errors
     /// When it is not positive, or cannot be written down.
@@ -50,18 +50,18 @@ impl Run {
             );
         }
         self.change(Change::Cooldown(steps))?;
-        self.0.shared.update(|public| {
-            public.goal = Goal { step: public.end(&self.0.config), ..Goal::default() };
-            if public.state != State::Running {
-                public.rest(&self.0.config);
+        self.0.shared.update(|current| {
+            current.goal = Goal { step: current.end(&self.0.config), ..Goal::default() };
+            if current.state != State::Running {
+                current.rest(&self.0.config);
             }
         });
         Ok(self.status())
     }
 
-    /// Sets how the learning rate goes with the steps. A cooldown ends. A rate that jumps to more than twice or
-    /// less than half of what it was is said in the [notes](Status::notes): a schedule with a warm-up that has yet
-    /// to begin rises slowly.
+    /// Sets the schedule of the learning rate. A cooldown ends. Where the rate jumps to more than twice or less
+    /// than half of what it was, the [notes](Status::notes) say so: a schedule whose warm-up has yet to begin
+    /// rises slowly.
     ///
     /// # Errors
     /// When it cannot be used, or cannot be written down.
@@ -69,11 +69,11 @@ impl Run {
         self.checked(|config| config.schedule = schedule.clone())?;
         self.change(Change::Schedule(schedule))?;
         let jump = {
-            let public = self.0.shared.read();
-            let next = public.begun + 1;
-            let settings = public.journal.settings(&self.0.config, next);
+            let current = self.0.shared.read();
+            let next = current.begun + 1;
+            let settings = current.journal.settings(&self.0.config, next);
             let (before, after) =
-                (public.history.last().map(|step| step.lr), settings.lr * settings.factor(next));
+                (current.history.last().map(|step| step.lr), settings.lr * settings.factor(next));
             before
                 .filter(|before| *before * 2.0 < after || after * 2.0 < *before)
                 .map(|before| format!("the learning rate goes from {before:e} to {after:e} at step {next}"))
@@ -95,8 +95,8 @@ impl Run {
         Ok(self.status())
     }
 
-    /// Sets the steps between two looks at the singular values of every adapter, kept with the history; 0 is as
-    /// the rank says, `None` takes none.
+    /// Sets how many steps lie between two spectra of the adapters, which are kept with the history; 0 chooses by the
+    /// rank, `None` keeps none.
     ///
     /// # Errors
     /// When it cannot be written down.
@@ -135,7 +135,7 @@ impl Run {
         Ok(self.status())
     }
 
-    /// Sets the optimiser's constants. Its moments stay.
+    /// Sets the optimiser's hyperparameters. Its moments stay.
     ///
     /// # Errors
     /// When they cannot be used, when it is another optimiser, or it cannot be written down.
@@ -173,16 +173,16 @@ impl Run {
 
     pub(crate) fn change_data(&self, rows: Rows, segment: Arc<Segment>) -> Result<()> {
         let turn = self.0.shared.changing();
-        // The number follows from the changes that stay when this one is made.
+        // Changes after this one are dropped, and with them their data.
         let number = {
-            let public = self.0.shared.read();
-            1 + public.journal.until(public.begun).data().count()
+            let current = self.0.shared.read();
+            1 + current.journal.until(current.begun).data().count()
         };
         self.0.segments.put(number, rows.clone(), segment);
         self.change_in_turn(&turn, Change::Data(Box::new(rows)))
             .inspect_err(|_| self.0.segments.truncate(number))?;
-        // What was found of the rows before says nothing of these.
-        self.0.shared.update(|public| public.about_rows.clear());
+        // The findings are about the rows before.
+        self.0.shared.update(|current| current.about_rows.clear());
         self.0.shared.told.store(false, Ordering::Relaxed);
         Ok(())
     }
@@ -226,7 +226,7 @@ impl Run {
         Ok(self.status())
     }
 
-    /// The paths of what is trained.
+    /// The paths of the trained modules.
     pub(crate) fn modules(&self) -> Vec<String> {
         let adapters = self.adapters();
         let pairs = adapters.iter().map(|(path, _)| path.to_string());
@@ -249,16 +249,16 @@ impl Run {
 
     /// The changes that were made, and from which step on they hold.
     pub fn changes(&self) -> Changes {
-        let public = self.0.shared.read();
-        Changes(public.journal.entries().iter().map(|entry| (entry.at + 1, entry.change.clone())).collect())
+        let current = self.0.shared.read();
+        Changes(current.journal.entries().iter().map(|entry| (entry.at + 1, entry.change.clone())).collect())
     }
 
-    /// Which of the changes hold where the run is now: going back to a step does not take back those that were
-    /// made after it was done and before the next one.
+    /// The changes that hold where the run is now, as a note. Going back to a step keeps those that were made after
+    /// it and before the next one.
     pub(crate) fn standing(&self) -> String {
-        let public = self.0.shared.read();
-        let step = public.place.step;
-        let standing: Vec<String> = public
+        let current = self.0.shared.read();
+        let step = current.place.step;
+        let standing: Vec<String> = current
             .journal
             .standing()
             .iter()
@@ -275,27 +275,27 @@ impl Run {
         self.change_in_turn(&self.0.shared.changing(), change)
     }
 
-    /// The same where the turn is taken.
+    /// The same where the caller holds the turn.
     pub(crate) fn change_in_turn(&self, _turn: &MutexGuard<'_, ()>, change: Change) -> Result<()> {
         let journal = {
-            let public = self.0.shared.read();
-            if public.state == State::Closed {
+            let current = self.0.shared.read();
+            if current.state == State::Closed {
                 return Err(self.ended());
             }
-            public.journal.with(public.begun, change)
+            current.journal.with(current.begun, change)
         };
         Folder::write_journal(&self.0.folder, &journal)?;
-        self.0.shared.update(|public| {
-            public.journal = journal;
-            public.recent += 1;
-            if matches!(public.state, State::Finished | State::Idle | State::Paused) {
-                public.rest(&self.0.config);
+        self.0.shared.update(|current| {
+            current.journal = journal;
+            current.recent += 1;
+            if matches!(current.state, State::Finished | State::Idle | State::Paused) {
+                current.rest(&self.0.config);
             }
         });
         Ok(())
     }
 
-    /// Says what the config's own check would say of a value.
+    /// Validates a value as a config does.
     fn checked(&self, set: impl FnOnce(&mut RunConfig)) -> Result<()> {
         let mut config = self.0.config.clone();
         set(&mut config);
@@ -303,7 +303,7 @@ impl Run {
     }
 }
 
-/// The modules that a name fits.
+/// The modules that a name matches.
 fn fitting(modules: &[String], name: &str) -> Result<Vec<String>> {
     let fits = |module: &&String| {
         let (inside, after) = (format!(".{module}."), format!(".{name}."));

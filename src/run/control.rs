@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
-/// How long a wait sleeps before it shows progress.
+/// Time between two looks at the progress.
 const LOOK: Duration = Duration::from_millis(500);
 
 impl Run {
@@ -74,7 +74,7 @@ impl Run {
         self.train_until(Until::time(time)?)
     }
 
-    /// Begins to train until something holds.
+    /// Begins to train until a condition holds.
     ///
     /// # Errors
     /// When it cannot be used or needs evaluations that the run does not make, and as
@@ -91,25 +91,25 @@ impl Run {
     }
 
     fn train_until(&self, until: Until) -> Result<Status> {
-        self.go(|public| Ok(Goal::from(public.place.step, public.place.seconds, until)))
+        self.go(|current| Ok(Goal::from(current.place.step, current.place.seconds, until)))
     }
 
     /// Publishes a goal and wakes the worker.
     fn go(&self, goal: impl FnOnce(&RunState) -> Result<Goal>) -> Result<Status> {
-        self.0.shared.update(|public| {
-            match public.state {
+        self.0.shared.update(|current| {
+            match current.state {
                 State::Closed => return Err(self.ended()),
                 State::Running => {
-                    return Err(Error::state(format!("this run is training: step {}", self.status_of(public).progress()))
+                    return Err(Error::state(format!("this run is training: step {}", self.status_of(current).progress()))
                         .help("run.status() shows it, run.pause()? stops it"));
                 }
-                _ if public.partial.is_some() => {
+                _ if current.partial.is_some() => {
                     return Err(Error::state("gradients of forward_backward wait for their update")
                         .help("run.optimizer_step()? makes it, run.clear_gradients() forgets them"));
                 }
                 State::Idle | State::Paused | State::Finished | State::Failed(_) => {}
             }
-            if let Some(ending) = public.ending(&self.0.config) {
+            if let Some(ending) = current.ending(&self.0.config) {
                 let error = Error::state(format!("this run is finished: {ending}"));
                 return Err(match ending {
                     Ending::Rate { .. } => error.help(advice(
@@ -122,34 +122,34 @@ impl Run {
                     )),
                 });
             }
-            public.goal = goal(public)?;
-            public.state = if public.is_reached() { State::Idle } else { State::Running };
+            current.goal = goal(current)?;
+            current.state = if current.is_reached() { State::Idle } else { State::Running };
             Ok(())
         })?;
         self.send(Request::Go)?;
         Ok(self.status())
     }
 
-    /// Goes on to where the run was to go before it was paused, failed or was closed.
+    /// Goes on to the goal that the run had before it was paused, failed or was closed.
     ///
     /// # Errors
     /// When no step is left to do, or the run is finished or has ended.
     pub fn resume(&self) -> Result<Status> {
         {
-            let public = self.0.shared.read();
-            if public.state == State::Running {
-                return Ok(self.status_of(&public));
+            let current = self.0.shared.read();
+            if current.state == State::Running {
+                return Ok(self.status_of(&current));
             }
         }
-        self.go(|public| match public.is_reached() {
+        self.go(|current| match current.is_reached() {
             true => Err(Error::state("no steps are left to do")
                 .help(advice("run.start(n)? begins n more", "--more N trains N more"))),
-            false => Ok(public.goal),
+            false => Ok(current.goal),
         })
     }
 
-    /// Stops within a block of the model and returns when a snapshot is on disk. The step that was
-    /// not finished is thrown away and done again by [`resume`](Self::resume).
+    /// Stops within a block of the model and returns when a snapshot is on disk. The unfinished step is dropped, and
+    /// repeated by [`resume`](Self::resume).
     ///
     /// # Errors
     /// When the snapshot cannot be written.
@@ -161,16 +161,16 @@ impl Run {
         Ok(self.status())
     }
 
-    /// Stops for good: as [`pause`](Self::pause), and what was left to do is forgotten.
+    /// Stops for good: as [`pause`](Self::pause), and drops the goal.
     ///
     /// # Errors
     /// When the snapshot cannot be written.
     pub fn stop(&self) -> Result<Status> {
         self.pause()?;
-        self.0.shared.update(|public| {
-            public.goal = Goal::none(public.place.step);
-            if public.state == State::Paused {
-                public.rest(&self.0.config);
+        self.0.shared.update(|current| {
+            current.goal = Goal::none(current.place.step);
+            if current.state == State::Paused {
+                current.rest(&self.0.config);
             }
         });
         self.send(Request::Go)?; // writes the goal
@@ -222,7 +222,7 @@ impl Run {
         }
     }
 
-    /// Waits for the worker, with progress if it does steps meanwhile.
+    /// Waits for the worker's answer, and shows the steps that it makes meanwhile.
     pub(crate) fn await_answer<T>(&self, answered: &Receiver<Result<T>>, label: &str, to: u64) -> Result<T> {
         let mut progress: Option<Progress> = None;
         loop {
@@ -258,56 +258,56 @@ impl Run {
         }
     }
 
-    /// Where the run stands; answers at once, also in the middle of a step.
+    /// The run's status; answers at once, also in the middle of a step.
     pub fn status(&self) -> Status {
         self.status_of(&self.0.shared.read())
     }
 
-    pub(crate) fn status_of(&self, public: &RunState) -> Status {
+    pub(crate) fn status_of(&self, current: &RunState) -> Status {
         const CURVE: usize = 30;
-        let recent: Vec<f64> = public.history.iter().rev().take(8).map(|s| s.seconds).collect();
+        let recent: Vec<f64> = current.history.iter().rev().take(8).map(|s| s.seconds).collect();
         let pace = recent.iter().sum::<f64>() / recent.len().max(1) as f64;
-        let end = public.end(&self.0.config);
-        let ending = if public.state == State::Finished { public.ending(&self.0.config) } else { None };
-        let next = public.place.step + 1;
-        let next_lr = (!matches!(public.state, State::Finished | State::Closed)).then(|| {
-            let settings = public.journal.settings(&self.0.config, next);
+        let end = current.end(&self.0.config);
+        let ending = if current.state == State::Finished { current.ending(&self.0.config) } else { None };
+        let next = current.place.step + 1;
+        let next_lr = (!matches!(current.state, State::Finished | State::Closed)).then(|| {
+            let settings = current.journal.settings(&self.0.config, next);
             settings.lr * settings.factor(next)
         });
-        let goes_on = matches!(public.state, State::Running | State::Paused);
-        let by_steps = [public.goal.step, end].into_iter().flatten().min();
-        let by_steps = by_steps.map(|last| pace * last.saturating_sub(public.place.step) as f64);
-        let by_time = public.goal.seconds.map(|limit| limit - public.place.seconds);
+        let goes_on = matches!(current.state, State::Running | State::Paused);
+        let by_steps = [current.goal.step, end].into_iter().flatten().min();
+        let by_steps = by_steps.map(|last| pace * last.saturating_sub(current.place.step) as f64);
+        let by_time = current.goal.seconds.map(|limit| limit - current.place.seconds);
         let left = [by_steps, by_time].into_iter().flatten().min_by(f64::total_cmp);
-        let from = public.history.len().saturating_sub(CURVE);
+        let from = current.history.len().saturating_sub(CURVE);
         Status {
             name: self.0.name.clone(),
-            state: public.state.clone(),
-            step: public.place.step,
-            goal: public.goal,
+            state: current.state.clone(),
+            step: current.place.step,
+            goal: current.goal,
             end,
             ending,
             next_lr,
-            last: public.history.last().cloned(),
-            losses: public.history[from..].iter().map(|step| step.loss).collect(),
-            snapshot: public.snapshot,
-            snapshot_seconds: public.snapshot_seconds,
+            last: current.history.last().cloned(),
+            losses: current.history[from..].iter().map(|step| step.loss).collect(),
+            snapshot: current.snapshot,
+            snapshot_seconds: current.snapshot_seconds,
             left: left
                 .filter(|seconds| goes_on && *seconds > 0.0)
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             folder: self.0.folder.clone(),
-            notes: public.notes.clone(),
-            about_rows: self.about_rows(public),
+            notes: current.notes.clone(),
+            about_rows: self.about_rows(current),
             told: self.0.shared.told.clone(),
         }
     }
 
-    /// What there is to say of the rows: how many are left out, and what was found before the first step.
-    fn about_rows(&self, public: &RunState) -> Vec<String> {
-        let settings = public.journal.settings(&self.0.config, public.place.step + 1);
+    /// The notes on the rows: how many are left out, and what was found before the first step.
+    fn about_rows(&self, current: &RunState) -> Vec<String> {
+        let settings = current.journal.settings(&self.0.config, current.place.step + 1);
         let train =
             self.0.segments.read(settings.segment).and_then(|segment| segment.batches.counts().note());
         let eval = self.0.eval.as_ref().and_then(|eval| eval.counts().note());
-        train.into_iter().chain(eval).chain(public.about_rows.iter().cloned()).collect()
+        train.into_iter().chain(eval).chain(current.about_rows.iter().cloned()).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! New runs: `Run::new`, and how any run begins that did not exist.
+//! Creating a run: `Run::new`, and what a fork shares with it.
 
 use super::disk::folder::Folder;
 use super::disk::identity::{Identity, rows_of};
@@ -56,7 +56,7 @@ impl Run {
             return Err(Error::state("adapters were merged into this model, and no file holds it")
                 .help("export() it and open the folder, or train on model.unmerged()"));
         }
-        // What a template writes of the date is part of the data, and stays.
+        // The date that a template writes is part of the data: the run keeps it.
         let model = &render_time::fixed(model, None)?;
         // All that can fail comes before anything is replaced.
         let mut config = config;
@@ -99,7 +99,7 @@ impl Run {
         Self::create(name, path, model, config, begin)
     }
 
-    /// Writes a run that did not exist, and starts its thread.
+    /// Writes the folder of a new run, and starts its thread.
     pub(crate) fn create(
         name: &str,
         path: PathBuf,
@@ -154,7 +154,7 @@ impl Run {
         Self::start_thread(path, worker, pool)
     }
 
-    /// Fails where a run of this name is to be kept, or trains.
+    /// Fails where a run of this name exists and is not to be replaced, or trains.
     pub(crate) fn free(name: &str, path: &Path, existing: Existing) -> Result<()> {
         let exists = registry::get(path).is_some() || Folder::exists(path);
         if exists && existing == Existing::Refuse {

@@ -20,15 +20,15 @@ impl Run {
         };
         // One look: the next step may be done in between two.
         let (step, last, adapters) = {
-            let public = self.0.shared.read();
-            (public.place.step, public.history.last().cloned(), public.learned.adapters.clone())
+            let current = self.0.shared.read();
+            (current.place.step, current.history.last().cloned(), current.learned.adapters.clone())
         };
         let evaluation = self.loss_on(eval, &adapters, step).map_err(|e| self.advised(e))?;
         self.0.shared.evaluate(step, last, evaluation.loss);
         Ok(evaluation)
     }
 
-    /// Says the way on where numbers of what the run has learned are not finite.
+    /// Adds the advice on how to go on where what the run has learned gives numbers that are not finite.
     pub(crate) fn advised(&self, error: Error) -> Error {
         match error.is_not_finite() {
             true => error.help(self.0.shared.read().way_on(&self.0.config, Update::None)),
@@ -61,17 +61,17 @@ impl Run {
     pub fn evaluate_on(&self, test: &Dataset) -> Result<Evaluation> {
         // One look: the next step may be done in between two.
         let (step, adapters) = {
-            let public = self.0.shared.read();
-            (public.place.step, public.learned.adapters.clone())
+            let current = self.0.shared.read();
+            (current.place.step, current.learned.adapters.clone())
         };
         self.loss_on(&self.held_out(test)?, &adapters, step).map_err(|e| self.advised(e))
     }
 
     /// The step with the best evaluation so far, the first of equal ones; its snapshot stays on disk.
     pub fn best(&self) -> Option<StepReport> {
-        let public = self.0.shared.read();
-        let (best, _) = public.best()?;
-        public.history.iter().find(|step| step.step == best).cloned()
+        let current = self.0.shared.read();
+        let (best, _) = current.best()?;
+        current.history.iter().find(|step| step.step == best).cloned()
     }
 
     /// Rows to evaluate on, no longer than those that the run trains on.

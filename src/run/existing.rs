@@ -1,5 +1,4 @@
-//! A run that is there already: it is given where it is the one that is asked for, and deleted where nobody
-//! needs it any longer.
+//! Runs that exist: finding, comparing and deleting them.
 
 use super::disk::folder::Folder;
 use super::disk::identity::Identity;
@@ -18,7 +17,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What a run has on disk: enough to take the adapters of its newest snapshot, also while another process trains it.
+/// A run on disk, with the adapters of its newest snapshot; also while another process trains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedRun {
     /// The run's folder.
@@ -60,9 +59,8 @@ impl Run {
         Ok(Folder::exists(&found_at(name)?))
     }
 
-    /// The run of this name in `runs`, as far as it is, where there is one; otherwise a new one, as
-    /// [`new`](Self::new) makes it. A cell that says this can be executed again: it never replaces a run, and
-    /// what was learned stays.
+    /// Returns the run of this name in `runs` where there is one; otherwise makes a new one, as [`new`](Self::new).
+    /// A cell with this call can be executed again: it never replaces a run, and what was learned stays.
     ///
     /// The run that is there is compared as it was made: [`changes`](Self::changes) that came later are its own.
     ///
@@ -161,7 +159,7 @@ impl Run {
     }
 }
 
-/// What of a run is not what is asked for, in words.
+/// The differences between a run and what is asked for, in words.
 fn differences(there: &Identity, model: &Model, data: &Dataset, config: &RunConfig) -> Result<Vec<String>> {
     let value = |config: &RunConfig| serde_json::to_value(config).map_err(Error::compute);
     let (mut is, mut asked) = (value(&there.config)?, value(config)?);

@@ -3,7 +3,7 @@
 use super::create::NewRun;
 use super::disk::folder::Folder;
 use super::disk::identity::{Identity, Parent, rows_of};
-use super::disk::initial_adapters::begun;
+use super::disk::initial_adapters;
 use super::handle::Run;
 use super::journal::{Change, Journal};
 use super::names;
@@ -22,13 +22,14 @@ impl Run {
     ///
     /// # Errors
     /// When a run of this name exists, or when something is changed that cannot change on the way: the
-    /// rank, the seed, the data, the kind of optimiser, what becomes of rows that are refused. A fork of a run whose history cannot be read is no fork.
+    /// rank, the seed, the data, the kind of optimiser, what becomes of rows that are refused; and when the run's
+    /// folder cannot be read.
     pub fn fork(&self, name: &str, change: impl FnOnce(&mut RunConfig)) -> Result<Self> {
         let path = names::path_of(name)?;
         let (learned, mut place, journal, mut history) = {
-            let public = self.0.shared.read();
-            let journal = public.journal.until(public.place.step);
-            (public.learned.clone(), public.place, journal, public.history.clone())
+            let current = self.0.shared.read();
+            let journal = current.journal.until(current.place.step);
+            (current.learned.clone(), current.place, journal, current.history.clone())
         };
         let original = self.0.config.clone();
         let settings = journal.settings(&original, place.step + 1);
@@ -66,7 +67,7 @@ impl Run {
                 rows.map(Arc::new)
             }
         };
-        // What holds from the beginning stays as it was; what may differ at any time is taken over.
+        // The settings of the beginning stay; those that may change at any time are taken over.
         let config = RunConfig {
             spike: wanted.spike,
             snapshots: wanted.snapshots.clone(),
@@ -85,7 +86,7 @@ impl Run {
                 segments.fill(number, &rows, segment);
             }
         }
-        let fresh = begun(&self.0.folder, &self.0.model, &config)?;
+        let fresh = initial_adapters::of_run(&self.0.folder, &self.0.model, &config)?;
         let new = NewRun {
             identity,
             segments: Arc::new(segments),
@@ -110,7 +111,7 @@ fn same_rows(a: Option<&Dataset>, b: Option<&Dataset>) -> Result<bool> {
     })
 }
 
-/// The changes that lead from one config to the other.
+/// The journal with the changes from one config to the other.
 fn differences(now: &RunConfig, wanted: &RunConfig, journal: Journal, at: u64) -> Result<Journal> {
     let fixed =
         |name: &str, help: &str| Err(Error::input(format!("a fork cannot have another {name}")).help(help));

@@ -62,8 +62,8 @@ impl Run {
 
     /// What holds for the next step.
     pub(crate) fn settings(&self) -> Settings {
-        let public = self.0.shared.read();
-        public.journal.settings(&self.0.config, public.place.step + 1)
+        let current = self.0.shared.read();
+        current.journal.settings(&self.0.config, current.place.step + 1)
     }
 
     /// The line below its pictures.

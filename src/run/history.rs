@@ -1,4 +1,4 @@
-//! What a run measured, step by step.
+//! The history of a run: the numbers of every step.
 
 use crate::display::{Bundle, Show, Text};
 use crate::error::{Error, Result};
@@ -24,13 +24,13 @@ const LOSS: &str = "cross-entropy (nats per token)";
 #[derive(Clone, Default)]
 pub struct History {
     steps: Vec<StepReport>,
-    /// Those asked for by hand.
+    /// Evaluations outside of the steps: after which step, and the loss.
     evaluated: Vec<(u64, f64)>,
     footer: String,
 }
 
 impl History {
-    /// Steps with a line to stand under their pictures.
+    /// Steps, and the line below their figures.
     pub fn new(steps: Vec<StepReport>, footer: impl Into<String>) -> Self {
         Self { steps, evaluated: Vec::new(), footer: footer.into() }
     }
@@ -178,7 +178,7 @@ impl History {
         series
     }
 
-    /// The same with evaluations that were asked for by hand: after which step, and the loss.
+    /// Adds evaluations that were made outside of the steps: after which step, and the loss.
     pub(crate) fn with_evaluations(self, evaluated: Vec<(u64, f64)>) -> Self {
         Self { evaluated, ..self }
     }

@@ -1,18 +1,18 @@
-//! What was changed while a run trained: the run is a function of its config, its seed and this.
+//! The changes made while a run trained. A run is a function of its config, its seed and its journal.
 
 use crate::dataset::Recipe;
 use crate::train::{Filling, OptimizerConfig, ReachesZero, RunConfig, Schedule};
 use serde::{Deserialize, Serialize};
 
-/// Something that was changed in a run.
+/// A change of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// The learning rate at its height. It ends a cooldown.
+    /// Peak learning rate. It ends a cooldown.
     Lr(f64),
     /// The learning rate falls to zero over this many steps, and the run is finished.
     Cooldown(u64),
-    /// How the learning rate goes with the steps. It ends a cooldown.
+    /// The schedule of the learning rate. It ends a cooldown.
     Schedule(Schedule),
     /// Rows of one step.
     Batch(usize),
@@ -20,36 +20,36 @@ pub enum Change {
     MicroBatch(usize),
     /// The largest gradient norm.
     Clip(Option<f64>),
-    /// The optimiser's constants.
+    /// The optimiser's hyperparameters.
     Optimizer(OptimizerConfig),
     /// Steps between two evaluations.
     EvalEvery(Option<u64>),
     /// Evaluations that may be no better than the best before; `None` does not stop early.
     Patience(Option<u64>),
-    /// Steps between two looks at the singular values; 0 as the rank says, `None` takes none.
+    /// Steps between two spectra of the adapters; 0 chooses by the rank, `None` keeps none.
     SpectraEvery(Option<u64>),
-    /// Other rows, from their beginning.
+    /// Training goes on with other rows, from their beginning.
     Data(Box<Rows>),
     /// The modules that are not trained from now on, all of them.
     Frozen(Vec<String>),
-    /// Prompts that are answered every so many steps; none ends it.
+    /// Prompts that are answered every so many steps; an empty list ends it.
     Watch {
         /// What is asked.
         prompts: Vec<String>,
         /// Steps between two answers.
         every: u64,
     },
-    /// The step after this one was made by hand, from rows that are not the run's.
+    /// The step after this one was made manually, from rows that are not the run's.
     ByHand,
 }
 
-/// Rows that a run trains on, as they can be found again.
+/// The source of rows that a run trains on, by which they are found again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rows {
     /// Where they come from.
     pub data: Recipe,
-    /// Tokens of a row at most.
+    /// The most tokens of a row.
     pub context: usize,
     /// The fingerprint of all tokens.
     pub tokens: String,
@@ -79,8 +79,7 @@ impl Journal {
         &self.0
     }
 
-    /// With one more. Changes that were made later, in steps that were lost, do not hold any longer:
-    /// this is another way to go on.
+    /// Adds a change. Changes that were made later, in steps that were lost, are dropped.
     #[must_use]
     pub fn with(&self, at: u64, change: Change) -> Self {
         let mut journal = self.until(at);
@@ -88,7 +87,7 @@ impl Journal {
         journal
     }
 
-    /// With the last `count` changes made at another step.
+    /// Moves the last `count` changes to another step.
     #[must_use]
     pub fn redated(&self, count: usize, at: u64) -> Self {
         let mut journal = self.clone();
@@ -97,14 +96,14 @@ impl Journal {
         journal
     }
 
-    /// The changes made up to a step; a step that was made by hand after it is none of them.
+    /// The changes made up to a step, without that of a manual step after it.
     #[must_use]
     pub fn until(&self, step: u64) -> Self {
         let made = |entry: &&Entry| entry.at < step || (entry.at == step && entry.change != Change::ByHand);
         Self(self.0.iter().filter(made).cloned().collect())
     }
 
-    /// The changes that no later one has taken back, in order: of each kind the last.
+    /// The changes that hold, in order: the last of each kind.
     pub fn standing(&self) -> Vec<&Entry> {
         let ends_cooldown = |change: &Change| matches!(change, Change::Lr(_) | Change::Schedule(_));
         let undone = |change: &Change, later: &Change| {
@@ -124,7 +123,7 @@ impl Journal {
         self.0.iter().enumerate().filter(stands).map(|(_, entry)| entry).collect()
     }
 
-    /// The first step after `from`, up to `to`, that was made by hand.
+    /// The first manual step after `from`, up to `to`.
     pub fn by_hand(&self, from: u64, to: u64) -> Option<u64> {
         let by_hand = self.0.iter().filter(|entry| entry.change == Change::ByHand);
         by_hand.map(|entry| entry.at + 1).find(|step| (from + 1..=to).contains(step))
@@ -186,13 +185,13 @@ impl Journal {
 /// What holds for a step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// The learning rate at its height.
+    /// Peak learning rate.
     pub lr: f64,
-    /// How it goes with the steps.
+    /// Its schedule.
     pub schedule: Schedule,
     /// Where a rate that falls to 0 reaches it.
     pub reaches_zero: ReachesZero,
-    /// Its end, where one was asked for.
+    /// The cooldown, where one was asked for.
     pub cooldown: Option<Cooldown>,
     /// Rows of one step.
     pub batch: usize,
@@ -200,13 +199,13 @@ pub struct Settings {
     pub micro_batch: usize,
     /// The largest gradient norm.
     pub clip: Option<f64>,
-    /// The optimiser's constants.
+    /// The optimiser's hyperparameters.
     pub optimizer: OptimizerConfig,
     /// Steps between two evaluations.
     pub eval_every: Option<u64>,
     /// Evaluations that may be no better than the best before.
     pub patience: Option<u64>,
-    /// Steps between two looks at the singular values; 0 as the rank says.
+    /// Steps between two spectra of the adapters; 0 chooses by the rank.
     pub spectra_every: Option<u64>,
     /// Which of the data that the run had so far, from 0.
     pub segment: usize,
@@ -223,14 +222,13 @@ pub struct Cooldown {
     pub at: u64,
     /// How many steps it takes.
     pub steps: u64,
-    /// The factor that it begins with.
+    /// The factor before it.
     pub from: f64,
 }
 
 impl Settings {
-    /// What the learning rate at its height is multiplied with at a step, counted from 1. In a
-    /// cooldown of n steps the k-th has f·(1 − (k − 1)/n): from f, that of the step before it, down
-    /// to f/n.
+    /// The factor on the peak learning rate at a step, counted from 1. The k-th of n steps of a cooldown has
+    /// f·(1 − (k − 1)/n): from f, the factor of the step before it, down to f/n.
     pub fn factor(&self, step: u64) -> f64 {
         match self.cooldown {
             Some(Cooldown { at, steps, from }) if step > at => {

@@ -1,4 +1,4 @@
-//! The parts of a step, one by one.
+//! A step made part by part: batch, forward and backward, update.
 
 use super::handle::Run;
 use super::state::shared::Partial;
@@ -18,8 +18,8 @@ impl Run {
     /// When the data cannot be read.
     pub fn next_batch(&self) -> Result<Batch> {
         let (settings, place) = {
-            let public = self.0.shared.read();
-            (public.journal.settings(&self.0.config, public.place.step + 1), public.place)
+            let current = self.0.shared.read();
+            (current.journal.settings(&self.0.config, current.place.step + 1), current.place)
         };
         let position = place.position.in_segment(settings.segment);
         let segment = self.0.segments.get(settings.segment)?;
@@ -34,7 +34,7 @@ impl Run {
         Batches::new(data, &self.0.model, self.0.segments.preparing())?.all()
     }
 
-    /// Forward and backward through a batch. Gradients add up over several calls until
+    /// Makes the forward and the backward pass of a batch. Gradients add up over several calls until
     /// [`optimizer_step`](Self::optimizer_step); [`gradients`](Self::gradients) shows them in between.
     /// With [`next_batch`](Self::next_batch) the two are the same as [`step`](Self::step), to the bit.
     ///
@@ -42,10 +42,10 @@ impl Run {
     /// When the run is training, or as [`step::forward_backward`]; what was gathered before is
     /// forgotten in that case.
     pub fn forward_backward(&self, batch: &Batch) -> Result<StepNumbers> {
-        let (partial, learned) = self.0.shared.update(|public| match public.state {
+        let (partial, learned) = self.0.shared.update(|current| match current.state {
             State::Running => Err(Error::state("this run is training").help("run.pause()? first")),
             State::Closed => Err(self.ended()),
-            _ => Ok((public.partial.take(), public.learned.clone())),
+            _ => Ok((current.partial.take(), current.learned.clone())),
         })?;
         let mut partial =
             partial.unwrap_or_else(|| Partial { accumulated: Accumulated::default(), batches: Vec::new() });
@@ -60,11 +60,11 @@ impl Run {
             tokens: a.tokens,
             trained_tokens: a.trained_tokens,
         };
-        self.0.shared.update(|public| public.partial = Some(partial));
+        self.0.shared.update(|current| current.partial = Some(partial));
         Ok(numbers)
     }
 
-    /// Makes a step of the gradients that [`forward_backward`](Self::forward_backward) gathered.
+    /// Applies the gradients that [`forward_backward`](Self::forward_backward) accumulated.
     ///
     /// # Errors
     /// When there are none, or as [`step`](Self::step).
@@ -76,6 +76,6 @@ impl Run {
 
     /// Forgets the gradients that wait for their update.
     pub fn clear_gradients(&self) {
-        self.0.shared.update(|public| public.partial = None);
+        self.0.shared.update(|current| current.partial = None);
     }
 }

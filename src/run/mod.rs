@@ -22,9 +22,9 @@
 //! What a run is asked that needs an analysis of its own (`spectra`, `find_lr`, `rank_curve`, `preflight`, `inspect`,
 //! …) lies in the folder [`analysis`](crate::analysis).
 //!
-//! The folder `worker` has the thread that makes the steps, `state` what it publishes, `disk` the files of a run. The
-//! stop button of a notebook ends a cell; the run's thread goes on until `pause` or `stop` of `control.rs`, which send
-//! it a request (`worker/thread.rs`).
+//! The folder `worker` has the thread that makes the steps, `state` what it publishes, `disk` the files of a run.
+//! `pause` and `stop` set `state::shared::Shared::stop`, which cancels the unfinished step, and send the thread a
+//! request (`worker/thread.rs`), which it answers when a snapshot is on disk.
 
 mod answers;
 mod changes;

@@ -26,7 +26,7 @@ pub(crate) fn name_of(path: &Path) -> String {
     path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-/// The absolute path without links, also of what is not there yet: the registry knows a folder by one
+/// The absolute path without links, also of a folder that does not exist yet: the registry knows a folder by one
 /// name only.
 pub(crate) fn real(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path).map_err(|e| Error::io(path, e))?;
@@ -48,7 +48,7 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Says which runs there are instead.
+/// The error where no run has this name; it lists those that exist.
 pub(crate) fn no_run(name: &str, path: &Path) -> Error {
     const LISTED: usize = 20;
     let folder = path.parent().unwrap_or(Path::new("/"));

@@ -1,8 +1,8 @@
-//! Runs from disk.
+//! Opening a run from its folder.
 
 use super::disk::folder::Folder;
 use super::disk::identity::Identity;
-use super::disk::initial_adapters::{BEGUN, begun};
+use super::disk::initial_adapters::{self, BEGUN};
 use super::handle::Run;
 use super::names::{name_of, real};
 use super::registry;
@@ -35,26 +35,26 @@ pub struct OpenRun {
 }
 
 impl OpenRun {
-    /// Goes on with whatever there is now.
+    /// Accepts a model and rows that have changed.
     pub fn accept() -> Self {
         Self { changed: Changed::Accept, ..Self::default() }
     }
 }
 
-/// What to do with a model or rows that are others than before.
+/// What to do where the model or the rows are not those that the run was trained with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Changed {
     /// Fail, and say what differs.
     #[default]
     Refuse,
-    /// Go on with them: what follows is no longer what the run would have become.
+    /// Go on with them. The steps that follow are not those that the run would have made.
     Accept,
 }
 
 impl Run {
     /// Opens a run from its folder: model, rows and settings come from there, and training goes on
     /// from the newest snapshot that is whole as if it had never stopped. A run that is open in this
-    /// process is given as it is.
+    /// process is returned as it is.
     ///
     /// # Errors
     /// When there is no run, another process has it open, its model or data are gone or changed, or
@@ -91,7 +91,7 @@ impl Run {
         };
         config.eval = eval_data;
 
-        let fresh = begun(&path, &model, &config)?;
+        let fresh = initial_adapters::of_run(&path, &model, &config)?;
         let pending = folder.pending_rewind();
         let mut journal = folder.journal()?;
         if let Some(to) = pending {
@@ -175,7 +175,7 @@ impl Run {
         Ok(run)
     }
 
-    /// Other rows than the run had, where they are others.
+    /// Goes on with these rows, where they are not those that the run had.
     fn swap_data(&self, data: &Dataset, changed: Changed) -> Result<()> {
         let (rows, segment) = self.segment_of(data)?;
         let number = self.settings().segment;
@@ -203,7 +203,7 @@ impl Run {
     }
 }
 
-/// The model of a run; what is said of it is what there is now.
+/// Opens the model of a run, and notes where it has changed.
 fn model_of(identity: &mut Identity, options: &OpenRun, notes: &mut Vec<String>) -> Result<Model> {
     let model = match &options.model {
         Some(model) => model.clone(),
@@ -231,7 +231,7 @@ fn model_of(identity: &mut Identity, options: &OpenRun, notes: &mut Vec<String>)
                 "put the old weights back, begin a new run, or accept it: --resume --accept",
             )));
         }
-        notes.push("the model is another than the run was trained with".to_string());
+        notes.push("this is not the model the run was trained with".to_string());
     }
     Ok(model)
 }

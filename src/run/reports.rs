@@ -5,7 +5,7 @@ use super::state::status::State;
 use crate::train::StepReport;
 use std::time::Duration;
 
-/// How long a wait sleeps before it looks again.
+/// Time between two looks for a new report.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// The reports of a run's steps, one after the other: [`next`](Iterator::next) waits for a step that is being
@@ -40,13 +40,13 @@ impl Iterator for Reports {
         let shared = &self.run.0.shared;
         loop {
             {
-                let public = shared.read();
-                if let Some(report) = public.history.get(self.seen) {
+                let current = shared.read();
+                if let Some(report) = current.history.get(self.seen) {
                     self.seen += 1;
                     return Some(report.clone());
                 }
-                self.seen = self.seen.min(public.history.len()); // the run went back
-                if public.state != State::Running {
+                self.seen = self.seen.min(current.history.len()); // the run went back
+                if current.state != State::Running {
                     return None;
                 }
             }

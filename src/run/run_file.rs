@@ -1,4 +1,4 @@
-//! A run as a file that a person writes: what `lorascope train run.toml` takes.
+//! A run as a TOML file, for `lorascope train run.toml`.
 
 use super::disk::folder::Folder;
 use super::handle::Run;
@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, Deserializer};
 
-/// A run as a TOML file: what it is called, what it trains on, how far, and below that all settings of
-/// [`RunConfig`]. What is left out is the default.
+/// A run as a TOML file: its name, model, rows and end, and all settings of [`RunConfig`]. What is left out has its
+/// default.
 ///
 /// Paths are relative to the file's folder. `clip = inf` does not clip.
 ///
@@ -151,7 +151,7 @@ struct Head {
     until: Option<Until>,
 }
 
-/// All of a file, as it is written.
+/// The whole file, as it is written.
 #[derive(Serialize)]
 struct Whole {
     #[serde(flatten)]

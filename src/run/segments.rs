@@ -1,4 +1,4 @@
-//! The data that a run had, one after the other: each is read and tokenised when it is needed.
+//! The datasets of a run, one after the other: each is read and tokenised when it is needed.
 
 use super::journal::Rows;
 use crate::dataset::Dataset;
@@ -18,7 +18,7 @@ pub struct Segment {
     pub batches: Batches,
 }
 
-/// All data that a run had.
+/// All datasets that a run had.
 #[derive(Debug)]
 pub struct Segments {
     model: Model,
@@ -103,7 +103,7 @@ impl Segments {
     }
 }
 
-/// Says if rows give other tokens than when they were first used.
+/// Fails where rows give other tokens than when they were first used.
 pub(crate) fn same_tokens(batches: &Batches, rows: &Rows) -> Result<()> {
     match batches.fingerprint() == rows.tokens {
         true => Ok(()),

@@ -138,7 +138,7 @@ impl EventFile {
     }
 }
 
-/// CRC-32C turned by 15 bits and shifted, so that a checksum of bytes that hold checksums is no special one.
+/// CRC-32C, masked as TFRecord does: rotated by 15 bits, plus a constant.
 fn masked(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }

@@ -1,4 +1,4 @@
-//! From rows of a dataset to packed batches, as a pure function of the position.
+//! Packs the rows of a dataset into batches, as a pure function of the position.
 
 use super::config::{MICRO_BATCH, RunConfig};
 use super::left_out::{LeftOut, RowsFor, RowsLeftOut, Why};
@@ -24,14 +24,14 @@ pub struct Position {
 }
 
 impl Position {
-    /// This place, if it is one in these data; otherwise their beginning.
+    /// This position, if it lies in this segment; otherwise the segment's beginning.
     #[must_use]
     pub fn in_segment(self, segment: usize) -> Self {
         if self.segment == segment { self } else { Self { segment, ..Self::default() } }
     }
 }
 
-/// The tokens of a dataset's rows, those that can be trained on.
+/// The tokens of those rows of a dataset that can be trained on.
 #[derive(Debug)]
 pub struct Batches {
     examples: Vec<Example>,
@@ -44,12 +44,12 @@ pub struct Batches {
     left_out: Vec<(u32, Why)>,
 }
 
-/// How rows become batches.
+/// How rows are made into batches.
 #[derive(Debug, Clone, Copy)]
 pub struct Preparing {
     /// Tokens of a row at most; `None` takes the model's context, at most [`CONTEXT`].
     pub context: Option<usize>,
-    /// What of a row is trained on.
+    /// Which tokens of a row are trained on.
     pub training: Training,
     /// What to do with a row that the chat template refuses.
     pub faults: OnFault,
@@ -58,7 +58,7 @@ pub struct Preparing {
 }
 
 impl Preparing {
-    /// As a config says.
+    /// What a config says of it.
     pub fn of(config: &RunConfig) -> Self {
         let (context, training, faults) = (config.context, config.training(), config.faults);
         Self { context, training, faults, filling: Filling::MicroBatch }
@@ -69,18 +69,18 @@ impl Preparing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Filling {
-    /// Up to the context, where that is more than the tokens of a micro-batch: so did the runs whose
-    /// folder does not say, and they go on to the bit.
+    /// Up to the context, where that is more than the tokens of a micro-batch. Runs whose folder does not say
+    /// did so, and go on bit by bit as they would have.
     #[default]
     Context,
     /// Up to the tokens of a micro-batch, unless a single row is longer.
     MicroBatch,
 }
 
-/// Tokens that a row has at most when nobody says otherwise.
+/// The default of the most tokens of a row.
 pub const CONTEXT: usize = 2048;
 
-/// Rows that an evaluation uses at most.
+/// The most rows that an evaluation uses.
 const EVAL_ROWS: usize = 200;
 
 impl Batches {
@@ -93,8 +93,8 @@ impl Batches {
         Self::of(data, data, model, how, (RowsFor::Training, None))
     }
 
-    /// Rows to evaluate on: the first [`EVAL_ROWS`] of a dataset that are not labelled bad. What the reader
-    /// rejected of the files of those to train on is said there.
+    /// Rows to evaluate on: the first [`EVAL_ROWS`] of a dataset that are not labelled bad. Records that the reader
+    /// rejected in the files of the training rows are reported there, not here.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -107,7 +107,7 @@ impl Batches {
         Self::of(data, &data.first_good(EVAL_ROWS)?, model, how, (RowsFor::Evaluation, trained))
     }
 
-    /// The first rows of a dataset, or all: `data`, `rows`; what for, and beside which others.
+    /// Tokenises `rows`, which are all or the first rows of `data`: what they are for, and the dataset beside them.
     fn of(
         data: &Dataset,
         rows: &Dataset,
@@ -153,7 +153,7 @@ impl Batches {
             new.left_out.push((number, why));
         }
         let count = |wanted: fn(&Why) -> bool| new.left_out.iter().filter(|(_, why)| wanted(why)).count();
-        // Of the first rows nobody knows which of the rejected records stand between them.
+        // Which of the rejected records stand between the first rows is not known.
         let some = rows.len() < data.len();
         let rejected = if some { 0 } else { data.rejected()? };
         new.counts = LeftOut {
@@ -178,7 +178,7 @@ impl Batches {
         }
     }
 
-    /// Why no row is left.
+    /// The error where no row is left.
     fn nothing(&self, data: &Dataset, refused: Option<(u32, Error)>) -> Error {
         let what = self.counts.nothing();
         let all = self.left_out.len();
@@ -208,7 +208,7 @@ impl Batches {
         self.examples.len()
     }
 
-    /// Tokens of a row at most.
+    /// The most tokens of a row.
     pub fn context(&self) -> usize {
         self.context
     }

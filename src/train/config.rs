@@ -67,9 +67,9 @@ pub struct RunConfig {
     pub adaptation: Adaptation,
     /// Rank, alpha and target modules.
     pub lora: LoraConfig,
-    /// The learning rate at its height.
+    /// Peak learning rate.
     pub lr: f64,
-    /// How the learning rate goes with the steps.
+    /// The schedule of the learning rate.
     pub schedule: Schedule,
     /// Rows of one optimiser step.
     pub batch: usize,
@@ -89,7 +89,7 @@ pub struct RunConfig {
     /// the chat template refuses: leave it out and say so, or fail at the first. Rows of a dataset that was
     /// opened with [`OnFault::Fail`] fail in any case.
     pub faults: OnFault,
-    /// The optimiser's constants.
+    /// The optimiser's hyperparameters.
     pub optimizer: OptimizerConfig,
     /// The largest gradient norm; `None` does not clip.
     pub clip: Option<f64>,
@@ -224,7 +224,7 @@ impl RunConfig {
         self
     }
 
-    /// Sets the learning rate at its height.
+    /// Sets the peak learning rate.
     #[must_use]
     pub fn lr(mut self, lr: f64) -> Self {
         self.lr = lr;
@@ -266,7 +266,7 @@ impl RunConfig {
         self
     }
 
-    /// Steps between two looks at the singular values.
+    /// Steps between two spectra.
     pub(crate) fn spectra_interval(&self, every: Option<u64>) -> Option<u64> {
         let rank = self.lora.rank.max(1) as u64;
         every.map(|every| if every == 0 { (rank * rank).div_ceil(32 * 32) } else { every })
@@ -334,7 +334,7 @@ impl RunConfig {
         self
     }
 
-    /// Sets how the learning rate goes with the steps. Where the schedule has the usual warm-up, one that was set
+    /// Sets the schedule of the learning rate. Where the schedule has the default warm-up, one that was set
     /// [before](Self::warmup) stays.
     #[must_use]
     pub fn schedule(mut self, schedule: Schedule) -> Self {
@@ -402,7 +402,7 @@ impl RunConfig {
         self
     }
 
-    /// Says what cannot be used.
+    /// Validates the values.
     ///
     /// # Errors
     /// When a value makes no sense; the error names it.

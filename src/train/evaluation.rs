@@ -14,12 +14,12 @@ pub struct Evaluation {
     pub rows: usize,
     /// Tokens whose loss counted.
     pub tokens: usize,
-    /// How many records of the rows' files were not used, and for what.
+    /// How many records of the rows' files were not used, and why.
     pub left_out: LeftOut,
 }
 
 impl Evaluation {
-    /// e^loss: between how many tokens the model hesitates, so to speak.
+    /// Perplexity, e^loss.
     pub fn perplexity(&self) -> f64 {
         self.loss.exp()
     }

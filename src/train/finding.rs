@@ -1,4 +1,4 @@
-//! What one check found, in words, and in which row.
+//! The finding of one check: what, how bad, and in which row.
 
 use crate::dataset::Dataset;
 use crate::display::{cut, thousands};
@@ -52,19 +52,19 @@ impl Severity {
 }
 
 impl Finding {
-    /// What a check found, in no row in particular.
+    /// A finding that is about no row in particular.
     pub fn new(check: &'static str, severity: Severity, what: impl Into<String>) -> Self {
         let (help, words) = (String::new(), String::new());
         Self { check, severity, what: what.into(), help, row: None, file: None, line: None, words }
     }
 
-    /// The same with what to do about it.
+    /// Adds what to do about it.
     #[must_use]
     pub fn help(self, help: impl Into<String>) -> Self {
         Self { help: help.into(), ..self }
     }
 
-    /// The same in a row of a dataset.
+    /// Adds the row of a dataset in which it was found.
     ///
     /// # Errors
     /// If there is no such row.
@@ -78,7 +78,7 @@ impl Finding {
         Ok(Self { row: Some(row), file: Some(file), line: Some(line), words, ..self })
     }
 
-    /// The finding as a note: what to do comes first, and a line of a file is an example of what was found.
+    /// The finding as a note, which begins with what to do and names one line of a file as an example.
     pub(crate) fn note(&self) -> String {
         let help = if self.help.is_empty() { String::new() } else { format!("{}: ", self.help) };
         let name = self.file.as_ref().and_then(|file| file.file_name()).map(|name| name.to_string_lossy());

@@ -1,4 +1,4 @@
-//! How far a run is to train.
+//! When training stops.
 
 use crate::display::duration;
 use crate::error::{Error, Result};
@@ -61,7 +61,7 @@ impl Until {
         self
     }
 
-    /// Says what cannot be used.
+    /// Validates the values.
     ///
     /// # Errors
     /// When nothing is asked for, or a number is not positive.
@@ -91,7 +91,7 @@ impl fmt::Display for Until {
     }
 }
 
-/// Where a run is to stop, counted from its beginning.
+/// The end of a training, counted from the run's beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Goal {

@@ -38,7 +38,7 @@ impl RowsFor {
     }
 }
 
-/// How many rows are used, and how many are left out for what. `Display` says it in a line.
+/// How many rows are used, and how many are left out for which reason. `Display` says it in a line.
 ///
 /// # Examples
 /// ```
@@ -59,7 +59,7 @@ pub struct LeftOut {
     pub used: usize,
     /// Records that there are: the rows, and those that the reader rejected.
     pub records: usize,
-    /// Tokens of a row at most.
+    /// The most tokens of a row.
     pub context: usize,
     /// Rejected by the reader: no rows; [`Dataset::problems`](crate::dataset::Dataset::problems) lists them.
     pub rejected: usize,
@@ -77,7 +77,7 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    /// How many there are, for whatever reason.
+    /// The number of records that are left out.
     pub fn count(&self) -> usize {
         self.records.saturating_sub(self.used)
     }
@@ -100,7 +100,7 @@ impl LeftOut {
         all.into_iter().filter(|(n, _)| *n > 0).map(|(n, why)| (thousands(n as u64), why))
     }
 
-    /// What is to be said of a run's rows, what to do about it first: nothing where all are used.
+    /// The note on a run's rows, which begins with what to do about it; none where all rows are used.
     pub(crate) fn note(&self) -> Option<String> {
         let longer = (self.too_long > 0).then(|| {
             advice("RunConfig::default().context(n) takes longer rows", "--context N takes longer rows")
@@ -146,9 +146,9 @@ impl fmt::Display for LeftOut {
 /// Why a row is left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// The record became no row; what is wrong with it.
+    /// The reader rejected the record, for this reason.
     Rejected(String),
-    /// It has so many tokens, more than the context.
+    /// It has this many tokens, more than the context.
     TooLong(usize),
     /// The chat template refuses it, in these words.
     Refused(String),
@@ -170,7 +170,7 @@ impl Why {
         }
     }
 
-    /// What there is to say beside the name: what is wrong with the record, the template's words, the tokens.
+    /// The details: what is wrong with the record, the template's words, or the number of tokens.
     pub fn details(&self) -> String {
         match self {
             Self::Rejected(what) | Self::Refused(what) => what.clone(),
@@ -198,7 +198,7 @@ pub struct RowLeftOut {
 /// The rows that are left out; shows as a table.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct RowsLeftOut {
-    /// How many for what, of the rows to train on and of those to evaluate on.
+    /// The counts of the rows to train on and of those to evaluate on.
     pub counts: Vec<LeftOut>,
     /// Each of them.
     pub rows: Vec<RowLeftOut>,

@@ -25,8 +25,7 @@ pub struct StepMemory {
     /// What the forward pass keeps for the backward pass, of all blocks: everything, or their inputs and
     /// all of the one that is computed again.
     pub activations: u64,
-    /// What comes and goes: a weight that is expanded for its product, a piece of the logits, the
-    /// tensors inside a block.
+    /// Temporaries: a weight that is expanded for its product, a piece of the logits, the tensors inside a block.
     pub scratch: u64,
     /// The new state that an update makes beside the old one, and its temporaries.
     pub update: u64,
@@ -39,7 +38,7 @@ const PROGRAM: u64 = 22 << 20;
 /// Bytes of logits that the loss holds at a time.
 const LOGITS: u64 = 32 << 20;
 
-/// What the memory of a step follows from, beside the sizes of the model.
+/// What the memory of a step depends on, beside the sizes of the model.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
     /// Bytes of the frozen weights as they lie in memory.

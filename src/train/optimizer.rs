@@ -19,8 +19,8 @@ pub struct AdamWConfig {
     pub epsilon: f64,
     /// λ, decoupled from the gradient.
     pub weight_decay: f64,
-    /// The learning rate of B over that of the others (Hayou et al. 2024, *LoRA+*); 1 is AdamW as it
-    /// is, 16 what the paper takes.
+    /// The learning rate of B divided by that of the other tensors (Hayou et al. 2024, *LoRA+*): 1 is plain
+    /// AdamW, the paper takes 16.
     pub lora_plus: f64,
 }
 
@@ -30,7 +30,7 @@ impl Default for AdamWConfig {
     }
 }
 
-/// How trained tensors follow their gradients.
+/// The optimiser and its hyperparameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimizerConfig {
@@ -52,7 +52,7 @@ impl OptimizerConfig {
         matches!(self, Self::AdamW(_))
     }
 
-    /// Says whether another config can go on with the moments of this one.
+    /// Fails where another config cannot go on with the moments of this one.
     pub(crate) fn goes_on_as(&self, other: &Self) -> Result<()> {
         match self.has_square() == other.has_square() {
             true => Ok(()),
@@ -61,7 +61,7 @@ impl OptimizerConfig {
         }
     }
 
-    /// Says what cannot be used.
+    /// Validates the values.
     ///
     /// # Errors
     /// When a value makes no sense; the error names them all.
@@ -121,8 +121,8 @@ impl Default for SgdConfig {
 /// m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g²,
 /// θ ← θ − lr·λ·θ − lr·m̂/(√v̂ + ε) with m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ).
 ///
-/// t counts the updates of each tensor. The moments are f32 tensors beside it, under its name. Of
-/// [SGD](OptimizerConfig::Sgd) there is one, the running sum b.
+/// t counts the updates of each tensor. The moments are f32 tensors, under the tensor's name.
+/// [SGD](OptimizerConfig::Sgd) has one moment, the running sum b.
 #[derive(Debug, Clone, Default)]
 pub struct Optimizer {
     updates: u64,
@@ -136,7 +136,7 @@ pub struct Moments {
     pub mean: Tensor,
     /// v; SGD has none.
     pub square: Option<Tensor>,
-    /// Updates that are in them: fewer than the optimiser's where the tensor was frozen for a while.
+    /// Updates of this tensor: fewer than the optimiser's where it was frozen for a while.
     pub updates: u64,
 }
 
@@ -184,7 +184,7 @@ impl Optimizer {
                 moments.extend(before.map(|moments| (name.to_string(), moments.clone())));
                 return Ok(theta.clone());
             }
-            // Taken out, so that each gradient goes as soon as it is used.
+            // Taken out, so that each gradient is freed as soon as it is used.
             let gradient = gradients.take(name).ok_or_else(|| Error::compute("no gradient").layer(name))?;
             let g = (gradient.to_dtype(DType::F32)? * factor)?;
             let (new, after) = match config {
@@ -201,7 +201,7 @@ impl Optimizer {
     }
 }
 
-/// Whether this is B of a pair: of an embedding LoRA+ speeds up A, which begins at zero there.
+/// Whether this is B of a pair. For an embedding, LoRA+ speeds up A, which begins at zero there.
 fn is_b(name: &str) -> bool {
     name.ends_with(".lora_B") || name.ends_with(".lora_embedding_A")
 }

@@ -1,4 +1,4 @@
-//! Steps, or none: `false` in files, as TOML has no null.
+//! A number of steps, or none, which files write as `false`: TOML has no null.
 
 use serde::{Deserialize, Deserializer, Serializer};
 

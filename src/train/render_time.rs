@@ -1,10 +1,10 @@
-//! The time that rows are rendered at: part of the data where the chat template writes the date.
+//! The time at which rows are rendered: part of the data where the chat template writes the date.
 
 use crate::error::Result;
 use crate::model::Model;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The model at one time, if its template writes the time: the given one, its own, or now.
+/// Fixes the time of a model whose template writes it: the given time, the model's own, or now.
 pub(crate) fn fixed(model: &Model, time: Option<i64>) -> Result<Model> {
     match model.tokenizer().is_dated() {
         true => model.at_time(time.or(model.tokenizer().time()).unwrap_or_else(now)),
@@ -12,7 +12,7 @@ pub(crate) fn fixed(model: &Model, time: Option<i64>) -> Result<Model> {
     }
 }
 
-/// The time that this model's rows are rendered at, where it matters.
+/// The time at which this model's rows are rendered; `None` where its template writes none.
 pub(crate) fn time_of(model: &Model) -> Option<i64> {
     model.tokenizer().time().filter(|_| model.tokenizer().is_dated())
 }
@@ -28,7 +28,7 @@ pub(crate) fn seconds(time: SystemTime) -> i64 {
 }
 
 /// A time as `2024-07-26 00:00:00 UTC`.
-pub(crate) fn said(seconds: i64) -> String {
+pub(crate) fn utc(seconds: i64) -> String {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Days to year, month and day in the Gregorian calendar, by eras of 400 years that begin in March.
     let days = days + 719_468;
@@ -48,9 +48,9 @@ mod tests {
 
     #[test]
     fn times_are_said_as_dates() {
-        assert_eq!(said(1_721_952_000), "2024-07-26 00:00:00 UTC");
-        assert_eq!(said(1_709_251_199), "2024-02-29 23:59:59 UTC");
-        assert_eq!(said(0), "1970-01-01 00:00:00 UTC");
-        assert_eq!(said(-1), "1969-12-31 23:59:59 UTC");
+        assert_eq!(utc(1_721_952_000), "2024-07-26 00:00:00 UTC");
+        assert_eq!(utc(1_709_251_199), "2024-02-29 23:59:59 UTC");
+        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(utc(-1), "1969-12-31 23:59:59 UTC");
     }
 }

@@ -14,11 +14,11 @@ use crate::display::{advice, counted};
 use crate::error::Result;
 use crate::text::{Example, Message, Role, Tokenizer, Trained};
 
-/// Rows whose prompt is looked at: rendering is slow, and a template is wrong in many rows or in none.
+/// Rows whose prompt is checked: rendering is slow, and a template is wrong in many rows or in none.
 const PROMPTS: usize = 200;
 /// Lines that are named when many rows have a fault.
 const NAMED: usize = 5;
-/// So many times the 99th percentile of the lengths is far.
+/// A row is far longer than the others above this multiple of the 99th percentile of the lengths.
 const FAR: usize = 4;
 
 /// The names of the checks of rows that are left out.
@@ -31,7 +31,7 @@ const EVAL_RECORDS: &str = "evaluation records";
 /// The checks of rows that are left out: the line about all rows has their numbers.
 const COUNTED: [&str; 5] = [RECORDS, EVAL_RECORDS, CONTEXT, ANSWERS, LABELS];
 
-/// The rows that are looked at.
+/// The rows that are checked.
 #[derive(Clone, Copy)]
 pub(crate) struct Checked<'a> {
     pub rows: &'a Batches,
@@ -115,8 +115,7 @@ fn tokens(train: &Batches, data: &Dataset, config: &RunConfig, tokenizer: &Token
     Ok(Finding::new("tokens", Severity::Fine, what))
 }
 
-/// Whether each answer ends with a token at which generation stops: a model that never learns to say one
-/// talks on.
+/// Checks that each answer ends with a token at which generation stops: a model that never learns it does not stop.
 fn turns_end(train: &Batches, data: &Dataset, tokenizer: &Tokenizer, trained: Trained) -> Result<Finding> {
     const CHECK: &str = "end of turn";
     let stops = tokenizer.stop_ids();
@@ -170,8 +169,8 @@ fn ends<'a>(
     })
 }
 
-/// Whether a row begins with one token that begins a text, not with two: the template writes one, and the
-/// tokenizer puts another in front.
+/// Checks that no row begins with two tokens that begin a text: the template may write one, and the tokenizer put
+/// another in front.
 fn begin_once(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Finding> {
     const CHECK: &str = "begin of text";
     let Some(bos) = tokenizer.bos() else {
@@ -205,7 +204,7 @@ fn lines(data: &Dataset, rows: &[usize]) -> Result<String> {
     Ok(lines.collect::<Result<Vec<_>>>()?.join(", ") + more)
 }
 
-/// Whether each row has a token to train on.
+/// Checks that each row has a token to train on.
 fn answers(train: &Batches, data: &Dataset) -> Result<Finding> {
     let rows: Vec<usize> = train.left_out(|why| *why == Why::Untrained).map(|(row, _)| row).collect();
     let Some(first) = rows.first() else {
@@ -252,8 +251,8 @@ fn refused(check: &'static str, rows: &Batches, data: &Dataset) -> Result<Option
         .map(Some)
 }
 
-/// Whether what the model is asked with when it is used is what it is trained with: the prompt up to the last
-/// answer, with the generation marker, begins the row's tokens.
+/// Checks that the prompt at inference is the prompt in training: the prompt up to the last answer, with the
+/// generation marker, begins the row's tokens.
 fn prompts(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Finding> {
     const CHECK: &str = "prompt";
     let chosen = train.rows().min(PROMPTS);
@@ -295,7 +294,7 @@ fn prompts(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Fin
         .at(data, *first)
 }
 
-/// Whether rows say the date, because the chat template writes it: rendered on another day they are others.
+/// Checks whether the chat template writes the date into the rows: rendered on another day, they differ.
 fn date(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Option<Finding>> {
     /// More than a year, a day, an hour, a minute and a second, so that each part is another one.
     const LATER: i64 = 398 * 86_400 + 3_661;
@@ -318,8 +317,7 @@ fn date(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Option
         if let (Ok(now), Ok(later)) = (rendered(&then), rendered(&later))
             && now != later
         {
-            let what =
-                format!("the chat template writes the date into the rows: {}", render_time::said(time));
+            let what = format!("the chat template writes the date into the rows: {}", render_time::utc(time));
             return Ok(Some(Finding::new("date", Severity::Warning, what).help(
                 "the run keeps this time and goes on with it; a prompt that is asked later has its own date",
             )));

@@ -1,4 +1,4 @@
-//! The learning rate along the steps.
+//! The schedule of the learning rate.
 
 use crate::display::advice;
 use crate::error::{Error, Result};
@@ -35,7 +35,7 @@ use std::fmt;
 pub struct Schedule {
     /// Steps in which the rate rises from 0 to its height.
     pub warmup: u64,
-    /// How it goes on.
+    /// The shape after the warm-up.
     pub shape: Shape,
     /// The step at which the shape ends; a constant rate has none.
     pub total: Option<u64>,
@@ -44,14 +44,14 @@ pub struct Schedule {
     pub last: Option<f64>,
 }
 
-/// How the learning rate goes on after the warm-up.
+/// The learning rate after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
-    /// It stays.
+    /// It stays constant.
     #[default]
     Constant,
-    /// It falls along a line.
+    /// It falls linearly.
     Linear,
     /// It falls along half a cosine (Loshchilov & Hutter 2017, *SGDR*, eq. 5).
     Cosine,
@@ -64,12 +64,12 @@ pub enum Shape {
     },
 }
 
-/// Where a learning rate that falls to 0 reaches it: part of what a run is, so that one that was begun by an
-/// earlier version goes on to the bit.
+/// The step at which a learning rate that falls to 0 reaches it. It is part of what a run is: one that an earlier
+/// version began goes on bit by bit as it would have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReachesZero {
-    /// At the last step, which then changes nothing: so did the runs whose folder does not say.
+    /// At the last step, which then changes nothing. Runs whose folder does not say did so.
     #[default]
     AtLastStep,
     /// One step after the last.
@@ -83,22 +83,22 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// A shape that ends at a step, behind the usual warm-up.
+    /// A shape that ends at a step, after the default warm-up.
     pub fn to(shape: Shape, total: u64) -> Self {
         Self { shape, total: Some(total), ..Self::default() }
     }
 
-    /// The step at which it ends, where it does.
+    /// The step at which it ends; `None` where it has no end.
     pub fn end(&self) -> Option<u64> {
         self.total.filter(|_| self.shape != Shape::Constant)
     }
 
-    /// What the learning rate is multiplied with at a step, counted from 1.
+    /// The factor on the peak learning rate at a step, counted from 1.
     pub fn factor(&self, step: u64) -> f64 {
         self.factor_as(step, ReachesZero::AfterLastStep)
     }
 
-    /// The same as a run of this or of an earlier version has it.
+    /// The same factor in a run of this or of an earlier version.
     pub(crate) fn factor_as(&self, step: u64, reaches_zero: ReachesZero) -> f64 {
         if step < self.warmup {
             return step as f64 / self.warmup as f64;
@@ -120,7 +120,7 @@ impl Schedule {
         last + (1.0 - last) * left
     }
 
-    /// Says what cannot be used.
+    /// Validates the values.
     ///
     /// # Errors
     /// When a shape has no end or a constant rate has one, when the steps do not fit into the total, and
@@ -202,7 +202,7 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// A fifth.
+/// The default length of the decay: a fifth of the steps.
 fn usual_decay(total: u64) -> u64 {
     (total / 5).max(1)
 }

@@ -1,4 +1,4 @@
-//! THE step: forward, loss over trained tokens, backward, clip, update.
+//! The training step: forward, loss over trained tokens, backward, clip, update.
 
 use super::batches::Batch;
 use super::optimizer::{Optimizer, OptimizerConfig};
@@ -19,12 +19,12 @@ pub struct Learned {
     pub optimizer: Optimizer,
     /// The seed of dropout.
     pub seed: u64,
-    /// Which directions of the adapters the data use.
+    /// C = E[(A x)(A x)ᵀ] of each adapter: which of its directions the data use.
     pub activations: Activations,
 }
 
 impl Learned {
-    /// Adapters that no step was made with.
+    /// Adapters before their first step.
     pub fn new(adapters: Adapters, seed: u64) -> Self {
         Self { adapters, optimizer: Optimizer::new(), seed, activations: Activations::default() }
     }
@@ -75,8 +75,8 @@ impl From<RowLoss> for (u32, u32, f32) {
     }
 }
 
-/// What forward and backward passes found so far for one update: sums over the trained tokens, that
-/// [`update`] divides by their number. So the result does not depend on how rows are cut into batches.
+/// The sums of the forward and backward passes for one update, over the trained tokens. [`update`] divides them by
+/// the number of these tokens, so the result does not depend on how rows are cut into batches.
 #[derive(Debug, Default)]
 pub struct Accumulated {
     /// Σ of the gradients.
@@ -102,11 +102,12 @@ impl Accumulated {
     }
 }
 
-/// Forward and backward through a batch; sums are added to `into`. `go_on` is asked between blocks.
+/// Makes the forward and the backward pass of a batch and adds its sums to `into`. `go_on` is asked between
+/// blocks; it returns false to cancel.
 ///
 /// # Errors
 /// When the batch trains no token, when a loss is not finite (the error names the rows and the first
-/// layer), and an interrupted error when `go_on` says no. `into` is of no use then.
+/// layer), and an interrupted error when `go_on` returns false. `into` is of no use then.
 pub fn forward_backward(
     model: &Decoder,
     learned: &Learned,
@@ -159,7 +160,7 @@ pub fn forward_backward(
     Ok(())
 }
 
-/// One update with what was accumulated. Gradients longer than `clip` are scaled down to it (Pascanu et
+/// Makes one update with the accumulated gradients. A gradient norm above `clip` is scaled down to it (Pascanu et
 /// al. 2013). Tensors that are `frozen` stay as they are.
 ///
 /// # Errors
@@ -207,7 +208,7 @@ pub fn update(
 /// not depend on how the batch is cut into micro-batches. A step that `go_on` stops has changed nothing.
 ///
 /// # Errors
-/// As the two.
+/// As these two.
 pub fn step(
     model: &Decoder,
     learned: &Learned,

@@ -25,12 +25,12 @@ const GOAL: &str = "goal.json";
 const ANSWERS: &str = "answers.jsonl";
 const REWIND: &str = "rewind.json";
 const STEP: &str = "step-";
-/// How the names of snapshots that cannot be read begin.
+/// The prefix of snapshots that cannot be read.
 const DAMAGED: &str = "damaged-";
 /// The files of a run beside its snapshots.
 const FILES: [&str; 7] = [RUN, HISTORY, JOURNAL, GOAL, ANSWERS, REWIND, BEGUN];
 
-/// What a snapshot gives back.
+/// What a snapshot holds.
 type Kept = (Learned, RunProgress);
 
 /// What `rewind.json` says while a run goes back.
@@ -39,7 +39,7 @@ struct Rewind {
     to: u64,
 }
 
-/// The folder of one run, held by this process alone.
+/// The folder of one run, locked by this process.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -47,8 +47,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Takes hold of a run's folder, made where it is missing, and clears away what a process that
-    /// was killed left half written.
+    /// Locks a run's folder, which is made where it is missing, and removes what a killed process left half written.
     ///
     /// # Errors
     /// When another process trains this run, or the folder cannot be made.
@@ -136,7 +135,7 @@ impl Folder {
         fs::metadata(path.join(RUN)).ok()?.modified().ok().map(render_time::seconds)
     }
 
-    /// Reads who the run is, without taking hold of it.
+    /// Reads the run's identity, without locking its folder.
     ///
     /// # Errors
     /// When there is no run at this path, or of a later version.
@@ -159,7 +158,7 @@ impl Folder {
         disk::read_json(&file)
     }
 
-    /// Writes who the run is; from then on there is a run.
+    /// Writes the run's identity; from then on the run exists.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -382,7 +381,7 @@ impl Folder {
         Ok((None, notes))
     }
 
-    /// Notes that the run goes back, so that it does even if this process ends now.
+    /// Writes down that the run goes back, so that it does even if this process ends now.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -406,7 +405,7 @@ impl Folder {
         Self::write_journal(&self.path, journal)
     }
 
-    /// The run is where it was to go back to.
+    /// Removes the note: the run has gone back.
     ///
     /// # Errors
     /// When the note cannot be removed.

@@ -1,4 +1,4 @@
-//! Who a run is: what `run.json` says.
+//! The identity of a run: what `run.json` holds.
 
 use crate::dataset::{Dataset, Recipe};
 use crate::error::Result;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Version of the files' layout.
 pub(crate) const FORMAT: u32 = 2;
 
-/// What makes a run the run that it is.
+/// The identity of a run: its settings, its model and its rows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
@@ -52,7 +52,7 @@ pub struct Parent {
     pub step: u64,
 }
 
-/// How rows are found again.
+/// The source of rows, by which they are found again.
 pub(crate) fn rows_of(data: &Dataset, batches: &Batches) -> Result<Rows> {
     let (context, filling) = (batches.context(), batches.filling());
     Ok(Rows { data: data.recipe()?, context, tokens: batches.fingerprint(), filling })

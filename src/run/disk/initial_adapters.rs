@@ -44,7 +44,7 @@ pub(crate) fn read(model: &Model, config: &mut RunConfig) -> Result<Option<(Adap
     Ok(Some((warm, notes)))
 }
 
-/// What a config says that is neither what it says by itself nor what the adapters are.
+/// The settings of a config that are neither the defaults nor what the adapters have.
 fn not_taken(said: &LoraConfig, warm: &Adapters, model: &Model) -> Result<Vec<String>> {
     let fields = |config: &LoraConfig| match serde_json::to_value(config) {
         Ok(Value::Object(fields)) => Ok(fields),
@@ -74,7 +74,7 @@ fn not_taken(said: &LoraConfig, warm: &Adapters, model: &Model) -> Result<Vec<St
     Ok(left)
 }
 
-/// Keeps them in the folder of a run that begins with adapters.
+/// Keeps the initial adapters in the folder of a run.
 pub(crate) fn keep(folder: &Path, config: &RunConfig, begun: &Adapters, base: &str) -> Result<()> {
     let place = folder.join(BEGUN);
     disk::remove(&place)?;
@@ -84,7 +84,7 @@ pub(crate) fn keep(folder: &Path, config: &RunConfig, begun: &Adapters, base: &s
     Ok(())
 }
 
-/// Those that a run in this folder began with, where it keeps them: earlier versions did not.
+/// The adapters that a run in this folder began with; none in folders of earlier versions.
 pub(crate) fn kept(folder: &Path, config: &RunConfig, model: &Model) -> Result<Option<Adapters>> {
     let place = folder.join(BEGUN);
     match config.init_from.is_some() && place.exists() {
@@ -93,15 +93,15 @@ pub(crate) fn kept(folder: &Path, config: &RunConfig, model: &Model) -> Result<O
     }
 }
 
-/// What the run in a folder trained before its first step.
-pub(crate) fn begun(folder: &Path, model: &Model, config: &RunConfig) -> Result<Adapters> {
+/// The initial adapters of the run in a folder.
+pub(crate) fn of_run(folder: &Path, model: &Model, config: &RunConfig) -> Result<Adapters> {
     match kept(folder, config, model)? {
         Some(warm) => Ok(warm),
         None => new_adapters(model.decoder(), config),
     }
 }
 
-/// What a run trains, before its first step.
+/// New adapters, or all weights, before the first step.
 pub(crate) fn new_adapters(decoder: &Decoder, config: &RunConfig) -> Result<Adapters> {
     match config.adaptation {
         Adaptation::Lora => decoder.new_adapters(&config.lora, config.seed),

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use xxhash_rust::xxh3::Xxh3;
 
-/// How the names of what is not written to its end begin.
+/// The prefix of files and folders that are not complete yet.
 pub(crate) const PARTIAL: &str = ".partial-";
 
 /// An operation on the disk.
@@ -25,7 +25,7 @@ pub enum Operation {
     Remove,
 }
 
-/// What a test does before each operation: end the process, or say that the disk is full.
+/// What a test does before each operation: ends the process, or reports a full disk.
 type Hook = fn(Operation, &Path) -> io::Result<()>;
 
 static HOOK: OnceLock<Hook> = OnceLock::new();

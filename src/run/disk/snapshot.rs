@@ -39,7 +39,7 @@ struct TrainerFile {
     tokens: String,
 }
 
-/// What a snapshot is of.
+/// What is written into a snapshot beside the trained tensors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub config: &'a RunConfig,
@@ -105,8 +105,7 @@ pub(crate) fn journal(folder: &Path) -> Result<Journal> {
     Ok(disk::read_json::<TrainerFile>(&folder.join(STATE))?.journal)
 }
 
-/// Says what is wrong with a snapshot: a file is gone, cut short, or has other bytes, or nobody knows which
-/// bytes it should have.
+/// Checks a snapshot: fails where a file is gone, cut short, has other bytes, or has no checksum.
 pub(crate) fn check(folder: &Path, adaptation: Adaptation) -> Result<()> {
     let path = folder.join(CHECKSUMS);
     let sums: BTreeMap<String, String> = disk::read_json(&path)?;

@@ -1,4 +1,4 @@
-//! The way on where a loss or a gradient is not finite.
+//! What to advise where a loss or a gradient is not finite.
 
 use super::shared::RunState;
 use crate::display::advice;
@@ -11,7 +11,7 @@ const FAR: f64 = 2.0;
 /// The rate is lowered by this factor where it was never another one.
 const LOWER: f64 = 10.0;
 
-/// What became of the update of the step that failed.
+/// What happened to the update of the step that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Update {
     /// There was none: what was learned before gives these numbers.
@@ -21,8 +21,8 @@ pub(crate) enum Update {
 }
 
 impl RunState {
-    /// What a person can do, such that it works as it is said: the changes that hold at a step stay in force when
-    /// a run goes back to it, so going back alone does the same steps again.
+    /// Advice that works as it is given: changes that hold at a step stay in force when a run goes back to it, so
+    /// going back alone would repeat the same steps.
     pub fn way_on(&self, config: &RunConfig, update: Update) -> String {
         let done = self.place.step;
         let now = self.journal.settings(config, done + 1).lr;
@@ -59,7 +59,7 @@ impl RunState {
     }
 }
 
-/// The rate of earlier steps where it was lower than now, or a good deal less than now.
+/// A lower rate: that of earlier steps where it was lower, or else a tenth of the rate now.
 pub(crate) fn lower(now: f64, before: f64) -> String {
     match before < now {
         true => format!("{before:e}"),

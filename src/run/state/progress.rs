@@ -3,7 +3,7 @@
 use crate::train::batches::Position;
 use serde::{Deserialize, Serialize};
 
-/// Where a run is: with the trained tensors all that the next step needs.
+/// Where a run is: together with the trained tensors, all that the next step needs.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunProgress {

@@ -1,4 +1,4 @@
-//! What the worker publishes: readable at any moment, also in the middle of a step.
+//! What the worker publishes, readable at any moment, also in the middle of a step.
 
 use super::progress::RunProgress;
 use super::status::State;
@@ -13,17 +13,17 @@ use std::time::Duration;
 
 /// Shared by a run's handles and its worker.
 pub(crate) struct Shared {
-    public: Mutex<RunState>,
+    current: Mutex<RunState>,
     changed: Condvar,
     turn: Mutex<()>,
     evaluations: Mutex<Vec<Evaluated>>,
-    /// Set to have an unfinished step thrown away.
+    /// Set to cancel the unfinished step.
     pub stop: AtomicBool,
-    /// Whether a person has seen what there is to say of the rows.
+    /// Whether the notes on the rows were shown.
     pub told: Arc<AtomicBool>,
 }
 
-/// An evaluation that was asked for by hand.
+/// An evaluation outside of the steps.
 struct Evaluated {
     step: u64,
     /// The report of that step, by which its evaluation is known for one of the steps that the run has now,
@@ -39,7 +39,7 @@ pub(crate) struct RunState {
     pub goal: Goal,
     /// The step that is being done, or the last one that was begun. It changes in its [turn](Shared::changing).
     pub begun: u64,
-    /// Changes that were made since it was begun: the last ones of the journal.
+    /// The number of changes since it was begun, which are the last ones of the journal.
     pub recent: usize,
     pub snapshot: Option<u64>,
     /// Seconds that it took to write it.
@@ -47,7 +47,7 @@ pub(crate) struct RunState {
     pub history: Vec<StepReport>,
     pub learned: Learned,
     pub journal: Journal,
-    /// What a person should know: why the run paused, what was wrong on disk.
+    /// Notes for a person: why the run paused, what was wrong on disk.
     pub notes: Vec<String>,
     /// What was found of the rows before the first step.
     pub about_rows: Vec<String>,
@@ -55,7 +55,7 @@ pub(crate) struct RunState {
     pub gradients: Option<Arc<Held>>,
     /// The rows of the latest step.
     pub batch: Option<Arc<Batch>>,
-    /// What was found by hand and waits for an update.
+    /// Manually accumulated gradients that wait for their update.
     pub partial: Option<Partial>,
     /// Answers to the prompts that are watched.
     pub answers: Vec<Answer>,
@@ -68,16 +68,16 @@ pub(crate) struct Held {
     pub tokens: usize,
 }
 
-/// Passes that were made by hand.
+/// Gradients that `forward_backward` accumulated, with their batches.
 pub(crate) struct Partial {
     pub accumulated: Accumulated,
     pub batches: Vec<Batch>,
 }
 
 impl Shared {
-    pub fn new(public: RunState) -> Self {
+    pub fn new(current: RunState) -> Self {
         Self {
-            public: Mutex::new(public),
+            current: Mutex::new(current),
             changed: Condvar::new(),
             turn: Mutex::new(()),
             evaluations: Mutex::new(Vec::new()),
@@ -87,7 +87,7 @@ impl Shared {
     }
 
     pub fn read(&self) -> MutexGuard<'_, RunState> {
-        self.public.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Held from reading the journal until it is on disk and published, and by the worker while it begins a step:
@@ -125,16 +125,16 @@ impl Shared {
         all.iter().filter(is_now).map(|one| (one.step, one.loss)).collect()
     }
 
-    /// Tells a person something.
+    /// Adds a note for a person.
     pub fn note(&self, note: impl Into<String>) {
         const MOST: usize = 20;
-        self.update(|public| {
+        self.update(|current| {
             let note = note.into();
-            if public.notes.last() != Some(&note) {
-                public.notes.push(note);
+            if current.notes.last() != Some(&note) {
+                current.notes.push(note);
             }
-            let more = public.notes.len().saturating_sub(MOST);
-            public.notes.drain(..more);
+            let more = current.notes.len().saturating_sub(MOST);
+            current.notes.drain(..more);
         });
     }
 }

@@ -1,4 +1,4 @@
-//! What a run is doing.
+//! The status of a run.
 
 use crate::display::{self, Align, Bundle, Progress, Show, Table, advice};
 use crate::train::{Goal, StepReport};
@@ -56,7 +56,7 @@ impl fmt::Display for Ending {
     }
 }
 
-/// Where a run stands.
+/// The status of a run.
 #[derive(Debug, Clone)]
 pub struct Status {
     /// The run's name.
@@ -73,7 +73,7 @@ pub struct Status {
     pub ending: Option<Ending>,
     /// The losses of the latest steps, for a picture in one line.
     pub losses: Vec<f64>,
-    /// What a person should know: why it paused, what was wrong on disk.
+    /// Notes for a person: why it paused, what was wrong on disk.
     pub notes: Vec<String>,
     /// What a person should know of the rows: how many are left out, and what was found before the first step.
     /// The run always shows it; of its statuses the first that is shown does, unless the run was shown before.

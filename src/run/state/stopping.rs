@@ -1,4 +1,4 @@
-//! When a run has come to an end, and what state it is in then.
+//! When a run stops, and the state that it is in then.
 
 use super::diverged::lower;
 use super::shared::RunState;
@@ -33,8 +33,8 @@ impl RunState {
         Some((best.1.0, (all.len() - 1 - best.0) as u64))
     }
 
-    /// Why there is nothing more to do in this run, whatever was asked of it: the end of its schedule, or as many
-    /// evaluations in a row as its patience has were no better than the best before.
+    /// Why the run is finished, whatever its goal: its schedule has ended, or as many evaluations in a row as its
+    /// patience were no better than the best before.
     pub fn ending(&self, config: &RunConfig) -> Option<Ending> {
         if self.has_ended(config) {
             return Some(Ending::Rate { step: self.place.step });
@@ -57,7 +57,7 @@ impl RunState {
         self.ending(config).is_some() || self.is_reached()
     }
 
-    /// The state of a run that does nothing.
+    /// Sets the state of a run that does not train.
     pub fn rest(&mut self, config: &RunConfig) {
         self.state = match () {
             () if self.ending(config).is_some() => State::Finished,
@@ -73,7 +73,7 @@ impl RunState {
         last.eval_loss.is_some_and(|loss| loss.is_finite() && earlier.all(|other| loss < other))
     }
 
-    /// Says that the loss of the last step is far above those before it, if that is to be said.
+    /// A note where the loss of the last step is far above those before it, and the config asks for it.
     pub fn spike(&self, config: &RunConfig) -> Option<String> {
         let factor = config.spike?;
         let (last, earlier) = self.history.split_last()?;

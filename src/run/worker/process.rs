@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 
-/// Threads of its own for a run, below the notebook's in priority, so that cells stay responsive.
+/// The threads of a run, at a lower priority than the notebook's, so that cells stay responsive.
 pub(crate) fn pool(name: &str) -> Result<rayon::ThreadPool> {
     let name = name.to_string();
     rayon::ThreadPoolBuilder::new()
@@ -28,7 +28,7 @@ pub(crate) fn memory() -> Option<u64> {
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
 
-/// What was freed goes back to the system: the allocator keeps it otherwise.
+/// Gives freed memory back to the system, which the allocator would keep.
 pub(crate) fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: may be called at any time from any thread.

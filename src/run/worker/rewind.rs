@@ -1,4 +1,4 @@
-//! The way back, and snapshots.
+//! Rewinding, and snapshots.
 
 use super::thread::Worker;
 use crate::display::advice;
@@ -10,8 +10,8 @@ use crate::train::step::Learned;
 use std::time::Instant;
 
 impl Worker {
-    /// Goes back to a step: to the latest state kept before it, and from there by doing the steps
-    /// again, which gives the same to the bit.
+    /// Goes back to a step: to the latest state kept before it, and from there by repeating the steps, which gives
+    /// the same bits.
     pub(super) fn rewind(&mut self, to: u64) -> Result<()> {
         let kept = self.cache.latest(to).cloned();
         let newest = self.folder.snapshots()?.into_iter().rfind(|step| *step <= to);
@@ -43,21 +43,21 @@ impl Worker {
         self.cache.forget_after(place.step);
         (self.learned, self.place) = (learned, place);
         let snapshot = self.folder.snapshots()?.pop();
-        let answers = self.shared.update(|public| {
-            public.place = place;
-            (public.begun, public.recent) = (place.step, 0);
-            public.learned = self.learned.clone();
-            public.history = history;
-            public.journal = journal;
-            public.snapshot = snapshot;
-            public.gradients = None;
-            public.batch = None;
-            public.partial = None;
-            public.answers.retain(|answer| answer.step <= to);
-            if public.state != State::Running {
-                public.rest(&self.config); // a failure lies in what is left behind
+        let answers = self.shared.update(|current| {
+            current.place = place;
+            (current.begun, current.recent) = (place.step, 0);
+            current.learned = self.learned.clone();
+            current.history = history;
+            current.journal = journal;
+            current.snapshot = snapshot;
+            current.gradients = None;
+            current.batch = None;
+            current.partial = None;
+            current.answers.retain(|answer| answer.step <= to);
+            if current.state != State::Running {
+                current.rest(&self.config); // a failure lies in what is left behind
             }
-            public.answers.clone()
+            current.answers.clone()
         });
         drop(turn);
         self.folder.write_answers(&answers)?;
@@ -76,8 +76,8 @@ impl Worker {
     /// Writes a snapshot, unless this step has one.
     pub(super) fn save(&mut self) -> Result<()> {
         let (goal, snapshot, journal) = {
-            let public = self.shared.read();
-            (public.goal, public.snapshot, public.journal.clone())
+            let current = self.shared.read();
+            (current.goal, current.snapshot, current.journal.clone())
         };
         if self.folder.goal() != Some(goal) {
             self.folder.write_goal(&goal)?;
@@ -89,9 +89,9 @@ impl Worker {
             let context = Context { config: &self.config, journal: &journal, tokens: &tokens, base: &base };
             let begun = Instant::now();
             self.folder.save(&self.learned, &self.place, context)?;
-            self.shared.update(|public| {
-                public.snapshot = Some(self.place.step);
-                public.snapshot_seconds = Some(begun.elapsed().as_secs_f64());
+            self.shared.update(|current| {
+                current.snapshot = Some(self.place.step);
+                current.snapshot_seconds = Some(begun.elapsed().as_secs_f64());
             });
         }
         self.saved = Instant::now();

@@ -1,5 +1,4 @@
-//! Snapshots in memory: trained tensors are never changed in place, so keeping some costs their bytes
-//! and no time.
+//! Snapshots in memory. Trained tensors are never changed in place, so keeping some costs memory and no time.
 
 use crate::run::state::progress::RunProgress;
 use crate::train::step::Learned;
@@ -13,13 +12,13 @@ pub struct SnapshotCache {
 }
 
 impl SnapshotCache {
-    /// Nothing yet; `budget` in bytes.
+    /// An empty cache; `budget` in bytes.
     pub fn new(budget: u64) -> Self {
         Self { kept: BTreeMap::new(), budget }
     }
 
-    /// Keeps a state, and lets others go where the budget asks for it. The latest stay dense, earlier
-    /// ones grow sparse: the one goes whose neighbours are nearest to each other for its age.
+    /// Keeps a state, and drops others where the budget is exceeded. The latest stay dense, earlier ones grow sparse:
+    /// the state is dropped whose neighbours are nearest to each other for its age.
     pub fn push(&mut self, learned: &Learned, place: &RunProgress) {
         self.kept.insert(place.step, (learned.clone(), *place));
         let each = learned.bytes().max(1);

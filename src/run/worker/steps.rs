@@ -1,4 +1,4 @@
-//! One step: of the run's next rows, or of what was found by hand.
+//! One step: on the run's next rows, or with a manually accumulated gradient.
 
 use super::process::memory;
 use super::thread::{GoOn, Worker};
@@ -14,14 +14,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 impl Worker {
-    /// One optimiser step. Until it is complete nothing of the run has changed.
+    /// Makes one optimiser step. Until it is complete, nothing of the run has changed.
     pub(super) fn one_step(&mut self, go_on: GoOn) -> Result<()> {
         let begun = Instant::now();
         let step = self.place.step + 1;
         let turn = self.shared.changing();
-        let settings = self.shared.update(|public| {
-            (public.begun, public.recent) = (step, 0);
-            public.journal.settings(&self.config, step)
+        let settings = self.shared.update(|current| {
+            (current.begun, current.recent) = (step, 0);
+            current.journal.settings(&self.config, step)
         });
         drop(turn);
         let segment = self.segments.get(settings.segment)?;
@@ -33,7 +33,7 @@ impl Worker {
         self.complete(accumulated, batch, &settings, begun, go_on).map(drop)
     }
 
-    /// Says the way on where numbers are not finite.
+    /// Adds the advice on how to go on where numbers are not finite.
     fn advised(&self, error: Error, update: Update) -> Error {
         match error.is_not_finite() {
             true => error.help(self.shared.read().way_on(&self.config, update)),
@@ -41,7 +41,7 @@ impl Worker {
         }
     }
 
-    /// The update, the evaluation, and the step in the books.
+    /// Makes the update and the evaluation, and logs the step.
     fn complete(
         &mut self,
         accumulated: Accumulated,
@@ -112,24 +112,24 @@ impl Worker {
         self.place = RunProgress { step, position, seconds: self.place.seconds + seconds, eval_loss };
         self.learned = learned;
         self.cache.push(&self.learned, &self.place);
-        self.shared.update(|public| {
-            public.place = self.place;
-            public.learned = self.learned.clone();
-            public.gradients = held;
-            public.batch = Some(Arc::new(batch));
-            public.history.push(report.clone());
+        self.shared.update(|current| {
+            current.place = self.place;
+            current.learned = self.learned.clone();
+            current.gradients = held;
+            current.batch = Some(Arc::new(batch));
+            current.history.push(report.clone());
         });
         Ok(report)
     }
 
-    /// A step of what was found by hand. Where its rows are not the run's next ones nobody can do it
-    /// again: a snapshot is taken.
+    /// Applies a manually accumulated gradient. Where its rows are not the run's next ones, the step cannot be
+    /// repeated, and a snapshot is taken.
     pub(super) fn by_hand(&mut self) -> Result<StepReport> {
         let shared = self.shared.clone();
         let _turn = shared.changing();
         let step = self.place.step + 1;
-        let (partial, settings, journal) = self.shared.update(|public| {
-            (public.partial.take(), public.journal.settings(&self.config, step), public.journal.clone())
+        let (partial, settings, journal) = self.shared.update(|current| {
+            (current.partial.take(), current.journal.settings(&self.config, step), current.journal.clone())
         });
         let Some(partial) = partial else {
             return Err(
@@ -148,13 +148,13 @@ impl Worker {
         if !ours {
             let journal = journal.with(self.place.step, Change::ByHand);
             Folder::write_journal(self.folder.path(), &journal)?;
-            self.shared.update(|public| public.journal = journal);
+            self.shared.update(|current| current.journal = journal);
         }
         let report = match self.complete(partial.accumulated, batch, &settings, Instant::now(), &|| true) {
             Ok(report) => report,
             Err(error) => {
                 // There is no such step: the entry would stand in the way of a rewind.
-                self.shared.update(|public| public.journal = journal.clone());
+                self.shared.update(|current| current.journal = journal.clone());
                 if !ours && let Err(unwritten) = Folder::write_journal(self.folder.path(), &journal) {
                     self.shared.note(format!("changes were not written down: {unwritten}"));
                 }

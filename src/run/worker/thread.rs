@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-/// Time between two looks whether a full disk has room again.
+/// Time between two checks whether a full disk has room again.
 const ROOM: Duration = Duration::from_secs(2);
 /// Bytes of room beside those of a snapshot's tensors: for the history and for what others write meanwhile.
 const SPARE: u64 = 16 << 20;
@@ -34,7 +34,7 @@ pub(crate) enum Request {
     Pause(Sender<Result<()>>),
     /// Stop and go back to a step; answer when it is reached.
     Rewind(u64, Sender<Result<()>>),
-    /// Make a step of what was found by hand.
+    /// Apply a manually accumulated gradient.
     Update(Sender<Result<StepReport>>),
     /// Stop for good, without a snapshot; answer when the folder is let go of.
     End(Sender<()>),
@@ -61,10 +61,10 @@ pub(crate) struct Worker {
     steps: u64,
 }
 
-/// However the thread ends: nobody waits for it any longer, and nothing can be started.
+/// However the thread ends, the run is closed then: nobody waits for it any longer.
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.shared.update(|public| public.state = State::Closed);
+        self.shared.update(|current| current.state = State::Closed);
     }
 }
 
@@ -88,11 +88,11 @@ pub(crate) struct Begin {
     pub about_rows: Vec<String>,
 }
 
-/// Whether somebody wants this to go on.
+/// Returns false to cancel.
 type GoOn<'a> = &'a dyn Fn() -> bool;
 
 impl Worker {
-    /// A worker that goes on from a place.
+    /// A worker that goes on from here.
     pub fn new(begin: Begin) -> Self {
         let Begin { model, segments, eval, config, folder, fresh, learned, place, .. } = begin;
         let mut cache = SnapshotCache::new(config.snapshots.memory);
@@ -131,12 +131,12 @@ impl Worker {
             waits: false,
             steps: 0,
         };
-        worker.shared.update(|public| public.rest(&worker.config));
+        worker.shared.update(|current| current.rest(&worker.config));
         worker
     }
 
-    /// Answers requests until one of them is to end, or the run is dropped. All of it in one thread of the
-    /// pool: what a product keeps for its thread (tens of megabytes for a head) then exists once.
+    /// Answers requests until one of them is to end, or the run is dropped. All of it happens in one thread of the
+    /// pool: the buffers that a product keeps for its thread (tens of megabytes for a head) then exist once.
     pub fn work(self, requests: Receiver<Request>, pool: &rayon::ThreadPool) {
         pool.install(|| self.serve(requests));
     }
@@ -146,7 +146,7 @@ impl Worker {
             // Whoever sets `stop` sends a request right after: the unfinished step waits for it.
             let busy =
                 self.shared.read().state == State::Running && !self.shared.stop.load(Ordering::Relaxed);
-            // Of a single step it would take more time than it is worth.
+            // After a single step it would take more time than it is worth.
             if !busy && std::mem::take(&mut self.steps) > 1 {
                 give_back();
             }
@@ -213,36 +213,35 @@ impl Worker {
         }
     }
 
-    /// Nothing is done until somebody asks for it.
+    /// Rests until the next request.
     fn rest(&self) {
         self.throw_away();
-        self.shared.update(|public| {
+        self.shared.update(|current| {
             // A failure stays to be read.
-            if public.state == State::Running {
-                public.rest(&self.config);
+            if current.state == State::Running {
+                current.rest(&self.config);
             }
         });
     }
 
-    /// Forgets a step that was begun and not finished: changes that were made meanwhile hold for it when it is
-    /// done again.
+    /// Drops a step that was begun and not finished. Changes that were made meanwhile hold for it when it is repeated.
     fn throw_away(&self) {
         let _turn = self.shared.changing();
-        let redated = self.shared.update(|public| {
-            let begun = std::mem::replace(&mut public.begun, public.place.step);
-            let recent = std::mem::take(&mut public.recent);
-            if begun <= public.place.step || recent == 0 {
+        let redated = self.shared.update(|current| {
+            let begun = std::mem::replace(&mut current.begun, current.place.step);
+            let recent = std::mem::take(&mut current.recent);
+            if begun <= current.place.step || recent == 0 {
                 return None;
             }
-            public.journal = public.journal.redated(recent, public.place.step);
-            Some(public.journal.clone())
+            current.journal = current.journal.redated(recent, current.place.step);
+            Some(current.journal.clone())
         });
         if let Some(Err(error)) = redated.map(|journal| Folder::write_journal(self.folder.path(), &journal)) {
             self.shared.note(format!("changes were not written down: {error}"));
         }
     }
 
-    /// What follows from work that failed: it waits for room on the disk, or says why.
+    /// Handles work that failed: waits for room on the disk, or publishes the error.
     fn settle(&mut self, done: Result<()>) {
         if done.is_err() {
             self.throw_away();
@@ -251,7 +250,7 @@ impl Worker {
             Err(error) if error.is_disk_full() => {
                 self.waits = true;
                 self.shared.note(format!("paused: {error}; the run goes on when there is room"));
-                self.shared.update(|public| public.state = State::Paused);
+                self.shared.update(|current| current.state = State::Paused);
             }
             Err(error) if !error.is_interrupted() => {
                 // The steps before it are on disk, so that the way back is there in another process, too.
@@ -260,7 +259,7 @@ impl Worker {
                     self.shared.note(format!("there is no snapshot of step {step}: {unsaved}"));
                 }
                 let message = error.to_string();
-                self.shared.update(|public| public.state = State::Failed(message));
+                self.shared.update(|current| current.state = State::Failed(message));
             }
             _ => {}
         }
@@ -270,19 +269,19 @@ impl Worker {
         if self.folder.has_room(self.learned.bytes() + SPARE) {
             self.waits = false;
             self.shared.note("there is room on the disk again: the run goes on");
-            self.shared.update(|public| public.state = State::Running);
+            self.shared.update(|current| current.state = State::Running);
         }
     }
 
-    /// One step on the way to the goal, and what follows from it.
+    /// Makes one step towards the goal, and a snapshot, a note or an end where they are due.
     fn train(&mut self) -> Result<()> {
         let shared = self.shared.clone();
         self.watch(); // what a pause cut short
         self.one_step(&|| !shared.stop.load(Ordering::Relaxed))?;
         self.watch();
-        let (over, best, spike) = self.shared.update(|public| {
-            let over = public.is_over(&self.config);
-            (over, public.is_best(), public.spike(&self.config))
+        let (over, best, spike) = self.shared.update(|current| {
+            let over = current.is_over(&self.config);
+            (over, current.is_best(), current.spike(&self.config))
         });
         let due = self.saved.elapsed().as_secs_f64() >= self.config.snapshots.every_seconds;
         if over || best || due || spike.is_some() {
@@ -292,13 +291,13 @@ impl Worker {
             self.shared.note(spike.clone());
         }
         if over || spike.is_some() {
-            self.shared.update(|public| public.rest(&self.config));
+            self.shared.update(|current| current.rest(&self.config));
         }
         Ok(())
     }
 }
 
-/// Does work in which a panic is an error like others, and the thread lives on.
+/// Does work in which a panic becomes an error, and the thread lives on.
 fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let what = panic.downcast_ref::<&str>().map(|s| (*s).to_string());

@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 const ANSWER: usize = 64;
 
 impl Worker {
-    /// Answers the prompts that are watched, when they are due and have no answer yet. What fails there is no
-    /// reason to stop; an answer that a pause cuts short is thrown away, and made when the run goes on.
+    /// Answers the watched prompts, when they are due and have no answer yet. An answer that fails stops nothing; one
+    /// that a pause cuts short is dropped, and made when the run goes on.
     pub(super) fn watch(&self) {
         let step = self.place.step;
         let settings = self.shared.read().journal.settings(&self.config, step);
@@ -20,8 +20,8 @@ impl Worker {
             return;
         };
         let config = GenerateConfig { max_tokens: ANSWER, ..Default::default() };
-        let answered = |public: &RunState, prompt: &str| {
-            public
+        let answered = |current: &RunState, prompt: &str| {
+            current
                 .answers
                 .iter()
                 .rev()
@@ -44,7 +44,7 @@ impl Worker {
                 Ok(answer)
             });
             match answered {
-                Ok(answer) => self.shared.update(|public| public.answers.push(answer)),
+                Ok(answer) => self.shared.update(|current| current.answers.push(answer)),
                 Err(error) => self.shared.note(format!("a watched prompt was not answered: {error}")),
             }
         }
