@@ -3,8 +3,8 @@
 use crate::display::{Bundle, Progress, Show, Text};
 use crate::error::{Error, Result};
 use crate::plot::{Figure, Scale, Series, lines};
-use crate::run::Run;
-use crate::train::step::{self, Accumulated};
+use crate::run::{Run, State};
+use crate::train::step::{self, Accumulated, is_frozen};
 
 /// The lowest and the highest rate of the test.
 const RANGE: (f64, f64) = (1e-6, 1e-1);
@@ -30,7 +30,7 @@ impl Run {
             return Err(Error::input(format!("{steps} steps are too few for a curve"))
                 .help("give 10 or more, such as 40"));
         }
-        if self.status().state == super::status::State::Running {
+        if self.status().state == State::Running {
             return Err(Error::state("this run is training").help("run.pause()? first"));
         }
         let (mut learned, place, settings) = {
@@ -43,7 +43,7 @@ impl Run {
         let model = &self.0.model.decoder().with_recompute(self.0.config.recompute);
         let mut progress = Progress::new("raising the learning rate", steps);
         let (mut points, mut least) = (Vec::new(), f64::INFINITY);
-        let frozen = |name: &str| super::worker::is_frozen(&settings.frozen, name);
+        let frozen = |name: &str| is_frozen(&settings.frozen, name);
         for i in 0..steps {
             let lr = RANGE.0 * (RANGE.1 / RANGE.0).powf(i as f64 / (steps - 1) as f64);
             let batch =

@@ -85,7 +85,7 @@ pub(crate) fn keep(folder: &Path, config: &RunConfig, begun: &Adapters, base: &s
 }
 
 /// The adapters that a run in this folder began with; none in folders of earlier versions.
-pub(crate) fn kept(folder: &Path, config: &RunConfig, model: &Model) -> Result<Option<Adapters>> {
+fn kept(folder: &Path, config: &RunConfig, model: &Model) -> Result<Option<Adapters>> {
     let place = folder.join(BEGUN);
     match config.init_from.is_some() && place.exists() {
         true => Adapters::open(place, model.decoder().device()).map(Some),

@@ -22,7 +22,7 @@ pub enum State {
     Finished,
     /// A step failed, with the message; what was learned before it is kept, and `resume` tries again.
     Failed(String),
-    /// It was closed or replaced, or its thread broke down: [`Run::open`](super::Run::open) reads it
+    /// It was closed or replaced, or its thread broke down: [`Run::open`](crate::run::Run::open) reads it
     /// from disk.
     Closed,
 }
