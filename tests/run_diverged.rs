@@ -55,7 +55,7 @@ fn the_way_back_is_one() -> Result<()> {
     // Going back alone keeps the change, says so, and comes to the same end.
     let status = run.rewind(7)?;
     let said =
-        "back at step 7; changes that still hold: the learning rate is 1e30 at its height (from step 8)";
+        "back at step 7; changes that still hold: the peak learning rate is 1e30 (from step 8)";
     assert_eq!(status.notes.last().map(String::as_str), Some(said));
     assert!(status.left.is_some(), "it goes on to step 12");
     run.resume()?;
@@ -125,7 +125,7 @@ fn changes_that_later_ones_took_back_do_not_hold() -> Result<()> {
     run.watch(&[] as &[&str], 1)?;
     run.step()?;
     let status = run.rewind(2)?;
-    let said = "back at step 2; changes that still hold: a step has 3 rows (from step 2); the learning rate is 2e-4 at its height (from step 3)";
+    let said = "back at step 2; changes that still hold: a step has 3 rows (from step 2); the peak learning rate is 2e-4 (from step 3)";
     assert_eq!(status.notes.last().map(String::as_str), Some(said));
     Ok(())
 }

@@ -335,7 +335,7 @@ impl Show for Changes {
 fn said(change: &Change) -> String {
     let number = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     match change {
-        Change::Lr(lr) => format!("the learning rate is {lr:e} at its height"),
+        Change::Lr(lr) => format!("the peak learning rate is {lr:e}"),
         Change::Cooldown(steps) => {
             format!(
                 "the learning rate falls over {}, and the run is finished",

@@ -26,7 +26,7 @@ pub struct SavedRun {
     pub model: PathBuf,
     /// The model's [fingerprint](Model::fingerprint).
     pub model_fingerprint: String,
-    /// What became of the model's weights when they were loaded.
+    /// The dtype of the model's weights in memory.
     pub weights: WeightsAs,
     /// The step of the newest snapshot.
     pub step: u64,

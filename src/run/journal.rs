@@ -189,7 +189,7 @@ pub struct Settings {
     pub lr: f64,
     /// Its schedule.
     pub schedule: Schedule,
-    /// Where a rate that falls to 0 reaches it.
+    /// The step at which a rate that falls to 0 reaches it.
     pub reaches_zero: ReachesZero,
     /// The cooldown, where one was asked for.
     pub cooldown: Option<Cooldown>,

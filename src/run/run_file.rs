@@ -43,7 +43,7 @@ pub struct RunFile {
     pub name: Option<String>,
     /// A `.gguf` file or a Hugging Face folder.
     pub model: Option<PathBuf>,
-    /// What becomes of the model's weights when they are loaded.
+    /// The dtype of the model's weights in memory.
     pub weights: WeightsAs,
     /// Rows to train on.
     pub data: Option<RowsFrom>,

@@ -105,9 +105,9 @@ pub struct RunConfig {
     pub patience: Option<u64>,
     /// Pauses after a step whose loss is more than this many times the median of the twenty before.
     pub spike: Option<f64>,
-    /// Steps between two looks at the singular values of every adapter, kept with the history; 0, the default,
-    /// is every step up to rank 32 and every ⌈(r/32)²⌉ steps above, where each takes longer; `None` takes none,
-    /// which a file says as `spectra_every = false`.
+    /// Steps between two spectra of the adapters, which are kept with the history; 0, the default, is every step up
+    /// to rank 32 and every ⌈(r/32)²⌉ steps above, where a spectrum takes longer; `None` keeps none, which a file
+    /// writes as `spectra_every = false`.
     #[serde(with = "super::or_false")]
     pub spectra_every: Option<u64>,
     /// What is kept of earlier steps.
@@ -115,7 +115,7 @@ pub struct RunConfig {
     /// The folder of adapters that training begins with: a warm start, in which nothing of another
     /// run is kept but its adapters.
     pub init_from: Option<PathBuf>,
-    /// Where a rate that falls to 0 reaches it; runs of earlier versions have it otherwise.
+    /// The step at which a rate that falls to 0 reaches it; it differs in runs of earlier versions.
     #[serde(skip)]
     pub reaches_zero: ReachesZero,
     /// Rows to evaluate on; the first 200 of them are used.
@@ -159,7 +159,7 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
-    /// Sets all of LoRA: rank, alpha, target modules, dropout and what else there is.
+    /// Sets all of LoRA: rank, alpha, target modules, dropout and the rest.
     #[must_use]
     pub fn lora(mut self, lora: LoraConfig) -> Self {
         self.lora = lora;
@@ -245,21 +245,21 @@ impl RunConfig {
         self
     }
 
-    /// Stops when so many evaluations in a row were no better than the best before.
+    /// Stops early, when this many evaluations in a row were no better than the best before.
     #[must_use]
     pub fn patience(mut self, evaluations: u64) -> Self {
         self.patience = Some(evaluations);
         self
     }
 
-    /// Pauses after a loss that is so many times the median of the twenty before.
+    /// Pauses after a loss above this multiple of the median of the twenty before.
     #[must_use]
     pub fn spike(mut self, factor: f64) -> Self {
         self.spike = Some(factor);
         self
     }
 
-    /// Keeps the singular values of every adapter with every so many steps; `None` keeps none.
+    /// Sets the steps between two spectra of the adapters, which are kept with the history; `None` keeps none.
     #[must_use]
     pub fn spectra_every(mut self, steps: impl Into<Option<u64>>) -> Self {
         self.spectra_every = steps.into();
@@ -272,7 +272,7 @@ impl RunConfig {
         every.map(|every| if every == 0 { (rank * rank).div_ceil(32 * 32) } else { every })
     }
 
-    /// Says which snapshots are taken and kept.
+    /// Sets which snapshots are taken and kept.
     #[must_use]
     pub fn snapshots(mut self, snapshots: Snapshots) -> Self {
         self.snapshots = snapshots;
@@ -321,13 +321,13 @@ impl RunConfig {
         self
     }
 
-    /// What of each kind of row is trained on.
+    /// Which tokens of each kind of row are trained on.
     pub fn training(&self) -> Training {
         let Self { trained, prompt_answers, special_tokens, .. } = *self;
         Training { trained, prompt_answers, special_tokens }
     }
 
-    /// Sets the steps in which the learning rate rises.
+    /// Sets the steps of the linear warm-up.
     #[must_use]
     pub fn warmup(mut self, steps: u64) -> Self {
         self.schedule.warmup = steps;
@@ -344,25 +344,26 @@ impl RunConfig {
         self
     }
 
-    /// Lets the learning rate fall along a cosine to a tenth at this step, the last.
+    /// Sets a cosine schedule that ends at this step, at a tenth of the peak learning rate.
     #[must_use]
     pub fn cosine(self, steps: u64) -> Self {
         self.ending(Shape::Cosine, steps)
     }
 
-    /// The same as [`cosine`](Self::cosine), whose name says what it does.
+    /// The same as [`cosine`](Self::cosine), the clearer name.
     #[must_use]
     pub fn total(self, steps: u64) -> Self {
         self.cosine(steps)
     }
 
-    /// Lets the learning rate fall along a line; it would reach 0 one step after this one, the last.
+    /// Sets a linear schedule that ends at this step; the rate would reach 0 one step later.
     #[must_use]
     pub fn linear(self, steps: u64) -> Self {
         self.ending(Shape::Linear, steps)
     }
 
-    /// Keeps the learning rate up and lets it fall in the last fifth of this many steps, as [`linear`](Self::linear).
+    /// Sets a warm-up, stable, decay schedule: the rate falls in the last fifth of this many steps, as in
+    /// [`linear`](Self::linear).
     #[must_use]
     pub fn wsd(self, steps: u64) -> Self {
         self.ending(Shape::Wsd { decay: None }, steps)

@@ -7,7 +7,7 @@ use std::fmt;
 
 /// Linear warm-up, then a [shape](Shape) that ends at `total`; after it the rate stays what it is there.
 ///
-/// With w = `warmup`, T = `total`, e = `last` and the step s counted from 1, the rate over that at its height is
+/// With w = `warmup`, T = `total`, e = `last` and the step s counted from 1, the factor on the peak rate is
 /// s/w up to step w, and then e + (1 − e)·f(x): f(x) = 1 − x of a line, ½(1 + cos πx) of a cosine. A rate that
 /// ends above 0 has reached it at the last step: x = (s − b)/(T − b), where b is w, and T − `decay` of
 /// [`Wsd`](Shape::Wsd). One that falls to 0 would train its last step for nothing; its line reaches 0 one step
@@ -33,13 +33,13 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Schedule {
-    /// Steps in which the rate rises from 0 to its height.
+    /// Steps of the linear warm-up, from 0 to the peak learning rate.
     pub warmup: u64,
     /// The shape after the warm-up.
     pub shape: Shape,
     /// The step at which the shape ends; a constant rate has none.
     pub total: Option<u64>,
-    /// The rate at `total` over that at its height; `None` is what is usual: 0.1 for a cosine, 0 for the
+    /// The factor on the peak rate at `total`; `None` is the default: 0.1 for a cosine, 0 for the
     /// other shapes, which is reached one step later.
     pub last: Option<f64>,
 }
@@ -128,7 +128,7 @@ impl Schedule {
     pub fn check(&self) -> Result<()> {
         let Self { warmup, shape, total, last } = self;
         if let Some(last) = last.filter(|last| !(0.0..=1.0).contains(last)) {
-            return Err(Error::input(format!("the learning rate ends at {last} of its height"))
+            return Err(Error::input(format!("the learning rate ends at {last} of its peak"))
                 .help("give a share from 0 to 1"));
         }
         let total = match (shape, total) {
@@ -179,7 +179,7 @@ impl fmt::Display for Schedule {
         let last = last.unwrap_or(if *shape == Shape::Cosine { 0.1 } else { 0.0 });
         let to = match last {
             0.0 => "0".to_string(),
-            last => format!("{last} of its height"),
+            last => format!("{last} of its peak"),
         };
         let total = total.unwrap_or_default();
         match shape {
@@ -288,7 +288,7 @@ mod tests {
         assert!(said(to(Shape::Constant, 50)).contains("RunConfig::default().cosine(50)"));
         assert!(said(Schedule { shape: Shape::Linear, ..Default::default() }).contains("(Linear)"));
         let last = |last| said(Schedule { last: Some(last), ..to(Shape::Linear, 50) });
-        assert_eq!(last(1.5), "the learning rate ends at 1.5 of its height; give a share from 0 to 1");
+        assert_eq!(last(1.5), "the learning rate ends at 1.5 of its peak; give a share from 0 to 1");
         assert!(last(f64::NAN).contains("NaN"));
     }
 

@@ -1,5 +1,5 @@
-//! A run on disk: `run.json`, `history.jsonl`, `journal.json`, `goal.json`, and `step-000120/` for each
-//! snapshot.
+//! The folder of a run: `run.json`, `history.jsonl`, `journal.json`, `goal.json`, `answers.jsonl`, and
+//! `step-000120/` for each snapshot.
 
 use super::identity::{FORMAT, Identity};
 use super::initial_adapters::BEGUN;
@@ -95,9 +95,8 @@ impl Folder {
         }
     }
 
-    /// Makes the place free for a new run: the old one moves to `NAME.1`, or the next number that is free,
-    /// and is a whole run there. What else lies in the folder stays. A run without a step holds nothing that
-    /// is not made again, and is removed.
+    /// Makes room for a new run: the old one moves to `NAME.1`, or the next number that is free, and is a whole
+    /// run there. Other files in the folder stay. A run without a step holds nothing that is lost, and is removed.
     ///
     /// # Errors
     /// When something cannot be moved or removed.
@@ -169,12 +168,12 @@ impl Folder {
     /// Writes all changes that were made to the run.
     ///
     /// # Errors
-    /// When they cannot be written; the earlier ones still stand there then.
+    /// When they cannot be written; the file has the earlier ones then.
     pub fn write_journal(path: &Path, journal: &Journal) -> Result<()> {
         disk::write_json(&path.join(JOURNAL), journal)
     }
 
-    /// The changes that were made to the run; those that a snapshot knows of if the file is damaged.
+    /// The changes that were made to the run; those of the newest snapshot where the file is damaged.
     ///
     /// # Errors
     /// When neither can be read.
@@ -190,7 +189,7 @@ impl Folder {
         }
     }
 
-    /// Writes how far the run is to train.
+    /// Writes the run's goal.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -198,7 +197,7 @@ impl Folder {
         disk::write_json(&self.path.join(GOAL), goal)
     }
 
-    /// How far the run was to train, where that is known.
+    /// The run's goal, where it is known.
     pub fn goal(&self) -> Option<Goal> {
         disk::read_json(&self.path.join(GOAL)).ok()
     }
@@ -211,7 +210,7 @@ impl Folder {
         disk::append(&self.path.join(ANSWERS), &lines(std::slice::from_ref(answer))?)
     }
 
-    /// Writes the answers anew, if there are or were some.
+    /// Rewrites the answers, if there are or were some.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -223,14 +222,14 @@ impl Folder {
         disk::write_whole(&path, &lines(answers)?)
     }
 
-    /// The answers up to a step; a line that was cut short belongs to none of them.
+    /// The answers up to a step; a line that was cut short is dropped.
     pub fn answers(&self, last: u64) -> Vec<Answer> {
         let text = fs::read_to_string(self.path.join(ANSWERS)).unwrap_or_default();
         let read = text.lines().filter_map(|line| serde_json::from_str::<Answer>(line).ok());
         read.filter(|answer| answer.step <= last).collect()
     }
 
-    /// Whether the disk takes this many bytes more, as far as the system tells.
+    /// Whether the disk has room for this many bytes, as far as the system tells.
     pub fn has_room(&self, bytes: u64) -> bool {
         disk::room(&self.path).is_ok_and(|room| room >= bytes)
     }
@@ -243,7 +242,7 @@ impl Folder {
         disk::append(&self.path.join(HISTORY), &lines(std::slice::from_ref(report))?)
     }
 
-    /// The history up to a step; what came after it, and was lost, is cut off on disk too.
+    /// The history up to a step; later lines are cut off, on disk too.
     ///
     /// # Errors
     /// When the file cannot be read or written, or one of these steps is not in its place.
@@ -279,7 +278,7 @@ impl Folder {
         Ok(steps)
     }
 
-    /// Writes a history anew.
+    /// Rewrites the history.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -323,7 +322,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Where the snapshot of a step lies. Digits are padded so that names sort as numbers do.
+    /// The folder of the snapshot of a step. Digits are padded so that names sort as numbers do.
     pub fn snapshot(&self, step: u64) -> PathBuf {
         snapshot_in(&self.path, step)
     }
@@ -336,7 +335,7 @@ impl Folder {
         snapshots(&self.path)
     }
 
-    /// The newest snapshot of a run that need not be held: its step, and where it lies.
+    /// The newest snapshot of a run, whose folder need not be locked: its step, and its folder.
     ///
     /// # Errors
     /// When the folder cannot be listed.
@@ -353,8 +352,8 @@ impl Folder {
         runs
     }
 
-    /// Reads the newest snapshot up to a step that is whole, and says what was wrong with newer ones,
-    /// which are put aside. `None` where there is none: the run begins anew then.
+    /// Reads the newest snapshot up to a step that is whole. Newer ones that are damaged are put aside, with a note
+    /// each. `None` where no snapshot is left: the run begins anew then.
     ///
     /// # Errors
     /// When the folder cannot be listed, or a damaged snapshot cannot be put aside.
@@ -431,7 +430,7 @@ fn snapshot_in(folder: &Path, step: u64) -> PathBuf {
     folder.join(format!("{STEP}{step:06}"))
 }
 
-/// Whether this names a snapshot, whole or damaged: nothing that a person calls `step-by-step.md`.
+/// Whether this names a snapshot, whole or damaged; `step-by-step.md` does not.
 fn is_snapshot(name: &str) -> bool {
     let name = name.strip_prefix(DAMAGED).unwrap_or(name);
     name.strip_prefix(STEP).is_some_and(|step| step.len() >= 6 && step.bytes().all(|b| b.is_ascii_digit()))

@@ -24,14 +24,14 @@ pub struct Identity {
     pub model: PathBuf,
     /// The weights' fingerprint.
     pub model_fingerprint: String,
-    /// What became of the weights when they were loaded; earlier versions said it in the fingerprint.
+    /// The dtype of the weights in memory; earlier versions had it in the fingerprint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<WeightsAs>,
-    /// The time that rows are rendered at, in seconds since 1970, where the chat template writes it. Earlier
-    /// versions did not say it.
+    /// The time at which rows are rendered, in seconds since 1970, where the chat template writes it. Earlier
+    /// versions did not keep it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<i64>,
-    /// Where a learning rate that falls to 0 reaches it.
+    /// The step at which a learning rate that falls to 0 reaches it.
     #[serde(default)]
     pub reaches_zero: ReachesZero,
     /// The rows that are trained on at first.
@@ -78,7 +78,7 @@ impl Identity {
         })
     }
 
-    /// What became of the weights when they were loaded.
+    /// The dtype of the weights in memory.
     pub fn weights(&self) -> WeightsAs {
         self.weights.unwrap_or_else(|| WeightsAs::of_fingerprint(&self.model_fingerprint))
     }

@@ -9,11 +9,11 @@ use crate::train::{Adaptation, RunConfig};
 use serde_json::Value;
 use std::path::Path;
 
-/// The folder inside that of a run.
+/// The folder that keeps them, inside that of a run.
 pub(crate) const BEGUN: &str = "begun-from";
 
-/// The adapters that the config says to begin with, as they are: their own ranks, scales and layers. The
-/// config takes these over, and the notes say what of its own is not taken.
+/// The adapters of the config's `init_from`, with their own ranks, scales and layers. The config takes these over, and
+/// the notes list its settings that are not used.
 pub(crate) fn read(model: &Model, config: &mut RunConfig) -> Result<Option<(Adapters, Vec<String>)>> {
     let Some(path) = config.init_from.clone() else { return Ok(None) };
     if config.adaptation == Adaptation::Full {
@@ -59,7 +59,7 @@ fn not_taken(said: &LoraConfig, warm: &Adapters, model: &Model) -> Result<Vec<St
     let mut left = Vec::new();
     for (name, value) in fields(said)? {
         let layers = matches!(name.as_str(), "target_modules" | "exclude_modules" | "layers_to_transform");
-        // How A and B begin, and how the files lie, are no question any more.
+        // The initialisation and the layout of the files are given by the adapters.
         let idle = matches!(name.as_str(), "fan_in_fan_out" | "init") || (layers && same_layers);
         if idle || Some(&value) == usual.get(&name) || Some(&value) == is.get(&name) {
             continue;

@@ -8,8 +8,8 @@ use std::path::Path;
 /// The name of its file.
 pub(crate) const LOCK: &str = "lock";
 
-/// Takes the lock of a run's folder. It ends with its process, however that ends; the number in it is
-/// for people.
+/// Takes the lock of a run's folder. It ends with its process, however that ends; the process id in the file is for
+/// messages.
 pub(crate) fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(LOCK);
     let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
@@ -17,7 +17,7 @@ pub(crate) fn lock(folder: &Path) -> Result<File> {
     lock.try_lock().map_err(|e| match e {
         fs::TryLockError::WouldBlock => {
             let mut pid = String::new();
-            let _ = lock.read_to_string(&mut pid); // what is not there is not said
+            let _ = lock.read_to_string(&mut pid); // left out of the message where it cannot be read
             let pid: String = pid.chars().filter(char::is_ascii_digit).take(10).collect();
             let who = if pid.is_empty() { String::new() } else { format!(" (process {pid})") };
             Error::state(format!("another process{who} has this run open"))

@@ -79,7 +79,7 @@ impl Writing<'_> {
     }
 }
 
-/// A new file of so many bytes, flushed to the disk; gives its checksum.
+/// Writes a new file of this many bytes, flushed to the disk, and returns its checksum.
 pub(crate) fn written(
     path: &Path,
     length: u64,
@@ -109,13 +109,13 @@ pub(crate) fn checksum(path: &Path) -> Result<String> {
     summed.map(|sum| format!("{sum:032x}")).map_err(|e| Error::io(path, e))
 }
 
-/// A new file, flushed to the disk.
+/// Writes a new file, flushed to the disk, and returns its checksum.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<String> {
     let (first, second) = bytes.split_at(bytes.len() / 2);
     written(path, bytes.len() as u64, |file| file.put(first).and_then(|()| file.put(second)))
 }
 
-/// Bytes that may still be written where this folder lies; without end where the system does not tell.
+/// The free bytes on the disk of this folder; `u64::MAX` where the system does not tell.
 pub(crate) fn room(folder: &Path) -> io::Result<u64> {
     before(Operation::Room, folder)?;
     #[cfg(unix)]
@@ -137,7 +137,7 @@ pub(crate) fn room(folder: &Path) -> io::Result<u64> {
     Ok(u64::MAX)
 }
 
-/// A file that has the old content until it has the new one.
+/// Replaces a file: it has the old content until it has the new one.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let written = partial(0o666).tempfile_in(folder).and_then(|mut file| {
@@ -150,7 +150,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     written.map_err(|e| Error::io(path, e))
 }
 
-/// What makes temporary files and folders as any others are made: the user's umask decides who may read it.
+/// Makes temporary files and folders with the permissions of others: the user's umask decides who may read them.
 pub(crate) fn partial(mode: u32) -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
@@ -159,7 +159,7 @@ pub(crate) fn partial(mode: u32) -> tempfile::Builder<'static, 'static> {
     builder
 }
 
-/// Adds to the end of a file, which is as it was when that fails. It is not flushed.
+/// Appends to a file, which stays as it was where that fails. It is not flushed.
 pub(crate) fn append(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = File::options().create(true).append(true).open(path).and_then(|mut file| {
         let before = file.metadata()?.len();
@@ -178,7 +178,7 @@ pub(crate) fn flush(path: &Path) -> Result<()> {
     }
 }
 
-/// Moves a folder that is written to its end to its place.
+/// Moves a complete folder to its place.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     let folder = to.parent().unwrap_or(Path::new("."));
     let moved =
@@ -186,7 +186,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     moved.map_err(|e| Error::io(to, e))
 }
 
-/// The names in a folder reach the disk, where the system knows that.
+/// Flushes the names in a folder to the disk, where the system can.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     before(Operation::Sync, path)?;
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }

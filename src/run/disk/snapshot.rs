@@ -31,9 +31,9 @@ struct TrainerFile {
     place: RunProgress,
     /// Updates of each trained tensor.
     updates: u64,
-    /// Of those that were frozen for a while.
+    /// Updates of the tensors that were frozen for a while.
     fewer_updates: BTreeMap<String, u64>,
-    /// To tell what this is where it lies alone; the run's folder has them too.
+    /// For a snapshot that lies alone; the run's folder has settings and changes too.
     config: RunConfig,
     journal: Journal,
     tokens: String,
@@ -202,8 +202,8 @@ pub(crate) fn read(
     Ok((Learned { adapters, optimizer, seed: config.seed, activations }, state.place))
 }
 
-/// The tensor, or its first rows and columns where the file has twice the rank: an adapter that began
-/// with a part of the weight is written beside that beginning.
+/// The tensor, or its first rows and columns where the file has twice the rank: an adapter that was initialised
+/// with a part of the weight (PiSSA) is written with that initialisation beside it.
 fn first(tensor: &Tensor, dims: &[usize]) -> Result<Option<Tensor>> {
     if tensor.dims() == dims {
         return Ok(Some(tensor.clone()));

@@ -1,4 +1,4 @@
-//! Tensors into a safetensors file, piece by piece: a state of gigabytes takes some megabytes to write.
+//! Writes tensors into a safetensors file, piece by piece: a state of gigabytes takes some megabytes to write.
 
 use super::operations::{Writing, written};
 use crate::error::{Error, Result};
@@ -10,7 +10,7 @@ use std::path::Path;
 /// Numbers that are held at a time.
 const PIECE: usize = 1 << 18;
 
-/// Writes a new file as `safetensors::serialize` would, to the byte, flushed to the disk; gives its checksum.
+/// Writes a new file with the bytes of `safetensors::serialize`, flushed to the disk, and returns its checksum.
 pub(crate) fn write<'a>(
     path: &Path,
     tensors: impl IntoIterator<Item = (String, &'a Tensor)>,

@@ -4,19 +4,19 @@ use super::shared::RunState;
 use crate::display::advice;
 use crate::train::RunConfig;
 
-/// Steps whose losses say what is usual.
+/// The usual loss is the median of this many steps.
 const RECENT: usize = 20;
-/// So many times the usual loss is a run that has diverged.
+/// A loss above this multiple of the usual one has diverged.
 const FAR: f64 = 2.0;
-/// The rate is lowered by this factor where it was never another one.
+/// The factor by which a rate is lowered that was always the same.
 const LOWER: f64 = 10.0;
 
 /// What happened to the update of the step that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Update {
-    /// There was none: what was learned before gives these numbers.
+    /// There was none: the parameters before the step give these numbers.
     None,
-    /// It was thrown away, and what was learned before is whole.
+    /// It was dropped, and the parameters before the step are sound.
     ThrownAway,
 }
 
@@ -46,7 +46,7 @@ impl RunState {
         advice(code, command)
     }
 
-    /// The latest step whose loss was not far above the usual: what was learned before it is sound.
+    /// The latest step whose loss was not far above the usual one: the parameters before it are sound.
     fn last_usual(&self) -> u64 {
         let recent = &self.history[self.history.len().saturating_sub(RECENT)..];
         let mut losses: Vec<f64> = recent.iter().map(|step| step.loss).collect();

@@ -26,13 +26,12 @@ pub(crate) struct Shared {
 /// An evaluation outside of the steps.
 struct Evaluated {
     step: u64,
-    /// The report of that step, by which its evaluation is known for one of the steps that the run has now,
-    /// which may have been rewound; `None` before the first.
+    /// The report of that step, which tells whether the run still has it after a rewind; `None` before the first.
     after: Option<StepReport>,
     loss: f64,
 }
 
-/// Adapters are never changed in place, so a copy taken here stays what it was.
+/// The published state of a run. Adapters are never changed in place, so a copy taken here stays what it was.
 pub(crate) struct RunState {
     pub state: State,
     pub place: RunProgress,
@@ -51,7 +50,7 @@ pub(crate) struct RunState {
     pub notes: Vec<String>,
     /// What was found of the rows before the first step.
     pub about_rows: Vec<String>,
-    /// The gradients of the latest step, divided by nothing yet.
+    /// The gradients of the latest step, summed over its tokens.
     pub gradients: Option<Arc<Held>>,
     /// The rows of the latest step.
     pub batch: Option<Arc<Batch>>,
@@ -90,8 +89,9 @@ impl Shared {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Held from reading the journal until it is on disk and published, and by the worker while it begins a step:
-    /// no change is lost, and whoever only looks waits for no disk. It is taken before [`read`](Self::read).
+    /// Takes the turn to change the run. It is held from reading the journal until it is on disk and published, and by
+    /// the worker while it begins a step: no change is lost, and readers do not wait for the disk. It is taken before
+    /// [`read`](Self::read).
     pub fn changing(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,12 +13,12 @@ use std::time::Duration;
 pub enum State {
     /// Nothing to do: no steps were asked for, or all of them are done.
     Idle,
-    /// It trains.
+    /// The run trains.
     Running,
     /// Steps are left; `resume` goes on.
     Paused,
-    /// It has come to its own end: its schedule or a cooldown is over, or it stopped early. Going on
-    /// needs another schedule, a rewind or a fork.
+    /// The run has ended by itself: its schedule or a cooldown is over, or it stopped early. Going on needs another
+    /// schedule, a rewind or a fork.
     Finished,
     /// A step failed, with the message; what was learned before it is kept, and `resume` tries again.
     Failed(String),
@@ -37,9 +37,9 @@ pub enum Ending {
     },
     /// Its patience is used up.
     Early {
-        /// So many evaluations in a row
+        /// The number of evaluations in a row
         evaluations: u64,
-        /// were no better than that after this step.
+        /// that were no better than the one after this step.
         best: u64,
     },
 }
@@ -75,14 +75,14 @@ pub struct Status {
     pub losses: Vec<f64>,
     /// Notes for a person: why it paused, what was wrong on disk.
     pub notes: Vec<String>,
-    /// What a person should know of the rows: how many are left out, and what was found before the first step.
-    /// The run always shows it; of its statuses the first that is shown does, unless the run was shown before.
+    /// Notes on the rows: how many are left out, and what was found before the first step. The run always shows them;
+    /// a status shows them once, unless the run was shown before.
     pub about_rows: Vec<String>,
     /// Whether it was shown.
     pub(crate) told: Arc<AtomicBool>,
     /// The numbers of the latest step.
     pub last: Option<StepReport>,
-    /// The learning rate of the step to come, where one may come.
+    /// The learning rate of the next step, where there may be one.
     pub next_lr: Option<f64>,
     /// The step of the newest snapshot on disk.
     pub snapshot: Option<u64>,
@@ -120,7 +120,7 @@ impl Status {
         progress.advance(self.step.saturating_sub(progress.done()), &note);
     }
 
-    /// The steps done, and how far it is to go: `40 of 200`.
+    /// The steps done, and the goal: `40 of 200`.
     pub fn progress(&self) -> String {
         let mut text = self
             .last_step()
@@ -135,7 +135,7 @@ impl Status {
         text
     }
 
-    /// The learning rate of the latest step, and that of the one to come where it is another.
+    /// The learning rate of the latest step, and that of the next one where it differs.
     fn rates(&self, last: &StepReport) -> String {
         match self.next_lr.filter(|next| *next != last.lr) {
             Some(next) => {

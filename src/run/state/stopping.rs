@@ -20,7 +20,7 @@ impl RunState {
         self.end(config).is_some_and(|end| self.place.step >= end)
     }
 
-    /// The evaluations so far: step and loss. One that is not a number is as none.
+    /// The evaluations so far: step and loss. Losses that are not finite do not count.
     fn evaluations(&self) -> impl Iterator<Item = (u64, f64)> {
         let all = self.history.iter().filter_map(|step| Some((step.step, step.eval_loss?)));
         all.filter(|(_, loss)| loss.is_finite())
