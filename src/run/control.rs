@@ -2,7 +2,6 @@
 
 use super::handle::Run;
 use super::history::History;
-use super::journal::Settings;
 use super::state::shared::RunState;
 use super::state::status::{Ending, State, Status};
 use super::worker::thread::Request;

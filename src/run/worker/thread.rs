@@ -43,22 +43,22 @@ pub(crate) enum Request {
 pub(crate) struct Worker {
     pub model: Model,
     /// The same weights, with what the config says of recomputing.
-    decoder: Decoder,
+    pub(super) decoder: Decoder,
     pub segments: Arc<Segments>,
     pub eval: Option<Arc<Batches>>,
     pub config: RunConfig,
     pub shared: Arc<Shared>,
-    folder: Folder,
-    learned: Learned,
-    place: RunProgress,
+    pub(super) folder: Folder,
+    pub(super) learned: Learned,
+    pub(super) place: RunProgress,
     /// The state of step 0.
-    fresh: Adapters,
-    cache: SnapshotCache,
-    saved: Instant,
+    pub(super) fresh: Adapters,
+    pub(super) cache: SnapshotCache,
+    pub(super) saved: Instant,
     /// The disk is full, and the run goes on when there is room.
     waits: bool,
     /// Steps since it last rested.
-    steps: u64,
+    pub(super) steps: u64,
 }
 
 /// However the thread ends, the run is closed then: nobody waits for it any longer.
@@ -89,7 +89,7 @@ pub(crate) struct Begin {
 }
 
 /// Returns false to cancel.
-type GoOn<'a> = &'a dyn Fn() -> bool;
+pub(super) type GoOn<'a> = &'a dyn Fn() -> bool;
 
 impl Worker {
     /// A worker that goes on from here.
