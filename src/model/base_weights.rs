@@ -1,7 +1,7 @@
 //! The frozen weights beside a model's adapters, as the spectra of ΔW are held against them.
 
 use super::decoder::Decoder;
-use super::handle::Model;
+use super::model::Model;
 use crate::error::{Error, Result};
 use crate::lora::{Adapter, Adapters, Base, Beside};
 use crate::ops;

@@ -1,24 +1,14 @@
 //! One block of a decoder: attention and the feed-forward layer, each behind a norm and beside a
 //! residual path.
 
-use super::config::{DecoderConfig, FeedForward, NormKind};
-use super::families::Part;
 use super::layers::attention::{self, Saved as AttentionSaved};
 use super::layers::linear::Wanted;
 use super::layers::{Gelu, LayerNorm, Linear, RmsNorm, Rotary, fused, rotary, swiglu};
-use super::norm::{Layer, Norm};
-use super::source::{Name, Source, Stored};
+use super::trainable_norm::TrainableNorm;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
 use crate::ops::{self, Kernels};
-use candle_core::{Device, Tensor};
-
-/// Where tensors are read from, and what they should be.
-pub(crate) struct Loader<'a> {
-    pub(crate) source: &'a Source,
-    pub(crate) config: &'a DecoderConfig,
-    pub(crate) device: &'a Device,
-}
+use candle_core::Tensor;
 
 /// What all blocks of one pass share.
 pub(crate) struct Pass<'a> {
@@ -32,29 +22,29 @@ pub(crate) struct Pass<'a> {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Block {
-    attention_norm: Norm,
-    projections: Projections,
+    pub(super) attention_norm: TrainableNorm,
+    pub(super) projections: QkvLayers,
     /// Queries, keys and values of a token in columns.
-    widths: [usize; 3],
-    heads: usize,
-    kv_heads: usize,
+    pub(super) widths: [usize; 3],
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
     /// Of the heads of q and of k.
-    head_norms: Option<[Norm; 2]>,
-    o: Linear,
-    mlp_norm: Norm,
-    activation: Activation,
-    up: Linear,
-    down: Linear,
+    pub(super) head_norms: Option<[TrainableNorm; 2]>,
+    pub(super) o: Linear,
+    pub(super) mlp_norm: TrainableNorm,
+    pub(super) activation: Activation,
+    pub(super) up: Linear,
+    pub(super) down: Linear,
 }
 
 #[derive(Debug, Clone)]
-enum Projections {
+pub(super) enum QkvLayers {
     Separate { q: Linear, k: Linear, v: Linear },
     Fused(Linear),
 }
 
 #[derive(Debug, Clone)]
-enum Activation {
+pub(super) enum Activation {
     /// With its gate.
     SwiGlu(Linear),
     Gelu(Gelu),
@@ -77,97 +67,9 @@ pub(crate) struct Saved {
 /// Keys and values of a block in a cache, `[G, T, W]` each.
 pub(crate) type Cached = Option<(Tensor, Tensor)>;
 
-impl Loader<'_> {
-    /// A norm of the width of the model, in a block or outside of them.
-    pub(crate) fn norm(&self, part: Part, layer: Option<usize>) -> Result<Norm> {
-        let vector = |tensor: &str| {
-            let name = Name::of(self.config, part, layer, tensor);
-            self.source.vector(&name, self.config.width, None, self.device)
-        };
-        let (weight, epsilon) = (vector("weight")?, self.config.norm_epsilon);
-        let norm = match self.config.norm {
-            NormKind::Rms => Layer::Rms(RmsNorm::new(weight, epsilon)),
-            NormKind::Layer => Layer::Layer(LayerNorm::new(weight, vector("bias")?, epsilon)),
-        };
-        Ok(Norm::new(&self.path(part, layer), norm))
-    }
-
-    fn path(&self, part: Part, layer: Option<usize>) -> String {
-        match layer {
-            Some(layer) => self.config.path(part, layer),
-            None => self.config.family.definition().name(part).to_string(),
-        }
-    }
-
-    fn head_norm(&self, part: Part, layer: usize) -> Result<Norm> {
-        let name = Name::of(self.config, part, Some(layer), "weight");
-        let weight = self.source.vector(&name, self.config.head_width, None, self.device)?;
-        let norm = Layer::Rms(RmsNorm::new(weight, self.config.norm_epsilon));
-        Ok(Norm::new(&self.config.path(part, layer), norm))
-    }
-
-    fn linear(&self, part: Part, layer: usize) -> Result<Linear> {
-        let (config, family) = (self.config, self.config.family.definition());
-        let matrices = config.matrices();
-        let Some(matrix) = matrices.iter().find(|m| m.part == part) else {
-            return Err(Error::compute(format!("{:?} has no {part:?}", config.family)));
-        };
-        let rotated = match part {
-            Part::Q => Some(config.heads),
-            Part::K => Some(config.kv_heads),
-            _ => None,
-        };
-        let interleaved = rotated.filter(|_| family.interleaved);
-        let stored = Stored { interleaved, transposed: family.transposed };
-        let name = Name::of(config, part, Some(layer), "weight");
-        let weight = self.source.weight(&name, matrix.shape, stored, self.device)?;
-        let name = Name::of(config, part, Some(layer), "bias");
-        if !matrix.bias && self.source.has(&name) {
-            let help = match self.source.metadata() {
-                Some(_) => "the layers beside it have none: the file is damaged, fetch it again",
-                None => "set attention_bias or mlp_bias in config.json if it belongs to the model",
-            };
-            let error = Error::format("a bias that the model's config does not announce");
-            return Err(error.path(self.source.path()).layer(name).help(help));
-        }
-        let bias = || self.source.vector(&name, matrix.shape[0], interleaved, self.device);
-        let bias = matrix.bias.then(bias).transpose()?;
-        Ok(Linear::new(config.path(part, layer), weight, bias))
-    }
-
-    pub(crate) fn block(&self, layer: usize) -> Result<Block> {
-        let config = self.config;
-        let linear = |part| self.linear(part, layer);
-        Ok(Block {
-            attention_norm: self.norm(Part::AttentionNorm, Some(layer))?,
-            projections: match config.projections {
-                super::config::Projections::Separate => {
-                    Projections::Separate { q: linear(Part::Q)?, k: linear(Part::K)?, v: linear(Part::V)? }
-                }
-                super::config::Projections::Fused => Projections::Fused(linear(Part::Qkv)?),
-            },
-            widths: config.qkv_widths(),
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_norms: match config.head_norms {
-                true => Some([self.head_norm(Part::QNorm, layer)?, self.head_norm(Part::KNorm, layer)?]),
-                false => None,
-            },
-            o: linear(Part::O)?,
-            mlp_norm: self.norm(Part::MlpNorm, Some(layer))?,
-            activation: match config.feed_forward {
-                FeedForward::SwiGlu => Activation::SwiGlu(linear(Part::Gate)?),
-                FeedForward::Gelu(gelu) => Activation::Gelu(gelu),
-            },
-            up: linear(Part::Up)?,
-            down: linear(Part::Down)?,
-        })
-    }
-}
-
 impl Pass<'_> {
     /// Queries or keys `[T, H·W]` to `[H, T, W]`, normed where heads have a norm, and rotated.
-    fn turn(&self, x: &Tensor, norm: Option<&Norm>, heads: usize) -> Result<Tensor> {
+    fn turn(&self, x: &Tensor, norm: Option<&TrainableNorm>, heads: usize) -> Result<Tensor> {
         let normed = norm.map(|norm| norm.forward(x, self.adapters, self.kernels)).transpose()?;
         let x = normed.as_ref().unwrap_or(x);
         match self.rotary {
@@ -180,7 +82,7 @@ impl Pass<'_> {
     fn turn_back(
         &self,
         dy: &Tensor,
-        before: Option<(&Norm, &Tensor)>,
+        before: Option<(&TrainableNorm, &Tensor)>,
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
         let dx = match self.rotary {
@@ -207,7 +109,7 @@ impl Block {
         self.attention_norm.is_trained(adapters)
     }
 
-    pub(crate) fn norms(&self) -> Vec<&Norm> {
+    pub(crate) fn norms(&self) -> Vec<&TrainableNorm> {
         let heads = self.head_norms.iter().flatten();
         [&self.attention_norm, &self.mlp_norm].into_iter().chain(heads).collect()
     }
@@ -218,10 +120,10 @@ impl Block {
         Ok(Self {
             attention_norm: self.attention_norm.merged(adapters),
             projections: match &self.projections {
-                Projections::Separate { q, k, v } => {
-                    Projections::Separate { q: of(q)?, k: of(k)?, v: of(v)? }
+                QkvLayers::Separate { q, k, v } => {
+                    QkvLayers::Separate { q: of(q)?, k: of(k)?, v: of(v)? }
                 }
-                Projections::Fused(qkv) => Projections::Fused(of(qkv)?),
+                QkvLayers::Fused(qkv) => QkvLayers::Fused(of(qkv)?),
             },
             head_norms: self.head_norms.as_ref().map(|norms| norms.each_ref().map(|n| n.merged(adapters))),
             o: of(&self.o)?,
@@ -239,8 +141,8 @@ impl Block {
     /// In the order of the forward pass.
     pub(crate) fn linears(&self) -> Vec<&Linear> {
         let mut all = match &self.projections {
-            Projections::Separate { q, k, v } => vec![q, k, v],
-            Projections::Fused(qkv) => vec![qkv],
+            QkvLayers::Separate { q, k, v } => vec![q, k, v],
+            QkvLayers::Fused(qkv) => vec![qkv],
         };
         all.push(&self.o);
         if let Activation::SwiGlu(gate) = &self.activation {
@@ -254,10 +156,10 @@ impl Block {
     pub(crate) fn in_order(&self) -> Vec<&str> {
         let mut all = vec![self.attention_norm.path()];
         match &self.projections {
-            Projections::Separate { q, k, v } => all.extend([q, k, v].map(Linear::path)),
-            Projections::Fused(qkv) => all.push(qkv.path()),
+            QkvLayers::Separate { q, k, v } => all.extend([q, k, v].map(Linear::path)),
+            QkvLayers::Fused(qkv) => all.push(qkv.path()),
         }
-        all.extend(self.head_norms.iter().flatten().map(Norm::path));
+        all.extend(self.head_norms.iter().flatten().map(TrainableNorm::path));
         all.extend([self.o.path(), self.mlp_norm.path()]);
         if let Activation::SwiGlu(gate) = &self.activation {
             all.push(gate.path());
@@ -270,8 +172,8 @@ impl Block {
     fn project(&self, normed: &Tensor, pass: &Pass) -> Result<[Tensor; 3]> {
         let of = |linear: &Linear| linear.forward(normed, pass.adapters);
         match &self.projections {
-            Projections::Separate { q, k, v } => Ok([of(q)?, of(k)?, of(v)?]),
-            Projections::Fused(qkv) => fused::split(&of(qkv)?, self.widths, pass.kernels),
+            QkvLayers::Separate { q, k, v } => Ok([of(q)?, of(k)?, of(v)?]),
+            QkvLayers::Fused(qkv) => fused::split(&of(qkv)?, self.widths, pass.kernels),
         }
     }
 
@@ -286,7 +188,7 @@ impl Block {
         Ok((self.head_norms.is_some().then_some([q, k]), heads))
     }
 
-    fn norm_of(&self, which: usize) -> Option<&Norm> {
+    fn norm_of(&self, which: usize) -> Option<&TrainableNorm> {
         self.head_norms.as_ref().map(|norms| &norms[which])
     }
 
@@ -350,8 +252,8 @@ impl Block {
         let normed = self.attention_norm.forward(x, pass.adapters, kernels)?;
         let (before, [q, k, v]) = self.heads_of(&normed, pass)?;
         let paths = match &self.projections {
-            Projections::Separate { q, k, v } => [q, k, v].map(Linear::path),
-            Projections::Fused(qkv) => [qkv.path(); 3],
+            QkvLayers::Separate { q, k, v } => [q, k, v].map(Linear::path),
+            QkvLayers::Fused(qkv) => [qkv.path(); 3],
         };
         let turned = match (&before, &self.head_norms) {
             (Some([before_q, before_k]), Some([q_norm, k_norm])) => {
@@ -447,7 +349,7 @@ impl Block {
 
         let normed = self.attention_norm.forward(&x, pass.adapters, kernels)?;
         let dnormed = match &self.projections {
-            Projections::Separate { q, k, v } => {
+            QkvLayers::Separate { q, k, v } => {
                 let from_q = back(q, &normed, &dq, gradients, wanted)?;
                 let from_k = back(k, &normed, &dk, gradients, wanted)?;
                 let from_v = back(v, &normed, &dv, gradients, wanted)?;
@@ -456,7 +358,7 @@ impl Block {
                     _ => None,
                 }
             }
-            Projections::Fused(qkv) => {
+            QkvLayers::Fused(qkv) => {
                 back(qkv, &normed, &fused::join([&dq, &dk, &dv], kernels)?, gradients, wanted)?
             }
         };

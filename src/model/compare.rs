@@ -1,7 +1,7 @@
 //! The same questions to a model without and with its adapters.
 
 use super::generate::GenerateConfig;
-use super::handle::Model;
+use super::model::Model;
 use crate::display::{Bundle, Show, brief, escape, in_line, neutral};
 use crate::error::Result;
 use crate::lora::Adapters;

@@ -1,19 +1,16 @@
 //! A decoder of any family: forward and backward through all blocks, loss, generation.
 
-use super::block::{self, Block, Cached, Loader, Pass};
-use super::config::{DecoderConfig, Positions};
-use super::families::Part;
+use super::block::{self, Block, Cached, Pass};
+use super::config::DecoderConfig;
 use super::layers::linear::Wanted;
 use super::layers::{Embedding, LearnedPositions, Linear, Rotary, loss};
-use super::norm::Norm;
-use super::source::{Name, Source, Stored};
+use super::trainable_norm::TrainableNorm;
 use super::weight::Weight;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients, Target};
 use crate::ops::Kernels;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// A decoder, frozen: embedding, blocks of attention and a feed-forward layer with norms before each,
 /// a last norm, the head. Its [config](DecoderConfig) says which kinds of these it has.
@@ -21,9 +18,9 @@ use std::path::Path;
 pub struct Decoder {
     pub(super) config: DecoderConfig,
     pub(super) embedding: Embedding,
-    pub(super) positions: Place,
+    pub(super) positions: PositionEncoding,
     pub(super) blocks: Vec<Block>,
-    pub(super) norm: Norm,
+    pub(super) norm: TrainableNorm,
     pub(super) head: Linear,
     pub(super) device: Device,
     pub(super) kernels: Kernels,
@@ -42,9 +39,9 @@ pub enum Recompute {
     Blocks,
 }
 
-/// How a token knows its place.
+/// How positions are encoded.
 #[derive(Debug, Clone)]
-pub(super) enum Place {
+pub(super) enum PositionEncoding {
     /// By the angles that the pairs of a head turn from one token to the next.
     Rotary(Vec<f64>),
     Learned(LearnedPositions),
@@ -95,50 +92,6 @@ enum Kept {
 }
 
 impl Decoder {
-    /// Loads the weights of a `.gguf` file or a Hugging Face folder; no tokenizer is needed.
-    ///
-    /// # Errors
-    /// When a file is missing, damaged, cut off, or of another architecture.
-    pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        Self::load(&Source::open(path.as_ref())?, device)
-    }
-
-    pub(crate) fn load(source: &Source, device: &Device) -> Result<Self> {
-        let config = source.config()?;
-        let loader = Loader { source, config: &config, device };
-        let name = |part| Name::of(&config, part, None, "weight");
-        let outside =
-            |part, rows| source.weight(&name(part), [rows, config.width], Stored::default(), device);
-        let mut blocks = Vec::new(); // no room in advance: the file may lie about its layers
-        for layer in 0..config.layers {
-            blocks.push(loader.block(layer)?);
-        }
-        let norm = loader.norm(Part::Norm, None)?;
-        let embedding = outside(Part::Embedding, config.vocabulary)?;
-        let head = match config.tied_embeddings && !source.has(&name(Part::Head)) {
-            true => embedding.clone(),
-            false => outside(Part::Head, config.vocabulary)?,
-        };
-        let family = config.family.definition();
-        let embedding = Embedding::new(family.name(Part::Embedding), embedding)
-            .with_padding(config.padding)
-            .with_max_norm(config.max_norm);
-        let mut head = Linear::new(family.name(Part::Head), head, None).without_dropout();
-        if config.unit_head {
-            head = head.with_unit_rows()?;
-        }
-        let positions = match &config.positions {
-            Positions::Rotary(frequencies) => Place::Rotary(frequencies.of(config.head_width)?),
-            Positions::Learned => {
-                let table = outside(Part::Positions, config.context)?;
-                Place::Learned(LearnedPositions::new(table).called(family.name(Part::Positions)))
-            }
-        };
-        let kernels = if device.is_cpu() { Kernels::Fused } else { Kernels::Candle };
-        let (device, recompute) = (device.clone(), Recompute::default());
-        Ok(Self { embedding, positions, blocks, norm, head, device, kernels, recompute, config })
-    }
-
     /// The sizes of the model.
     pub fn config(&self) -> &DecoderConfig {
         &self.config
@@ -180,8 +133,8 @@ impl Decoder {
     /// All matrices, one that serves as embedding and head once.
     fn matrices(&self) -> impl Iterator<Item = &Weight> {
         let table = match &self.positions {
-            Place::Learned(positions) => Some(positions.table()),
-            Place::Rotary(_) => None,
+            PositionEncoding::Learned(positions) => Some(positions.table()),
+            PositionEncoding::Rotary(_) => None,
         };
         let head = (!self.is_tied()).then_some(self.head.weight());
         self.linears().map(Linear::weight).chain([self.embedding.weight()]).chain(table).chain(head)
@@ -277,8 +230,8 @@ impl Decoder {
     ) -> Result<(Tensor, Option<Rotary>)> {
         let x = self.embedding.forward(ids, adapters)?;
         match &self.positions {
-            Place::Rotary(frequencies) => Ok((x, Some(Rotary::with(positions, frequencies, &self.device)?))),
-            Place::Learned(table) => Ok((table.merged(adapters)?.forward(x, positions, self.kernels)?, None)),
+            PositionEncoding::Rotary(frequencies) => Ok((x, Some(Rotary::with(positions, frequencies, &self.device)?))),
+            PositionEncoding::Learned(table) => Ok((table.merged(adapters)?.forward(x, positions, self.kernels)?, None)),
         }
     }
 
@@ -305,8 +258,8 @@ impl Decoder {
         go_on: &dyn Fn() -> bool,
     ) -> Result<()> {
         let table = match &self.positions {
-            Place::Learned(table) => Some(table).filter(|table| table.is_trained(adapters)),
-            Place::Rotary(_) => None,
+            PositionEncoding::Learned(table) => Some(table).filter(|table| table.is_trained(adapters)),
+            PositionEncoding::Rotary(_) => None,
         };
         let bottom = self.embedding.is_trained(adapters) || table.is_some();
         let lowest = match self.blocks.iter().position(|block| block.is_trained(adapters)) {

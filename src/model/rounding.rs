@@ -1,8 +1,8 @@
 //! What rounding to 16 bits leaves of the change that an adapter makes.
 
 use super::decoder::Decoder;
-use super::export::ExportType;
-use super::written::Frozen;
+use super::export_type::ExportType;
+use super::frozen::Frozen;
 use crate::error::Result;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;

@@ -2,11 +2,12 @@
 //! biases everywhere, a head that is the embedding. Folders store the weights as `[in, out]`, GGUF
 //! files as `[out, in]`.
 
-use super::read::{Json, Metadata};
-use super::{Definition, Family, Part};
+use super::values::{Json, Metadata};
+use super::definition::Definition;
 use crate::error::{Error, Result};
-use crate::model::config::{DecoderConfig, FeedForward, NormKind, Positions, Projections};
+use crate::model::config::{DecoderConfig, Family, FeedForward, NormKind, Positions, Projections};
 use crate::model::layers::Gelu;
+use crate::model::parts::Part;
 
 pub(super) const DEFINITION: Definition = Definition {
     model_types: &["gpt2"],

@@ -1,6 +1,6 @@
 //! Causal attention with grouped heads that stays inside the rows of a pack.
 
-use super::expect;
+use super::shape_check::expect;
 use crate::error::{Error, Result};
 use crate::ops::matmul::{Form, product};
 use crate::ops::{Kernels, values, vector};

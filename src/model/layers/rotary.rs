@@ -1,6 +1,6 @@
 //! Rotary position embedding, and the change between rows of tokens and rows of heads.
 
-use super::frequencies::{Frequencies, Scaling};
+use super::frequencies::{Frequencies, FrequencyScaling};
 use crate::error::{Error, Result};
 use crate::ops::{Kernels, values, vector};
 use candle_core::{DType, Device, Tensor};
@@ -37,7 +37,7 @@ impl Rotary {
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn new(positions: &[u32], head_width: usize, theta: f64, device: &Device) -> Result<Self> {
-        let plain = Frequencies { theta, scaling: Scaling::None };
+        let plain = Frequencies { theta, scaling: FrequencyScaling::None };
         Self::with(positions, &plain.of(head_width)?, device)
     }
 

@@ -3,9 +3,9 @@
 use super::config::DecoderConfig;
 use super::decoder::Decoder;
 use super::generate::GenerateConfig;
-use super::source::Source;
-use super::stream::{Generated, generate_with};
-use super::weights_as::{OpenOptions, WeightsAs};
+use super::load::{OpenOptions, Source};
+use super::streaming::{Generated, generate_with};
+use super::weight_dtype::WeightDtype;
 use crate::dataset::Dataset;
 use crate::display::{self, Align, Bundle, Live, Show, Table, Text};
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ struct Inner {
     path: PathBuf,
     stamp: Vec<Stamp>,
     device: DeviceLocation,
-    weights: WeightsAs,
+    weights: WeightDtype,
     decoder: Decoder,
     tokenizer: Tokenizer,
     fingerprint: String,
@@ -79,7 +79,7 @@ impl Model {
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         image::check()?;
         let (weights, device) = (options.weights, &options.device);
-        let source = Source::open(path.as_ref())?.loading_as(weights);
+        let source = Source::open(path.as_ref())?.with_dtype(weights);
         let path = source.canonical()?;
         let stamp = source.files()?.into_iter().map(Stamp::of).collect::<Result<Vec<_>>>()?;
         let same = |m: &Arc<Inner>| {
@@ -161,7 +161,7 @@ impl Model {
     }
 
     /// What became of its weights when they were loaded.
-    pub fn weights(&self) -> WeightsAs {
+    pub fn weights(&self) -> WeightDtype {
         self.0.weights
     }
 
@@ -350,7 +350,7 @@ impl Show for Model {
             format!(
                 "{}, {}",
                 display::bytes(self.decoder().bytes() as u64),
-                self.0.weights.describe(self.decoder())
+                self.decoder().describe_dtypes(self.0.weights)
             ),
         ]);
         table.row([

@@ -1,4 +1,4 @@
-//! The norm of a family, whose weight and bias may be among those that are trained whole.
+//! A norm of either kind, whose weight and bias may be among those that are trained whole.
 
 use super::layers::{LayerNorm, RmsNorm};
 use crate::error::Result;
@@ -9,20 +9,20 @@ use std::borrow::Cow;
 
 /// A norm at its path in the weights.
 #[derive(Debug, Clone)]
-pub(crate) struct Norm {
+pub(crate) struct TrainableNorm {
     /// The names of weight and bias in the model's files.
     names: [String; 2],
-    layer: Layer,
+    layer: NormLayer,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum Layer {
+pub(crate) enum NormLayer {
     Rms(RmsNorm),
     Layer(LayerNorm),
 }
 
-impl Norm {
-    pub(crate) fn new(path: &str, layer: Layer) -> Self {
+impl TrainableNorm {
+    pub(crate) fn new(path: &str, layer: NormLayer) -> Self {
         Self { names: [format!("{path}.weight"), format!("{path}.bias")], layer }
     }
 
@@ -35,8 +35,8 @@ impl Norm {
     pub(crate) fn vectors(&self) -> Vec<(String, Tensor)> {
         let [weight, bias] = &self.names;
         match &self.layer {
-            Layer::Rms(norm) => vec![(weight.clone(), norm.weight().clone())],
-            Layer::Layer(norm) => {
+            NormLayer::Rms(norm) => vec![(weight.clone(), norm.weight().clone())],
+            NormLayer::Layer(norm) => {
                 vec![(weight.clone(), norm.weight().clone()), (bias.clone(), norm.bias().clone())]
             }
         }
@@ -47,15 +47,15 @@ impl Norm {
     }
 
     /// The layer with what is trained of it.
-    fn with<'a>(&'a self, adapters: &Adapters) -> Cow<'a, Layer> {
+    fn with<'a>(&'a self, adapters: &Adapters) -> Cow<'a, NormLayer> {
         if !self.is_trained(adapters) {
             return Cow::Borrowed(&self.layer);
         }
         let [weight, bias] = self.names.each_ref().map(|name| adapters.whole(name).cloned());
         Cow::Owned(match &self.layer {
-            Layer::Rms(norm) => Layer::Rms(norm.with_weight(weight.unwrap_or(norm.weight().clone()))),
-            Layer::Layer(norm) => {
-                Layer::Layer(norm.with_weights(
+            NormLayer::Rms(norm) => NormLayer::Rms(norm.with_weight(weight.unwrap_or(norm.weight().clone()))),
+            NormLayer::Layer(norm) => {
+                NormLayer::Layer(norm.with_weights(
                     weight.unwrap_or(norm.weight().clone()),
                     bias.unwrap_or(norm.bias().clone()),
                 ))
@@ -70,8 +70,8 @@ impl Norm {
     /// x `[T, D]`, or `[T, H·D]` where each of H heads has this norm.
     pub(crate) fn forward(&self, x: &Tensor, adapters: &Adapters, kernels: Kernels) -> Result<Tensor> {
         match &*self.with(adapters) {
-            Layer::Rms(norm) => norm.forward_heads(x, kernels),
-            Layer::Layer(norm) => norm.forward(x, kernels),
+            NormLayer::Rms(norm) => norm.forward_heads(x, kernels),
+            NormLayer::Layer(norm) => norm.forward(x, kernels),
         }
     }
 
@@ -88,8 +88,8 @@ impl Norm {
         let [weight, bias] = &self.names;
         if adapters.whole(weight).is_some() {
             let gradient = match &*layer {
-                Layer::Rms(norm) => norm.weight_gradient(x, dy)?,
-                Layer::Layer(norm) => norm.weight_gradient(x, dy)?,
+                NormLayer::Rms(norm) => norm.weight_gradient(x, dy)?,
+                NormLayer::Layer(norm) => norm.weight_gradient(x, dy)?,
             };
             gradients.add_tensor(weight.clone(), gradient)?;
         }
@@ -97,8 +97,8 @@ impl Norm {
             gradients.add_tensor(bias.clone(), dy.sum(0)?)?;
         }
         match &*layer {
-            Layer::Rms(norm) => norm.backward_heads(x, dy, kernels),
-            Layer::Layer(norm) => norm.backward(x, dy, kernels),
+            NormLayer::Rms(norm) => norm.backward_heads(x, dy, kernels),
+            NormLayer::Layer(norm) => norm.backward(x, dy, kernels),
         }
     }
 }

@@ -1,51 +1,21 @@
 //! Weights on disk: a GGUF file or a Hugging Face folder, behind one way to ask for a tensor.
 
-use super::config::{DecoderConfig, Positions};
-use super::families::Part;
 use super::folder::{CONFIG, beside_weights, weight_files};
 use super::gguf::Gguf;
-use super::layers::frequencies::{Frequencies, Scaling};
 use super::mapped::map;
-use super::weight::Weight;
-use super::weights_as::WeightsAs;
+use super::tensor_name::TensorName;
 use crate::error::{Error, Result};
+use crate::model::config::{DecoderConfig, Positions};
+use crate::model::layers::frequencies::{Frequencies, FrequencyScaling};
+use crate::model::parts::Part;
+use crate::model::weight::Weight;
+use crate::model::weight_dtype::WeightDtype;
 use candle_core::quantized::gguf_file::Value;
 use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-
-/// A tensor by the names that it has in the two kinds of files; errors say Hugging Face's.
-pub(crate) struct Name {
-    hugging_face: String,
-    /// The same in a file of the model without its head.
-    bare: String,
-    gguf: String,
-}
-
-impl Name {
-    /// A tensor (`weight` or `bias`) of a part, in a block or outside of them.
-    pub(crate) fn of(config: &DecoderConfig, part: Part, layer: Option<usize>, tensor: &str) -> Self {
-        let (path, gguf) = match layer {
-            Some(layer) => (config.path(part, layer), format!("blk.{layer}.{}", part.gguf())),
-            None => (config.family.definition().name(part).to_string(), part.gguf().to_string()),
-        };
-        let base = config.family.definition().base;
-        let bare = path.strip_prefix(base).and_then(|rest| rest.strip_prefix('.')).unwrap_or(&path);
-        Self {
-            bare: format!("{bare}.{tensor}"),
-            hugging_face: format!("{path}.{tensor}"),
-            gguf: format!("{gguf}.{tensor}"),
-        }
-    }
-}
-
-impl std::fmt::Display for Name {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.hugging_face)
-    }
-}
 
 /// How files store a matrix where they do not store it as it is used.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,8 +28,8 @@ pub(crate) struct Stored {
 
 /// Named tensors of a model.
 pub(crate) enum Source {
-    Gguf { gguf: Gguf, weights: WeightsAs },
-    Folder { path: PathBuf, files: Vec<memmap2::Mmap>, names: BTreeMap<String, usize>, weights: WeightsAs },
+    Gguf { gguf: Gguf, dtype: WeightDtype },
+    Folder { path: PathBuf, files: Vec<memmap2::Mmap>, names: BTreeMap<String, usize>, dtype: WeightDtype },
 }
 
 impl Source {
@@ -70,7 +40,7 @@ impl Source {
         })?;
         match metadata.is_dir() {
             true => Self::open_folder(path),
-            false => Ok(Self::Gguf { gguf: Gguf::open(path)?, weights: WeightsAs::Stored }),
+            false => Ok(Self::Gguf { gguf: Gguf::open(path)?, dtype: WeightDtype::Stored }),
         }
     }
 
@@ -86,20 +56,20 @@ impl Source {
             }
             files.push(file);
         }
-        Ok(Self::Folder { path: path.to_path_buf(), files, names, weights: WeightsAs::Stored })
+        Ok(Self::Folder { path: path.to_path_buf(), files, names, dtype: WeightDtype::Stored })
     }
 
     /// The same files, with every matrix in another type as it is loaded.
-    pub(crate) fn loading_as(mut self, kind: WeightsAs) -> Self {
+    pub(crate) fn with_dtype(mut self, new: WeightDtype) -> Self {
         match &mut self {
-            Self::Gguf { weights, .. } | Self::Folder { weights, .. } => *weights = kind,
+            Self::Gguf { dtype, .. } | Self::Folder { dtype, .. } => *dtype = new,
         }
         self
     }
 
-    fn weights_as(&self) -> WeightsAs {
+    fn dtype(&self) -> WeightDtype {
         match self {
-            Self::Gguf { weights, .. } | Self::Folder { weights, .. } => *weights,
+            Self::Gguf { dtype, .. } | Self::Folder { dtype, .. } => *dtype,
         }
     }
 
@@ -167,16 +137,16 @@ impl Source {
                 let path = gguf.path();
                 let mut config = DecoderConfig::from_gguf(gguf.metadata()).map_err(|e| e.path(path))?;
                 // What the metadata does not say, but the tensors.
-                let has = |part| self.has(&Name::of(&config, part, Some(0), "bias"));
+                let has = |part| self.has(&TensorName::of(&config, part, Some(0), "bias"));
                 let (qkv, o, mlp) = (has(Part::Q), has(Part::O), has(Part::Up));
                 config.qkv_bias |= qkv;
                 config.o_bias |= o;
                 config.mlp_bias |= mlp;
-                config.tied_embeddings = !self.has(&Name::of(&config, Part::Head, None, "weight"));
+                config.tied_embeddings = !self.has(&TensorName::of(&config, Part::Head, None, "weight"));
                 if let Some(frequencies) = self.divided(&config)? {
                     config.positions = Positions::Rotary(frequencies);
                 }
-                config.checked().map_err(|e| e.path(path))
+                config.validated().map_err(|e| e.path(path))
             }
             Self::Folder { path, .. } => {
                 let path = path.join(CONFIG);
@@ -193,20 +163,20 @@ impl Source {
         const NAME: &str = "rope_freqs.weight";
         let Positions::Rotary(Frequencies { theta, scaling }) = &config.positions else { return Ok(None) };
         let plain = || NAME.to_string();
-        let name = Name { hugging_face: plain(), bare: plain(), gguf: plain() };
+        let name = TensorName { hugging_face: plain(), bare: plain(), gguf: plain() };
         if !self.has(&name) {
             return Ok(None);
         }
-        if *scaling != Scaling::None {
+        if *scaling != FrequencyScaling::None {
             let error = "rotary frequencies that are scaled twice, by the metadata and by a tensor";
             return Err(Error::format(error).path(self.path()).layer(name));
         }
         let divisors = self.vector(&name, config.head_width / 2, None, &Device::Cpu)?.to_vec1::<f32>()?;
-        let scaling = Scaling::Divisors(divisors.into_iter().map(f64::from).collect());
+        let scaling = FrequencyScaling::Divisors(divisors.into_iter().map(f64::from).collect());
         Ok(Some(Frequencies { theta: *theta, scaling }))
     }
 
-    pub(crate) fn has(&self, name: &Name) -> bool {
+    pub(crate) fn has(&self, name: &TensorName) -> bool {
         match self {
             Self::Gguf { gguf, .. } => gguf.tensor(&name.gguf).is_some(),
             Self::Folder { names, .. } => {
@@ -216,7 +186,7 @@ impl Source {
     }
 
     /// The file of a tensor, where one of several has it.
-    fn path_of(&self, name: &Name) -> &Path {
+    fn path_of(&self, name: &TensorName) -> &Path {
         match self {
             Self::Gguf { gguf, .. } => gguf.tensor(&name.gguf).map_or(gguf.path(), |(part, _)| &part.path),
             Self::Folder { path, .. } => path,
@@ -226,7 +196,7 @@ impl Source {
     /// A matrix `[out, in]`.
     pub(crate) fn weight(
         &self,
-        name: &Name,
+        name: &TensorName,
         shape: [usize; 2],
         stored: Stored,
         device: &Device,
@@ -261,13 +231,13 @@ impl Source {
         if weight.shape() != shape {
             return Err(context(wrong_shape(&weight.shape(), &shape)));
         }
-        self.weights_as().convert(weight).map_err(context)
+        self.dtype().convert(weight).map_err(context)
     }
 
     /// A vector in f32; `interleaved` as in [`Stored`].
     pub(crate) fn vector(
         &self,
-        name: &Name,
+        name: &TensorName,
         length: usize,
         interleaved: Option<usize>,
         device: &Device,
@@ -300,7 +270,7 @@ impl Source {
         Ok(vector)
     }
 
-    fn dense(&self, name: &Name, device: &Device) -> Result<Tensor> {
+    fn dense(&self, name: &TensorName, device: &Device) -> Result<Tensor> {
         use candle_core::safetensors::Load;
         let Self::Folder { files, names, .. } = self else { return Err(missing()) };
         let found = [&name.hugging_face, &name.bare].into_iter().find_map(|n| names.get_key_value(n));

@@ -1,9 +1,6 @@
-//! How weights lie in memory, whatever they are in the file.
+//! The type that weights have in memory, whatever they are in the file.
 
-use super::decoder::Decoder;
-use super::source::Source;
 use super::weight::Weight;
-use super::written::Frozen;
 use crate::error::{Error, Result};
 use crate::ops;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
@@ -11,8 +8,6 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::path::Path;
 
 /// What becomes of a model's matrices when they are loaded. Norms and biases stay in f32.
 ///
@@ -21,7 +16,7 @@ use std::path::Path;
 /// [`Bf16`](Self::Bf16); the model's table says how many did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum WeightsAs {
+pub enum WeightDtype {
     /// As they are in the file.
     #[default]
     Stored,
@@ -36,47 +31,11 @@ pub enum WeightsAs {
     Q4K,
 }
 
-/// How a model is opened.
-///
-/// # Examples
-/// ```no_run
-/// use lorascope::model::{Model, OpenOptions, WeightsAs};
-///
-/// let options = OpenOptions { weights: WeightsAs::Q8_0, ..Default::default() };
-/// let model = Model::open_with("models/smollm2-135m", &options)?;
-/// # Ok::<(), lorascope::error::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct OpenOptions {
-    /// What becomes of the weights.
-    pub weights: WeightsAs,
-    /// Where they lie.
-    pub device: Device,
-}
-
-impl Default for OpenOptions {
-    fn default() -> Self {
-        Self { weights: WeightsAs::Stored, device: Device::Cpu }
-    }
-}
-
-impl Decoder {
-    /// Loads the weights of a `.gguf` file or a Hugging Face folder as the options say; no tokenizer is
-    /// needed.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open), and when a weight is too large for the type that it shall have.
-    pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
-        let source = Source::open(path.as_ref())?.loading_as(options.weights);
-        Self::load(&source, &options.device)
-    }
-}
-
-impl WeightsAs {
+impl WeightDtype {
     const ALL: [Self; 5] = [Self::Stored, Self::F32, Self::Bf16, Self::Q8_0, Self::Q4K];
 
     /// As [`Weight::type_name`] calls it.
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Stored => "",
             Self::F32 => "f32",
@@ -136,29 +95,6 @@ impl WeightsAs {
             Self::Q4K => Weight::quantized(quantise(&dense, GgmlDType::Q4K)?),
         }
     }
-
-    /// What the model's table says about the types of its matrices.
-    pub(super) fn describe(self, decoder: &Decoder) -> String {
-        if self == Self::Stored {
-            return format!("as stored: {}", decoder.weight_types());
-        }
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for (_, part) in decoder.tensors() {
-            if let Frozen::Matrix(weight) | Frozen::Turned(weight) = part {
-                *counts.entry(weight.type_name()).or_default() += 1;
-            }
-        }
-        let own = counts.remove(self.name()).unwrap_or(0);
-        if counts.is_empty() {
-            return format!("as {}", self.name());
-        }
-        let others: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
-        format!(
-            "as {}: {own} matrices, and {} whose rows its blocks do not divide",
-            self.name(),
-            others.join(", ")
-        )
-    }
 }
 
 /// Blocks of a dense f32 matrix, on the CPU some rows for each thread.
@@ -175,7 +111,7 @@ fn quantise(dense: &Tensor, dtype: GgmlDType) -> Result<QTensor> {
     let cannot = |x: &&f32| x.is_nan() || x.abs() > half::f16::MAX.to_f32();
     if let Some(x) = values.par_iter().find_first(cannot) {
         return Err(Error::format(format!("a weight is {x}, which {dtype:?} cannot hold"))
-            .help("open the model with WeightsAs::Bf16, or as it is stored"));
+            .help("open the model with WeightDtype::Bf16, or as it is stored"));
     }
     let rows = (PIECE / inner).max(1);
     let pieces: Vec<Vec<u8>> = values
@@ -204,17 +140,17 @@ mod tests {
         }
         let large = (dense * 1e5).unwrap();
         let error = quantise(&large, GgmlDType::Q8_0).unwrap_err().to_string();
-        assert!(error.contains("which Q8_0 cannot hold; open the model with WeightsAs::Bf16"), "{error}");
+        assert!(error.contains("which Q8_0 cannot hold; open the model with WeightDtype::Bf16"), "{error}");
     }
 
     #[test]
     fn rows_that_blocks_do_not_divide() {
-        let kinds = [512, 576, 40].map(|inner| WeightsAs::Q4K.fitting(inner));
-        assert_eq!(kinds, [WeightsAs::Q4K, WeightsAs::Q8_0, WeightsAs::Bf16]);
-        assert_eq!(WeightsAs::Q8_0.fitting(40), WeightsAs::Bf16);
-        for kind in WeightsAs::ALL {
+        let kinds = [512, 576, 40].map(|inner| WeightDtype::Q4K.fitting(inner));
+        assert_eq!(kinds, [WeightDtype::Q4K, WeightDtype::Q8_0, WeightDtype::Bf16]);
+        assert_eq!(WeightDtype::Q8_0.fitting(40), WeightDtype::Bf16);
+        for kind in WeightDtype::ALL {
             assert_eq!(kind.fitting(256), kind);
-            assert_eq!(WeightsAs::of_fingerprint(&kind.mark("00ff".to_string())), kind);
+            assert_eq!(WeightDtype::of_fingerprint(&kind.mark("00ff".to_string())), kind);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What of a model is trained, merged into it, or begun from it.
 
 use super::config::DecoderConfig;
-use super::decoder::{Decoder, Place};
+use super::decoder::{Decoder, PositionEncoding};
 use super::layers::Linear;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Base, Kind, LoraConfig, Target};
@@ -33,7 +33,7 @@ impl Decoder {
         }
         shapes.insert(format!("{}.weight", self.head.path()), self.head.weight().shape().to_vec());
         shapes.extend(self.vectors(&|_| true)?.into_iter().map(|(name, v)| (name, v.dims().to_vec())));
-        if let Place::Learned(table) = &self.positions {
+        if let PositionEncoding::Learned(table) = &self.positions {
             shapes.insert(table.name().to_string(), table.table().shape().to_vec());
         }
         for (name, tensor) in adapters.wholes() {
@@ -61,7 +61,7 @@ impl Decoder {
             whole.insert(format!("{}.weight", self.head.path()), self.head.matrix()?);
         }
         whole.extend(self.vectors(&|_| true)?);
-        if let Place::Learned(table) = &self.positions {
+        if let PositionEncoding::Learned(table) = &self.positions {
             whole.insert(table.name().to_string(), table.table().expand()?);
         }
         let config = LoraConfig { ensure_weight_tying: true, ..Default::default() };
@@ -76,7 +76,7 @@ impl Decoder {
     pub fn merged(&self, adapters: &Adapters) -> Result<Self> {
         self.check(adapters)?;
         let positions = match &self.positions {
-            Place::Learned(table) => Place::Learned(table.merged(adapters)?),
+            PositionEncoding::Learned(table) => PositionEncoding::Learned(table.merged(adapters)?),
             rotary => rotary.clone(),
         };
         let max_norm = self.config.max_norm.filter(|_| !self.embedding.is_trained(adapters));

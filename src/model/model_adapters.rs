@@ -1,7 +1,7 @@
 //! A model and its adapters: begun, merged, switched, listed.
 
 use super::export::{ExportOptions, Exported};
-use super::handle::Model;
+use super::model::Model;
 use crate::display::{Align, Bundle, Show, Table, brief, thousands};
 use crate::error::Result;
 use crate::lora::{AdapterSets, Adapters, Beside, LoraConfig};

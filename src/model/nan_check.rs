@@ -1,6 +1,6 @@
 //! Where numbers stop being finite.
 
-use super::decoder::{Decoder, Place, Tokens};
+use super::decoder::{Decoder, PositionEncoding, Tokens};
 use crate::error::Result;
 use crate::lora::{Adapters, Gradients};
 use crate::ops;
@@ -56,8 +56,8 @@ impl Decoder {
     fn place_of(&self, name: &str) -> usize {
         let is_of = |path: &str| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
         let table = match &self.positions {
-            Place::Learned(table) => table.name(),
-            Place::Rotary(_) => "",
+            PositionEncoding::Learned(table) => table.name(),
+            PositionEncoding::Rotary(_) => "",
         };
         if is_of(self.embedding.path()) || name == table {
             return 0;

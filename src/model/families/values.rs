@@ -1,9 +1,8 @@
 //! Values of `config.json` and of GGUF metadata, and what most families mean by them.
 
-use super::Family;
 use crate::error::{Error, Result};
-use crate::model::config::{DecoderConfig, FeedForward, NormKind, Positions, Projections};
-use crate::model::layers::frequencies::{Frequencies, Scaling};
+use crate::model::config::{DecoderConfig, Family, FeedForward, NormKind, Positions, Projections};
+use crate::model::layers::frequencies::{Frequencies, FrequencyScaling};
 use candle_core::quantized::gguf_file::Value as Gguf;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -122,9 +121,9 @@ fn frequencies(json: &Json) -> Result<Frequencies> {
     };
     let need = |key: &str| inside(key)?.ok_or_else(|| missing(key));
     let scaling = match kind {
-        "default" => Scaling::None,
-        "linear" => Scaling::Linear { factor: need("factor")? },
-        "llama3" => Scaling::Llama3 {
+        "default" => FrequencyScaling::None,
+        "linear" => FrequencyScaling::Linear { factor: need("factor")? },
+        "llama3" => FrequencyScaling::Llama3 {
             factor: need("factor")?,
             low: need("low_freq_factor")?,
             high: need("high_freq_factor")?,
@@ -230,10 +229,10 @@ impl<'a> Metadata<'a> {
     fn frequencies(&self) -> Result<Frequencies> {
         let scaling = match self.all.get(&self.key("rope.scaling.type")) {
             Some(Gguf::String(kind)) if kind == "linear" => {
-                Scaling::Linear { factor: self.need("rope.scaling.factor")? }
+                FrequencyScaling::Linear { factor: self.need("rope.scaling.factor")? }
             }
             Some(Gguf::String(kind)) if kind != "none" => return Err(unsupported_scaling(kind)),
-            _ => Scaling::None,
+            _ => FrequencyScaling::None,
         };
         Ok(Frequencies { theta: self.number("rope.freq_base").unwrap_or(10_000.0), scaling })
     }

@@ -1,0 +1,66 @@
+//! What the file of a family says about it.
+
+use super::values::{self, Json, Metadata};
+use crate::error::Result;
+use crate::model::config::{DecoderConfig, Family};
+use crate::model::parts::Part;
+
+pub(super) type ReadGguf = fn(&Metadata) -> Result<DecoderConfig>;
+
+/// What a family's file says about it.
+pub(crate) struct Definition {
+    /// `model_type` in `config.json`.
+    pub(super) model_types: &'static [&'static str],
+    /// `general.architecture` in a GGUF file and how the rest is read, where such files are supported.
+    pub(super) gguf: Option<(&'static str, ReadGguf)>,
+    /// The path of the model without its head; a file of the model alone leaves it out.
+    pub(crate) base: &'static str,
+    /// The blocks, below the base.
+    pub(crate) blocks: &'static str,
+    /// What Hugging Face calls the parts: those of a block below it, the others from the top.
+    pub(super) names: &'static [(Part, &'static str)],
+    /// Whether a folder stores linear layers as `[in, out]`.
+    pub(crate) transposed: bool,
+    /// Whether GGUF files have the rows of q and k as pairs (2j, 2j + 1) for (j, j + W/2).
+    pub(crate) interleaved: bool,
+    pub(super) from_json: fn(&Json) -> Result<DecoderConfig>,
+}
+
+/// The names that most families took over from llama.
+const LLAMA_NAMES: &[(Part, &str)] = &[
+    (Part::Embedding, "model.embed_tokens"),
+    (Part::AttentionNorm, "input_layernorm"),
+    (Part::Q, "self_attn.q_proj"),
+    (Part::K, "self_attn.k_proj"),
+    (Part::V, "self_attn.v_proj"),
+    (Part::Qkv, "self_attn.W_pack"),
+    (Part::QNorm, "self_attn.q_norm"),
+    (Part::KNorm, "self_attn.k_norm"),
+    (Part::O, "self_attn.o_proj"),
+    (Part::MlpNorm, "post_attention_layernorm"),
+    (Part::Gate, "mlp.gate_proj"),
+    (Part::Up, "mlp.up_proj"),
+    (Part::Down, "mlp.down_proj"),
+    (Part::Norm, "model.norm"),
+    (Part::Head, "lm_head"),
+];
+
+/// What families with llama's layout have in common. A family says at least whose it is: its
+/// `model_type` and how its config is read.
+pub(super) const LIKE_LLAMA: Definition = Definition {
+    model_types: &[],
+    gguf: None,
+    base: "model",
+    blocks: "layers",
+    names: LLAMA_NAMES,
+    transposed: false,
+    interleaved: false,
+    from_json: |json| values::like_llama(Family::Llama, json),
+};
+
+impl Definition {
+    /// What Hugging Face calls a part; GGUF's name where the family does not have it.
+    pub(crate) fn name(&self, part: Part) -> &'static str {
+        self.names.iter().find(|(p, _)| *p == part).map_or(part.gguf(), |(_, name)| name)
+    }
+}
