@@ -5,7 +5,8 @@ use std::collections::{HashSet, VecDeque};
 use minijinja::value::{Serde, Value};
 use serde_json::{Map, Value as Json};
 
-use super::wants::{Arguments, NullContent, Wants};
+use super::python_repr::dumps;
+use super::template_needs::{ArgumentForm, NullContent, TemplateNeeds};
 use super::{Message, Role};
 use crate::error::{Error, Result};
 
@@ -46,8 +47,8 @@ impl Conversation {
     }
 
     /// Brings calls and reasoning into the form that a template needs.
-    pub fn suit(&mut self, wants: &Wants) {
-        if wants.ids {
+    pub fn suit(&mut self, needs: &TemplateNeeds) {
+        if needs.ids {
             self.messages.iter_mut().for_each(drop_empty_ids);
         }
         let mut number = 0;
@@ -55,7 +56,7 @@ impl Conversation {
             let calls = message.get("tool_calls").and_then(Json::as_array).into_iter().flatten();
             calls.filter_map(|call| call.get("id")?.as_str().map(str::to_string)).collect()
         };
-        let taken: HashSet<String> = match wants.ids {
+        let taken: HashSet<String> = match needs.ids {
             true => self.messages.iter().flat_map(ids).collect(),
             false => HashSet::new(),
         };
@@ -66,25 +67,25 @@ impl Conversation {
                     while taken.contains(&format!("call{number:05}")) {
                         number += 1;
                     }
-                    if wants.ids
+                    if needs.ids
                         && call.get("id").is_none()
                         && let Some(call) = call.as_object_mut()
                     {
                         call.insert("id".into(), format!("call{number:05}").into());
                     }
                     if let Some(arguments) = call.get_mut("function").and_then(|f| f.get_mut("arguments")) {
-                        suit(arguments, wants.arguments);
+                        suit(arguments, needs.arguments);
                     }
                 }
             }
             if let Some(message) = message.as_object_mut() {
-                if wants.null == NullContent::Absent && message.get("content").is_some_and(Json::is_null) {
+                if needs.null == NullContent::Absent && message.get("content").is_some_and(Json::is_null) {
                     message.shift_remove("content");
                 }
-                reason(message, &wants.reasoning);
+                reason(message, &needs.reasoning);
             }
         }
-        if wants.ids {
+        if needs.ids {
             name_answered_calls(&mut self.messages);
         }
     }
@@ -206,15 +207,15 @@ fn name_answered_calls(messages: &mut [Json]) {
     }
 }
 
-/// Arguments as an object, or as text, as a template needs them.
-fn suit(arguments: &mut Json, wanted: Arguments) {
+/// ArgumentForm as an object, or as text, as a template needs them.
+fn suit(arguments: &mut Json, wanted: ArgumentForm) {
     match (wanted, &*arguments) {
-        (Arguments::Object, Json::String(text)) => {
+        (ArgumentForm::Object, Json::String(text)) => {
             if let Ok(object @ Json::Object(_)) = serde_json::from_str(text) {
                 *arguments = object;
             }
         }
-        (Arguments::Text, Json::Object(_)) => *arguments = super::written::dumps(arguments).into(),
+        (ArgumentForm::Text, Json::Object(_)) => *arguments = dumps(arguments).into(),
         _ => {}
     }
 }
@@ -223,7 +224,7 @@ fn suit(arguments: &mut Json, wanted: Arguments) {
 /// has another of the usual ones.
 fn reason(message: &mut Map<String, Json>, read: &[&'static str]) {
     let said = |key: &&str| message.get(*key).filter(|said| !said.is_null()).cloned();
-    let Some(said) = Wants::REASONING.iter().find_map(said) else { return };
+    let Some(said) = TemplateNeeds::REASONING.iter().find_map(said) else { return };
     for key in ["reasoning_content", "thinking"].iter().chain(read) {
         if message.get(*key).is_none_or(Json::is_null) {
             message.insert((*key).into(), said.clone());

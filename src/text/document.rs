@@ -1,6 +1,6 @@
 //! Plain texts as tokens: documents, and chats that were rendered before.
 
-use super::words::Special;
+use super::word_cache::Special;
 use super::{Example, SpecialTokens, Tokenizer};
 use crate::error::Result;
 
@@ -35,18 +35,18 @@ impl Tokenizer {
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn document_with(&self, text: &str, special: SpecialTokens) -> Result<Example> {
-        let core = &self.core;
+        let pipeline = &self.pipeline;
         let mut ids = match self.reads_tokens(text, special) {
-            false => core.ids(text, Special::Text)?,
+            false => pipeline.ids(text, Special::Text)?,
             true => {
-                let mut ids = core.ids(self.trimmed(text), Special::Token)?;
-                let begins = ids.iter().take_while(|id| Some(**id) == core.named.bos).count();
+                let mut ids = pipeline.ids(self.trimmed(text), Special::Token)?;
+                let begins = ids.iter().take_while(|id| Some(**id) == pipeline.named.bos).count();
                 ids.drain(..begins.saturating_sub(1));
                 ids
             }
         };
-        let ends = ids.last().is_some_and(|last| core.stops.contains(last));
-        if let Some(bos) = core.named.bos.filter(|bos| core.adds_bos && ids.first() != Some(bos)) {
+        let ends = ids.last().is_some_and(|last| pipeline.stops.contains(last));
+        if let Some(bos) = pipeline.named.bos.filter(|bos| pipeline.adds_bos && ids.first() != Some(bos)) {
             ids.insert(0, bos);
         }
         if !ends {
@@ -76,21 +76,21 @@ impl Tokenizer {
 
     /// Whether a text looks as a chat template or a tokenizer wrote it.
     fn is_rendered(&self, text: &str) -> bool {
-        let core = &self.core;
-        if !core.has_special(text) {
+        let pipeline = &self.pipeline;
+        if !pipeline.has_special(text) {
             return false;
         }
-        let pieces = core.pieces(text);
-        let special = |id: Option<u32>| id.is_some_and(|id| core.is_special(id));
+        let pieces = pipeline.pieces(text);
+        let special = |id: Option<u32>| id.is_some_and(|id| pipeline.is_special(id));
         let says = pieces.iter().find(|(range, id)| id.is_some() || !text[range.clone()].trim().is_empty());
         // `<unk>` stands for a word in texts that were tokenised for other models.
-        if says.is_some_and(|(_, id)| special(*id) && *id != core.named.unk) {
+        if says.is_some_and(|(_, id)| special(*id) && *id != pipeline.named.unk) {
             return true;
         }
         pieces.iter().enumerate().any(|(n, (range, id))| {
             let after = &text[range.end..];
             let follows = |c: char| matches!(c, '\n' | '\r') || c.is_alphanumeric();
-            id.is_some_and(|id| core.stops.contains(&id))
+            id.is_some_and(|id| pipeline.stops.contains(&id))
                 && (after.trim().is_empty()
                     || after.starts_with(follows)
                     || pieces.get(n + 1).is_some_and(|(_, next)| special(*next)))
@@ -99,11 +99,11 @@ impl Tokenizer {
 
     /// A rendered text without the white space before `bos` and after the token that ends it.
     fn trimmed<'a>(&self, text: &'a str) -> &'a str {
-        let core = &self.core;
+        let pipeline = &self.pipeline;
         let (begin, end) = (text.trim_start(), text.trim_end());
-        let first = core.pieces(begin).first().and_then(|(_, id)| *id);
-        let last = core.pieces(end).last().and_then(|(_, id)| *id);
-        let text = if last.is_some_and(|id| core.stops.contains(&id)) { end } else { text };
-        if first.is_some() && first == core.named.bos { text.trim_start() } else { text }
+        let first = pipeline.pieces(begin).first().and_then(|(_, id)| *id);
+        let last = pipeline.pieces(end).last().and_then(|(_, id)| *id);
+        let text = if last.is_some_and(|id| pipeline.stops.contains(&id)) { end } else { text };
+        if first.is_some() && first == pipeline.named.bos { text.trim_start() } else { text }
     }
 }

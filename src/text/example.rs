@@ -6,9 +6,10 @@ use std::ops::Range;
 use minijinja::Value;
 
 use super::conversation::Conversation;
-use super::core::{Core, Token};
-use super::template::{GenerationPrompt, Template};
-use super::words::Special;
+use super::pipeline::{Pipeline, Token};
+use super::template::GenerationPrompt;
+use super::templates::ChatTemplate;
+use super::word_cache::Special;
 use super::{Message, Role, Tokenizer, Trained};
 use crate::error::{Error, Result};
 
@@ -41,7 +42,7 @@ impl Example {
 
 /// The number of tokens of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Lengths {
+pub struct TokenCounts {
     /// All of them.
     pub tokens: usize,
     /// Those that enter the loss, as [`Example::trained_tokens`] counts them.
@@ -113,8 +114,8 @@ impl Tokenizer {
     ///
     /// # Errors
     /// Those of [`example`](Self::example).
-    pub fn lengths(&self, messages: &[Message], tools: Option<&str>, trained: Trained) -> Result<Lengths> {
-        let mut lengths = Lengths::default();
+    pub fn lengths(&self, messages: &[Message], tools: Option<&str>, trained: Trained) -> Result<TokenCounts> {
+        let mut lengths = TokenCounts::default();
         self.walk(messages, tools, trained, &mut |ids, trained| {
             // The first token of a row is never trained.
             let first = usize::from(lengths.tokens == 0 && !ids.is_empty());
@@ -161,8 +162,8 @@ impl Tokenizer {
 
 /// A conversation on its way through the template.
 struct Rendering<'a> {
-    core: &'a Core,
-    template: &'a Template,
+    pipeline: &'a Pipeline,
+    template: &'a ChatTemplate,
     conversation: Conversation,
     messages: Vec<Value>,
     tools: Value,
@@ -172,13 +173,13 @@ struct Rendering<'a> {
 
 impl<'a> Rendering<'a> {
     fn new(tokenizer: &'a Tokenizer, messages: &[Message], tools: Option<&str>) -> Result<Self> {
-        let core = &tokenizer.core;
+        let pipeline = &tokenizer.pipeline;
         let mut conversation = Conversation::new(messages, tools)?;
         let template = tokenizer.template(&conversation)?;
-        conversation.suit(template.wants());
-        let mark = break_up(core, &mut conversation)?;
+        conversation.suit(template.needs());
+        let mark = break_up(pipeline, &mut conversation)?;
         let (messages, tools) = conversation.values();
-        Ok(Self { core, template, conversation, messages, tools, mark })
+        Ok(Self { pipeline, template, conversation, messages, tools, mark })
     }
 
     /// The text of the first `n` messages.
@@ -216,7 +217,7 @@ impl<'a> Rendering<'a> {
     /// Word by word where that is possible and no word spans a border, or else token by token.
     fn walk(&self, text: &str, spans: &[Range<usize>], each: &mut dyn FnMut(&[u32], bool)) -> Result<()> {
         let words = match self.mark {
-            None => self.core.word_ids(text, Special::Token)?,
+            None => self.pipeline.word_ids(text, Special::Token)?,
             Some(_) => None,
         };
         if let Some(words) = words
@@ -257,23 +258,23 @@ impl<'a> Rendering<'a> {
 
     /// Where the turn of message `n` ends, which says something from `start` on.
     fn turn_end(&self, text: &str, start: usize, n: usize) -> Result<usize> {
-        let core = self.core;
-        let stops = |id: Option<u32>| id.is_some_and(|id| core.stops.contains(&id));
+        let pipeline = self.pipeline;
+        let stops = |id: Option<u32>| id.is_some_and(|id| pipeline.stops.contains(&id));
         let whole = match self.conversation.first(n + 1) == self.messages.len() {
             true => Cow::Borrowed(text),
             false => Cow::Owned(self.upto(n + 1, GenerationPrompt::Omit)?),
         };
         if whole.len() < start || !text.starts_with(&*whole) {
             // Templates that drop the reasoning of earlier turns: up to the first end of a turn.
-            let mut pieces = core.pieces(&text[start..]).into_iter();
+            let mut pieces = pipeline.pieces(&text[start..]).into_iter();
             let end = pieces.find(|(_, id)| stops(*id));
             return end.map(|(range, _)| start + range.end).ok_or_else(|| rewrites(n));
         }
         // Special tokens and white space at the end: the turn ends with the first token there at
         // which the model stops, or else with the last special one.
         let turn = &text[start..whole.len()];
-        let pieces = core.pieces(turn);
-        let special = |id: &Option<u32>| id.is_some_and(|id| core.is_special(id));
+        let pieces = pipeline.pieces(turn);
+        let special = |id: &Option<u32>| id.is_some_and(|id| pipeline.is_special(id));
         let ending = pieces
             .iter()
             .rev()
@@ -285,8 +286,8 @@ impl<'a> Rendering<'a> {
 
     /// The tokens of `text`, none of which spans a border of a span.
     fn tokens(&self, text: &str, spans: &[Range<usize>]) -> Result<Vec<Token>> {
-        let core = self.core;
-        let tokens = marked_tokens(core, text, self.mark)?;
+        let pipeline = self.pipeline;
+        let tokens = marked_tokens(pipeline, text, self.mark)?;
         let spanned = |at: &usize| tokens.iter().any(|t| t.range.start < *at && *at < t.range.end);
         let cuts: Vec<usize> = spans.iter().flat_map(|span| [span.start, span.end]).filter(spanned).collect();
         if cuts.is_empty() {
@@ -297,7 +298,7 @@ impl<'a> Rendering<'a> {
         let mut tokens = Vec::with_capacity(tokens.len());
         for (start, end) in starts.zip(ends) {
             tokens.extend(
-                marked_tokens(core, &text[start..end], self.mark)?.into_iter().map(|t| shifted(t, start)),
+                marked_tokens(pipeline, &text[start..end], self.mark)?.into_iter().map(|t| shifted(t, start)),
             );
         }
         Ok(tokens)
@@ -334,12 +335,12 @@ fn shifted(token: Token, by: usize) -> Token {
 ///
 /// The name is broken inside, not wrapped, because templates look at the ends of a text (trim it,
 /// ask how it starts).
-fn break_up(core: &Core, conversation: &mut Conversation) -> Result<Option<char>> {
-    if !conversation.any_string(&|text| core.has_special(text)) {
+fn break_up(pipeline: &Pipeline, conversation: &mut Conversation) -> Result<Option<char>> {
+    if !conversation.any_string(&|text| pipeline.has_special(text)) {
         return Ok(None);
     }
     // A name of a single character has no inside; no tokenizer in use has one.
-    let names = core.specials.iter().map(String::as_str);
+    let names = pipeline.specials.iter().map(String::as_str);
     let specials: Vec<&str> = names.filter(|name| name.chars().nth(1).is_some()).collect();
     let mut private_use = '\u{e000}'..='\u{f8ff}';
     let mark = private_use.find(|c| !conversation.any_string(&|text| text.contains(*c)));
@@ -360,10 +361,10 @@ fn broken_up(mut text: String, special: &str, mark: char) -> String {
 }
 
 /// The tokens of a text, marks taken out; what they broke up stays text.
-fn marked_tokens(core: &Core, text: &str, mark: Option<char>) -> Result<Vec<Token>> {
-    let Some(mark) = mark.filter(|mark| text.contains(*mark)) else { return core.tokens(text) };
+fn marked_tokens(pipeline: &Pipeline, text: &str, mark: Option<char>) -> Result<Vec<Token>> {
+    let Some(mark) = mark.filter(|mark| text.contains(*mark)) else { return pipeline.tokens(text) };
     let mut tokens = Vec::new();
-    for (range, id) in core.pieces(text) {
+    for (range, id) in pipeline.pieces(text) {
         if let Some(id) = id {
             tokens.push(Token { id, range });
             continue;
@@ -374,7 +375,7 @@ fn marked_tokens(core: &Core, text: &str, mark: Option<char>) -> Result<Vec<Toke
         let marks: Vec<usize> =
             piece.match_indices(mark).enumerate().map(|(n, (at, _))| at - n * width).collect();
         let place = |at: usize| range.start + at + width * marks.iter().filter(|&&m| m < at).count();
-        let plain = core.plain_tokens(&piece.replace(mark, ""))?;
+        let plain = pipeline.plain_tokens(&piece.replace(mark, ""))?;
         tokens.extend(
             plain.into_iter().map(|t| Token { id: t.id, range: place(t.range.start)..place(t.range.end) }),
         );

@@ -19,9 +19,10 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, ModelWrapper, SplitDelimiterBehavior};
 
 use super::charsmap;
-use super::core::{Named, Parts, broken};
+use super::library_error::broken;
+use super::pipeline::{Named, Parts};
 use super::protobuf::{Field, Fields};
-use super::template::Sources;
+use super::template::TemplateSources;
 use crate::error::{Error, Result};
 
 /// What is larger is no tokenizer: the largest in use have 5 MB and 260,000 pieces.
@@ -190,7 +191,7 @@ impl Pieces {
         inner.add_tokens(added).map_err(broken)?;
         inner.with_model(model);
         let adds_bos = self.algorithm == Algorithm::Bpe && self.named.bos.is_some();
-        Ok(Parts { inner, named: self.named, adds_bos, stops: Vec::new(), templates: Sources::default() })
+        Ok(Parts { inner, named: self.named, adds_bos, stops: Vec::new(), templates: TemplateSources::default() })
     }
 
     fn check(&self) -> Result<()> {

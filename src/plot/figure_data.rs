@@ -3,13 +3,13 @@
 use polars::prelude::{Column, DataFrame, NamedFrom, Series};
 
 use super::canvas::one_line;
-use super::drawable;
+use super::numbers::drawable;
 use crate::error::Result;
 
 /// A long table: one row for each number drawn. Plain vectors, so that a figure can be serialised
 /// and compared; numbers that are not drawn (NaN, infinity) are missing values.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Data(Vec<(String, Values)>);
+pub(super) struct FigureData(Vec<(String, Values)>);
 
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 enum Values {
@@ -17,7 +17,7 @@ enum Values {
     Number(Vec<Option<f64>>),
 }
 
-impl Data {
+impl FigureData {
     /// Appends a column of names.
     pub(super) fn text<'a>(self, name: &str, values: impl IntoIterator<Item = &'a str>) -> Self {
         self.push(name, Values::Text(values.into_iter().map(str::to_string).collect()))

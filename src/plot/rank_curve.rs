@@ -3,17 +3,20 @@
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
-use super::canvas::{Canvas, Dash, Ink, Label, Pen};
-use super::data::Data;
+use super::canvas::{Canvas, Label};
+use super::pen::{Dash, Ink, Pen};
+use super::figure_data::FigureData;
 use super::figure::Figure;
-use super::frame::{Frame, Legend, Sample};
-use super::lines::{Series, Style, draw, summary};
-use super::{drawable, nothing, palette, range};
+use super::frame::{Frame, Legend, LegendSample};
+use super::line_chart::{draw, summary};
+use super::series::{Series, Style};
+use super::numbers::{drawable, nothing, range};
+use super::palette;
 use crate::error::Result;
 
 /// A measurement and its noise at one place of a [`rank_curve`].
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Spread {
+pub struct NoisyPoint {
     /// Where: a rank.
     pub x: f64,
     /// The lower end of the noise.
@@ -34,9 +37,9 @@ pub struct Spread {
 ///
 /// # Examples
 /// ```
-/// use lorascope::plot::{Series, Spread, rank_curve};
+/// use lorascope::plot::{Series, NoisyPoint, rank_curve};
 ///
-/// let at = |rank: f64, loss: f64| Spread { x: rank, low: loss - 0.02, middle: loss, high: loss + 0.02 };
+/// let at = |rank: f64, loss: f64| NoisyPoint { x: rank, low: loss - 0.02, middle: loss, high: loss + 0.02 };
 /// let curve = [at(1.0, 1.4), at(2.0, 1.2), at(4.0, 1.11), at(8.0, 1.10)];
 /// let trained = Series::marks("trained at this rank", [(4.0, 1.09)]);
 /// let figure = rank_curve("Rank", "nats per token", "cut to this rank", &curve, Some(4.0), &[trained])?;
@@ -47,7 +50,7 @@ pub fn rank_curve(
     title: &str,
     y_label: &str,
     name: &str,
-    curve: &[Spread],
+    curve: &[NoisyPoint],
     chosen: Option<f64>,
     further: &[Series],
 ) -> Result<Figure> {
@@ -67,8 +70,8 @@ pub fn rank_curve(
     let x = Axis::new(xs, Scale::Log).padded(0.03).at_ranks(ranks);
     let y = Axis::new(ys, Scale::Linear).padded(0.05);
     let banded = format!("{name}, with its noise");
-    let names = std::iter::once((banded.as_str(), Sample::Mark))
-        .chain(series[1..].iter().map(|series| (series.name.as_str(), Sample::Mark)));
+    let names = std::iter::once((banded.as_str(), LegendSample::Mark))
+        .chain(series[1..].iter().map(|series| (series.name.as_str(), LegendSample::Mark)));
     let frame = Frame::new((720.0, 380.0), Legend::of(names, 696.0), x, y, 24.0).with_room(16.0);
     let (top, bottom) = frame.ends();
     let body = Canvas::draw(frame.size, |canvas| {
@@ -100,9 +103,9 @@ pub fn rank_curve(
 }
 
 /// The noise as a filled shape for each run of points that have it.
-fn ribbon(canvas: &mut Canvas<'_>, curve: &[Spread], frame: &Frame) -> Result<()> {
+fn ribbon(canvas: &mut Canvas<'_>, curve: &[NoisyPoint], frame: &Frame) -> Result<()> {
     let place =
-        |spread: &Spread| Some((frame.x.at(spread.x)?, frame.y.at(spread.low)?, frame.y.at(spread.high)?));
+        |spread: &NoisyPoint| Some((frame.x.at(spread.x)?, frame.y.at(spread.low)?, frame.y.at(spread.high)?));
     let places: Vec<Option<(f64, f64, f64)>> = curve.iter().map(place).collect();
     for part in places.split(Option::is_none) {
         let part: Vec<(f64, f64, f64)> = part.iter().flatten().copied().collect();
@@ -121,7 +124,7 @@ fn ribbon(canvas: &mut Canvas<'_>, curve: &[Spread], frame: &Frame) -> Result<()
     Ok(())
 }
 
-fn data(name: &str, curve: &[Spread], further: &[Series], y_label: &str) -> Data {
+fn data(name: &str, curve: &[NoisyPoint], further: &[Series], y_label: &str) -> FigureData {
     let more = || {
         further
             .iter()
@@ -132,7 +135,7 @@ fn data(name: &str, curve: &[Spread], further: &[Series], y_label: &str) -> Data
         .map(|spread| (name, spread.x, spread.middle, spread.low, spread.high))
         .chain(more().map(|(name, x, y)| (name, x, y, f64::NAN, f64::NAN)))
         .collect();
-    Data::default()
+    FigureData::default()
         .text("series", rows.iter().map(|row| row.0))
         .number("rank", rows.iter().map(|row| row.1))
         .number(y_label, rows.iter().map(|row| row.2))

@@ -3,12 +3,14 @@
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
-use super::canvas::{Canvas, Ink, Label};
-use super::data::Data;
+use super::canvas::{Canvas, Label};
+use super::pen::Ink;
+use super::figure_data::FigureData;
 use super::figure::Figure;
 use super::frame::{AXIS, heading, key, key_width};
-use super::heat::{CELL, cell_text};
-use super::{drawable, nothing, palette, range};
+use super::heat_map::{CELL, cell_text};
+use super::numbers::{drawable, nothing, range};
+use super::palette;
 use crate::error::{Error, Result};
 
 /// One of the maps of [`heat_panels`].
@@ -186,7 +188,7 @@ fn ticks(count: usize, every: usize) -> impl Iterator<Item = usize> {
     (1..=count).filter(move |&index| index == 1 || (index.is_multiple_of(round) && index > round / 2 + 1))
 }
 
-fn data(panels: &[HeatPanel], x_label: &str, y_label: &str, unit: &str) -> Data {
+fn data(panels: &[HeatPanel], x_label: &str, y_label: &str, unit: &str) -> FigureData {
     let cells = || {
         panels.iter().flat_map(|panel| {
             panel.values.iter().enumerate().flat_map(move |(row, values)| {
@@ -194,7 +196,7 @@ fn data(panels: &[HeatPanel], x_label: &str, y_label: &str, unit: &str) -> Data 
             })
         })
     };
-    Data::default()
+    FigureData::default()
         .text("panel", cells().map(|(panel, ..)| panel.name.as_str()))
         .number(y_label, cells().map(|(_, row, ..)| row as f64))
         .number(x_label, cells().map(|(_, _, column, _)| column as f64))

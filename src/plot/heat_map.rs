@@ -3,11 +3,13 @@
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
-use super::canvas::{Canvas, Ink, Label};
-use super::data::Data;
+use super::canvas::{Canvas, Label};
+use super::pen::Ink;
+use super::figure_data::FigureData;
 use super::figure::Figure;
 use super::frame::{heading, key, key_width};
-use super::{drawable, nothing, palette, range};
+use super::numbers::{drawable, nothing, range};
+use super::palette;
 use crate::error::{Error, Result};
 
 /// Text in a cell.
@@ -104,7 +106,7 @@ pub fn heat_map_of(
         key(canvas, layout.key_left, &layout.colours, unit, palette::heat)
     })?;
     let cells = || (0..rows.len()).flat_map(|row| (0..columns.len()).map(move |column| (row, column)));
-    let data = Data::default()
+    let data = FigureData::default()
         .text(if row_name.is_empty() { "row" } else { row_name }, cells().map(|(row, _)| rows[row].as_str()))
         .text(
             if column_name.is_empty() { "column" } else { column_name },

@@ -6,10 +6,11 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::charsmap;
-use super::core::{Parts, broken};
+use super::library_error::broken;
+use super::pipeline::Parts;
 use super::gguf::is_merge;
 use super::sentencepiece::{self, Prefix};
-use super::template::Sources;
+use super::template::TemplateSources;
 use crate::error::{Error, Result};
 
 pub(super) const MODEL: &str = "tokenizer.json";
@@ -119,7 +120,7 @@ impl Parts {
 }
 
 /// The template's own files come first, then the config: a string, or a list of named ones.
-fn templates(folder: &Path, config: &Json) -> Result<Sources> {
+fn templates(folder: &Path, config: &Json) -> Result<TemplateSources> {
     let path = folder.join(TEMPLATE_JSON);
     let file = json(&path)?;
     let mut sources = named_templates(&config["chat_template"]);
@@ -131,11 +132,11 @@ fn templates(folder: &Path, config: &Json) -> Result<Sources> {
     Ok(sources)
 }
 
-fn named_templates(value: &Json) -> Sources {
+fn named_templates(value: &Json) -> TemplateSources {
     let string = |value: &Json| value.as_str().map(String::from);
-    let Some(all) = value.as_array() else { return Sources { default: string(value), tool_use: None } };
+    let Some(all) = value.as_array() else { return TemplateSources { default: string(value), tool_use: None } };
     let named = |name| all.iter().find(|one| one["name"] == name).and_then(|one| string(&one["template"]));
-    Sources { default: named("default"), tool_use: named("tool_use") }
+    TemplateSources { default: named("default"), tool_use: named("tool_use") }
 }
 
 /// A BPE whose merges do not fit its vocabulary makes `tokenizers` panic.

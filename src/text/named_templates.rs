@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::core::Core;
+use super::pipeline::Pipeline;
 use crate::error::{Error, Result};
 
 /// The form of a family's conversations.
@@ -73,10 +73,10 @@ impl NamedTemplate {
 
     /// Whether a vocabulary has the tokens that the form is made of: a mark in several pieces would
     /// train, but the model would never stop at it.
-    pub(super) fn check(self, core: &Core) -> Result<()> {
+    pub(super) fn check(self, pipeline: &Pipeline) -> Result<()> {
         let (specials, bos, eos) = self.needs();
-        let missing = specials.iter().find(|name| !core.specials.iter().any(|special| special == *name));
-        let missing = match (missing, core.named.bos, core.named.eos) {
+        let missing = specials.iter().find(|name| !pipeline.specials.iter().any(|special| special == *name));
+        let missing = match (missing, pipeline.named.bos, pipeline.named.eos) {
             (Some(name), ..) => *name,
             (_, None, _) if bos => "token that begins a text (bos)",
             (_, _, None) if eos => "token that ends a text (eos)",

@@ -1,11 +1,13 @@
 //! Points against a threshold.
 
 use super::axis::{Axis, Scale};
-use super::canvas::{Canvas, Ink, Label};
-use super::data::Data;
+use super::canvas::{Canvas, Label};
+use super::pen::Ink;
+use super::figure_data::FigureData;
 use super::figure::Figure;
-use super::frame::{Frame, Legend, Sample, level};
-use super::{drawable, nothing, palette};
+use super::frame::{Frame, Legend, LegendSample, level};
+use super::numbers::{drawable, nothing};
+use super::palette;
 use crate::error::{Error, Result};
 use plotters::style::text_anchor::{HPos, VPos};
 
@@ -42,7 +44,7 @@ pub fn intruders(title: &str, cosines: &[f64], threshold: f64) -> Result<Figure>
     let x = Axis::new((1.0, last), Scale::Linear).padded(0.02).whole(true);
     let y = Axis::new((0.0, 1.0), Scale::Linear);
     let right = (Label::SMALL.width(&threshold.to_string()) + 18.0).max(74.0);
-    let names = [("as in W₀", Sample::Point), ("intruder", Sample::Point)];
+    let names = [("as in W₀", LegendSample::Point), ("intruder", LegendSample::Point)];
     let frame = Frame::new((720.0, 340.0), Legend::of(names.into_iter(), 696.0), x, y, right);
     let body = Canvas::draw(frame.size, |canvas| {
         let y_label = "highest cosine to a singular vector of W₀";
@@ -82,7 +84,7 @@ pub fn intruders(title: &str, cosines: &[f64], threshold: f64) -> Result<Figure>
         threshold,
         listed.join(", ")
     );
-    let data = Data::default()
+    let data = FigureData::default()
         .number("index", (1..=cosines.len()).map(|k| k as f64))
         .number("cosine", cosines.iter().map(|&value| if drawable(value) { value } else { f64::NAN }));
     Ok(Figure::new(title, frame.size, body, text, data))

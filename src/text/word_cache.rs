@@ -4,7 +4,7 @@
 //! `tokenizers` keeps for every byte where it came from, through each stage, and cuts words with an
 //! engine that can look ahead. Neither is needed where only whole words are asked for: the usual
 //! expressions look ahead in one place only (`\s+(?!\S)`: white space leaves its last character to
-//! the word after it), which [`Words::cut`] does by hand.
+//! the word after it), which [`WordCache::cut`] does by hand.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -23,14 +23,14 @@ use tokenizers::{
 };
 use unicode_normalization::{IsNormalized, is_nfc_quick};
 
-use super::core::broken;
+use super::library_error::broken;
 use crate::error::Result;
 
 /// How GPT-2 cuts words, as `ByteLevel` does where it is told to cut.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 /// How the expressions end that leave the last white space to the next word.
 const SPACES: &str = r"|\s+(?!\S)|\s+";
-/// Words that a thread remembers at most, and the longest, in bytes.
+/// WordCache that a thread remembers at most, and the longest, in bytes.
 const REMEMBERED: usize = 1 << 16;
 const LONGEST: usize = 256;
 /// Tokenizers whose words a thread remembers.
@@ -55,7 +55,7 @@ pub(super) struct WordIds {
 
 /// What cuts texts into words that the model then takes one by one.
 #[derive(Debug)]
-pub(super) struct Words {
+pub(super) struct WordCache {
     /// Which tokenizer a thread's words belong to.
     identity: u64,
     added: Added,
@@ -82,7 +82,7 @@ thread_local! {
 
 type Seen = AHashMap<Box<str>, Box<[u32]>>;
 
-impl Words {
+impl WordCache {
     /// The short way for a tokenizer; none where it does something that is not known here.
     pub fn of(tokenizer: &tokenizers::Tokenizer) -> Option<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::Tokenizer;
-use super::folder::{CONFIG, GENERATION, MODEL, TEMPLATE, TOOLS_TEMPLATE};
+use super::folder_reader::{CONFIG, GENERATION, MODEL, TEMPLATE, TOOLS_TEMPLATE};
 use crate::error::{Error, Result};
 
 impl Tokenizer {
@@ -13,11 +13,11 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer cannot be written as JSON.
     pub(crate) fn files(&self, context: usize) -> Result<Vec<(&'static str, String)>> {
-        let name = |id: Option<u32>| id.and_then(|id| self.core.inner.id_to_token(id));
-        let named = &self.core.named;
+        let name = |id: Option<u32>| id.and_then(|id| self.pipeline.inner.id_to_token(id));
+        let named = &self.pipeline.named;
         let text = |value: &Json| serde_json::to_string_pretty(value).map_err(Error::compute);
-        let mut tokenizer = serde_json::to_value(&self.core.inner).map_err(Error::compute)?;
-        if let (true, Some(id), Some(bos)) = (self.core.adds_bos, named.bos, name(named.bos)) {
+        let mut tokenizer = serde_json::to_value(&self.pipeline.inner).map_err(Error::compute)?;
+        if let (true, Some(id), Some(bos)) = (self.pipeline.adds_bos, named.bos, name(named.bos)) {
             tokenizer["post_processor"] = begins_with(&bos, id);
         }
         let mut config = json!({

@@ -1,6 +1,6 @@
 //! What a chat template does not write, though it is given it.
 
-use super::wants::Wants;
+use super::template_needs::TemplateNeeds;
 use super::{GenerationPrompt, Message, Tokenizer};
 
 /// What of a conversation a chat template leaves out without a word.
@@ -42,7 +42,7 @@ pub(crate) enum Answered {
 
 impl Tokenizer {
     /// The names of reasoning beside the content, in files and templates.
-    pub(crate) const REASONING: [&'static str; 3] = Wants::REASONING;
+    pub(crate) const REASONING: [&'static str; 3] = TemplateNeeds::REASONING;
 
     /// Looks whether the chat template writes tools and calls, by rendering a small conversation with and
     /// without them. What it refuses is not ignored.

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use minijinja::value::{Value, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, Output, State};
 
-use super::written::{text, to_json};
+use super::python_repr::{text, to_json};
 
 /// Gives an environment what Hugging Face gives to a chat template.
 pub(super) fn install(env: &mut Environment<'static>, now: Option<i64>) {
@@ -132,7 +132,7 @@ fn format(text: &str, args: &[Value]) -> Result<Value, Error> {
     let mut args = args.iter();
     for part in parts {
         let value = args.next().ok_or_else(|| Error::new(ErrorKind::MissingArgument, "format()"))?;
-        out = out + &super::written::text(value) + part;
+        out = out + &super::python_repr::text(value) + part;
     }
     if text.replace("{}", "").contains(['{', '}']) {
         return Err(Error::new(ErrorKind::InvalidOperation, "format() with more than {} in it"));

@@ -1,44 +1,11 @@
-//! In which form a chat template needs what a conversation says: found out by rendering a small one.
+//! Finds out in which form a chat template needs what a conversation says, by rendering a small one.
 
 use serde_json::{Value as Json, json};
 
 use super::conversation::Conversation;
-use super::template::{GenerationPrompt, Template};
-
-/// In which form a chat template needs calls and reasoning.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Wants {
-    /// The form of a call's arguments.
-    pub arguments: Arguments,
-    /// It refuses calls without ids.
-    pub ids: bool,
-    /// What content that is null is to it.
-    pub null: NullContent,
-    /// The keys under which it reads the reasoning of a message.
-    pub reasoning: Vec<&'static str>,
-}
-
-/// The form of a call's arguments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Arguments {
-    /// Either, or it cannot be told: as the file has them.
-    #[default]
-    Either,
-    /// An object: text would be quoted once more, or cannot be used.
-    Object,
-    /// Text: it is joined to other text.
-    Text,
-}
-
-/// What content that is null is to a template.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum NullContent {
-    /// Nothing: it would write "None", or cannot go on. transformers 5 leaves out every null.
-    #[default]
-    Absent,
-    /// Null: it asks for it, as DeepSeek R1's does, or does not mind.
-    Null,
-}
+use super::python_repr::dumps;
+use super::template::{CompiledTemplate, GenerationPrompt};
+use super::template_needs::{ArgumentForm, NullContent, TemplateNeeds};
 
 /// An argument that no template writes by itself.
 const KEY: &str = "probe_key";
@@ -46,51 +13,46 @@ const VALUE: &str = "probe value";
 /// An id of nine letters and digits, as some templates demand.
 const ID: &str = "call00001";
 
-impl Wants {
-    /// The names of reasoning beside the content, in files and templates.
-    pub const REASONING: [&'static str; 3] = ["reasoning_content", "reasoning", "thinking"];
-
-    pub fn of(template: &Template, source: &str) -> Self {
-        let reasoning = Self::REASONING.into_iter().filter(|key| reads(source, key)).collect();
-        let object = json!({KEY: VALUE});
-        let text = Json::from(super::written::dumps(&object));
-        for (content, tools) in beside() {
-            let good = |arguments: &Json| {
-                let conversation = probe(&content, tools, arguments, true);
-                let (messages, tools) = conversation.values();
-                let text = template.render(&messages, &tools, GenerationPrompt::Omit).ok()?;
-                let quoted = text.contains(&format!("\\\"{KEY}")) || text.contains(&format!("'{KEY}'"));
-                Some(text.contains(VALUE) && !quoted)
-            };
-            let (of_object, of_text) = (good(&object), good(&text));
-            let arguments = match (of_object.unwrap_or(false), of_text.unwrap_or(false)) {
-                (true, false) => Arguments::Object,
-                (false, true) => Arguments::Text,
-                (true, true) => Arguments::Either,
-                (false, false) => continue,
-            };
-            let chosen = if arguments == Arguments::Text { &text } else { &object };
-            let null = NullContent::of(template, chosen, tools);
-            return Self { arguments, ids: needs_ids(template, chosen), null, reasoning };
-        }
-        // It writes no arguments, and may ask for ids all the same.
-        let ids = needs_ids(template, &object) || needs_ids(template, &text);
-        Self { ids, null: NullContent::of(template, &object, true), reasoning, ..Self::default() }
+/// The needs of a template with this source.
+pub(super) fn probe(template: &CompiledTemplate, source: &str) -> TemplateNeeds {
+    let reasoning = TemplateNeeds::REASONING.into_iter().filter(|key| reads(source, key)).collect();
+    let object = json!({KEY: VALUE});
+    let text = Json::from(dumps(&object));
+    for (content, tools) in beside() {
+        let good = |arguments: &Json| {
+            let conversation = conversation(&content, tools, arguments, true);
+            let (messages, tools) = conversation.values();
+            let text = template.render(&messages, &tools, GenerationPrompt::Omit).ok()?;
+            let quoted = text.contains(&format!("\\\"{KEY}")) || text.contains(&format!("'{KEY}'"));
+            Some(text.contains(VALUE) && !quoted)
+        };
+        let (of_object, of_text) = (good(&object), good(&text));
+        let arguments = match (of_object.unwrap_or(false), of_text.unwrap_or(false)) {
+            (true, false) => ArgumentForm::Object,
+            (false, true) => ArgumentForm::Text,
+            (true, true) => ArgumentForm::Either,
+            (false, false) => continue,
+        };
+        let chosen = if arguments == ArgumentForm::Text { &text } else { &object };
+        let null = null_content(template, chosen, tools);
+        return TemplateNeeds { arguments, ids: needs_ids(template, chosen), null, reasoning };
     }
+    // It writes no arguments, and may ask for ids all the same.
+    let ids = needs_ids(template, &object) || needs_ids(template, &text);
+    TemplateNeeds { ids, null: null_content(template, &object, true), reasoning, ..TemplateNeeds::default() }
 }
 
-impl NullContent {
-    fn of(template: &Template, arguments: &Json, tools: bool) -> Self {
-        // How often it says a word for null; `None` where it refuses.
-        let says = |content: Json| {
-            let (messages, tools) = probe(&content, tools, arguments, true).values();
-            let text = template.render(&messages, &tools, GenerationPrompt::Omit).ok()?;
-            Some(["None", "null"].map(|word| text.matches(word).count()))
-        };
-        match (says(Json::Null), says("".into()).unwrap_or_default()) {
-            (Some(with), without) if with == without => Self::Null,
-            _ => Self::Absent,
-        }
+/// What content that is null is to a template.
+fn null_content(template: &CompiledTemplate, arguments: &Json, tools: bool) -> NullContent {
+    // How often it says a word for null; `None` where it refuses.
+    let says = |content: Json| {
+        let (messages, tools) = conversation(&content, tools, arguments, true).values();
+        let text = template.render(&messages, &tools, GenerationPrompt::Omit).ok()?;
+        Some(["None", "null"].map(|word| text.matches(word).count()))
+    };
+    match (says(Json::Null), says("".into()).unwrap_or_default()) {
+        (Some(with), without) if with == without => NullContent::Null,
+        _ => NullContent::Absent,
     }
 }
 
@@ -100,9 +62,9 @@ fn beside() -> [(Json, bool); 4] {
 }
 
 /// Whether a template takes calls with ids, and refuses the same without.
-fn needs_ids(template: &Template, arguments: &Json) -> bool {
+fn needs_ids(template: &CompiledTemplate, arguments: &Json) -> bool {
     let text = |content: &Json, tools, ids| {
-        let (messages, tools) = probe(content, tools, arguments, ids).values();
+        let (messages, tools) = conversation(content, tools, arguments, ids).values();
         template.render(&messages, &tools, GenerationPrompt::Omit).ok()
     };
     let needs = |(content, tools): &(Json, bool)| {
@@ -112,7 +74,7 @@ fn needs_ids(template: &Template, arguments: &Json) -> bool {
 }
 
 /// A question, a call, its result and an answer.
-fn probe(content: &Json, tools: bool, arguments: &Json, ids: bool) -> Conversation {
+fn conversation(content: &Json, tools: bool, arguments: &Json, ids: bool) -> Conversation {
     let mut call = json!({"type": "function", "function": {"name": "probe", "arguments": arguments}});
     let mut answer = json!({"role": "tool", "name": "probe", "content": "r"});
     if ids {
@@ -144,10 +106,11 @@ fn reads(source: &str, key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::template::Given;
+    use crate::text::template::TemplateContext;
+    use crate::text::templates::ChatTemplate;
 
-    fn of(source: &str) -> Wants {
-        Template::new(source, Given::default()).unwrap().wants().clone()
+    fn of(source: &str) -> TemplateNeeds {
+        ChatTemplate::new(source, TemplateContext::default()).unwrap().needs().clone()
     }
 
     #[test]
@@ -158,16 +121,16 @@ mod tests {
             )
         };
         for (call, expected) in [
-            ("{{ c.function.arguments | tojson }}", Arguments::Object),
-            ("{{ c.function | tojson }}", Arguments::Object),
-            ("{% for k, v in c.function.arguments | items %}<{{ k }}>{{ v }}{% endfor %}", Arguments::Object),
-            ("{{ 'call ' + c.function.arguments }}", Arguments::Text),
-            ("{{ c.function.arguments }}", Arguments::Text),
+            ("{{ c.function.arguments | tojson }}", ArgumentForm::Object),
+            ("{{ c.function | tojson }}", ArgumentForm::Object),
+            ("{% for k, v in c.function.arguments | items %}<{{ k }}>{{ v }}{% endfor %}", ArgumentForm::Object),
+            ("{{ 'call ' + c.function.arguments }}", ArgumentForm::Text),
+            ("{{ c.function.arguments }}", ArgumentForm::Text),
             (
                 "{% if c.function.arguments is string %}{{ c.function.arguments }}{% else %}{{ c.function.arguments | tojson }}{% endif %}",
-                Arguments::Either,
+                ArgumentForm::Either,
             ),
-            ("{{ c.function.name }}", Arguments::Either),
+            ("{{ c.function.name }}", ArgumentForm::Either),
         ] {
             assert_eq!(of(&each(call)).arguments, expected, "{call}");
         }
@@ -185,9 +148,9 @@ mod tests {
         let text = "{{ m.content + '' }}{% for c in m.tool_calls or [] %}{{ c.function.arguments | tojson }}{% endfor %}";
         assert_eq!(
             of(&format!("{{% for m in messages %}}{text}{{% endfor %}}")).arguments,
-            Arguments::Object
+            ArgumentForm::Object
         );
-        assert_eq!(of("{{ raise_exception('no') }}"), Wants::default());
+        assert_eq!(of("{{ raise_exception('no') }}"), TemplateNeeds::default());
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! The stages of `tokenizers`, called one by one, and which of its tokens have a meaning.
 
-use std::fmt;
 use std::ops::Range;
 
 use aho_corasick::AhoCorasick;
@@ -9,8 +8,9 @@ use tokenizers::{
     PreTokenizer,
 };
 
-use super::template::Sources;
-use super::words::{Special, WordIds, Words};
+use super::template::TemplateSources;
+use super::library_error::broken;
+use super::word_cache::{Special, WordCache, WordIds};
 use crate::error::{Error, Result};
 
 /// Special tokens that end an assistant's turn in the families that are in use; a model stops at
@@ -40,10 +40,10 @@ pub(super) struct Parts {
     pub named: Named,
     pub adds_bos: bool,
     pub stops: Vec<u32>,
-    pub templates: Sources,
+    pub templates: TemplateSources,
 }
 
-pub(super) struct Core {
+pub(super) struct Pipeline {
     pub inner: tokenizers::Tokenizer,
     /// The added tokens of `inner`, of which the special ones are taken for ordinary text.
     plain: AddedVocabulary,
@@ -55,7 +55,7 @@ pub(super) struct Core {
     pub adds_bos: bool,
     pub stops: Vec<u32>,
     /// The short way to the ids, where the tokenizer is one of those that it knows.
-    words: Option<Words>,
+    words: Option<WordCache>,
 }
 
 /// A token and the bytes of the text that it stands for.
@@ -68,7 +68,7 @@ pub(super) struct Token {
 impl Parts {
     /// A tokenizer without any role for its tokens.
     pub fn of(inner: tokenizers::Tokenizer) -> Self {
-        let (named, templates) = (Named::default(), Sources::default());
+        let (named, templates) = (Named::default(), TemplateSources::default());
         Self { inner, named, adds_bos: false, stops: Vec::new(), templates }
     }
 
@@ -83,7 +83,7 @@ impl Parts {
     }
 }
 
-impl Core {
+impl Pipeline {
     pub fn new(parts: Parts) -> Self {
         let Parts { inner, named, adds_bos, mut stops, templates: _ } = parts;
         let mut plain = inner.get_added_vocabulary().clone();
@@ -98,7 +98,7 @@ impl Core {
             .extend(TURN_ENDS.iter().filter(|name| special(name)).filter_map(|name| inner.token_to_id(name)));
         stops.sort_unstable();
         stops.dedup();
-        let words = Words::of(&inner);
+        let words = WordCache::of(&inner);
         // Without it (more names than fit into memory) each name is looked for by itself.
         let specials_in = AhoCorasick::new(&specials).ok();
         Self { inner, plain, specials, specials_in, named, adds_bos, stops, words }
@@ -123,7 +123,7 @@ impl Core {
         inner.add_special_tokens(tokens).map_err(broken)?;
         let Self { named, adds_bos, stops, .. } = self;
         let (named, adds_bos, stops) = (*named, *adds_bos, stops.clone());
-        let parts = Parts { inner, named, adds_bos, stops, templates: Sources::default() };
+        let parts = Parts { inner, named, adds_bos, stops, templates: TemplateSources::default() };
         Ok((Self::new(parts), names))
     }
 
@@ -215,9 +215,4 @@ impl Core {
             .get(&id)
             .is_some_and(|token| token.special)
     }
-}
-
-/// An error of the tokenizer library.
-pub(super) fn broken(error: impl fmt::Display) -> Error {
-    Error::format(format!("the tokenizer: {error}"))
 }

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
-
 use super::Example;
 use crate::error::{Error, Result};
 
@@ -156,63 +154,4 @@ pub fn packed(lengths: &[u32], context: u32) -> usize {
         *rooms.entry(room.unwrap_or(context) - length).or_default() += 1;
     }
     sequences
-}
-
-/// What packing saves over padding, for rows of given lengths.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct PackingGain {
-    /// Rows of a batch.
-    pub batch: usize,
-    /// Tokens of a sequence at most.
-    pub context: u32,
-    /// The rows that fit into the context.
-    pub rows: usize,
-    /// Their tokens.
-    pub tokens: u64,
-    /// The tokens that are computed where each batch is padded to its longest row.
-    pub padded: u64,
-    /// The sequences that the batches are packed into.
-    pub sequences: usize,
-}
-
-impl PackingGain {
-    /// Batches of `batch` rows in the order that they are given in; rows longer than `context` and
-    /// empty ones are left out before. A `batch` of 0 counts as 1.
-    ///
-    /// # Examples
-    /// ```
-    /// use lorascope::text::PackingGain;
-    ///
-    /// let gain = PackingGain::of(&[6, 2, 2, 2], 8, 2);
-    /// assert_eq!((gain.tokens, gain.padded), (12, 16)); // 6 + 6 and 2 + 2
-    /// assert_eq!(gain.sequences, 2); // 6 + 2 and 2 + 2
-    /// assert_eq!(gain.waste(), 0.25);
-    /// assert_eq!(gain.fill(), 0.75);
-    /// ```
-    pub fn of(lengths: &[u32], context: u32, batch: usize) -> Self {
-        let kept: Vec<u32> = lengths.iter().copied().filter(|n| (1..=context).contains(n)).collect();
-        let mut gain = Self { batch: batch.max(1), context, rows: kept.len(), ..Self::default() };
-        for rows in kept.chunks(gain.batch) {
-            gain.tokens += rows.iter().map(|&n| u64::from(n)).sum::<u64>();
-            gain.padded += u64::from(rows.iter().copied().max().unwrap_or(0)) * rows.len() as u64;
-            gain.sequences += packed(rows, context);
-        }
-        gain
-    }
-
-    /// The share of the tokens that padding adds, from 0 to 1: `1 - tokens / padded`.
-    pub fn waste(&self) -> f64 {
-        if self.padded == 0 { 0.0 } else { 1.0 - self.tokens as f64 / self.padded as f64 }
-    }
-
-    /// How full the packed sequences are, from 0 to 1: `tokens / (sequences · context)`.
-    pub fn fill(&self) -> f64 {
-        let room = self.sequences as f64 * f64::from(self.context);
-        if room == 0.0 { 0.0 } else { self.tokens as f64 / room }
-    }
-
-    /// How many times fewer tokens are computed than with padding: `padded / tokens`.
-    pub fn times(&self) -> f64 {
-        if self.tokens == 0 { 1.0 } else { self.padded as f64 / self.tokens as f64 }
-    }
 }

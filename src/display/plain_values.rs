@@ -1,6 +1,6 @@
 //! What plain values look like in a notebook: results, options, numbers, texts, columns, tensors.
 
-use super::{Align, Bundle, Show, Table, Text, escape, neutral, thousands};
+use super::{Align, Bundle, Show, Table, Text, counted, escape, neutral, thousands};
 use std::fmt::{Debug, Display};
 
 /// What a person does who sees an error where a value was expected.
@@ -132,7 +132,7 @@ impl Show for String {
             table.row(["…", "…"]);
             (tail..values.len()).for_each(|at| table.row(row(at)));
         }
-        table.caption(super::counted(values.len() as u64, "text")).show()
+        table.caption(counted(values.len() as u64, "text")).show()
     }
 }
 

@@ -3,9 +3,11 @@
 use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Label};
 use super::figure::Figure;
-use super::frame::{Frame, Legend, Sample, level};
-use super::lines::{Series, curve, long};
-use super::{drawable, nothing, palette, range, sparkline};
+use super::frame::{Frame, Legend, LegendSample, level};
+use super::line_chart::{curve, long};
+use super::series::Series;
+use super::numbers::{drawable, nothing, range, sparkline};
+use super::palette;
 use crate::error::{Error, Result};
 
 /// Draws cumulative energy, Σ_{i≤k} σᵢ² / Σ σᵢ², over k, with a line at `tau` and a point on each
@@ -35,7 +37,7 @@ pub fn energy(title: &str, series: &[Series], tau: Option<f64>) -> Result<Figure
     let Some((first, last)) = range(points().map(|(k, _)| *k)) else {
         return Err(nothing(title, "no curve has a share between 0 and 1"));
     };
-    let names = series.iter().map(|series| (series.name.as_str(), Sample::Line));
+    let names = series.iter().map(|series| (series.name.as_str(), LegendSample::Line));
     let x = Axis::new((first.min(1.0), last), Scale::Linear).whole(true);
     let y = Axis::new((0.0, 1.0), Scale::Linear);
     let named = tau.map(|tau| format!("τ = {tau}"));
