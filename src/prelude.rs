@@ -6,12 +6,12 @@ pub use crate::dataset::{
     Dataset, Extra, Fix, Join, Layout, Map, Misfits, OnFault, Order, ReadOptions, RowSchema, WriteOptions,
 };
 pub use crate::display::{EvcxrDisplay, Table, Text, dashboard};
-pub use crate::lora::{AdapterSets, Adapters, Biases, Combine, Cut, Init, LoraConfig, TargetModules};
-pub use crate::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, WeightsAs};
+pub use crate::lora::{AdapterSets, Adapters, Biases, Combine, Init, LoraConfig, TargetModules, Truncation};
+pub use crate::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, WeightDtype};
 pub use crate::plot::{Figure, Theme};
 pub use crate::spectrum::{
-    Amplification, BaseWeight, IntruderConfig, Intruders, Overlap, Scaling, Side, Spectra, SpectralMeasure,
-    Spectrum, Vectors,
+    Amplification, BaseWeight, IntruderConfig, Intruders, Scaling, Side, Spectra, SpectralMeasure, Spectrum,
+    SubspaceOverlap, Vectors,
 };
 pub use crate::text::{Message, NamedTemplate, PromptAnswers, SpecialTokens, Tokenizer, Trained};
 #[cfg(feature = "tensorboard")]

@@ -45,7 +45,7 @@ fn a_cell_that_is_copied_replaces_no_run() {
     for (name, code) in codes.chain([("README.md".to_string(), readme())]) {
         // What writes files says which one, as its argument.
         assert!(!code.contains(".overwrite()"), "{name}: {code}");
-        assert!(!code.contains("Existing::Overwrite"), "{name}: {code}");
+        assert!(!code.contains("Existing::Replace"), "{name}: {code}");
         if code.contains("Run::new(") {
             assert_eq!(
                 name, "README.md",

@@ -1,66 +1,15 @@
 //! The adapters of a model, by the path of the layer that they stand beside.
 
 use super::config::scaled;
-use super::dropout::{Dropout, Pass};
+use super::dropout::{Dropout, DropoutPass};
+use super::target::{Base, Target, TargetKind};
+use super::tensor_names::{A, B, EMBEDDING_A, EMBEDDING_B, MAGNITUDE};
 use super::{Adapter, Beside, LoraConfig, TargetModules, init};
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-pub(super) const A: &str = "lora_A";
-pub(super) const B: &str = "lora_B";
-pub(crate) const EMBEDDING_A: &str = "lora_embedding_A";
-pub(super) const EMBEDDING_B: &str = "lora_embedding_B";
-pub(super) const MAGNITUDE: &str = "lora_magnitude_vector";
-
-/// A layer that can be adapted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// Its path in the weights: `model.layers.3.self_attn.q_proj`.
-    pub path: String,
-    /// `[out, in]`; of an embedding `[V, D]`.
-    pub shape: [usize; 2],
-    /// What it is.
-    pub kind: Kind,
-}
-
-/// The kinds of layers that can be adapted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A linear layer of a block.
-    Linear,
-    /// The embedding.
-    Embedding,
-    /// The head: a linear layer that `all-linear` leaves out.
-    Head,
-    /// A head whose matrix is the embedding's.
-    TiedHead,
-}
-
-impl Target {
-    /// A linear layer of a block, `[out, in]`.
-    pub fn linear(path: impl Into<String>, shape: [usize; 2]) -> Self {
-        Self { path: path.into(), shape, kind: Kind::Linear }
-    }
-}
-
-/// The frozen weights that adapters are begun from, where they depend on them: PiSSA, DoRA, and
-/// modules that are trained whole.
-pub trait Base {
-    /// The matrix of a layer in f32, `[out, in]`, or of an embedding `[V, D]`.
-    ///
-    /// # Errors
-    /// When there is no such layer.
-    fn matrix(&self, path: &str) -> Result<Tensor>;
-
-    /// All other weights (norms, biases) whose names fit, in f32, with their names.
-    ///
-    /// # Errors
-    /// When the device fails.
-    fn vectors(&self, fits: &dyn Fn(&str) -> bool) -> Result<Vec<(String, Tensor)>>;
-}
 
 /// What is trained: one adapter for each adapted layer, in the order of their paths, and weights that
 /// are trained whole.
@@ -72,7 +21,7 @@ pub struct Adapters {
     pairs: BTreeMap<String, Adapter>,
     /// By their names in the model's files: `lm_head.weight`.
     whole: BTreeMap<String, Tensor>,
-    pass: Option<Pass>,
+    pass: Option<DropoutPass>,
     /// Fields of the config that was read from PEFT which have no meaning here.
     foreign: Arc<Map<String, Value>>,
     /// What is to be said of how they were read.
@@ -112,10 +61,11 @@ impl Adapters {
     ) -> Result<Self> {
         config.check()?;
         let chosen = config.select(targets)?;
-        let tied = targets.iter().any(|t| t.kind == Kind::TiedHead);
+        let tied = targets.iter().any(|t| t.kind == TargetKind::TiedHead);
         if config.ensure_weight_tying
             && tied
-            && let Some(target) = chosen.iter().find(|t| matches!(t.kind, Kind::Embedding | Kind::TiedHead))
+            && let Some(target) =
+                chosen.iter().find(|t| matches!(t.kind, TargetKind::Embedding | TargetKind::TiedHead))
         {
             return Err(Error::input(
                 "one pair for embedding and head (ensure_weight_tying) is not supported",
@@ -134,7 +84,7 @@ impl Adapters {
         if config.ensure_weight_tying && !tied {
             config.ensure_weight_tying = false; // the head has a matrix of its own
         }
-        let table = targets.iter().find(|t| t.kind == Kind::Embedding).filter(|_| config.ties());
+        let table = targets.iter().find(|t| t.kind == TargetKind::Embedding).filter(|_| config.ties());
         if let Some(table) = table.filter(|table| whole.contains_key(&format!("{}.weight", table.path))) {
             // As PEFT writes what it has tied.
             config.modules_to_save.retain(|name| !matches!(name.as_str(), "lm_head") && *name != table.path);
@@ -198,7 +148,7 @@ impl Adapters {
             let [out, inner] = pair.shape();
             let error = match known.get(path) {
                 Some(target) if target.shape == pair.shape() => {
-                    if (target.kind == Kind::Embedding) == (*pair.beside() == Beside::Embedding) {
+                    if (target.kind == TargetKind::Embedding) == (*pair.beside() == Beside::Embedding) {
                         continue;
                     }
                     format!("an adapter of a {:?} layer beside another kind", pair.beside())
@@ -216,12 +166,12 @@ impl Adapters {
             let shape = if name.ends_with(".bias") { &target.shape[..1] } else { &target.shape[..] };
             if let ([rows, columns], [known, same]) = (tensor.dims(), shape)
                 && columns == same
-                && target.kind != Kind::Linear
+                && target.kind != TargetKind::Linear
             {
                 if rows == known {
                     continue;
                 }
-                let what = if target.kind == Kind::Embedding { "embedding" } else { "head" };
+                let what = if target.kind == TargetKind::Embedding { "embedding" } else { "head" };
                 return Err(Error::input(format!("the {what} has {rows} rows beside {known}"))
                     .layer(name)
                     .help("tokens were added to the model that this was trained on: give that model"));
@@ -290,7 +240,7 @@ impl Adapters {
 
     /// The same for one pass of training, in which dropout is drawn. Without it nothing is dropped.
     #[must_use]
-    pub fn training(&self, pass: Pass) -> Self {
+    pub fn training(&self, pass: DropoutPass) -> Self {
         Self { pass: Some(pass), ..self.clone() }
     }
 

@@ -1,11 +1,11 @@
 //! Adapter folders as PEFT writes and reads them: `adapter_config.json` and
 //! `adapter_model.safetensors`.
 
-use super::adapters::{A, B, EMBEDDING_A, EMBEDDING_B, MAGNITUDE};
-use super::checked::SAFETENSORS as WEIGHTS;
-use super::select::ends_in;
+use super::tensor_names::{A, B, EMBEDDING_A, EMBEDDING_B, MAGNITUDE};
+use super::validated::SAFETENSORS as WEIGHTS;
 use super::{Adapters, Beside, Biases, TargetModules};
 use crate::error::{Error, Result};
+use crate::spectrum::ends_in;
 use candle_core::{DType, Device, Tensor};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@
 //! the list is refused. Tuples and dicts lie in two lists, so that neither nesting nor sharing
 //! costs more than the bytes that say it.
 
-use super::checked::check_name;
+use super::tensor_names::check_name;
 use super::zip::Archive;
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};

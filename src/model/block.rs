@@ -1,7 +1,7 @@
 //! One block of a decoder: attention and the feed-forward layer, each behind a norm and beside a
 //! residual path.
 
-use super::layers::attention::{self, Saved as AttentionSaved};
+use super::layers::attention::{self, AttentionSaved};
 use super::layers::linear::Wanted;
 use super::layers::{Gelu, LayerNorm, Linear, RmsNorm, Rotary, fused, rotary, swiglu};
 use super::trainable_norm::TrainableNorm;
@@ -11,7 +11,7 @@ use crate::ops::{self, Kernels};
 use candle_core::Tensor;
 
 /// What all blocks of one pass share.
-pub(crate) struct Pass<'a> {
+pub(crate) struct BlockPass<'a> {
     /// `None` where a model adds its positions to the embedding.
     pub(crate) rotary: Option<&'a Rotary>,
     /// Where each row of the pack begins and, last, the number of tokens.
@@ -52,7 +52,7 @@ pub(super) enum Activation {
 
 /// What a block keeps for its backward pass. H query heads, G key-value heads of width W.
 #[derive(Debug)]
-pub(crate) struct Saved {
+pub(crate) struct BlockSaved {
     x: Tensor,                 // [T, D]
     q: Tensor,                 // [H, T, W]; with norms of heads [T, H·W], before them
     k: Tensor,                 // [G, T, W]; with norms of heads [T, G·W], before them
@@ -67,7 +67,7 @@ pub(crate) struct Saved {
 /// Keys and values of a block in a cache, `[G, T, W]` each.
 pub(crate) type Cached = Option<(Tensor, Tensor)>;
 
-impl Pass<'_> {
+impl BlockPass<'_> {
     /// Queries or keys `[T, H·W]` to `[H, T, W]`, normed where heads have a norm, and rotated.
     fn turn(&self, x: &Tensor, norm: Option<&TrainableNorm>, heads: usize) -> Result<Tensor> {
         let normed = norm.map(|norm| norm.forward(x, self.adapters, self.kernels)).transpose()?;
@@ -120,9 +120,7 @@ impl Block {
         Ok(Self {
             attention_norm: self.attention_norm.merged(adapters),
             projections: match &self.projections {
-                QkvLayers::Separate { q, k, v } => {
-                    QkvLayers::Separate { q: of(q)?, k: of(k)?, v: of(v)? }
-                }
+                QkvLayers::Separate { q, k, v } => QkvLayers::Separate { q: of(q)?, k: of(k)?, v: of(v)? },
                 QkvLayers::Fused(qkv) => QkvLayers::Fused(of(qkv)?),
             },
             head_norms: self.head_norms.as_ref().map(|norms| norms.each_ref().map(|n| n.merged(adapters))),
@@ -169,7 +167,7 @@ impl Block {
     }
 
     /// `[T, D]` to q `[T, H·W]`, k and v `[T, G·W]`.
-    fn project(&self, normed: &Tensor, pass: &Pass) -> Result<[Tensor; 3]> {
+    fn project(&self, normed: &Tensor, pass: &BlockPass) -> Result<[Tensor; 3]> {
         let of = |linear: &Linear| linear.forward(normed, pass.adapters);
         match &self.projections {
             QkvLayers::Separate { q, k, v } => Ok([of(q)?, of(k)?, of(v)?]),
@@ -178,7 +176,7 @@ impl Block {
     }
 
     /// Queries, keys and values by heads, and what the norms of heads read where there are any.
-    fn heads_of(&self, normed: &Tensor, pass: &Pass) -> Result<(Option<[Tensor; 2]>, [Tensor; 3])> {
+    fn heads_of(&self, normed: &Tensor, pass: &BlockPass) -> Result<(Option<[Tensor; 2]>, [Tensor; 3])> {
         let [q, k, v] = self.project(normed, pass)?;
         let heads = [
             pass.turn(&q, self.norm_of(0), self.heads)?,
@@ -193,7 +191,7 @@ impl Block {
     }
 
     /// What the feed-forward layer's activation reads, from what attention gave.
-    fn gate_and_up(&self, middle: &Tensor, pass: &Pass) -> Result<(Option<Tensor>, Tensor)> {
+    fn gate_and_up(&self, middle: &Tensor, pass: &BlockPass) -> Result<(Option<Tensor>, Tensor)> {
         let normed = self.mlp_norm.forward(middle, pass.adapters, pass.kernels)?;
         let gate = match &self.activation {
             Activation::SwiGlu(gate) => Some(gate.forward(&normed, pass.adapters)?),
@@ -203,7 +201,7 @@ impl Block {
     }
 
     /// What the block gives: the feed-forward layer's last product beside the residual path.
-    fn leave(&self, middle: &Tensor, gate: Option<&Tensor>, up: &Tensor, pass: &Pass) -> Result<Tensor> {
+    fn leave(&self, middle: &Tensor, gate: Option<&Tensor>, up: &Tensor, pass: &BlockPass) -> Result<Tensor> {
         let active = self.active(gate, up, pass.kernels)?;
         ops::add(self.down.forward(&active, pass.adapters)?, middle)
     }
@@ -216,7 +214,7 @@ impl Block {
         }
     }
 
-    pub(crate) fn forward(&self, x: Tensor, pass: &Pass) -> Result<(Tensor, Saved)> {
+    pub(crate) fn forward(&self, x: Tensor, pass: &BlockPass) -> Result<(Tensor, BlockSaved)> {
         let saved = self.save(x, pass)?;
         let y = self.leave(&saved.middle, saved.gate.as_ref(), &saved.up, pass)?;
         Ok((y, saved))
@@ -224,7 +222,7 @@ impl Block {
 
     /// What [`backward`](Self::backward) needs, from the block's input: all of the forward pass but its
     /// last product.
-    pub(crate) fn save(&self, x: Tensor, pass: &Pass) -> Result<Saved> {
+    pub(crate) fn save(&self, x: Tensor, pass: &BlockPass) -> Result<BlockSaved> {
         let kernels = pass.kernels;
         let normed = self.attention_norm.forward(&x, pass.adapters, kernels)?;
         let (before, [q, k, v]) = self.heads_of(&normed, pass)?;
@@ -236,12 +234,12 @@ impl Block {
         let middle = ops::add(self.o.forward(&merged, pass.adapters)?, &x)?;
         drop(merged);
         let (gate, up) = self.gate_and_up(&middle, pass)?;
-        Ok(Saved { x, q, k, v, attended, attention, middle, gate, up })
+        Ok(BlockSaved { x, q, k, v, attended, attention, middle, gate, up })
     }
 
     /// The first layer whose output has a NaN or an infinity, for an input without one: a norm, a linear
     /// layer, or what lies between two of them.
-    pub(crate) fn first_not_finite(&self, x: &Tensor, pass: &Pass) -> Result<Option<String>> {
+    pub(crate) fn first_not_finite(&self, x: &Tensor, pass: &BlockPass) -> Result<Option<String>> {
         let kernels = pass.kernels;
         let broken = |path: &str, y: &Tensor| Ok((!ops::is_finite(y)?).then(|| path.to_string()));
         let all = |layers: &[(&str, &Tensor)]| -> Result<Option<String>> {
@@ -267,7 +265,7 @@ impl Block {
         if let Some(found) = all(&first)? {
             return Ok(Some(found));
         }
-        let Saved { attended, middle, gate, up, .. } = self.save(x.clone(), pass)?;
+        let BlockSaved { attended, middle, gate, up, .. } = self.save(x.clone(), pass)?;
         let normed = self.mlp_norm.forward(&middle, pass.adapters, kernels)?;
         let active = self.active(gate.as_ref(), &up, kernels)?;
         let (attention, mlp) = (above(&self.o), above(&self.down));
@@ -291,13 +289,13 @@ impl Block {
     /// below is trained.
     pub(crate) fn backward(
         &self,
-        saved: Saved,
+        saved: BlockSaved,
         dy: Tensor,
-        pass: &Pass,
+        pass: &BlockPass,
         gradients: &mut Gradients,
         wanted: Wanted,
     ) -> Result<Option<Tensor>> {
-        let Saved { x, q, k, v, attended, attention, middle, gate, up } = saved;
+        let BlockSaved { x, q, k, v, attended, attention, middle, gate, up } = saved;
         let kernels = pass.kernels;
         let back = |linear: &Linear, x: &Tensor, dy: &Tensor, gradients: &mut Gradients, wanted| {
             linear.backward(x, dy, pass.adapters, gradients, wanted)
@@ -370,7 +368,7 @@ impl Block {
     }
 
     /// For tokens that follow those in the cache; `borders` is not read.
-    pub(crate) fn extend(&self, x: Tensor, cached: &mut Cached, pass: &Pass) -> Result<Tensor> {
+    pub(crate) fn extend(&self, x: Tensor, cached: &mut Cached, pass: &BlockPass) -> Result<Tensor> {
         let kernels = pass.kernels;
         let normed = self.attention_norm.forward(&x, pass.adapters, kernels)?;
         let (_, [q, mut k, mut v]) = self.heads_of(&normed, pass)?;

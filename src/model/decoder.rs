@@ -1,6 +1,6 @@
 //! A decoder of any family: forward and backward through all blocks, loss, generation.
 
-use super::block::{self, Block, Cached, Pass};
+use super::block::{self, Block, BlockPass, Cached};
 use super::config::DecoderConfig;
 use super::layers::linear::Wanted;
 use super::layers::{Embedding, LearnedPositions, Linear, Rotary, loss};
@@ -86,7 +86,7 @@ pub struct Saved {
 /// What is kept of a block.
 #[derive(Debug)]
 enum Kept {
-    All(block::Saved),
+    All(block::BlockSaved),
     /// Its input, `[T, D]`.
     Input(Tensor),
 }
@@ -201,7 +201,7 @@ impl Decoder {
         tokens: Tokens,
         adapters: &Adapters,
         go_on: &dyn Fn() -> bool,
-        mut keep: impl FnMut(Tensor, block::Saved),
+        mut keep: impl FnMut(Tensor, block::BlockSaved),
     ) -> Result<(Tensor, Option<Rotary>)> {
         let positions = tokens.positions();
         if let Some(longest) = positions.iter().max().filter(|p| **p as usize >= self.config.context) {
@@ -230,8 +230,12 @@ impl Decoder {
     ) -> Result<(Tensor, Option<Rotary>)> {
         let x = self.embedding.forward(ids, adapters)?;
         match &self.positions {
-            PositionEncoding::Rotary(frequencies) => Ok((x, Some(Rotary::with(positions, frequencies, &self.device)?))),
-            PositionEncoding::Learned(table) => Ok((table.merged(adapters)?.forward(x, positions, self.kernels)?, None)),
+            PositionEncoding::Rotary(frequencies) => {
+                Ok((x, Some(Rotary::with(positions, frequencies, &self.device)?)))
+            }
+            PositionEncoding::Learned(table) => {
+                Ok((table.merged(adapters)?.forward(x, positions, self.kernels)?, None))
+            }
         }
     }
 
@@ -240,8 +244,8 @@ impl Decoder {
         rotary: Option<&'a Rotary>,
         borders: &'a [usize],
         adapters: &'a Adapters,
-    ) -> Pass<'a> {
-        Pass { rotary, borders, adapters, kernels: self.kernels }
+    ) -> BlockPass<'a> {
+        BlockPass { rotary, borders, adapters, kernels: self.kernels }
     }
 
     /// Gradients of all adapters for `dhidden` = ∂loss/∂hidden, `[T, D]`, added to `gradients`.

@@ -4,7 +4,7 @@ use super::config::DecoderConfig;
 use super::decoder::{Decoder, PositionEncoding};
 use super::layers::Linear;
 use crate::error::{Error, Result};
-use crate::lora::{Adapters, Base, Kind, LoraConfig, Target};
+use crate::lora::{Adapters, Base, LoraConfig, Target, TargetKind};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ impl Decoder {
     /// When the device has no room.
     pub fn all_trained(&self) -> Result<Adapters> {
         let mut whole = BTreeMap::new();
-        let shared = |t: &Target| matches!(t.kind, Kind::Head | Kind::TiedHead) && self.is_tied();
+        let shared = |t: &Target| matches!(t.kind, TargetKind::Head | TargetKind::TiedHead) && self.is_tied();
         for target in self.targets().iter().filter(|t| !shared(t)) {
             whole.insert(format!("{}.weight", target.path), self.matrix(&target.path)?);
         }

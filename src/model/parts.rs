@@ -5,7 +5,7 @@ use super::weight_dtype::WeightDtype;
 
 /// A part of a model that has tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum ModelPart {
     Embedding,
     Positions,
     AttentionNorm,
@@ -24,7 +24,7 @@ pub(crate) enum Part {
     Head,
 }
 
-impl Part {
+impl ModelPart {
     /// GGUF has one name for all families.
     pub(crate) fn gguf(self) -> &'static str {
         match self {
@@ -49,8 +49,8 @@ impl Part {
 }
 
 /// A linear layer of each block.
-pub(crate) struct Matrix {
-    pub(crate) part: Part,
+pub(crate) struct BlockMatrix {
+    pub(crate) part: ModelPart,
     pub(crate) shape: [usize; 2],
     pub(crate) bias: bool,
 }
@@ -60,7 +60,8 @@ impl DecoderConfig {
     pub fn parameters(&self) -> u64 {
         let size = |shape: &[usize]| shape.iter().fold(1u64, |all, n| all.saturating_mul(*n as u64));
         let (v, d) = (self.vocabulary, self.width);
-        let linear = |m: &Matrix| size(&m.shape).saturating_add(if m.bias { m.shape[0] as u64 } else { 0 });
+        let linear =
+            |m: &BlockMatrix| size(&m.shape).saturating_add(if m.bias { m.shape[0] as u64 } else { 0 });
         let norm = d as u64 * if self.norm == NormKind::Layer { 2 } else { 1 };
         let head_norms = if self.head_norms { 2 * self.head_width as u64 } else { 0 };
         let matrices = self.matrices().iter().map(linear).fold(0, u64::saturating_add);
@@ -84,7 +85,9 @@ impl DecoderConfig {
         let head = match (self.tied_embeddings, self.unit_head) {
             (true, false) => 0,
             // Its rows are divided by their lengths, which blocks cannot hold.
-            (_, true) if matches!(weights, WeightDtype::Q8_0 | WeightDtype::Q4K) => WeightDtype::F32.bytes(table),
+            (_, true) if matches!(weights, WeightDtype::Q8_0 | WeightDtype::Q4K) => {
+                WeightDtype::F32.bytes(table)
+            }
             _ => weights.bytes(table),
         };
         let positions = match self.positions {
@@ -101,20 +104,20 @@ impl DecoderConfig {
     }
 
     /// The linear layers of a block in the order of the forward pass.
-    pub(crate) fn matrices(&self) -> Vec<Matrix> {
+    pub(crate) fn matrices(&self) -> Vec<BlockMatrix> {
         let (d, f) = (self.width, self.intermediate);
         let [q, k, v] = self.qkv_widths();
-        let qkv = |part, out| Matrix { part, shape: [out, d], bias: self.qkv_bias };
-        let mlp = |part, out, inner| Matrix { part, shape: [out, inner], bias: self.mlp_bias };
+        let qkv = |part, out| BlockMatrix { part, shape: [out, d], bias: self.qkv_bias };
+        let mlp = |part, out, inner| BlockMatrix { part, shape: [out, inner], bias: self.mlp_bias };
         let mut all = match self.projections {
-            Projections::Separate => vec![qkv(Part::Q, q), qkv(Part::K, k), qkv(Part::V, v)],
-            Projections::Fused => vec![qkv(Part::Qkv, q + k + v)],
+            Projections::Separate => vec![qkv(ModelPart::Q, q), qkv(ModelPart::K, k), qkv(ModelPart::V, v)],
+            Projections::Fused => vec![qkv(ModelPart::Qkv, q + k + v)],
         };
-        all.push(Matrix { part: Part::O, shape: [d, q], bias: self.o_bias });
+        all.push(BlockMatrix { part: ModelPart::O, shape: [d, q], bias: self.o_bias });
         if self.feed_forward == FeedForward::SwiGlu {
-            all.push(mlp(Part::Gate, f, d));
+            all.push(mlp(ModelPart::Gate, f, d));
         }
-        all.extend([mlp(Part::Up, f, d), mlp(Part::Down, d, f)]);
+        all.extend([mlp(ModelPart::Up, f, d), mlp(ModelPart::Down, d, f)]);
         all
     }
 }

@@ -4,12 +4,12 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Label};
-use super::pen::Ink;
-use super::figure_data::FigureData;
 use super::figure::Figure;
+use super::figure_data::FigureData;
 use super::frame::{AXIS, Legend, heading};
 use super::numbers::{drawable, nothing, range};
 use super::palette;
+use super::pen::Ink;
 use crate::display::thousands;
 use crate::error::Result;
 

@@ -5,9 +5,9 @@ use super::canvas::{Canvas, Label};
 use super::figure::Figure;
 use super::frame::{Frame, Legend, LegendSample, level};
 use super::line_chart::{curve, long};
-use super::series::Series;
 use super::numbers::{drawable, nothing, range, sparkline};
 use super::palette;
+use super::series::Series;
 use crate::error::{Error, Result};
 
 /// Draws cumulative energy, Σ_{i≤k} σᵢ² / Σ σᵢ², over k, with a line at `tau` and a point on each

@@ -4,9 +4,9 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::Axis;
 use super::canvas::{Canvas, Label};
+use super::palette;
 use super::pen::{Dash, Ink, Pen};
 use super::series::{Series, Style};
-use super::palette;
 use crate::error::Result;
 
 /// The name of an axis.

@@ -4,13 +4,13 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Label};
-use super::pen::Ink;
-use super::figure_data::FigureData;
 use super::figure::Figure;
+use super::figure_data::FigureData;
 use super::frame::{AXIS, heading, key, key_width};
 use super::heat_map::{CELL, cell_text};
 use super::numbers::{drawable, nothing, range};
 use super::palette;
+use super::pen::Ink;
 use crate::error::{Error, Result};
 
 /// One of the maps of [`heat_panels`].

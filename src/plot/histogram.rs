@@ -4,8 +4,8 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, nice, short};
 use super::canvas::{Canvas, Label};
-use super::figure_data::FigureData;
 use super::figure::Figure;
+use super::figure_data::FigureData;
 use super::frame::{AXIS, heading};
 use super::numbers::{drawable, nothing, sparkline};
 use super::palette;

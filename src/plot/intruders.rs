@@ -2,12 +2,12 @@
 
 use super::axis::{Axis, Scale};
 use super::canvas::{Canvas, Label};
-use super::pen::Ink;
-use super::figure_data::FigureData;
 use super::figure::Figure;
+use super::figure_data::FigureData;
 use super::frame::{Frame, Legend, LegendSample, level};
 use super::numbers::{drawable, nothing};
 use super::palette;
+use super::pen::Ink;
 use crate::error::{Error, Result};
 use plotters::style::text_anchor::{HPos, VPos};
 

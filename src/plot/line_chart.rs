@@ -2,12 +2,12 @@
 
 use super::axis::{Axis, Scale, short};
 use super::canvas::Canvas;
-use super::pen::Pen;
-use super::figure_data::FigureData;
 use super::figure::Figure;
+use super::figure_data::FigureData;
 use super::frame::{Frame, Legend};
 use super::numbers::{drawable, nothing, range, sparkline};
 use super::palette;
+use super::pen::Pen;
 use super::series::{Series, Style};
 use crate::display::{Bundle, Show, failed};
 use crate::error::Result;

@@ -4,8 +4,8 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale};
 use super::canvas::Canvas;
-use super::figure_data::FigureData;
 use super::figure::Figure;
+use super::figure_data::FigureData;
 use super::frame::{self, AXIS, Frame, Legend, below, heading};
 use super::grid::Grid;
 use super::line_chart::{axes, draw, long, summary};

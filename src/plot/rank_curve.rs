@@ -4,14 +4,14 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Label};
-use super::pen::{Dash, Ink, Pen};
-use super::figure_data::FigureData;
 use super::figure::Figure;
+use super::figure_data::FigureData;
 use super::frame::{Frame, Legend, LegendSample};
 use super::line_chart::{draw, summary};
-use super::series::{Series, Style};
 use super::numbers::{drawable, nothing, range};
 use super::palette;
+use super::pen::{Dash, Ink, Pen};
+use super::series::{Series, Style};
 use crate::error::Result;
 
 /// A measurement and its noise at one place of a [`rank_curve`].
@@ -104,8 +104,9 @@ pub fn rank_curve(
 
 /// The noise as a filled shape for each run of points that have it.
 fn ribbon(canvas: &mut Canvas<'_>, curve: &[NoisyPoint], frame: &Frame) -> Result<()> {
-    let place =
-        |spread: &NoisyPoint| Some((frame.x.at(spread.x)?, frame.y.at(spread.low)?, frame.y.at(spread.high)?));
+    let place = |spread: &NoisyPoint| {
+        Some((frame.x.at(spread.x)?, frame.y.at(spread.low)?, frame.y.at(spread.high)?))
+    };
     let places: Vec<Option<(f64, f64, f64)>> = curve.iter().map(place).collect();
     for part in places.split(Option::is_none) {
         let part: Vec<(f64, f64, f64)> = part.iter().flatten().copied().collect();

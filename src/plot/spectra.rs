@@ -4,14 +4,14 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
 use super::canvas::Canvas;
-use super::pen::{Dash, Ink, Pen};
-use super::figure_data::FigureData;
 use super::figure::Figure;
+use super::figure_data::FigureData;
 use super::frame::{AXIS, key};
 use super::grid::Grid;
 use super::line_chart::curve;
 use super::numbers::{nothing, range, sparkline};
 use super::palette;
+use super::pen::{Dash, Ink, Pen};
 use crate::error::Result;
 
 /// One line of a [`spectra`] chart.

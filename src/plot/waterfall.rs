@@ -2,13 +2,13 @@
 
 use super::axis::{Axis, Scale, short};
 use super::canvas::Canvas;
-use super::pen::{Dash, Ink, Pen};
-use super::figure_data::FigureData;
 use super::figure::Figure;
+use super::figure_data::FigureData;
 use super::frame::{AXIS, Frame, Legend, LegendSample, below, heading, key, key_width};
 use super::line_chart::curve;
 use super::numbers::{drawable, nothing, range, sparkline};
 use super::palette;
+use super::pen::{Dash, Ink, Pen};
 use crate::error::Result;
 
 const WIDTH: f64 = 720.0;

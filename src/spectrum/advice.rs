@@ -1,6 +1,6 @@
 //! From spectra to ranks: how much of each module's ΔW a smaller adapter would keep.
 
-use super::measured::percent;
+use super::spectral_measure::percent;
 use super::{Spectra, Spectrum};
 use crate::display::{Table, thousands};
 use crate::error::Result;

@@ -114,7 +114,12 @@ impl Tokenizer {
     ///
     /// # Errors
     /// Those of [`example`](Self::example).
-    pub fn lengths(&self, messages: &[Message], tools: Option<&str>, trained: Trained) -> Result<TokenCounts> {
+    pub fn lengths(
+        &self,
+        messages: &[Message],
+        tools: Option<&str>,
+        trained: Trained,
+    ) -> Result<TokenCounts> {
         let mut lengths = TokenCounts::default();
         self.walk(messages, tools, trained, &mut |ids, trained| {
             // The first token of a row is never trained.

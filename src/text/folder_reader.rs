@@ -6,9 +6,9 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::charsmap;
+use super::gguf::is_merge;
 use super::library_error::broken;
 use super::pipeline::Parts;
-use super::gguf::is_merge;
 use super::sentencepiece::{self, Prefix};
 use super::template::TemplateSources;
 use crate::error::{Error, Result};
@@ -134,7 +134,9 @@ fn templates(folder: &Path, config: &Json) -> Result<TemplateSources> {
 
 fn named_templates(value: &Json) -> TemplateSources {
     let string = |value: &Json| value.as_str().map(String::from);
-    let Some(all) = value.as_array() else { return TemplateSources { default: string(value), tool_use: None } };
+    let Some(all) = value.as_array() else {
+        return TemplateSources { default: string(value), tool_use: None };
+    };
     let named = |name| all.iter().find(|one| one["name"] == name).and_then(|one| string(&one["template"]));
     TemplateSources { default: named("default"), tool_use: named("tool_use") }
 }

@@ -41,7 +41,13 @@ enum WordCache {
 }
 
 const CUTS: [Cut; 4] = [
-    Cut { names: &["gpt-2", "gpt2", "mpt"], words: WordCache::Gpt2, nfc: false, whole_words: false, bos: false },
+    Cut {
+        names: &["gpt-2", "gpt2", "mpt"],
+        words: WordCache::Gpt2,
+        nfc: false,
+        whole_words: false,
+        bos: false,
+    },
     Cut {
         names: &["smollm", "starcoder", "refact", "command-r"],
         words: WordCache::DigitsThenGpt2,

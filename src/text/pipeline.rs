@@ -8,8 +8,8 @@ use tokenizers::{
     PreTokenizer,
 };
 
-use super::template::TemplateSources;
 use super::library_error::broken;
+use super::template::TemplateSources;
 use super::word_cache::{Special, WordCache, WordIds};
 use crate::error::{Error, Result};
 

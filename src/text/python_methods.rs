@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use chrono::DateTime;
 use minijinja::value::{Value, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, Output, State};
 
@@ -156,73 +157,22 @@ fn dict_method(state: &mut State, dict: &Value, name: &str, args: &[Value]) -> R
 
 /// Writes a UTC time, in seconds since 1970, after a Python format string.
 fn strftime(format: &str, seconds: i64) -> Result<String, Error> {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (year, month, day) = civil(days);
-    let (month_name, day_name) = (MONTHS[month as usize - 1], DAYS[(days + 4).rem_euclid(7) as usize]);
-
-    let mut out = String::new();
+    // Those in which Python and chrono agree.
+    const KNOWN: &str = "YymdBbAaHMS%";
+    let invalid = |detail: String| Error::new(ErrorKind::InvalidOperation, detail);
     let mut letters = format.chars();
-    while let Some(c) = letters.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
+    while letters.by_ref().any(|c| c == '%') {
+        let directive = letters.next();
+        if !directive.is_some_and(|directive| KNOWN.contains(directive)) {
+            let directive = directive.map(String::from).unwrap_or_default();
+            return Err(invalid(format!(
+                "strftime_now does not know %{directive}; known: %Y %y %m %d %B %b %A %a %H %M %S"
+            )));
         }
-        out.push_str(&match letters.next() {
-            Some('Y') => format!("{year}"),
-            Some('y') => format!("{:02}", year.rem_euclid(100)),
-            Some('m') => format!("{month:02}"),
-            Some('d') => format!("{day:02}"),
-            Some('B') => month_name.to_string(),
-            Some('b') => month_name[..3].to_string(),
-            Some('A') => day_name.to_string(),
-            Some('a') => day_name[..3].to_string(),
-            Some('H') => format!("{:02}", second / 3600),
-            Some('M') => format!("{:02}", second / 60 % 60),
-            Some('S') => format!("{:02}", second % 60),
-            Some('%') => "%".to_string(),
-            other => {
-                let other = other.map(String::from).unwrap_or_default();
-                let detail =
-                    format!("strftime_now does not know %{other}; known: %Y %y %m %d %B %b %A %a %H %M %S");
-                return Err(Error::new(ErrorKind::InvalidOperation, detail));
-            }
-        });
     }
-    Ok(out)
-}
-
-/// Year, month and day in the Gregorian calendar, from days since 1970-01-01.
-///
-/// The year is counted from March, so that a leap day is the last of its year and months have a
-/// pattern of 153 days in five.
-fn civil(days: i64) -> (i64, i64, i64) {
-    const DAYS_IN_400_YEARS: i64 = 146_097;
-    let from_march_of_year_0 = days + 719_468;
-    let (era, day) = (
-        from_march_of_year_0.div_euclid(DAYS_IN_400_YEARS),
-        from_march_of_year_0.rem_euclid(DAYS_IN_400_YEARS),
-    );
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year + carry, month, day_of_month)
+    let time = DateTime::from_timestamp(seconds, 0)
+        .ok_or_else(|| invalid(format!("{seconds} seconds since 1970 are beyond the calendar")))?;
+    Ok(time.format(format).to_string())
 }
 
 #[cfg(test)]

@@ -191,7 +191,13 @@ impl Pieces {
         inner.add_tokens(added).map_err(broken)?;
         inner.with_model(model);
         let adds_bos = self.algorithm == Algorithm::Bpe && self.named.bos.is_some();
-        Ok(Parts { inner, named: self.named, adds_bos, stops: Vec::new(), templates: TemplateSources::default() })
+        Ok(Parts {
+            inner,
+            named: self.named,
+            adds_bos,
+            stops: Vec::new(),
+            templates: TemplateSources::default(),
+        })
     }
 
     fn check(&self) -> Result<()> {

@@ -113,11 +113,11 @@ mod tests {
     fn render(source: &str) -> Result<String> {
         let conversation = Conversation::new(&[Message::user(" a <b> "), Message::assistant("c")], None)?;
         let (messages, tools) = conversation.values();
-        CompiledTemplate::new(source, TemplateContext { tokens: vec![("bos_token", "<s>".into())], now: None })?.render(
-            &messages,
-            &tools,
-            GenerationPrompt::Omit,
-        )
+        CompiledTemplate::new(
+            source,
+            TemplateContext { tokens: vec![("bos_token", "<s>".into())], now: None },
+        )?
+        .render(&messages, &tools, GenerationPrompt::Omit)
     }
 
     #[test]

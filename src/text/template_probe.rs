@@ -123,7 +123,10 @@ mod tests {
         for (call, expected) in [
             ("{{ c.function.arguments | tojson }}", ArgumentForm::Object),
             ("{{ c.function | tojson }}", ArgumentForm::Object),
-            ("{% for k, v in c.function.arguments | items %}<{{ k }}>{{ v }}{% endfor %}", ArgumentForm::Object),
+            (
+                "{% for k, v in c.function.arguments | items %}<{{ k }}>{{ v }}{% endfor %}",
+                ArgumentForm::Object,
+            ),
             ("{{ 'call ' + c.function.arguments }}", ArgumentForm::Text),
             ("{{ c.function.arguments }}", ArgumentForm::Text),
             (

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::conversation::Conversation;
 use super::library_error::broken;
-use super::pipeline::{Pipeline, Parts};
+use super::pipeline::{Parts, Pipeline};
 use super::template::{GenerationPrompt, TemplateContext, TemplateSources};
 use super::templates::{ChatTemplate, Templates};
 use super::word_cache::Special;
@@ -120,7 +120,11 @@ impl Tokenizer {
         Self { pipeline, templates: None }.with_templates(sources, tokens)
     }
 
-    fn with_templates(&self, sources: TemplateSources, mut tokens: Vec<(&'static str, String)>) -> Result<Self> {
+    fn with_templates(
+        &self,
+        sources: TemplateSources,
+        mut tokens: Vec<(&'static str, String)>,
+    ) -> Result<Self> {
         let named = self.pipeline.named;
         let named = [
             ("bos_token", named.bos),
@@ -169,7 +173,9 @@ impl Tokenizer {
     /// The tokenizer's own, such as a text that no token fits.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = self.pipeline.ids(text, Special::Token)?;
-        if let Some(bos) = self.pipeline.named.bos.filter(|bos| self.pipeline.adds_bos && ids.first() != Some(bos)) {
+        if let Some(bos) =
+            self.pipeline.named.bos.filter(|bos| self.pipeline.adds_bos && ids.first() != Some(bos))
+        {
             ids.insert(0, bos);
         }
         Ok(ids)

@@ -6,21 +6,12 @@ use super::schedule::{ReachesZero, Schedule, Shape};
 use crate::dataset::{Dataset, OnFault};
 use crate::display::advice;
 use crate::error::{Error, Result};
+use crate::files::Existing;
 use crate::lora::{LoraConfig, TargetModules};
 use crate::model::Recompute;
 use crate::text::{PromptAnswers, SpecialTokens, Trained, Training};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-
-/// What to do when a run of the same name exists already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Existing {
-    /// Refuse, and say how to get at it.
-    #[default]
-    Keep,
-    /// Replace it, once the new run is ready: the old one moves to `NAME.1`.
-    Overwrite,
-}
 
 /// Which snapshots of a run are taken and kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -157,7 +148,7 @@ impl Default for RunConfig {
             eval_every: None,
             reaches_zero: ReachesZero::AfterLastStep,
             eval: None,
-            existing: Existing::Keep,
+            existing: Existing::Refuse,
         }
     }
 }
@@ -402,7 +393,7 @@ impl RunConfig {
     /// free, and can be opened there; what else lies in its folder stays. It is refused while that run trains.
     #[must_use]
     pub fn overwrite(mut self) -> Self {
-        self.existing = Existing::Overwrite;
+        self.existing = Existing::Replace;
         self
     }
 

@@ -138,7 +138,7 @@ pub(super) fn room(folder: &Path) -> io::Result<u64> {
 }
 
 /// A file that has the old content until it has the new one.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let written = partial(0o666).tempfile_in(folder).and_then(|mut file| {
         write(file.as_file_mut(), path, bytes)?;
@@ -224,7 +224,7 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    write_whole(path, &json(value)?)
+    replace_file(path, &json(value)?)
 }
 
 pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {

@@ -1,7 +1,7 @@
 //! A run that is there already: it is given where it is the one that is asked for, and deleted where nobody
 //! needs it any longer.
 
-use super::config::{Adaptation, Existing, RunConfig};
+use super::config::{Adaptation, RunConfig};
 use super::folder::Folder;
 use super::identity::Identity;
 use super::open::OpenRun;
@@ -11,7 +11,8 @@ use super::status::State;
 use crate::dataset::Dataset;
 use crate::display::{Text, counted};
 use crate::error::{Error, Result};
-use crate::model::{Model, WeightsAs};
+use crate::files::Existing;
+use crate::model::{Model, WeightDtype};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub struct SavedRun {
     /// The model's [fingerprint](Model::fingerprint).
     pub model_fingerprint: String,
     /// What became of the model's weights when they were loaded.
-    pub weights: WeightsAs,
+    pub weights: WeightDtype,
     /// The step of the newest snapshot.
     pub step: u64,
     /// The newest snapshot: a folder with adapters as PEFT has them.
@@ -60,7 +61,7 @@ impl Run {
     /// ```
     pub fn new_or_get(name: &str, model: &Model, data: &Dataset, config: RunConfig) -> Result<Self> {
         config.check()?;
-        if config.existing == Existing::Overwrite {
+        if config.existing == Existing::Replace {
             return Err(Error::input("new_or_get gives the run that is there, and overwrite() replaces it")
                 .help("leave overwrite() out, or take Run::new"));
         }

@@ -1,14 +1,14 @@
 //! A run as a file that a person writes: what `lorascope train run.toml` takes.
 
-use super::config::{Existing, RunConfig};
+use super::config::RunConfig;
 use super::folder::Folder;
 use super::goal::Until;
 use super::run::Run;
 use crate::dataset::{Dataset, OnFault, ReadOptions, Recipe};
 use crate::display::Text;
 use crate::error::{Error, Result};
-use crate::files::{self, write_whole};
-use crate::model::{Model, OpenOptions, WeightsAs};
+use crate::files::{Existing, write_whole};
+use crate::model::{Model, OpenOptions, WeightDtype};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ pub struct RunFile {
     /// A `.gguf` file or a Hugging Face folder.
     pub model: Option<PathBuf>,
     /// What becomes of the model's weights when they are loaded.
-    pub weights: WeightsAs,
+    pub weights: WeightDtype,
     /// Rows to train on.
     pub data: Option<RowsFrom>,
     /// Which list of rows is trained on, in a file that holds several: `train`, `test`.
@@ -142,7 +142,7 @@ impl<'de> Deserialize<'de> for RowsFrom {
 struct Head {
     name: Option<String>,
     model: Option<PathBuf>,
-    weights: Option<WeightsAs>,
+    weights: Option<WeightDtype>,
     data: Option<RowsFrom>,
     list: Option<String>,
     eval: Option<RowsFrom>,
@@ -218,7 +218,7 @@ impl RunFile {
     /// # Errors
     /// When it exists, or cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<Text> {
-        self.write(path.as_ref(), files::Existing::Refuse)
+        self.write(path.as_ref(), Existing::Refuse)
     }
 
     /// As [`save`](Self::save), but replaces a file that exists.
@@ -226,10 +226,10 @@ impl RunFile {
     /// # Errors
     /// When it cannot be written.
     pub fn overwrite(&self, path: impl AsRef<Path>) -> Result<Text> {
-        self.write(path.as_ref(), files::Existing::Replace)
+        self.write(path.as_ref(), Existing::Replace)
     }
 
-    fn write(&self, path: &Path, existing: files::Existing) -> Result<Text> {
+    fn write(&self, path: &Path, existing: Existing) -> Result<Text> {
         let absolute = |path: &PathBuf| std::path::absolute(path).map_err(|e| Error::io(path, e));
         let rows = |rows: &Option<RowsFrom>| match rows {
             Some(RowsFrom::Path(path)) if !path.to_string_lossy().contains("://") => {
@@ -240,7 +240,7 @@ impl RunFile {
         let head = Head {
             name: self.name.clone(),
             model: self.model.as_ref().map(absolute).transpose()?,
-            weights: Some(self.weights).filter(|weights| *weights != WeightsAs::default()),
+            weights: Some(self.weights).filter(|weights| *weights != WeightDtype::default()),
             data: rows(&self.data)?,
             list: self.list.clone(),
             eval: rows(&self.eval)?,

@@ -7,7 +7,7 @@ use super::journal::Rows;
 use super::schedule::ReachesZero;
 use crate::dataset::{Dataset, Recipe};
 use crate::error::Result;
-use crate::model::{Model, WeightsAs};
+use crate::model::{Model, WeightDtype};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -28,7 +28,7 @@ pub struct Identity {
     pub model_fingerprint: String,
     /// What became of the weights when they were loaded; earlier versions said it in the fingerprint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weights: Option<WeightsAs>,
+    pub weights: Option<WeightDtype>,
     /// The time that rows are rendered at, in seconds since 1970, where the chat template writes it. Earlier
     /// versions did not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,8 +81,8 @@ impl Identity {
     }
 
     /// What became of the weights when they were loaded.
-    pub fn weights(&self) -> WeightsAs {
-        self.weights.unwrap_or_else(|| WeightsAs::of_fingerprint(&self.model_fingerprint))
+    pub fn weights(&self) -> WeightDtype {
+        self.weights.unwrap_or_else(|| WeightDtype::of_fingerprint(&self.model_fingerprint))
     }
 
     /// The recipe of the rows to evaluate on.

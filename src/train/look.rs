@@ -12,10 +12,10 @@ use super::step;
 use crate::dataset::{Chat, Dataset};
 use crate::display::{Align, Bundle, Dashboard, Show, Table, Text, brief, dashboard};
 use crate::error::{Error, Result};
-use crate::lora::{Activations, Adapters, Cut};
+use crate::lora::{Activations, Adapters, Truncation};
 use crate::model::{Comparison, GenerateConfig};
 use crate::plot::Figure;
-use crate::spectrum::Spectra;
+use crate::spectrum::{Spectra, ends_in};
 use crate::text::Message;
 use std::path::Path;
 
@@ -130,7 +130,7 @@ impl Run {
     ///
     /// # Errors
     /// As of [`truncate`](crate::lora::Adapters::truncate).
-    pub fn truncate(&self, cut: &Cut) -> Result<Adapters> {
+    pub fn truncate(&self, cut: &Truncation) -> Result<Adapters> {
         let learned = self.0.shared.read().learned.clone();
         learned.adapters.truncate_weighted(cut, learned.activations.by_path())
     }
@@ -265,7 +265,7 @@ impl Run {
     /// When the name fits none or several of the trained modules.
     pub fn inspect(&self, name: &str) -> Result<Inspection> {
         let modules = self.modules();
-        let fits = |module: &&String| *module == name || module.ends_with(&format!(".{name}"));
+        let fits = |module: &&String| ends_in(module, name);
         let found: Vec<&String> = modules.iter().filter(fits).collect();
         let [module] = found.as_slice() else {
             let near: Vec<&str> = match found.is_empty() {

@@ -51,11 +51,12 @@ mod tensors;
 mod warm;
 mod worker;
 
+pub use crate::files::Existing;
 pub use crate::model::Recompute;
 pub use batches::Filling;
 pub use batches::{Batch, CONTEXT};
 pub use change::Changes;
-pub use config::{Adaptation, Existing, RunConfig, Snapshots};
+pub use config::{Adaptation, RunConfig, Snapshots};
 #[doc(hidden)]
 pub use disk::{Operation, before_each_operation};
 pub use evaluation::Evaluation;

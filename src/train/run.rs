@@ -1,7 +1,7 @@
 //! The handle of a run: how it is made, found and closed.
 
 use super::batches::{Batches, Preparing};
-use super::config::{Adaptation, Existing, RunConfig};
+use super::config::{Adaptation, RunConfig};
 use super::dated;
 use super::folder::Folder;
 use super::goal::Goal;
@@ -19,6 +19,7 @@ use super::warm;
 use super::worker::{Begin, Request, Worker};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::files::Existing;
 use crate::image;
 use crate::lora::Adapters;
 use crate::model::{Decoder, Model};
@@ -176,7 +177,7 @@ impl Run {
 
     pub(super) fn free(name: &str, path: &Path, existing: Existing) -> Result<()> {
         let exists = registry::get(path).is_some() || Folder::exists(path);
-        if exists && existing == Existing::Keep {
+        if exists && existing == Existing::Refuse {
             return Err(Error::state(format!("the run {name:?} exists")).path(path).help(format!(
                 "Run::get({name:?})? gives it, as does Run::new_or_get; RunConfig::default().overwrite() moves it aside"
             )));

@@ -6,7 +6,7 @@ use super::step::Learned;
 use crate::display::{Align, Bundle, Show, Table, Text, brief};
 use crate::error::{Error, Result};
 use crate::plot::{self, Figure, Measure, Series};
-use crate::spectrum::{Place, Spectra, Spectrum};
+use crate::spectrum::{LayerPlace, Spectra, Spectrum, ends_in};
 use polars::prelude::{DataFrame, df};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl StepSpectra {
 #[derive(Clone)]
 pub struct SpectraHistory {
     /// The adapters as they are now: their names and shapes.
-    spectra: Arc<[(Spectrum, Place)]>,
+    spectra: Arc<[(Spectrum, LayerPlace)]>,
     steps: Vec<(u64, f64, StepSpectra)>,
     /// The loss of every step.
     losses: Vec<(f64, f64)>,
@@ -193,8 +193,7 @@ impl SpectraHistory {
 
     /// Which adapter has this path or end of a path.
     fn find(&self, name: &str) -> Result<usize> {
-        let fits =
-            |spectrum: &Spectrum| spectrum.name == name || spectrum.name.ends_with(&format!(".{name}"));
+        let fits = |spectrum: &Spectrum| ends_in(&spectrum.name, name);
         let found: Vec<usize> = (0..self.spectra.len()).filter(|i| fits(&self.spectra[*i].0)).collect();
         let [at] = found[..] else {
             let what = if found.is_empty() { "no adapter" } else { "more than one adapter" };

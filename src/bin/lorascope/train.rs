@@ -247,7 +247,7 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
         config.faults = OnFault::Fail;
     }
     if arguments.overwrite {
-        config.existing = Existing::Overwrite;
+        config.existing = Existing::Replace;
     }
     file.name = arguments.name.clone().or(file.name);
     file.model = arguments.model.clone().or(file.model);
@@ -286,7 +286,7 @@ fn rows(path: &Path, arguments: &Arguments, list: Option<&String>) -> Result<Row
 
 fn new(file: &RunFile) -> Result<Run> {
     let name = file.name.as_deref().unwrap_or_default();
-    if file.config.existing == Existing::Keep && Run::exists(name)? {
+    if file.config.existing == Existing::Refuse && Run::exists(name)? {
         return Err(Error::state(format!("the run {name:?} exists"))
             .help("--resume goes on with it, --overwrite begins anew and moves it aside"));
     }

@@ -6,8 +6,8 @@
 //! has. The 13B models have ALiBi instead of rotary positions: their files name no
 //! `max_position_embeddings`, or a width of 5120.
 
-use super::values::{self, Json};
 use super::definition::{Definition, LIKE_LLAMA};
+use super::values::{self, Json};
 use crate::error::{Error, Result};
 use crate::model::config::{DecoderConfig, Family, Projections};
 

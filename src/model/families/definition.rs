@@ -3,7 +3,7 @@
 use super::values::{self, Json, Metadata};
 use crate::error::Result;
 use crate::model::config::{DecoderConfig, Family};
-use crate::model::parts::Part;
+use crate::model::parts::ModelPart;
 
 pub(super) type ReadGguf = fn(&Metadata) -> Result<DecoderConfig>;
 
@@ -18,7 +18,7 @@ pub(crate) struct Definition {
     /// The blocks, below the base.
     pub(crate) blocks: &'static str,
     /// What Hugging Face calls the parts: those of a block below it, the others from the top.
-    pub(super) names: &'static [(Part, &'static str)],
+    pub(super) names: &'static [(ModelPart, &'static str)],
     /// Whether a folder stores linear layers as `[in, out]`.
     pub(crate) transposed: bool,
     /// Whether GGUF files have the rows of q and k as pairs (2j, 2j + 1) for (j, j + W/2).
@@ -27,22 +27,22 @@ pub(crate) struct Definition {
 }
 
 /// The names that most families took over from llama.
-const LLAMA_NAMES: &[(Part, &str)] = &[
-    (Part::Embedding, "model.embed_tokens"),
-    (Part::AttentionNorm, "input_layernorm"),
-    (Part::Q, "self_attn.q_proj"),
-    (Part::K, "self_attn.k_proj"),
-    (Part::V, "self_attn.v_proj"),
-    (Part::Qkv, "self_attn.W_pack"),
-    (Part::QNorm, "self_attn.q_norm"),
-    (Part::KNorm, "self_attn.k_norm"),
-    (Part::O, "self_attn.o_proj"),
-    (Part::MlpNorm, "post_attention_layernorm"),
-    (Part::Gate, "mlp.gate_proj"),
-    (Part::Up, "mlp.up_proj"),
-    (Part::Down, "mlp.down_proj"),
-    (Part::Norm, "model.norm"),
-    (Part::Head, "lm_head"),
+const LLAMA_NAMES: &[(ModelPart, &str)] = &[
+    (ModelPart::Embedding, "model.embed_tokens"),
+    (ModelPart::AttentionNorm, "input_layernorm"),
+    (ModelPart::Q, "self_attn.q_proj"),
+    (ModelPart::K, "self_attn.k_proj"),
+    (ModelPart::V, "self_attn.v_proj"),
+    (ModelPart::Qkv, "self_attn.W_pack"),
+    (ModelPart::QNorm, "self_attn.q_norm"),
+    (ModelPart::KNorm, "self_attn.k_norm"),
+    (ModelPart::O, "self_attn.o_proj"),
+    (ModelPart::MlpNorm, "post_attention_layernorm"),
+    (ModelPart::Gate, "mlp.gate_proj"),
+    (ModelPart::Up, "mlp.up_proj"),
+    (ModelPart::Down, "mlp.down_proj"),
+    (ModelPart::Norm, "model.norm"),
+    (ModelPart::Head, "lm_head"),
 ];
 
 /// What families with llama's layout have in common. A family says at least whose it is: its
@@ -60,7 +60,7 @@ pub(super) const LIKE_LLAMA: Definition = Definition {
 
 impl Definition {
     /// What Hugging Face calls a part; GGUF's name where the family does not have it.
-    pub(crate) fn name(&self, part: Part) -> &'static str {
+    pub(crate) fn name(&self, part: ModelPart) -> &'static str {
         self.names.iter().find(|(p, _)| *p == part).map_or(part.gguf(), |(_, name)| name)
     }
 }

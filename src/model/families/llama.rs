@@ -1,8 +1,8 @@
 //! Llama 2 and 3 (Touvron et al. 2023; Grattafiori et al. 2024), and what has their shape: Mistral
 //! (Jiang et al. 2023), SmolLM2, TinyLlama. RMS norms, rotary positions, grouped heads, SwiGLU.
 
-use super::values::{self, Json, Metadata};
 use super::definition::{Definition, LIKE_LLAMA};
+use super::values::{self, Json, Metadata};
 use crate::error::Result;
 use crate::model::config::{DecoderConfig, Family};
 

@@ -1,7 +1,7 @@
 //! Qwen2 and Qwen2.5 (Yang et al. 2024): a llama with biases on q, k and v.
 
-use super::values::{self, Json, Metadata};
 use super::definition::{Definition, LIKE_LLAMA};
+use super::values::{self, Json, Metadata};
 use crate::error::Result;
 use crate::model::config::{DecoderConfig, Family};
 

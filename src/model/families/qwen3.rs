@@ -1,7 +1,7 @@
 //! Qwen3, the dense ones (Yang et al. 2025): a llama whose heads of q and k have RMS norms.
 
-use super::values::{self, Json, Metadata};
 use super::definition::{Definition, LIKE_LLAMA};
+use super::values::{self, Json, Metadata};
 use crate::error::Result;
 use crate::model::config::{DecoderConfig, Family};
 

@@ -4,9 +4,9 @@ use super::definition::Definition;
 use super::values::{Json, Metadata};
 use super::{baichuan, gpt2, llama, qwen2, qwen3};
 use crate::error::{Error, Result};
-use crate::lora::{Kind, Target};
+use crate::lora::{Target, TargetKind};
 use crate::model::config::{DecoderConfig, Family};
-use crate::model::parts::{Matrix, Part};
+use crate::model::parts::{BlockMatrix, ModelPart};
 use candle_core::quantized::gguf_file::Value as Gguf;
 use std::collections::HashMap;
 
@@ -57,7 +57,7 @@ impl DecoderConfig {
     /// and head come last. A head whose rows are brought to length 1 cannot be adapted.
     pub fn targets(&self) -> Vec<Target> {
         let of = |layer| {
-            let target = move |m: Matrix| Target::linear(self.path(m.part, layer), m.shape);
+            let target = move |m: BlockMatrix| Target::linear(self.path(m.part, layer), m.shape);
             self.matrices().into_iter().map(target)
         };
         let outside = |part, kind| Target {
@@ -66,10 +66,10 @@ impl DecoderConfig {
             kind,
         };
         let mut all: Vec<Target> = (0..self.layers).flat_map(of).collect();
-        all.push(outside(Part::Embedding, Kind::Embedding));
+        all.push(outside(ModelPart::Embedding, TargetKind::Embedding));
         if !self.unit_head {
-            let kind = if self.tied_embeddings { Kind::TiedHead } else { Kind::Head };
-            all.push(outside(Part::Head, kind));
+            let kind = if self.tied_embeddings { TargetKind::TiedHead } else { TargetKind::Head };
+            all.push(outside(ModelPart::Head, kind));
         }
         all
     }
@@ -81,7 +81,7 @@ impl DecoderConfig {
     }
 
     /// The path of a block's part in the weights: `model.layers.3.self_attn.q_proj`.
-    pub(crate) fn path(&self, part: Part, layer: usize) -> String {
+    pub(crate) fn path(&self, part: ModelPart, layer: usize) -> String {
         let family = self.family.definition();
         format!("{}.{}.{layer}.{}", family.base, family.blocks, family.name(part))
     }

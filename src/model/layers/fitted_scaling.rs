@@ -16,7 +16,9 @@ impl Frequencies {
     /// # Errors
     /// When the divisors do not fit the width.
     pub fn as_formula(&self, head_width: usize) -> Result<Option<FrequencyScaling>> {
-        let FrequencyScaling::Divisors(divisors) = &self.scaling else { return Ok(Some(self.scaling.clone())) };
+        let FrequencyScaling::Divisors(divisors) = &self.scaling else {
+            return Ok(Some(self.scaling.clone()));
+        };
         let wanted = self.of(head_width)?;
         let plain = Self { theta: self.theta, scaling: FrequencyScaling::None }.of(head_width)?;
         for scaling in guesses(&plain, divisors) {
@@ -33,10 +35,14 @@ impl Frequencies {
 /// Formulas to be tried, those with round numbers first.
 fn guesses(plain: &[f64], divisors: &[f64]) -> Vec<FrequencyScaling> {
     let largest = divisors.iter().copied().fold(1.0, f64::max);
-    let mut all = vec![FrequencyScaling::None, FrequencyScaling::Linear { factor: divisors.first().copied().unwrap_or(1.0) }];
+    let mut all = vec![
+        FrequencyScaling::None,
+        FrequencyScaling::Linear { factor: divisors.first().copied().unwrap_or(1.0) },
+    ];
     for factor in [largest.round(), largest] {
         let (low, high) = USUAL;
-        let mut push = |low, high, original| all.push(FrequencyScaling::Llama3 { factor, low, high, original });
+        let mut push =
+            |low, high, original| all.push(FrequencyScaling::Llama3 { factor, low, high, original });
         (10..=20).for_each(|power| push(low, high, f64::from(1 << power)));
         // The share m of a pair's own frequency; between 0 and 1 it is a line over f.
         let share = |d: f64| (1.0 / d - 1.0 / factor) / (1.0 - 1.0 / factor);

@@ -11,6 +11,7 @@
 
 pub mod attention;
 pub mod embedding;
+mod fitted_scaling;
 pub mod frequencies;
 pub mod fused;
 pub mod gelu;
@@ -18,7 +19,6 @@ pub mod layer_norm;
 pub mod linear;
 pub mod loss;
 pub mod positions;
-mod fitted_scaling;
 pub mod rms_norm;
 pub mod rotary;
 mod shape_check;

@@ -7,7 +7,7 @@ use crate::model::block::{Activation, Block, QkvLayers};
 use crate::model::config::{DecoderConfig, FeedForward, NormKind, Positions, Projections};
 use crate::model::decoder::{Decoder, PositionEncoding, Recompute};
 use crate::model::layers::{Embedding, LayerNorm, LearnedPositions, Linear, RmsNorm};
-use crate::model::parts::Part;
+use crate::model::parts::ModelPart;
 use crate::model::trainable_norm::{NormLayer, TrainableNorm};
 use crate::model::weight_dtype::WeightDtype;
 use crate::ops::Kernels;
@@ -76,25 +76,27 @@ impl Decoder {
         for layer in 0..config.layers {
             blocks.push(loader.block(layer)?);
         }
-        let norm = loader.norm(Part::Norm, None)?;
-        let embedding = outside(Part::Embedding, config.vocabulary)?;
-        let head = match config.tied_embeddings && !source.has(&name(Part::Head)) {
+        let norm = loader.norm(ModelPart::Norm, None)?;
+        let embedding = outside(ModelPart::Embedding, config.vocabulary)?;
+        let head = match config.tied_embeddings && !source.has(&name(ModelPart::Head)) {
             true => embedding.clone(),
-            false => outside(Part::Head, config.vocabulary)?,
+            false => outside(ModelPart::Head, config.vocabulary)?,
         };
         let family = config.family.definition();
-        let embedding = Embedding::new(family.name(Part::Embedding), embedding)
+        let embedding = Embedding::new(family.name(ModelPart::Embedding), embedding)
             .with_padding(config.padding)
             .with_max_norm(config.max_norm);
-        let mut head = Linear::new(family.name(Part::Head), head, None).without_dropout();
+        let mut head = Linear::new(family.name(ModelPart::Head), head, None).without_dropout();
         if config.unit_head {
             head = head.with_unit_rows()?;
         }
         let positions = match &config.positions {
             Positions::Rotary(frequencies) => PositionEncoding::Rotary(frequencies.of(config.head_width)?),
             Positions::Learned => {
-                let table = outside(Part::Positions, config.context)?;
-                PositionEncoding::Learned(LearnedPositions::new(table).called(family.name(Part::Positions)))
+                let table = outside(ModelPart::Positions, config.context)?;
+                PositionEncoding::Learned(
+                    LearnedPositions::new(table).called(family.name(ModelPart::Positions)),
+                )
             }
         };
         let kernels = if device.is_cpu() { Kernels::Fused } else { Kernels::Candle };
@@ -122,7 +124,7 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     /// A norm of the width of the model, in a block or outside of them.
-    fn norm(&self, part: Part, layer: Option<usize>) -> Result<TrainableNorm> {
+    fn norm(&self, part: ModelPart, layer: Option<usize>) -> Result<TrainableNorm> {
         let vector = |tensor: &str| {
             let name = TensorName::of(self.config, part, layer, tensor);
             self.source.vector(&name, self.config.width, None, self.device)
@@ -135,29 +137,29 @@ impl Loader<'_> {
         Ok(TrainableNorm::new(&self.path(part, layer), norm))
     }
 
-    fn path(&self, part: Part, layer: Option<usize>) -> String {
+    fn path(&self, part: ModelPart, layer: Option<usize>) -> String {
         match layer {
             Some(layer) => self.config.path(part, layer),
             None => self.config.family.definition().name(part).to_string(),
         }
     }
 
-    fn head_norm(&self, part: Part, layer: usize) -> Result<TrainableNorm> {
+    fn head_norm(&self, part: ModelPart, layer: usize) -> Result<TrainableNorm> {
         let name = TensorName::of(self.config, part, Some(layer), "weight");
         let weight = self.source.vector(&name, self.config.head_width, None, self.device)?;
         let norm = NormLayer::Rms(RmsNorm::new(weight, self.config.norm_epsilon));
         Ok(TrainableNorm::new(&self.config.path(part, layer), norm))
     }
 
-    fn linear(&self, part: Part, layer: usize) -> Result<Linear> {
+    fn linear(&self, part: ModelPart, layer: usize) -> Result<Linear> {
         let (config, family) = (self.config, self.config.family.definition());
         let matrices = config.matrices();
         let Some(matrix) = matrices.iter().find(|m| m.part == part) else {
             return Err(Error::compute(format!("{:?} has no {part:?}", config.family)));
         };
         let rotated = match part {
-            Part::Q => Some(config.heads),
-            Part::K => Some(config.kv_heads),
+            ModelPart::Q => Some(config.heads),
+            ModelPart::K => Some(config.kv_heads),
             _ => None,
         };
         let interleaved = rotated.filter(|_| family.interleaved);
@@ -182,28 +184,32 @@ impl Loader<'_> {
         let config = self.config;
         let linear = |part| self.linear(part, layer);
         Ok(Block {
-            attention_norm: self.norm(Part::AttentionNorm, Some(layer))?,
+            attention_norm: self.norm(ModelPart::AttentionNorm, Some(layer))?,
             projections: match config.projections {
-                Projections::Separate => {
-                    QkvLayers::Separate { q: linear(Part::Q)?, k: linear(Part::K)?, v: linear(Part::V)? }
-                }
-                Projections::Fused => QkvLayers::Fused(linear(Part::Qkv)?),
+                Projections::Separate => QkvLayers::Separate {
+                    q: linear(ModelPart::Q)?,
+                    k: linear(ModelPart::K)?,
+                    v: linear(ModelPart::V)?,
+                },
+                Projections::Fused => QkvLayers::Fused(linear(ModelPart::Qkv)?),
             },
             widths: config.qkv_widths(),
             heads: config.heads,
             kv_heads: config.kv_heads,
             head_norms: match config.head_norms {
-                true => Some([self.head_norm(Part::QNorm, layer)?, self.head_norm(Part::KNorm, layer)?]),
+                true => {
+                    Some([self.head_norm(ModelPart::QNorm, layer)?, self.head_norm(ModelPart::KNorm, layer)?])
+                }
                 false => None,
             },
-            o: linear(Part::O)?,
-            mlp_norm: self.norm(Part::MlpNorm, Some(layer))?,
+            o: linear(ModelPart::O)?,
+            mlp_norm: self.norm(ModelPart::MlpNorm, Some(layer))?,
             activation: match config.feed_forward {
-                FeedForward::SwiGlu => Activation::SwiGlu(linear(Part::Gate)?),
+                FeedForward::SwiGlu => Activation::SwiGlu(linear(ModelPart::Gate)?),
                 FeedForward::Gelu(gelu) => Activation::Gelu(gelu),
             },
-            up: linear(Part::Up)?,
-            down: linear(Part::Down)?,
+            up: linear(ModelPart::Up)?,
+            down: linear(ModelPart::Down)?,
         })
     }
 }

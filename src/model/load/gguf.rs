@@ -17,12 +17,12 @@ const AGAIN: &str = "parts of two models, or a damaged one: fetch all parts agai
 
 /// One model: the metadata of its first file, the tensors of all.
 pub(crate) struct Gguf {
-    first: Part,
-    more: Vec<Part>,
+    first: GgufPart,
+    more: Vec<GgufPart>,
 }
 
 /// One file.
-pub(crate) struct Part {
+pub(crate) struct GgufPart {
     pub(super) path: PathBuf,
     file: memmap2::Mmap,
     content: Content,
@@ -40,7 +40,7 @@ struct Split {
 impl Gguf {
     /// Opens a file; where it is one part of a model, the others too, by their names.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let given = Part::open(path)?;
+        let given = GgufPart::open(path)?;
         let split = given.split()?;
         let Some(Split { number, count, tensors }) = split else {
             return Ok(Self { first: given, more: Vec::new() });
@@ -61,7 +61,7 @@ impl Gguf {
                         .path(other)
                         .help(format!("fetch it too, into the folder of {}", names(number))));
                     }
-                    Part::open(&other)?
+                    GgufPart::open(&other)?
                 }
             };
             match part.split()? {
@@ -116,7 +116,7 @@ impl Gguf {
         &self.first.path
     }
 
-    pub(super) fn parts(&self) -> impl Iterator<Item = &Part> {
+    pub(super) fn parts(&self) -> impl Iterator<Item = &GgufPart> {
         std::iter::once(&self.first).chain(&self.more)
     }
 
@@ -129,7 +129,7 @@ impl Gguf {
     }
 
     /// A tensor, and the part that holds it.
-    pub(super) fn tensor(&self, name: &str) -> Option<(&Part, &TensorInfo)> {
+    pub(super) fn tensor(&self, name: &str) -> Option<(&GgufPart, &TensorInfo)> {
         self.parts().find_map(|part| Some((part, part.content.tensor_infos.get(name)?)))
     }
 
@@ -149,7 +149,7 @@ impl Gguf {
             }
         };
         let padding = |length: usize| vec![0; length.next_multiple_of(alignment) - length];
-        let headers = self.parts().map(Part::header).collect::<Result<Vec<_>>>()?;
+        let headers = self.parts().map(GgufPart::header).collect::<Result<Vec<_>>>()?;
         let infos =
             || self.parts().zip(&headers).flat_map(|(part, h)| h.infos.iter().map(move |i| (part, i)));
         let entries = || {
@@ -177,7 +177,7 @@ impl Gguf {
     }
 }
 
-impl Part {
+impl GgufPart {
     fn open(path: &Path) -> Result<Self> {
         let file = map(path)?;
         match file.get(..4) {

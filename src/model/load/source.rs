@@ -7,7 +7,7 @@ use super::tensor_name::TensorName;
 use crate::error::{Error, Result};
 use crate::model::config::{DecoderConfig, Positions};
 use crate::model::layers::frequencies::{Frequencies, FrequencyScaling};
-use crate::model::parts::Part;
+use crate::model::parts::ModelPart;
 use crate::model::weight::Weight;
 use crate::model::weight_dtype::WeightDtype;
 use candle_core::quantized::gguf_file::Value;
@@ -138,11 +138,11 @@ impl Source {
                 let mut config = DecoderConfig::from_gguf(gguf.metadata()).map_err(|e| e.path(path))?;
                 // What the metadata does not say, but the tensors.
                 let has = |part| self.has(&TensorName::of(&config, part, Some(0), "bias"));
-                let (qkv, o, mlp) = (has(Part::Q), has(Part::O), has(Part::Up));
+                let (qkv, o, mlp) = (has(ModelPart::Q), has(ModelPart::O), has(ModelPart::Up));
                 config.qkv_bias |= qkv;
                 config.o_bias |= o;
                 config.mlp_bias |= mlp;
-                config.tied_embeddings = !self.has(&TensorName::of(&config, Part::Head, None, "weight"));
+                config.tied_embeddings = !self.has(&TensorName::of(&config, ModelPart::Head, None, "weight"));
                 if let Some(frequencies) = self.divided(&config)? {
                     config.positions = Positions::Rotary(frequencies);
                 }

@@ -1,7 +1,7 @@
 //! What a tensor is called in a Hugging Face folder and in a GGUF file.
 
 use crate::model::config::DecoderConfig;
-use crate::model::parts::Part;
+use crate::model::parts::ModelPart;
 
 /// A tensor by the names that it has in the two kinds of files; errors say Hugging Face's.
 pub(crate) struct TensorName {
@@ -13,7 +13,7 @@ pub(crate) struct TensorName {
 
 impl TensorName {
     /// A tensor (`weight` or `bias`) of a part, in a block or outside of them.
-    pub(crate) fn of(config: &DecoderConfig, part: Part, layer: Option<usize>, tensor: &str) -> Self {
+    pub(crate) fn of(config: &DecoderConfig, part: ModelPart, layer: Option<usize>, tensor: &str) -> Self {
         let (path, gguf) = match layer {
             Some(layer) => (config.path(part, layer), format!("blk.{layer}.{}", part.gguf())),
             None => (config.family.definition().name(part).to_string(), part.gguf().to_string()),

@@ -2,8 +2,8 @@
 //! replaced.
 
 use super::Adapters;
-use super::checked::{BIN, SAFETENSORS};
 use super::peft::CONFIG;
+use super::validated::{BIN, SAFETENSORS};
 use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::files::{Existing, as_before, beside, cause, folder_beside};

@@ -1,6 +1,6 @@
 //! What a notebook shows of one spectrum, its vectors and a frozen weight.
 
-use super::base::Operator as _;
+use super::base_weight::Operator as _;
 use super::{BaseWeight, Spectrum, Vectors};
 use crate::display::{Align, Bundle, Show, Table};
 

@@ -1,7 +1,7 @@
 //! Adapters that others wrote: kohya's files and mlx-lm's folders, beside PEFT's.
 
-use super::checked::{SAFETENSORS, read};
-use super::{Adapter, Adapters, Kind, LoraConfig, Target, TargetModules};
+use super::validated::{SAFETENSORS, read};
+use super::{Adapter, Adapters, LoraConfig, Target, TargetKind, TargetModules};
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde_json::Value;
@@ -118,7 +118,7 @@ fn mlx(path: &Path, scale: f64, dora: bool, targets: &[Target], device: &Device)
         let target = layers.get(layer).ok_or_else(|| unknown(&name))?;
         let other = format!("{layer}.lora_b");
         let b = tensors.remove(&other).ok_or_else(|| lacks(&name, "lora_b"))?;
-        let embedding = target.kind == Kind::Embedding;
+        let embedding = target.kind == TargetKind::Embedding;
         if embedding && dora {
             return Err(Error::format("DoRA beside an embedding is not supported")
                 .layer(layer)
@@ -132,7 +132,7 @@ fn mlx(path: &Path, scale: f64, dora: bool, targets: &[Target], device: &Device)
         let (turned_a, turned_b) = (a.t()?.contiguous()?, b.t()?.contiguous()?);
         let pair = match (embedding, dora) {
             (true, _) => {
-                if let Some(head) = targets.iter().find(|t| t.kind == Kind::TiedHead) {
+                if let Some(head) = targets.iter().find(|t| t.kind == TargetKind::TiedHead) {
                     // y = E x + scale·a (b x): the pair, turned.
                     pairs.insert(head.path.clone(), Adapter::new(b, a, scale)?);
                 }

@@ -7,13 +7,13 @@ use candle_core::{DType, Device, Tensor};
 use faer::Mat;
 
 /// The numbers of a factor in memory.
-pub(super) enum Host<'a> {
+pub(super) enum HostNumbers<'a> {
     Borrowed(Values<'a>),
     Single(Vec<f32>),
     Double(Vec<f64>),
 }
 
-impl<'a> Host<'a> {
+impl<'a> HostNumbers<'a> {
     /// Borrows f32 where it lies in memory in order; copies anything else to there.
     pub(super) fn of(tensor: &'a Tensor) -> Result<Self> {
         match tensor.dtype() {
@@ -29,24 +29,24 @@ impl<'a> Host<'a> {
         }
     }
 
-    pub(super) fn numbers(&self) -> Numbers<'_> {
+    pub(super) fn numbers(&self) -> FactorNumbers<'_> {
         match self {
-            Self::Borrowed(values) => Numbers::Single(values),
-            Self::Single(values) => Numbers::Single(values),
-            Self::Double(values) => Numbers::Double(values),
+            Self::Borrowed(values) => FactorNumbers::Single(values),
+            Self::Single(values) => FactorNumbers::Single(values),
+            Self::Double(values) => FactorNumbers::Double(values),
         }
     }
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Numbers<'a> {
+pub(super) enum FactorNumbers<'a> {
     Single(&'a [f32]),
     Double(&'a [f64]),
 }
 
 /// How the numbers of a factor follow each other.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Order {
+pub(super) enum FactorOrder {
     /// A `[r, in]`: one component after the other.
     Components,
     /// B `[out, r]`: one row after the other, with a number of each component.
@@ -54,9 +54,9 @@ pub(super) enum Order {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Tall<'a> {
-    pub numbers: Numbers<'a>,
-    pub order: Order,
+pub(super) struct FactorMatrix<'a> {
+    pub numbers: FactorNumbers<'a>,
+    pub order: FactorOrder,
     pub rows: usize,
     pub columns: usize,
 }
@@ -68,27 +68,27 @@ pub(super) struct Triangle {
     pub exponents: Vec<i32>,
 }
 
-impl Tall<'_> {
+impl FactorMatrix<'_> {
     /// Writes `count` rows from `first` on, column by column, in f64.
     #[inline(always)]
     pub(super) fn fill(&self, first: usize, count: usize, out: &mut [f64]) {
         match self.numbers {
-            Numbers::Single(values) => self.fill_from(values, first, count, out),
-            Numbers::Double(values) => self.fill_from(values, first, count, out),
+            FactorNumbers::Single(values) => self.fill_from(values, first, count, out),
+            FactorNumbers::Double(values) => self.fill_from(values, first, count, out),
         }
     }
 
     #[inline(always)]
     fn fill_from<T: Copy + Into<f64>>(&self, values: &[T], first: usize, count: usize, out: &mut [f64]) {
         match self.order {
-            Order::Components => {
+            FactorOrder::Components => {
                 for (source, out) in values.chunks_exact(self.rows).zip(out.chunks_exact_mut(count)) {
                     for (out, value) in out.iter_mut().zip(&source[first..first + count]) {
                         *out = (*value).into();
                     }
                 }
             }
-            Order::Rows => {
+            FactorOrder::Rows => {
                 let source = &values[first * self.columns..(first + count) * self.columns];
                 for (k, out) in out.chunks_exact_mut(count).take(self.columns).enumerate() {
                     for (out, row) in out.iter_mut().zip(source.chunks_exact(self.columns)) {
@@ -110,8 +110,8 @@ impl Tall<'_> {
         for (k, column) in packed.chunks_exact_mut(self.rows).enumerate() {
             if let Some(i) = column.iter().position(|value| !value.is_finite()) {
                 let place = match self.order {
-                    Order::Components => format!("A[{k}, {i}]"),
-                    Order::Rows => format!("B[{i}, {k}]"),
+                    FactorOrder::Components => format!("A[{k}, {i}]"),
+                    FactorOrder::Rows => format!("B[{i}, {k}]"),
                 };
                 return Err(Error::compute(format!("{place} is {}", column[i])).help(
                     "the run has diverged: begin a new run with a lower learning rate: RunConfig::default().lr(…)",

@@ -5,25 +5,25 @@ use std::collections::HashSet;
 
 /// The layer and the module that a module path names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub struct Place {
+pub struct LayerPlace {
     /// The layer's number, when the path has one: 3 in `model.layers.3.self_attn.q_proj`.
     pub layer: Option<usize>,
     /// The module inside the layer: `q_proj`.
     pub module: String,
 }
 
-impl Place {
+impl LayerPlace {
     /// Reads a module path. The first number is the layer; the module is the last part, or begins
     /// before a second number (`experts.5.w1`).
     ///
     /// # Examples
     /// ```
-    /// use lorascope::spectrum::Place;
+    /// use lorascope::spectrum::LayerPlace;
     ///
-    /// let place = Place::of("base_model.model.model.layers.3.self_attn.q_proj");
+    /// let place = LayerPlace::of("base_model.model.model.layers.3.self_attn.q_proj");
     /// assert_eq!((place.layer, place.module.as_str()), (Some(3), "q_proj"));
-    /// assert_eq!(Place::of("model.layers.3.mlp.experts.5.w1").module, "experts.5.w1");
-    /// assert_eq!(Place::of("lm_head"), Place { layer: None, module: "lm_head".into() });
+    /// assert_eq!(LayerPlace::of("model.layers.3.mlp.experts.5.w1").module, "experts.5.w1");
+    /// assert_eq!(LayerPlace::of("lm_head"), LayerPlace { layer: None, module: "lm_head".into() });
     /// ```
     pub fn of(path: &str) -> Self {
         let parts: Vec<&str> = path.split('.').collect();
@@ -64,6 +64,11 @@ impl Place {
     }
 }
 
+/// Whether a path is this name, or ends in it after a dot.
+pub(crate) fn ends_in(path: &str, name: &str) -> bool {
+    path.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
 /// The one of `names` that is called so, or ends so after a dot: `layers.3.self_attn.q_proj`. `None` where
 /// none is.
 ///
@@ -76,7 +81,7 @@ pub(crate) fn called<'a>(names: impl IntoIterator<Item = &'a str>, name: &str) -
         if one == name {
             return Ok(Some(one));
         }
-        if one.strip_suffix(name).is_some_and(|rest| rest.ends_with('.')) {
+        if ends_in(one, name) {
             found.push(one);
         }
     }

@@ -2,6 +2,7 @@
 //! believed or allocated.
 
 use super::pickle::read_bin;
+use super::tensor_names::check_name;
 use crate::display;
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -19,7 +20,6 @@ const LIMIT: u64 = 8 << 30;
 const LIMIT_VARIABLE: &str = "LORASCOPE_MAX_ADAPTER_BYTES";
 /// Bytes of a header at most: 100,000 tensors take about 15 MB.
 const HEADER: usize = 64 << 20;
-const NAME: usize = 512;
 const DAMAGED: &str = "the file is damaged or cut off: fetch it again";
 
 /// The tensors of a PEFT folder in f32, and the file that they are from: safetensors, or else
@@ -200,15 +200,5 @@ fn check_header(file: &[u8]) -> Result<()> {
     match data - at {
         0 => Ok(()),
         rest => Err(damaged(format!("{rest} bytes at the end belong to no tensor"))),
-    }
-}
-
-/// Names become parts of paths: of files, of layers. Those of a pickle are looked at as well.
-pub(super) fn check_name(name: &str) -> Result<()> {
-    let plain = |c: char| !c.is_control() && c != '/' && c != '\\';
-    match name.len() <= NAME && !name.is_empty() && name.chars().all(plain) && !name.contains("..") {
-        true => Ok(()),
-        false => Err(Error::format(format!("{:?} is no name for a tensor", display::cut(name, 80)))
-            .help("the file is damaged or made to harm: fetch it from a source that you trust")),
     }
 }

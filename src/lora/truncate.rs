@@ -1,7 +1,7 @@
 //! Adapters of smaller rank that lose the least, and of larger rank that lose nothing.
 
 use super::config::scaled;
-use super::spectra::Piece;
+use super::spectra::DeltaPiece;
 use super::{Adapter, Adapters, Beside, Init, LoraConfig};
 use crate::error::{Error, Result};
 use crate::ops::random::{Random, Stream};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 /// What [`Adapters::truncate`] leaves.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Cut {
+pub enum Truncation {
     /// This rank in every layer; those of a smaller one stay as they are.
     Rank(usize),
     /// In each layer the smallest rank that keeps this share of Σ σ², above 0 up to 1.
@@ -38,7 +38,7 @@ impl Adapters {
     /// # Examples
     /// ```
     /// use lorascope::candle_core::{Device, Tensor};
-    /// use lorascope::lora::{Adapter, Adapters, Cut, LoraConfig};
+    /// use lorascope::lora::{Adapter, Adapters, Truncation, LoraConfig};
     /// use std::collections::BTreeMap;
     ///
     /// let a = Tensor::new(&[[1f32, 0.], [0., 1.]], &Device::Cpu)?;
@@ -46,13 +46,13 @@ impl Adapters {
     /// let pair = Adapter::new(a, b, 2.0)?;
     /// let config = LoraConfig { rank: 2, alpha: 4.0, ..Default::default() };
     /// let adapters = Adapters::from_pairs(config, BTreeMap::from([("q_proj".into(), pair)]));
-    /// let cut = adapters.truncate(&Cut::Energy(0.9))?; // 64 of 68
+    /// let cut = adapters.truncate(&Truncation::Energy(0.9))?; // 64 of 68
     /// let pair = cut.get("q_proj").unwrap();
     /// assert_eq!((pair.rank(), pair.scale(), cut.config().alpha), (1, 2.0, 2.0));
     /// assert_eq!(pair.delta()?.to_vec2::<f32>()?, [[8., 0.], [0., 0.]]);
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
-    pub fn truncate(&self, cut: &Cut) -> Result<Self> {
+    pub fn truncate(&self, cut: &Truncation) -> Result<Self> {
         self.truncate_weighted(cut, &BTreeMap::new())
     }
 
@@ -63,11 +63,11 @@ impl Adapters {
     /// on the right of both), where U are the left singular vectors of ΔW·X^½. Those are the left singular
     /// vectors of scale·B·C^½, because both have the same product with their transpose,
     /// scale²·B·A·X·Aᵀ·Bᵀ; neither X nor the inverse of C is needed. What is lost is Σ_{i>k} σᵢ² of the
-    /// [weighted spectrum](Spectrum::weighted), and [`Cut::Energy`] is a share of that one's Σ σ².
+    /// [weighted spectrum](Spectrum::weighted), and [`Truncation::Energy`] is a share of that one's Σ σ².
     ///
     /// # Errors
     /// As [`truncate`](Self::truncate), and when a C does not fit its adapter, or belongs to none.
-    pub fn truncate_weighted(&self, cut: &Cut, c: &BTreeMap<String, Tensor>) -> Result<Self> {
+    pub fn truncate_weighted(&self, cut: &Truncation, c: &BTreeMap<String, Tensor>) -> Result<Self> {
         self.known(c.keys())?;
         let paths: Vec<&str> = self.iter().map(|(path, _)| path).collect();
         cut.check(&paths)?;
@@ -121,7 +121,7 @@ impl Adapters {
     }
 }
 
-impl Cut {
+impl Truncation {
     fn check(&self, paths: &[&str]) -> Result<()> {
         match self {
             Self::Rank(0) => Err(Error::input("a cut to rank 0 leaves nothing").help("take rank 1 or more")),
@@ -157,22 +157,22 @@ fn pattern(name: &str, rank: usize) -> LoraConfig {
     LoraConfig { rank: 0, rank_pattern: IndexMap::from([(name.to_string(), rank)]), ..Default::default() }
 }
 
-fn one(path: &str, pair: &Adapter, cut: &Cut, c: Option<&Tensor>) -> Result<Adapter> {
-    let pieces = Piece::all(path, pair)?;
-    let own = |piece: &Piece| Ok::<_, Error>(c.map(|c| piece.own(c)).transpose()?.flatten());
+fn one(path: &str, pair: &Adapter, cut: &Truncation, c: Option<&Tensor>) -> Result<Adapter> {
+    let pieces = DeltaPiece::all(path, pair)?;
+    let own = |piece: &DeltaPiece| Ok::<_, Error>(c.map(|c| piece.own(c)).transpose()?.flatten());
     let rank = match cut {
-        Cut::Rank(rank) => *rank,
-        Cut::Pattern(ranks) => {
+        Truncation::Rank(rank) => *rank,
+        Truncation::Pattern(ranks) => {
             let named = LoraConfig { rank: 0, rank_pattern: ranks.clone(), ..Default::default() };
             match named.rank_and_alpha(path)?.0 {
                 0 => return Ok(pair.clone()),
                 rank => rank,
             }
         }
-        Cut::Energy(share) => {
+        Truncation::Energy(share) => {
             let mut rank = 1;
             for piece in &pieces {
-                let Piece { name, a, b, scale, .. } = piece;
+                let DeltaPiece { name, a, b, scale, .. } = piece;
                 let spectrum = match own(piece)? {
                     Some(c) => Spectrum::weighted(name, a, b, *scale, &c)?,
                     None => Spectrum::of(name, a, b, *scale)?,
@@ -195,8 +195,8 @@ fn one(path: &str, pair: &Adapter, cut: &Cut, c: Option<&Tensor>) -> Result<Adap
 }
 
 /// A and B of rank k, balanced, with s·B·A nearest to that of the piece; in the outputs where C is known.
-fn nearest(piece: &Piece, rank: usize, c: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
-    let Piece { name, a, b, scale, .. } = piece;
+fn nearest(piece: &DeltaPiece, rank: usize, c: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
+    let DeltaPiece { name, a, b, scale, .. } = piece;
     let (device, f64s) = (a.device(), |t: &Tensor| t.to_device(&Device::Cpu)?.to_dtype(DType::F64));
     let vectors = match c {
         None => Vectors::of(name, a, b, *scale)?,
@@ -241,7 +241,7 @@ fn grow(pair: &Adapter, rank: usize, init: Init, random: &mut Random) -> Result<
     let old = pair.rank();
     if rank < old {
         return Err(Error::input(format!("rank {old} cannot grow to {rank}"))
-            .help("take a larger rank, or truncate(&Cut::Rank(…))"));
+            .help("take a larger rank, or truncate(&Truncation::Rank(…))"));
     }
     let (inner, out) = (pair.a().dims()[1], pair.b().dims()[0]);
     let parts = if let Beside::Parts(enabled) = pair.beside() { enabled.len() } else { 1 };
@@ -270,7 +270,7 @@ fn grow(pair: &Adapter, rank: usize, init: Init, random: &mut Random) -> Result<
     };
     let embedding = *pair.beside() == Beside::Embedding;
     let plain = pair.clone().without_start();
-    for Piece { a, b, .. } in Piece::all("", &plain)? {
+    for DeltaPiece { a, b, .. } in DeltaPiece::all("", &plain)? {
         let height = b.dims()[0];
         let (new_a, new_b) = if embedding {
             let b: Vec<f32> = (0..height * more).map(|_| random.normal() as f32).collect();

@@ -1,8 +1,8 @@
 //! A frozen weight and its own first directions.
 
 use super::Vectors;
+use super::factor_matrix::{FactorNumbers, HostNumbers};
 use super::householder::Qr;
-use super::tall::{Host, Numbers};
 use crate::error::{Error, Result};
 use crate::ops::random::{Random, Stream};
 use candle_core::{Device, Tensor};
@@ -73,10 +73,10 @@ impl BaseWeight {
                 return Err(Error::input(format!("the weight is {:?}", weight.dims()))
                     .help("pass a matrix [out, in]"));
             };
-            let host = Host::of(weight)?;
+            let host = HostNumbers::of(weight)?;
             let values: Vec<f32> = match host.numbers() {
-                Numbers::Single(values) => values.to_vec(),
-                Numbers::Double(values) => values.iter().map(|value| *value as f32).collect(),
+                FactorNumbers::Single(values) => values.to_vec(),
+                FactorNumbers::Double(values) => values.iter().map(|value| *value as f32).collect(),
             };
             if values.is_empty() {
                 return Err(Error::input(format!("the weight is {:?}: it is empty", weight.dims())));

@@ -8,7 +8,7 @@ use lorascope::candle_core;
 use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::Result;
-use lorascope::model::{Decoder, Model, OpenOptions, WeightsAs};
+use lorascope::model::{Decoder, Model, OpenOptions, WeightDtype};
 use lorascope::train::{Run, RunConfig};
 use std::path::Path;
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ mod common;
 #[path = "common/llama.rs"]
 mod llama;
 
-fn as_weights(weights: WeightsAs) -> OpenOptions {
+fn as_weights(weights: WeightDtype) -> OpenOptions {
     OpenOptions { weights, ..Default::default() }
 }
 
@@ -59,11 +59,11 @@ fn gradients_through_every_way_to_load() -> Result<()> {
     let q4k = |t: &Tensor| through(t, GgmlDType::Q4K);
     let mut bytes = Vec::new();
     for (weights, name, truth) in [
-        (WeightsAs::Stored, "f32", tensors.clone()),
-        (WeightsAs::F32, "f32", tensors.clone()),
-        (WeightsAs::Bf16, "bf16", changed(&tensors, bf16)),
-        (WeightsAs::Q8_0, "Q8_0", changed(&tensors, q8_0)),
-        (WeightsAs::Q4K, "Q4K", changed(&tensors, q4k)),
+        (WeightDtype::Stored, "f32", tensors.clone()),
+        (WeightDtype::F32, "f32", tensors.clone()),
+        (WeightDtype::Bf16, "bf16", changed(&tensors, bf16)),
+        (WeightDtype::Q8_0, "Q8_0", changed(&tensors, q8_0)),
+        (WeightDtype::Q4K, "Q4K", changed(&tensors, q4k)),
     ] {
         let model = Decoder::open_with(folder.path(), &as_weights(weights))?;
         assert_eq!(model.weight_types(), name);
@@ -71,7 +71,7 @@ fn gradients_through_every_way_to_load() -> Result<()> {
         println!("{weights:?}: {worst:.1e}");
         assert!(worst < 1e-5, "{weights:?}: {worst:e}");
         bytes.push(model.bytes());
-        if weights != WeightsAs::Stored && weights != WeightsAs::F32 {
+        if weights != WeightDtype::Stored && weights != WeightDtype::F32 {
             // The comparison can see a difference: the weights before are further away.
             assert!(distance(&model, EVEN, &tensors)? > 1e-4);
         }
@@ -90,7 +90,7 @@ fn gradients_through_every_type_of_a_gguf() -> Result<()> {
         let path = folder.path().join("model.gguf");
         EVEN.write_gguf(&path, &tensors, dtype);
         let truth = changed(&tensors, |t| through(t, dtype));
-        for weights in [WeightsAs::Stored, WeightsAs::F32] {
+        for weights in [WeightDtype::Stored, WeightDtype::F32] {
             let model = Decoder::open_with(&path, &as_weights(weights))?;
             let worst = distance(&model, EVEN, &truth)?;
             println!("{dtype:?} {weights:?}: {worst:.1e}");
@@ -108,7 +108,7 @@ fn rows_that_the_blocks_do_not_divide() -> Result<()> {
     let folder = TempDir::new().unwrap();
     let tensors = odd.tensors();
     odd.write_folder(folder.path(), &tensors);
-    let model = Decoder::open_with(folder.path(), &as_weights(WeightsAs::Q4K))?;
+    let model = Decoder::open_with(folder.path(), &as_weights(WeightDtype::Q4K))?;
     assert_eq!(model.weight_types(), "Q4K, Q8_0, bf16");
     let truth = changed(&tensors, |t| match t.dims()[1] {
         256 => through(t, GgmlDType::Q4K),
@@ -124,7 +124,7 @@ fn rows_that_the_blocks_do_not_divide() -> Result<()> {
 fn each_way_to_load_is_a_model_of_its_own() -> Result<()> {
     let path = common::model_path();
     let stored = Model::open(&path)?;
-    let options = as_weights(WeightsAs::Q8_0);
+    let options = as_weights(WeightDtype::Q8_0);
     let other = Model::open_with(&path, &options)?;
     let decoder = |model: &Model| std::ptr::from_ref(model.decoder());
     assert_ne!(decoder(&stored), decoder(&other));
@@ -134,7 +134,7 @@ fn each_way_to_load_is_a_model_of_its_own() -> Result<()> {
     assert!(stored.show().text.contains("as stored: Q4_1, Q8_0"), "{}", stored.show().text);
     assert!(other.show().text.contains(", as Q8_0"), "{}", other.show().text);
     drop(other);
-    let small = Model::open_with(&path, &as_weights(WeightsAs::Q4K))?;
+    let small = Model::open_with(&path, &as_weights(WeightDtype::Q4K))?;
     let shown = small.show().text;
     assert!(
         shown.contains("as Q4K: 30 matrices, and 181 Q8_0 whose rows its blocks do not divide"),
@@ -148,7 +148,7 @@ fn each_way_to_load_is_a_model_of_its_own() -> Result<()> {
 fn a_run_remembers_how_its_weights_were_loaded() -> Result<()> {
     let folder = TempDir::new().unwrap();
     std::env::set_current_dir(folder.path()).unwrap();
-    let model = Model::open_with(common::model_path(), &as_weights(WeightsAs::Q8_0))?;
+    let model = Model::open_with(common::model_path(), &as_weights(WeightDtype::Q8_0))?;
     let rows = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/school_math.jsonl");
     let data = Dataset::open(rows)?.head(8)?;
     let config = RunConfig::default().rank(2).batch(2).targets(["v_proj"]).seed(7);

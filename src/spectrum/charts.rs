@@ -1,10 +1,10 @@
 //! The pictures of a model's spectra: each a thin layer over a chart of [`plot`].
 
-use super::measured::SpectralMeasure;
-use super::place::Place;
-use super::spectra::{Kind, Spectra, layer_name};
-use super::words::{capital, digits, evenly, some};
-use super::{Advice, Amplification, Intruders, Overlap, Spectrum};
+use super::captions::{capital, digits, evenly, some};
+use super::layer_place::LayerPlace;
+use super::spectra::{Spectra, SpectrumKind, layer_name};
+use super::spectral_measure::SpectralMeasure;
+use super::{Advice, Amplification, Intruders, Spectrum, SubspaceOverlap};
 use crate::display::{Bundle, Show, Table, brief};
 use crate::error::{Error, Result};
 use crate::plot::{self, Curve, Figure, HeatPanel, Panel, Scale, Series, SpectraStyle};
@@ -81,12 +81,12 @@ impl Spectra {
 
     fn drawn(&self, style: SpectraStyle, most: usize) -> Result<Figure> {
         let all = self.by_layer();
-        let curve = |(spectrum, place): (&Spectrum, &Place)| Curve {
+        let curve = |(spectrum, place): (&Spectrum, &LayerPlace)| Curve {
             name: place.layer.map_or_else(|| place.module.clone(), |layer| format!("layer {layer}")),
             depth: place.layer.unwrap_or(0) as f64,
             values: spectrum.singular_values.clone(),
         };
-        let own = |module: &str| -> Vec<(&Spectrum, &Place)> {
+        let own = |module: &str| -> Vec<(&Spectrum, &LayerPlace)> {
             all.iter().filter(|(_, place)| place.module == module).copied().collect()
         };
         let modules: Vec<(&str, Vec<_>)> =
@@ -101,7 +101,7 @@ impl Spectra {
             modules.iter().map(|(_, own)| own).max_by_key(|own| own.len()).filter(|own| own.len() > most);
         let footer = widest.map(|own| {
             let number =
-                |(_, place): &(&Spectrum, &Place)| place.layer.map_or("–".into(), |l| l.to_string());
+                |(_, place): &(&Spectrum, &LayerPlace)| place.layer.map_or("–".into(), |l| l.to_string());
             let drawn: Vec<String> = evenly(own, most).iter().map(number).collect();
             let all = crate::display::advice("; plot_all() draws all", "");
             format!("layers {} of {}{all}", drawn.join(", "), own.len())
@@ -156,7 +156,7 @@ impl Spectra {
             let by_output = chosen.weighted_of(&spectrum.name).filter(|w| w.spectral_norm() > 0.0);
             if let Some(by_output) = by_output {
                 series.push(line(format!("{name}, {}", self.kind().name()), spectrum));
-                series.push(line(format!("{name}, {}", Kind::Weighted.name()), by_output));
+                series.push(line(format!("{name}, {}", SpectrumKind::Weighted.name()), by_output));
             } else {
                 series.push(line(name, spectrum));
             }
@@ -192,8 +192,9 @@ impl Spectra {
                 let mut series = vec![sigma(self.kind().name(), spectrum, floor)];
                 if any {
                     // A panel without one has the name too: the legend is that of the first.
-                    let none = || Series::line(Kind::Weighted.name(), []);
-                    series.push(weighted.map_or_else(none, |w| sigma(Kind::Weighted.name(), w, floor)));
+                    let none = || Series::line(SpectrumKind::Weighted.name(), []);
+                    series
+                        .push(weighted.map_or_else(none, |w| sigma(SpectrumKind::Weighted.name(), w, floor)));
                 }
                 (name, series)
             })
@@ -280,7 +281,7 @@ impl Spectra {
     }
 
     /// Layer 2 before layer 10, whatever the order of the paths.
-    fn by_layer(&self) -> Vec<(&Spectrum, &Place)> {
+    fn by_layer(&self) -> Vec<(&Spectrum, &LayerPlace)> {
         let mut all: Vec<_> = self.iter().zip(self.places()).collect();
         all.sort_by_key(|(_, place)| place.layer);
         all
@@ -312,12 +313,13 @@ impl Advice {
     /// When there is no adapter.
     pub fn heat_map(&self) -> Result<Figure> {
         let ranks: Vec<f64> = self.modules.iter().map(|module| module.advised() as f64).collect();
-        let title = format!("Rank that keeps {} of the energy", super::measured::percent(self.energy));
+        let title =
+            format!("Rank that keeps {} of the energy", super::spectral_measure::percent(self.energy));
         self.spectra().map(&title, &ranks, "advised rank", true)
     }
 }
 
-brief!(Advice, Overlap, Intruders);
+brief!(Advice, SubspaceOverlap, Intruders);
 
 impl Show for Advice {
     /// The map beside the table, where there is more than one layer.
@@ -329,7 +331,7 @@ impl Show for Advice {
     }
 }
 
-impl Overlap {
+impl SubspaceOverlap {
     /// φ(i, j), of the first i vectors of the one and the first j of the other, as colours from 0 to 1, and
     /// beside it that of the Gaussian control (Hu et al. 2021, figures 3 and 4).
     ///
@@ -339,11 +341,11 @@ impl Overlap {
     /// # Examples
     /// ```
     /// use lorascope::candle_core::{Device, Tensor};
-    /// use lorascope::spectrum::{Overlap, Side, Vectors};
+    /// use lorascope::spectrum::{SubspaceOverlap, Side, Vectors};
     ///
     /// let (a, b) = (Tensor::new(&[[1f64, 0.]], &Device::Cpu)?, Tensor::new(&[[1f64], [0.]], &Device::Cpu)?);
     /// let one = Vectors::of("q", &a, &b, 1.0)?;
-    /// let data = Overlap::of(&one, &one, Side::Right, (1, 1), 0)?.plot()?.data()?; // panel, i, j, φ(i, j)
+    /// let data = SubspaceOverlap::of(&one, &one, Side::Right, (1, 1), 0)?.plot()?.data()?; // panel, i, j, φ(i, j)
     /// assert!((data.column("φ(i, j)")?.f64()?.get(0).unwrap() - 1.0).abs() < 1e-15);
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
@@ -358,7 +360,7 @@ impl Overlap {
     }
 }
 
-impl Show for Overlap {
+impl Show for SubspaceOverlap {
     fn show(&self) -> Bundle {
         beside(self.plot(), self.table())
     }
@@ -468,7 +470,7 @@ fn zero(part: &str) -> Error {
 }
 
 /// `layer 3 q_proj`.
-fn called(place: &Place) -> String {
+fn called(place: &LayerPlace) -> String {
     let module = &place.module;
     place.layer.map_or_else(|| module.clone(), |layer| format!("layer {layer} {module}"))
 }

@@ -1,9 +1,9 @@
 //! Whether two adapters, or two trainings, found the same directions.
 
 use super::Vectors;
+use super::factor_matrix::{FactorNumbers, HostNumbers};
 use super::householder::Qr;
 use super::jacobi::{Want, decompose};
-use super::tall::{Host, Numbers};
 use crate::display::{Align, Table};
 use crate::error::{Error, Result};
 use crate::ops::random::{Random, Stream};
@@ -47,19 +47,19 @@ impl Side {
 /// # Examples
 /// ```
 /// use lorascope::candle_core::{Device, Tensor};
-/// use lorascope::spectrum::{Overlap, Side, Vectors};
+/// use lorascope::spectrum::{SubspaceOverlap, Side, Vectors};
 ///
 /// let b = Tensor::new(&[[2f64, 0.], [0., 1.]], &Device::Cpu)?;
 /// // Both have e₁ first; then the one has e₂, the other e₃.
 /// let one = Vectors::of("q", &Tensor::new(&[[1f64, 0., 0.], [0., 1., 0.]], &Device::Cpu)?, &b, 1.0)?;
 /// let other = Vectors::of("q", &Tensor::new(&[[1f64, 0., 0.], [0., 0., 1.]], &Device::Cpu)?, &b, 1.0)?;
-/// let overlap = Overlap::of(&one, &other, Side::Right, (2, 2), 0)?;
+/// let overlap = SubspaceOverlap::of(&one, &other, Side::Right, (2, 2), 0)?;
 /// assert!((overlap.at(1, 1)? - 1.0).abs() < 1e-15);
 /// assert!((overlap.at(2, 2)? - 0.5).abs() < 1e-15);
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
 #[derive(Clone, PartialEq)]
-pub struct Overlap {
+pub struct SubspaceOverlap {
     /// The side that was compared.
     pub side: Side,
     /// φ(i, j) at `grid[i - 1][j - 1]`.
@@ -68,7 +68,7 @@ pub struct Overlap {
     pub control: Vec<Vec<f64>>,
 }
 
-impl Overlap {
+impl SubspaceOverlap {
     /// All φ(i, j) up to the given (i, j) in one pass, and those of the control, drawn from the seed.
     ///
     /// Directions whose σ is 0 are none: the grid ends before them.
@@ -150,7 +150,7 @@ impl Overlap {
 /// linear subspaces": by cosines where those are small, by sines where the cosines are near 1).
 ///
 /// # Errors
-/// As [`Overlap::of`].
+/// As [`SubspaceOverlap::of`].
 ///
 /// # Examples
 /// ```
@@ -206,8 +206,8 @@ impl Vectors {
         if some == 0 {
             return Err(Error::input("ΔW is zero: it has no directions").help("train a step first"));
         }
-        let host = Host::of(tensor)?;
-        let Numbers::Double(values) = host.numbers() else {
+        let host = HostNumbers::of(tensor)?;
+        let FactorNumbers::Double(values) = host.numbers() else {
             return Err(Error::input("singular vectors are f64 tensors"));
         };
         Ok(Mat::from_fn(rows, some.min(columns), |i, k| values[i * columns + k]))

@@ -1,7 +1,7 @@
 //! Adapters cut to a smaller rank and grown to a larger one.
 
 use lorascope::candle_core::{DType, Device, Tensor};
-use lorascope::lora::{Adapter, Adapters, Beside, Cut, LoraConfig, TargetModules};
+use lorascope::lora::{Adapter, Adapters, Beside, LoraConfig, TargetModules, Truncation};
 use lorascope::ops::random::{Random, Stream};
 use lorascope::spectrum::Spectrum;
 use serde_json::Value;
@@ -58,8 +58,8 @@ fn golden_cuts() {
             };
             inputs.iter().map(outputs).sum::<f64>() / inputs.len() as f64
         };
-        let plain = adapters.truncate(&Cut::Rank(kept)).unwrap();
-        let best = adapters.truncate_weighted(&Cut::Rank(kept), &c).unwrap();
+        let plain = adapters.truncate(&Truncation::Rank(kept)).unwrap();
+        let best = adapters.truncate_weighted(&Truncation::Rank(kept), &c).unwrap();
         for (cut, key, expected) in [(&plain, "plain_cut", "plain_error"), (&best, "best_cut", "best_error")]
         {
             let pair = cut.get("m").unwrap();
@@ -113,11 +113,11 @@ fn other_inputs_are_served_better_too() {
             .unwrap()
     };
     for rank in 1..6 {
-        let plain = adapters.truncate(&Cut::Rank(rank)).unwrap();
-        let weighted = adapters.truncate_weighted(&Cut::Rank(rank), &c).unwrap();
+        let plain = adapters.truncate(&Truncation::Rank(rank)).unwrap();
+        let weighted = adapters.truncate_weighted(&Truncation::Rank(rank), &c).unwrap();
         assert!(error(&weighted) <= error(&plain), "rank {rank}: {} and {}", error(&weighted), error(&plain));
     }
-    let energy = adapters.truncate_weighted(&Cut::Energy(0.9), &c).unwrap();
+    let energy = adapters.truncate_weighted(&Truncation::Energy(0.9), &c).unwrap();
     let rank = adapters
         .spectra_weighted(&c)
         .unwrap()
@@ -205,7 +205,7 @@ fn every_kind_has_its_spectra() {
 #[test]
 fn every_kind_is_cut_and_keeps_its_scale() {
     let adapters = mixed();
-    let cut = adapters.truncate(&Cut::Rank(2)).unwrap();
+    let cut = adapters.truncate(&Truncation::Rank(2)).unwrap();
     assert_eq!((cut.config().rank, cut.config().alpha), (2, 5.0));
     assert!(cut.config().rank_pattern.is_empty() && cut.config().alpha_pattern.is_empty());
     for (path, pair) in cut.iter() {
@@ -234,16 +234,19 @@ fn every_kind_is_cut_and_keeps_its_scale() {
         assert!(row.iter().map(|x| x * x).sum::<f32>() > 1.0);
     }
     // At its own rank an adapter stays as it is, to the bit; a start is folded in at twice the rank.
-    let same = adapters.truncate(&Cut::Rank(3)).unwrap();
+    let same = adapters.truncate(&Truncation::Rank(3)).unwrap();
     assert_eq!(delta(&same, "layers.1.c_attn"), delta(&adapters, "layers.1.c_attn"));
     assert!(same.get("layers.0.pissa").unwrap().start().is_none());
-    assert!(adapters.truncate(&Cut::Rank(6)).unwrap().get("layers.0.pissa").unwrap().start().is_some());
+    assert!(
+        adapters.truncate(&Truncation::Rank(6)).unwrap().get("layers.0.pissa").unwrap().start().is_some()
+    );
 }
 
 #[test]
 fn patterns_and_energies_are_written_with_their_alphas() {
     let adapters = mixed();
-    let pattern = Cut::Pattern([("c_attn".to_string(), 1), ("dora".to_string(), 2)].into_iter().collect());
+    let pattern =
+        Truncation::Pattern([("c_attn".to_string(), 1), ("dora".to_string(), 2)].into_iter().collect());
     let cut = adapters.truncate(&pattern).unwrap();
     let ranks: Vec<usize> = cut.iter().map(|(_, pair)| pair.rank()).collect();
     assert_eq!(ranks, [2, 3, 3, 1, 3]);
@@ -254,18 +257,18 @@ fn patterns_and_energies_are_written_with_their_alphas() {
     assert_eq!((config.rank_pattern["layers.0.dora"], config.alpha_pattern["layers.0.dora"]), (2, 5.0));
     let advice = adapters.spectra().unwrap().advise(0.7).unwrap();
     let (by_energy, by_pattern) = (
-        adapters.truncate(&Cut::Energy(0.7)).unwrap(),
-        adapters.truncate(&Cut::Pattern(advice.rank_pattern())),
+        adapters.truncate(&Truncation::Energy(0.7)).unwrap(),
+        adapters.truncate(&Truncation::Pattern(advice.rank_pattern())),
     );
     for (path, pair) in by_pattern.unwrap().iter() {
         assert_eq!(pair.rank(), by_energy.get(path).unwrap().rank(), "{path}");
     }
     for (cut, text) in [
-        (Cut::Rank(0), "rank 0 leaves nothing"),
-        (Cut::Energy(1.2), "an energy of 1.2; ask for a share above 0 and up to 1"),
-        (Cut::Energy(f64::NAN), "NaN"),
+        (Truncation::Rank(0), "rank 0 leaves nothing"),
+        (Truncation::Energy(1.2), "an energy of 1.2; ask for a share above 0 and up to 1"),
+        (Truncation::Energy(f64::NAN), "NaN"),
         (
-            Cut::Pattern([("k_proj".to_string(), 1)].into_iter().collect()),
+            Truncation::Pattern([("k_proj".to_string(), 1)].into_iter().collect()),
             "no adapter fits the pattern \"k_proj\"",
         ),
     ] {
@@ -290,7 +293,7 @@ fn cuts_are_read_back_from_their_files() {
             ],
         );
         let ranks = [("layers.1.self_attn.q_proj".to_string(), 2)].into_iter().collect();
-        let cut = adapters.truncate(&Cut::Pattern(ranks)).unwrap();
+        let cut = adapters.truncate(&Truncation::Pattern(ranks)).unwrap();
         let path = folder.path().join(name);
         cut.save(&path, "base").unwrap();
         let read = Adapters::open(&path, &Device::Cpu).unwrap();

@@ -1,12 +1,12 @@
 //! Adapter folders that PEFT wrote, read.
 
-use super::adapters::{A, B, EMBEDDING_A, EMBEDDING_B, MAGNITUDE};
-use super::checked::read_folder;
 use super::peft::{
     CONFIG, INITIALISATIONS, Modules, PREFIX, PeftConfig, UNSUPPORTED, bias_of, is_used, read_config,
 };
-use super::select::{first, is_weight_of};
-use super::wrapped::{Wrapped, unwrapped};
+use super::target_selection::{first, is_weight_of};
+use super::tensor_names::{A, B, EMBEDDING_A, EMBEDDING_B, MAGNITUDE};
+use super::validated::read_folder;
+use super::wrapped_names::{Wrapped, unwrapped};
 use super::{Adapter, Adapters, Biases, LoraConfig, TargetModules};
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};

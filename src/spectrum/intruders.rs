@@ -1,6 +1,6 @@
 //! What ΔW does to the directions of the weight that it stands beside.
 
-use super::base::{Operator, Top, orthonormal, top};
+use super::base_weight::{Operator, Top, orthonormal, top};
 use super::{BaseWeight, Side, Vectors};
 use crate::display::{Align, Table};
 use crate::error::{Error, Result};

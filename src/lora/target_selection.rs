@@ -1,7 +1,8 @@
 //! Which layers a config means: names, expressions, blocks, patterns.
 
-use super::{Kind, LoraConfig, Target, TargetModules};
+use super::{LoraConfig, Target, TargetKind, TargetModules};
 use crate::error::{Error, Result};
+use crate::spectrum::ends_in;
 use indexmap::IndexMap;
 use regex::Regex;
 
@@ -13,7 +14,7 @@ impl LoraConfig {
     /// nearest first.
     pub fn select<'a>(&self, targets: &'a [Target]) -> Result<Vec<&'a Target>> {
         let chosen: Vec<&Target> = match &self.target_modules {
-            TargetModules::AllLinear => targets.iter().filter(|t| t.kind == Kind::Linear).collect(),
+            TargetModules::AllLinear => targets.iter().filter(|t| t.kind == TargetKind::Linear).collect(),
             TargetModules::Named(names) => {
                 if names.is_empty() {
                     return Err(Error::input("no target module is named")
@@ -90,11 +91,6 @@ impl LoraConfig {
     pub(super) fn parts(&self, path: &str) -> Option<&[bool]> {
         self.enable_lora.iter().find(|(name, _)| ends_in(path, name)).map(|(_, parts)| parts.as_slice())
     }
-}
-
-/// Whether a path ends in a name, at a dot.
-pub(super) fn ends_in(path: &str, name: &str) -> bool {
-    path.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 /// Whether a tensor is the weight of a layer with this last name.
@@ -178,7 +174,7 @@ mod tests {
         let names = ["self_attn.q_proj", "self_attn.k_proj", "mlp.down_proj"];
         let mut all: Vec<Target> =
             (0..3).flat_map(|layer| names.map(|name| Target::linear(path(layer, name), [8, 8]))).collect();
-        all.push(Target { path: "lm_head".to_string(), shape: [9, 8], kind: Kind::Head });
+        all.push(Target { path: "lm_head".to_string(), shape: [9, 8], kind: TargetKind::Head });
         all
     }
 

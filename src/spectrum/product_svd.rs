@@ -5,10 +5,10 @@
 //! B·A = X·(D_B·D_A)·Yᵀ, which is decomposed as Demmel et al. 1999, algorithm 3.1, have it: QR of X·D with
 //! pivoting, then one-sided Jacobi.
 
+use super::factor_matrix::{FactorMatrix, FactorNumbers, FactorOrder, Triangle, power};
 use super::gram;
 use super::householder::{Pivoted, Qr};
 use super::jacobi::{Small, Want, decompose};
-use super::tall::{Numbers, Order, Tall, Triangle, power};
 use crate::error::{Error, Result};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
@@ -21,13 +21,13 @@ pub(super) struct Svd {
 }
 
 /// Where the numbers of one adapter stand: A row-major [r, in], B row-major [out, r].
-pub(super) struct Shape {
+pub(super) struct FactorShape {
     pub in_features: usize,
     pub out_features: usize,
     pub rank: usize,
 }
 
-impl Shape {
+impl FactorShape {
     /// Reads and checks the shapes of A [r, in] and B [out, r].
     pub(super) fn of(a: &[usize], b: &[usize]) -> Result<Self> {
         let (&[rank, in_features], &[out_features, columns]) = (a, b) else {
@@ -49,22 +49,27 @@ impl Shape {
 }
 
 /// scale·B·A by its factors.
-pub(super) struct Factors<'a> {
-    a: Tall<'a>,
-    b: Tall<'a>,
+pub(super) struct ProductFactors<'a> {
+    a: FactorMatrix<'a>,
+    b: FactorMatrix<'a>,
     scale: f64,
 }
 
-impl<'a> Factors<'a> {
+impl<'a> ProductFactors<'a> {
     /// A row-major [r, in] and B row-major [out, r].
-    pub(super) fn new(shape: &Shape, a: Numbers<'a>, b: Numbers<'a>, scale: f64) -> Result<Self> {
+    pub(super) fn new(
+        shape: &FactorShape,
+        a: FactorNumbers<'a>,
+        b: FactorNumbers<'a>,
+        scale: f64,
+    ) -> Result<Self> {
         if !scale.is_finite() {
             return Err(Error::input(format!("the scale is {scale}")).help("pass a finite alpha / r"));
         }
-        let Shape { in_features, out_features, rank } = *shape;
+        let FactorShape { in_features, out_features, rank } = *shape;
         Ok(Self {
-            a: Tall { numbers: a, order: Order::Components, rows: in_features, columns: rank },
-            b: Tall { numbers: b, order: Order::Rows, rows: out_features, columns: rank },
+            a: FactorMatrix { numbers: a, order: FactorOrder::Components, rows: in_features, columns: rank },
+            b: FactorMatrix { numbers: b, order: FactorOrder::Rows, rows: out_features, columns: rank },
             scale,
         })
     }
@@ -106,7 +111,7 @@ impl<'a> Factors<'a> {
     }
 }
 
-fn triangle(x: &Tall) -> Result<Triangle> {
+fn triangle(x: &FactorMatrix) -> Result<Triangle> {
     if let Some(triangle) = gram::triangle(x) {
         return Ok(triangle);
     }
