@@ -1,5 +1,5 @@
-//! One block of a decoder: attention and the feed-forward layer, each behind a norm and beside a
-//! residual path.
+//! One block of a decoder: attention and a feed-forward layer, each with a norm before it and a residual
+//! connection around it.
 
 use super::layers::attention::{self, AttentionSaved};
 use super::layers::linear::Wanted;
@@ -12,9 +12,9 @@ use candle_core::Tensor;
 
 /// What all blocks of one pass share.
 pub(crate) struct BlockPass<'a> {
-    /// `None` where a model adds its positions to the embedding.
+    /// `None` if the model adds positions to the embedding instead.
     pub(crate) rotary: Option<&'a Rotary>,
-    /// Where each row of the pack begins and, last, the number of tokens.
+    /// Where each row of the pack begins; the last entry is the number of tokens.
     pub(crate) borders: &'a [usize],
     pub(crate) adapters: &'a Adapters,
     pub(crate) kernels: Kernels,
@@ -24,11 +24,11 @@ pub(crate) struct BlockPass<'a> {
 pub(crate) struct Block {
     pub(super) attention_norm: TrainableNorm,
     pub(super) projections: QkvLayers,
-    /// Queries, keys and values of a token in columns.
+    /// Widths of the queries, keys and values of one token.
     pub(super) widths: [usize; 3],
     pub(super) heads: usize,
     pub(super) kv_heads: usize,
-    /// Of the heads of q and of k.
+    /// The norms of the heads of q and k.
     pub(super) head_norms: Option<[TrainableNorm; 2]>,
     pub(super) o: Linear,
     pub(super) mlp_norm: TrainableNorm,
@@ -50,7 +50,7 @@ pub(super) enum Activation {
     Gelu(Gelu),
 }
 
-/// What a block keeps for its backward pass. H query heads, G key-value heads of width W.
+/// The tensors that a block keeps for its backward pass; H query heads, G key-value heads of width W.
 #[derive(Debug)]
 pub(crate) struct BlockSaved {
     x: Tensor,                 // [T, D]
@@ -68,7 +68,7 @@ pub(crate) struct BlockSaved {
 pub(crate) type Cached = Option<(Tensor, Tensor)>;
 
 impl BlockPass<'_> {
-    /// Queries or keys `[T, H·W]` to `[H, T, W]`, normed where heads have a norm, and rotated.
+    /// Reshapes queries or keys `[T, H·W]` to `[H, T, W]`, applies the norm of the heads if there is one, and rotates.
     fn turn(&self, x: &Tensor, norm: Option<&TrainableNorm>, heads: usize) -> Result<Tensor> {
         let normed = norm.map(|norm| norm.forward(x, self.adapters, self.kernels)).transpose()?;
         let x = normed.as_ref().unwrap_or(x);
@@ -103,8 +103,7 @@ impl Block {
             || self.norms().iter().any(|norm| norm.is_trained(adapters))
     }
 
-    /// Whether the norm that reads the block's input is trained: its gradient needs that of what it
-    /// gave.
+    /// Whether the first norm of the block is trained: its gradient needs that of its output.
     pub(crate) fn first_norm_is_trained(&self, adapters: &Adapters) -> bool {
         self.attention_norm.is_trained(adapters)
     }
@@ -114,7 +113,7 @@ impl Block {
         [&self.attention_norm, &self.mlp_norm].into_iter().chain(heads).collect()
     }
 
-    /// The same block with the adapters in copies of the weights that they stand beside.
+    /// Merges the adapters into copies of the weights that they adapt.
     pub(crate) fn merged(&self, adapters: &Adapters) -> Result<Self> {
         let of = |linear: &Linear| linear.merged(adapters);
         Ok(Self {
@@ -136,7 +135,7 @@ impl Block {
         })
     }
 
-    /// In the order of the forward pass.
+    /// The linear layers in the order of the forward pass.
     pub(crate) fn linears(&self) -> Vec<&Linear> {
         let mut all = match &self.projections {
             QkvLayers::Separate { q, k, v } => vec![q, k, v],
@@ -166,7 +165,7 @@ impl Block {
         all
     }
 
-    /// `[T, D]` to q `[T, H·W]`, k and v `[T, G·W]`.
+    /// Projects `[T, D]` to q `[T, H·W]`, k and v `[T, G·W]`.
     fn project(&self, normed: &Tensor, pass: &BlockPass) -> Result<[Tensor; 3]> {
         let of = |linear: &Linear| linear.forward(normed, pass.adapters);
         match &self.projections {
@@ -175,7 +174,7 @@ impl Block {
         }
     }
 
-    /// Queries, keys and values by heads, and what the norms of heads read where there are any.
+    /// Computes queries, keys and values by heads, and returns the inputs of the heads' norms if there are any.
     fn heads_of(&self, normed: &Tensor, pass: &BlockPass) -> Result<(Option<[Tensor; 2]>, [Tensor; 3])> {
         let [q, k, v] = self.project(normed, pass)?;
         let heads = [
@@ -190,7 +189,7 @@ impl Block {
         self.head_norms.as_ref().map(|norms| &norms[which])
     }
 
-    /// What the feed-forward layer's activation reads, from what attention gave.
+    /// Computes the inputs of the feed-forward activation from the output of attention.
     fn gate_and_up(&self, middle: &Tensor, pass: &BlockPass) -> Result<(Option<Tensor>, Tensor)> {
         let normed = self.mlp_norm.forward(middle, pass.adapters, pass.kernels)?;
         let gate = match &self.activation {
@@ -200,7 +199,7 @@ impl Block {
         Ok((gate, self.up.forward(&normed, pass.adapters)?))
     }
 
-    /// What the block gives: the feed-forward layer's last product beside the residual path.
+    /// Computes the output of the block: the last product of the feed-forward layer plus the residual.
     fn leave(&self, middle: &Tensor, gate: Option<&Tensor>, up: &Tensor, pass: &BlockPass) -> Result<Tensor> {
         let active = self.active(gate, up, pass.kernels)?;
         ops::add(self.down.forward(&active, pass.adapters)?, middle)
@@ -220,7 +219,7 @@ impl Block {
         Ok((y, saved))
     }
 
-    /// What [`backward`](Self::backward) needs, from the block's input: all of the forward pass but its
+    /// Computes what [`backward`](Self::backward) needs from the input of the block: the forward pass without its
     /// last product.
     pub(crate) fn save(&self, x: Tensor, pass: &BlockPass) -> Result<BlockSaved> {
         let kernels = pass.kernels;
@@ -237,8 +236,8 @@ impl Block {
         Ok(BlockSaved { x, q, k, v, attended, attention, middle, gate, up })
     }
 
-    /// The first layer whose output has a NaN or an infinity, for an input without one: a norm, a linear
-    /// layer, or what lies between two of them.
+    /// Finds the first layer (norm, linear layer, or the operation between two of them) whose output has a NaN
+    /// or an infinity, for an input that has none.
     pub(crate) fn first_not_finite(&self, x: &Tensor, pass: &BlockPass) -> Result<Option<String>> {
         let kernels = pass.kernels;
         let broken = |path: &str, y: &Tensor| Ok((!ops::is_finite(y)?).then(|| path.to_string()));
@@ -285,8 +284,8 @@ impl Block {
         all(&[(self.down.path(), &self.leave(&middle, gate.as_ref(), &up, pass)?)])
     }
 
-    /// dx for dy; adapters' gradients go into `gradients`. `None` when `wanted` says that nothing
-    /// below is trained.
+    /// Computes dx for dy and adds the gradients of the adapters to `gradients`. Returns `None` if `wanted` says
+    /// that nothing below is trained.
     pub(crate) fn backward(
         &self,
         saved: BlockSaved,
@@ -367,7 +366,7 @@ impl Block {
         )?))
     }
 
-    /// For tokens that follow those in the cache; `borders` is not read.
+    /// Computes the output for tokens that follow those in the cache; `borders` is not used.
     pub(crate) fn extend(&self, x: Tensor, cached: &mut Cached, pass: &BlockPass) -> Result<Tensor> {
         let kernels = pass.kernels;
         let normed = self.attention_norm.forward(&x, pass.adapters, kernels)?;

@@ -1,4 +1,4 @@
-//! The sizes of a model and the parts of its blocks.
+//! The sizes of a model and the parts of its blocks, as plain data.
 
 use super::layers::Gelu;
 use super::layers::frequencies::Frequencies;
@@ -21,11 +21,11 @@ pub enum Family {
     Baichuan,
 }
 
-/// What a decoder is made of: sizes, and which of the parts its blocks have. A
-/// [family](Family) reads it from `config.json` or a GGUF file's metadata.
+/// The sizes of a decoder and the kinds of its parts. A [family](Family) reads it from `config.json` or the
+/// metadata of a GGUF file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DecoderConfig {
-    /// Whose names the weights have.
+    /// The family, which also names the weights.
     pub family: Family,
     /// V, tokens in the vocabulary.
     pub vocabulary: usize,
@@ -41,11 +41,11 @@ pub struct DecoderConfig {
     pub head_width: usize,
     /// Width inside the feed-forward layer.
     pub intermediate: usize,
-    /// Tokens the model was made for.
+    /// The context length in tokens.
     pub context: usize,
     /// The norm before attention, before the feed-forward layer and after the last block.
     pub norm: NormKind,
-    /// ε inside the norms' roots.
+    /// ε under the root of the norms.
     pub norm_epsilon: f64,
     /// How positions are encoded.
     pub positions: Positions,
@@ -55,15 +55,15 @@ pub struct DecoderConfig {
     pub projections: Projections,
     /// Whether each head of q and k has an RMS norm before it is rotated.
     pub head_norms: bool,
-    /// The token that fills short rows up: where the embedding is trained, its row is not.
+    /// The padding token: if the embedding is trained, its row is not.
     #[serde(default)]
     pub padding: Option<u32>,
-    /// The length (2-norm) that a looked-up row of the embedding has at most: PyTorch's `max_norm`.
+    /// The largest length (2-norm) of a looked-up row of the embedding: PyTorch's `max_norm`.
     #[serde(default)]
     pub max_norm: Option<f64>,
     /// Whether the head is the embedding, which then has no tensor of its own.
     pub tied_embeddings: bool,
-    /// Whether the head's rows are brought to length 1 before they are used.
+    /// Whether the rows of the head are normalised to length 1 before they are used.
     pub unit_head: bool,
     /// Whether q, k and v have biases.
     pub qkv_bias: bool,
@@ -114,7 +114,7 @@ pub enum Projections {
 }
 
 impl DecoderConfig {
-    /// Refuses sizes that make no sense.
+    /// Validates the sizes.
     pub(crate) fn validated(self) -> Result<Self> {
         let sizes = [
             ("vocabulary", self.vocabulary),

@@ -1,4 +1,4 @@
-//! The `config.json` of a model that was opened from another kind of file.
+//! Writes a `config.json` for a model that was opened from a GGUF file.
 
 use super::config::{DecoderConfig, Family, FeedForward, Positions};
 use super::layers::Gelu;
@@ -6,7 +6,7 @@ use super::layers::frequencies::FrequencyScaling;
 use crate::error::{Error, Result};
 use serde_json::{Map, Value as Json, json};
 
-/// A `config.json` for a model that has none, in the keys of transformers, old and new.
+/// A `config.json` for a model that has none, with the keys of old and new versions of transformers.
 pub(super) fn config_json(config: &DecoderConfig, dtype: &str) -> Result<Map<String, Json>> {
     let (class, kind) = match config.family {
         Family::Llama => ("LlamaForCausalLM", "llama"),

@@ -12,8 +12,8 @@ use crate::ops::Kernels;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// A decoder, frozen: embedding, blocks of attention and a feed-forward layer with norms before each,
-/// a last norm, the head. Its [config](DecoderConfig) says which kinds of these it has.
+/// A frozen decoder: embedding, blocks of attention and a feed-forward layer with a norm before each, a last norm,
+/// the head. Its [config](DecoderConfig) says which kind each of these is.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     pub(super) config: DecoderConfig,
@@ -27,22 +27,22 @@ pub struct Decoder {
     pub(super) recompute: Recompute,
 }
 
-/// What the backward pass computes again instead of keeping it since the forward pass (Chen et al. 2016,
-/// *Training Deep Nets with Sublinear Memory Cost*, §4). The numbers are the same to the bit.
+/// Which activations the backward pass recomputes instead of keeping them from the forward pass (Chen et al. 2016,
+/// *Training Deep Nets with Sublinear Memory Cost*, §4). The results are the same to the bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recompute {
     /// Only norms and activations: the inputs of the matrix products are kept.
     #[default]
     Nothing,
-    /// Each block from its input, for about a third more time.
+    /// Each block from its input; this takes about a third more time.
     Blocks,
 }
 
 /// How positions are encoded.
 #[derive(Debug, Clone)]
 pub(super) enum PositionEncoding {
-    /// By the angles that the pairs of a head turn from one token to the next.
+    /// Rotary: the angles by which the pairs of a head turn from one token to the next.
     Rotary(Vec<f64>),
     Learned(LearnedPositions),
 }
@@ -52,15 +52,15 @@ pub(super) enum PositionEncoding {
 pub struct Tokens<'a> {
     /// The tokens of all rows.
     pub ids: &'a [u32],
-    /// Where each row begins and, last, the number of tokens; attention and positions start anew at
-    /// each.
+    /// Where each row begins; the last entry is the number of tokens. Attention and positions start anew in each
+    /// row.
     pub borders: &'a [usize],
 }
 
-/// Tokens whose loss counts.
+/// The tokens that enter the loss.
 #[derive(Debug, Clone, Copy)]
 pub struct Counted<'a> {
-    /// The places whose next token is counted.
+    /// The places whose next token is predicted.
     pub places: &'a [u32],
     /// Those next tokens.
     pub targets: &'a [u32],
@@ -73,7 +73,7 @@ impl Tokens<'_> {
     }
 }
 
-/// What a forward pass keeps for the backward pass, as [`Recompute`] says.
+/// The tensors that a forward pass keeps for the backward pass, depending on [`Recompute`].
 #[derive(Debug)]
 pub struct Saved {
     ids: Vec<u32>,
@@ -97,24 +97,24 @@ impl Decoder {
         &self.config
     }
 
-    /// Where the weights lie.
+    /// The device of the weights.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The same model, sharing its weights, computed by these kernels.
+    /// The same model with these kernels; the weights are shared.
     #[must_use]
     pub fn with_kernels(&self, kernels: Kernels) -> Self {
         Self { kernels, ..self.clone() }
     }
 
-    /// The same model, sharing its weights, whose backward pass computes this again.
+    /// The same model with this choice of recomputation; the weights are shared.
     #[must_use]
     pub fn with_recompute(&self, recompute: Recompute) -> Self {
         Self { recompute, ..self.clone() }
     }
 
-    /// What its backward pass computes again.
+    /// What its backward pass recomputes.
     pub fn recompute(&self) -> Recompute {
         self.recompute
     }
@@ -124,13 +124,12 @@ impl Decoder {
         self.matrices().map(Weight::bytes).sum()
     }
 
-    /// How many frozen numbers the matrices hold. [`DecoderConfig::parameters`] counts norms and biases
-    /// too.
+    /// The number of frozen parameters in the matrices. [`DecoderConfig::parameters`] counts norms and biases too.
     pub fn parameters(&self) -> usize {
         self.matrices().map(|weight| weight.shape().iter().product::<usize>()).sum()
     }
 
-    /// All matrices, one that serves as embedding and head once.
+    /// All matrices; a tied embedding and head count once.
     fn matrices(&self) -> impl Iterator<Item = &Weight> {
         let table = match &self.positions {
             PositionEncoding::Learned(positions) => Some(positions.table()),
@@ -140,7 +139,7 @@ impl Decoder {
         self.linears().map(Linear::weight).chain([self.embedding.weight()]).chain(table).chain(head)
     }
 
-    /// The types that the matrices are stored in, such as `Q4_1, Q8_0`.
+    /// The dtypes of the matrices, such as `Q4_1, Q8_0`.
     pub fn weight_types(&self) -> String {
         let mut types: Vec<String> = self.linears().map(|l| l.weight().type_name()).collect();
         types.push(self.embedding.weight().type_name());
@@ -163,12 +162,12 @@ impl Decoder {
         self.blocks.iter().flat_map(|b| b.linears())
     }
 
-    /// The hidden state of every token after the last norm, `[T, D]`, and what the backward pass
-    /// needs. `go_on` is asked between blocks.
+    /// Computes the hidden state of every token after the last norm, `[T, D]`, and what the backward pass needs.
+    /// `go_on` is called between blocks and returns false to cancel.
     ///
     /// # Errors
     /// When a token is outside the vocabulary, when a row is longer than the model's context, and
-    /// an interrupted error when `go_on` says no.
+    /// an interrupted error when `go_on` returns false.
     pub fn forward(
         &self,
         tokens: Tokens,
@@ -187,7 +186,7 @@ impl Decoder {
         Ok((hidden, Saved { ids, positions, blocks, rotary, last }))
     }
 
-    /// The hidden states alone; nothing is kept for a backward pass.
+    /// Computes the hidden states and keeps nothing for a backward pass.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -221,7 +220,7 @@ impl Decoder {
         Ok((x, rotary))
     }
 
-    /// Tokens at their positions: what the first block reads, `[T, D]`, and the angles of rotation.
+    /// Computes the input of the first block, `[T, D]`, and the angles of rotation.
     pub(super) fn enter(
         &self,
         ids: &[u32],
@@ -248,7 +247,7 @@ impl Decoder {
         BlockPass { rotary, borders, adapters, kernels: self.kernels }
     }
 
-    /// Gradients of all adapters for `dhidden` = ∂loss/∂hidden, `[T, D]`, added to `gradients`.
+    /// Adds the gradients of all adapters for `dhidden` = ∂loss/∂hidden, `[T, D]`, to `gradients`.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -307,11 +306,11 @@ impl Decoder {
         loss::forward(&picked, counted.targets, &self.head_of(adapters)?, self.kernels)
     }
 
-    /// The same losses and ∂(scale·Σ losses)/∂hidden in the shape of `hidden`; gradients of a head that is
-    /// trained itself go into `gradients`. `go_on` is asked every hundred tokens or so.
+    /// Computes the same losses and ∂(scale·Σ losses)/∂hidden in the shape of `hidden`; adds the gradients of a
+    /// trained head to `gradients`. `go_on` is called about every hundred tokens.
     ///
     /// # Errors
-    /// As [`loss`](Self::loss), and an interrupted error when `go_on` says no.
+    /// As [`loss`](Self::loss), and an interrupted error when `go_on` returns false.
     pub fn loss_backward(
         &self,
         hidden: &Tensor,
@@ -342,7 +341,7 @@ impl Decoder {
         Ok((losses, hidden.zeros_like()?.index_add(&index, &d, 0)?))
     }
 
-    /// The head's matrix with what is trained in it.
+    /// The matrix of the head with its trained values.
     fn head_of(&self, adapters: &Adapters) -> Result<Weight> {
         match self.trained_head(adapters) {
             Some(head) => Ok(head.merged(adapters)?.weight().clone()),
@@ -361,8 +360,7 @@ impl Decoder {
         }
     }
 
-    /// Feeds tokens that follow those in the cache and gives the hidden state of the last one,
-    /// `[1, D]`.
+    /// Feeds tokens that follow those in the cache and returns the hidden state of the last one, `[1, D]`.
     ///
     /// # Errors
     /// When the context is full, or a token is outside the vocabulary.

@@ -1,4 +1,4 @@
-//! What of a model is trained, merged into it, or begun from it.
+//! Adapters of a decoder: initialisation, validation, merging, full fine-tuning.
 
 use super::config::DecoderConfig;
 use super::decoder::{Decoder, PositionEncoding};
@@ -9,19 +9,19 @@ use candle_core::Tensor;
 use std::collections::BTreeMap;
 
 impl Decoder {
-    /// Fresh adapters beside this model, as the config says.
+    /// Initialises adapters for this model.
     ///
     /// # Errors
-    /// When the config cannot be used or does not fit the model.
+    /// When the config is invalid or does not fit the model.
     pub fn new_adapters(&self, config: &LoraConfig, seed: u64) -> Result<Adapters> {
         let config = LoraConfig { fan_in_fan_out: self.config().fan_in_fan_out(), ..config.clone() };
         Adapters::beside(self, &config, &self.targets(), seed, self.device())
     }
 
-    /// Whether these adapters, and all weights that are trained whole with them, belong to this model.
+    /// Checks that these adapters, and all weights that are trained in full, belong to this model.
     ///
     /// # Errors
-    /// When one has no place here or another shape: it would do nothing, without a word.
+    /// When one has no layer here or another shape: it would silently do nothing.
     pub fn check(&self, adapters: &Adapters) -> Result<()> {
         adapters.check(&self.targets())?;
         if adapters.wholes().next().is_none() {
@@ -47,10 +47,10 @@ impl Decoder {
         Ok(())
     }
 
-    /// All weights as those that are trained: what LoRA is compared with.
+    /// All weights as trained weights, for full fine-tuning: the baseline of LoRA.
     ///
     /// # Errors
-    /// When the device has no room.
+    /// When the device has not enough memory.
     pub fn all_trained(&self) -> Result<Adapters> {
         let mut whole = BTreeMap::new();
         let shared = |t: &Target| matches!(t.kind, TargetKind::Head | TargetKind::TiedHead) && self.is_tied();
@@ -68,11 +68,11 @@ impl Decoder {
         Ok(Adapters::from_pairs(config, BTreeMap::new()).with_whole(whole))
     }
 
-    /// The same model with the adapters in copies of the weights that they stand beside; all others
-    /// are shared. Dropping it unmerges: nothing of this model has changed.
+    /// Merges the adapters into copies of the weights that they adapt; all others are shared. This model does not
+    /// change.
     ///
     /// # Errors
-    /// When the adapters belong to another model, or the device has no room.
+    /// When the adapters belong to another model, or the device has not enough memory.
     pub fn merged(&self, adapters: &Adapters) -> Result<Self> {
         self.check(adapters)?;
         let positions = match &self.positions {
@@ -104,9 +104,8 @@ impl Decoder {
         self.embedding.settled(ids, adapters)
     }
 
-    /// The head where anything of it is trained: in a tied model whose weights stay tied, the embedding's
-    /// tensor is the head's. Otherwise a head that is not trained itself stays on the embedding that the
-    /// model has, as PEFT leaves it.
+    /// The head, if anything of it is trained. In a tied model whose weights stay tied, the trained embedding is the
+    /// head. Otherwise a head that is not trained stays on the frozen embedding, as in PEFT.
     pub(super) fn trained_head(&self, adapters: &Adapters) -> Option<Linear> {
         if self.head.is_trained(adapters) {
             return Some(self.head.clone());

@@ -1,15 +1,15 @@
-//! The type of the numbers in an exported model.
+//! The dtype of an exported model.
 
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
 
-/// The type of every tensor in the files.
+/// The dtype of every tensor in the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExportType {
-    /// 32 bits: nothing is lost, also from blocks.
+    /// 32 bits: lossless, also for quantised weights.
     F32,
-    /// The upper half of them: what most models are published in.
+    /// bfloat16: the dtype of most published models.
     #[default]
     Bf16,
     /// 16 bits with a smaller range: a weight beyond 65504 is refused.
@@ -25,7 +25,7 @@ impl ExportType {
         }
     }
 
-    /// As people call it.
+    /// The usual name.
     pub(super) fn called(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -34,7 +34,7 @@ impl ExportType {
         }
     }
 
-    /// As safetensors and as PyTorch call it.
+    /// The names in safetensors and in PyTorch.
     pub(super) fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::F32 => ("F32", "float32"),

@@ -10,14 +10,13 @@ use std::collections::BTreeMap;
 pub(crate) enum Frozen<'a> {
     /// `[out, in]`.
     Matrix(&'a Weight),
-    /// The same, in a file whose family stores it as `[in, out]`.
+    /// `[out, in]`, but the files of the family store it as `[in, out]`.
     Turned(&'a Weight),
     Vector(Tensor),
 }
 
 impl Decoder {
-    /// Every frozen tensor with Hugging Face's name for it; a head that is tied to the embedding has
-    /// none of its own.
+    /// Every frozen tensor with its Hugging Face name; a tied head has no tensor of its own.
     pub(crate) fn tensors(&self) -> Vec<(String, Frozen<'_>)> {
         let matrix = |weight| match self.config.fan_in_fan_out() {
             true => Frozen::Turned(weight),
@@ -45,7 +44,7 @@ impl Decoder {
         all
     }
 
-    /// What the model's table says about the types of its matrices.
+    /// Describes the dtypes of the matrices for the table of the model.
     pub(super) fn describe_dtypes(&self, dtype: WeightDtype) -> String {
         if dtype == WeightDtype::Stored {
             return format!("as stored: {}", self.weight_types());

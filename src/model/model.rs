@@ -1,4 +1,4 @@
-//! A model with its tokenizer, opened once.
+//! The `Model` handle: frozen weights with their tokenizer, opened once per process.
 
 use super::config::DecoderConfig;
 use super::decoder::Decoder;
@@ -32,11 +32,11 @@ struct Inner {
     decoder: Decoder,
     tokenizer: Tokenizer,
     fingerprint: String,
-    /// The model that adapters were merged into, where this is what came of it.
+    /// The model before adapters were merged into it, if this is a merged model.
     base: Option<Model>,
 }
 
-/// What tells one version of a file from another without reading it.
+/// Identifies a version of a file without reading it.
 #[derive(Debug, PartialEq)]
 struct Stamp {
     path: PathBuf,
@@ -55,8 +55,8 @@ impl Stamp {
 static OPEN: Mutex<Vec<Weak<Inner>>> = Mutex::new(Vec::new());
 
 impl Model {
-    /// Opens a `.gguf` file or a Hugging Face folder on the CPU. Of a model that is split into
-    /// `NAME-00001-of-00002.gguf` and so on, any part: the others are read from beside it.
+    /// Opens a `.gguf` file or a Hugging Face folder on the CPU. For a model that is split into
+    /// `NAME-00001-of-00002.gguf` and so on, give any part: the others are found in the same folder.
     ///
     /// # Errors
     /// When it is missing, damaged, of an unknown architecture, or without a tokenizer.
@@ -64,7 +64,7 @@ impl Model {
         Self::open_with(path, &OpenOptions::default())
     }
 
-    /// Opens it with its weights on a device.
+    /// Opens a model with its weights on a device.
     ///
     /// # Errors
     /// As [`open`](Self::open), and when the device has no room.
@@ -72,10 +72,10 @@ impl Model {
         Self::open_with(path, &OpenOptions { device: device.clone(), ..Default::default() })
     }
 
-    /// Opens it as the options say: weights in another type than they are stored in, on a device.
+    /// Opens a model with options: another dtype for the weights, another device.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and when a weight is too large for the type that it shall have.
+    /// As [`open`](Self::open), and when a weight is too large for its new dtype.
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         image::check()?;
         let (weights, device) = (options.weights, &options.device);
@@ -126,7 +126,7 @@ impl Model {
         Self::open(crate::dataset::remote::hub_model(id, &Default::default())?)
     }
 
-    /// The same model with other weights of the same shapes.
+    /// This model with other weights of the same shapes.
     pub(super) fn with_decoder(&self, decoder: Decoder) -> Self {
         let old = &self.0;
         Self(Arc::new(Inner {
@@ -141,8 +141,8 @@ impl Model {
         }))
     }
 
-    /// The same model at another time, in seconds since 1970: what a chat template writes of the date is that
-    /// of this time ([`Tokenizer::at_time`]).
+    /// This model at another time, in seconds since 1970: a chat template that writes the date uses this time
+    /// ([`Tokenizer::at_time`]).
     ///
     /// # Errors
     /// None where the model could be opened.
@@ -160,29 +160,28 @@ impl Model {
         })))
     }
 
-    /// What became of its weights when they were loaded.
+    /// The dtype that its weights were loaded in.
     pub fn weights(&self) -> WeightDtype {
         self.0.weights
     }
 
-    /// Whether adapters were [merged](Self::merged) into it.
+    /// Whether adapters were [merged](Self::merged) into this model.
     pub fn is_merged(&self) -> bool {
         self.0.base.is_some()
     }
 
-    /// The model before adapters were [merged](Self::merged) into it: dropping the merged one is all
-    /// that it takes.
+    /// The model before adapters were [merged](Self::merged) into it.
     #[must_use]
     pub fn unmerged(&self) -> Self {
         self.0.base.clone().unwrap_or_else(|| self.clone())
     }
 
-    /// The file's or the folder's name.
+    /// The name of the file or folder.
     pub fn name(&self) -> String {
         self.0.path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     }
 
-    /// Where it was opened, as an absolute path.
+    /// The absolute path of the file or folder.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
@@ -203,9 +202,9 @@ impl Model {
     }
 
     /// XXH3 of the files that the model was opened from (weights, and in a folder config, tokenizer
-    /// and chat template), 128 bits in hexadecimal: says whether a saved run still has the model
-    /// that it was trained on. A model whose weights were changed at [opening](Self::open_with) has the
-    /// type behind a hyphen.
+    /// and chat template), 128 bits in hexadecimal: tells whether a saved run still has the model
+    /// that it was trained with. If the weights were converted at [opening](Self::open_with), the dtype follows
+    /// after a hyphen.
     ///
     /// # Errors
     /// None today: the files are hashed when the model is opened.
@@ -213,7 +212,7 @@ impl Model {
         Ok(self.0.fingerprint.clone())
     }
 
-    /// Reads an adapter for this model: a PEFT folder, a kohya file or an mlx folder, whichever it is.
+    /// Reads an adapter for this model from a PEFT folder, a kohya file or an mlx folder.
     ///
     /// # Errors
     /// As [`Adapters::open_for`].
@@ -222,8 +221,7 @@ impl Model {
         self.decoder().check(&adapters).map(|()| adapters)
     }
 
-    /// What the model answers to one question, by its chat template, taking the most likely token
-    /// each time.
+    /// Answers one question through the chat template, with greedy decoding.
     ///
     /// # Errors
     /// As [`chat`](Self::chat).
@@ -231,16 +229,16 @@ impl Model {
         self.chat(&[Message::user(question)], &GenerateConfig::default())
     }
 
-    /// What the model answers to a conversation.
+    /// Answers a conversation.
     ///
     /// # Errors
-    /// When the template refuses the messages, the config cannot be used, or the conversation is
+    /// When the template refuses the messages, the config is invalid, or the conversation is
     /// longer than the model's context.
     pub fn chat(&self, messages: &[Message], config: &GenerateConfig) -> Result<Text> {
         self.chat_with(&Adapters::default(), messages, config)
     }
 
-    /// What the model with these adapters answers to a conversation.
+    /// Answers a conversation with these adapters.
     ///
     /// # Errors
     /// As [`chat`](Self::chat).
@@ -253,8 +251,8 @@ impl Model {
         Ok(Text::new(self.chat_each(adapters, messages, config, &mut |_| true)?.text))
     }
 
-    /// Like [`chat_with`](Self::chat_with), but gives each piece of the answer to `on_text` as soon as
-    /// its characters are whole; `on_text` says whether to go on.
+    /// Like [`chat_with`](Self::chat_with), but passes each piece of the answer to `on_text` as soon as
+    /// its characters are whole; `on_text` returns false to stop.
     ///
     /// # Errors
     /// As [`chat`](Self::chat).
@@ -270,7 +268,7 @@ impl Model {
         generate_with(self.decoder(), adapters, self.tokenizer(), &ids, config, on_text)
     }
 
-    /// Like [`chat_with`](Self::chat_with), but shows the answer while it is made: in a notebook in
+    /// Like [`chat_with`](Self::chat_with), but shows the answer while it is generated: in a notebook
     /// whole lines, about once a second.
     ///
     /// # Errors
@@ -288,7 +286,7 @@ impl Model {
         })
     }
 
-    /// How the model continues a text, without a chat template.
+    /// Continues a text without a chat template.
     ///
     /// # Errors
     /// As [`chat`](Self::chat).
@@ -296,7 +294,7 @@ impl Model {
         self.complete_with(&Adapters::default(), text, config)
     }
 
-    /// How the model with these adapters continues a text, without a chat template.
+    /// Continues a text with these adapters, without a chat template.
     ///
     /// # Errors
     /// As [`chat`](Self::chat).
@@ -310,8 +308,8 @@ impl Model {
 }
 
 impl Dataset {
-    /// The same rows, with the tokenizer and chat template of a model: from now on tokens are known
-    /// to the report, to the columns `tokens` and `answer_tokens`, and to [`row`](Self::row).
+    /// The same rows with the tokenizer and chat template of a model: the report, the columns `tokens` and
+    /// `answer_tokens`, and [`row`](Self::row) then count tokens.
     pub fn for_model(&self, model: &Model) -> Self {
         self.for_tokenizer(model.tokenizer())
     }

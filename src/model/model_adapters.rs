@@ -1,4 +1,4 @@
-//! A model and its adapters: begun, merged, switched, listed.
+//! The adapters of a model: initialisation, merging, export, status table.
 
 use super::export::{ExportOptions, Exported};
 use super::model::Model;
@@ -10,10 +10,10 @@ use candle_core::{DType, Tensor};
 use std::path::Path;
 
 impl Model {
-    /// Fresh adapters beside this model, as the config says: with them it answers as it did before.
+    /// Initialises adapters for this model; its answers do not change before they are trained.
     ///
     /// # Errors
-    /// When the config cannot be used or does not fit the model.
+    /// When the config is invalid or does not fit the model.
     pub fn new_adapters(&self, config: &LoraConfig, seed: u64) -> Result<Adapters> {
         self.decoder().new_adapters(config, seed)
     }
@@ -23,18 +23,17 @@ impl Model {
         AdapterSets::new(&self.decoder().targets())
     }
 
-    /// This model with the adapters merged into copies of the weights that they stand beside, W + ΔW in
-    /// f32: from then on they cost nothing. This model does not change; [`unmerged`](Self::unmerged)
-    /// gives it back, bit for bit.
+    /// Merges the adapters into copies of the weights that they adapt, W + ΔW in f32: they then cost nothing. This
+    /// model does not change; [`unmerged`](Self::unmerged) returns it, bit for bit.
     ///
     /// # Errors
-    /// When the adapters belong to another model, or there is no room.
+    /// When the adapters belong to another model, or there is not enough memory.
     pub fn merged(&self, adapters: &Adapters) -> Result<Self> {
         Ok(self.with_decoder(self.decoder().merged(adapters)?))
     }
 
-    /// Writes the model with the adapters merged into it as a Hugging Face folder. Into 16 bits a small
-    /// ΔW is rounded away in part: [`Exported::kept`](Exported) and a note say how much of it arrives.
+    /// Writes the model with the adapters merged into it as a Hugging Face folder. In 16 bits a small
+    /// ΔW is partly rounded away: [`Exported::kept`](Exported) and a note say how much of it survives.
     ///
     /// # Errors
     /// As [`merged`](Self::merged) and [`export`](Self::export).
@@ -49,7 +48,7 @@ impl Model {
         Ok(exported)
     }
 
-    /// A table of the adapters of this model: shapes, ranks, norms, and how many numbers are trained.
+    /// A table of the adapters of this model: shapes, ranks, norms, and the number of trained parameters.
     ///
     /// # Errors
     /// When the adapters belong to another model, or hold a number that is not finite.
@@ -111,41 +110,41 @@ fn norm(tensor: &Tensor) -> Result<f64> {
     Ok(tensor.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt())
 }
 
-/// One adapted layer, or one weight that is trained whole.
+/// One adapted layer, or one weight that is trained in full.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerStatus {
     /// Its path, or the weight's name.
     pub path: String,
     /// `[out, in]` of the weight.
     pub shape: [usize; 2],
-    /// LoRA, DoRA, embedding, parts, whole.
+    /// The kind: LoRA, DoRA, embedding, parts, whole.
     pub kind: &'static str,
-    /// r; 0 of a whole weight.
+    /// r; 0 for a whole weight.
     pub rank: usize,
-    /// The factor in front of B·A; α is this times r (times √r of rsLoRA).
+    /// The factor in front of B·A; α is this times r (times √r for rsLoRA).
     pub scale: f64,
-    /// Numbers that are trained.
+    /// Trained parameters.
     pub parameters: usize,
-    /// ‖A‖, ‖B‖ and ‖ΔW‖ = ‖scale·B·A‖, Frobenius; of a whole weight the last is its own.
+    /// ‖A‖, ‖B‖ and ‖ΔW‖ = ‖scale·B·A‖, Frobenius norms; for a whole weight the last is the norm of the weight.
     pub norms: [f64; 3],
-    /// The type of the numbers.
+    /// The dtype.
     pub dtype: String,
-    /// Where they lie.
+    /// The device.
     pub device: String,
 }
 
-/// What [`Model::adapter_status`] found.
+/// The result of [`Model::adapter_status`].
 #[derive(Clone, PartialEq)]
 pub struct AdapterStatus {
     /// Each adapted layer, then each whole weight.
     pub layers: Vec<LayerStatus>,
-    /// Numbers that are trained.
+    /// Trained parameters.
     pub trained: u64,
-    /// Numbers of the model and the adapters together.
+    /// Parameters of the model and the adapters together.
     pub all: u64,
-    /// Whether the model that was asked is a [merged](Model::merged) one.
+    /// Whether the model is a [merged](Model::merged) one.
     pub merged: bool,
-    /// What is to be said of how the adapters were read ([`Adapters::notes`]).
+    /// Notes from reading the adapters ([`Adapters::notes`]).
     pub notes: Vec<String>,
 }
 
@@ -179,7 +178,7 @@ impl Show for AdapterStatus {
             ("type", Align::Left),
             ("device", Align::Left),
         ];
-        /// Layers of each end that the table shows: a block and more of the usual models.
+        /// Layers at each end that the table shows: more than a block of the usual models.
         const SHOWN: usize = 10;
         let merged = if self.merged { ", merged" } else { "" };
         let notes: String = self.notes.iter().map(|note| format!("; {note}")).collect();

@@ -1,17 +1,17 @@
-//! Where numbers stop being finite.
+//! Finds the first layer with a NaN or an infinity.
 
 use super::decoder::{Decoder, PositionEncoding, Tokens};
 use crate::error::Result;
 use crate::lora::{Adapters, Gradients};
 use crate::ops;
 
-/// Tokens whose logits are looked at together.
+/// Tokens whose logits are checked at a time.
 const PIECE: usize = 64;
 
 impl Decoder {
     /// The first layer of the forward pass whose output has a NaN or an infinity, by its path in the
     /// weights: `model.layers.3.mlp.down_proj`; `model.layers.3.self_attn` and `model.layers.3.mlp` are
-    /// the scores of attention and the activation. `None` where all is finite. Takes a little longer than
+    /// the scores of attention and the activation. `None` if all numbers are finite. Takes a little longer than
     /// a forward pass.
     ///
     /// # Errors
@@ -43,8 +43,8 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Of the tensors whose gradient is not finite the last one in the order of the forward pass: the
-    /// first that the backward pass met.
+    /// The last tensor in the order of the forward pass whose gradient is not finite: the first that the backward
+    /// pass reached.
     ///
     /// # Errors
     /// When a gradient cannot be read.
@@ -52,7 +52,7 @@ impl Decoder {
         Ok(gradients.not_finite()?.into_iter().max_by_key(|name| self.place_of(name)))
     }
 
-    /// A number that grows along the forward pass, for the name of a trained tensor.
+    /// The position of a trained tensor in the forward pass.
     fn place_of(&self, name: &str) -> usize {
         let is_of = |path: &str| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
         let table = match &self.positions {

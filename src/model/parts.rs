@@ -25,7 +25,7 @@ pub(crate) enum ModelPart {
 }
 
 impl ModelPart {
-    /// GGUF has one name for all families.
+    /// The name in GGUF files, which is the same for all families.
     pub(crate) fn gguf(self) -> &'static str {
         match self {
             Self::Embedding => "token_embd",
@@ -56,7 +56,7 @@ pub(crate) struct BlockMatrix {
 }
 
 impl DecoderConfig {
-    /// How many numbers the whole model has: matrices, norms, biases, embeddings.
+    /// The number of parameters of the whole model: matrices, norms, biases, embeddings.
     pub fn parameters(&self) -> u64 {
         let size = |shape: &[usize]| shape.iter().fold(1u64, |all, n| all.saturating_mul(*n as u64));
         let (v, d) = (self.vocabulary, self.width);
@@ -75,8 +75,7 @@ impl DecoderConfig {
         outside.into_iter().fold(block.saturating_mul(self.layers as u64), u64::saturating_add)
     }
 
-    /// Bytes of the matrices in memory when they are held in this type, as [`Decoder::bytes`] counts them;
-    /// as stored counts as bf16.
+    /// Bytes of the matrices in memory in this dtype, as [`Decoder::bytes`] counts them; `Stored` counts as bf16.
     ///
     /// [`Decoder::bytes`]: super::Decoder::bytes
     pub fn weight_bytes(&self, weights: WeightDtype) -> u64 {
@@ -97,7 +96,7 @@ impl DecoderConfig {
         blocks * self.layers as u64 + weights.bytes(table) + head + positions
     }
 
-    /// Queries, keys and values of a token in columns.
+    /// Widths of the queries, keys and values of one token.
     pub(crate) fn qkv_widths(&self) -> [usize; 3] {
         let keys = self.kv_heads * self.head_width;
         [self.heads * self.head_width, keys, keys]

@@ -1,4 +1,4 @@
-//! Text from a model while it is made: tokens into whole characters, and texts to stop at.
+//! Streaming of generated text: turns tokens into whole characters and stops at stop texts.
 
 use super::decoder::Decoder;
 use super::generate::{GenerateConfig, generate_each};
@@ -6,11 +6,11 @@ use crate::error::Result;
 use crate::lora::Adapters;
 use crate::text::Tokenizer;
 
-/// Turns tokens into text as they come, without ever splitting a character: a Chinese one often
-/// takes several tokens. The pieces joined are the text of all tokens.
+/// Decodes tokens one at a time and never splits a character: a Chinese character often takes several tokens.
+/// The pieces together are the text of all tokens.
 ///
-/// A window of the last tokens is decoded twice, without and with the new one, because what a token
-/// says may depend on those before it (the space that a SentencePiece text begins with).
+/// A window of the last tokens is decoded twice, without and with the new one, because the text of a token
+/// may depend on those before it (the space that a SentencePiece text begins with).
 #[derive(Debug, Clone)]
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
@@ -20,15 +20,15 @@ pub struct TextStream<'a> {
 }
 
 impl<'a> TextStream<'a> {
-    /// A stream at the begin of an answer.
+    /// Starts a stream at the beginning of an answer.
     pub fn new(tokenizer: &'a Tokenizer) -> Self {
         Self { tokenizer, ids: Vec::new(), begin: 0, read: 0 }
     }
 
-    /// The text that is whole with this token; empty where a character still lacks bytes.
+    /// Adds a token and returns the text that it completes; empty while a character lacks bytes.
     ///
     /// # Errors
-    /// The tokenizer's own.
+    /// Returns the error of the tokenizer.
     pub fn push(&mut self, id: u32) -> Result<String> {
         self.ids.push(id);
         let (before, now) = self.window()?;
@@ -39,24 +39,24 @@ impl<'a> TextStream<'a> {
         Ok(now.get(before..).unwrap_or_default().to_string())
     }
 
-    /// What is left at the end; bytes that are no whole character are dropped.
+    /// Returns the rest of the text; bytes that are no whole character are dropped.
     ///
     /// # Errors
-    /// The tokenizer's own.
+    /// Returns the error of the tokenizer.
     pub fn finish(self) -> Result<String> {
         let (before, now) = self.window()?;
         let now = now.trim_end_matches(char::REPLACEMENT_CHARACTER);
         Ok(now.get(before..).unwrap_or_default().to_string())
     }
 
-    /// Bytes of text that the window had, and its text now.
+    /// Bytes of text in the window before the latest token, and the text of the window now.
     fn window(&self) -> Result<(usize, String)> {
         let before = self.tokenizer.decode(&self.ids[self.begin..self.read])?.len();
         Ok((before, self.tokenizer.decode(&self.ids[self.begin..])?))
     }
 }
 
-/// Holds back what may be the begin of a text to stop at.
+/// Holds back text that may be the beginning of a stop text.
 #[derive(Debug)]
 struct Stops<'a> {
     stops: &'a [String],
@@ -64,7 +64,7 @@ struct Stops<'a> {
 }
 
 impl Stops<'_> {
-    /// The text that may be shown, and whether one of the stops has come: it is left out.
+    /// Returns the text that may be shown, and whether a stop text was found; the stop text is left out.
     fn push(&mut self, piece: &str) -> (String, bool) {
         self.held.push_str(piece);
         if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
@@ -78,16 +78,16 @@ impl Stops<'_> {
     }
 }
 
-/// Why a text ended.
+/// Why generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
-    /// The model said so with a token, or one of the config's stop tokens came.
+    /// The model generated its end token or one of the stop tokens of the config.
     StopToken,
-    /// One of the config's stop texts came.
+    /// The text contains one of the stop texts of the config.
     StopText,
-    /// [`GenerateConfig::max_tokens`], or the model's context.
+    /// [`GenerateConfig::max_tokens`] or the context of the model was reached.
     Length,
-    /// The receiver of the text said no.
+    /// The callback returned false.
     Interrupted,
 }
 
@@ -96,17 +96,17 @@ pub enum Finish {
 pub struct Generated {
     /// The text, as it was streamed.
     pub text: String,
-    /// The tokens of it, and of a stop text.
+    /// The tokens, including those of a stop text.
     pub tokens: Vec<u32>,
-    /// Why it ended.
+    /// Why generation ended.
     pub finish: Finish,
 }
 
-/// Generates the text that follows `ids`, and gives each piece to `on_text` as soon as its characters
-/// are whole; `on_text` says whether to go on.
+/// Generates the text that follows `ids` and passes each piece to `on_text` as soon as its characters are whole.
+/// `on_text` returns false to stop.
 ///
 /// # Errors
-/// When the config cannot be used, or the prompt is empty, too long, or outside the vocabulary.
+/// When the config is invalid, or the prompt is empty, too long, or outside the vocabulary.
 pub fn generate_with(
     model: &Decoder,
     adapters: &Adapters,

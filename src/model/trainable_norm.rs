@@ -1,4 +1,4 @@
-//! A norm of either kind, whose weight and bias may be among those that are trained whole.
+//! A norm of either kind whose weight and bias may be trained.
 
 use super::layers::{LayerNorm, RmsNorm};
 use crate::error::Result;
@@ -46,7 +46,7 @@ impl TrainableNorm {
         self.names.iter().any(|name| adapters.whole(name).is_some())
     }
 
-    /// The layer with what is trained of it.
+    /// The layer with its trained values, if it has any.
     fn with<'a>(&'a self, adapters: &Adapters) -> Cow<'a, NormLayer> {
         if !self.is_trained(adapters) {
             return Cow::Borrowed(&self.layer);
@@ -67,7 +67,7 @@ impl TrainableNorm {
         Self { layer: self.with(adapters).into_owned(), names: self.names.clone() }
     }
 
-    /// x `[T, D]`, or `[T, H·D]` where each of H heads has this norm.
+    /// Normalises x `[T, D]`, or `[T, H·D]` if each of H heads has this norm.
     pub(crate) fn forward(&self, x: &Tensor, adapters: &Adapters, kernels: Kernels) -> Result<Tensor> {
         match &*self.with(adapters) {
             NormLayer::Rms(norm) => norm.forward_heads(x, kernels),
@@ -75,7 +75,7 @@ impl TrainableNorm {
         }
     }
 
-    /// dx; the gradients of what is trained go into `gradients`.
+    /// Computes dx and adds the gradients of trained weights to `gradients`.
     pub(crate) fn backward(
         &self,
         x: &Tensor,

@@ -1,4 +1,4 @@
-//! The type that weights have in memory, whatever they are in the file.
+//! The dtype of weights in memory, independent of their dtype in the file.
 
 use super::weight::Weight;
 use crate::error::{Error, Result};
@@ -9,24 +9,25 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// What becomes of a model's matrices when they are loaded. Norms and biases stay in f32.
+/// The dtype that the matrices of a model have in memory. Norms and biases stay in f32.
 ///
-/// A matrix whose rows the blocks of a type do not divide takes the next type that fits, from
+/// Quantised types need rows whose length is a multiple of their block. A matrix with other rows takes the next
+/// type that fits, from
 /// [`Q4K`](Self::Q4K) (256 values in a block) over [`Q8_0`](Self::Q8_0) (32) to
 /// [`Bf16`](Self::Bf16); the model's table says how many did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightDtype {
-    /// As they are in the file.
+    /// The dtype of the file.
     #[default]
     Stored,
-    /// 32-bit numbers: quantised weights are expanded once, and every product saves that.
+    /// 32 bits: quantised weights are expanded once when they are loaded, and not before each product.
     F32,
-    /// The upper half of the 32 bits.
+    /// bfloat16: the upper 16 bits of f32.
     Bf16,
-    /// GGUF's blocks of 32 in 8 bits each and a scale: 8.5 bits a weight.
+    /// GGUF blocks of 32 weights of 8 bits with a scale: 8.5 bits per weight.
     Q8_0,
-    /// GGUF's blocks of 256 in 4 bits each, scales and minima in 6: 4.5 bits a weight.
+    /// GGUF blocks of 256 weights of 4 bits, with scales and minima of 6 bits: 4.5 bits per weight.
     #[serde(rename = "q4k")]
     Q4K,
 }
@@ -34,7 +35,7 @@ pub enum WeightDtype {
 impl WeightDtype {
     const ALL: [Self; 5] = [Self::Stored, Self::F32, Self::Bf16, Self::Q8_0, Self::Q4K];
 
-    /// As [`Weight::type_name`] calls it.
+    /// The name that [`Weight::type_name`] returns.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Stored => "",
@@ -45,7 +46,7 @@ impl WeightDtype {
         }
     }
 
-    /// A fingerprint of files, and how they are loaded: the weights are others.
+    /// Appends the dtype to the fingerprint of the files, because it changes the weights.
     pub(super) fn mark(self, fingerprint: String) -> String {
         match self {
             Self::Stored => fingerprint,
@@ -53,13 +54,13 @@ impl WeightDtype {
         }
     }
 
-    /// How the model with this fingerprint was loaded.
+    /// The dtype that a model with this fingerprint was loaded in.
     pub(crate) fn of_fingerprint(fingerprint: &str) -> Self {
         let name = fingerprint.split_once('-').map_or("", |(_, name)| name);
         Self::ALL.into_iter().find(|kind| kind.name() == name).unwrap_or_default()
     }
 
-    /// The type that fits rows of this length.
+    /// The dtype that fits rows of this length.
     fn fitting(self, inner: usize) -> Self {
         match self {
             Self::Q4K if !inner.is_multiple_of(GgmlDType::Q4K.block_size()) => Self::Q8_0.fitting(inner),
@@ -68,8 +69,8 @@ impl WeightDtype {
         }
     }
 
-    /// Bytes of a matrix that is held in this type, or in the next one that fits it; one that stays as it
-    /// is stored counts as bf16, in which most models are published.
+    /// Bytes of a matrix in this dtype, or in the next one that fits it; `Stored` counts as bf16, in which most
+    /// models are published.
     pub(super) fn bytes(self, shape: [usize; 2]) -> u64 {
         let numbers = (shape[0] * shape[1]) as u64;
         let blocks = |kind: GgmlDType| numbers / kind.block_size() as u64 * kind.type_size() as u64;
@@ -81,7 +82,7 @@ impl WeightDtype {
         }
     }
 
-    /// The matrix in this type, or in the next one that fits it.
+    /// Converts a matrix to this dtype, or to the next one that fits it.
     pub(super) fn convert(self, weight: Weight) -> Result<Weight> {
         let kind = self.fitting(weight.shape()[1]);
         if kind == Self::Stored || weight.type_name() == kind.name() {
@@ -97,7 +98,7 @@ impl WeightDtype {
     }
 }
 
-/// Blocks of a dense f32 matrix, on the CPU some rows for each thread.
+/// Quantises a dense f32 matrix; on the CPU each thread takes some rows.
 fn quantise(dense: &Tensor, dtype: GgmlDType) -> Result<QTensor> {
     const PIECE: usize = 64 * 1024;
     let (out, inner) = dense.dims2()?;

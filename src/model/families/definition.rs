@@ -1,4 +1,4 @@
-//! What the file of a family says about it.
+//! The definition of a family: names of tensors, layout of files, how the config is read.
 
 use super::values::{self, Json, Metadata};
 use crate::error::Result;
@@ -7,26 +7,26 @@ use crate::model::parts::ModelPart;
 
 pub(super) type ReadGguf = fn(&Metadata) -> Result<DecoderConfig>;
 
-/// What a family's file says about it.
+/// The definition of a family.
 pub(crate) struct Definition {
     /// `model_type` in `config.json`.
     pub(super) model_types: &'static [&'static str],
-    /// `general.architecture` in a GGUF file and how the rest is read, where such files are supported.
+    /// `general.architecture` in a GGUF file and how the metadata is read, if such files are supported.
     pub(super) gguf: Option<(&'static str, ReadGguf)>,
-    /// The path of the model without its head; a file of the model alone leaves it out.
+    /// The path prefix of the model without its head; files of the model alone leave it out.
     pub(crate) base: &'static str,
-    /// The blocks, below the base.
+    /// The path of the blocks below the base.
     pub(crate) blocks: &'static str,
-    /// What Hugging Face calls the parts: those of a block below it, the others from the top.
+    /// The Hugging Face names of the parts: relative to the block, or full for parts outside of the blocks.
     pub(super) names: &'static [(ModelPart, &'static str)],
     /// Whether a folder stores linear layers as `[in, out]`.
     pub(crate) transposed: bool,
-    /// Whether GGUF files have the rows of q and k as pairs (2j, 2j + 1) for (j, j + W/2).
+    /// Whether GGUF files store the rows of q and k as pairs (2j, 2j + 1) instead of (j, j + W/2).
     pub(crate) interleaved: bool,
     pub(super) from_json: fn(&Json) -> Result<DecoderConfig>,
 }
 
-/// The names that most families took over from llama.
+/// The names of llama, which most families use.
 const LLAMA_NAMES: &[(ModelPart, &str)] = &[
     (ModelPart::Embedding, "model.embed_tokens"),
     (ModelPart::AttentionNorm, "input_layernorm"),
@@ -45,8 +45,8 @@ const LLAMA_NAMES: &[(ModelPart, &str)] = &[
     (ModelPart::Head, "lm_head"),
 ];
 
-/// What families with llama's layout have in common. A family says at least whose it is: its
-/// `model_type` and how its config is read.
+/// Defaults for families with the layout of llama. A family sets at least its `model_type` and how its config is
+/// read.
 pub(super) const LIKE_LLAMA: Definition = Definition {
     model_types: &[],
     gguf: None,
@@ -59,7 +59,7 @@ pub(super) const LIKE_LLAMA: Definition = Definition {
 };
 
 impl Definition {
-    /// What Hugging Face calls a part; GGUF's name where the family does not have it.
+    /// The Hugging Face name of a part; the GGUF name if the family does not have the part.
     pub(crate) fn name(&self, part: ModelPart) -> &'static str {
         self.names.iter().find(|(p, _)| *p == part).map_or(part.gguf(), |(_, name)| name)
     }

@@ -71,7 +71,7 @@ fn from_gguf(metadata: &Metadata) -> Result<DecoderConfig> {
     })
 }
 
-/// What the width and the heads of a GPT-2 say about it; the other sizes are yet to be filled in.
+/// The config of a GPT-2 with this width and these heads; the caller sets the other sizes.
 fn of_size(width: usize, heads: usize) -> Result<DecoderConfig> {
     if heads == 0 || !width.is_multiple_of(heads) {
         return Err(Error::format(format!("a width of {width} cannot be split into {heads} heads")));

@@ -1,5 +1,5 @@
-//! The families of models, one short file each: what `config.json` and GGUF metadata mean, what the
-//! tensors are called, which parts a block has. `docs/adding-a-model.md` shows how to add one.
+//! The families of models, one short file each: how `config.json` and GGUF metadata are read, the names of the
+//! tensors, the parts of a block. `docs/adding-a-model.md` shows how to add one.
 
 mod baichuan;
 mod definition;

@@ -1,4 +1,4 @@
-//! All families: the one that a file names reads its config, and says what its layers are called.
+//! The list of all families: finds the family of a file, reads its config, names its layers.
 
 use super::definition::Definition;
 use super::values::{Json, Metadata};
@@ -28,8 +28,8 @@ impl DecoderConfig {
     /// Reads a Hugging Face `config.json`.
     ///
     /// # Errors
-    /// When the architecture is none of the supported ones, a value is missing or makes no sense, or
-    /// the model has a part that is not supported.
+    /// When the architecture is none of the supported ones, a value is missing or invalid, or the
+    /// model has a part that is not supported.
     ///
     /// # Examples
     /// ```
@@ -44,8 +44,8 @@ impl DecoderConfig {
         from_json(text)?.validated()
     }
 
-    /// Reads a GGUF file's metadata. What only the tensors say (a head of its own, biases of a llama,
-    /// scaled frequencies) is as if there were none.
+    /// Reads a GGUF file's metadata. What only the tensors tell (an untied head, biases of a llama,
+    /// scaled frequencies) counts as absent.
     ///
     /// # Errors
     /// As [`from_json`](Self::from_json).
@@ -54,7 +54,7 @@ impl DecoderConfig {
     }
 
     /// The layers that can be adapted, in the order of the forward pass, without the weights; embedding
-    /// and head come last. A head whose rows are brought to length 1 cannot be adapted.
+    /// and head come last. A head whose rows are normalised to length 1 cannot be adapted.
     pub fn targets(&self) -> Vec<Target> {
         let of = |layer| {
             let target = move |m: BlockMatrix| Target::linear(self.path(m.part, layer), m.shape);
@@ -74,13 +74,13 @@ impl DecoderConfig {
         all
     }
 
-    /// Whether the model's files store a linear layer's weight as `[in, out]`, as PEFT's setting of
-    /// that name says: GPT-2 does. In memory, and in adapters, it is `[out, in]` always.
+    /// Whether the files of the model store the weight of a linear layer as `[in, out]`, as GPT-2 does (PEFT's setting
+    /// of that name). In memory and in adapters it is always `[out, in]`.
     pub fn fan_in_fan_out(&self) -> bool {
         self.family.definition().transposed
     }
 
-    /// The path of a block's part in the weights: `model.layers.3.self_attn.q_proj`.
+    /// The path of a part of a block: `model.layers.3.self_attn.q_proj`.
     pub(crate) fn path(&self, part: ModelPart, layer: usize) -> String {
         let family = self.family.definition();
         format!("{}.{}.{layer}.{}", family.base, family.blocks, family.name(part))

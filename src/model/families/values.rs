@@ -1,4 +1,4 @@
-//! Values of `config.json` and of GGUF metadata, and what most families mean by them.
+//! Reads values of `config.json` and GGUF metadata; defaults that most families share.
 
 use crate::error::{Error, Result};
 use crate::model::config::{DecoderConfig, Family, FeedForward, NormKind, Positions, Projections};
@@ -7,7 +7,7 @@ use candle_core::quantized::gguf_file::Value as Gguf;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
-/// A `config.json`. A value that is null is as good as missing.
+/// A `config.json`. A null value counts as missing.
 pub(super) struct Json(Map<String, Value>);
 
 impl Json {
@@ -41,7 +41,7 @@ impl Json {
         self.read(key, "a text", Value::as_str)
     }
 
-    /// What newer files call `rope_parameters` and older ones `rope_scaling`.
+    /// `rope_parameters`, called `rope_scaling` in older files.
     fn rope(&self) -> Option<Self> {
         let rope = self.get("rope_parameters").or(self.get("rope_scaling"));
         rope.and_then(Value::as_object).map(|rope| Self(rope.clone()))
@@ -134,7 +134,7 @@ fn frequencies(json: &Json) -> Result<Frequencies> {
     Ok(Frequencies { theta, scaling })
 }
 
-/// Refuses a window that is shorter than the context: a token would not see all that come before it.
+/// Refuses a sliding window shorter than the context: a token would not see all tokens before it.
 pub(super) fn refuse_window(json: &Json, context: usize) -> Result<()> {
     match json.size("sliding_window")? {
         Some(window) if window < context => Err(Error::format(format!(

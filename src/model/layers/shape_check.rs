@@ -1,9 +1,9 @@
-//! The check that each layer makes of the tensors that it is given.
+//! Checks the shapes of the inputs of a layer.
 
 use crate::error::{Error, Result};
 use candle_core::Tensor;
 
-/// Refuses a tensor of another shape than its layer needs: the loops over slices trust their lengths.
+/// Fails if a tensor has another shape than its layer needs: the loops over slices rely on their lengths.
 pub(super) fn expect(name: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
     if tensor.dims() == shape {
         return Ok(());

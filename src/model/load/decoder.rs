@@ -14,7 +14,7 @@ use crate::ops::Kernels;
 use candle_core::Device;
 use std::path::Path;
 
-/// How a model is opened.
+/// Options for opening a model.
 ///
 /// # Examples
 /// ```no_run
@@ -26,9 +26,9 @@ use std::path::Path;
 /// ```
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
-    /// What becomes of the weights.
+    /// The dtype of the weights in memory.
     pub weights: WeightDtype,
-    /// Where they lie.
+    /// The device of the weights.
     pub device: Device,
 }
 
@@ -39,8 +39,8 @@ impl Default for OpenOptions {
 }
 
 impl DecoderConfig {
-    /// Reads the sizes of a model, and none of its weights: from a `config.json`, a Hugging Face folder, in
-    /// which that file is enough, or a `.gguf` file.
+    /// Reads the sizes of a model without its weights: from a `config.json`, a Hugging Face folder that has one, or
+    /// a `.gguf` file.
     ///
     /// # Errors
     /// As [`from_json`](Self::from_json), and when there is no such file.
@@ -108,7 +108,7 @@ impl Decoder {
     /// needed.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and when a weight is too large for the type that it shall have.
+    /// As [`open`](Self::open), and when a weight is too large for its new dtype.
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         let source = Source::open(path.as_ref())?.with_dtype(options.weights);
         Self::load(&source, &options.device)
@@ -123,7 +123,7 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// A norm of the width of the model, in a block or outside of them.
+    /// Loads a norm of the width of the model, in a block or outside of the blocks.
     fn norm(&self, part: ModelPart, layer: Option<usize>) -> Result<TrainableNorm> {
         let vector = |tensor: &str| {
             let name = TensorName::of(self.config, part, layer, tensor);

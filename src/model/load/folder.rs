@@ -9,13 +9,13 @@ pub(super) const CONFIG: &str = "config.json";
 const ONE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// What a Hugging Face folder has beside the weights: config, tokenizer and chat template.
+/// The other files of a Hugging Face folder: config, tokenizer and chat template.
 pub(super) fn beside_weights(folder: &Path) -> Vec<PathBuf> {
     let names = [CONFIG].into_iter().chain(crate::text::FILES);
     names.map(|name| folder.join(name)).filter(|path| path.exists()).collect()
 }
 
-/// The files that hold the weights of a Hugging Face folder: one, or those that an index names.
+/// The weight files of a Hugging Face folder: one file, or those that the index names.
 pub(super) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let index = folder.join(INDEX);
     if folder.join(ONE).exists() {
@@ -47,7 +47,7 @@ pub(super) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// What a folder has in place of the weights that are read.
+/// The error for a folder without safetensors weights; it says what the folder has instead.
 fn without_weights(folder: &Path) -> Error {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let names: BTreeSet<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();

@@ -21,14 +21,14 @@ pub(crate) struct Gguf {
     more: Vec<GgufPart>,
 }
 
-/// One file.
+/// One file of a model.
 pub(crate) struct GgufPart {
     pub(super) path: PathBuf,
     file: memmap2::Mmap,
     content: Content,
 }
 
-/// What a part says of the whole.
+/// The split metadata of a part.
 #[derive(PartialEq)]
 struct Split {
     /// From 0; file names count from 1.
@@ -38,7 +38,7 @@ struct Split {
 }
 
 impl Gguf {
-    /// Opens a file; where it is one part of a model, the others too, by their names.
+    /// Opens a file; if it is one part of a model, also the other parts, found by name.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let given = GgufPart::open(path)?;
         let split = given.split()?;
@@ -84,7 +84,7 @@ impl Gguf {
         Ok(model)
     }
 
-    /// Whether the parts belong together, as far as they say.
+    /// Checks that the parts belong together, as far as their metadata tells.
     fn check(&self, tensors: u64) -> Result<()> {
         let mut seen = HashSet::new();
         for part in self.parts() {
@@ -133,7 +133,7 @@ impl Gguf {
         self.parts().find_map(|part| Some((part, part.content.tensor_infos.get(name)?)))
     }
 
-    /// Hashes the file; of parts the file that they were before, byte by byte.
+    /// Hashes the file; for parts, the bytes of the file before it was split.
     pub(super) fn hash(&self, hasher: &mut Xxh3) -> Result<()> {
         if !self.is_split() {
             hasher.update(&self.first.file);
@@ -217,8 +217,8 @@ impl GgufPart {
         Ok(Self { path: path.to_path_buf(), file, content })
     }
 
-    /// What the file says of the whole that it is a part of; nothing where it is the whole, also one
-    /// that `llama-gguf-split --merge` made: it writes `split.count` 0.
+    /// The split metadata; `None` for a whole model, also for one that `llama-gguf-split --merge` made: it writes
+    /// `split.count` 0.
     fn split(&self) -> Result<Option<Split>> {
         let refuse = |e: Error| e.path(&self.path).help("the file is damaged: fetch it again");
         let get = |key: &str| match self.content.metadata.get(key) {
@@ -263,7 +263,7 @@ impl GgufPart {
         }
     }
 
-    /// Where a tensor of this part lies.
+    /// The bytes of a tensor of this part.
     pub(super) fn bytes(&self, info: &TensorInfo) -> Result<&[u8]> {
         self.file
             .get(range(&self.content, info)?)
@@ -327,7 +327,7 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    /// Passes over a value; `depth` arrays within another are enough.
+    /// Skips a value; arrays may be nested up to `depth`.
     fn skip(&mut self, kind: u32, depth: usize) -> Option<()> {
         let size = match kind {
             0 | 1 | 7 => 1,
@@ -363,7 +363,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The names of all parts, after that of one.
+/// The names of all parts, derived from the name of one.
 fn names(path: &Path, number: u64, count: u64) -> Result<impl Fn(u64) -> String> {
     let suffix = move |number: u64| format!("-{:05}-of-{count:05}.gguf", number + 1);
     let name = path.file_name().and_then(|name| name.to_str());

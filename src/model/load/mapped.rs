@@ -1,4 +1,4 @@
-//! Files of weights in memory, as the system maps them.
+//! Memory-mapped weight files.
 
 use crate::error::{Error, Result};
 use crate::files;

@@ -1,5 +1,4 @@
-//! From files to a model in memory: a GGUF file or a Hugging Face folder, found, checked, mapped and
-//! loaded in the type that is asked for.
+//! Loading: finds, checks and maps the files of a model, and loads its weights in the dtype that is asked for.
 
 mod decoder;
 mod folder;

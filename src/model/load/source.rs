@@ -1,4 +1,4 @@
-//! Weights on disk: a GGUF file or a Hugging Face folder, behind one way to ask for a tensor.
+//! Weights on disk: one interface to the tensors of a GGUF file or a Hugging Face folder.
 
 use super::folder::{CONFIG, beside_weights, weight_files};
 use super::gguf::Gguf;
@@ -17,12 +17,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-/// How files store a matrix where they do not store it as it is used.
+/// How a file stores a matrix, if not in the layout that we use.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Stored {
-    /// The number of heads where a GGUF file has rotated pairs as rows (2j, 2j + 1) for (j, j + W/2).
+    /// The number of heads, if a GGUF file stores rotated pairs as rows (2j, 2j + 1) instead of (j, j + W/2).
     pub(crate) interleaved: Option<usize>,
-    /// Whether a folder has it as `[in, out]`.
+    /// Whether a folder stores it as `[in, out]`.
     pub(crate) transposed: bool,
 }
 
@@ -33,7 +33,7 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Opens a `.gguf` file, with all parts where it is one of them, or a folder with `config.json` and safetensors.
+    /// Opens a `.gguf` file (all parts, if it was split) or a folder with `config.json` and safetensors.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|e| {
             Error::io(path, e).help("give a .gguf file or a Hugging Face folder; `make model` fetches one")
@@ -59,7 +59,7 @@ impl Source {
         Ok(Self::Folder { path: path.to_path_buf(), files, names, dtype: WeightDtype::Stored })
     }
 
-    /// The same files, with every matrix in another type as it is loaded.
+    /// Sets the dtype that matrices are converted to when they are loaded.
     pub(crate) fn with_dtype(mut self, new: WeightDtype) -> Self {
         match &mut self {
             Self::Gguf { dtype, .. } | Self::Folder { dtype, .. } => *dtype = new,
@@ -73,7 +73,7 @@ impl Source {
         }
     }
 
-    /// The folder, the file, or the first of its parts.
+    /// The path of the folder, the file, or its first part.
     pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Gguf { gguf, .. } => gguf.path(),
@@ -81,8 +81,8 @@ impl Source {
         }
     }
 
-    /// The same path whatever way led to it. That of a part keeps its name, by which the others are
-    /// found: it may be a link to a file of another.
+    /// The canonical path. The path of a part keeps its file name, by which the other parts are found: it may be a
+    /// link to a file with another name.
     pub(crate) fn canonical(&self) -> Result<PathBuf> {
         let path = self.path();
         let whole = |path: &Path| std::fs::canonicalize(path).map_err(|e| Error::io(path, e));
@@ -95,7 +95,7 @@ impl Source {
         }
     }
 
-    /// The files that the model is read from: a change in one of them makes another model.
+    /// The files that the model is read from: if one changes, it is another model.
     pub(crate) fn files(&self) -> Result<Vec<PathBuf>> {
         match self {
             Self::Gguf { gguf, .. } => Ok(gguf.parts().map(|part| part.path.clone()).collect()),
@@ -103,8 +103,7 @@ impl Source {
         }
     }
 
-    /// XXH3 of the mapped weights and of what stands beside them in a folder, 128 bits in
-    /// hexadecimal.
+    /// XXH3 of the mapped weights and of the other files of the folder, 128 bits in hexadecimal.
     pub(crate) fn fingerprint(&self) -> Result<String> {
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         match self {
@@ -158,7 +157,7 @@ impl Source {
         }
     }
 
-    /// The frequencies where a GGUF file brings a divisor for each: Llama 3.1 and later.
+    /// The frequencies of a GGUF file that has a divisor for each: Llama 3.1 and later.
     fn divided(&self, config: &DecoderConfig) -> Result<Option<Frequencies>> {
         const NAME: &str = "rope_freqs.weight";
         let Positions::Rotary(Frequencies { theta, scaling }) = &config.positions else { return Ok(None) };
@@ -185,7 +184,7 @@ impl Source {
         }
     }
 
-    /// The file of a tensor, where one of several has it.
+    /// The file of a tensor, if the model has several.
     fn path_of(&self, name: &TensorName) -> &Path {
         match self {
             Self::Gguf { gguf, .. } => gguf.tensor(&name.gguf).map_or(gguf.path(), |(part, _)| &part.path),

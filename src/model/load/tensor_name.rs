@@ -1,18 +1,18 @@
-//! What a tensor is called in a Hugging Face folder and in a GGUF file.
+//! Names of tensors in Hugging Face folders and in GGUF files.
 
 use crate::model::config::DecoderConfig;
 use crate::model::parts::ModelPart;
 
-/// A tensor by the names that it has in the two kinds of files; errors say Hugging Face's.
+/// The names of a tensor in both kinds of files; errors show the Hugging Face name.
 pub(crate) struct TensorName {
     pub(super) hugging_face: String,
-    /// The same in a file of the model without its head.
+    /// The name in a file of the model without its head.
     pub(super) bare: String,
     pub(super) gguf: String,
 }
 
 impl TensorName {
-    /// A tensor (`weight` or `bias`) of a part, in a block or outside of them.
+    /// The name of a tensor (`weight` or `bias`) of a part, in a block or outside of the blocks.
     pub(crate) fn of(config: &DecoderConfig, part: ModelPart, layer: Option<usize>, tensor: &str) -> Self {
         let (path, gguf) = match layer {
             Some(layer) => (config.path(part, layer), format!("blk.{layer}.{}", part.gguf())),
