@@ -1,12 +1,12 @@
-//! Plain texts as tokens: documents, and chats that were rendered before.
+//! Tokens of plain texts: documents, and chats that were already rendered.
 
 use super::word_cache::Special;
 use super::{Example, SpecialTokens, Tokenizer};
 use crate::error::Result;
 
 impl Tokenizer {
-    /// The tokens of a plain text, all trained on: `bos` where the model was trained so, the text,
-    /// `eos`. [`SpecialTokens::Auto`] says whether special tokens' names in it are these tokens.
+    /// Encodes a plain text, all of it trained on: `bos` if the model was trained with it, the text, `eos`.
+    /// [`SpecialTokens::Auto`] decides whether names of special tokens in the text are these tokens.
     ///
     /// # Errors
     /// Those of [`encode`](Self::encode).
@@ -14,11 +14,10 @@ impl Tokenizer {
         self.document_with(text, SpecialTokens::Auto)
     }
 
-    /// As [`document`](Self::document), with another choice about special tokens.
+    /// Like [`document`](Self::document), with an explicit choice for special tokens.
     ///
-    /// Where their names stand for them, a text that begins with `bos` gets no second one (and keeps one
-    /// of several), and a text that ends with a token at which generation stops gets no `eos`; white
-    /// space before the one and after the other is not part of it.
+    /// If names are tokens, a text that begins with `bos` gets no second one (and keeps one of several), and a text
+    /// that ends with a stop token gets no `eos`; white space before the former and after the latter is dropped.
     ///
     /// # Errors
     /// Those of [`encode`](Self::encode).
@@ -55,7 +54,7 @@ impl Tokenizer {
         Ok(Example { trained: vec![true; ids.len()], ids })
     }
 
-    /// Whether the names of special tokens in a plain text stand for these tokens.
+    /// Whether names of special tokens in a plain text are read as these tokens.
     ///
     /// # Examples
     /// ```no_run
@@ -74,7 +73,7 @@ impl Tokenizer {
         }
     }
 
-    /// Whether a text looks as a chat template or a tokenizer wrote it.
+    /// Whether a text looks like the output of a chat template or a tokenizer.
     fn is_rendered(&self, text: &str) -> bool {
         let pipeline = &self.pipeline;
         if !pipeline.has_special(text) {

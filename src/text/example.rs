@@ -1,4 +1,4 @@
-//! From a conversation to token ids, and which of them are trained on.
+//! Encodes a conversation as token ids with a mask of the trained tokens.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,12 +13,12 @@ use super::word_cache::Special;
 use super::{Message, Role, Tokenizer, Trained};
 use crate::error::{Error, Result};
 
-/// A row to train on.
+/// A training row.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Example {
     /// The tokens, `[T]`.
     pub ids: Vec<u32>,
-    /// Which of them the model learns to say, `[T]`.
+    /// Which of them are trained on, `[T]`.
     pub trained: Vec<bool>,
 }
 
@@ -40,18 +40,18 @@ impl Example {
     }
 }
 
-/// The number of tokens of a row.
+/// Token counts of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TokenCounts {
-    /// All of them.
+    /// All tokens.
     pub tokens: usize,
-    /// Those that enter the loss, as [`Example::trained_tokens`] counts them.
+    /// Tokens that enter the loss, as [`Example::trained_tokens`] counts them.
     pub trained: usize,
 }
 
 impl Tokenizer {
-    /// The tokens of a conversation, of which those that the assistant says are trained on: its text
-    /// and the token that ends its turn, neither the header before nor the line break after.
+    /// Encodes a conversation. Trained tokens are those of the assistant: its text and the token that ends its turn,
+    /// neither the header before nor the line break after.
     ///
     /// The ids are those of Hugging Face's `apply_chat_template`, with two exceptions. A special
     /// token's name inside a message (a person who writes `<|im_end|>`) stays text. And a token
@@ -81,7 +81,7 @@ impl Tokenizer {
         self.example_with(messages, tools, Trained::Assistant)
     }
 
-    /// As [`example`](Self::example), with another choice of the tokens that are trained on.
+    /// Like [`example`](Self::example), with another choice of trained tokens.
     ///
     /// # Errors
     /// Those of [`example`](Self::example).
@@ -110,7 +110,7 @@ impl Tokenizer {
         Ok(example)
     }
 
-    /// The numbers of tokens of [`example_with`](Self::example_with), without the tokens.
+    /// Counts the tokens of [`example_with`](Self::example_with).
     ///
     /// # Errors
     /// Those of [`example`](Self::example).
@@ -130,7 +130,7 @@ impl Tokenizer {
         Ok(lengths)
     }
 
-    /// Gives the ids of a conversation, some at a time, and whether they are trained on.
+    /// Passes the ids of a conversation to `each`, some at a time, and whether they are trained on.
     fn walk(
         &self,
         messages: &[Message],
@@ -152,7 +152,7 @@ impl Tokenizer {
         rendering.walk(&text, &spans, &mut |ids, inside| each(ids, inside != (trained == Trained::All)))
     }
 
-    /// The tokens that the model goes on from to answer these messages.
+    /// Encodes the prompt for an answer to these messages.
     ///
     /// # Errors
     /// Those of [`render`](Self::render).
@@ -165,7 +165,7 @@ impl Tokenizer {
     }
 }
 
-/// A conversation on its way through the template.
+/// A conversation that is being rendered.
 struct Rendering<'a> {
     pipeline: &'a Pipeline,
     template: &'a ChatTemplate,
@@ -192,7 +192,7 @@ impl<'a> Rendering<'a> {
         self.template.render(&self.messages[..self.conversation.first(n)], &self.tools, prompt)
     }
 
-    /// The bytes of `text` that the assistant says, one span for each message that is chosen.
+    /// The byte ranges of the assistant in `text`, one for each selected message.
     fn spans(
         &self,
         messages: &[Message],
@@ -217,7 +217,7 @@ impl<'a> Rendering<'a> {
         Ok(spans)
     }
 
-    /// Gives the ids of a text, some at a time, and whether they are inside of a span.
+    /// Passes the ids of a text to `each`, some at a time, and whether they are inside a span.
     ///
     /// Word by word where that is possible and no word spans a border, or else token by token.
     fn walk(&self, text: &str, spans: &[Range<usize>], each: &mut dyn FnMut(&[u32], bool)) -> Result<()> {
@@ -243,7 +243,7 @@ impl<'a> Rendering<'a> {
         Ok(())
     }
 
-    /// Where message `n` begins to say something: after the header of its turn.
+    /// Where the content of message `n` begins: after the header of its turn.
     fn turn_start(&self, text: &str, n: usize) -> Result<usize> {
         let header = self.upto(n, GenerationPrompt::Add)?;
         if text.starts_with(&header) {
@@ -261,7 +261,7 @@ impl<'a> Rendering<'a> {
         shared.filter(|&end| end > before.len()).ok_or_else(|| rewrites(n))
     }
 
-    /// Where the turn of message `n` ends, which says something from `start` on.
+    /// Where the turn of message `n` ends; its content begins at `start`.
     fn turn_end(&self, text: &str, start: usize, n: usize) -> Result<usize> {
         let pipeline = self.pipeline;
         let stops = |id: Option<u32>| id.is_some_and(|id| pipeline.stops.contains(&id));

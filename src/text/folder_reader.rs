@@ -1,5 +1,5 @@
-//! The tokenizer in a Hugging Face folder: `tokenizer.json` or `tokenizer.model`, and beside it the
-//! chat template and the names of the special tokens.
+//! Reads the tokenizer of a Hugging Face folder: `tokenizer.json` or `tokenizer.model`, the chat template and the
+//! special tokens.
 
 use std::path::Path;
 
@@ -69,7 +69,7 @@ fn pieces(folder: &Path, config: &Json) -> Result<Parts> {
     Ok(parts)
 }
 
-/// The file's text; none where there is no such file.
+/// The text of a file; `None` if it does not exist.
 fn text(path: &Path) -> Result<Option<String>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
@@ -92,7 +92,7 @@ fn parse(path: &Path, text: &str) -> Result<Json> {
         .map_err(|error| Error::format(format!("not JSON: {error}")).path(path).line(error.line() as u64))
 }
 
-/// The file as JSON; null where there is no such file.
+/// A JSON file; null if it does not exist.
 fn json(path: &Path) -> Result<Json> {
     text(path)?.map_or(Ok(Json::Null), |text| parse(path, &text))
 }
@@ -108,7 +108,7 @@ fn ids(value: &Json) -> Vec<u32> {
 }
 
 impl Parts {
-    /// Takes the roles that the config gives to tokens.
+    /// Sets the special tokens that the config names.
     fn named(mut self, config: &Json) -> Self {
         let id = |key| token(&config[key]).and_then(|token| self.inner.token_to_id(token));
         let (bos, eos, pad, unk) = (id("bos_token"), id("eos_token"), id("pad_token"), id("unk_token"));
@@ -162,7 +162,7 @@ fn check_merges(file: &Json) -> Result<()> {
     Ok(())
 }
 
-/// As does a map of characters that leads outside of itself.
+/// A character map that points outside of itself makes `tokenizers` panic.
 fn check_maps(normalizer: &Json) -> Result<()> {
     if let Some(map) = normalizer["precompiled_charsmap"].as_str() {
         charsmap::check_base64(map)?;

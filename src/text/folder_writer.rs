@@ -1,4 +1,4 @@
-//! A tokenizer as the files of a Hugging Face folder.
+//! Writes a tokenizer as the files of a Hugging Face folder.
 
 use serde_json::{Value as Json, json};
 
@@ -7,8 +7,8 @@ use super::folder_reader::{CONFIG, GENERATION, MODEL, TEMPLATE, TOOLS_TEMPLATE};
 use crate::error::{Error, Result};
 
 impl Tokenizer {
-    /// The names and contents of the files from which [`from_folder`](Self::from_folder) makes this
-    /// tokenizer again: vocabulary, roles of tokens, chat templates.
+    /// The names and contents of the files from which [`from_folder`](Self::from_folder) restores this tokenizer:
+    /// vocabulary, special tokens, chat templates.
     ///
     /// # Errors
     /// When the tokenizer cannot be written as JSON.
@@ -51,7 +51,7 @@ impl Tokenizer {
     }
 }
 
-/// What puts `bos` in front of every text.
+/// The post-processor that puts `bos` in front of every text.
 fn begins_with(bos: &str, id: u32) -> Json {
     let special = json!({ "SpecialToken": { "id": bos, "type_id": 0 } });
     let sequence = |name: &str| json!({ "Sequence": { "id": name, "type_id": 0 } });

@@ -1,4 +1,4 @@
-//! Chat templates of our own writing, for models whose files have none.
+//! Built-in chat templates for models whose files have none.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::pipeline::Pipeline;
 use crate::error::{Error, Result};
 
-/// The form of a family's conversations.
+/// A built-in chat template.
 ///
-/// They have no place for tools: a conversation with tools is refused, as is one whose roles do not
-/// fit the form. `Display` and `FromStr` speak the names that the command line takes.
+/// They do not support tools: a conversation with tools is refused, and so is one whose roles do not fit the
+/// template. `Display` and `FromStr` use the names of the command line.
 ///
 /// # Examples
 /// ```
@@ -56,7 +56,7 @@ impl NamedTemplate {
         }
     }
 
-    /// The token ids before what the user and the assistant say, where the form is made of ids.
+    /// The token ids before the messages of the user and the assistant, if the template is made of ids.
     pub(super) fn token_ids(self) -> Option<[u32; 2]> {
         (self == Self::Baichuan2).then_some([195, 196])
     }
@@ -71,7 +71,7 @@ impl NamedTemplate {
         }
     }
 
-    /// Whether a vocabulary has the tokens that the form is made of: a mark in several pieces would
+    /// Checks that a vocabulary has the special tokens of the template: a mark that is split into several tokens would
     /// train, but the model would never stop at it.
     pub(super) fn check(self, pipeline: &Pipeline) -> Result<()> {
         let (specials, bos, eos) = self.needs();

@@ -1,4 +1,4 @@
-//! Laying the rows of a batch one after the other, without padding.
+//! Packing: concatenates the rows of a batch without padding.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -6,22 +6,21 @@ use std::ops::Range;
 use super::Example;
 use crate::error::{Error, Result};
 
-/// Rows laid one after the other in one sequence of T tokens.
+/// Rows concatenated to one sequence of T tokens.
 ///
 /// Attention stays inside a row: token t of row i sees the tokens `borders[i]..=t`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pack {
     /// The tokens, `[T]`.
     pub ids: Vec<u32>,
-    /// The place of each token in its row, from 0, `[T]`.
+    /// The position of each token in its row, from 0, `[T]`.
     pub positions: Vec<u32>,
-    /// What the model has to say after each token: the next one of the same row, where that is
-    /// trained on; `[T]`. None at the last token of every row.
+    /// The target of each token, `[T]`: the next token of the same row if that is trained on; `None` at the last token
+    /// of every row.
     pub targets: Vec<Option<u32>>,
-    /// Where the rows begin, and last the number of tokens: `[rows + 1]` (FlashAttention's
-    /// `cu_seqlens`).
+    /// Where the rows begin, then the number of tokens: `[rows + 1]` (FlashAttention's `cu_seqlens`).
     pub borders: Vec<usize>,
-    /// Which example each row is, `[rows]`.
+    /// The index of the example of each row, `[rows]`.
     pub examples: Vec<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! What chat templates take from Python: methods of strings and dicts, `strftime_now`.
+//! The parts of Python that chat templates use: methods of strings and dicts, `strftime_now`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ use minijinja::{Environment, Error, ErrorKind, Output, State};
 
 use super::python_repr::{text, to_json};
 
-/// Gives an environment what Hugging Face gives to a chat template.
+/// Adds the filters and functions that Hugging Face gives to a chat template.
 pub(super) fn install(env: &mut Environment<'static>, now: Option<i64>) {
     env.set_formatter(print);
     env.set_unknown_method_callback(method);
@@ -29,12 +29,12 @@ pub(super) fn install(env: &mut Environment<'static>, now: Option<i64>) {
     });
 }
 
-/// `{{ value }}`: as Python writes it, and nothing is escaped.
+/// Writes `{{ value }}` as Python does, without escaping.
 fn print(out: &mut Output, _: &mut State, value: &Value) -> Result<(), Error> {
     out.write_str(&text(value)).map_err(|error| Error::new(ErrorKind::WriteFailure, error.to_string()))
 }
 
-/// What Python takes for white space.
+/// Whether Python counts a character as white space.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }

@@ -1,4 +1,4 @@
-//! Values of a chat template, written as Python writes them: `str`, `repr` and `json.dumps`.
+//! Writes values of a chat template as Python does: `str`, `repr` and `json.dumps`.
 
 use std::io::{Result as IoResult, Write};
 
@@ -7,7 +7,7 @@ use minijinja::{Error, ErrorKind};
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-/// `str(value)`, and nothing for what is undefined.
+/// `str(value)`; an empty text for an undefined value.
 pub(super) fn text(value: &Value) -> String {
     match value.as_str() {
         Some(text) => text.to_string(),
@@ -94,7 +94,7 @@ fn float(value: f64) -> String {
     }
 }
 
-/// Spaces that a hostile template may ask for at the start of each line.
+/// The largest indent that a template may ask for.
 const MAX_INDENT: usize = 16;
 
 /// `json.dumps(value, ensure_ascii=False)` and its options: unlike Jinja's own filter it escapes no

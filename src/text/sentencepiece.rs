@@ -25,16 +25,16 @@ use super::protobuf::{Field, Fields};
 use super::template::TemplateSources;
 use crate::error::{Error, Result};
 
-/// What is larger is no tokenizer: the largest in use have 5 MB and 260,000 pieces.
+/// Larger files are refused: the largest tokenizers in use have 5 MB and 260,000 pieces.
 const MAX_FILE: u64 = 32 << 20;
 const MAX_PIECES: usize = 1 << 20;
 const MAX_TEXT: usize = 8 << 20;
 /// A longer piece, in bytes, would have too many ways to be merged.
 const MAX_PIECE: usize = 512;
-/// What stands for a space.
+/// The character for a space.
 const SPACE: char = '▁';
 
-/// What a piece is, by its number in files (GGUF has the same).
+/// The kind of a piece, by its number in files (the same in GGUF).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Normal = 1,
@@ -51,7 +51,7 @@ pub(super) enum Algorithm {
     Bpe,
 }
 
-/// Where a space is put in front of a text.
+/// Where a space is added in front of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prefix {
     Never,
@@ -68,7 +68,7 @@ pub(super) struct Piece {
     pub kind: Kind,
 }
 
-/// The pieces of a vocabulary, and how text is brought to them.
+/// The pieces of a vocabulary, and how text is normalised.
 #[derive(Debug, Clone)]
 pub(super) struct Pieces {
     pub pieces: Vec<Piece>,

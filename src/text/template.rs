@@ -1,4 +1,4 @@
-//! One compiled chat template: from messages to one string, as Hugging Face renders it.
+//! A compiled chat template: renders messages to a text as Hugging Face does.
 
 use super::python_methods;
 use crate::error::{Error, Result};
@@ -6,7 +6,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment};
 
-/// Whether the rendered text ends with the header of an assistant's turn, for the model to go on.
+/// Whether the rendered text ends with the header of an assistant turn, for the model to continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GenerationPrompt {
     /// Ends with the header.
@@ -24,12 +24,12 @@ pub(super) struct TemplateSources {
     pub tool_use: Option<String>,
 }
 
-/// What a template is given beside the conversation.
+/// The variables of a template other than the conversation.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TemplateContext {
-    /// The tokens that it may name, such as `bos_token` → `<s>`.
+    /// The special tokens that it may use, such as `bos_token` → `<s>`.
     pub tokens: Vec<(&'static str, String)>,
-    /// What `strftime_now` takes for now, in seconds since 1970; without it the clock is asked.
+    /// The time that `strftime_now` uses, in seconds since 1970; the clock if `None`.
     pub now: Option<i64>,
 }
 
@@ -41,8 +41,8 @@ pub(super) struct CompiledTemplate {
 }
 
 const NAME: &str = "chat template";
-/// Instructions that one rendering may take: long conversations need thousands, and a template of
-/// endless loops must not hang the cell.
+/// The most instructions of one rendering: long conversations need thousands, and an endless loop must not hang the
+/// cell.
 const FUEL: u64 = 50_000_000;
 
 impl CompiledTemplate {
@@ -72,7 +72,7 @@ impl CompiledTemplate {
     }
 }
 
-/// The line stands in the message: the error's own place is for the dataset's file and line.
+/// Puts the line into the message: the place of the error is for the file and line of the dataset.
 fn failed(error: minijinja::Error) -> Error {
     let line = error.line().map(|line| format!(", line {line}")).unwrap_or_default();
     let what = match (error.kind(), error.detail()) {

@@ -1,41 +1,41 @@
-//! In which form a chat template needs what a conversation says.
+//! The forms of calls and reasoning that a chat template needs.
 
-/// In which form a chat template needs calls and reasoning.
+/// The forms of calls and reasoning that a chat template needs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct TemplateNeeds {
-    /// The form of a call's arguments.
+    /// The form of the arguments of a call.
     pub arguments: ArgumentForm,
-    /// It refuses calls without ids.
+    /// Whether it refuses calls without ids.
     pub ids: bool,
-    /// What content that is null is to it.
+    /// How it treats null content.
     pub null: NullContent,
     /// The keys under which it reads the reasoning of a message.
     pub reasoning: Vec<&'static str>,
 }
 
-/// The form of a call's arguments.
+/// The form of the arguments of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum ArgumentForm {
-    /// Either, or it cannot be told: as the file has them.
+    /// Either form works, or it is unknown: keeps the form of the file.
     #[default]
     Either,
-    /// An object: text would be quoted once more, or cannot be used.
+    /// An object: text would be quoted twice, or fails.
     Object,
-    /// Text: it is joined to other text.
+    /// Text: it is concatenated with other text.
     Text,
 }
 
-/// What content that is null is to a template.
+/// How a template treats null content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum NullContent {
-    /// Nothing: it would write "None", or cannot go on. transformers 5 leaves out every null.
+    /// The content is left out: the template would write "None" or fail. transformers 5 leaves out every null.
     #[default]
     Absent,
-    /// Null: it asks for it, as DeepSeek R1's does, or does not mind.
+    /// The content stays null: the template tests for it, as the one of DeepSeek R1 does, or ignores it.
     Null,
 }
 
 impl TemplateNeeds {
-    /// The names of reasoning beside the content, in files and templates.
+    /// The keys of reasoning in files and templates.
     pub const REASONING: [&'static str; 3] = ["reasoning_content", "reasoning", "thinking"];
 }

@@ -1,37 +1,37 @@
-//! What a chat template does not write, though it is given it.
+//! Finds out which parts of a conversation a chat template omits.
 
 use super::template_needs::TemplateNeeds;
 use super::{GenerationPrompt, Message, Tokenizer};
 
-/// What of a conversation a chat template leaves out without a word.
+/// The parts of a conversation that a chat template silently omits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Ignored {
     /// The list of tools.
     pub tools: bool,
-    /// The assistant's calls of them.
+    /// The tool calls of the assistant.
     pub calls: bool,
-    /// Which call each answer of a tool belongs to.
+    /// How answers of tools are linked to their calls.
     pub answered: Answered,
-    /// What the assistant thought before its answer, where it stands beside that.
+    /// The reasoning of the assistant in a key of its own.
     pub reasoning: Forgets,
-    /// The same where it stands in the answer, before `</think>`.
+    /// The reasoning inside the answer, before `</think>`.
     pub thoughts: Forgets,
 }
 
-/// Of which answers a chat template does not write the reasoning.
+/// The answers whose reasoning a chat template omits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Forgets {
     #[default]
     None,
-    /// Of those before the user's last turn.
+    /// Those before the last turn of the user.
     Earlier,
     All,
 }
 
-/// How a chat template tells which call an answer of a tool belongs to.
+/// How a chat template links the answer of a tool to its call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Answered {
-    /// By the call's id, or it cannot be told.
+    /// By the id of the call, or unknown.
     #[default]
     Id,
     /// By the name of the tool.
@@ -41,11 +41,11 @@ pub(crate) enum Answered {
 }
 
 impl Tokenizer {
-    /// The names of reasoning beside the content, in files and templates.
+    /// The keys of reasoning in files and templates.
     pub(crate) const REASONING: [&'static str; 3] = TemplateNeeds::REASONING;
 
-    /// Looks whether the chat template writes tools and calls, by rendering a small conversation with and
-    /// without them. What it refuses is not ignored.
+    /// Tests whether the chat template writes tools and calls, by rendering a small conversation with and without
+    /// them. What it refuses is not omitted.
     pub(crate) fn ignored(&self) -> Ignored {
         const NAME: &str = "probe_name";
         const TOOLS: &str = r#"[{"type": "function", "function": {"name": "probe_name", "description": "", "parameters": {"type": "object", "properties": {}}}}]"#;
@@ -114,7 +114,7 @@ impl Tokenizer {
         }
     }
 
-    /// Of which answers it does not write the reasoning, though it writes what is said after that.
+    /// The answers whose reasoning it omits although it writes their content.
     fn forgets(&self, thinking: &dyn Fn(&str, &str) -> Message) -> Forgets {
         let (thoughts, answers) = (["first_thought", "last_thought"], ["first_answer", "last_answer"]);
         let answer = |n: usize| thinking(thoughts[n], answers[n]);

@@ -1,4 +1,4 @@
-//! Finds out in which form a chat template needs what a conversation says, by rendering a small one.
+//! Finds out the needs of a chat template by rendering a small conversation.
 
 use serde_json::{Value as Json, json};
 
@@ -13,7 +13,7 @@ const VALUE: &str = "probe value";
 /// An id of nine letters and digits, as some templates demand.
 const ID: &str = "call00001";
 
-/// The needs of a template with this source.
+/// Determines the needs of a template with this source.
 pub(super) fn probe(template: &CompiledTemplate, source: &str) -> TemplateNeeds {
     let reasoning = TemplateNeeds::REASONING.into_iter().filter(|key| reads(source, key)).collect();
     let object = json!({KEY: VALUE});
@@ -42,7 +42,7 @@ pub(super) fn probe(template: &CompiledTemplate, source: &str) -> TemplateNeeds 
     TemplateNeeds { ids, null: null_content(template, &object, true), reasoning, ..TemplateNeeds::default() }
 }
 
-/// What content that is null is to a template.
+/// Determines how a template treats null content.
 fn null_content(template: &CompiledTemplate, arguments: &Json, tools: bool) -> NullContent {
     // How often it says a word for null; `None` where it refuses.
     let says = |content: Json| {
@@ -56,7 +56,7 @@ fn null_content(template: &CompiledTemplate, arguments: &Json, tools: bool) -> N
     }
 }
 
-/// What may stand beside calls, as content and whether tools are given: templates differ in what they take.
+/// Variants of content and tools for a message with calls: templates differ in what they accept.
 fn beside() -> [(Json, bool); 4] {
     [(Json::Null, true), ("".into(), true), (Json::Null, false), ("".into(), false)]
 }

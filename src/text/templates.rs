@@ -32,12 +32,12 @@ impl Templates {
         Ok(Self { sources, given, default, tool_use })
     }
 
-    /// The time that they are rendered at, where it is not the clock's.
+    /// The time that they are rendered at; `None` for the clock.
     pub fn time(&self) -> Option<i64> {
         self.given.now
     }
 
-    /// Whether one of them asks for the time.
+    /// Whether one of them uses the time.
     pub fn is_dated(&self) -> bool {
         let sources = [&self.sources.default, &self.sources.tool_use];
         sources.into_iter().flatten().any(|source| source.contains("strftime_now"))
@@ -72,7 +72,7 @@ impl ChatTemplate {
         Ok(Self { compiled: CompiledTemplate::new(&source, given)?, source, needs: OnceLock::new() })
     }
 
-    /// In which form it needs calls and reasoning; found out by rendering, the first time.
+    /// The forms of calls and reasoning that it needs; determined by rendering on the first call.
     pub fn needs(&self) -> &TemplateNeeds {
         self.needs.get_or_init(|| probe(&self.compiled, &self.source))
     }

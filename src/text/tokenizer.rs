@@ -1,4 +1,4 @@
-//! From text to token ids and back.
+//! The `Tokenizer`: encodes and decodes text, and renders conversations.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -35,7 +35,7 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// The tokenizer inside a GGUF file, out of the file's metadata.
+    /// Reads the tokenizer from the metadata of a GGUF file.
     ///
     /// Byte-level BPE (`tokenizer.ggml.model` = "gpt2"), cut into words as GPT-2, SmolLM, Llama 3 or
     /// Qwen 2 do (`tokenizer.ggml.pre`), and the BPE of SentencePiece ("llama").
@@ -48,8 +48,8 @@ impl Tokenizer {
         Self::new(gguf::read(metadata)?)
     }
 
-    /// The tokenizer in a Hugging Face folder: `tokenizer.json`, or else SentencePiece's
-    /// `tokenizer.model`; the roles of its tokens in `tokenizer_config.json`.
+    /// Reads the tokenizer of a Hugging Face folder: `tokenizer.json`, or else SentencePiece's
+    /// `tokenizer.model`; the special tokens from `tokenizer_config.json`.
     ///
     /// The chat template is the first of `chat_template.jinja`, `chat_template.json` and the one in
     /// `tokenizer_config.json`. Where there is another one named `tool_use` (in the list of
@@ -91,7 +91,7 @@ impl Tokenizer {
         self.with_templates(sources, Vec::new())
     }
 
-    /// The same tokenizer with a chat template of ours, for a model that has none.
+    /// The same tokenizer with a built-in chat template, for a model that has none.
     ///
     /// # Errors
     /// A vocabulary without the special tokens that the template is made of.
@@ -138,7 +138,7 @@ impl Tokenizer {
         Ok(Self { pipeline: self.pipeline.clone(), templates: Some(Arc::new(templates)) })
     }
 
-    /// The same tokenizer at another time, in seconds since 1970: a template that writes today's
+    /// The same tokenizer at a fixed time, in seconds since 1970: a template that writes the current
     /// date (`strftime_now`, here in UTC) then gives the same tokens tomorrow.
     ///
     /// # Errors
@@ -160,14 +160,13 @@ impl Tokenizer {
         self.templates.as_ref()?.time()
     }
 
-    /// Whether a template writes the time: other days give other tokens.
+    /// Whether a template writes the time, so that its tokens depend on the day.
     pub(crate) fn is_dated(&self) -> bool {
         self.templates.as_ref().is_some_and(|templates| templates.is_dated())
     }
 
-    /// The ids of a text as Hugging Face's `tokenizer(text)` gives them: special tokens in the text
-    /// are recognised, and `bos` stands in front where the model was trained so (unless the text
-    /// already begins with it, as a rendered template may).
+    /// Encodes a text as Hugging Face's `tokenizer(text)` does: recognises special tokens in the text, and puts `bos` in
+    /// front if the model was trained with it (unless the text already begins with it, as a rendered template may).
     ///
     /// # Errors
     /// The tokenizer's own, such as a text that no token fits.
@@ -181,8 +180,8 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The ids of a text in which nothing is special: `<|im_end|>` is ten ordinary characters, and
-    /// nothing is put in front. For what people write.
+    /// Encodes a text without special tokens: `<|im_end|>` is ten ordinary characters, and nothing is put in front. For
+    /// text that people write.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -190,7 +189,7 @@ impl Tokenizer {
         self.pipeline.ids(text, Special::Text)
     }
 
-    /// The text of some ids, special tokens included. Bytes that are no UTF-8, such as half a
+    /// Decodes ids to text, including special tokens. Bytes that are no UTF-8, such as half a
     /// character at the end, become U+FFFD; ids outside the vocabulary are left out.
     ///
     /// # Errors
@@ -199,8 +198,7 @@ impl Tokenizer {
         self.pipeline.inner.decode(ids, false).map_err(broken)
     }
 
-    /// The number of tokens of each text, taken as [`encode_plain`](Self::encode_plain) does, on
-    /// all processors.
+    /// Counts the tokens of each text as [`encode_plain`](Self::encode_plain) does, in parallel.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -208,7 +206,7 @@ impl Tokenizer {
         texts.par_iter().map(|text| Ok(self.pipeline.ids(text.as_ref(), Special::Text)?.len())).collect()
     }
 
-    /// The text of a conversation, as the model's chat template writes it. `tools` is a JSON array.
+    /// Renders a conversation with the chat template of the model. `tools` is a JSON array.
     ///
     /// # Errors
     /// No chat template; messages that the template refuses, or an error in it, with the
@@ -268,7 +266,7 @@ impl Tokenizer {
         &self.pipeline.stops
     }
 
-    /// The tokenizer underneath, for what is not here (decoding as a stream, for example).
+    /// The underlying tokenizer of the `tokenizers` crate.
     pub fn inner(&self) -> &tokenizers::Tokenizer {
         &self.pipeline.inner
     }

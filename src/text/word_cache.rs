@@ -1,5 +1,5 @@
-//! The short way from text to ids for byte-level BPE: words are cut out of the text as it is, and
-//! each thread remembers the ids of the words that it has seen.
+//! A fast path from text to ids for byte-level BPE: splits the text into words itself and caches the ids of words
+//! per thread.
 //!
 //! `tokenizers` keeps for every byte where it came from, through each stage, and cuts words with an
 //! engine that can look ahead. Neither is needed where only whole words are asked for: the usual
@@ -30,7 +30,7 @@ use crate::error::Result;
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 /// How the expressions end that leave the last white space to the next word.
 const SPACES: &str = r"|\s+(?!\S)|\s+";
-/// WordCache that a thread remembers at most, and the longest, in bytes.
+/// The number of words that a thread remembers at most, and the longest word in bytes.
 const REMEMBERED: usize = 1 << 16;
 const LONGEST: usize = 256;
 /// Tokenizers whose words a thread remembers.
@@ -53,21 +53,21 @@ pub(super) struct WordIds {
     pub ends: Vec<(usize, usize)>,
 }
 
-/// What cuts texts into words that the model then takes one by one.
+/// Splits texts into words, which the model then encodes one by one.
 #[derive(Debug)]
 pub(super) struct WordCache {
-    /// Which tokenizer a thread's words belong to.
+    /// Identifies the tokenizer that the cached words of a thread belong to.
     identity: u64,
     added: Added,
-    /// Each digit is a word of its own, before anything else is looked at.
+    /// Whether each digit is split off as a word of its own first.
     digits: bool,
-    /// Texts that are not in Unicode normalisation form C take the long way.
+    /// Whether texts that are not in Unicode normalisation form C take the slow path.
     nfc: bool,
     /// Pattern 0 is all but white space, pattern 1 is white space.
     regex: Regex,
 }
 
-/// The tokens that are found in a text before it is cut into words.
+/// The added tokens, which are found in a text before it is split into words.
 #[derive(Debug)]
 struct Added {
     names: Option<AhoCorasick>,
@@ -83,7 +83,7 @@ thread_local! {
 type Seen = AHashMap<Box<str>, Box<[u32]>>;
 
 impl WordCache {
-    /// The short way for a tokenizer; none where it does something that is not known here.
+    /// The fast path for a tokenizer; `None` if the tokenizer has a stage that is not supported here.
     pub fn of(tokenizer: &tokenizers::Tokenizer) -> Option<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         if !matches!(tokenizer.get_model(), ModelWrapper::BPE(bpe) if bpe.dropout.is_none()) {
@@ -119,7 +119,7 @@ impl WordCache {
         Some(Self { identity, added: Added::of(tokenizer, nfc)?, digits, nfc, regex })
     }
 
-    /// The ids of a text; none where it has to go the long way.
+    /// The ids of a text; `None` if it must take the slow path.
     pub fn ids(&self, text: &str, special: Special, model: &ModelWrapper) -> Result<Option<WordIds>> {
         if self.nfc && !text.is_ascii() && is_nfc_quick(text.chars()) != IsNormalized::Yes {
             return Ok(None);
@@ -150,7 +150,7 @@ impl WordCache {
         })
     }
 
-    /// Cuts a text at its added tokens: the bytes of each piece, and its id where it is a token.
+    /// Splits a text at its added tokens: the bytes of each piece, and its id where it is a token.
     pub fn pieces(&self, text: &str) -> Vec<(Range<usize>, Option<u32>)> {
         self.added.pieces(text, Special::Token)
     }
@@ -236,7 +236,7 @@ impl Added {
     }
 }
 
-/// The expression that words are cut by, if they are what matches it.
+/// The expression that matches words, if the split is by matches.
 fn expression(split: &Split) -> Option<&str> {
     match &split.pattern {
         SplitPattern::Regex(regex) if split.behavior == SplitDelimiterBehavior::Isolated && !split.invert => {
