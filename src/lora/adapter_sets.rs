@@ -6,8 +6,7 @@ use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Named adapters of one model: W₀ + B₁A₁ becomes W₀ + B₂A₂ by naming the other, and nothing is
-/// loaded again.
+/// Named adapters of one model: switching from W₀ + B₁A₁ to W₀ + B₂A₂ takes a name, and nothing is loaded again.
 ///
 /// Cheap to clone; all clones are one collection.
 ///
@@ -45,7 +44,7 @@ struct Sets {
 }
 
 impl AdapterSets {
-    /// None yet, for a model with these targets.
+    /// An empty collection for a model with these targets.
     pub fn new(targets: &[Target]) -> Self {
         Self(Arc::new(Mutex::new(Sets {
             targets: targets.to_vec(),
@@ -76,7 +75,7 @@ impl AdapterSets {
         Ok(())
     }
 
-    /// Takes adapters out and gives them.
+    /// Removes and returns adapters.
     ///
     /// # Errors
     /// When there is none of that name, or it is active.
@@ -133,7 +132,7 @@ impl AdapterSets {
         Ok(())
     }
 
-    /// Leaves the model as it is.
+    /// Makes none active.
     pub fn deactivate(&self) {
         let mut sets = self.lock();
         sets.active = Adapters::default();

@@ -1,4 +1,4 @@
-//! The adapters of a model, by the path of the layer that they stand beside.
+//! The adapters of a model by the path of their layer.
 
 use super::config::scaled;
 use super::dropout::{Dropout, DropoutPass};
@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What is trained: one adapter for each adapted layer, in the order of their paths, and weights that
-/// are trained whole.
+/// The trained parameters: one adapter for each adapted layer, in the order of their paths, and weights that are
+/// trained in full.
 ///
 /// Cheap to clone: tensors are shared and never changed in place. The default is none at all.
 #[derive(Clone, Default)]
@@ -22,23 +22,23 @@ pub struct Adapters {
     /// By their names in the model's files: `lm_head.weight`.
     whole: BTreeMap<String, Tensor>,
     pass: Option<DropoutPass>,
-    /// Fields of the config that was read from PEFT which have no meaning here.
+    /// Fields of a PEFT config that are not used here.
     foreign: Arc<Map<String, Value>>,
-    /// What is to be said of how they were read.
+    /// Notes from reading the files.
     pub(super) notes: Arc<Vec<String>>,
 }
 
 impl Adapters {
-    /// Fresh adapters, as [`LoraConfig::init`] says: training starts from the model as it is.
+    /// Initialises adapters as [`LoraConfig::init`] says: training starts from the base model.
     ///
     /// # Errors
-    /// When the config cannot be used, names an unknown module, has a rank that a layer cannot hold,
-    /// or needs the model's weights ([`beside`](Self::beside)).
+    /// When the config is invalid, names an unknown module, has a rank that is too large for a layer,
+    /// or needs the weights of the model ([`beside`](Self::beside)).
     pub fn new(config: &LoraConfig, targets: &[Target], seed: u64, device: &Device) -> Result<Self> {
         Self::begin(config, targets, None, seed, device)
     }
 
-    /// Fresh adapters beside a model, whose weights some of them begin from.
+    /// Initialises adapters with access to the weights of the model, which some initialisations need.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -117,15 +117,14 @@ impl Adapters {
         &self.foreign
     }
 
-    /// Whether each adapter has its layer among these, the [targets](crate::model::Decoder::targets)
-    /// of a model. One that has none would do nothing, without a word, so whoever brings a model
-    /// and adapters together asks once.
+    /// Checks that each adapter has its layer among these [targets](crate::model::Decoder::targets) of a model. An
+    /// adapter without a layer would silently do nothing.
     ///
-    /// Of weights that are trained whole those of these layers are looked at;
-    /// [`Decoder::check`](crate::model::Decoder::check) knows the norms as well.
+    /// Of the weights that are trained in full, it checks those of these layers;
+    /// [`Decoder::check`](crate::model::Decoder::check) also checks norms.
     ///
     /// # Errors
-    /// When an adapter stands beside no layer, or beside one of another shape.
+    /// When an adapter has no layer, or a layer of another shape.
     ///
     /// # Examples
     /// ```
@@ -185,7 +184,7 @@ impl Adapters {
         Ok(())
     }
 
-    /// The same with a config that says what they are: their own layers, ranks and alphas.
+    /// The same adapters with a config that describes them: their layers, ranks and alphas.
     pub(crate) fn described(&self, fan_in_fan_out: bool) -> Self {
         let mut config = LoraConfig { fan_in_fan_out, ..self.config.clone() };
         if !self.pairs.is_empty() {
@@ -202,7 +201,7 @@ impl Adapters {
         &self.config
     }
 
-    /// The adapter beside the layer at this path.
+    /// The adapter of the layer at this path.
     pub fn get(&self, path: &str) -> Option<&Adapter> {
         self.pairs.get(path)
     }
@@ -232,19 +231,19 @@ impl Adapters {
         self.pairs.is_empty() && self.whole.is_empty()
     }
 
-    /// How many numbers are trained.
+    /// The number of trained parameters.
     pub fn parameters(&self) -> usize {
         let pairs: usize = self.pairs.values().map(Adapter::parameters).sum();
         pairs + self.whole.values().map(Tensor::elem_count).sum::<usize>()
     }
 
-    /// The same for one pass of training, in which dropout is drawn. Without it nothing is dropped.
+    /// The same adapters for one training pass with dropout. Without this call nothing is dropped.
     #[must_use]
     pub fn training(&self, pass: DropoutPass) -> Self {
         Self { pass: Some(pass), ..self.clone() }
     }
 
-    /// What the layer at this path drops in this pass.
+    /// The dropout of the layer at this path in this pass.
     pub(crate) fn dropout(&self, path: &str) -> Option<Dropout> {
         let pass = self.pass.filter(|_| self.config.dropout > 0.0)?;
         let layer = self.pairs.keys().position(|known| known == path)?;

@@ -1,4 +1,4 @@
-//! How adapters begin.
+//! Initialisation of adapters.
 
 use super::{Adapter, Base, Biases, Init, LoraConfig, Target, TargetKind};
 use crate::error::{Error, Result};
@@ -97,7 +97,7 @@ pub(super) fn adapter(
     adapter.with_magnitude(magnitude.to_device(device)?)
 }
 
-/// The weights that are trained whole.
+/// The weights that are trained in full.
 pub(super) fn whole(
     config: &LoraConfig,
     targets: &[Target],

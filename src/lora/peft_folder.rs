@@ -1,4 +1,4 @@
-//! Adapter folders on disk: a new one appears whole, and in one that exists nothing but the adapter is
+//! Writes adapter folders: a new folder appears whole or not at all, and in an existing one only the adapter is
 //! replaced.
 
 use super::Adapters;
@@ -75,7 +75,7 @@ impl Adapters {
     }
 }
 
-/// What to do about a folder that exists.
+/// The advice for a folder that exists.
 fn instead(folder: &Path) -> String {
     if !folder.join(CONFIG).is_file() {
         return "choose another name".to_string();
@@ -88,7 +88,7 @@ fn instead(folder: &Path) -> String {
     )
 }
 
-/// Says what is no adapter to replace: a folder that was named by mistake.
+/// Checks that a folder holds an adapter, so that no other folder is overwritten by mistake.
 fn is_adapter(folder: &Path) -> Result<()> {
     let path = folder.join(CONFIG);
     if !path.is_file() {
@@ -107,7 +107,7 @@ fn is_adapter(folder: &Path) -> Result<()> {
     }
 }
 
-/// The new contents of a file, beside their place and on disk.
+/// Writes the new contents of a file to a temporary file beside it and flushes it.
 fn ready(folder: &Path, name: &str, bytes: &[u8]) -> Result<NamedTempFile> {
     let path = folder.join(name);
     let mut file = beside(&path, Existing::Replace)?;
@@ -115,7 +115,7 @@ fn ready(folder: &Path, name: &str, bytes: &[u8]) -> Result<NamedTempFile> {
     Ok(file)
 }
 
-/// The old weights under a second name in the folder, which goes when this is dropped.
+/// Keeps the old weights under a second name in the folder, which is removed on drop.
 fn aside(folder: &Path) -> Result<Option<tempfile::TempPath>> {
     let path = folder.join(SAFETENSORS);
     if path.symlink_metadata().is_err() {

@@ -1,4 +1,4 @@
-//! Adapter folders that PEFT wrote, read.
+//! Reads adapter folders that PEFT wrote.
 
 use super::peft::{
     CONFIG, INITIALISATIONS, Modules, PREFIX, PeftConfig, UNSUPPORTED, bias_of, is_used, read_config,
@@ -14,33 +14,33 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The last names of embeddings and heads, which PEFT writes whole beside the pairs where tokens were
+/// The last names of embeddings and heads, which PEFT writes in full beside the pairs if tokens were
 /// added (`save_embedding_layers`), whatever `modules_to_save` says.
 const TABLES: [&str; 3] = ["embed_tokens", "lm_head", "wte"];
 
-/// A and B of an adapter, and what of it they do not say.
+/// A and B of an adapter, with notes about the rest of it.
 #[derive(Debug, Clone)]
 pub struct Factors {
     /// The pairs. They are for [`spectra`](Adapters::spectra), not for a model.
     pub adapters: Adapters,
     /// The beginning that took a part of each weight away (`pissa`, `olora`, `corda`, `loftq`, `lora_ga`):
-    /// B·A is right beside what was left of the weights only.
+    /// Whether B·A is only right with the reduced weights of its initialisation.
     pub initialisation: Option<String>,
-    /// What else the folder holds or says, in sentences.
+    /// What else the folder contains, in sentences.
     pub left_alone: Vec<String>,
 }
 
-/// What an adapter is read for.
+/// How much of an adapter is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
-    /// All of it must be understood.
+    /// All of it; unsupported fields are errors.
     Model,
-    /// A and B are enough.
+    /// Only A and B.
     Spectra,
 }
 
 impl Adapters {
-    /// Reads a folder that PEFT or [`save`](Self::save) wrote. What of its config is not known here is said by
+    /// Reads a folder that PEFT or [`save`](Self::save) wrote. Unknown fields of its config are listed in
     /// [`notes`](Self::notes), and where the adapters are shown.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl Adapters {
     /// The pairs of any adapter of PEFT's form, for their [`spectra`](Self::spectra): also of one that began by
     /// taking a part of each weight away, or that has more than pairs (saved embeddings, tied weights,
     /// `lora_bias`, trained token rows, ranks by expressions that are not read here, an alpha that is not
-    /// positive, names that carry a wrapper). What is left alone is said.
+    /// positive, names that carry a wrapper). The notes say what was ignored.
     ///
     /// # Errors
     /// When a file is missing or broken, and when there is no pair inside.
@@ -117,7 +117,7 @@ fn read(folder: &Path, device: &Device, aim: Use) -> Result<Factors> {
     Ok(Factors { adapters, initialisation, left_alone: left })
 }
 
-/// Drops a head that is the embedding to the bit: where weights are tied PEFT writes one tensor twice.
+/// Drops a head that equals the embedding bit for bit: if weights are tied, PEFT writes one tensor twice.
 fn untie(whole: &mut BTreeMap<String, Tensor>) -> Result<()> {
     let named = |whole: &BTreeMap<String, Tensor>, names: &[&str]| {
         let is_one = |name: &&String| names.iter().any(|end| is_weight_of(name, end));
@@ -246,7 +246,7 @@ fn tensor_list(names: &[String]) -> String {
     format!("{}{more}", names[..names.len().min(3)].join(", "))
 }
 
-/// The same tensors without what a program wrapped around their names.
+/// The same tensors with plain names, without the prefixes of wrappers.
 fn plain_names(
     tensors: BTreeMap<String, Tensor>,
     aim: Use,
@@ -321,7 +321,7 @@ fn unexpected(name: &str) -> Error {
         .help("expected pairs named base_model.model.<path>.lora_A.weight and .lora_B.weight")
 }
 
-/// What DeepSpeed leaves of weights that it has spread over processes.
+/// The error for empty tensors, which DeepSpeed writes for sharded weights.
 fn empty(what: &str) -> Error {
     Error::format(what).help(
         "DeepSpeed ZeRO-3 saves so where the parameters are not gathered: set \
@@ -351,7 +351,7 @@ fn check(peft: &PeftConfig, aim: Use, left: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// The beginning that took a part of each weight away.
+/// The initialisation that subtracted a part from each weight.
 fn changed_by(init: &Value) -> Option<String> {
     match init {
         Value::Null | Value::Bool(_) => None,

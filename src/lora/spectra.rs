@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// One product B·A of an adapter: all of it, or that of one part of a merged layer.
 pub(super) struct DeltaPiece {
-    /// The path of the layer; of a part with its number, `c_attn[0]`.
+    /// The path of the layer; for a part with its index, `c_attn[0]`.
     pub name: String,
     /// `[r, in]`
     pub a: Tensor,
@@ -51,8 +51,7 @@ impl DeltaPiece {
         .collect()
     }
 
-    /// The block of E[(A x)(A x)ᵀ] that belongs to it; None where that of A alone is known, but not with
-    /// A₀ beside it.
+    /// The block of E[(A x)(A x)ᵀ] that belongs to it; `None` if only that of A without A₀ is known.
     pub(super) fn own(&self, c: &Tensor) -> Result<Option<Tensor>> {
         let rank = self.a.dims()[0];
         let (dims, all) = (c.dims(), self.components);
@@ -71,8 +70,8 @@ impl DeltaPiece {
 impl Adapters {
     /// The singular values of every ΔW = scale·B·A, computed from the factors.
     ///
-    /// A merged layer has one spectrum for each of its enabled parts, `c_attn[0]`; where a start is taken
-    /// off ([`Adapter::starting_from`]) it is that of scale·(B·A − B₀·A₀); with DoRA it is that of scale·B·A,
+    /// A merged layer has one spectrum for each of its enabled parts, `c_attn[0]`; if an initial pair is
+    /// subtracted ([`Adapter::starting_from`]) it is that of scale·(B·A − B₀·A₀); with DoRA it is that of scale·B·A,
     /// without the magnitudes.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What a notebook shows of adapters and of their settings.
+//! How a notebook shows adapters and their settings.
 
 use super::{Activations, Adapters, Beside, Biases, Gradients, Init, LoraConfig, TargetModules};
 use crate::display::{Align, Bundle, Show, Table, cut};
@@ -20,7 +20,7 @@ impl fmt::Display for TargetModules {
 }
 
 impl LoraConfig {
-    /// Which layers are adapted, in words.
+    /// Describes which layers are adapted.
     pub(crate) fn targeted(&self) -> String {
         let mut said = self.target_modules.to_string();
         if !self.exclude_modules.is_empty() {

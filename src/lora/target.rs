@@ -1,4 +1,4 @@
-//! The layers of a model that can be adapted, and the frozen weights beside them.
+//! The layers of a model that can be adapted, and access to their frozen weights.
 
 use crate::error::Result;
 use candle_core::Tensor;
@@ -8,9 +8,9 @@ use candle_core::Tensor;
 pub struct Target {
     /// Its path in the weights: `model.layers.3.self_attn.q_proj`.
     pub path: String,
-    /// `[out, in]`; of an embedding `[V, D]`.
+    /// `[out, in]`; for an embedding `[V, D]`.
     pub shape: [usize; 2],
-    /// What it is.
+    /// The kind of layer.
     pub kind: TargetKind,
 }
 
@@ -34,8 +34,8 @@ impl Target {
     }
 }
 
-/// The frozen weights that adapters are begun from, where they depend on them: PiSSA, DoRA, and
-/// modules that are trained whole.
+/// Access to the frozen weights for initialisations that need them: PiSSA, DoRA, and modules that are trained in
+/// full.
 pub trait Base {
     /// The matrix of a layer in f32, `[out, in]`, or of an embedding `[V, D]`.
     ///

@@ -1,4 +1,4 @@
-//! Which layers a config means: names, expressions, blocks, patterns.
+//! Selects the layers that a config names: names, expressions, blocks, patterns.
 
 use super::{LoraConfig, Target, TargetKind, TargetModules};
 use crate::error::{Error, Result};
@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use regex::Regex;
 
 impl LoraConfig {
-    /// Which of the given layers are adapted, in their order.
+    /// Selects the layers that are adapted, in their order.
     ///
     /// # Errors
     /// When a name or an expression fits none of them; the error lists the names that would, the
@@ -65,8 +65,8 @@ impl LoraConfig {
         Ok((rank, alpha))
     }
 
-    /// How many numbers the adapters beside these layers have, and how many of them the largest tensor.
-    /// Weights that are trained whole are not among them.
+    /// The number of parameters of the adapters of these layers, and of the largest tensor. Weights that are trained in
+    /// full are not counted.
     ///
     /// # Errors
     /// As [`select`](Self::select).

@@ -1,4 +1,4 @@
-//! The names of tensors in adapter files: those of PEFT, and which names are refused.
+//! Names of tensors in adapter files: those of PEFT, and a check of names in files.
 
 use crate::display;
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ pub(super) const MAGNITUDE: &str = "lora_magnitude_vector";
 /// Bytes of a name at most.
 const NAME: usize = 512;
 
-/// Names become parts of paths: of files, of layers. Those of a pickle are looked at as well.
+/// Checks a name from a file: names become parts of paths of files and layers.
 pub(super) fn check_name(name: &str) -> Result<()> {
     let plain = |c: char| !c.is_control() && c != '/' && c != '\\';
     match name.len() <= NAME && !name.is_empty() && name.chars().all(plain) && !name.contains("..") {

@@ -1,4 +1,4 @@
-//! Adapters of smaller rank that lose the least, and of larger rank that lose nothing.
+//! Changes the rank of adapters: truncation with the least error, growth without any.
 
 use super::config::scaled;
 use super::spectra::DeltaPiece;
@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Tensor};
 use indexmap::IndexMap;
 use std::collections::BTreeMap;
 
-/// What [`Adapters::truncate`] leaves.
+/// The target rank of [`Adapters::truncate`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Truncation {
     /// This rank in every layer; those of a smaller one stay as they are.
@@ -23,8 +23,7 @@ pub enum Truncation {
 }
 
 impl Adapters {
-    /// The adapters whose ΔW are nearest to these among all of a smaller rank, in the Frobenius and in the
-    /// spectral norm: Σ_{i≤k} σᵢ uᵢ vᵢᵀ (Eckart & Young 1936).
+    /// Reduces the rank with the least error in the Frobenius and in the spectral norm of ΔW: Σ_{i≤k} σᵢ uᵢ vᵢᵀ (Eckart & Young 1936).
     ///
     /// The new factors are balanced, B = U·√(σ/s) and A = √(σ/s)·Vᵀ with s the scale, which stays: ranks
     /// and alphas are set together in the config. Of a merged layer all parts get the rank of the one that
@@ -79,12 +78,12 @@ impl Adapters {
         Ok(self.with_pairs(pairs))
     }
 
-    /// The same ΔW at a larger rank: rows are added to A that begin as fresh ones do, and zero columns to
-    /// B, so that the outputs are the same and the new directions train. An embedding, whose A begins with
+    /// Increases the rank and keeps ΔW: adds freshly initialised rows to A and zero columns to B, so that the outputs
+    /// are the same and the new directions can be trained. An embedding, whose A begins with
     /// zeros, gets zero rows in A and random columns in B. The scale stays: alpha grows with the rank.
     ///
     /// # Errors
-    /// When a layer has a larger rank already, or cannot hold this one.
+    /// When a layer already has a larger rank, or is too small for this one.
     ///
     /// # Examples
     /// ```

@@ -1,5 +1,5 @@
-//! Tensors of an adapter from files that anybody may have written: looked at before anything is
-//! believed or allocated.
+//! Reads the tensors of adapter files from untrusted sources: everything is validated before it is used or
+//! allocated.
 
 use super::pickle::read_bin;
 use super::tensor_names::check_name;
@@ -70,7 +70,7 @@ fn check_size(path: &Path) -> Result<()> {
     }
 }
 
-/// In f32, and each number one.
+/// Converts to f32 and checks that every number is finite.
 fn finite(tensors: BTreeMap<String, Tensor>, device: &Device) -> Result<BTreeMap<String, Tensor>> {
     let one = |(name, tensor): (String, Tensor)| {
         let tensor = tensor.to_dtype(DType::F32)?.contiguous()?;
@@ -137,7 +137,7 @@ impl<'de> serde::Deserialize<'de> for Header {
     }
 }
 
-/// Whether the header describes the bytes behind it, all of them and each once.
+/// Checks that the header describes all bytes after it, each once.
 fn check_header(file: &[u8]) -> Result<()> {
     let damaged = |what: String| Error::format(what).help(DAMAGED);
     let Some((length, rest)) = file.split_first_chunk::<8>() else {

@@ -1,4 +1,4 @@
-//! Names of tensors that a program wrapped: PEFT matches none of them, and says so in a warning at most.
+//! Names of tensors with the prefixes of wrappers (`torch.compile`, DDP …), which PEFT does not match.
 
 use super::peft::PREFIX;
 use crate::error::Error;
