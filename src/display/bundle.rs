@@ -1,4 +1,4 @@
-//! What evcxr prints of a value: HTML and its plain twin.
+//! The output of a value for evcxr: HTML and its plain twin.
 
 use super::escaping::{cut, neutral};
 use super::untrusted;
@@ -27,8 +27,8 @@ impl Bundle {
         format!("<div class=\"{NO_MATH}\">{}</div>", untrusted::with_images(&self.html))
     }
 
-    /// What evcxr's protocol wants on the standard output: one block for each mime type; nothing for a
-    /// bundle of nothing.
+    /// The lines of evcxr's protocol for the standard output: one block for each mime type; nothing for an empty
+    /// bundle.
     ///
     /// # Examples
     /// ```

@@ -1,4 +1,4 @@
-//! How data frames look in a notebook.
+//! How data frames are shown in a notebook.
 
 use super::plain_values::failed;
 use super::{Align, Bundle, Show, Table, thousands};

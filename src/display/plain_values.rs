@@ -1,9 +1,9 @@
-//! What plain values look like in a notebook: results, options, numbers, texts, columns, tensors.
+//! How plain values are shown in a notebook: results, options, numbers, texts, columns, tensors.
 
 use super::{Align, Bundle, Show, Table, Text, counted, escape, neutral, thousands};
 use std::fmt::{Debug, Display};
 
-/// What a person does who sees an error where a value was expected.
+/// The advice when an error is shown where a value was expected.
 const ADD: &str = "add `?` to the call: the cell then stops at an error, and otherwise has the value";
 /// Items of a list that are shown: of a longer one so many less its end.
 const LIST: usize = 60;

@@ -1,4 +1,4 @@
-//! How values are shown, alone, in tuples and in lists; and text as text.
+//! The `Show` trait: values alone, in tuples and in lists; the `Text` type.
 
 use super::bundle::Bundle;
 use super::escaping::{escape, neutral};

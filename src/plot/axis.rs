@@ -1,4 +1,4 @@
-//! From values to pixels: ranges, ticks and their labels.
+//! Axes: map values to pixels, choose ticks and their labels.
 
 use super::canvas::{Canvas, Label};
 use super::pen::Ink;

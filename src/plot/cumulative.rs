@@ -1,4 +1,4 @@
-//! Which share of some values is at most so large.
+//! Cumulative distribution curves.
 
 use plotters::style::text_anchor::{HPos, VPos};
 

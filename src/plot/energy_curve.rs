@@ -1,4 +1,4 @@
-//! How much of the energy of a matrix its first singular values hold.
+//! Cumulative energy of singular values.
 
 use super::axis::{Axis, Scale, short};
 use super::canvas::{Canvas, Label};

@@ -1,4 +1,4 @@
-//! The numbers behind a picture.
+//! The numbers behind a figure, as a table.
 
 use polars::prelude::{Column, DataFrame, NamedFrom, Series};
 

@@ -1,4 +1,4 @@
-//! What stands around a plot: title, legend, axes with their names, the key of a colour scale.
+//! The frame of a plot: title, legend, axes with their names, the key of a colour scale.
 
 use plotters::style::text_anchor::{HPos, VPos};
 
@@ -79,7 +79,7 @@ pub(super) fn level(canvas: &mut Canvas<'_>, x: &Axis, y: f64, name: &str) -> Re
     canvas.text(name, (x.to + 6.0, y), Label::SMALL)
 }
 
-/// Which colour is which value: a strip from `axis.from` to `axis.to`, its labels, and upright
+/// Draws the key of a colour scale: a strip from `axis.from` to `axis.to`, its labels, and upright
 /// beside them what the values are. `ink` gives the colour at a share of the strip.
 pub(super) fn key(
     canvas: &mut Canvas<'_>,
@@ -123,7 +123,7 @@ pub(super) struct Legend {
     entries: Vec<(String, f64, usize, usize, LegendSample)>,
 }
 
-/// What stands beside a name in a legend.
+/// The sample beside a name in a legend.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum LegendSample {
     /// A block of the series' colour.

@@ -1,4 +1,4 @@
-//! A table of numbers as colours.
+//! Heat maps: a table of numbers as colours.
 
 use plotters::style::text_anchor::{HPos, VPos};
 

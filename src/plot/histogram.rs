@@ -1,4 +1,4 @@
-//! How often values occur.
+//! Histograms.
 
 use plotters::style::text_anchor::{HPos, VPos};
 

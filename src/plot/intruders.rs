@@ -1,4 +1,4 @@
-//! Points against a threshold.
+//! The chart of intruder dimensions: cosines as points against a threshold.
 
 use super::axis::{Axis, Scale};
 use super::canvas::{Canvas, Label};

@@ -1,4 +1,4 @@
-//! What lines and shapes are drawn with: colour, width, dashes.
+//! Colours, line widths and dashes.
 
 use plotters::style::RGBAColor;
 
@@ -34,7 +34,7 @@ impl From<Ink> for RGBAColor {
     }
 }
 
-/// What a path is drawn with.
+/// The style of a path.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Pen {
     pub ink: Ink,

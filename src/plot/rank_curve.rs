@@ -1,4 +1,4 @@
-//! A curve in its noise: a measurement over ranks with the range in which it could have come out.
+//! The rank curve: a measurement over ranks with its noise band.
 
 use plotters::style::text_anchor::{HPos, VPos};
 
@@ -14,14 +14,14 @@ use super::pen::{Dash, Ink, Pen};
 use super::series::{Series, Style};
 use crate::error::Result;
 
-/// A measurement and its noise at one place of a [`rank_curve`].
+/// A measurement with its noise at one rank of a [`rank_curve`].
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct NoisyPoint {
-    /// Where: a rank.
+    /// The rank.
     pub x: f64,
     /// The lower end of the noise.
     pub low: f64,
-    /// What was measured.
+    /// The measurement.
     pub middle: f64,
     /// The upper end of the noise.
     pub high: f64,

@@ -1,4 +1,4 @@
-//! A frozen weight and its own first directions.
+//! A frozen weight W₀ and its first singular vectors.
 
 use super::Vectors;
 use super::factor_matrix::{FactorNumbers, HostNumbers};
@@ -10,7 +10,7 @@ use faer::{Mat, MatRef};
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Up to this shorter side the whole decomposition is computed, and exactly.
+/// If the shorter side is at most this, the full decomposition is computed exactly.
 const DENSE: usize = 1024;
 /// Directions that are computed beside those wanted, and the residual ‖Wᵀu − σv‖ / σ₁ at which they are good.
 const SPARE: usize = 8;
@@ -18,7 +18,7 @@ const GOOD: f64 = 1e-9;
 /// Rows that are brought to f64 at a time.
 const ROWS: usize = 64;
 
-/// A matrix by what it does to others.
+/// A matrix given by its products.
 pub(super) trait Operator: Sync {
     /// (rows, columns)
     fn shape(&self) -> (usize, usize);
@@ -38,7 +38,7 @@ pub(super) struct Top {
     pub v: Mat<f64>,
 }
 
-/// A frozen weight W₀ `[out, in]`, with its singular vectors once they have been asked for. Cheap to clone;
+/// A frozen weight W₀ `[out, in]`; its singular vectors are computed when they are first needed. Cheap to clone;
 /// clones share what was computed.
 ///
 /// # Examples
@@ -114,7 +114,7 @@ impl BaseWeight {
         Ok(top.sigma[..k.min(top.sigma.len())].to_vec())
     }
 
-    /// The first k singular values and vectors of W₀, to be held against those of a ΔW.
+    /// The first k singular values and vectors of W₀, for comparison with those of a ΔW.
     ///
     /// # Errors
     /// When the decomposition fails.

@@ -1,4 +1,4 @@
-//! Words and numbers of the pictures.
+//! Texts and numbers in titles and footers of charts.
 
 /// `, 16 of 30 layers` of a title, where not all are drawn.
 pub(super) fn some(drawn: usize, all: usize, of: &str) -> String {
@@ -10,7 +10,7 @@ pub(super) fn capital(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// Three digits that matter.
+/// A number with three significant digits.
 pub(super) fn digits(value: f64) -> String {
     match value.abs() {
         size if (0.001..1e5).contains(&size) => {

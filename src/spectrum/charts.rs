@@ -1,4 +1,4 @@
-//! The pictures of a model's spectra: each a thin layer over a chart of [`plot`].
+//! Charts of spectra: each a thin layer over a chart of [`plot`].
 
 use super::captions::{capital, digits, evenly, some};
 use super::layer_place::LayerPlace;
@@ -10,11 +10,11 @@ use crate::error::{Error, Result};
 use crate::plot::{self, Curve, Figure, HeatPanel, Panel, Scale, Series, SpectraStyle};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Lines in one panel that an eye can still tell apart.
+/// The most lines in one panel that stay distinguishable.
 const LINES: usize = 16;
-/// Lines that a legend can still name.
+/// The most lines with a legend.
 const NAMED: usize = 8;
-/// Part of σ₁ below which a singular value is rounding: not drawn on a log scale.
+/// Singular values below this share of σ₁ are rounding errors and not drawn on a log scale.
 const ROUNDING: f64 = 1e-13;
 
 impl Spectra {
@@ -457,7 +457,7 @@ fn sigma(name: &str, spectrum: &Spectrum, floor: f64) -> Series {
     Series::line(name, (1..).map(f64::from).zip(drawn))
 }
 
-/// What of the largest singular value is rounding.
+/// The value below which singular values are rounding errors.
 fn floor<'a>(spectra: impl Iterator<Item = &'a Spectrum>, part: &str) -> Result<f64> {
     match spectra.map(Spectrum::spectral_norm).fold(0.0, f64::max) {
         0.0 => Err(zero(part)),

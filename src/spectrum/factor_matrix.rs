@@ -44,7 +44,7 @@ pub(super) enum FactorNumbers<'a> {
     Double(&'a [f64]),
 }
 
-/// How the numbers of a factor follow each other.
+/// The memory layout of a factor.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum FactorOrder {
     /// A `[r, in]`: one component after the other.
@@ -99,7 +99,7 @@ impl FactorMatrix<'_> {
         }
     }
 
-    /// The decomposition by Householder reflections, whatever the numbers are.
+    /// The decomposition by Householder reflections, for any numbers.
     ///
     /// # Errors
     /// When a number is NaN or infinite; the error says which.

@@ -1,4 +1,4 @@
-//! R of a tall matrix from its Gram matrix: a third of the time of reflections, where that is as exact.
+//! R of a tall matrix from its Gram matrix: takes a third of the time of reflections, if that is exact enough.
 //!
 //! XᵀX = RᵀR by Cholesky. Rounding in XᵀX is multiplied by ‖R⁻¹‖², R of columns of length 1; where
 //! that is large the same is done once more with X·R⁻¹ (CholeskyQR2, Yamamoto et al. 2015, *Roundoff

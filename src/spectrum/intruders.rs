@@ -1,4 +1,4 @@
-//! What ΔW does to the directions of the weight that it stands beside.
+//! Amplification factor and intruder dimensions: ΔW compared with the singular vectors of W₀.
 
 use super::base_weight::{Operator, Top, orthonormal, top};
 use super::{BaseWeight, Side, Vectors};
@@ -29,7 +29,7 @@ use polars::prelude::{DataFrame, df};
 pub struct Amplification {
     /// The module's path.
     pub name: String,
-    /// How many directions of each.
+    /// The number of directions of each.
     pub rank: usize,
     /// ‖ΔW‖_F
     pub delta_norm: f64,
@@ -112,16 +112,16 @@ impl Amplification {
     }
 }
 
-/// What counts as an intruder.
+/// When a singular vector counts as an intruder.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IntruderConfig {
-    /// How many of the first left singular vectors of W₀ + ΔW are looked at.
+    /// The number of first left singular vectors of W₀ + ΔW that are compared.
     pub top: usize,
     /// ε: an intruder has a cosine below it with every left singular vector of W₀.
     pub threshold: f64,
-    /// Of how many of W₀'s vectors; all of them where none is given, which for a large weight takes its whole
-    /// decomposition.
+    /// The number of vectors of W₀ to compare with; `None` for all, which needs the full decomposition of a large
+    /// weight.
     pub compared: Option<usize>,
 }
 
@@ -221,12 +221,12 @@ impl Intruders {
         compute().map_err(|error: Error| error.layer(weight.name()))
     }
 
-    /// How many are intruders for sure: below ε with each vector compared, and with each left out.
+    /// The number of certain intruders: below ε with each compared vector, and with each that was left out.
     pub fn count(&self) -> usize {
         self.rows.iter().filter(|row| row.cosine.max(row.left_out) < self.threshold).count()
     }
 
-    /// How many are below ε with each vector compared, but may not be with one that was left out.
+    /// The number of possible intruders: below ε with each compared vector, but perhaps not with one that was left out.
     pub fn undecided(&self) -> usize {
         let below = self.rows.iter().filter(|row| row.cosine < self.threshold).count();
         below - self.count()

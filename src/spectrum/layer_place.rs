@@ -1,4 +1,4 @@
-//! Where an adapter sits in the model, read from its module path.
+//! The layer and the module of an adapter, read from its path; search by the end of a path.
 
 use crate::error::{Error, Result};
 use std::collections::HashSet;
@@ -69,11 +69,10 @@ pub(crate) fn ends_in(path: &str, name: &str) -> bool {
     path.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// The one of `names` that is called so, or ends so after a dot: `layers.3.self_attn.q_proj`. `None` where
-/// none is.
+/// Finds the name that equals `name` or ends in it after a dot: `layers.3.self_attn.q_proj`. `None` if there is none.
 ///
 /// # Errors
-/// When several end so; the error names some.
+/// When several names end in it; the error lists some.
 pub(crate) fn called<'a>(names: impl IntoIterator<Item = &'a str>, name: &str) -> Result<Option<&'a str>> {
     const NAMED: usize = 3;
     let mut found = Vec::new();
@@ -105,7 +104,7 @@ pub(super) fn order(module: &str) -> usize {
     FLOW.iter().position(|name| *name == last).unwrap_or(FLOW.len())
 }
 
-/// Whether `path` has the dotted parts of `part` in a row: `layers.3` in `model.layers.3.mlp`, but
+/// Whether `path` contains the dotted parts of `part` in sequence: `layers.3` in `model.layers.3.mlp`, but
 /// not in `model.layers.31.mlp`.
 pub(super) fn contains(path: &str, part: &str) -> bool {
     let path: Vec<&str> = path.split('.').collect();

@@ -20,7 +20,7 @@ pub(super) struct Svd {
     pub v: Vec<f64>,
 }
 
-/// Where the numbers of one adapter stand: A row-major [r, in], B row-major [out, r].
+/// The shape of an adapter: A row-major [r, in], B row-major [out, r].
 pub(super) struct FactorShape {
     pub in_features: usize,
     pub out_features: usize,

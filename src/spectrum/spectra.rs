@@ -1,4 +1,4 @@
-//! The spectra of all adapters of a model: tables and pictures.
+//! The spectra of all adapters of a model: selection, data frames, tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub struct Spectra {
     kind: SpectrumKind,
 }
 
-/// What the singular values are of.
+/// Which matrix the singular values belong to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum SpectrumKind {
     /// scale·B·A
@@ -135,7 +135,7 @@ impl Spectra {
         self.weighted.iter().find(|spectrum| spectrum.name == name)
     }
 
-    /// What the singular values are of.
+    /// Which matrix the singular values belong to.
     pub(super) fn kind(&self) -> SpectrumKind {
         self.kind
     }
