@@ -15,7 +15,7 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 use super::library_error::broken;
 use super::pipeline::{Named, Parts};
-use super::sentencepiece::{Algorithm, Kind, Piece, Pieces, Prefix};
+use super::sentencepiece::{Algorithm, Piece, PieceKind, Pieces, Prefix};
 use super::template::TemplateSources;
 use crate::error::{Error, Result};
 
@@ -120,11 +120,11 @@ fn pieces(metadata: &Metadata, tokens: &[&str]) -> Result<Parts> {
     }
     let pieces = tokens.iter().zip(scores).zip(types).map(|((text, score), kind)| {
         let score = score.to_f32().map_err(|_| wrong("scores", "an array of numbers"))?;
-        Ok(Piece { text: text.to_string(), score, kind: Kind::of(kind.into())? })
+        Ok(Piece { text: text.to_string(), score, kind: PieceKind::of(kind.into())? })
     });
     let pieces = pieces.collect::<Result<Vec<_>>>()?;
     let model = Pieces {
-        byte_fallback: pieces.iter().any(|piece| piece.kind == Kind::Byte),
+        byte_fallback: pieces.iter().any(|piece| piece.kind == PieceKind::Byte),
         pieces,
         algorithm: Algorithm::Bpe,
         charsmap: Vec::new(),
