@@ -9,7 +9,7 @@ const END: &str = "EVCXR_END_CONTENT";
 /// Classes of an element in which nothing is taken for mathematics. JupyterLab 4 knows the first,
 /// the classic notebook and nbconvert's pages the second; KaTeX knows none, so [`escape`] breaks up
 /// the marks themselves.
-const NO_MATH: &str = "mathjax_ignore tex2jax_ignore";
+pub(super) const NO_MATH: &str = "mathjax_ignore tex2jax_ignore";
 
 /// What a value looks like in a notebook: HTML, and the same as plain text.
 #[derive(Clone, PartialEq, Eq)]

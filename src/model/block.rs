@@ -3,7 +3,7 @@
 
 use super::layers::attention::{self, AttentionSaved};
 use super::layers::linear::Wanted;
-use super::layers::{Gelu, LayerNorm, Linear, RmsNorm, Rotary, fused, rotary, swiglu};
+use super::layers::{Gelu, Linear, Rotary, fused, rotary, swiglu};
 use super::trainable_norm::TrainableNorm;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
