@@ -9,14 +9,15 @@ use tempfile::{Builder, NamedTempFile, TempDir};
 use crate::display::advice;
 use crate::error::{Error, Result};
 
-/// What to do where the file exists.
+/// What to do where a file, or a run of the same name, exists already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Existing {
     /// Leaves it alone and fails.
     #[default]
     Refuse,
-    /// Replaces it, and keeps whose it is and who may read it; where it is a link, the file that it leads to.
+    /// Replaces it. A file keeps its owner and who may read it; where it is a link, the file that it leads to is
+    /// replaced. A run is replaced once the new one is ready: its folder moves to `NAME.1`.
     Replace,
 }
 

@@ -20,7 +20,7 @@
 //! - [`spectrum::Spectra`]: singular values, effective rank and energy of every adapter, computed
 //!   from the factors without forming B·A.
 //!   [`analysis::SpectraHistory`] has them along the steps, [`analysis::RankCurve`] says which rank held-out rows
-//!   ask for, [`spectrum::Overlap`] whether two adapters found the same directions.
+//!   ask for, [`spectrum::SubspaceOverlap`] whether two adapters found the same directions.
 //! - [`plot::Figure`]: a picture that a notebook shows on light and dark pages, as SVG or PNG, with its
 //!   numbers as a data frame.
 //!

@@ -7,15 +7,15 @@ pub use crate::dataset::{
     Dataset, Extra, Fix, Join, Layout, Map, Misfits, OnFault, Order, ReadOptions, RowSchema, WriteOptions,
 };
 pub use crate::display::{EvcxrDisplay, Table, Text, dashboard};
-pub use crate::lora::{AdapterSets, Adapters, Biases, Combine, Cut, Init, LoraConfig, TargetModules};
-pub use crate::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, Recompute, WeightsAs};
+pub use crate::lora::{AdapterSets, Adapters, Biases, Combine, Init, LoraConfig, TargetModules, Truncation};
+pub use crate::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, Recompute, WeightDtype};
 pub use crate::plot::{Figure, Theme};
 #[cfg(feature = "tensorboard")]
 pub use crate::run::EventFile;
 pub use crate::run::{Changed, Ending, History, OpenRun, Reports, Run, RunFile, State, Status, runs};
 pub use crate::spectrum::{
-    Amplification, BaseWeight, IntruderConfig, Intruders, Overlap, Scaling, Side, Spectra, SpectralMeasure,
-    Spectrum, Vectors,
+    Amplification, BaseWeight, IntruderConfig, Intruders, Scaling, Side, Spectra, SpectralMeasure, Spectrum,
+    SubspaceOverlap, Vectors,
 };
 pub use crate::text::{Message, NamedTemplate, PromptAnswers, SpecialTokens, Tokenizer, Trained};
 pub use crate::train::{

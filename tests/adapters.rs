@@ -3,7 +3,7 @@
 use candle_core::Device;
 use lorascope::candle_core;
 use lorascope::error::{Error, Result};
-use lorascope::lora::{Adapters, Kind, LoraConfig, TargetModules};
+use lorascope::lora::{Adapters, LoraConfig, TargetKind, TargetModules};
 use lorascope::model::Decoder;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -130,7 +130,7 @@ fn target_modules_are_exact() -> Result<()> {
     assert_eq!(written("one", &one)?, json!(["layers.1.self_attn.v_proj"]));
 
     // From PEFT: names as they are, but whole paths where other fields or an expression narrow them.
-    let linear = targets.iter().filter(|t| t.kind == Kind::Linear);
+    let linear = targets.iter().filter(|t| t.kind == TargetKind::Linear);
     let whole: Vec<&str> = linear.map(|t| t.path.as_str()).collect();
     let sorted = |mut paths: Vec<&str>| {
         paths.sort();

@@ -241,7 +241,7 @@ fn settings_and_spectra() -> Result<()> {
             ("advice", &spectra.advise(0.9)?),
             ("weight", &weight),
             ("vectors", &vectors),
-            ("overlap", &Overlap::of(&vectors, &vectors, Side::Right, (1, 1), 1)?),
+            ("overlap", &SubspaceOverlap::of(&vectors, &vectors, Side::Right, (1, 1), 1)?),
             ("amplification", &Amplification::of(&weight, &vectors, 1, 1)?),
             ("intruders", &Intruders::of(&weight, &vectors, &IntruderConfig::default())?),
             ("series", &series),

@@ -2,9 +2,9 @@
 
 use lorascope::display::{Show, Text, dashboard};
 use lorascope::plot::{
-    Figure, Fit, HeatPanel, Histogram, Measure, Scale, Series, SpectraStyle, Spread, Theme, energy, grouped,
-    heat_map, heat_panels, intruders, lines, multiples, rank_curve, spectra, spectra_as, stack, traces,
-    traces_beside, two_axes, waterfall,
+    Figure, Fit, HeatPanel, Histogram, Measure, NoisyPoint, Scale, Series, SpectraStyle, Theme, energy,
+    grouped, heat_map, heat_panels, intruders, lines, multiples, rank_curve, spectra, spectra_as, stack,
+    traces, traces_beside, two_axes, waterfall,
 };
 use roxmltree::Document;
 
@@ -23,8 +23,8 @@ fn map(name: &str, values: &[&[f64]]) -> HeatPanel {
     HeatPanel { name: name.into(), values }
 }
 
-fn spread(rank: f64, loss: f64) -> Spread {
-    Spread { x: rank, low: loss - 0.1, middle: loss, high: loss + 0.1 }
+fn spread(rank: f64, loss: f64) -> NoisyPoint {
+    NoisyPoint { x: rank, low: loss - 0.1, middle: loss, high: loss + 0.1 }
 }
 
 /// The attributes `names` of all elements of a kind, as numbers.

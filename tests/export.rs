@@ -7,7 +7,7 @@ use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::lora::Adapters;
 use lorascope::model::{
-    Decoder, ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, Tokens, WeightsAs,
+    Decoder, ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, Tokens, WeightDtype,
 };
 use lorascope::text::{GenerationPrompt, Message};
 use std::collections::{BTreeMap, HashMap};
@@ -130,7 +130,7 @@ fn other_types_are_what_rounding_gives() -> Result<()> {
     // Blocks are expanded, and that is said.
     let blocks = Decoder::open_with(
         folder.path().join("f32"),
-        &OpenOptions { weights: WeightsAs::Q4K, ..Default::default() },
+        &OpenOptions { weights: WeightDtype::Q4K, ..Default::default() },
     )?;
     let exported = blocks.export(folder.path().join("expanded"), &options(ExportType::F32))?;
     assert!(exported.notes[1].starts_with("16 matrices were in blocks (Q4K)"), "{:?}", exported.notes);

@@ -8,7 +8,7 @@ use lorascope::candle_core;
 use lorascope::error::Result;
 use lorascope::lora::Adapters;
 use lorascope::model::config::Positions;
-use lorascope::model::layers::frequencies::{Frequencies, Scaling};
+use lorascope::model::layers::frequencies::{Frequencies, FrequencyScaling};
 use lorascope::model::{Cache, Decoder, ExportOptions, ExportType, Tokens};
 use lorascope::ops::Kernels;
 use std::collections::HashMap;
@@ -164,8 +164,8 @@ fn to_gguf(name: &str, architecture: &str, path: &Path) {
             metadata.push((kind("attention.key_length"), number(config.head_width)));
             metadata.push((kind("attention.value_length"), number(config.head_width)));
             metadata.push((kind("rope.freq_base"), float(frequencies.theta)));
-            if frequencies.scaling != Scaling::None {
-                let plain = Frequencies { theta: frequencies.theta, scaling: Scaling::None };
+            if frequencies.scaling != FrequencyScaling::None {
+                let plain = Frequencies { theta: frequencies.theta, scaling: FrequencyScaling::None };
                 let (plain, scaled) =
                     (plain.of(config.head_width).unwrap(), frequencies.of(config.head_width).unwrap());
                 let divisors: Vec<f32> = plain.iter().zip(scaled).map(|(p, s)| (p / s) as f32).collect();
@@ -243,8 +243,10 @@ fn divisors_of_a_gguf_file_become_the_formula_of_llama_3() -> Result<()> {
         let number = |of: &serde_json::Value| of.as_f64().unwrap();
         let numbers = |key: &str| case[key].as_array().unwrap().iter().map(number).collect::<Vec<_>>();
         let width = number(&case["width"]) as usize;
-        let divided =
-            Frequencies { theta: number(&case["theta"]), scaling: Scaling::Divisors(numbers("divisors")) };
+        let divided = Frequencies {
+            theta: number(&case["theta"]),
+            scaling: FrequencyScaling::Divisors(numbers("divisors")),
+        };
         let scaling = divided.as_formula(width)?.unwrap();
         let found = Frequencies { theta: divided.theta, scaling: scaling.clone() }.of(width)?;
         for (found, expected) in found.iter().zip(numbers("frequencies")) {
@@ -252,7 +254,7 @@ fn divisors_of_a_gguf_file_become_the_formula_of_llama_3() -> Result<()> {
         }
         let expected = &case["rope_scaling"];
         let of = |key: &str| number(&expected[key]);
-        let same = Scaling::Llama3 {
+        let same = FrequencyScaling::Llama3 {
             factor: of("factor"),
             low: of("low_freq_factor"),
             high: of("high_freq_factor"),
@@ -260,11 +262,11 @@ fn divisors_of_a_gguf_file_become_the_formula_of_llama_3() -> Result<()> {
         };
         assert_eq!(scaling, same, "{name}");
     }
-    let linear = Frequencies { theta: 10000.0, scaling: Scaling::Divisors(vec![4.0; 16]) };
-    assert_eq!(linear.as_formula(32)?, Some(Scaling::Linear { factor: 4.0 }));
-    let none = Frequencies { theta: 10000.0, scaling: Scaling::Divisors(vec![1.0; 16]) };
-    assert_eq!(none.as_formula(32)?, Some(Scaling::None));
-    let wild = Frequencies { theta: 10000.0, scaling: Scaling::Divisors(vec![1.0, 9.0, 2.0, 5.0]) };
+    let linear = Frequencies { theta: 10000.0, scaling: FrequencyScaling::Divisors(vec![4.0; 16]) };
+    assert_eq!(linear.as_formula(32)?, Some(FrequencyScaling::Linear { factor: 4.0 }));
+    let none = Frequencies { theta: 10000.0, scaling: FrequencyScaling::Divisors(vec![1.0; 16]) };
+    assert_eq!(none.as_formula(32)?, Some(FrequencyScaling::None));
+    let wild = Frequencies { theta: 10000.0, scaling: FrequencyScaling::Divisors(vec![1.0, 9.0, 2.0, 5.0]) };
     assert_eq!(wild.as_formula(8)?, None);
 
     let folder = TempDir::new().unwrap();

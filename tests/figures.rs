@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lorascope::display::Show;
 use lorascope::plot::{
-    Curve, Figure, Fit, HeatPanel, Histogram, Measure, Panel, Scale, Series, SpectraStyle, Spread, Theme,
+    Curve, Figure, Fit, HeatPanel, Histogram, Measure, NoisyPoint, Panel, Scale, Series, SpectraStyle, Theme,
     bars, cumulative, energy, grouped, heat_map, heat_panels, intruders, lines, multiples, rank_curve,
     spectra, spectra_as, stack, stacked, traces, traces_beside, two_axes, waterfall,
 };
@@ -83,7 +83,7 @@ fn gallery() -> Vec<(&'static str, Figure)> {
         )
     };
     let spread =
-        |rank: f64, loss: f64| Spread { x: rank, low: loss - 0.03, middle: loss, high: loss + 0.034 };
+        |rank: f64, loss: f64| NoisyPoint { x: rank, low: loss - 0.03, middle: loss, high: loss + 0.034 };
     let ranks = [
         spread(1.0, 1.42),
         spread(2.0, 1.27),

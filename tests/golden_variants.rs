@@ -8,7 +8,7 @@ mod reference;
 use candle_core::{DType, Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
-use lorascope::lora::{Adapters, Combine, Gradients, Init, LoraConfig, Pass};
+use lorascope::lora::{Adapters, Combine, DropoutPass, Gradients, Init, LoraConfig};
 use lorascope::model::{Counted, Decoder, Tokens};
 use lorascope::ops::Kernels;
 use lorascope::text::{Example, Pack, pack};
@@ -414,7 +414,7 @@ fn dropout_s_gradient_is_that_of_what_was_dropped() -> Result<()> {
     let pairs = fixed.iter().map(|(path, pair)| (path.to_string(), pair.clone())).collect();
     let adapters = Adapters::from_pairs(config, pairs);
     let packs = packed("tiny");
-    let pass = |step| Pass { seed: 1, step, pack: 0 };
+    let pass = |step| DropoutPass { seed: 1, step, pack: 0 };
     let loss = |adapters: &Adapters| -> f64 {
         let tokens = Tokens { ids: &packs[0].ids, borders: &packs[0].borders };
         let hidden = model.hidden(tokens, adapters, &|| true).unwrap();

@@ -4,7 +4,7 @@
 use candle_core::Device;
 use lorascope::candle_core;
 use lorascope::error::Result;
-use lorascope::lora::{Adapters, Kind, LoraConfig};
+use lorascope::lora::{Adapters, LoraConfig, TargetKind};
 use lorascope::model::DecoderConfig;
 use serde_json::{Value, json};
 
@@ -117,7 +117,10 @@ fn targets_have_the_paths_of_the_weights() -> Result<()> {
     assert_eq!(first(&baichuan)?[0], ("model.layers.0.self_attn.W_pack".to_string(), [12288, 4096]));
     assert!(read(&gpt2())?.fan_in_fan_out() && !read(&llama2())?.fan_in_fan_out());
     let kinds = |kind| read(&llama2()).map(|c| c.targets().iter().filter(|t| t.kind == kind).count());
-    assert_eq!((kinds(Kind::Linear)?, kinds(Kind::Embedding)?, kinds(Kind::Head)?), (32 * 7, 1, 1));
+    assert_eq!(
+        (kinds(TargetKind::Linear)?, kinds(TargetKind::Embedding)?, kinds(TargetKind::Head)?),
+        (32 * 7, 1, 1)
+    );
     Ok(())
 }
 

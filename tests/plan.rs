@@ -5,7 +5,7 @@ use lorascope::candle_core::Device;
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::lora::LoraConfig;
-use lorascope::model::{Decoder, DecoderConfig, OpenOptions, Recompute, WeightsAs};
+use lorascope::model::{Decoder, DecoderConfig, OpenOptions, Recompute, WeightDtype};
 use lorascope::train::{OptimizerConfig, RunConfig, SgdConfig, StepMemory};
 use std::process::Command;
 
@@ -65,14 +65,14 @@ fn the_same_numbers_with_and_without_the_weights() -> Result<()> {
     let run = RunConfig::default().rank(8).batch(1).context(256);
     let plan = Plan::of(&config, &run, &[Device::Cpu])?;
     assert_eq!((plan.micro_batch, plan.step_tokens), (256, 256));
-    for (way, weights) in [(2, WeightsAs::F32), (3, WeightsAs::Bf16), (4, WeightsAs::Q4K)] {
+    for (way, weights) in [(2, WeightDtype::F32), (3, WeightDtype::Bf16), (4, WeightDtype::Q4K)] {
         let model = Decoder::open_with(&path, &OpenOptions { weights, device: Device::Cpu })?;
         assert_eq!(config, *model.config());
         let adapters = model.new_adapters(&run.lora, 0)?;
         let memory = StepMemory::of(&model, &adapters, &run.optimizer, 256);
         assert_eq!(plan.ways[way].memory, memory, "{weights:?}");
         assert_eq!(plan.ways[way].trained, adapters.parameters() as u64);
-        if weights == WeightsAs::F32 {
+        if weights == WeightDtype::F32 {
             let sgd = OptimizerConfig::Sgd(SgdConfig::default());
             let full = StepMemory::of(&model, &model.all_trained()?, &sgd, 256);
             assert_eq!(plan.ways[0].memory, full);

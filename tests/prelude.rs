@@ -21,7 +21,7 @@ fn fits_beside_polars() {
         owned::<ExportOptions>(),
         owned::<ExportType>(),
         owned::<OpenOptions>(),
-        owned::<WeightsAs>(),
+        owned::<WeightDtype>(),
         owned::<Figure>(),
         owned::<Spectra>(),
         owned::<Spectrum>(),

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use lorascope::candle_core;
 use lorascope::error::Result;
-use lorascope::lora::{Adapters, Gradients, LoraConfig, Pass};
+use lorascope::lora::{Adapters, DropoutPass, Gradients, LoraConfig};
 use lorascope::model::{Counted, Decoder, Recompute, Tokens};
 use lorascope::ops::Kernels;
 use lorascope::train::RunConfig;
@@ -23,7 +23,7 @@ fn adapters(model: &Decoder) -> Result<Adapters> {
         true => Ok(((x.ones_like()? * 0.1)? + name.len() as f64 * 1e-3)?),
         false => Ok(x.clone()),
     })?;
-    Ok(trained.training(Pass { seed: 4, step: 2, pack: 1 }))
+    Ok(trained.training(DropoutPass { seed: 4, step: 2, pack: 1 }))
 }
 
 /// The losses of all targets and all gradients, as bits.

@@ -10,7 +10,7 @@ use lorascope::analysis::{SpectraHistory, SpreadRanks, Within};
 use lorascope::candle_core::{Device, Tensor};
 use lorascope::display::Show;
 use lorascope::error::Result;
-use lorascope::lora::{Activations, Adapter, Adapters, Cut, Gradients, Init, LoraConfig};
+use lorascope::lora::{Activations, Adapter, Adapters, Gradients, Init, LoraConfig, Truncation};
 use lorascope::run::Run;
 use lorascope::train::RunConfig;
 use runs::{Bench, config};
@@ -87,10 +87,10 @@ fn the_weighted_spectrum_is_the_change_of_the_output() -> Result<()> {
         let cut = cut.get("layers.0.q_proj").unwrap().delta()?;
         Ok(output_change(&(pair.delta()? - cut)?))
     };
-    let by_output = lost(&adapters.truncate_weighted(&Cut::Rank(2), seen.by_path())?)?;
+    let by_output = lost(&adapters.truncate_weighted(&Truncation::Rank(2), seen.by_path())?)?;
     let rest: f64 = weighted.singular_values[2..].iter().map(|sigma| sigma * sigma).sum();
     assert!((by_output / rest - 1.0).abs() < 1e-3, "{by_output} and {rest}");
-    assert!(by_output < 0.999 * lost(&adapters.truncate(&Cut::Rank(2))?)?);
+    assert!(by_output < 0.999 * lost(&adapters.truncate(&Truncation::Rank(2))?)?);
 
     // A step later the first counts 0.9, the second 0.1.
     let mut second = Gradients::new();
@@ -263,9 +263,9 @@ fn the_smallest_rank_within_the_noise() -> Result<()> {
     assert!(run.rank_curve(&bench.data, &[]).unwrap_err().to_string().contains("ranks []"));
     assert!(run.rank_curve(&bench.data, &[0, 2]).is_err());
     // The cut that the curve was made of.
-    let cut = run.truncate(&Cut::Rank(2))?;
+    let cut = run.truncate(&Truncation::Rank(2))?;
     assert_eq!(run.evaluate_with(&cut, &bench.data)?.loss, curve.points[1].loss);
-    let plain = run.adapters().truncate(&Cut::Rank(2))?;
+    let plain = run.adapters().truncate(&Truncation::Rank(2))?;
     assert_ne!(run.evaluate_with(&plain, &bench.data)?.loss, curve.points[1].loss);
     let error = curve.beside(&run, &bench.data.head(5)?).unwrap_err().to_string();
     assert!(

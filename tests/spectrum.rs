@@ -3,7 +3,7 @@
 use faer::Mat;
 use lorascope::candle_core::{DType, Device, Tensor};
 use lorascope::display::Show;
-use lorascope::spectrum::{Place, Spectra, Spectrum, Vectors};
+use lorascope::spectrum::{LayerPlace, Spectra, Spectrum, Vectors};
 
 /// Numbers from -1 to 1, the same every time.
 struct Noise(u64);
@@ -337,7 +337,7 @@ fn a_collection_is_selected_by_its_names() {
     assert_eq!(spectra.select("q_proj").unwrap().len(), 30);
     assert_eq!(spectra.select("3").unwrap().len(), 3);
     assert_eq!(spectra.select("layers.2").unwrap().select("self_attn").unwrap().len(), 2);
-    assert_eq!(spectra.get("lm_head").unwrap().place(), Place { layer: None, module: "lm_head".into() });
+    assert_eq!(spectra.get("lm_head").unwrap().place(), LayerPlace { layer: None, module: "lm_head".into() });
     let error = spectra.select("99").unwrap_err();
     assert!(error.is_not_found());
     assert!(
@@ -397,7 +397,7 @@ fn modules_of_one_name_are_told_apart() {
         "{text}"
     );
     for odd in ["", ".", "3", "3.4", "a.3", "3.a", "a.1.2.b", "a.1.b.2"] {
-        assert_eq!(Spectra::from(vec![spectrum(odd)]).len(), 1, "{odd:?} {:?}", Place::of(odd));
+        assert_eq!(Spectra::from(vec![spectrum(odd)]).len(), 1, "{odd:?} {:?}", LayerPlace::of(odd));
     }
 }
 

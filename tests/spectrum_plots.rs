@@ -4,8 +4,8 @@ use lorascope::candle_core::{DType, Device, Tensor};
 use lorascope::display::Show;
 use lorascope::plot::{Figure, Fit, Scale, SpectraStyle};
 use lorascope::spectrum::{
-    Amplification, BaseWeight, Intruder, IntruderConfig, Intruders, Overlap, Side, Spectra, SpectralMeasure,
-    Spectrum, Vectors,
+    Amplification, BaseWeight, Intruder, IntruderConfig, Intruders, Side, Spectra, SpectralMeasure, Spectrum,
+    SubspaceOverlap, Vectors,
 };
 use std::collections::BTreeMap;
 
@@ -82,7 +82,7 @@ fn overlap_stands_beside_its_control() {
     let b = cpu(&[2., 0., 0., 1.], 2, 2);
     let one = Vectors::of("q", &cpu(&[1., 0., 0., 0., 1., 0.], 2, 3), &b, 1.0).unwrap();
     let other = Vectors::of("q", &cpu(&[1., 0., 0., 0., 0., 1.], 2, 3), &b, 1.0).unwrap();
-    let overlap = Overlap::of(&one, &other, Side::Right, (2, 2), 7).unwrap();
+    let overlap = SubspaceOverlap::of(&one, &other, Side::Right, (2, 2), 7).unwrap();
     let figure = overlap.plot().unwrap();
     has(&figure, &["measured", "Gaussian control", "i", "j", "φ(i, j)", "0.50"]);
     assert_eq!(figure.title(), "Overlap of the right singular vectors");
@@ -101,7 +101,7 @@ fn overlap_stands_beside_its_control() {
     let shown = overlap.show();
     assert!(shown.html.contains("</svg>") && shown.html.contains("<table"));
     assert!(shown.text.contains("overlap of the first right singular vectors"), "{}", shown.text);
-    let left = Overlap::of(&one, &other, Side::Left, (1, 2), 7).unwrap().plot().unwrap();
+    let left = SubspaceOverlap::of(&one, &other, Side::Left, (1, 2), 7).unwrap().plot().unwrap();
     assert!(left.title().contains("left"));
     assert_eq!(numbers(&left, "j")[..2], [Some(1.0), Some(2.0)]);
 }

@@ -4,8 +4,8 @@ use lorascope::candle_core::{Device, Tensor};
 use lorascope::display::Show;
 use lorascope::ops::random::{Random, Stream};
 use lorascope::spectrum::{
-    Amplification, BaseWeight, IntruderConfig, Intruders, Overlap, Scaling, Side, Spectra, Spectrum, Vectors,
-    principal_angles,
+    Amplification, BaseWeight, IntruderConfig, Intruders, Scaling, Side, Spectra, Spectrum, SubspaceOverlap,
+    Vectors, principal_angles,
 };
 use serde_json::Value;
 
@@ -50,7 +50,7 @@ fn golden_subspaces() {
             [(Side::Right, "phi_right"), (Side::Left, "phi_left"), (Side::A, "phi_a"), (Side::B, "phi_b")]
         {
             let expected = matrix(&case[key]);
-            let overlap = Overlap::of(&one, &two, side, (99, 99), 1).unwrap();
+            let overlap = SubspaceOverlap::of(&one, &two, side, (99, 99), 1).unwrap();
             assert_eq!((overlap.grid.len(), overlap.grid[0].len()), (expected.len(), expected[0].len()));
             for (i, row) in expected.iter().enumerate() {
                 for (j, phi) in row.iter().enumerate() {
@@ -171,7 +171,7 @@ fn a_space_with_itself_and_with_a_disjoint_one() {
     let (a, b) = (normal(1, 6, 40), normal(2, 33, 6));
     let one = Vectors::of("m", &a, &b, 1.0).unwrap();
     for side in [Side::Right, Side::Left] {
-        let same = Overlap::of(&one, &one, side, (6, 6), 0).unwrap();
+        let same = SubspaceOverlap::of(&one, &one, side, (6, 6), 0).unwrap();
         for i in 1..=6 {
             near(same.at(i, i).unwrap(), 1.0, 1e-14, "φ(i, i)");
             near(same.at(1, i).unwrap(), 1.0, 1e-14, "φ(1, i)");
@@ -186,7 +186,7 @@ fn a_space_with_itself_and_with_a_disjoint_one() {
         Vectors::of("m", &Tensor::cat(&parts, 1).unwrap(), &normal(seed + 10, 9, 3), 1.0).unwrap()
     };
     let (left, right) = (half(3, 0), half(4, 1));
-    let apart = Overlap::of(&left, &right, Side::Right, (3, 3), 0).unwrap();
+    let apart = SubspaceOverlap::of(&left, &right, Side::Right, (3, 3), 0).unwrap();
     assert!(apart.grid.iter().flatten().all(|phi| *phi < 1e-28), "{:?}", apart.grid);
     let angles = principal_angles(&left, &right, Side::Right, (3, 2)).unwrap();
     assert_eq!(angles.len(), 2);
@@ -197,24 +197,29 @@ fn a_space_with_itself_and_with_a_disjoint_one() {
 fn the_control_is_chance() {
     let one = Vectors::of("m", &normal(5, 8, 400), &normal(6, 300, 8), 1.0).unwrap();
     let other = Vectors::of("m", &normal(7, 4, 400), &normal(8, 300, 4), 1.0).unwrap();
-    let overlap = Overlap::of(&one, &other, Side::Right, (8, 4), 11).unwrap();
+    let overlap = SubspaceOverlap::of(&one, &other, Side::Right, (8, 4), 11).unwrap();
     // E φ(i, j) = i·j / width / min(i, j); the two are random as well.
     near(overlap.control[7][3], 8.0 / 400.0, 0.01, "control");
     near(overlap.grid[7][3], 8.0 / 400.0, 0.01, "grid");
-    assert_eq!(overlap, Overlap::of(&one, &other, Side::Right, (8, 4), 11).unwrap());
-    assert_ne!(overlap.control, Overlap::of(&one, &other, Side::Right, (8, 4), 12).unwrap().control);
+    assert_eq!(overlap, SubspaceOverlap::of(&one, &other, Side::Right, (8, 4), 11).unwrap());
+    assert_ne!(overlap.control, SubspaceOverlap::of(&one, &other, Side::Right, (8, 4), 12).unwrap().control);
     assert_eq!(overlap.frame().unwrap().shape(), (32, 4));
     assert!(overlap.show().text.contains("overlap of the first right singular vectors"));
     let error = overlap.at(9, 1).unwrap_err().to_string();
     assert_eq!(error, "there is no φ(9, 1); i goes from 1 to 8, j from 1 to 4");
     let narrow = Vectors::of("m", &normal(9, 2, 30), &normal(10, 300, 2), 1.0).unwrap();
     assert!(
-        Overlap::of(&one, &narrow, Side::Right, (2, 2), 0).unwrap_err().to_string().contains("400 and of 30")
+        SubspaceOverlap::of(&one, &narrow, Side::Right, (2, 2), 0)
+            .unwrap_err()
+            .to_string()
+            .contains("400 and of 30")
     );
-    assert!(Overlap::of(&one, &narrow, Side::Left, (2, 2), 0).is_ok());
+    assert!(SubspaceOverlap::of(&one, &narrow, Side::Left, (2, 2), 0).is_ok());
     let zero =
         Vectors::of("m", &normal(9, 2, 400), &normal(1, 300, 2).affine(0.0, 0.0).unwrap(), 1.0).unwrap();
-    assert!(Overlap::of(&one, &zero, Side::Right, (2, 2), 0).unwrap_err().to_string().contains("zero"));
+    assert!(
+        SubspaceOverlap::of(&one, &zero, Side::Right, (2, 2), 0).unwrap_err().to_string().contains("zero")
+    );
 }
 
 /// A weight of 1100×1200 with singular values that fall as those of language models do.

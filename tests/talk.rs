@@ -6,7 +6,7 @@ use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, LoraConfig};
 use lorascope::model::generate::{generate, generate_each};
-use lorascope::model::stream::{TextStream, generate_with};
+use lorascope::model::streaming::{TextStream, generate_with};
 use lorascope::model::{Cache, Decoder, Finish, GenerateConfig, Model};
 use lorascope::text::Message;
 

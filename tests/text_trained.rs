@@ -11,8 +11,7 @@ use std::sync::OnceLock;
 use candle_core::quantized::gguf_file::{Content, Value};
 use lorascope::candle_core;
 use lorascope::text::{
-    Cut, Example, GenerationPrompt, Lengths, Message, NamedTemplate, PackingGain, Tokenizer, TooLong,
-    Trained, hold_to, pack, packed,
+    Example, GenerationPrompt, Message, NamedTemplate, TokenCounts, Tokenizer, Trained, pack, packed,
 };
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -221,25 +220,6 @@ fn conversations_with_tools_have_a_template_of_their_own() {
 }
 
 #[test]
-fn what_a_context_cuts_off_is_counted() {
-    let cut = Cut::of(&[3, 1200, 8, 9], 8, TooLong::LeaveOut);
-    assert_eq!((cut.rows, cut.of_rows, cut.tokens, cut.of_tokens), (2, 4, 1209, 1220));
-    let said = "2 of 4 rows are longer than 8 tokens and are left out: 1,209 of 1,220 tokens are lost";
-    assert_eq!(cut.to_string(), said);
-    assert_eq!(Cut::of(&[3], 8, TooLong::default()).to_string(), "none of 1 rows is longer than 8 tokens");
-
-    let row = |length: u32| Example { ids: (0..length).collect(), trained: vec![true; length as usize] };
-    for too_long in [TooLong::LeaveOut, TooLong::Truncate] {
-        let mut rows = [3, 12, 8, 9].map(row).to_vec();
-        let cut = hold_to(&mut rows, 8, too_long);
-        assert_eq!(cut, Cut::of(&[3, 12, 8, 9], 8, too_long));
-        let left: usize = rows.iter().map(Example::len).sum();
-        assert_eq!(left as u64 + cut.tokens, cut.of_tokens);
-        assert!(rows.iter().all(|row| row.len() <= 8 && row.trained.len() == row.len()));
-    }
-}
-
-#[test]
 fn packing_many_rows_is_fast_and_full() {
     let lengths: Vec<u32> = (0..250_000u64).map(|n| 1 + (n * 2_654_435_761 % 1_999) as u32).collect();
     let begun = std::time::Instant::now();
@@ -248,10 +228,6 @@ fn packing_many_rows_is_fast_and_full() {
     let tokens: u64 = lengths.iter().map(|&n| u64::from(n)).sum();
     let least = tokens.div_ceil(2048) as usize;
     assert!(sequences >= least && sequences * 100 <= least * 101, "{sequences}, at least {least}");
-    let gain = PackingGain::of(&lengths, 2048, 16);
-    assert_eq!(gain.tokens, tokens);
-    assert!(gain.waste() > 0.3 && gain.fill() > 0.8 && gain.times() > 1.5, "{gain:?}");
-    assert_eq!(PackingGain::of(&[], 8, 0), PackingGain { batch: 1, context: 8, ..PackingGain::default() });
     assert_eq!(packed(&[0, 9, 8], 8), 1);
 }
 
@@ -295,7 +271,7 @@ proptest! {
             let ours = tokenizer().example_with(&messages, None, trained).unwrap();
             let theirs = the_long_way().example_with(&messages, None, trained).unwrap();
             prop_assert_eq!(&ours, &theirs);
-            let lengths = Lengths { tokens: ours.len(), trained: ours.trained_tokens() };
+            let lengths = TokenCounts { tokens: ours.len(), trained: ours.trained_tokens() };
             prop_assert_eq!(tokenizer().lengths(&messages, None, trained).unwrap(), lengths);
             prop_assert_eq!(the_long_way().lengths(&messages, None, trained).unwrap(), lengths);
         }
@@ -308,6 +284,5 @@ proptest! {
         let rows: Vec<Example> = lengths.iter().filter(|n| **n <= 32).map(row).collect();
         let packs = pack(&rows.iter().collect::<Vec<_>>(), 32).unwrap();
         prop_assert_eq!(packed(&lengths, 32), packs.len());
-        prop_assert_eq!(PackingGain::of(&lengths, 32, 1000).sequences, packs.len());
     }
 }

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 use lorascope::dataset::Dataset;
 use lorascope::error::Result;
 use lorascope::lora::TargetModules;
-use lorascope::model::WeightsAs;
+use lorascope::model::WeightDtype;
 use lorascope::run::{RowsFrom, RunFile};
 use lorascope::train::{OptimizerConfig, RunConfig, Schedule, SgdConfig, Snapshots, Until};
 
@@ -267,7 +267,7 @@ fn settings_written_are_settings_read() -> Result<()> {
     let file = RunFile {
         name: Some("a".into()),
         model: Some(common::model_path()),
-        weights: WeightsAs::Q8_0,
+        weights: WeightDtype::Q8_0,
         data: Some(RowsFrom::Recipe(Box::new(train.recipe()?))),
         eval: Some(RowsFrom::Path(place.path("rows.jsonl"))),
         steps: Some(20),

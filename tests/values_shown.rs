@@ -188,7 +188,7 @@ fn adapters_and_their_spectra_are_tables_and_short_in_debug() -> Result<()> {
         format!("{:?}", data.losses(RowSchema::ShareGpt)),
         format!("{:?}", compare_runs(&[&run, &run])),
         format!("{:?}", Preflight::of(&data, &model, &tiny::config())),
-        format!("{:?}", Overlap::of(&vectors, &vectors, Side::Right, (4, 4), 1)),
+        format!("{:?}", SubspaceOverlap::of(&vectors, &vectors, Side::Right, (4, 4), 1)),
         format!("{:?}", Amplification::of(&weight, &vectors, 4, 1)),
         format!("{:?}", spectra.advise(0.9)),
     ];

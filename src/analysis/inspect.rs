@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::plot::Histogram;
 use crate::run::Run;
 use crate::run::state::shared::Held;
+use crate::spectrum::ends_in;
 use crate::train::step::Learned;
 use candle_core::{DType, Device, Tensor};
 use polars::prelude::{DataFrame, IntoColumn, NamedFrom, Series as Values};
@@ -230,7 +231,7 @@ impl Run {
     /// When the name fits none or several of the trained modules.
     pub fn inspect(&self, name: &str) -> Result<Inspection> {
         let modules = self.modules();
-        let fits = |module: &&String| *module == name || module.ends_with(&format!(".{name}"));
+        let fits = |module: &&String| ends_in(module, name);
         let found: Vec<&String> = modules.iter().filter(fits).collect();
         let [module] = found.as_slice() else {
             let near: Vec<&str> = match found.is_empty() {

@@ -2,8 +2,8 @@
 
 use crate::display::{Align, Bundle, Show, Table, bytes, duration, thousands};
 use crate::error::Result;
-use crate::lora::Kind;
-use crate::model::{DecoderConfig, Recompute, WeightsAs};
+use crate::lora::TargetKind;
+use crate::model::{DecoderConfig, Recompute, WeightDtype};
 use crate::ops::matmul::{Form, matmul};
 use crate::train::memory::Load;
 use crate::train::{AdamWConfig, CONTEXT, OptimizerConfig, RunConfig, SgdConfig, StepMemory};
@@ -86,16 +86,16 @@ impl Plan {
             ("full, AdamW, f32", OptimizerConfig::AdamW(AdamWConfig::default())),
         ];
         let lora = [
-            ("LoRA, f32 weights", WeightsAs::F32),
-            ("LoRA, bf16 weights", WeightsAs::Bf16),
-            ("LoRA, 4-bit weights (Q4K)", WeightsAs::Q4K),
+            ("LoRA, f32 weights", WeightDtype::F32),
+            ("LoRA, bf16 weights", WeightDtype::Bf16),
+            ("LoRA, 4-bit weights (Q4K)", WeightDtype::Q4K),
         ];
         let sizes = Sizes { config, recompute: run.recompute, context, micro_batch, step_tokens };
         let mut ways = Vec::new();
         if !config.unit_head {
             for (name, optimizer) in full {
                 let (trained, largest) = (config.parameters(), sizes.largest());
-                ways.push(sizes.way(name, WeightsAs::F32, trained, largest, &optimizer, true));
+                ways.push(sizes.way(name, WeightDtype::F32, trained, largest, &optimizer, true));
             }
         }
         let (trained, largest) = run.lora.parameters(&config.targets())?;
@@ -132,7 +132,7 @@ impl Sizes<'_> {
     fn way(
         &self,
         name: &'static str,
-        weights: WeightsAs,
+        weights: WeightDtype,
         trained: u64,
         largest: u64,
         optimizer: &OptimizerConfig,
@@ -140,7 +140,7 @@ impl Sizes<'_> {
     ) -> Way {
         let load = Load {
             weights: self.config.weight_bytes(weights),
-            plain: weights == WeightsAs::F32,
+            plain: weights == WeightDtype::F32,
             trained,
             largest,
             tokens: self.micro_batch as u64,
@@ -158,7 +158,7 @@ impl Sizes<'_> {
         let c = self.config;
         let linear = |kind| c.targets().into_iter().filter(move |t| t.kind == kind);
         let count = |kind| linear(kind).map(|t| (t.shape[0] * t.shape[1]) as f64).sum::<f64>();
-        let blocks = count(Kind::Linear);
+        let blocks = count(TargetKind::Linear);
         let n = blocks + (c.vocabulary * c.width) as f64;
         let of_weights = if full { 6.0 * n } else { 4.0 * n + 6.0 * trained as f64 };
         let again = if self.recompute == Recompute::Blocks { 2.0 * blocks } else { 0.0 };

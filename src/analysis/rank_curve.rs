@@ -3,9 +3,9 @@
 use crate::dataset::Dataset;
 use crate::display::{Align, Bundle, Progress, Show, Table, Text, thousands};
 use crate::error::{Error, Result};
-use crate::lora::Cut;
+use crate::lora::Truncation;
 use crate::ops::random::{Random, Stream};
-use crate::plot::{self, Figure, Series, Spread};
+use crate::plot::{self, Figure, NoisyPoint, Series};
 use crate::run::Run;
 use crate::train::step::{self, RowLoss};
 use polars::prelude::{DataFrame, df};
@@ -84,7 +84,7 @@ impl Run {
         for rank in ranks {
             let cut = match rank == all {
                 true => adapters.clone(),
-                false => adapters.truncate_weighted(&Cut::Rank(rank), seen)?,
+                false => adapters.truncate_weighted(&Truncation::Rank(rank), seen)?,
             };
             let losses = step::evaluate(self.0.model.decoder(), &cut, &rows.all()?, &|| true)?;
             progress.advance(1, &format!("rank {rank}, loss {:.4}", step::mean(&losses).0));
@@ -201,13 +201,13 @@ impl RankCurve {
     /// # Errors
     /// When no loss is finite.
     pub fn plot(&self) -> Result<Figure> {
-        let spread = |p: &RankPoint| Spread {
+        let spread = |p: &RankPoint| NoisyPoint {
             x: p.rank as f64,
             low: p.loss - p.worse + p.interval.0,
             middle: p.loss,
             high: p.loss - p.worse + p.interval.1,
         };
-        let curve: Vec<Spread> = self.points.iter().map(spread).collect();
+        let curve: Vec<NoisyPoint> = self.points.iter().map(spread).collect();
         let trained = self.trained.iter().map(|(_, rank, loss)| (*rank as f64, *loss));
         let trained = Series::marks("trained at that rank", trained);
         let further = if self.trained.is_empty() { Vec::new() } else { vec![trained] };

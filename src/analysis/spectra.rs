@@ -3,7 +3,7 @@
 use super::spectra_history::SpectraHistory;
 use crate::display::{Dashboard, Show, Text, dashboard};
 use crate::error::Result;
-use crate::lora::{Activations, Adapters, Cut};
+use crate::lora::{Activations, Adapters, Truncation};
 use crate::plot::Figure;
 use crate::run::Run;
 use crate::spectrum::Spectra;
@@ -25,7 +25,7 @@ impl Run {
     ///
     /// # Errors
     /// As of [`truncate`](crate::lora::Adapters::truncate).
-    pub fn truncate(&self, cut: &Cut) -> Result<Adapters> {
+    pub fn truncate(&self, cut: &Truncation) -> Result<Adapters> {
         let learned = self.0.shared.read().learned.clone();
         learned.adapters.truncate_weighted(cut, learned.activations.by_path())
     }

@@ -4,7 +4,7 @@ use crate::display::{Align, Bundle, Show, Table, Text, brief};
 use crate::error::{Error, Result};
 use crate::plot::{self, Figure, Measure, Series};
 use crate::run::history::{OTHERS, TRAINING};
-use crate::spectrum::{Place, Spectra, Spectrum};
+use crate::spectrum::{LayerPlace, Spectra, Spectrum, ends_in};
 use crate::train::StepSpectra;
 use polars::prelude::{DataFrame, df};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct SpectraHistory {
     /// The adapters as they are now: their names and shapes.
-    spectra: Arc<[(Spectrum, Place)]>,
+    spectra: Arc<[(Spectrum, LayerPlace)]>,
     steps: Vec<(u64, f64, StepSpectra)>,
     /// The loss of every step.
     losses: Vec<(f64, f64)>,
@@ -141,8 +141,7 @@ impl SpectraHistory {
 
     /// Which adapter has this path or end of a path.
     fn find(&self, name: &str) -> Result<usize> {
-        let fits =
-            |spectrum: &Spectrum| spectrum.name == name || spectrum.name.ends_with(&format!(".{name}"));
+        let fits = |spectrum: &Spectrum| ends_in(&spectrum.name, name);
         let found: Vec<usize> = (0..self.spectra.len()).filter(|i| fits(&self.spectra[*i].0)).collect();
         let [at] = found[..] else {
             let what = if found.is_empty() { "no adapter" } else { "more than one adapter" };

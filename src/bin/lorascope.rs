@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use clap::{Parser, Subcommand};
-use lorascope::display::{Audience, Stream, progress_on, speak_to};
+use lorascope::display::{Audience, OutputStream, progress_on, speak_to};
 use lorascope::error::Result;
 
 /// Look at the data, train a little, look inside, decide, go on.
@@ -63,7 +63,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    progress_on(Stream::Error);
+    progress_on(OutputStream::Error);
     speak_to(Audience::CommandLine);
     let code = match Arguments::try_parse() {
         Ok(arguments) => run(arguments.command).unwrap_or_else(|error| {

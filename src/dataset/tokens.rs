@@ -16,7 +16,8 @@ use super::write::prompt::prompt_turns;
 use crate::display::{Progress, thousands};
 use crate::error::{Error, Result};
 use crate::text::{
-    Answered, Example, Forgets, Ignored, Lengths, Message, PromptAnswers, Role, Tokenizer, Trained, Training,
+    Answered, Example, Forgets, Ignored, Message, PromptAnswers, Role, TokenCounts, Tokenizer, Trained,
+    Training,
 };
 
 /// The tokenizer of a dataset, and what of its rows is trained on.
@@ -107,11 +108,11 @@ pub(super) fn example(
 }
 
 /// The numbers of [`example`], without the tokens where they can be told so.
-fn lengths(rows: Rows<'_>, i: usize, tokenizer: &Tokenizer, training: &Training) -> Result<Lengths> {
+fn lengths(rows: Rows<'_>, i: usize, tokenizer: &Tokenizer, training: &Training) -> Result<TokenCounts> {
     let mut lengths = match Said::of(rows, i, training) {
         Said::Text(text) => {
             let example = tokenizer.document_with(text, training.special_tokens)?;
-            Lengths { tokens: example.len(), trained: example.trained_tokens() }
+            TokenCounts { tokens: example.len(), trained: example.trained_tokens() }
         }
         Said::Talk { messages, tools } => tokenizer.lengths(&messages, tools, training.trained)?,
     };

@@ -1,9 +1,9 @@
-//! Who follows the advice of messages: code in a notebook, or a command line.
+//! The audience of messages: code in a notebook, or a person at the command line.
 
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Who reads what is said.
+/// The reader of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
     /// A person who writes Rust, in a notebook or a program.
@@ -26,7 +26,7 @@ pub(super) fn shows_all() -> bool {
     AT_COMMAND_LINE.load(Ordering::Relaxed) && !std::io::stdout().is_terminal()
 }
 
-/// Of two ways to say the same the one that the reader can follow.
+/// Chooses the wording for the current audience.
 pub(crate) fn advice<T>(code: T, command: T) -> T {
     if AT_COMMAND_LINE.load(Ordering::Relaxed) { command } else { code }
 }

@@ -1,6 +1,7 @@
 //! Several figures and tables in one block.
 
-use super::{Bundle, FIGURE, Show, escape, in_line, neutral};
+use super::show::FIGURE;
+use super::{Bundle, Show, escape, in_line, neutral};
 
 /// Figures, tables and texts in a grid: two or more columns on a wide page, one on a narrow one.
 /// Made by [`dashboard`].

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Bundle, NO_MATH, Show, attribute, escape, in_line, neutral};
+use super::bundle::NO_MATH;
+use super::{Bundle, Show, attribute, escape, in_line, neutral};
 
 /// Numbers that are seen first: each in a box of its own, with its name above and a note below.
 ///

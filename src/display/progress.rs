@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// A stream of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub enum OutputStream {
     /// The standard output: the place where a notebook shows what a cell says.
     Output,
     /// The standard error: the place of everything that is no answer, in a command line.
@@ -19,8 +19,8 @@ static ON_ERROR: AtomicBool = AtomicBool::new(false);
 
 /// Sends the lines of [`Progress`] to a stream, for the whole process; they go to the standard output
 /// unless this says otherwise. A bar in a terminal is always on the standard error.
-pub fn progress_on(stream: Stream) {
-    ON_ERROR.store(stream == Stream::Error, Ordering::Relaxed);
+pub fn progress_on(stream: OutputStream) {
+    ON_ERROR.store(stream == OutputStream::Error, Ordering::Relaxed);
 }
 
 /// Progress of long work: a bar in a terminal; elsewhere a line every few seconds (the stock kernel passes whole

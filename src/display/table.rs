@@ -1,7 +1,8 @@
-//! Tables, and how data frames look in a notebook.
+//! Tables.
 
 use super::audience::shows_all;
-use super::{Bundle, Show, attribute, cut, escape, failed, fitted, in_line, neutral, thousands, width};
+use super::escaping::{attribute, cut, escape, fitted, in_line, neutral, width};
+use super::{Bundle, Show};
 use std::fmt::Write as _;
 
 /// How the cells of a [`Table`]'s column are set.
@@ -98,7 +99,7 @@ impl Table {
     }
 
     /// Shows one line of each cell, and under the name of each column the type of its values.
-    fn typed(mut self, kinds: impl IntoIterator<Item = String>) -> Self {
+    pub(super) fn typed(mut self, kinds: impl IntoIterator<Item = String>) -> Self {
         self.cells = Cells::Line;
         self.columns.iter_mut().zip(kinds).for_each(|(column, kind)| column.kind = kind);
         self
@@ -252,56 +253,5 @@ impl std::fmt::Debug for Table {
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text())
-    }
-}
-
-/// Rows of a data frame that are shown from its head, and as many from its tail.
-const HEAD: usize = 5;
-
-impl Show for polars::frame::DataFrame {
-    fn show(&self) -> Bundle {
-        use polars::prelude::DataType;
-        let columns = self.columns();
-        let named: Vec<(String, Align)> = columns
-            .iter()
-            .map(|column| {
-                let align = if column.dtype().is_primitive_numeric() { Align::Right } else { Align::Left };
-                (column.name().to_string(), align)
-            })
-            .collect();
-        let height = self.height();
-        let mut table = Table::new(named.iter().map(|(name, align)| (name.as_str(), *align)))
-            .typed(columns.iter().map(|column| column.dtype().to_string()))
-            .caption(format!("{} rows × {} columns", thousands(height as u64), columns.len()));
-        let all = height <= 2 * HEAD;
-        let head = if all { height } else { HEAD };
-        let cell = |row: usize| {
-            columns.iter().map(move |column| match column.get(row) {
-                Ok(value) if matches!(column.dtype(), DataType::String) => {
-                    value.get_str().map_or_else(|| "null".to_string(), str::to_string)
-                }
-                Ok(value) => value.to_string(),
-                Err(_) => String::new(),
-            })
-        };
-        for row in 0..head {
-            table.row(cell(row));
-        }
-        if !all {
-            table.row(columns.iter().map(|_| "…"));
-            for row in height - HEAD..height {
-                table.row(cell(row));
-            }
-        }
-        table.show()
-    }
-}
-
-impl Show for polars::prelude::LazyFrame {
-    fn show(&self) -> Bundle {
-        match self.clone().collect() {
-            Ok(frame) => frame.show(),
-            Err(error) => failed(crate::error::Error::from(error), ""),
-        }
     }
 }

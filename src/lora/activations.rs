@@ -1,4 +1,4 @@
-//! Which directions of A the data use.
+//! Second moments of A x over the data, for spectra weighted by activations.
 
 use super::Gradients;
 use crate::error::Result;
@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What a step keeps of the mean so far.
+/// The decay of the running mean per step.
 const KEEP: f64 = 0.9;
 
 /// C = E[(A x)(A x)ᵀ] over the inputs x of each adapted layer, `[r, r]`, by its path: a running mean over
@@ -25,7 +25,7 @@ impl Activations {
         Self(Arc::new(means))
     }
 
-    /// With what the backward passes of one step saw.
+    /// Adds the sums of the backward passes of one step.
     ///
     /// # Errors
     /// When the device fails.

@@ -6,11 +6,10 @@ use crate::ops::matmul::{Form, matmul, matmul_add};
 use crate::ops::shortened;
 use candle_core::{DType, Tensor};
 
-/// The trained pair beside one frozen layer: y = W x + scale·B A x.
+/// A trained pair A, B of one frozen layer: y = W x + scale·B A x.
 ///
-/// It stands beside a linear layer; beside an embedding, where the columns of A are looked up
-/// ([`embedding`](Self::embedding)); or beside one weight that is n equal ones
-/// ([`merged`](Self::merged)).
+/// The layer is a linear layer; an embedding, for which columns of A are looked up
+/// ([`embedding`](Self::embedding)); or a fused weight of n equal parts ([`merged`](Self::merged)).
 ///
 /// # Shapes
 /// A `[r, in]`, B `[out, r]`, x `[T, in]`, y `[T, out]`; T tokens.
@@ -37,7 +36,7 @@ pub struct Adapter {
     start: Option<(Tensor, Tensor)>,
 }
 
-/// What kind of layer an adapter stands beside.
+/// The kind of layer that an adapter belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Beside {
     /// A matrix `[out, in]`.
@@ -83,7 +82,7 @@ impl Adapter {
         }
     }
 
-    /// A pair beside an embedding: A `[r, V]`, whose column of a token is looked up, and B `[D, r]`
+    /// A pair for an embedding: A `[r, V]`, whose column of a token is looked up, and B `[D, r]`
     /// (Microsoft's loralib, `Embedding`).
     ///
     /// # Errors
@@ -167,7 +166,7 @@ impl Adapter {
         Ok(Self { magnitude: Some(magnitude), ..self })
     }
 
-    /// The same pair with another one, of the same scale, taken off: y = W x + scale·(B A − B₀A₀) x.
+    /// The same pair minus an initial pair of the same scale: y = W x + scale·(B A − B₀A₀) x.
     /// PiSSA begins so: with A = A₀ and B = B₀ the layer is what it was, whatever W is stored in.
     ///
     /// # Errors
@@ -185,7 +184,7 @@ impl Adapter {
         Ok(Self { start: Some((a, b)), ..self })
     }
 
-    /// The pair without what is taken off it.
+    /// The pair without the subtracted initial pair.
     pub(super) fn without_start(self) -> Self {
         Self { start: None, ..self }
     }
@@ -232,13 +231,12 @@ impl Adapter {
         Ok(distance(&self.a, a)? == 0.0 && distance(&self.b, b)? == 0.0)
     }
 
-    /// The largest rank that ΔW can have, of a merged layer that of a part: r, and 2·r where a start is taken
-    /// off.
+    /// The largest possible rank of ΔW (for a merged layer, of a part): r, or 2·r if an initial pair is subtracted.
     pub fn delta_rank(&self) -> usize {
         self.rank() * if self.start.is_some() { 2 } else { 1 }
     }
 
-    /// The kind of layer that it stands beside.
+    /// The kind of layer that it belongs to.
     pub fn beside(&self) -> &Beside {
         &self.beside
     }
@@ -248,7 +246,7 @@ impl Adapter {
         self.scale
     }
 
-    /// r; of a merged layer that of each part.
+    /// r; for a merged layer the r of each part.
     pub fn rank(&self) -> usize {
         match &self.beside {
             Beside::Parts(enabled) => self.a.dims()[0] / enabled.iter().filter(|on| **on).count().max(1),
@@ -256,13 +254,13 @@ impl Adapter {
         }
     }
 
-    /// The shape of the weight beside it: `[out, in]`, of an embedding `[V, D]`.
+    /// The shape of the adapted weight: `[out, in]`; for an embedding `[V, D]`.
     pub fn shape(&self) -> [usize; 2] {
         let (out, inner) = (self.b.dims()[0], self.a.dims()[1]);
         if self.beside == Beside::Embedding { [inner, out] } else { [out, inner] }
     }
 
-    /// How many numbers are trained: the zeros of a merged layer's B are none.
+    /// The number of trained parameters; the fixed zeros in the B of a merged layer do not count.
     pub fn parameters(&self) -> usize {
         let b = match &self.beside {
             Beside::Parts(enabled) => {
@@ -274,7 +272,7 @@ impl Adapter {
         self.a.elem_count() + b + self.magnitude.as_ref().map_or(0, Tensor::elem_count)
     }
 
-    /// scale·(B A − B₀A₀) in the shape of the weight. Without the magnitude of DoRA, which needs W.
+    /// scale·(B A − B₀A₀) in the shape of the weight. It excludes the magnitude of DoRA, which needs W.
     ///
     /// # Errors
     /// When the device fails.

@@ -1,7 +1,9 @@
-//! The adapters of a model, by the path of the layer that they stand beside.
+//! The adapters of a model by the path of their layer.
 
 use super::config::scaled;
-use super::dropout::{Dropout, Pass};
+use super::dropout::{Dropout, DropoutPass};
+use super::target::{Base, Target, TargetKind};
+use super::tensor_names::{A, B, EMBEDDING_A, EMBEDDING_B, MAGNITUDE};
 use super::{Adapter, Beside, LoraConfig, TargetModules, init};
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -9,61 +11,8 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub(super) const A: &str = "lora_A";
-pub(super) const B: &str = "lora_B";
-pub(crate) const EMBEDDING_A: &str = "lora_embedding_A";
-pub(super) const EMBEDDING_B: &str = "lora_embedding_B";
-pub(super) const MAGNITUDE: &str = "lora_magnitude_vector";
-
-/// A layer that can be adapted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// Its path in the weights: `model.layers.3.self_attn.q_proj`.
-    pub path: String,
-    /// `[out, in]`; of an embedding `[V, D]`.
-    pub shape: [usize; 2],
-    /// What it is.
-    pub kind: Kind,
-}
-
-/// The kinds of layers that can be adapted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A linear layer of a block.
-    Linear,
-    /// The embedding.
-    Embedding,
-    /// The head: a linear layer that `all-linear` leaves out.
-    Head,
-    /// A head whose matrix is the embedding's.
-    TiedHead,
-}
-
-impl Target {
-    /// A linear layer of a block, `[out, in]`.
-    pub fn linear(path: impl Into<String>, shape: [usize; 2]) -> Self {
-        Self { path: path.into(), shape, kind: Kind::Linear }
-    }
-}
-
-/// The frozen weights that adapters are begun from, where they depend on them: PiSSA, DoRA, and
-/// modules that are trained whole.
-pub trait Base {
-    /// The matrix of a layer in f32, `[out, in]`, or of an embedding `[V, D]`.
-    ///
-    /// # Errors
-    /// When there is no such layer.
-    fn matrix(&self, path: &str) -> Result<Tensor>;
-
-    /// All other weights (norms, biases) whose names fit, in f32, with their names.
-    ///
-    /// # Errors
-    /// When the device fails.
-    fn vectors(&self, fits: &dyn Fn(&str) -> bool) -> Result<Vec<(String, Tensor)>>;
-}
-
-/// What is trained: one adapter for each adapted layer, in the order of their paths, and weights that
-/// are trained whole.
+/// The trained parameters: one adapter for each adapted layer, in the order of their paths, and weights that are
+/// trained in full.
 ///
 /// Cheap to clone: tensors are shared and never changed in place. The default is none at all.
 #[derive(Clone, Default)]
@@ -72,24 +21,24 @@ pub struct Adapters {
     pairs: BTreeMap<String, Adapter>,
     /// By their names in the model's files: `lm_head.weight`.
     whole: BTreeMap<String, Tensor>,
-    pass: Option<Pass>,
-    /// Fields of the config that was read from PEFT which have no meaning here.
+    pass: Option<DropoutPass>,
+    /// Fields of a PEFT config that are not used here.
     foreign: Arc<Map<String, Value>>,
-    /// What is to be said of how they were read.
+    /// Notes from reading the files.
     pub(super) notes: Arc<Vec<String>>,
 }
 
 impl Adapters {
-    /// Fresh adapters, as [`LoraConfig::init`] says: training starts from the model as it is.
+    /// Initialises adapters as [`LoraConfig::init`] says: training starts from the base model.
     ///
     /// # Errors
-    /// When the config cannot be used, names an unknown module, has a rank that a layer cannot hold,
-    /// or needs the model's weights ([`beside`](Self::beside)).
+    /// When the config is invalid, names an unknown module, has a rank that is too large for a layer,
+    /// or needs the weights of the model ([`beside`](Self::beside)).
     pub fn new(config: &LoraConfig, targets: &[Target], seed: u64, device: &Device) -> Result<Self> {
         Self::begin(config, targets, None, seed, device)
     }
 
-    /// Fresh adapters beside a model, whose weights some of them begin from.
+    /// Initialises adapters with access to the weights of the model, which some initialisations need.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -112,10 +61,11 @@ impl Adapters {
     ) -> Result<Self> {
         config.check()?;
         let chosen = config.select(targets)?;
-        let tied = targets.iter().any(|t| t.kind == Kind::TiedHead);
+        let tied = targets.iter().any(|t| t.kind == TargetKind::TiedHead);
         if config.ensure_weight_tying
             && tied
-            && let Some(target) = chosen.iter().find(|t| matches!(t.kind, Kind::Embedding | Kind::TiedHead))
+            && let Some(target) =
+                chosen.iter().find(|t| matches!(t.kind, TargetKind::Embedding | TargetKind::TiedHead))
         {
             return Err(Error::input(
                 "one pair for embedding and head (ensure_weight_tying) is not supported",
@@ -134,7 +84,7 @@ impl Adapters {
         if config.ensure_weight_tying && !tied {
             config.ensure_weight_tying = false; // the head has a matrix of its own
         }
-        let table = targets.iter().find(|t| t.kind == Kind::Embedding).filter(|_| config.ties());
+        let table = targets.iter().find(|t| t.kind == TargetKind::Embedding).filter(|_| config.ties());
         if let Some(table) = table.filter(|table| whole.contains_key(&format!("{}.weight", table.path))) {
             // As PEFT writes what it has tied.
             config.modules_to_save.retain(|name| !matches!(name.as_str(), "lm_head") && *name != table.path);
@@ -167,15 +117,14 @@ impl Adapters {
         &self.foreign
     }
 
-    /// Whether each adapter has its layer among these, the [targets](crate::model::Decoder::targets)
-    /// of a model. One that has none would do nothing, without a word, so whoever brings a model
-    /// and adapters together asks once.
+    /// Checks that each adapter has its layer among these [targets](crate::model::Decoder::targets) of a model. An
+    /// adapter without a layer would silently do nothing.
     ///
-    /// Of weights that are trained whole those of these layers are looked at;
-    /// [`Decoder::check`](crate::model::Decoder::check) knows the norms as well.
+    /// Of the weights that are trained in full, it checks those of these layers;
+    /// [`Decoder::check`](crate::model::Decoder::check) also checks norms.
     ///
     /// # Errors
-    /// When an adapter stands beside no layer, or beside one of another shape.
+    /// When an adapter has no layer, or a layer of another shape.
     ///
     /// # Examples
     /// ```
@@ -198,7 +147,7 @@ impl Adapters {
             let [out, inner] = pair.shape();
             let error = match known.get(path) {
                 Some(target) if target.shape == pair.shape() => {
-                    if (target.kind == Kind::Embedding) == (*pair.beside() == Beside::Embedding) {
+                    if (target.kind == TargetKind::Embedding) == (*pair.beside() == Beside::Embedding) {
                         continue;
                     }
                     format!("an adapter of a {:?} layer beside another kind", pair.beside())
@@ -216,12 +165,12 @@ impl Adapters {
             let shape = if name.ends_with(".bias") { &target.shape[..1] } else { &target.shape[..] };
             if let ([rows, columns], [known, same]) = (tensor.dims(), shape)
                 && columns == same
-                && target.kind != Kind::Linear
+                && target.kind != TargetKind::Linear
             {
                 if rows == known {
                     continue;
                 }
-                let what = if target.kind == Kind::Embedding { "embedding" } else { "head" };
+                let what = if target.kind == TargetKind::Embedding { "embedding" } else { "head" };
                 return Err(Error::input(format!("the {what} has {rows} rows beside {known}"))
                     .layer(name)
                     .help("tokens were added to the model that this was trained on: give that model"));
@@ -235,7 +184,7 @@ impl Adapters {
         Ok(())
     }
 
-    /// The same with a config that says what they are: their own layers, ranks and alphas.
+    /// The same adapters with a config that describes them: their layers, ranks and alphas.
     pub(crate) fn described(&self, fan_in_fan_out: bool) -> Self {
         let mut config = LoraConfig { fan_in_fan_out, ..self.config.clone() };
         if !self.pairs.is_empty() {
@@ -252,7 +201,7 @@ impl Adapters {
         &self.config
     }
 
-    /// The adapter beside the layer at this path.
+    /// The adapter of the layer at this path.
     pub fn get(&self, path: &str) -> Option<&Adapter> {
         self.pairs.get(path)
     }
@@ -282,19 +231,19 @@ impl Adapters {
         self.pairs.is_empty() && self.whole.is_empty()
     }
 
-    /// How many numbers are trained.
+    /// The number of trained parameters.
     pub fn parameters(&self) -> usize {
         let pairs: usize = self.pairs.values().map(Adapter::parameters).sum();
         pairs + self.whole.values().map(Tensor::elem_count).sum::<usize>()
     }
 
-    /// The same for one pass of training, in which dropout is drawn. Without it nothing is dropped.
+    /// The same adapters for one training pass with dropout. Without this call nothing is dropped.
     #[must_use]
-    pub fn training(&self, pass: Pass) -> Self {
+    pub fn training(&self, pass: DropoutPass) -> Self {
         Self { pass: Some(pass), ..self.clone() }
     }
 
-    /// What the layer at this path drops in this pass.
+    /// The dropout of the layer at this path in this pass.
     pub(crate) fn dropout(&self, path: &str) -> Option<Dropout> {
         let pass = self.pass.filter(|_| self.config.dropout > 0.0)?;
         let layer = self.pairs.keys().position(|known| known == path)?;

@@ -1,4 +1,4 @@
-//! Several adapters made into one, without ever building a dense ΔW.
+//! Combines several adapters into one without a dense ΔW.
 
 use super::config::scaled;
 use super::{Adapter, Adapters, Beside, LoraConfig, TargetModules};
@@ -7,14 +7,14 @@ use crate::spectrum::{Spectrum, Vectors};
 use candle_core::{DType, Device, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How [`Adapters::combine`] makes one adapter of several.
+/// The method of [`Adapters::combine`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Combine {
     /// The factors side by side: ΔW = Σ wᵢ·ΔWᵢ exactly; the ranks add up.
     Cat,
     /// The best approximation of Σ wᵢ·ΔWᵢ of this rank (Eckart and Young 1936).
     Rank(usize),
-    /// The same with, in each layer, the smallest rank that keeps this share of Σ σ².
+    /// The same with the smallest rank in each layer that keeps this share of Σ σ².
     Energy(f64),
     /// A = Σ √(wᵢsᵢ)·Aᵢ and B = Σ √(wᵢsᵢ)·Bᵢ, as PEFT's `linear` has it: the rank stays, and products
     /// of one task's A with another's B come in. The ranks must be equal. A negative weight's sign goes
@@ -26,8 +26,7 @@ pub enum Combine {
 }
 
 impl Adapters {
-    /// One adapter of several, each with a weight. Layers that only some adapt are adapted in the
-    /// result.
+    /// Combines weighted adapters into one. Layers that only some of them adapt are adapted in the result.
     ///
     /// # Errors
     /// When there is none; when a layer has other shapes in two of them; when one has a magnitude

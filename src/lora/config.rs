@@ -1,4 +1,4 @@
-//! What to adapt and how strongly.
+//! The hyperparameters of LoRA.
 
 use super::Adapter;
 use crate::error::{Error, Result};
@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Which layers get an adapter.
+/// The layers that get an adapter.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetModules {
@@ -19,7 +19,7 @@ pub enum TargetModules {
     Matching(String),
 }
 
-/// How A and B begin.
+/// The initialisation of A and B.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Init {
@@ -30,8 +30,8 @@ pub enum Init {
     Gaussian,
     /// A and B random with B·A = 0: their inner directions are orthogonal (PEFT's `orthogonal`).
     Orthogonal,
-    /// A and B from the r largest singular values of W, which are taken off W (Meng et al. 2024,
-    /// *PiSSA*): the rest of W is trained around, not with.
+    /// A and B from the r largest singular values of W, which are subtracted from W (Meng et al. 2024,
+    /// *PiSSA*): the rest of W stays frozen.
     Pissa,
 }
 
@@ -77,15 +77,15 @@ pub struct LoraConfig {
     /// Other ranks for some layers: a name at the end of their paths, or a regular expression for it. The
     /// first that fits counts, as in PEFT.
     pub rank_pattern: IndexMap<String, usize>,
-    /// Other alphas for some layers. Whoever changes a rank keeps the scale by changing alpha too.
+    /// Other alphas for some layers. To keep the scale when a rank changes, change alpha too.
     pub alpha_pattern: IndexMap<String, f64>,
     /// Whether the scale is α / √r (rsLoRA, Kalajdzievski 2023) rather than α / r.
     pub rank_stabilised: bool,
     /// Whether each row of W + B·A also gets a trained magnitude (DoRA, Liu et al. 2024).
     pub dora: bool,
-    /// The share of A's inputs that is left out in training.
+    /// The dropout probability of the inputs of A in training.
     pub dropout: f64,
-    /// How A and B begin.
+    /// The initialisation of A and B.
     pub init: Init,
     /// Which biases are trained.
     pub bias: Biases,

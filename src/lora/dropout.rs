@@ -1,7 +1,7 @@
 //! Dropout before A, drawn anew for each layer and pass without a hidden generator.
 
 use crate::error::Result;
-use crate::ops::random::{Random, Stream};
+use crate::ops::random::{Random, SplitMix64, Stream};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -15,7 +15,7 @@ pub(crate) struct Dropout {
 
 /// What a training pass is: the numbers that it drops depend on this and on the layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Pass {
+pub struct DropoutPass {
     /// The run's seed.
     pub seed: u64,
     /// The optimiser step.
@@ -26,7 +26,7 @@ pub struct Pass {
 
 impl Dropout {
     /// That of one layer, given by its number, in a pass.
-    pub fn new(p: f64, pass: Pass, layer: u64) -> Self {
+    pub fn new(p: f64, pass: DropoutPass, layer: u64) -> Self {
         // Packs and layers share one coordinate; there are fewer than 2³² of each.
         let mut random = Random::at(pass.seed, Stream::Dropout, pass.step, pass.pack << 32 | layer);
         Self { p, key: random.below(u64::MAX) }
@@ -42,7 +42,7 @@ impl Dropout {
         let mut y = x.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
         y.par_chunks_mut(TASK).enumerate().for_each(|(task, y)| {
             for (i, four) in y.chunks_mut(4).enumerate() {
-                let mut bits = mix(self.key ^ (task * TASK / 4 + i) as u64);
+                let mut bits = SplitMix64::at(self.key ^ (task * TASK / 4 + i) as u64);
                 for y in four {
                     *y = if bits & 0xffff < limit { 0.0 } else { *y * scale };
                     bits >>= 16;
@@ -53,15 +53,6 @@ impl Dropout {
     }
 }
 
-/// 64 bits from a counter (Steele, Lea and Flood 2014, *Fast splittable pseudorandom number
-/// generators*, the finaliser of SplitMix64).
-fn mix(counter: u64) -> u64 {
-    let mut z = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,7 +60,7 @@ mod tests {
     #[test]
     fn the_share_and_the_mean_are_right_and_draws_repeat() {
         let x = Tensor::ones((100, 1000), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let pass = Pass { seed: 7, step: 3, pack: 0 };
+        let pass = DropoutPass { seed: 7, step: 3, pack: 0 };
         let drawn = |pass, layer| {
             let y = Dropout::new(0.2, pass, layer).apply(&x).unwrap();
             y.flatten_all().unwrap().to_vec1::<f32>().unwrap()
@@ -81,8 +72,11 @@ mod tests {
         assert!(y.iter().all(|y| *y == 0.0 || *y == 1.25));
         assert_eq!(y, drawn(pass, 5));
         let same = |z: Vec<f32>| y.iter().zip(z).filter(|(y, z)| (**y == 0.0) == (*z == 0.0)).count();
-        for other in [drawn(pass, 6), drawn(Pass { step: 4, ..pass }, 5), drawn(Pass { pack: 1, ..pass }, 5)]
-        {
+        for other in [
+            drawn(pass, 6),
+            drawn(DropoutPass { step: 4, ..pass }, 5),
+            drawn(DropoutPass { pack: 1, ..pass }, 5),
+        ] {
             // Independent draws agree in 0.2² + 0.8² = 68 % of the places.
             assert!((same(other) as f64 / 1e5 - 0.68).abs() < 0.01);
         }

@@ -1,7 +1,7 @@
 //! The gradients of what is trained.
 
 use super::AdapterGradient;
-use super::adapters::{A, B, EMBEDDING_A, EMBEDDING_B, MAGNITUDE};
+use super::tensor_names::{A, B, EMBEDDING_A, EMBEDDING_B, MAGNITUDE};
 use super::{Adapter, Beside};
 use crate::error::Result;
 use crate::ops;

@@ -1,6 +1,6 @@
-//! How adapters begin.
+//! Initialisation of adapters.
 
-use super::{Adapter, Base, Biases, Init, Kind, LoraConfig, Target};
+use super::{Adapter, Base, Biases, Init, LoraConfig, Target, TargetKind};
 use crate::error::{Error, Result};
 use crate::ops::random::{Random, Stream};
 use candle_core::{DType, Device, Tensor};
@@ -25,7 +25,7 @@ pub(super) fn adapter(
 ) -> Result<Adapter> {
     let [out, inner] = match target.kind {
         // The rows of an embedding are looked up: ΔWᵀ = B A.
-        Kind::Embedding => [target.shape[1], target.shape[0]],
+        TargetKind::Embedding => [target.shape[1], target.shape[0]],
         _ => target.shape,
     };
     let (rank, alpha) = config.rank_and_alpha(&target.path)?;
@@ -44,7 +44,7 @@ pub(super) fn adapter(
             .help(format!("take a rank of at most {}", width.min(inner))));
     }
     let mut random = Random::at(seed, Stream::Init, 0, index);
-    if target.kind == Kind::Embedding {
+    if target.kind == TargetKind::Embedding {
         if config.dora || config.init == Init::Pissa {
             return Err(Error::input("an embedding takes neither DoRA nor PiSSA")
                 .help("leave it out of target_modules, or take another beginning"));
@@ -97,7 +97,7 @@ pub(super) fn adapter(
     adapter.with_magnitude(magnitude.to_device(device)?)
 }
 
-/// The weights that are trained whole.
+/// The weights that are trained in full.
 pub(super) fn whole(
     config: &LoraConfig,
     targets: &[Target],
@@ -119,8 +119,8 @@ pub(super) fn whole(
                     .help("take it out of modules_to_save, or of target_modules"));
             }
             // Where both stay one, that one is the embedding's.
-            let table = targets.iter().find(|t| config.ties() && t.kind == Kind::Embedding);
-            let target = table.filter(|_| target.kind == Kind::TiedHead).unwrap_or(target);
+            let table = targets.iter().find(|t| config.ties() && t.kind == TargetKind::Embedding);
+            let target = table.filter(|_| target.kind == TargetKind::TiedHead).unwrap_or(target);
             whole.insert(format!("{}.weight", target.path), base.matrix(&target.path)?);
             found = true;
         }

@@ -1,13 +1,13 @@
-//! What adapters are in a few words, and what is to be said of how they were read.
+//! A one-line summary of adapters, and notes from reading them.
 
 use super::Adapters;
 use crate::display::{counted, thousands};
 use std::fmt;
 
 impl Adapters {
-    /// What is to be said of these adapters: fields of the config they were read from that are not known here,
-    /// whose meaning is therefore not done. They are shown with the adapters, with a run that begins with
-    /// them, and with an export that they are merged into.
+    /// Notes about these adapters: unknown fields of the config that they were read from, which have no effect here.
+    /// They are shown with the adapters, with a run that starts from them, and with an export that they are merged
+    /// into.
     ///
     /// # Examples
     /// ```
@@ -26,7 +26,7 @@ impl Adapters {
 }
 
 impl Adapters {
-    /// How many there are, of what rank, in a line.
+    /// The number and rank of the adapters in one line.
     pub(super) fn said(&self) -> String {
         if self.is_empty() {
             return "no adapters".to_string();

@@ -1,11 +1,11 @@
 //! Adapter folders as PEFT writes and reads them: `adapter_config.json` and
 //! `adapter_model.safetensors`.
 
-use super::adapters::{A, B, EMBEDDING_A, EMBEDDING_B, MAGNITUDE};
-use super::checked::SAFETENSORS as WEIGHTS;
-use super::select::ends_in;
+use super::tensor_names::{A, B, EMBEDDING_A, EMBEDDING_B, MAGNITUDE};
+use super::validated::SAFETENSORS as WEIGHTS;
 use super::{Adapters, Beside, Biases, TargetModules};
 use crate::error::{Error, Result};
+use crate::spectrum::ends_in;
 use candle_core::{DType, Device, Tensor};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use std::path::Path;
 pub(super) const CONFIG: &str = "adapter_config.json";
 pub(super) const PREFIX: &str = "base_model.model.";
 
-/// The part of PEFT's `LoraConfig` (0.21) that has a meaning here.
+/// The fields of PEFT's `LoraConfig` (0.21) that are used here.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct PeftConfig {
     pub(super) peft_type: String,
@@ -112,8 +112,8 @@ const HARMLESS: [&str; 13] = [
     "velora_config",
 ];
 
-/// Ways to begin that leave the base as it is. The others (`pissa`, `olora`, `corda`, `loftq`,
-/// `lora_ga`) take a part of each weight away, and the adapter is right beside what is left only.
+/// Initialisations that do not change the base. The others (`pissa`, `olora`, `corda`, `loftq`,
+/// `lora_ga`) subtract a part from each weight, and the adapter is only right with the rest.
 pub(super) const INITIALISATIONS: [&str; 4] = ["gaussian", "orthogonal", "eva", "mica"];
 
 impl Adapters {
@@ -228,7 +228,7 @@ impl Adapters {
         names
     }
 
-    /// The name or path of the model that an adapter's folder was made for, where it says one.
+    /// The name or path of the base model of an adapter folder, if it names one.
     ///
     /// # Errors
     /// When adapter_config.json is missing or broken.
@@ -236,8 +236,7 @@ impl Adapters {
         Ok(read_config(folder.as_ref())?.base_model_name_or_path)
     }
 
-    /// Fields of an adapter's config that this library does not know: they are kept and written again,
-    /// but whatever they mean is not done.
+    /// Unknown fields of the config: they are kept and written again, but have no effect.
     pub fn unknown_fields(&self) -> Vec<&str> {
         let known = |name: &str| HARMLESS.contains(&name) || UNSUPPORTED.contains(&name);
         self.foreign().keys().map(String::as_str).filter(|name| !known(name)).collect()
@@ -268,7 +267,7 @@ pub(super) fn bias_of(name: &str) -> Result<Biases> {
     }
 }
 
-/// Whether a field of PEFT's config says something else than "not used".
+/// Whether a field of a PEFT config is set.
 pub(super) fn is_used(field: Option<&Value>) -> bool {
     match field {
         None | Some(Value::Null) | Some(Value::Bool(false)) => false,

@@ -1,11 +1,11 @@
-//! `adapter_model.bin`: tensors out of what `torch.save` wrote, without running it.
+//! `adapter_model.bin`: reads the tensors of a file of `torch.save` without running its pickle.
 //!
 //! A pickle is a program. This is a machine for the few instructions that a dict of tensors is made
 //! of (Python's `Lib/pickletools.py` has them all); a function is a name here, and what is not on
 //! the list is refused. Tuples and dicts lie in two lists, so that neither nesting nor sharing
 //! costs more than the bytes that say it.
 
-use super::checked::check_name;
+use super::tensor_names::check_name;
 use super::zip::Archive;
 use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
@@ -151,14 +151,14 @@ fn text(bytes: &[u8]) -> Result<&str> {
     std::str::from_utf8(bytes).map_err(|_| Error::format("a string in the pickle is no UTF-8"))
 }
 
-/// What lies on the machine's stack; what is large is a number in one of its lists.
+/// A value on the stack of the machine; large values are indices into its lists.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Value {
     Mark,
     /// None, booleans and floats: they mean nothing for a tensor.
     Other,
     Int(i64),
-    /// From where to where in the program.
+    /// A range of bytes of the program.
     Text(usize, usize),
     Class(Class),
     Tuple(usize),
@@ -183,7 +183,7 @@ impl Value {
     }
 }
 
-/// The names that a pickle may ask for.
+/// The functions and classes that a pickle may use.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Class {
     OrderedDict,

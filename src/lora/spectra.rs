@@ -7,8 +7,8 @@ use candle_core::Tensor;
 use std::collections::BTreeMap;
 
 /// One product B·A of an adapter: all of it, or that of one part of a merged layer.
-pub(super) struct Piece {
-    /// The path of the layer; of a part with its number, `c_attn[0]`.
+pub(super) struct DeltaPiece {
+    /// The path of the layer; for a part with its index, `c_attn[0]`.
     pub name: String,
     /// `[r, in]`
     pub a: Tensor,
@@ -23,7 +23,7 @@ pub(super) struct Piece {
     stacked: bool,
 }
 
-impl Piece {
+impl DeltaPiece {
     pub(super) fn all(path: &str, pair: &Adapter) -> Result<Vec<Self>> {
         let (a, mut b, scale) = pair.factors()?;
         if pair.is_at_start()? {
@@ -51,8 +51,7 @@ impl Piece {
         .collect()
     }
 
-    /// The block of E[(A x)(A x)ᵀ] that belongs to it; None where that of A alone is known, but not with
-    /// A₀ beside it.
+    /// The block of E[(A x)(A x)ᵀ] that belongs to it; `None` if only that of A without A₀ is known.
     pub(super) fn own(&self, c: &Tensor) -> Result<Option<Tensor>> {
         let rank = self.a.dims()[0];
         let (dims, all) = (c.dims(), self.components);
@@ -71,8 +70,8 @@ impl Piece {
 impl Adapters {
     /// The singular values of every ΔW = scale·B·A, computed from the factors.
     ///
-    /// A merged layer has one spectrum for each of its enabled parts, `c_attn[0]`; where a start is taken
-    /// off ([`Adapter::starting_from`]) it is that of scale·(B·A − B₀·A₀); with DoRA it is that of scale·B·A,
+    /// A merged layer has one spectrum for each of its enabled parts, `c_attn[0]`; if an initial pair is
+    /// subtracted ([`Adapter::starting_from`]) it is that of scale·(B·A − B₀·A₀); with DoRA it is that of scale·B·A,
     /// without the magnitudes.
     ///
     /// # Errors
@@ -102,7 +101,7 @@ impl Adapters {
         self.known(c.keys())?;
         let mut all = Vec::new();
         for (path, pair) in self.iter() {
-            for piece in Piece::all(path, pair)? {
+            for piece in DeltaPiece::all(path, pair)? {
                 let own = c.get(path).map(|c| piece.own(c)).transpose()?.flatten();
                 all.push((piece, own));
             }
@@ -128,10 +127,10 @@ impl Adapters {
         let path = called(self.iter().map(|(path, _)| path), path)?.unwrap_or(path);
         let name = format!("{path}{part}");
         self.known([path].into_iter())?;
-        let pieces = self.get(path).map(|pair| Piece::all(path, pair)).transpose()?.unwrap_or_default();
+        let pieces = self.get(path).map(|pair| DeltaPiece::all(path, pair)).transpose()?.unwrap_or_default();
         let names: Vec<String> = pieces.iter().map(|piece| piece.name.clone()).collect();
         match pieces.into_iter().find(|piece| piece.name == name) {
-            Some(Piece { a, b, scale, .. }) => Ok((a, b, scale)),
+            Some(DeltaPiece { a, b, scale, .. }) => Ok((a, b, scale)),
             None => Err(Error::not_found(format!("no adapter is called {name:?}"))
                 .help(format!("ask for {}", names.join(" or ")))),
         }

@@ -1,7 +1,7 @@
-//! The frozen weights beside a model's adapters, as the spectra of ΔW are held against them.
+//! Frozen weights W₀ of adapted layers, for comparison with the spectra of ΔW.
 
 use super::decoder::Decoder;
-use super::handle::Model;
+use super::model::Model;
 use crate::error::{Error, Result};
 use crate::lora::{Adapter, Adapters, Base, Beside};
 use crate::ops;
@@ -11,18 +11,19 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 impl Decoder {
-    /// W₀ of the layer at a path, or at what it ends in (`layers.3.self_attn.q_proj`), in the shape of its adapter's B·A: `[out, in]`, of an embedding `[D, V]`.
+    /// W₀ of the layer with this path or end of a path (`layers.3.self_attn.q_proj`), in the shape of its adapter's
+    /// B·A: `[out, in]`; for an embedding `[D, V]`.
     ///
     /// # Errors
-    /// When there is no layer at this path, or several end so; the error names some that are like it.
+    /// When no layer has this path, or several end in it; the error names similar ones.
     pub fn base_weight(&self, name: &str) -> Result<BaseWeight> {
         let targets = self.targets();
         let path = called(targets.iter().map(|target| target.path.as_str()), name)?.unwrap_or(name);
         BaseWeight::new(path, &self.weight_beside(path)?)
     }
 
-    /// W₀ beside one ΔW, by its name in [`Adapters::spectra`]: as [`base_weight`](Self::base_weight), and of a
-    /// part of a merged layer, `c_attn[0]`, the rows of that part.
+    /// W₀ of one ΔW by its name in [`Adapters::spectra`]: like [`base_weight`](Self::base_weight); for a part of a
+    /// merged layer, `c_attn[0]`, the rows of that part.
     ///
     /// # Errors
     /// When there is no such adapter or part, or the adapters belong to another model.
@@ -32,8 +33,8 @@ impl Decoder {
         BaseWeight::new(&name, &weight)
     }
 
-    /// ‖W₀‖_F beside each ΔW, by the names in [`Adapters::spectra`]: what
-    /// [`relative_norms`](crate::spectrum::Spectra::relative_norms) asks for.
+    /// ‖W₀‖_F of each ΔW by its name in [`Adapters::spectra`]: the input of
+    /// [`relative_norms`](crate::spectrum::Spectra::relative_norms).
     ///
     /// # Errors
     /// When the adapters belong to another model, or the device fails.
@@ -53,11 +54,11 @@ impl Decoder {
         Ok(norms)
     }
 
-    /// What an adapter really adds to its weight, in f64, by its name in [`Adapters::spectra`]: scale·B·A, and
+    /// The effective change of a weight in f64, by the name in [`Adapters::spectra`]: scale·B·A, or
     /// with DoRA m ⊙ (W₀ + scale·B·A) / ‖W₀ + scale·B·A‖ − W₀, with the norm of each row (Liu et al. 2024,
     /// *DoRA: Weight-Decomposed Low-Rank Adaptation*, eq. 5).
     ///
-    /// It is dense: 8 bytes for each number of W₀.
+    /// The result is dense: 8 bytes for each number of W₀.
     ///
     /// # Shapes
     /// `[out, in]`, of an embedding `[D, V]`.
@@ -80,8 +81,8 @@ impl Decoder {
         compute().map_err(|error: Error| error.layer(name))
     }
 
-    /// The spectrum of [`effective_delta`](Self::effective_delta). Without DoRA it is that of
-    /// [`Adapters::spectra`], from the factors. **With DoRA it is slow**: the matrix has full rank and is
+    /// The spectrum of [`effective_delta`](Self::effective_delta). Without DoRA it is the one in
+    /// [`Adapters::spectra`], computed from the factors. **With DoRA it is slow**: the matrix has full rank and is
     /// decomposed whole, tens of seconds for 4096×4096.
     ///
     /// # Errors
@@ -98,7 +99,7 @@ impl Decoder {
         }
     }
 
-    /// W₀ at a path, turned so that B·A fits it.
+    /// W₀ at a path, transposed if necessary to the shape of B·A.
     fn weight_beside(&self, path: &str) -> Result<Tensor> {
         let targets = self.targets();
         if !targets.iter().any(|target| target.path == path) {
@@ -111,7 +112,7 @@ impl Decoder {
         Ok(if table { weight.t()? } else { weight })
     }
 
-    /// W₀ and the adapter beside it, by the name of a ΔW.
+    /// W₀ and its adapter, by the name of a ΔW.
     fn with_adapter<'a>(&self, adapters: &'a Adapters, name: &str) -> Result<(Tensor, &'a Adapter)> {
         self.check(adapters)?;
         let found = adapters.iter().find_map(|(path, adapter)| {
@@ -143,18 +144,18 @@ fn names(adapters: &Adapters) -> Vec<String> {
     adapters.iter().flat_map(|(path, adapter)| parts(path, adapter)).map(|(name, _)| name).collect()
 }
 
-/// The name of the ΔW that is called so or ends so; as it is where none does.
+/// The full name of the ΔW with this name or end of a name; the name itself if there is none.
 fn whole(adapters: &Adapters, name: &str) -> Result<String> {
     let names = names(adapters);
     Ok(called(names.iter().map(String::as_str), name)?.unwrap_or(name).to_string())
 }
 
-/// What a model's [decoder](Model::decoder) knows of its frozen weights.
+/// Shortcuts to the methods of the [decoder](Model::decoder).
 impl Model {
     /// W₀ of the layer at a path: [`Decoder::base_weight`].
     ///
     /// # Errors
-    /// When there is no layer at this path; the error names some that are like it.
+    /// When no layer has this path; the error names similar ones.
     ///
     /// # Examples
     /// ```no_run
@@ -172,7 +173,7 @@ impl Model {
         self.decoder().base_weight(path)
     }
 
-    /// W₀ beside one ΔW, also of a part of a merged layer: [`Decoder::base_weight_of`].
+    /// W₀ of one ΔW, also of a part of a merged layer: [`Decoder::base_weight_of`].
     ///
     /// # Errors
     /// When there is no such adapter or part, or the adapters belong to another model.
@@ -180,7 +181,7 @@ impl Model {
         self.decoder().base_weight_of(adapters, name)
     }
 
-    /// ‖W₀‖_F beside each ΔW: [`Decoder::weight_norms`].
+    /// ‖W₀‖_F of each ΔW: [`Decoder::weight_norms`].
     ///
     /// # Errors
     /// When the adapters belong to another model, or the device fails.
@@ -198,7 +199,7 @@ impl Model {
         self.decoder().weight_norms(adapters)
     }
 
-    /// What an adapter really adds to its weight, dense, with DoRA too: [`Decoder::effective_delta`].
+    /// The effective change of a weight, dense, including DoRA: [`Decoder::effective_delta`].
     ///
     /// # Errors
     /// When there is no such adapter or part, or the adapters belong to another model.
@@ -206,7 +207,7 @@ impl Model {
         self.decoder().effective_delta(adapters, name)
     }
 
-    /// The spectrum of that, **slow** with DoRA: [`Decoder::effective_spectrum`].
+    /// The spectrum of the effective change, **slow** with DoRA: [`Decoder::effective_spectrum`].
     ///
     /// # Errors
     /// As [`effective_delta`](Self::effective_delta), and when a number is not finite.
@@ -215,7 +216,7 @@ impl Model {
     }
 }
 
-/// The names of an adapter's ΔW, and where each has a part of the rows, which.
+/// The names of the ΔW of an adapter; for the parts of a merged layer also their rows (first, count).
 fn parts(path: &str, adapter: &Adapter) -> Vec<(String, Option<(usize, usize)>)> {
     let Beside::Parts(enabled) = adapter.beside() else { return vec![(path.to_string(), None)] };
     let rows = adapter.b().dims()[0] / enabled.len().max(1);
@@ -237,8 +238,7 @@ fn frobenius(matrix: &Tensor) -> Result<f64> {
     Ok(sums.iter().sum::<f64>().sqrt())
 }
 
-/// The three paths that are most like another: by the dotted parts that they share, then by how their
-/// ends begin.
+/// The three most similar paths: by the number of shared dotted parts, then by the common prefix of the last part.
 fn like<'a>(path: &str, paths: &[&'a str]) -> Vec<&'a str> {
     let wanted: Vec<&str> = path.split('.').collect();
     let last = |path: &'_ str| path.rsplit('.').next().unwrap_or_default().to_string();

@@ -1,30 +1,20 @@
-//! One block of a decoder: attention and the feed-forward layer, each behind a norm and beside a
-//! residual path.
+//! One block of a decoder: attention and a feed-forward layer, each with a norm before it and a residual
+//! connection around it.
 
-use super::config::{DecoderConfig, FeedForward, NormKind};
-use super::families::Part;
-use super::layers::attention::{self, Saved as AttentionSaved};
+use super::layers::attention::{self, AttentionSaved};
 use super::layers::linear::Wanted;
-use super::layers::{Gelu, LayerNorm, Linear, RmsNorm, Rotary, fused, rotary, swiglu};
-use super::norm::{Layer, Norm};
-use super::source::{Name, Source, Stored};
+use super::layers::{Gelu, Linear, Rotary, fused, rotary, swiglu};
+use super::trainable_norm::TrainableNorm;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
 use crate::ops::{self, Kernels};
-use candle_core::{Device, Tensor};
-
-/// Where tensors are read from, and what they should be.
-pub(crate) struct Loader<'a> {
-    pub(crate) source: &'a Source,
-    pub(crate) config: &'a DecoderConfig,
-    pub(crate) device: &'a Device,
-}
+use candle_core::Tensor;
 
 /// What all blocks of one pass share.
-pub(crate) struct Pass<'a> {
-    /// `None` where a model adds its positions to the embedding.
+pub(crate) struct BlockPass<'a> {
+    /// `None` if the model adds positions to the embedding instead.
     pub(crate) rotary: Option<&'a Rotary>,
-    /// Where each row of the pack begins and, last, the number of tokens.
+    /// Where each row of the pack begins; the last entry is the number of tokens.
     pub(crate) borders: &'a [usize],
     pub(crate) adapters: &'a Adapters,
     pub(crate) kernels: Kernels,
@@ -32,37 +22,37 @@ pub(crate) struct Pass<'a> {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Block {
-    attention_norm: Norm,
-    projections: Projections,
-    /// Queries, keys and values of a token in columns.
-    widths: [usize; 3],
-    heads: usize,
-    kv_heads: usize,
-    /// Of the heads of q and of k.
-    head_norms: Option<[Norm; 2]>,
-    o: Linear,
-    mlp_norm: Norm,
-    activation: Activation,
-    up: Linear,
-    down: Linear,
+    pub(super) attention_norm: TrainableNorm,
+    pub(super) projections: QkvLayers,
+    /// Widths of the queries, keys and values of one token.
+    pub(super) widths: [usize; 3],
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    /// The norms of the heads of q and k.
+    pub(super) head_norms: Option<[TrainableNorm; 2]>,
+    pub(super) o: Linear,
+    pub(super) mlp_norm: TrainableNorm,
+    pub(super) activation: Activation,
+    pub(super) up: Linear,
+    pub(super) down: Linear,
 }
 
 #[derive(Debug, Clone)]
-enum Projections {
+pub(super) enum QkvLayers {
     Separate { q: Linear, k: Linear, v: Linear },
     Fused(Linear),
 }
 
 #[derive(Debug, Clone)]
-enum Activation {
+pub(super) enum Activation {
     /// With its gate.
     SwiGlu(Linear),
     Gelu(Gelu),
 }
 
-/// What a block keeps for its backward pass. H query heads, G key-value heads of width W.
+/// The tensors that a block keeps for its backward pass; H query heads, G key-value heads of width W.
 #[derive(Debug)]
-pub(crate) struct Saved {
+pub(crate) struct BlockSaved {
     x: Tensor,                 // [T, D]
     q: Tensor,                 // [H, T, W]; with norms of heads [T, H·W], before them
     k: Tensor,                 // [G, T, W]; with norms of heads [T, G·W], before them
@@ -77,97 +67,9 @@ pub(crate) struct Saved {
 /// Keys and values of a block in a cache, `[G, T, W]` each.
 pub(crate) type Cached = Option<(Tensor, Tensor)>;
 
-impl Loader<'_> {
-    /// A norm of the width of the model, in a block or outside of them.
-    pub(crate) fn norm(&self, part: Part, layer: Option<usize>) -> Result<Norm> {
-        let vector = |tensor: &str| {
-            let name = Name::of(self.config, part, layer, tensor);
-            self.source.vector(&name, self.config.width, None, self.device)
-        };
-        let (weight, epsilon) = (vector("weight")?, self.config.norm_epsilon);
-        let norm = match self.config.norm {
-            NormKind::Rms => Layer::Rms(RmsNorm::new(weight, epsilon)),
-            NormKind::Layer => Layer::Layer(LayerNorm::new(weight, vector("bias")?, epsilon)),
-        };
-        Ok(Norm::new(&self.path(part, layer), norm))
-    }
-
-    fn path(&self, part: Part, layer: Option<usize>) -> String {
-        match layer {
-            Some(layer) => self.config.path(part, layer),
-            None => self.config.family.definition().name(part).to_string(),
-        }
-    }
-
-    fn head_norm(&self, part: Part, layer: usize) -> Result<Norm> {
-        let name = Name::of(self.config, part, Some(layer), "weight");
-        let weight = self.source.vector(&name, self.config.head_width, None, self.device)?;
-        let norm = Layer::Rms(RmsNorm::new(weight, self.config.norm_epsilon));
-        Ok(Norm::new(&self.config.path(part, layer), norm))
-    }
-
-    fn linear(&self, part: Part, layer: usize) -> Result<Linear> {
-        let (config, family) = (self.config, self.config.family.definition());
-        let matrices = config.matrices();
-        let Some(matrix) = matrices.iter().find(|m| m.part == part) else {
-            return Err(Error::compute(format!("{:?} has no {part:?}", config.family)));
-        };
-        let rotated = match part {
-            Part::Q => Some(config.heads),
-            Part::K => Some(config.kv_heads),
-            _ => None,
-        };
-        let interleaved = rotated.filter(|_| family.interleaved);
-        let stored = Stored { interleaved, transposed: family.transposed };
-        let name = Name::of(config, part, Some(layer), "weight");
-        let weight = self.source.weight(&name, matrix.shape, stored, self.device)?;
-        let name = Name::of(config, part, Some(layer), "bias");
-        if !matrix.bias && self.source.has(&name) {
-            let help = match self.source.metadata() {
-                Some(_) => "the layers beside it have none: the file is damaged, fetch it again",
-                None => "set attention_bias or mlp_bias in config.json if it belongs to the model",
-            };
-            let error = Error::format("a bias that the model's config does not announce");
-            return Err(error.path(self.source.path()).layer(name).help(help));
-        }
-        let bias = || self.source.vector(&name, matrix.shape[0], interleaved, self.device);
-        let bias = matrix.bias.then(bias).transpose()?;
-        Ok(Linear::new(config.path(part, layer), weight, bias))
-    }
-
-    pub(crate) fn block(&self, layer: usize) -> Result<Block> {
-        let config = self.config;
-        let linear = |part| self.linear(part, layer);
-        Ok(Block {
-            attention_norm: self.norm(Part::AttentionNorm, Some(layer))?,
-            projections: match config.projections {
-                super::config::Projections::Separate => {
-                    Projections::Separate { q: linear(Part::Q)?, k: linear(Part::K)?, v: linear(Part::V)? }
-                }
-                super::config::Projections::Fused => Projections::Fused(linear(Part::Qkv)?),
-            },
-            widths: config.qkv_widths(),
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_norms: match config.head_norms {
-                true => Some([self.head_norm(Part::QNorm, layer)?, self.head_norm(Part::KNorm, layer)?]),
-                false => None,
-            },
-            o: linear(Part::O)?,
-            mlp_norm: self.norm(Part::MlpNorm, Some(layer))?,
-            activation: match config.feed_forward {
-                FeedForward::SwiGlu => Activation::SwiGlu(linear(Part::Gate)?),
-                FeedForward::Gelu(gelu) => Activation::Gelu(gelu),
-            },
-            up: linear(Part::Up)?,
-            down: linear(Part::Down)?,
-        })
-    }
-}
-
-impl Pass<'_> {
-    /// Queries or keys `[T, H·W]` to `[H, T, W]`, normed where heads have a norm, and rotated.
-    fn turn(&self, x: &Tensor, norm: Option<&Norm>, heads: usize) -> Result<Tensor> {
+impl BlockPass<'_> {
+    /// Reshapes queries or keys `[T, H·W]` to `[H, T, W]`, applies the norm of the heads if there is one, and rotates.
+    fn turn(&self, x: &Tensor, norm: Option<&TrainableNorm>, heads: usize) -> Result<Tensor> {
         let normed = norm.map(|norm| norm.forward(x, self.adapters, self.kernels)).transpose()?;
         let x = normed.as_ref().unwrap_or(x);
         match self.rotary {
@@ -180,7 +82,7 @@ impl Pass<'_> {
     fn turn_back(
         &self,
         dy: &Tensor,
-        before: Option<(&Norm, &Tensor)>,
+        before: Option<(&TrainableNorm, &Tensor)>,
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
         let dx = match self.rotary {
@@ -201,27 +103,24 @@ impl Block {
             || self.norms().iter().any(|norm| norm.is_trained(adapters))
     }
 
-    /// Whether the norm that reads the block's input is trained: its gradient needs that of what it
-    /// gave.
+    /// Whether the first norm of the block is trained: its gradient needs that of its output.
     pub(crate) fn first_norm_is_trained(&self, adapters: &Adapters) -> bool {
         self.attention_norm.is_trained(adapters)
     }
 
-    pub(crate) fn norms(&self) -> Vec<&Norm> {
+    pub(crate) fn norms(&self) -> Vec<&TrainableNorm> {
         let heads = self.head_norms.iter().flatten();
         [&self.attention_norm, &self.mlp_norm].into_iter().chain(heads).collect()
     }
 
-    /// The same block with the adapters in copies of the weights that they stand beside.
+    /// Merges the adapters into copies of the weights that they adapt.
     pub(crate) fn merged(&self, adapters: &Adapters) -> Result<Self> {
         let of = |linear: &Linear| linear.merged(adapters);
         Ok(Self {
             attention_norm: self.attention_norm.merged(adapters),
             projections: match &self.projections {
-                Projections::Separate { q, k, v } => {
-                    Projections::Separate { q: of(q)?, k: of(k)?, v: of(v)? }
-                }
-                Projections::Fused(qkv) => Projections::Fused(of(qkv)?),
+                QkvLayers::Separate { q, k, v } => QkvLayers::Separate { q: of(q)?, k: of(k)?, v: of(v)? },
+                QkvLayers::Fused(qkv) => QkvLayers::Fused(of(qkv)?),
             },
             head_norms: self.head_norms.as_ref().map(|norms| norms.each_ref().map(|n| n.merged(adapters))),
             o: of(&self.o)?,
@@ -236,11 +135,11 @@ impl Block {
         })
     }
 
-    /// In the order of the forward pass.
+    /// The linear layers in the order of the forward pass.
     pub(crate) fn linears(&self) -> Vec<&Linear> {
         let mut all = match &self.projections {
-            Projections::Separate { q, k, v } => vec![q, k, v],
-            Projections::Fused(qkv) => vec![qkv],
+            QkvLayers::Separate { q, k, v } => vec![q, k, v],
+            QkvLayers::Fused(qkv) => vec![qkv],
         };
         all.push(&self.o);
         if let Activation::SwiGlu(gate) = &self.activation {
@@ -254,10 +153,10 @@ impl Block {
     pub(crate) fn in_order(&self) -> Vec<&str> {
         let mut all = vec![self.attention_norm.path()];
         match &self.projections {
-            Projections::Separate { q, k, v } => all.extend([q, k, v].map(Linear::path)),
-            Projections::Fused(qkv) => all.push(qkv.path()),
+            QkvLayers::Separate { q, k, v } => all.extend([q, k, v].map(Linear::path)),
+            QkvLayers::Fused(qkv) => all.push(qkv.path()),
         }
-        all.extend(self.head_norms.iter().flatten().map(Norm::path));
+        all.extend(self.head_norms.iter().flatten().map(TrainableNorm::path));
         all.extend([self.o.path(), self.mlp_norm.path()]);
         if let Activation::SwiGlu(gate) = &self.activation {
             all.push(gate.path());
@@ -266,17 +165,17 @@ impl Block {
         all
     }
 
-    /// `[T, D]` to q `[T, H·W]`, k and v `[T, G·W]`.
-    fn project(&self, normed: &Tensor, pass: &Pass) -> Result<[Tensor; 3]> {
+    /// Projects `[T, D]` to q `[T, H·W]`, k and v `[T, G·W]`.
+    fn project(&self, normed: &Tensor, pass: &BlockPass) -> Result<[Tensor; 3]> {
         let of = |linear: &Linear| linear.forward(normed, pass.adapters);
         match &self.projections {
-            Projections::Separate { q, k, v } => Ok([of(q)?, of(k)?, of(v)?]),
-            Projections::Fused(qkv) => fused::split(&of(qkv)?, self.widths, pass.kernels),
+            QkvLayers::Separate { q, k, v } => Ok([of(q)?, of(k)?, of(v)?]),
+            QkvLayers::Fused(qkv) => fused::split(&of(qkv)?, self.widths, pass.kernels),
         }
     }
 
-    /// Queries, keys and values by heads, and what the norms of heads read where there are any.
-    fn heads_of(&self, normed: &Tensor, pass: &Pass) -> Result<(Option<[Tensor; 2]>, [Tensor; 3])> {
+    /// Computes queries, keys and values by heads, and returns the inputs of the heads' norms if there are any.
+    fn heads_of(&self, normed: &Tensor, pass: &BlockPass) -> Result<(Option<[Tensor; 2]>, [Tensor; 3])> {
         let [q, k, v] = self.project(normed, pass)?;
         let heads = [
             pass.turn(&q, self.norm_of(0), self.heads)?,
@@ -286,12 +185,12 @@ impl Block {
         Ok((self.head_norms.is_some().then_some([q, k]), heads))
     }
 
-    fn norm_of(&self, which: usize) -> Option<&Norm> {
+    fn norm_of(&self, which: usize) -> Option<&TrainableNorm> {
         self.head_norms.as_ref().map(|norms| &norms[which])
     }
 
-    /// What the feed-forward layer's activation reads, from what attention gave.
-    fn gate_and_up(&self, middle: &Tensor, pass: &Pass) -> Result<(Option<Tensor>, Tensor)> {
+    /// Computes the inputs of the feed-forward activation from the output of attention.
+    fn gate_and_up(&self, middle: &Tensor, pass: &BlockPass) -> Result<(Option<Tensor>, Tensor)> {
         let normed = self.mlp_norm.forward(middle, pass.adapters, pass.kernels)?;
         let gate = match &self.activation {
             Activation::SwiGlu(gate) => Some(gate.forward(&normed, pass.adapters)?),
@@ -300,8 +199,8 @@ impl Block {
         Ok((gate, self.up.forward(&normed, pass.adapters)?))
     }
 
-    /// What the block gives: the feed-forward layer's last product beside the residual path.
-    fn leave(&self, middle: &Tensor, gate: Option<&Tensor>, up: &Tensor, pass: &Pass) -> Result<Tensor> {
+    /// Computes the output of the block: the last product of the feed-forward layer plus the residual.
+    fn leave(&self, middle: &Tensor, gate: Option<&Tensor>, up: &Tensor, pass: &BlockPass) -> Result<Tensor> {
         let active = self.active(gate, up, pass.kernels)?;
         ops::add(self.down.forward(&active, pass.adapters)?, middle)
     }
@@ -314,15 +213,15 @@ impl Block {
         }
     }
 
-    pub(crate) fn forward(&self, x: Tensor, pass: &Pass) -> Result<(Tensor, Saved)> {
+    pub(crate) fn forward(&self, x: Tensor, pass: &BlockPass) -> Result<(Tensor, BlockSaved)> {
         let saved = self.save(x, pass)?;
         let y = self.leave(&saved.middle, saved.gate.as_ref(), &saved.up, pass)?;
         Ok((y, saved))
     }
 
-    /// What [`backward`](Self::backward) needs, from the block's input: all of the forward pass but its
+    /// Computes what [`backward`](Self::backward) needs from the input of the block: the forward pass without its
     /// last product.
-    pub(crate) fn save(&self, x: Tensor, pass: &Pass) -> Result<Saved> {
+    pub(crate) fn save(&self, x: Tensor, pass: &BlockPass) -> Result<BlockSaved> {
         let kernels = pass.kernels;
         let normed = self.attention_norm.forward(&x, pass.adapters, kernels)?;
         let (before, [q, k, v]) = self.heads_of(&normed, pass)?;
@@ -334,12 +233,12 @@ impl Block {
         let middle = ops::add(self.o.forward(&merged, pass.adapters)?, &x)?;
         drop(merged);
         let (gate, up) = self.gate_and_up(&middle, pass)?;
-        Ok(Saved { x, q, k, v, attended, attention, middle, gate, up })
+        Ok(BlockSaved { x, q, k, v, attended, attention, middle, gate, up })
     }
 
-    /// The first layer whose output has a NaN or an infinity, for an input without one: a norm, a linear
-    /// layer, or what lies between two of them.
-    pub(crate) fn first_not_finite(&self, x: &Tensor, pass: &Pass) -> Result<Option<String>> {
+    /// Finds the first layer (norm, linear layer, or the operation between two of them) whose output has a NaN
+    /// or an infinity, for an input that has none.
+    pub(crate) fn first_not_finite(&self, x: &Tensor, pass: &BlockPass) -> Result<Option<String>> {
         let kernels = pass.kernels;
         let broken = |path: &str, y: &Tensor| Ok((!ops::is_finite(y)?).then(|| path.to_string()));
         let all = |layers: &[(&str, &Tensor)]| -> Result<Option<String>> {
@@ -350,8 +249,8 @@ impl Block {
         let normed = self.attention_norm.forward(x, pass.adapters, kernels)?;
         let (before, [q, k, v]) = self.heads_of(&normed, pass)?;
         let paths = match &self.projections {
-            Projections::Separate { q, k, v } => [q, k, v].map(Linear::path),
-            Projections::Fused(qkv) => [qkv.path(); 3],
+            QkvLayers::Separate { q, k, v } => [q, k, v].map(Linear::path),
+            QkvLayers::Fused(qkv) => [qkv.path(); 3],
         };
         let turned = match (&before, &self.head_norms) {
             (Some([before_q, before_k]), Some([q_norm, k_norm])) => {
@@ -365,7 +264,7 @@ impl Block {
         if let Some(found) = all(&first)? {
             return Ok(Some(found));
         }
-        let Saved { attended, middle, gate, up, .. } = self.save(x.clone(), pass)?;
+        let BlockSaved { attended, middle, gate, up, .. } = self.save(x.clone(), pass)?;
         let normed = self.mlp_norm.forward(&middle, pass.adapters, kernels)?;
         let active = self.active(gate.as_ref(), &up, kernels)?;
         let (attention, mlp) = (above(&self.o), above(&self.down));
@@ -385,17 +284,17 @@ impl Block {
         all(&[(self.down.path(), &self.leave(&middle, gate.as_ref(), &up, pass)?)])
     }
 
-    /// dx for dy; adapters' gradients go into `gradients`. `None` when `wanted` says that nothing
-    /// below is trained.
+    /// Computes dx for dy and adds the gradients of the adapters to `gradients`. Returns `None` if `wanted` says
+    /// that nothing below is trained.
     pub(crate) fn backward(
         &self,
-        saved: Saved,
+        saved: BlockSaved,
         dy: Tensor,
-        pass: &Pass,
+        pass: &BlockPass,
         gradients: &mut Gradients,
         wanted: Wanted,
     ) -> Result<Option<Tensor>> {
-        let Saved { x, q, k, v, attended, attention, middle, gate, up } = saved;
+        let BlockSaved { x, q, k, v, attended, attention, middle, gate, up } = saved;
         let kernels = pass.kernels;
         let back = |linear: &Linear, x: &Tensor, dy: &Tensor, gradients: &mut Gradients, wanted| {
             linear.backward(x, dy, pass.adapters, gradients, wanted)
@@ -447,7 +346,7 @@ impl Block {
 
         let normed = self.attention_norm.forward(&x, pass.adapters, kernels)?;
         let dnormed = match &self.projections {
-            Projections::Separate { q, k, v } => {
+            QkvLayers::Separate { q, k, v } => {
                 let from_q = back(q, &normed, &dq, gradients, wanted)?;
                 let from_k = back(k, &normed, &dk, gradients, wanted)?;
                 let from_v = back(v, &normed, &dv, gradients, wanted)?;
@@ -456,7 +355,7 @@ impl Block {
                     _ => None,
                 }
             }
-            Projections::Fused(qkv) => {
+            QkvLayers::Fused(qkv) => {
                 back(qkv, &normed, &fused::join([&dq, &dk, &dv], kernels)?, gradients, wanted)?
             }
         };
@@ -467,8 +366,8 @@ impl Block {
         )?))
     }
 
-    /// For tokens that follow those in the cache; `borders` is not read.
-    pub(crate) fn extend(&self, x: Tensor, cached: &mut Cached, pass: &Pass) -> Result<Tensor> {
+    /// Computes the output for tokens that follow those in the cache; `borders` is not used.
+    pub(crate) fn extend(&self, x: Tensor, cached: &mut Cached, pass: &BlockPass) -> Result<Tensor> {
         let kernels = pass.kernels;
         let normed = self.attention_norm.forward(&x, pass.adapters, kernels)?;
         let (_, [q, mut k, mut v]) = self.heads_of(&normed, pass)?;

@@ -1,14 +1,14 @@
-//! The same questions to a model without and with its adapters.
+//! Compares the answers of a model without and with adapters.
 
 use super::generate::GenerateConfig;
-use super::handle::Model;
+use super::model::Model;
 use crate::display::{Bundle, Show, brief, escape, in_line, neutral};
 use crate::error::Result;
 use crate::lora::Adapters;
 use crate::text::{Message, Role};
 use std::fmt::Write as _;
 
-/// What a model answers to the same questions without and with adapters; shows as two columns.
+/// The answers of a model to the same questions without and with adapters; shows as two columns.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Comparison {
     /// One entry for each question, in their order.
@@ -18,9 +18,9 @@ pub struct Comparison {
 /// One question and its two answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compared {
-    /// The last thing that was said before the answer.
+    /// The last message before the answer.
     pub question: String,
-    /// The answer of the model as it is.
+    /// The answer of the base model.
     pub base: String,
     /// The answer of the model with the adapters.
     pub adapted: String,

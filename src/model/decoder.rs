@@ -1,51 +1,48 @@
 //! A decoder of any family: forward and backward through all blocks, loss, generation.
 
-use super::block::{self, Block, Cached, Loader, Pass};
-use super::config::{DecoderConfig, Positions};
-use super::families::Part;
+use super::block::{self, Block, BlockPass, Cached};
+use super::config::DecoderConfig;
 use super::layers::linear::Wanted;
 use super::layers::{Embedding, LearnedPositions, Linear, Rotary, loss};
-use super::norm::Norm;
-use super::source::{Name, Source, Stored};
+use super::trainable_norm::TrainableNorm;
 use super::weight::Weight;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients, Target};
 use crate::ops::Kernels;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
-/// A decoder, frozen: embedding, blocks of attention and a feed-forward layer with norms before each,
-/// a last norm, the head. Its [config](DecoderConfig) says which kinds of these it has.
+/// A frozen decoder: embedding, blocks of attention and a feed-forward layer with a norm before each, a last norm,
+/// the head. Its [config](DecoderConfig) says which kind each of these is.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     pub(super) config: DecoderConfig,
     pub(super) embedding: Embedding,
-    pub(super) positions: Place,
+    pub(super) positions: PositionEncoding,
     pub(super) blocks: Vec<Block>,
-    pub(super) norm: Norm,
+    pub(super) norm: TrainableNorm,
     pub(super) head: Linear,
     pub(super) device: Device,
     pub(super) kernels: Kernels,
     pub(super) recompute: Recompute,
 }
 
-/// What the backward pass computes again instead of keeping it since the forward pass (Chen et al. 2016,
-/// *Training Deep Nets with Sublinear Memory Cost*, §4). The numbers are the same to the bit.
+/// Which activations the backward pass recomputes instead of keeping them from the forward pass (Chen et al. 2016,
+/// *Training Deep Nets with Sublinear Memory Cost*, §4). The results are the same to the bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recompute {
     /// Only norms and activations: the inputs of the matrix products are kept.
     #[default]
     Nothing,
-    /// Each block from its input, for about a third more time.
+    /// Each block from its input; this takes about a third more time.
     Blocks,
 }
 
-/// How a token knows its place.
+/// How positions are encoded.
 #[derive(Debug, Clone)]
-pub(super) enum Place {
-    /// By the angles that the pairs of a head turn from one token to the next.
+pub(super) enum PositionEncoding {
+    /// Rotary: the angles by which the pairs of a head turn from one token to the next.
     Rotary(Vec<f64>),
     Learned(LearnedPositions),
 }
@@ -55,15 +52,15 @@ pub(super) enum Place {
 pub struct Tokens<'a> {
     /// The tokens of all rows.
     pub ids: &'a [u32],
-    /// Where each row begins and, last, the number of tokens; attention and positions start anew at
-    /// each.
+    /// Where each row begins; the last entry is the number of tokens. Attention and positions start anew in each
+    /// row.
     pub borders: &'a [usize],
 }
 
-/// Tokens whose loss counts.
+/// The tokens that enter the loss.
 #[derive(Debug, Clone, Copy)]
 pub struct Counted<'a> {
-    /// The places whose next token is counted.
+    /// The places whose next token is predicted.
     pub places: &'a [u32],
     /// Those next tokens.
     pub targets: &'a [u32],
@@ -76,7 +73,7 @@ impl Tokens<'_> {
     }
 }
 
-/// What a forward pass keeps for the backward pass, as [`Recompute`] says.
+/// The tensors that a forward pass keeps for the backward pass, depending on [`Recompute`].
 #[derive(Debug)]
 pub struct Saved {
     ids: Vec<u32>,
@@ -89,79 +86,35 @@ pub struct Saved {
 /// What is kept of a block.
 #[derive(Debug)]
 enum Kept {
-    All(block::Saved),
+    All(block::BlockSaved),
     /// Its input, `[T, D]`.
     Input(Tensor),
 }
 
 impl Decoder {
-    /// Loads the weights of a `.gguf` file or a Hugging Face folder; no tokenizer is needed.
-    ///
-    /// # Errors
-    /// When a file is missing, damaged, cut off, or of another architecture.
-    pub fn open(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        Self::load(&Source::open(path.as_ref())?, device)
-    }
-
-    pub(crate) fn load(source: &Source, device: &Device) -> Result<Self> {
-        let config = source.config()?;
-        let loader = Loader { source, config: &config, device };
-        let name = |part| Name::of(&config, part, None, "weight");
-        let outside =
-            |part, rows| source.weight(&name(part), [rows, config.width], Stored::default(), device);
-        let mut blocks = Vec::new(); // no room in advance: the file may lie about its layers
-        for layer in 0..config.layers {
-            blocks.push(loader.block(layer)?);
-        }
-        let norm = loader.norm(Part::Norm, None)?;
-        let embedding = outside(Part::Embedding, config.vocabulary)?;
-        let head = match config.tied_embeddings && !source.has(&name(Part::Head)) {
-            true => embedding.clone(),
-            false => outside(Part::Head, config.vocabulary)?,
-        };
-        let family = config.family.definition();
-        let embedding = Embedding::new(family.name(Part::Embedding), embedding)
-            .with_padding(config.padding)
-            .with_max_norm(config.max_norm);
-        let mut head = Linear::new(family.name(Part::Head), head, None).without_dropout();
-        if config.unit_head {
-            head = head.with_unit_rows()?;
-        }
-        let positions = match &config.positions {
-            Positions::Rotary(frequencies) => Place::Rotary(frequencies.of(config.head_width)?),
-            Positions::Learned => {
-                let table = outside(Part::Positions, config.context)?;
-                Place::Learned(LearnedPositions::new(table).called(family.name(Part::Positions)))
-            }
-        };
-        let kernels = if device.is_cpu() { Kernels::Fused } else { Kernels::Candle };
-        let (device, recompute) = (device.clone(), Recompute::default());
-        Ok(Self { embedding, positions, blocks, norm, head, device, kernels, recompute, config })
-    }
-
     /// The sizes of the model.
     pub fn config(&self) -> &DecoderConfig {
         &self.config
     }
 
-    /// Where the weights lie.
+    /// The device of the weights.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The same model, sharing its weights, computed by these kernels.
+    /// The same model with these kernels; the weights are shared.
     #[must_use]
     pub fn with_kernels(&self, kernels: Kernels) -> Self {
         Self { kernels, ..self.clone() }
     }
 
-    /// The same model, sharing its weights, whose backward pass computes this again.
+    /// The same model with this choice of recomputation; the weights are shared.
     #[must_use]
     pub fn with_recompute(&self, recompute: Recompute) -> Self {
         Self { recompute, ..self.clone() }
     }
 
-    /// What its backward pass computes again.
+    /// What its backward pass recomputes.
     pub fn recompute(&self) -> Recompute {
         self.recompute
     }
@@ -171,23 +124,22 @@ impl Decoder {
         self.matrices().map(Weight::bytes).sum()
     }
 
-    /// How many frozen numbers the matrices hold. [`DecoderConfig::parameters`] counts norms and biases
-    /// too.
+    /// The number of frozen parameters in the matrices. [`DecoderConfig::parameters`] counts norms and biases too.
     pub fn parameters(&self) -> usize {
         self.matrices().map(|weight| weight.shape().iter().product::<usize>()).sum()
     }
 
-    /// All matrices, one that serves as embedding and head once.
+    /// All matrices; a tied embedding and head count once.
     fn matrices(&self) -> impl Iterator<Item = &Weight> {
         let table = match &self.positions {
-            Place::Learned(positions) => Some(positions.table()),
-            Place::Rotary(_) => None,
+            PositionEncoding::Learned(positions) => Some(positions.table()),
+            PositionEncoding::Rotary(_) => None,
         };
         let head = (!self.is_tied()).then_some(self.head.weight());
         self.linears().map(Linear::weight).chain([self.embedding.weight()]).chain(table).chain(head)
     }
 
-    /// The types that the matrices are stored in, such as `Q4_1, Q8_0`.
+    /// The dtypes of the matrices, such as `Q4_1, Q8_0`.
     pub fn weight_types(&self) -> String {
         let mut types: Vec<String> = self.linears().map(|l| l.weight().type_name()).collect();
         types.push(self.embedding.weight().type_name());
@@ -210,12 +162,12 @@ impl Decoder {
         self.blocks.iter().flat_map(|b| b.linears())
     }
 
-    /// The hidden state of every token after the last norm, `[T, D]`, and what the backward pass
-    /// needs. `go_on` is asked between blocks.
+    /// Computes the hidden state of every token after the last norm, `[T, D]`, and what the backward pass needs.
+    /// `go_on` is called between blocks and returns false to cancel.
     ///
     /// # Errors
     /// When a token is outside the vocabulary, when a row is longer than the model's context, and
-    /// an interrupted error when `go_on` says no.
+    /// an interrupted error when `go_on` returns false.
     pub fn forward(
         &self,
         tokens: Tokens,
@@ -234,7 +186,7 @@ impl Decoder {
         Ok((hidden, Saved { ids, positions, blocks, rotary, last }))
     }
 
-    /// The hidden states alone; nothing is kept for a backward pass.
+    /// Computes the hidden states and keeps nothing for a backward pass.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -248,7 +200,7 @@ impl Decoder {
         tokens: Tokens,
         adapters: &Adapters,
         go_on: &dyn Fn() -> bool,
-        mut keep: impl FnMut(Tensor, block::Saved),
+        mut keep: impl FnMut(Tensor, block::BlockSaved),
     ) -> Result<(Tensor, Option<Rotary>)> {
         let positions = tokens.positions();
         if let Some(longest) = positions.iter().max().filter(|p| **p as usize >= self.config.context) {
@@ -268,7 +220,7 @@ impl Decoder {
         Ok((x, rotary))
     }
 
-    /// Tokens at their positions: what the first block reads, `[T, D]`, and the angles of rotation.
+    /// Computes the input of the first block, `[T, D]`, and the angles of rotation.
     pub(super) fn enter(
         &self,
         ids: &[u32],
@@ -277,8 +229,12 @@ impl Decoder {
     ) -> Result<(Tensor, Option<Rotary>)> {
         let x = self.embedding.forward(ids, adapters)?;
         match &self.positions {
-            Place::Rotary(frequencies) => Ok((x, Some(Rotary::with(positions, frequencies, &self.device)?))),
-            Place::Learned(table) => Ok((table.merged(adapters)?.forward(x, positions, self.kernels)?, None)),
+            PositionEncoding::Rotary(frequencies) => {
+                Ok((x, Some(Rotary::with(positions, frequencies, &self.device)?)))
+            }
+            PositionEncoding::Learned(table) => {
+                Ok((table.merged(adapters)?.forward(x, positions, self.kernels)?, None))
+            }
         }
     }
 
@@ -287,11 +243,11 @@ impl Decoder {
         rotary: Option<&'a Rotary>,
         borders: &'a [usize],
         adapters: &'a Adapters,
-    ) -> Pass<'a> {
-        Pass { rotary, borders, adapters, kernels: self.kernels }
+    ) -> BlockPass<'a> {
+        BlockPass { rotary, borders, adapters, kernels: self.kernels }
     }
 
-    /// Gradients of all adapters for `dhidden` = ∂loss/∂hidden, `[T, D]`, added to `gradients`.
+    /// Adds the gradients of all adapters for `dhidden` = ∂loss/∂hidden, `[T, D]`, to `gradients`.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -305,8 +261,8 @@ impl Decoder {
         go_on: &dyn Fn() -> bool,
     ) -> Result<()> {
         let table = match &self.positions {
-            Place::Learned(table) => Some(table).filter(|table| table.is_trained(adapters)),
-            Place::Rotary(_) => None,
+            PositionEncoding::Learned(table) => Some(table).filter(|table| table.is_trained(adapters)),
+            PositionEncoding::Rotary(_) => None,
         };
         let bottom = self.embedding.is_trained(adapters) || table.is_some();
         let lowest = match self.blocks.iter().position(|block| block.is_trained(adapters)) {
@@ -350,11 +306,11 @@ impl Decoder {
         loss::forward(&picked, counted.targets, &self.head_of(adapters)?, self.kernels)
     }
 
-    /// The same losses and ∂(scale·Σ losses)/∂hidden in the shape of `hidden`; gradients of a head that is
-    /// trained itself go into `gradients`. `go_on` is asked every hundred tokens or so.
+    /// Computes the same losses and ∂(scale·Σ losses)/∂hidden in the shape of `hidden`; adds the gradients of a
+    /// trained head to `gradients`. `go_on` is called about every hundred tokens.
     ///
     /// # Errors
-    /// As [`loss`](Self::loss), and an interrupted error when `go_on` says no.
+    /// As [`loss`](Self::loss), and an interrupted error when `go_on` returns false.
     pub fn loss_backward(
         &self,
         hidden: &Tensor,
@@ -385,7 +341,7 @@ impl Decoder {
         Ok((losses, hidden.zeros_like()?.index_add(&index, &d, 0)?))
     }
 
-    /// The head's matrix with what is trained in it.
+    /// The matrix of the head with its trained values.
     fn head_of(&self, adapters: &Adapters) -> Result<Weight> {
         match self.trained_head(adapters) {
             Some(head) => Ok(head.merged(adapters)?.weight().clone()),
@@ -404,8 +360,7 @@ impl Decoder {
         }
     }
 
-    /// Feeds tokens that follow those in the cache and gives the hidden state of the last one,
-    /// `[1, D]`.
+    /// Feeds tokens that follow those in the cache and returns the hidden state of the last one, `[1, D]`.
     ///
     /// # Errors
     /// When the context is full, or a token is outside the vocabulary.

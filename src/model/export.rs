@@ -1,11 +1,13 @@
 //! A model as a Hugging Face folder: config, tokenizer, and weights in shards.
 
 use super::config::DecoderConfig;
+use super::config_json::config_json;
 use super::decoder::Decoder;
-use super::handle::Model;
+use super::export_type::ExportType;
+use super::frozen::Frozen;
+use super::model::Model;
 use super::rounding::{Kept, kept, note};
 use super::weight::Weight;
-use super::written::{Frozen, config_json};
 use crate::display::{self, Align, Bundle, Show, Table, advice};
 use crate::error::{Error, Result};
 use crate::files::folder_beside;
@@ -25,19 +27,6 @@ const FURTHER: [&str; 5] =
     ["special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "preprocessor_config.json"];
 /// Numbers that are converted at a time; only what GPT-2's files have turned is expanded as a whole.
 const PIECE: usize = 1 << 20;
-
-/// The type of every tensor in the files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExportType {
-    /// 32 bits: nothing is lost, also from blocks.
-    F32,
-    /// The upper half of them: what most models are published in.
-    #[default]
-    Bf16,
-    /// 16 bits with a smaller range: a weight beyond 65504 is refused.
-    F16,
-}
 
 /// How a model is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,34 +156,6 @@ fn export(decoder: &Decoder, beside: Beside, folder: &Path, options: &ExportOpti
 
 fn is_blocks(part: &Frozen) -> bool {
     matches!(part, Frozen::Matrix(weight) | Frozen::Turned(weight) if weight.type_name().starts_with('Q'))
-}
-
-impl ExportType {
-    fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::Bf16 => DType::BF16,
-            Self::F16 => DType::F16,
-        }
-    }
-
-    /// As people call it.
-    fn called(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-        }
-    }
-
-    /// As safetensors and as PyTorch call it.
-    fn names(self) -> (&'static str, &'static str) {
-        match self {
-            Self::F32 => ("F32", "float32"),
-            Self::Bf16 => ("BF16", "bfloat16"),
-            Self::F16 => ("F16", "float16"),
-        }
-    }
 }
 
 /// Config, tokenizer, template; what is to be said about them.

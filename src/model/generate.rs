@@ -1,4 +1,4 @@
-//! Tokens from a model, one after the other.
+//! Autoregressive generation of tokens.
 
 use super::decoder::{Cache, Decoder};
 use crate::display::advice;
@@ -7,7 +7,7 @@ use crate::lora::Adapters;
 use crate::ops::random::{Random, Stream};
 use serde::{Deserialize, Serialize};
 
-/// How tokens are chosen and when to stop.
+/// Sampling settings and stop conditions.
 ///
 /// The scores go through these in Hugging Face's order: repetition penalty, temperature, the `top_k`
 /// best, the nucleus of `top_p`.
@@ -40,10 +40,10 @@ pub struct GenerateConfig {
     /// Texts to stop at, wherever tokens begin and end; they are left out. Only where text is made:
     /// [`generate`] knows tokens alone.
     pub stop: Vec<String>,
-    /// Which of the possible draws.
+    /// Seed of the sampling.
     pub seed: u64,
-    /// Whether adapters are first merged into a copy of the weights that they stand beside, as
-    /// Microsoft's loralib does in evaluation: worth it for long answers. The model does not change.
+    /// Whether adapters are first merged into a copy of the weights that they adapt, as Microsoft's loralib does for
+    /// evaluation: worth it for long answers. The model does not change.
     pub merge: bool,
 }
 
@@ -87,7 +87,7 @@ impl GenerateConfig {
 /// The tokens that follow `ids`, up to one of `stop` (left out), the limit, or the model's context.
 ///
 /// # Errors
-/// When the config cannot be used, or the prompt is empty, too long, or outside the vocabulary.
+/// When the config is invalid, or the prompt is empty, too long, or outside the vocabulary.
 pub fn generate(
     model: &Decoder,
     adapters: &Adapters,
@@ -103,8 +103,7 @@ pub fn generate(
     Ok(new)
 }
 
-/// Like [`generate`], but gives each token to `on_token` as soon as it is chosen; the answer says
-/// whether to go on.
+/// Like [`generate`], but passes each token to `on_token` as soon as it is chosen; `on_token` returns false to stop.
 ///
 /// # Errors
 /// As [`generate`], and what `on_token` fails with.
@@ -143,7 +142,7 @@ pub fn generate_each(
     Ok(())
 }
 
-/// Makes each token in `seen` less likely by θ, once however often it stands there.
+/// Makes each token in `seen` less likely by θ; a token that occurs several times counts once.
 fn penalise(logits: &mut [f32], seen: &[u32], penalty: f64) {
     if penalty == 1.0 {
         return;

@@ -1,38 +1,43 @@
 //! Weights on disk and in memory, layers with forward and backward, generation.
+//!
+//! [`config`] holds the sizes as plain data. `families` reads them from what each family of models writes,
+//! `load` opens the files; a [`Decoder`] computes, and a [`Model`] is a decoder with its tokenizer.
 
-mod adapted;
 mod base_weights;
 mod block;
 mod compare;
 pub mod config;
+mod config_json;
 pub mod decoder;
+mod decoder_adapters;
 mod export;
-pub mod families;
-mod finite;
-mod folder;
+mod export_type;
+mod families;
+mod frozen;
 pub mod generate;
-mod gguf;
-mod handle;
 pub mod layers;
-mod mapped;
-mod norm;
+mod load;
+#[allow(clippy::module_inception)] // the file holds `Model`
+mod model;
+mod model_adapters;
+mod nan_check;
+mod parts;
 mod rounding;
-mod source;
-pub mod stream;
-mod trained;
+pub mod streaming;
+mod trainable_norm;
 pub mod weight;
-mod weights_as;
-mod written;
+mod weight_dtype;
 
-pub use adapted::{AdapterStatus, LayerStatus};
 pub use compare::{Compared, Comparison};
-pub use config::DecoderConfig;
+pub use config::{DecoderConfig, Family};
 pub use decoder::{Cache, Counted, Decoder, Recompute, Saved, Tokens};
-pub use export::{ExportOptions, ExportType, Exported};
-pub use families::Family;
+pub use export::{ExportOptions, Exported};
+pub use export_type::ExportType;
 pub use generate::GenerateConfig;
-pub use handle::{Model, tokenizer_of};
+pub use load::OpenOptions;
+pub use model::{Model, tokenizer_of};
+pub use model_adapters::{AdapterStatus, LayerStatus};
 pub use rounding::Kept;
-pub use stream::{Finish, Generated};
+pub use streaming::{Finish, Generated};
 pub use weight::Weight;
-pub use weights_as::{OpenOptions, WeightsAs};
+pub use weight_dtype::WeightDtype;

@@ -1,34 +1,34 @@
-//! What rounding to 16 bits leaves of the change that an adapter makes.
+//! How much of a merged ΔW survives rounding to 16 bits.
 
 use super::decoder::Decoder;
-use super::export::ExportType;
-use super::written::Frozen;
+use super::export_type::ExportType;
+use super::frozen::Frozen;
 use crate::error::Result;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use std::collections::HashMap;
 
-/// Numbers that are looked at together.
+/// Numbers that are compared at a time.
 const PIECE: usize = 1 << 20;
 
-/// What rounding leaves of one weight's change ΔW, in Frobenius norms.
+/// How much of the ΔW of one weight survives rounding, in Frobenius norms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
     /// The weight's path: `model.layers.0.self_attn.q_proj`.
     pub module: String,
-    /// ‖ΔW‖, of what was merged in 32 bits.
+    /// ‖ΔW‖ of what was merged, in 32 bits.
     pub change: f64,
     /// ‖round(W + ΔW) − round(W) − ΔW‖: how far the change that the files hold is from ΔW.
     pub lost: f64,
 }
 
 impl Kept {
-    /// 1 − lost/change: 1 where ΔW arrives as it is, 0 where as much is wrong as there was to keep.
+    /// 1 − lost/change: 1 if ΔW is exact in the files, 0 if the error is as large as ΔW.
     pub fn share(&self) -> f64 {
         (1.0 - self.lost / self.change).clamp(0.0, 1.0)
     }
 
-    /// That of several weights together, by the root of the sums of squares; `None` for no weight.
+    /// The share of several weights together, from the root of the sums of squares; `None` for no weight.
     pub fn share_of(all: &[Self]) -> Option<f64> {
         let sum = |of: fn(&Self) -> f64| all.iter().map(|kept| of(kept).powi(2)).sum::<f64>().sqrt();
         let (change, lost) = (sum(|kept| kept.change), sum(|kept| kept.lost));
@@ -36,7 +36,7 @@ impl Kept {
     }
 }
 
-/// Of every tensor that differs from the base's, what the type keeps of the difference. It is looked at
+/// For every tensor that differs from the base, how much of the difference the dtype keeps. Tensors are compared
 /// in pieces: no weight is copied as a whole.
 pub(super) fn kept(base: &Decoder, merged: &Decoder, dtype: ExportType) -> Result<Vec<Kept>> {
     if dtype == ExportType::F32 {
@@ -94,9 +94,9 @@ fn sums(old: &Tensor, now: &Tensor, dtype: ExportType) -> Result<(f64, f64)> {
     }))
 }
 
-/// What is to be said about it: the share of all, the worst, and the way out where much is lost.
+/// The note about the loss: the share over all weights, the worst weight, and what to do if much is lost.
 pub(super) fn note(kept: &[Kept], called: &str) -> Option<String> {
-    /// Below this share the answers of the folder are not those of base and adapter.
+    /// Below this share the answers differ from those of base and adapter.
     const FINE: f64 = 0.9;
     let all = Kept::share_of(kept)?;
     let worst = kept.iter().min_by(|a, b| a.share().total_cmp(&b.share()))?;

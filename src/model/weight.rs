@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 /// A frozen `[out, in]` matrix: dense in f32, f16 or bf16, or in GGUF's quantised blocks.
 ///
-/// A product expands it into f32 just before it is used and drops that at once: for a thousand
-/// tokens this costs a few percent of the product, and a 4-bit model costs its file size.
+/// Each product expands it into f32 and drops the result at once: for a thousand tokens this costs a few percent
+/// of the time of the product, and a 4-bit model takes the memory of its file size.
 #[derive(Clone)]
 pub struct Weight {
     storage: Storage,
@@ -27,7 +27,7 @@ enum Storage {
     Quantized(Arc<QTensor>),
 }
 
-/// Rows of x below which a product decodes the weight row by row instead of expanding it whole.
+/// With fewer rows of x than this, a product decodes the weight row by row instead of expanding it whole.
 const FEW_ROWS: usize = 8;
 
 impl Weight {
@@ -58,7 +58,7 @@ impl Weight {
         [self.out, self.inner]
     }
 
-    /// Whether the two are one matrix in memory, as an embedding and a head that are tied.
+    /// Whether both share one matrix in memory, as a tied embedding and head do.
     pub fn same_storage(&self, other: &Self) -> bool {
         match (&self.storage, &other.storage) {
             (Storage::Dense(a), Storage::Dense(b)) => a.id() == b.id(),
@@ -67,7 +67,7 @@ impl Weight {
         }
     }
 
-    /// Bytes it takes in memory.
+    /// Its size in memory, in bytes.
     pub fn bytes(&self) -> usize {
         match &self.storage {
             Storage::Dense(t) => t.elem_count() * t.dtype().size_in_bytes(),
@@ -130,8 +130,8 @@ impl Weight {
         matmul(dy, &self.expand()?, Form::Plain)
     }
 
-    /// For a token or two, as in generation: each thread decodes a few rows of W into its cache and
-    /// multiplies them there, so the expanded matrix never goes through memory.
+    /// The product for one or two tokens, as in generation: each thread decodes a few rows of W into its cache and
+    /// multiplies them there, so that the expanded matrix never goes through memory.
     fn forward_few(&self, x: &Tensor, rows: usize) -> Result<Tensor> {
         const PIECE: usize = 32;
         let values = ops::values(x)?;

@@ -3,7 +3,8 @@
 //! Measured on two cores in f32 (2048³, GFLOP/s): faer 210, MKL 169, candle 132; faer's results are
 //! bit-identical over repeats and numbers of threads. On other devices these are candle's `matmul`.
 
-use super::{Kernels, slice, slice_mut, values};
+use super::tensors::{slice, slice_mut};
+use super::{Kernels, values};
 use crate::error::Result;
 use candle_core::{CpuStorage, InplaceOp3, Layout, Tensor};
 use faer::linalg::matmul::matmul as gemm;

@@ -1,6 +1,7 @@
-//! From values to pixels: ranges, ticks and their labels.
+//! Axes: map values to pixels, choose ticks and their labels.
 
-use super::canvas::{Canvas, Ink, Label};
+use super::canvas::{Canvas, Label};
+use super::pen::Ink;
 use crate::display::thousands;
 use crate::error::Result;
 use plotters::style::text_anchor::{HPos, VPos};

@@ -3,11 +3,13 @@
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
-use super::canvas::{Canvas, Ink, Label};
-use super::data::Data;
+use super::canvas::{Canvas, Label};
 use super::figure::Figure;
+use super::figure_data::FigureData;
 use super::frame::{AXIS, Legend, heading};
-use super::{drawable, nothing, palette, range};
+use super::numbers::{drawable, nothing, range};
+use super::palette;
+use super::pen::Ink;
 use crate::display::thousands;
 use crate::error::Result;
 
@@ -56,7 +58,7 @@ pub fn bars(title: &str, x_label: &str, amounts: &[(String, f64)]) -> Result<Fig
     })?;
     let text =
         amounts.iter().map(|(name, amount)| format!("{name}: {} {x_label}\n", short(*amount))).collect();
-    let data = Data::default()
+    let data = FigureData::default()
         .text("name", amounts.iter().map(|(name, _)| name.as_str()))
         .number(x_label, amounts.iter().map(|(_, amount)| *amount));
     Ok(Figure::new(title, size, body, text, data))
@@ -119,7 +121,7 @@ pub fn stacked(title: &str, x_label: &str, parts: &[String], bars: &[(String, Ve
     };
     let all =
         || bars.iter().flat_map(|(name, amounts)| parts.iter().zip(amounts).map(move |pair| (name, pair)));
-    let data = Data::default()
+    let data = FigureData::default()
         .text("name", all().map(|(name, _)| name.as_str()))
         .text("part", all().map(|(_, (part, _))| part.as_str()))
         .number(x_label, all().map(|(_, (_, amount))| *amount));

@@ -4,61 +4,13 @@ use plotters::backend::{DrawingBackend as _, SVGBackend};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontDesc, FontFamily, FontStyle, FontTransform, RGBAColor, ShapeStyle, TextStyle};
 
+use super::palette;
+use super::pen::{Dash, Ink, Pen, TEXT};
 use crate::display::{cut, in_line, neutral, width};
 use crate::error::{Error, Result};
 
 /// Backend units in one pixel: the backend takes whole numbers, curves want tenths.
 pub(super) const UNIT: f64 = 10.0;
-
-/// A colour and how much of it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Ink {
-    pub rgb: (u8, u8, u8),
-    pub alpha: f64,
-}
-
-/// Stands for the page's text colour until the drawing is done; no palette contains it.
-const TEXT: (u8, u8, u8) = (1, 2, 3);
-
-impl Ink {
-    /// The page's text colour.
-    pub(super) const fn text(alpha: f64) -> Self {
-        Self { rgb: TEXT, alpha }
-    }
-
-    pub(super) const fn solid(rgb: (u8, u8, u8)) -> Self {
-        Self { rgb, alpha: 1.0 }
-    }
-
-    pub(super) fn faded(self, alpha: f64) -> Self {
-        Self { alpha, ..self }
-    }
-}
-
-impl From<Ink> for RGBAColor {
-    fn from(ink: Ink) -> Self {
-        let (red, green, blue) = ink.rgb;
-        Self(red, green, blue, ink.alpha)
-    }
-}
-
-/// What a path is drawn with.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Pen {
-    pub ink: Ink,
-    pub width: f64,
-    pub dash: Dash,
-}
-
-impl Pen {
-    pub(super) const fn new(ink: Ink, width: f64) -> Self {
-        Self { ink, width, dash: Dash::Solid }
-    }
-
-    pub(super) fn dashed(self, dash: Dash) -> Self {
-        Self { dash, ..self }
-    }
-}
 
 fn stroke(ink: Ink, width: f64) -> ShapeStyle {
     ShapeStyle { color: ink.into(), filled: true, stroke_width: units(width).unsigned_abs() }
@@ -171,27 +123,6 @@ pub(super) fn one_line(text: &str) -> String {
     neutral(&in_line(text, " ").chars().map(replace).collect::<String>())
 }
 
-/// How a line is broken: series differ in it as well as in their colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dash {
-    Solid,
-    Long,
-    Dots,
-    Mixed,
-}
-
-impl Dash {
-    /// Units of stroke and gap in turn. Round ends lengthen each stroke by the width of the line.
-    fn pattern(self) -> Option<&'static str> {
-        match self {
-            Self::Solid => None,
-            Self::Long => Some("70 55"),
-            Self::Dots => Some("1 42"),
-            Self::Mixed => Some("90 50 1 50"),
-        }
-    }
-}
-
 pub(super) struct Canvas<'a> {
     backend: SVGBackend<'a>,
     /// For each path drawn, whether it is broken: the backend draws unbroken ones only.
@@ -243,7 +174,7 @@ impl Canvas<'_> {
     /// shift by one whenever the colours begin again.
     pub(super) fn mark(&mut self, index: usize, (x, y): (f64, f64), radius: f64, ink: Ink) -> Result<()> {
         let r = radius * 1.2;
-        match super::palette::pattern(index) {
+        match palette::pattern(index) {
             0 => self.dot((x, y), radius, ink),
             1 => self.shape(&[(x - r, y), (x, y - r), (x + r, y), (x, y + r)], ink),
             2 => self.rect((x - radius * 0.9, y - radius * 0.9), (x + radius * 0.9, y + radius * 0.9), ink),

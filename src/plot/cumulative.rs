@@ -1,13 +1,16 @@
-//! Which share of some values is at most so large.
+//! Cumulative distribution curves.
 
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
-use super::canvas::{Canvas, Ink, Label};
+use super::canvas::{Canvas, Label};
 use super::figure::Figure;
-use super::frame::{AXIS, Legend, Sample, heading};
-use super::lines::{Series, curve, long};
-use super::{drawable, nothing, palette, range, sparkline};
+use super::frame::{AXIS, Legend, LegendSample, heading};
+use super::line_chart::{curve, long};
+use super::numbers::{drawable, nothing, range, sparkline};
+use super::palette;
+use super::pen::Ink;
+use super::series::Series;
 use crate::display::thousands;
 use crate::error::Result;
 
@@ -49,7 +52,8 @@ pub fn cumulative(
     let near = |mark: &&f64| (low..=high * beyond).contains(*mark);
     let end = marks.iter().filter(near).copied().fold(high, f64::max);
     let whole = points().all(|(x, _)| x.fract() == 0.0);
-    let legend = Legend::of(series.iter().map(|series| (series.name.as_str(), Sample::Line)), WIDTH - 24.0);
+    let legend =
+        Legend::of(series.iter().map(|series| (series.name.as_str(), LegendSample::Line)), WIDTH - 24.0);
     let top = 78.0 + legend.height();
     let bottom = HEIGHT + legend.height() - 46.0;
     let y = Axis::new((0.0, 100.0), Scale::Linear).over(bottom, top);

@@ -5,7 +5,7 @@ use std::path::Path;
 use polars::prelude::DataFrame;
 
 use super::canvas::{Label, UNIT, one_line};
-use super::data::Data;
+use super::figure_data::FigureData;
 use super::raster;
 use crate::display::{Bundle, Show, attribute, neutral};
 use crate::error::{Error, Result};
@@ -69,7 +69,7 @@ pub struct Figure {
     #[serde(default)]
     theme: Theme,
     #[serde(default)]
-    data: Data,
+    data: FigureData,
 }
 
 impl Figure {
@@ -78,7 +78,7 @@ impl Figure {
         (width, height): (f64, f64),
         body: String,
         text: String,
-        data: Data,
+        data: FigureData,
     ) -> Self {
         let text = format!("{title}\n{text}");
         let (footer, theme) = (None, Theme::Page);

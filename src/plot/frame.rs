@@ -1,11 +1,12 @@
-//! What stands around a plot: title, legend, axes with their names, the key of a colour scale.
+//! The frame of a plot: title, legend, axes with their names, the key of a colour scale.
 
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::Axis;
-use super::canvas::{Canvas, Dash, Ink, Label, Pen};
-use super::lines::{Series, Style};
+use super::canvas::{Canvas, Label};
 use super::palette;
+use super::pen::{Dash, Ink, Pen};
+use super::series::{Series, Style};
 use crate::error::Result;
 
 /// The name of an axis.
@@ -78,7 +79,7 @@ pub(super) fn level(canvas: &mut Canvas<'_>, x: &Axis, y: f64, name: &str) -> Re
     canvas.text(name, (x.to + 6.0, y), Label::SMALL)
 }
 
-/// Which colour is which value: a strip from `axis.from` to `axis.to`, its labels, and upright
+/// Draws the key of a colour scale: a strip from `axis.from` to `axis.to`, its labels, and upright
 /// beside them what the values are. `ink` gives the colour at a share of the strip.
 pub(super) fn key(
     canvas: &mut Canvas<'_>,
@@ -119,12 +120,12 @@ pub(super) fn key_width(axis: &Axis) -> f64 {
 /// Names beside strokes of their colours, in as many rows as they need.
 pub(super) struct Legend {
     /// Name, column in pixels, row, the series' place among the colours, what stands beside the name.
-    entries: Vec<(String, f64, usize, usize, Sample)>,
+    entries: Vec<(String, f64, usize, usize, LegendSample)>,
 }
 
-/// What stands beside a name in a legend.
+/// The sample beside a name in a legend.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Sample {
+pub(super) enum LegendSample {
     /// A block of the series' colour.
     Block,
     /// A line, broken as that of the series.
@@ -145,7 +146,7 @@ impl Legend {
 
     /// Blocks of colour with names.
     pub(super) fn new<'a>(names: impl Iterator<Item = &'a str>, width: f64) -> Self {
-        Self::of(names.map(|name| (name, Sample::Block)), width)
+        Self::of(names.map(|name| (name, LegendSample::Block)), width)
     }
 
     /// The names and lines of series.
@@ -153,7 +154,7 @@ impl Legend {
         Self::placed(series.iter().enumerate().flat_map(|(index, series)| named(series, index, "")), width)
     }
 
-    pub(super) fn of<'a>(names: impl Iterator<Item = (&'a str, Sample)>, width: f64) -> Self {
+    pub(super) fn of<'a>(names: impl Iterator<Item = (&'a str, LegendSample)>, width: f64) -> Self {
         Self::placed(
             names.enumerate().map(|(index, (name, sample))| (name.to_string(), sample, index)),
             width,
@@ -161,7 +162,7 @@ impl Legend {
     }
 
     /// Names with what stands beside them and its colour.
-    pub(super) fn placed(names: impl Iterator<Item = (String, Sample, usize)>, width: f64) -> Self {
+    pub(super) fn placed(names: impl Iterator<Item = (String, LegendSample, usize)>, width: f64) -> Self {
         let (mut entries, mut column, mut row) = (Vec::new(), 0.0, 0);
         for (name, sample, index) in names.filter(|(name, ..)| !name.is_empty()) {
             let name = Label::SMALL.fit(&name, width - Self::STROKE);
@@ -185,17 +186,17 @@ impl Legend {
             let (x, y) = (left + column, top + (*row as f64 + 0.5) * Self::ROW);
             let (ink, end) = (palette::series(*index), x + Self::STROKE - 8.0);
             match sample {
-                Sample::Line => canvas.path(&[(x, y), (end, y)], palette::pen(*index, 2.4))?,
-                Sample::Thin => canvas.path(&[(x, y), (end, y)], Pen::new(ink.faded(0.55), 1.0))?,
-                Sample::Mark => {
+                LegendSample::Line => canvas.path(&[(x, y), (end, y)], palette::pen(*index, 2.4))?,
+                LegendSample::Thin => canvas.path(&[(x, y), (end, y)], Pen::new(ink.faded(0.55), 1.0))?,
+                LegendSample::Mark => {
                     canvas.path(&[(x, y), (end, y)], Pen::new(ink.faded(0.6), 1.2))?;
                     canvas.mark(*index, ((x + end) / 2.0, y), 3.6, ink)?;
                 }
-                Sample::Plain(dash) => {
+                LegendSample::Plain(dash) => {
                     canvas.path(&[(x, y), (end, y)], Pen::new(Ink::text(0.7), 2.0).dashed(*dash))?;
                 }
-                Sample::Point => canvas.mark(*index, ((x + end) / 2.0, y), 4.0, ink)?,
-                Sample::Block => canvas.rect((x + 4.0, y - 5.0), (end, y + 5.0), ink)?,
+                LegendSample::Point => canvas.mark(*index, ((x + end) / 2.0, y), 4.0, ink)?,
+                LegendSample::Block => canvas.rect((x + 4.0, y - 5.0), (end, y + 5.0), ink)?,
             }
             canvas.text(name, (x + Self::STROKE - 2.0, y), Label::SMALL)?;
         }
@@ -204,17 +205,17 @@ impl Legend {
 }
 
 /// What a legend says of a series in this place: its name, and of a smoothed one which line is the mean.
-pub(super) fn named(series: &Series, index: usize, note: &str) -> Vec<(String, Sample, usize)> {
+pub(super) fn named(series: &Series, index: usize, note: &str) -> Vec<(String, LegendSample, usize)> {
     let Series { name, style, colour, .. } = series;
     let index = colour.unwrap_or(index);
-    let entry = |name: String, sample: Sample| (name, sample, index);
+    let entry = |name: String, sample: LegendSample| (name, sample, index);
     match style {
         _ if name.is_empty() => Vec::new(),
-        Style::Line => vec![entry(format!("{name}{note}"), Sample::Line)],
-        Style::Marks => vec![entry(format!("{name}{note}"), Sample::Mark)],
+        Style::Line => vec![entry(format!("{name}{note}"), LegendSample::Line)],
+        Style::Marks => vec![entry(format!("{name}{note}"), LegendSample::Mark)],
         Style::Smoothed { span } => vec![
-            entry(format!("{name}{note}"), Sample::Thin),
-            entry(format!("{name}, mean over about {span:.0} points{note}"), Sample::Line),
+            entry(format!("{name}{note}"), LegendSample::Thin),
+            entry(format!("{name}, mean over about {span:.0} points{note}"), LegendSample::Line),
         ],
     }
 }

@@ -3,11 +3,13 @@
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
-use super::canvas::{Canvas, Ink, Label};
-use super::data::Data;
+use super::canvas::{Canvas, Label};
 use super::figure::Figure;
-use super::frame::{Legend, Sample, below, heading};
-use super::{drawable, nothing, palette, range};
+use super::figure_data::FigureData;
+use super::frame::{Legend, LegendSample, below, heading};
+use super::numbers::{drawable, nothing, range};
+use super::palette;
+use super::pen::Ink;
 use crate::error::{Error, Result};
 
 const WIDTH: f64 = 720.0;
@@ -56,8 +58,8 @@ pub fn grouped(
     let widest = groups.iter().map(|(name, _)| Label::SMALL.width(name)).fold(0.0, f64::max).min(NAMES);
     let left = 12.0 + widest.max(20.0) + 8.0;
     let sample = match scale {
-        Scale::Linear => Sample::Block,
-        Scale::Log => Sample::Mark,
+        Scale::Linear => LegendSample::Block,
+        Scale::Log => LegendSample::Mark,
     };
     let legend = Legend::of(parts.iter().map(|part| (part.as_str(), sample)), WIDTH - 24.0);
     let top = 46.0 + legend.height();
@@ -101,7 +103,7 @@ pub fn grouped(
     })?;
     let all =
         || groups.iter().flat_map(|(name, amounts)| parts.iter().zip(amounts).map(move |pair| (name, pair)));
-    let data = Data::default()
+    let data = FigureData::default()
         .text("group", all().map(|(name, _)| name.as_str()))
         .text("part", all().map(|(_, (part, _))| part.as_str()))
         .number(x_label, all().map(|(_, (_, amount))| *amount));

@@ -1,13 +1,14 @@
-//! How often values occur.
+//! Histograms.
 
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, nice, short};
 use super::canvas::{Canvas, Label};
-use super::data::Data;
 use super::figure::Figure;
+use super::figure_data::FigureData;
 use super::frame::{AXIS, heading};
-use super::{drawable, nothing, palette, sparkline};
+use super::numbers::{drawable, nothing, sparkline};
+use super::palette;
 use crate::display::thousands;
 use crate::error::Result;
 
@@ -161,7 +162,7 @@ impl Histogram {
         let tail = (self.above > 0).then_some((edge(count), self.greatest, self.above as f64));
         let rows: Vec<(f64, f64, f64)> =
             (0..count).map(|bin| (edge(bin), edge(bin + 1), counts[bin])).chain(tail).collect();
-        let data = Data::default()
+        let data = FigureData::default()
             .number(&format!("{x_label} from"), rows.iter().map(|row| row.0))
             .number(&format!("{x_label} to"), rows.iter().map(|row| row.1))
             .number(y_label, rows.iter().map(|row| row.2));

@@ -29,74 +29,44 @@
 //! or infinite are gaps.
 
 mod axis;
-mod band;
 mod bars;
 mod canvas;
 mod cumulative;
-mod data;
-mod energy;
+mod energy_curve;
 mod figure;
+mod figure_data;
 mod frame;
 mod grid;
 mod grouped;
-mod heat;
+mod heat_map;
+mod heat_panels;
 mod histogram;
-mod lines;
-mod overlap;
+mod intruders;
+mod line_chart;
+mod numbers;
 mod palette;
 mod panels;
-mod points;
+mod pen;
+mod rank_curve;
 mod raster;
+mod series;
 mod spectra;
 mod waterfall;
 
 pub use axis::Scale;
-pub use band::{Spread, rank_curve};
 pub use bars::{bars, stacked};
 pub use cumulative::cumulative;
-pub use energy::energy;
+pub use energy_curve::energy;
 pub use figure::{Figure, Theme};
 pub use grouped::grouped;
-pub use heat::{heat_map, heat_map_of};
+pub use heat_map::{heat_map, heat_map_of};
+pub use heat_panels::{HeatPanel, heat_panels};
 pub use histogram::{Histogram, histogram};
-pub use lines::{Series, Style, lines};
-pub use overlap::{HeatPanel, heat_panels};
+pub use intruders::intruders;
+pub use line_chart::lines;
+pub(crate) use numbers::sparkline;
 pub use panels::{Measure, multiples, stack, two_axes};
-pub use points::intruders;
+pub use rank_curve::{NoisyPoint, rank_curve};
+pub use series::{Series, Style};
 pub use spectra::{Curve, Fit, Panel, SpectraStyle, spectra, spectra_as};
 pub use waterfall::{traces, traces_beside, waterfall};
-
-use crate::error::Error;
-
-/// The error for a chart without a single number.
-fn nothing(title: &str, missing: &str) -> Error {
-    Error::input(format!("nothing to draw in {title:?}: {missing}"))
-}
-
-/// Numbers that an axis can hold: the others are gaps.
-fn drawable(value: f64) -> bool {
-    value.abs() < 1e300
-}
-
-/// A row of blocks for the plain twin of a figure: at most 48, each the mean of its share.
-pub(crate) fn sparkline(values: &[f64]) -> String {
-    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    const WIDTH: usize = 48;
-    let (low, high) = range(values.iter().copied()).unwrap_or((0.0, 0.0));
-    let share = values.len().div_ceil(WIDTH).max(1);
-    let block = |part: &[f64]| {
-        let kept: Vec<f64> = part.iter().copied().filter(|value| drawable(*value)).collect();
-        let mean = kept.iter().map(|value| value / kept.len() as f64).sum::<f64>();
-        let height = if high > low { (mean / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0) } else { 0.5 };
-        if kept.is_empty() { ' ' } else { BLOCKS[((height * 7.0).round() as usize).min(7)] }
-    };
-    values.chunks(share).map(block).collect()
-}
-
-/// The smallest and the largest drawable value.
-fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
-    values.filter(|value| drawable(*value)).fold(None, |range, value| match range {
-        None => Some((value, value)),
-        Some((low, high)) => Some((value.min(low), value.max(high))),
-    })
-}

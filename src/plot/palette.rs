@@ -1,7 +1,7 @@
 //! Colours. Those of lines have a contrast of at least 3:1 to a white and to a near-black page (WCAG
 //! 2.1, 1.4.11).
 
-use super::canvas::{Dash, Ink, Pen};
+use super::pen::{Dash, Ink, Pen};
 
 /// Colours for series that have no order: Okabe & Ito (2008) without black and yellow, which vanish
 /// on one of the two kinds of pages. Their orange and sky blue are too bright for white; the ochre

@@ -4,11 +4,12 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale};
 use super::canvas::Canvas;
-use super::data::Data;
 use super::figure::Figure;
+use super::figure_data::FigureData;
 use super::frame::{self, AXIS, Frame, Legend, below, heading};
 use super::grid::Grid;
-use super::lines::{Series, Style, axes, draw, long, summary};
+use super::line_chart::{axes, draw, long, summary};
+use super::series::{Series, Style};
 use crate::error::Result;
 
 const WIDTH: f64 = 720.0;
@@ -33,7 +34,7 @@ impl Measure {
 
 /// A long table of several measures: each series' name, x, and the value in the column of its own
 /// measure.
-fn together(measures: &[&Measure], x_label: &str) -> Data {
+fn together(measures: &[&Measure], x_label: &str) -> FigureData {
     let rows = || {
         let all = measures
             .iter()
@@ -41,7 +42,7 @@ fn together(measures: &[&Measure], x_label: &str) -> Data {
             .flat_map(|(index, measure)| measure.series.iter().map(move |series| (index, series)));
         all.flat_map(|(index, series)| series.points.iter().map(move |point| (index, series, *point)))
     };
-    let start = Data::default()
+    let start = FigureData::default()
         .text("series", rows().map(|(_, series, _)| series.name.as_str()))
         .number(x_label, rows().map(|(_, _, (x, _))| x));
     measures.iter().enumerate().fold(start, |data, (index, measure)| {

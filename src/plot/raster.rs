@@ -1,4 +1,4 @@
-//! PNG: the SVG of a figure, drawn into pixels.
+//! Renders the SVG of a figure as PNG.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};

@@ -3,13 +3,15 @@
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Scale, short};
-use super::canvas::{Canvas, Dash, Ink, Pen};
-use super::data::Data;
+use super::canvas::Canvas;
 use super::figure::Figure;
+use super::figure_data::FigureData;
 use super::frame::{AXIS, key};
 use super::grid::Grid;
-use super::lines::curve;
-use super::{nothing, palette, range, sparkline};
+use super::line_chart::curve;
+use super::numbers::{nothing, range, sparkline};
+use super::palette;
+use super::pen::{Dash, Ink, Pen};
 use crate::error::Result;
 
 /// One line of a [`spectra`] chart.
@@ -216,13 +218,13 @@ fn panel(
     Ok(())
 }
 
-fn data(panels: &[Panel]) -> Data {
+fn data(panels: &[Panel]) -> FigureData {
     let curves = || panels.iter().flat_map(|panel| panel.curves.iter().map(move |curve| (panel, curve)));
     let rows = || {
         curves()
             .flat_map(|(panel, curve)| curve.values.iter().zip(1u32..).map(move |row| (panel, curve, row)))
     };
-    Data::default()
+    FigureData::default()
         .text("panel", rows().map(|(panel, _, _)| panel.name.as_str()))
         .text("curve", rows().map(|(_, curve, _)| curve.name.as_str()))
         .number("k", rows().map(|(_, _, (_, k))| f64::from(k)))

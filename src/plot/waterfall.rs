@@ -1,12 +1,14 @@
 //! A spectrum that moves: singular values over the steps of a run.
 
 use super::axis::{Axis, Scale, short};
-use super::canvas::{Canvas, Dash, Ink, Pen};
-use super::data::Data;
+use super::canvas::Canvas;
 use super::figure::Figure;
-use super::frame::{AXIS, Frame, Legend, Sample, below, heading, key, key_width};
-use super::lines::curve;
-use super::{drawable, nothing, palette, range, sparkline};
+use super::figure_data::FigureData;
+use super::frame::{AXIS, Frame, Legend, LegendSample, below, heading, key, key_width};
+use super::line_chart::curve;
+use super::numbers::{drawable, nothing, range, sparkline};
+use super::palette;
+use super::pen::{Dash, Ink, Pen};
 use crate::error::Result;
 
 const WIDTH: f64 = 720.0;
@@ -189,7 +191,7 @@ fn draw_traces(title: &str, kinds: &[Kind<'_>]) -> Result<Figure> {
     let x = Axis::new(steps, Scale::Linear).whole(whole);
     let y = Axis::new(values, Scale::Log).padded(0.04);
     let dash = |kind: usize| if kind == 0 { Dash::Solid } else { Dash::Long };
-    let names = kinds.iter().enumerate().map(|(kind, (name, _))| (*name, Sample::Plain(dash(kind))));
+    let names = kinds.iter().enumerate().map(|(kind, (name, _))| (*name, LegendSample::Plain(dash(kind))));
     let frame = Frame::new((WIDTH, 380.0), Legend::of(names, WIDTH - 24.0), x, y, 84.0);
     let body = Canvas::draw(frame.size, |canvas| {
         frame.draw(canvas, title, "step", SIGMA)?;
@@ -216,16 +218,16 @@ fn draw_traces(title: &str, kinds: &[Kind<'_>]) -> Result<Figure> {
     let said = kinds.iter().map(|(name, spectra)| format!("{name}\n{}", text(spectra))).collect();
     let count = |spectra: &[(f64, Vec<f64>)]| spectra.iter().map(|(_, values)| values.len()).sum();
     let named = kinds.iter().flat_map(|(name, spectra)| std::iter::repeat_n(*name, count(spectra)));
-    let data = columns(Data::default().text("spectrum", named), all());
+    let data = columns(FigureData::default().text("spectrum", named), all());
     Ok(Figure::new(title, frame.size, body, said, data))
 }
 
-fn data(spectra: &[(f64, Vec<f64>)]) -> Data {
-    columns(Data::default(), spectra.iter())
+fn data(spectra: &[(f64, Vec<f64>)]) -> FigureData {
+    columns(FigureData::default(), spectra.iter())
 }
 
 /// `start` and the columns step, k and singular value.
-fn columns<'a>(start: Data, spectra: impl Iterator<Item = &'a (f64, Vec<f64>)> + Clone) -> Data {
+fn columns<'a>(start: FigureData, spectra: impl Iterator<Item = &'a (f64, Vec<f64>)> + Clone) -> FigureData {
     let rows = || {
         let all = spectra.clone();
         let all = all.flat_map(|(step, values)| values.iter().zip(1u32..).map(move |row| (*step, row)));

@@ -11,7 +11,7 @@ use crate::dataset::Dataset;
 use crate::display::{Text, counted};
 use crate::error::{Error, Result};
 use crate::files::Existing;
-use crate::model::{Model, WeightsAs};
+use crate::model::{Model, WeightDtype};
 use crate::train::{Adaptation, RunConfig};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ pub struct SavedRun {
     /// The model's [fingerprint](Model::fingerprint).
     pub model_fingerprint: String,
     /// The dtype of the model's weights in memory.
-    pub weights: WeightsAs,
+    pub weights: WeightDtype,
     /// The step of the newest snapshot.
     pub step: u64,
     /// The newest snapshot: a folder with adapters as PEFT has them.

@@ -6,7 +6,7 @@ use crate::dataset::{Dataset, OnFault, ReadOptions, Recipe};
 use crate::display::Text;
 use crate::error::{Error, Result};
 use crate::files::{Existing, write_whole};
-use crate::model::{Model, OpenOptions, WeightsAs};
+use crate::model::{Model, OpenOptions, WeightDtype};
 use crate::train::{RunConfig, Until};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
@@ -44,7 +44,7 @@ pub struct RunFile {
     /// A `.gguf` file or a Hugging Face folder.
     pub model: Option<PathBuf>,
     /// The dtype of the model's weights in memory.
-    pub weights: WeightsAs,
+    pub weights: WeightDtype,
     /// Rows to train on.
     pub data: Option<RowsFrom>,
     /// Which list of rows is trained on, in a file that holds several: `train`, `test`.
@@ -141,7 +141,7 @@ impl<'de> Deserialize<'de> for RowsFrom {
 struct Head {
     name: Option<String>,
     model: Option<PathBuf>,
-    weights: Option<WeightsAs>,
+    weights: Option<WeightDtype>,
     data: Option<RowsFrom>,
     list: Option<String>,
     eval: Option<RowsFrom>,
@@ -239,7 +239,7 @@ impl RunFile {
         let head = Head {
             name: self.name.clone(),
             model: self.model.as_ref().map(absolute).transpose()?,
-            weights: Some(self.weights).filter(|weights| *weights != WeightsAs::default()),
+            weights: Some(self.weights).filter(|weights| *weights != WeightDtype::default()),
             data: rows(&self.data)?,
             list: self.list.clone(),
             eval: rows(&self.eval)?,

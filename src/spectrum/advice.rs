@@ -1,6 +1,6 @@
-//! From spectra to ranks: how much of each module's ΔW a smaller adapter would keep.
+//! Rank advice: the smallest rank of each module that keeps a share of the energy of ΔW.
 
-use super::measured::percent;
+use super::spectral_measure::percent;
 use super::{Spectra, Spectrum};
 use crate::display::{Table, thousands};
 use crate::error::Result;
@@ -29,15 +29,14 @@ pub struct Advised {
     pub plain: usize,
     /// The smallest rank that keeps the energy of scale·B·C^½, where there is a C.
     pub weighted: Option<usize>,
-    /// The share that [`advised`](Self::advised) directions keep, of what decided.
+    /// The share of energy that [`advised`](Self::advised) directions keep, in the spectrum that decided.
     pub energy: f64,
     /// The factor before B·A, which stays.
     pub scale: f64,
 }
 
 impl Advised {
-    /// The rank by output error where it is known, by ΔW itself where not; 0 where ΔW is zero: nothing
-    /// was learned, and there is nothing to keep.
+    /// The rank by output error if it is known, otherwise by ΔW; 0 if ΔW is zero.
     pub fn advised(&self) -> usize {
         self.weighted.unwrap_or(self.plain)
     }
@@ -45,7 +44,7 @@ impl Advised {
 
 /// For each module the smallest rank that keeps a share of the energy.
 ///
-/// It says what a cut of these adapters keeps; an adapter that is trained at that rank is another one.
+/// It describes truncations of these adapters; an adapter that is trained at that rank is different.
 #[derive(Clone)]
 pub struct Advice {
     /// The share of Σ σ² that is to be kept.
@@ -126,7 +125,7 @@ impl Advice {
             .collect()
     }
 
-    /// The spectra that it is about.
+    /// The spectra that the advice is for.
     pub(super) fn spectra(&self) -> &Spectra {
         &self.spectra
     }

@@ -1,12 +1,12 @@
-//! R of a tall matrix from its Gram matrix: a third of the time of reflections, where that is as exact.
+//! R of a tall matrix from its Gram matrix: takes a third of the time of reflections, if that is exact enough.
 //!
 //! XᵀX = RᵀR by Cholesky. Rounding in XᵀX is multiplied by ‖R⁻¹‖², R of columns of length 1; where
 //! that is large the same is done once more with X·R⁻¹ (CholeskyQR2, Yamamoto et al. 2015, *Roundoff
 //! error analysis of the CholeskyQR2 algorithm*), and where that does not help either, the caller takes
 //! reflections. Each of the three keeps the relative size of small columns.
 
+use super::factor_matrix::{FactorMatrix, Triangle, exponent, power};
 use super::householder::dot;
-use super::tall::{Tall, Triangle, exponent, power};
 use crate::ops::vector::simd;
 use faer::Mat;
 
@@ -22,7 +22,7 @@ const ONE_PASS: f64 = 4.0;
 const TWO_PASSES: f64 = 1e9;
 
 /// R, or None where it would not be exact.
-pub(super) fn triangle(x: &Tall) -> Option<Triangle> {
+pub(super) fn triangle(x: &FactorMatrix) -> Option<Triangle> {
     let r = x.columns;
     if x.rows < r {
         return None;
@@ -58,7 +58,7 @@ pub(super) fn root(c: &Mat<f64>) -> Option<Triangle> {
 }
 
 /// XᵀX, or that of X·diag(2^-e)·R⁻¹.
-fn gram(x: &Tall, divide: Option<(&Mat<f64>, &[i32])>) -> Mat<f64> {
+fn gram(x: &FactorMatrix, divide: Option<(&Mat<f64>, &[i32])>) -> Mat<f64> {
     let r = x.columns;
     let width = r.next_multiple_of(BLOCK);
     let mut sums = vec![0.0; width * width];

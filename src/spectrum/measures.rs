@@ -1,4 +1,4 @@
-//! What singular values say about a rank.
+//! Measures of a spectrum: norms, effective rank, stable rank, energy.
 
 use super::Spectrum;
 use crate::error::{Error, Result};
@@ -85,7 +85,7 @@ impl Spectrum {
         }
     }
 
-    /// ‖ΔW‖_F / ‖W₀‖_F: how far the weight has moved, measured by itself.
+    /// ‖ΔW‖_F / ‖W₀‖_F: the relative change of the weight.
     ///
     /// # Errors
     /// When ‖W₀‖_F is not a positive number.

@@ -1,4 +1,4 @@
-//! The spectra of all adapters of a model: tables and pictures.
+//! The spectra of all adapters of a model: selection, data frames, tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use polars::prelude::{DataFrame, df};
 use rayon::prelude::*;
 
 use super::Spectrum;
-use super::place::{self, Place, called, contains};
+use super::layer_place::{LayerPlace, called, contains, order};
 use crate::display::{Align, Bundle, Show, Table, brief, thousands};
 use crate::error::{Error, Result};
 
@@ -33,22 +33,22 @@ use crate::error::{Error, Result};
 #[derive(Clone, PartialEq)]
 pub struct Spectra {
     spectra: Arc<[Spectrum]>,
-    places: Arc<[Place]>,
+    places: Arc<[LayerPlace]>,
     /// Those weighted by activations, of the adapters that have them.
     weighted: Arc<[Spectrum]>,
-    kind: Kind,
+    kind: SpectrumKind,
 }
 
-/// What the singular values are of.
+/// Which matrix the singular values belong to.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum SpectrumKind {
     /// scale·B·A
     Plain,
     /// scale·B·C^½
     Weighted,
 }
 
-impl Kind {
+impl SpectrumKind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Plain => "B·A",
@@ -126,7 +126,7 @@ impl Spectra {
             spectra: self.weighted.clone(),
             places: self.weighted.iter().map(place).collect(),
             weighted: Arc::from([]),
-            kind: Kind::Weighted,
+            kind: SpectrumKind::Weighted,
         })
     }
 
@@ -135,13 +135,13 @@ impl Spectra {
         self.weighted.iter().find(|spectrum| spectrum.name == name)
     }
 
-    /// What the singular values are of.
-    pub(super) fn kind(&self) -> Kind {
+    /// Which matrix the singular values belong to.
+    pub(super) fn kind(&self) -> SpectrumKind {
         self.kind
     }
 
     /// The place of each adapter, in their order.
-    pub fn places(&self) -> &[Place] {
+    pub fn places(&self) -> &[LayerPlace] {
         &self.places
     }
 
@@ -201,7 +201,7 @@ impl Spectra {
         Ok(chosen)
     }
 
-    fn keep(&self, which: impl Fn(&Spectrum, &Place) -> bool) -> Self {
+    fn keep(&self, which: impl Fn(&Spectrum, &LayerPlace) -> bool) -> Self {
         let of = |spectra: &[Spectrum]| -> Vec<Spectrum> {
             spectra.iter().filter(|spectrum| which(spectrum, &spectrum.place())).cloned().collect()
         };
@@ -223,7 +223,7 @@ impl Spectra {
     /// Module names in the order that data flows.
     pub(super) fn modules(&self) -> Vec<&str> {
         let mut modules: Vec<&str> = self.places.iter().map(|place| place.module.as_str()).collect();
-        modules.sort_by_key(|module| (place::order(module), *module));
+        modules.sort_by_key(|module| (order(module), *module));
         modules.dedup();
         modules
     }
@@ -382,8 +382,13 @@ impl Spectra {
 
 impl From<Vec<Spectrum>> for Spectra {
     fn from(spectra: Vec<Spectrum>) -> Self {
-        let places = Place::of_all(spectra.iter().map(|spectrum| spectrum.name.as_str()));
-        Self { spectra: spectra.into(), places: places.into(), weighted: Arc::from([]), kind: Kind::Plain }
+        let places = LayerPlace::of_all(spectra.iter().map(|spectrum| spectrum.name.as_str()));
+        Self {
+            spectra: spectra.into(),
+            places: places.into(),
+            weighted: Arc::from([]),
+            kind: SpectrumKind::Plain,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The singular vectors of scale·B·A.
 
-use super::factor::{Factors, Shape};
-use super::tall::Host;
+use super::factor_matrix::HostNumbers;
+use super::product_svd::{FactorShape, ProductFactors};
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
 
@@ -41,9 +41,9 @@ impl Vectors {
     /// ```
     pub fn of(name: &str, a: &Tensor, b: &Tensor, scale: f64) -> Result<Self> {
         let compute = || {
-            let shape = Shape::of(a.dims(), b.dims())?;
-            let (host_a, host_b) = (Host::of(a)?, Host::of(b)?);
-            let svd = Factors::new(&shape, host_a.numbers(), host_b.numbers(), scale)?.svd()?;
+            let shape = FactorShape::of(a.dims(), b.dims())?;
+            let (host_a, host_b) = (HostNumbers::of(a)?, HostNumbers::of(b)?);
+            let svd = ProductFactors::new(&shape, host_a.numbers(), host_b.numbers(), scale)?.svd()?;
             let k = svd.singular_values.len();
             let matrix = |values: Vec<f64>, rows: usize| {
                 Tensor::from_vec(values, (k, rows), &Device::Cpu)?.t()?.contiguous()

@@ -1,8 +1,8 @@
 //! Spectra as the data see them: the directions of ΔW weighted by how much of the data flows through.
 
-use super::factor::{Factors, Shape};
+use super::factor_matrix::{FactorMatrix, FactorOrder, HostNumbers, Triangle, exponent, power};
 use super::gram;
-use super::tall::{Host, Order, Tall, Triangle, exponent, power};
+use super::product_svd::{FactorShape, ProductFactors};
 use super::{Spectrum, Vectors};
 use crate::error::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -46,9 +46,9 @@ impl Spectrum {
     /// ```
     pub fn weighted(name: &str, a: &Tensor, b: &Tensor, scale: f64, c: &Tensor) -> Result<Self> {
         let compute = || {
-            let shape = Shape::of(a.dims(), b.dims())?;
-            let (host_a, host_b) = (Host::of(a)?, Host::of(b)?);
-            let factors = Factors::new(&shape, host_a.numbers(), host_b.numbers(), scale)?;
+            let shape = FactorShape::of(a.dims(), b.dims())?;
+            let (host_a, host_b) = (HostNumbers::of(a)?, HostNumbers::of(b)?);
+            let factors = ProductFactors::new(&shape, host_a.numbers(), host_b.numbers(), scale)?;
             Ok(Self::from_values(name, &shape, scale, factors.weighted(&root(c, shape.rank)?)?))
         };
         compute().map_err(|error: Error| error.layer(name))
@@ -57,9 +57,9 @@ impl Spectrum {
     /// The spectrum of scale·B·A, and that of scale·B·C^½.
     pub(super) fn both(name: &str, a: &Tensor, b: &Tensor, scale: f64, c: &Tensor) -> Result<(Self, Self)> {
         let compute = || {
-            let shape = Shape::of(a.dims(), b.dims())?;
-            let (host_a, host_b) = (Host::of(a)?, Host::of(b)?);
-            let factors = Factors::new(&shape, host_a.numbers(), host_b.numbers(), scale)?;
+            let shape = FactorShape::of(a.dims(), b.dims())?;
+            let (host_a, host_b) = (HostNumbers::of(a)?, HostNumbers::of(b)?);
+            let factors = ProductFactors::new(&shape, host_a.numbers(), host_b.numbers(), scale)?;
             let (plain, weighted) = factors.both(&root(c, shape.rank)?)?;
             let spectrum = |values| Self::from_values(name, &shape, scale, values);
             Ok((spectrum(plain), spectrum(weighted)))
@@ -68,7 +68,7 @@ impl Spectrum {
     }
 
     /// With no more values than the matrix has columns: B·Rᵀ has r of them.
-    fn from_values(name: &str, shape: &Shape, scale: f64, mut singular_values: Vec<f64>) -> Self {
+    fn from_values(name: &str, shape: &FactorShape, scale: f64, mut singular_values: Vec<f64>) -> Self {
         singular_values.truncate(shape.in_features);
         Self {
             name: name.to_string(),
@@ -142,9 +142,9 @@ fn symmetric(c: &Tensor, rank: usize) -> Result<Mat<f64>> {
         return Err(Error::input(format!("C is {:?} beside factors of rank {rank}", c.dims()))
             .help("pass E[(A x)(A x)ᵀ], [r, r], of the same adapter"));
     }
-    let host = Host::of(c)?;
+    let host = HostNumbers::of(c)?;
     let mut values = vec![0.0; rank * rank];
-    Tall { numbers: host.numbers(), order: Order::Components, rows: rank, columns: rank }.fill(
+    FactorMatrix { numbers: host.numbers(), order: FactorOrder::Components, rows: rank, columns: rank }.fill(
         0,
         rank,
         &mut values,

@@ -1,11 +1,12 @@
-//! Messages and tools as a chat template sees them.
+//! Messages and tools in the form that chat templates expect.
 
 use std::collections::{HashSet, VecDeque};
 
 use minijinja::value::{Serde, Value};
 use serde_json::{Map, Value as Json};
 
-use super::wants::{Arguments, NullContent, Wants};
+use super::python_repr::dumps;
+use super::template_needs::{ArgumentForm, NullContent, TemplateNeeds};
 use super::{Message, Role};
 use crate::error::{Error, Result};
 
@@ -15,12 +16,12 @@ use crate::error::{Error, Result};
 pub(super) struct Conversation {
     pub messages: Vec<Json>,
     pub tools: Json,
-    /// How many of the first 0, 1, 2, … messages that it was made of are among its own.
+    /// For the first 0, 1, 2, … source messages, the number of messages here.
     kept: Vec<usize>,
 }
 
 impl Conversation {
-    /// A blank system message is none, and so is an empty list of tools.
+    /// Drops a blank system message and an empty list of tools.
     pub fn new(messages: &[Message], tools: Option<&str>) -> Result<Self> {
         let blank = |m: &Message| m.role == Role::System && m.text().trim().is_empty() && m.extra.is_none();
         let (mut new, mut kept) = (Vec::with_capacity(messages.len()), vec![0]);
@@ -34,20 +35,20 @@ impl Conversation {
         Ok(Self { messages: new, tools: listed(tools)?, kept })
     }
 
-    /// Messages and tools that are in the form of templates already.
+    /// Takes messages and tools that already have the form of templates.
     pub fn of_json(messages: Vec<Json>, tools: Json) -> Self {
         let kept = (0..=messages.len()).collect();
         Self { messages, tools, kept }
     }
 
-    /// How many of its messages the first `n` of those that it was made of became.
+    /// The number of messages here that the first `n` source messages became.
     pub fn first(&self, n: usize) -> usize {
         self.kept.get(n).copied().unwrap_or(self.messages.len())
     }
 
-    /// Brings calls and reasoning into the form that a template needs.
-    pub fn suit(&mut self, wants: &Wants) {
-        if wants.ids {
+    /// Converts calls and reasoning to the form that a template needs.
+    pub fn suit(&mut self, needs: &TemplateNeeds) {
+        if needs.ids {
             self.messages.iter_mut().for_each(drop_empty_ids);
         }
         let mut number = 0;
@@ -55,7 +56,7 @@ impl Conversation {
             let calls = message.get("tool_calls").and_then(Json::as_array).into_iter().flatten();
             calls.filter_map(|call| call.get("id")?.as_str().map(str::to_string)).collect()
         };
-        let taken: HashSet<String> = match wants.ids {
+        let taken: HashSet<String> = match needs.ids {
             true => self.messages.iter().flat_map(ids).collect(),
             false => HashSet::new(),
         };
@@ -66,25 +67,25 @@ impl Conversation {
                     while taken.contains(&format!("call{number:05}")) {
                         number += 1;
                     }
-                    if wants.ids
+                    if needs.ids
                         && call.get("id").is_none()
                         && let Some(call) = call.as_object_mut()
                     {
                         call.insert("id".into(), format!("call{number:05}").into());
                     }
                     if let Some(arguments) = call.get_mut("function").and_then(|f| f.get_mut("arguments")) {
-                        suit(arguments, wants.arguments);
+                        suit(arguments, needs.arguments);
                     }
                 }
             }
             if let Some(message) = message.as_object_mut() {
-                if wants.null == NullContent::Absent && message.get("content").is_some_and(Json::is_null) {
+                if needs.null == NullContent::Absent && message.get("content").is_some_and(Json::is_null) {
                     message.shift_remove("content");
                 }
-                reason(message, &wants.reasoning);
+                reason(message, &needs.reasoning);
             }
         }
-        if wants.ids {
+        if needs.ids {
             name_answered_calls(&mut self.messages);
         }
     }
@@ -146,7 +147,7 @@ fn wrap(tool: &mut Json) {
     }
 }
 
-/// Puts an id that stands inside a call's function beside it, where templates look for it.
+/// Moves an id inside the function of a call to the call itself, where templates look for it.
 fn lift_id(call: &mut Json) {
     if call.get("id").is_none()
         && let Some(function) = call.get_mut("function").and_then(Json::as_object_mut)
@@ -158,7 +159,7 @@ fn lift_id(call: &mut Json) {
     }
 }
 
-/// Takes ids that are null or empty for missing ones, of calls and of their answers.
+/// Removes null and empty ids of calls and of their answers.
 fn drop_empty_ids(message: &mut Json) {
     let empty = |id: Option<&Json>| id.is_some_and(|id| id.is_null() || id.as_str() == Some(""));
     let calls = message.get_mut("tool_calls").and_then(Json::as_array_mut);
@@ -172,10 +173,9 @@ fn drop_empty_ids(message: &mut Json) {
     }
 }
 
-/// Gives each tool's message the id of the call that it answers (`tool_call_id`), where the calls
-/// before it have ids and the file does not say which it is: the call of the same name, or else the
-/// first that no other message answers. Some templates insist. Calls of messages one after the other are
-/// open together until a tool answers or the user speaks.
+/// Sets the `tool_call_id` of tool messages if the calls before them have ids and the file does not name one: the
+/// id of the call of the same name, or else of the first call without an answer. Some templates require it. Calls
+/// of consecutive messages stay open together until a tool answers or the user speaks.
 fn name_answered_calls(messages: &mut [Json]) {
     let calls = |message: &Json| message.get("tool_calls").and_then(Json::as_array).cloned();
     let mut open: VecDeque<(Json, Json)> = VecDeque::new();
@@ -206,24 +206,24 @@ fn name_answered_calls(messages: &mut [Json]) {
     }
 }
 
-/// Arguments as an object, or as text, as a template needs them.
-fn suit(arguments: &mut Json, wanted: Arguments) {
+/// Converts arguments to an object or to text, as a template needs them.
+fn suit(arguments: &mut Json, wanted: ArgumentForm) {
     match (wanted, &*arguments) {
-        (Arguments::Object, Json::String(text)) => {
+        (ArgumentForm::Object, Json::String(text)) => {
             if let Ok(object @ Json::Object(_)) = serde_json::from_str(text) {
                 *arguments = object;
             }
         }
-        (Arguments::Text, Json::Object(_)) => *arguments = super::written::dumps(arguments).into(),
+        (ArgumentForm::Text, Json::Object(_)) => *arguments = dumps(arguments).into(),
         _ => {}
     }
 }
 
-/// Gives reasoning the names under which a template may read it, as transformers does, where the file
-/// has another of the usual ones.
+/// Copies reasoning to the keys that a template may read, as transformers does, if the file uses another of the
+/// usual keys.
 fn reason(message: &mut Map<String, Json>, read: &[&'static str]) {
     let said = |key: &&str| message.get(*key).filter(|said| !said.is_null()).cloned();
-    let Some(said) = Wants::REASONING.iter().find_map(said) else { return };
+    let Some(said) = TemplateNeeds::REASONING.iter().find_map(said) else { return };
     for key in ["reasoning_content", "thinking"].iter().chain(read) {
         if message.get(*key).is_none_or(Json::is_null) {
             message.insert((*key).into(), said.clone());

@@ -1,12 +1,12 @@
-//! Plain texts as tokens: documents, and chats that were rendered before.
+//! Tokens of plain texts: documents, and chats that were already rendered.
 
-use super::words::Special;
+use super::word_cache::Special;
 use super::{Example, SpecialTokens, Tokenizer};
 use crate::error::Result;
 
 impl Tokenizer {
-    /// The tokens of a plain text, all trained on: `bos` where the model was trained so, the text,
-    /// `eos`. [`SpecialTokens::Auto`] says whether special tokens' names in it are these tokens.
+    /// Encodes a plain text, all of it trained on: `bos` if the model was trained with it, the text, `eos`.
+    /// [`SpecialTokens::Auto`] decides whether names of special tokens in the text are these tokens.
     ///
     /// # Errors
     /// Those of [`encode`](Self::encode).
@@ -14,11 +14,10 @@ impl Tokenizer {
         self.document_with(text, SpecialTokens::Auto)
     }
 
-    /// As [`document`](Self::document), with another choice about special tokens.
+    /// Like [`document`](Self::document), with an explicit choice for special tokens.
     ///
-    /// Where their names stand for them, a text that begins with `bos` gets no second one (and keeps one
-    /// of several), and a text that ends with a token at which generation stops gets no `eos`; white
-    /// space before the one and after the other is not part of it.
+    /// If names are tokens, a text that begins with `bos` gets no second one (and keeps one of several), and a text
+    /// that ends with a stop token gets no `eos`; white space before the former and after the latter is dropped.
     ///
     /// # Errors
     /// Those of [`encode`](Self::encode).
@@ -35,18 +34,18 @@ impl Tokenizer {
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn document_with(&self, text: &str, special: SpecialTokens) -> Result<Example> {
-        let core = &self.core;
+        let pipeline = &self.pipeline;
         let mut ids = match self.reads_tokens(text, special) {
-            false => core.ids(text, Special::Text)?,
+            false => pipeline.ids(text, Special::Text)?,
             true => {
-                let mut ids = core.ids(self.trimmed(text), Special::Token)?;
-                let begins = ids.iter().take_while(|id| Some(**id) == core.named.bos).count();
+                let mut ids = pipeline.ids(self.trimmed(text), Special::Token)?;
+                let begins = ids.iter().take_while(|id| Some(**id) == pipeline.named.bos).count();
                 ids.drain(..begins.saturating_sub(1));
                 ids
             }
         };
-        let ends = ids.last().is_some_and(|last| core.stops.contains(last));
-        if let Some(bos) = core.named.bos.filter(|bos| core.adds_bos && ids.first() != Some(bos)) {
+        let ends = ids.last().is_some_and(|last| pipeline.stops.contains(last));
+        if let Some(bos) = pipeline.named.bos.filter(|bos| pipeline.adds_bos && ids.first() != Some(bos)) {
             ids.insert(0, bos);
         }
         if !ends {
@@ -55,7 +54,7 @@ impl Tokenizer {
         Ok(Example { trained: vec![true; ids.len()], ids })
     }
 
-    /// Whether the names of special tokens in a plain text stand for these tokens.
+    /// Whether names of special tokens in a plain text are read as these tokens.
     ///
     /// # Examples
     /// ```no_run
@@ -74,23 +73,23 @@ impl Tokenizer {
         }
     }
 
-    /// Whether a text looks as a chat template or a tokenizer wrote it.
+    /// Whether a text looks like the output of a chat template or a tokenizer.
     fn is_rendered(&self, text: &str) -> bool {
-        let core = &self.core;
-        if !core.has_special(text) {
+        let pipeline = &self.pipeline;
+        if !pipeline.has_special(text) {
             return false;
         }
-        let pieces = core.pieces(text);
-        let special = |id: Option<u32>| id.is_some_and(|id| core.is_special(id));
+        let pieces = pipeline.pieces(text);
+        let special = |id: Option<u32>| id.is_some_and(|id| pipeline.is_special(id));
         let says = pieces.iter().find(|(range, id)| id.is_some() || !text[range.clone()].trim().is_empty());
         // `<unk>` stands for a word in texts that were tokenised for other models.
-        if says.is_some_and(|(_, id)| special(*id) && *id != core.named.unk) {
+        if says.is_some_and(|(_, id)| special(*id) && *id != pipeline.named.unk) {
             return true;
         }
         pieces.iter().enumerate().any(|(n, (range, id))| {
             let after = &text[range.end..];
             let follows = |c: char| matches!(c, '\n' | '\r') || c.is_alphanumeric();
-            id.is_some_and(|id| core.stops.contains(&id))
+            id.is_some_and(|id| pipeline.stops.contains(&id))
                 && (after.trim().is_empty()
                     || after.starts_with(follows)
                     || pieces.get(n + 1).is_some_and(|(_, next)| special(*next)))
@@ -99,11 +98,11 @@ impl Tokenizer {
 
     /// A rendered text without the white space before `bos` and after the token that ends it.
     fn trimmed<'a>(&self, text: &'a str) -> &'a str {
-        let core = &self.core;
+        let pipeline = &self.pipeline;
         let (begin, end) = (text.trim_start(), text.trim_end());
-        let first = core.pieces(begin).first().and_then(|(_, id)| *id);
-        let last = core.pieces(end).last().and_then(|(_, id)| *id);
-        let text = if last.is_some_and(|id| core.stops.contains(&id)) { end } else { text };
-        if first.is_some() && first == core.named.bos { text.trim_start() } else { text }
+        let first = pipeline.pieces(begin).first().and_then(|(_, id)| *id);
+        let last = pipeline.pieces(end).last().and_then(|(_, id)| *id);
+        let text = if last.is_some_and(|id| pipeline.stops.contains(&id)) { end } else { text };
+        if first.is_some() && first == pipeline.named.bos { text.trim_start() } else { text }
     }
 }

@@ -1,4 +1,4 @@
-//! From a conversation to token ids, and which of them are trained on.
+//! Encodes a conversation as token ids with a mask of the trained tokens.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -6,18 +6,19 @@ use std::ops::Range;
 use minijinja::Value;
 
 use super::conversation::Conversation;
-use super::core::{Core, Token};
-use super::template::{GenerationPrompt, Template};
-use super::words::Special;
+use super::pipeline::{Pipeline, Token};
+use super::template::GenerationPrompt;
+use super::templates::ChatTemplate;
+use super::word_cache::Special;
 use super::{Message, Role, Tokenizer, Trained};
 use crate::error::{Error, Result};
 
-/// A row to train on.
+/// A training row.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Example {
     /// The tokens, `[T]`.
     pub ids: Vec<u32>,
-    /// Which of them the model learns to say, `[T]`.
+    /// Which of them are trained on, `[T]`.
     pub trained: Vec<bool>,
 }
 
@@ -39,18 +40,18 @@ impl Example {
     }
 }
 
-/// The number of tokens of a row.
+/// Token counts of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Lengths {
-    /// All of them.
+pub struct TokenCounts {
+    /// All tokens.
     pub tokens: usize,
-    /// Those that enter the loss, as [`Example::trained_tokens`] counts them.
+    /// Tokens that enter the loss, as [`Example::trained_tokens`] counts them.
     pub trained: usize,
 }
 
 impl Tokenizer {
-    /// The tokens of a conversation, of which those that the assistant says are trained on: its text
-    /// and the token that ends its turn, neither the header before nor the line break after.
+    /// Encodes a conversation. Trained tokens are those of the assistant: its text and the token that ends its turn,
+    /// neither the header before nor the line break after.
     ///
     /// The ids are those of Hugging Face's `apply_chat_template`, with two exceptions. A special
     /// token's name inside a message (a person who writes `<|im_end|>`) stays text. And a token
@@ -80,7 +81,7 @@ impl Tokenizer {
         self.example_with(messages, tools, Trained::Assistant)
     }
 
-    /// As [`example`](Self::example), with another choice of the tokens that are trained on.
+    /// Like [`example`](Self::example), with another choice of trained tokens.
     ///
     /// # Errors
     /// Those of [`example`](Self::example).
@@ -109,12 +110,17 @@ impl Tokenizer {
         Ok(example)
     }
 
-    /// The numbers of tokens of [`example_with`](Self::example_with), without the tokens.
+    /// Counts the tokens of [`example_with`](Self::example_with).
     ///
     /// # Errors
     /// Those of [`example`](Self::example).
-    pub fn lengths(&self, messages: &[Message], tools: Option<&str>, trained: Trained) -> Result<Lengths> {
-        let mut lengths = Lengths::default();
+    pub fn lengths(
+        &self,
+        messages: &[Message],
+        tools: Option<&str>,
+        trained: Trained,
+    ) -> Result<TokenCounts> {
+        let mut lengths = TokenCounts::default();
         self.walk(messages, tools, trained, &mut |ids, trained| {
             // The first token of a row is never trained.
             let first = usize::from(lengths.tokens == 0 && !ids.is_empty());
@@ -124,7 +130,7 @@ impl Tokenizer {
         Ok(lengths)
     }
 
-    /// Gives the ids of a conversation, some at a time, and whether they are trained on.
+    /// Passes the ids of a conversation to `each`, some at a time, and whether they are trained on.
     fn walk(
         &self,
         messages: &[Message],
@@ -146,7 +152,7 @@ impl Tokenizer {
         rendering.walk(&text, &spans, &mut |ids, inside| each(ids, inside != (trained == Trained::All)))
     }
 
-    /// The tokens that the model goes on from to answer these messages.
+    /// Encodes the prompt for an answer to these messages.
     ///
     /// # Errors
     /// Those of [`render`](Self::render).
@@ -159,10 +165,10 @@ impl Tokenizer {
     }
 }
 
-/// A conversation on its way through the template.
+/// A conversation that is being rendered.
 struct Rendering<'a> {
-    core: &'a Core,
-    template: &'a Template,
+    pipeline: &'a Pipeline,
+    template: &'a ChatTemplate,
     conversation: Conversation,
     messages: Vec<Value>,
     tools: Value,
@@ -172,13 +178,13 @@ struct Rendering<'a> {
 
 impl<'a> Rendering<'a> {
     fn new(tokenizer: &'a Tokenizer, messages: &[Message], tools: Option<&str>) -> Result<Self> {
-        let core = &tokenizer.core;
+        let pipeline = &tokenizer.pipeline;
         let mut conversation = Conversation::new(messages, tools)?;
         let template = tokenizer.template(&conversation)?;
-        conversation.suit(template.wants());
-        let mark = break_up(core, &mut conversation)?;
+        conversation.suit(template.needs());
+        let mark = break_up(pipeline, &mut conversation)?;
         let (messages, tools) = conversation.values();
-        Ok(Self { core, template, conversation, messages, tools, mark })
+        Ok(Self { pipeline, template, conversation, messages, tools, mark })
     }
 
     /// The text of the first `n` messages.
@@ -186,7 +192,7 @@ impl<'a> Rendering<'a> {
         self.template.render(&self.messages[..self.conversation.first(n)], &self.tools, prompt)
     }
 
-    /// The bytes of `text` that the assistant says, one span for each message that is chosen.
+    /// The byte ranges of the assistant in `text`, one for each selected message.
     fn spans(
         &self,
         messages: &[Message],
@@ -211,12 +217,12 @@ impl<'a> Rendering<'a> {
         Ok(spans)
     }
 
-    /// Gives the ids of a text, some at a time, and whether they are inside of a span.
+    /// Passes the ids of a text to `each`, some at a time, and whether they are inside a span.
     ///
     /// Word by word where that is possible and no word spans a border, or else token by token.
     fn walk(&self, text: &str, spans: &[Range<usize>], each: &mut dyn FnMut(&[u32], bool)) -> Result<()> {
         let words = match self.mark {
-            None => self.core.word_ids(text, Special::Token)?,
+            None => self.pipeline.word_ids(text, Special::Token)?,
             Some(_) => None,
         };
         if let Some(words) = words
@@ -237,7 +243,7 @@ impl<'a> Rendering<'a> {
         Ok(())
     }
 
-    /// Where message `n` begins to say something: after the header of its turn.
+    /// Where the content of message `n` begins: after the header of its turn.
     fn turn_start(&self, text: &str, n: usize) -> Result<usize> {
         let header = self.upto(n, GenerationPrompt::Add)?;
         if text.starts_with(&header) {
@@ -255,25 +261,25 @@ impl<'a> Rendering<'a> {
         shared.filter(|&end| end > before.len()).ok_or_else(|| rewrites(n))
     }
 
-    /// Where the turn of message `n` ends, which says something from `start` on.
+    /// Where the turn of message `n` ends; its content begins at `start`.
     fn turn_end(&self, text: &str, start: usize, n: usize) -> Result<usize> {
-        let core = self.core;
-        let stops = |id: Option<u32>| id.is_some_and(|id| core.stops.contains(&id));
+        let pipeline = self.pipeline;
+        let stops = |id: Option<u32>| id.is_some_and(|id| pipeline.stops.contains(&id));
         let whole = match self.conversation.first(n + 1) == self.messages.len() {
             true => Cow::Borrowed(text),
             false => Cow::Owned(self.upto(n + 1, GenerationPrompt::Omit)?),
         };
         if whole.len() < start || !text.starts_with(&*whole) {
             // Templates that drop the reasoning of earlier turns: up to the first end of a turn.
-            let mut pieces = core.pieces(&text[start..]).into_iter();
+            let mut pieces = pipeline.pieces(&text[start..]).into_iter();
             let end = pieces.find(|(_, id)| stops(*id));
             return end.map(|(range, _)| start + range.end).ok_or_else(|| rewrites(n));
         }
         // Special tokens and white space at the end: the turn ends with the first token there at
         // which the model stops, or else with the last special one.
         let turn = &text[start..whole.len()];
-        let pieces = core.pieces(turn);
-        let special = |id: &Option<u32>| id.is_some_and(|id| core.is_special(id));
+        let pieces = pipeline.pieces(turn);
+        let special = |id: &Option<u32>| id.is_some_and(|id| pipeline.is_special(id));
         let ending = pieces
             .iter()
             .rev()
@@ -285,8 +291,8 @@ impl<'a> Rendering<'a> {
 
     /// The tokens of `text`, none of which spans a border of a span.
     fn tokens(&self, text: &str, spans: &[Range<usize>]) -> Result<Vec<Token>> {
-        let core = self.core;
-        let tokens = marked_tokens(core, text, self.mark)?;
+        let pipeline = self.pipeline;
+        let tokens = marked_tokens(pipeline, text, self.mark)?;
         let spanned = |at: &usize| tokens.iter().any(|t| t.range.start < *at && *at < t.range.end);
         let cuts: Vec<usize> = spans.iter().flat_map(|span| [span.start, span.end]).filter(spanned).collect();
         if cuts.is_empty() {
@@ -297,7 +303,7 @@ impl<'a> Rendering<'a> {
         let mut tokens = Vec::with_capacity(tokens.len());
         for (start, end) in starts.zip(ends) {
             tokens.extend(
-                marked_tokens(core, &text[start..end], self.mark)?.into_iter().map(|t| shifted(t, start)),
+                marked_tokens(pipeline, &text[start..end], self.mark)?.into_iter().map(|t| shifted(t, start)),
             );
         }
         Ok(tokens)
@@ -334,12 +340,12 @@ fn shifted(token: Token, by: usize) -> Token {
 ///
 /// The name is broken inside, not wrapped, because templates look at the ends of a text (trim it,
 /// ask how it starts).
-fn break_up(core: &Core, conversation: &mut Conversation) -> Result<Option<char>> {
-    if !conversation.any_string(&|text| core.has_special(text)) {
+fn break_up(pipeline: &Pipeline, conversation: &mut Conversation) -> Result<Option<char>> {
+    if !conversation.any_string(&|text| pipeline.has_special(text)) {
         return Ok(None);
     }
     // A name of a single character has no inside; no tokenizer in use has one.
-    let names = core.specials.iter().map(String::as_str);
+    let names = pipeline.specials.iter().map(String::as_str);
     let specials: Vec<&str> = names.filter(|name| name.chars().nth(1).is_some()).collect();
     let mut private_use = '\u{e000}'..='\u{f8ff}';
     let mark = private_use.find(|c| !conversation.any_string(&|text| text.contains(*c)));
@@ -360,10 +366,10 @@ fn broken_up(mut text: String, special: &str, mark: char) -> String {
 }
 
 /// The tokens of a text, marks taken out; what they broke up stays text.
-fn marked_tokens(core: &Core, text: &str, mark: Option<char>) -> Result<Vec<Token>> {
-    let Some(mark) = mark.filter(|mark| text.contains(*mark)) else { return core.tokens(text) };
+fn marked_tokens(pipeline: &Pipeline, text: &str, mark: Option<char>) -> Result<Vec<Token>> {
+    let Some(mark) = mark.filter(|mark| text.contains(*mark)) else { return pipeline.tokens(text) };
     let mut tokens = Vec::new();
-    for (range, id) in core.pieces(text) {
+    for (range, id) in pipeline.pieces(text) {
         if let Some(id) = id {
             tokens.push(Token { id, range });
             continue;
@@ -374,7 +380,7 @@ fn marked_tokens(core: &Core, text: &str, mark: Option<char>) -> Result<Vec<Toke
         let marks: Vec<usize> =
             piece.match_indices(mark).enumerate().map(|(n, (at, _))| at - n * width).collect();
         let place = |at: usize| range.start + at + width * marks.iter().filter(|&&m| m < at).count();
-        let plain = core.plain_tokens(&piece.replace(mark, ""))?;
+        let plain = pipeline.plain_tokens(&piece.replace(mark, ""))?;
         tokens.extend(
             plain.into_iter().map(|t| Token { id: t.id, range: place(t.range.start)..place(t.range.end) }),
         );

@@ -13,15 +13,16 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
-use super::core::{Named, Parts, broken};
-use super::sentencepiece::{Algorithm, Kind, Piece, Pieces, Prefix};
-use super::template::Sources;
+use super::library_error::broken;
+use super::pipeline::{Named, Parts};
+use super::sentencepiece::{Algorithm, Piece, PieceKind, Pieces, Prefix};
+use super::template::TemplateSources;
 use crate::error::{Error, Result};
 
 /// How text is cut into words before the merges, by its name in `tokenizer.ggml.pre`.
 struct Cut {
     names: &'static [&'static str],
-    words: Words,
+    words: WordCache,
     /// Unicode normalisation form C first.
     nfc: bool,
     /// A word that is a token as a whole is taken, whatever the merges would make of it.
@@ -30,7 +31,7 @@ struct Cut {
     bos: bool,
 }
 
-enum Words {
+enum WordCache {
     /// The expression of GPT-2.
     Gpt2,
     /// Each digit alone, then the expression of GPT-2.
@@ -40,17 +41,23 @@ enum Words {
 }
 
 const CUTS: [Cut; 4] = [
-    Cut { names: &["gpt-2", "gpt2", "mpt"], words: Words::Gpt2, nfc: false, whole_words: false, bos: false },
+    Cut {
+        names: &["gpt-2", "gpt2", "mpt"],
+        words: WordCache::Gpt2,
+        nfc: false,
+        whole_words: false,
+        bos: false,
+    },
     Cut {
         names: &["smollm", "starcoder", "refact", "command-r"],
-        words: Words::DigitsThenGpt2,
+        words: WordCache::DigitsThenGpt2,
         nfc: false,
         whole_words: false,
         bos: false,
     },
     Cut {
         names: &["llama-bpe", "llama3", "llama-v3"],
-        words: Words::Regex(
+        words: WordCache::Regex(
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         ),
         nfc: false,
@@ -59,7 +66,7 @@ const CUTS: [Cut; 4] = [
     },
     Cut {
         names: &["qwen2", "deepseek-r1-qwen"],
-        words: Words::Regex(
+        words: WordCache::Regex(
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         ),
         nfc: true,
@@ -96,7 +103,7 @@ pub(super) fn read(metadata: &HashMap<String, Value>) -> Result<Parts> {
     };
     parts.stops = [id("eot_token_id")?, id("eom_token_id")?].into_iter().flatten().collect();
     let template = |key| metadata.0.get(key).and_then(|value| value.to_string().ok()).cloned();
-    parts.templates = Sources {
+    parts.templates = TemplateSources {
         default: template("tokenizer.chat_template"),
         tool_use: template("tokenizer.chat_template.tool_use"),
     };
@@ -113,11 +120,11 @@ fn pieces(metadata: &Metadata, tokens: &[&str]) -> Result<Parts> {
     }
     let pieces = tokens.iter().zip(scores).zip(types).map(|((text, score), kind)| {
         let score = score.to_f32().map_err(|_| wrong("scores", "an array of numbers"))?;
-        Ok(Piece { text: text.to_string(), score, kind: Kind::of(kind.into())? })
+        Ok(Piece { text: text.to_string(), score, kind: PieceKind::of(kind.into())? })
     });
     let pieces = pieces.collect::<Result<Vec<_>>>()?;
     let model = Pieces {
-        byte_fallback: pieces.iter().any(|piece| piece.kind == Kind::Byte),
+        byte_fallback: pieces.iter().any(|piece| piece.kind == PieceKind::Byte),
         pieces,
         algorithm: Algorithm::Bpe,
         charsmap: Vec::new(),
@@ -158,14 +165,14 @@ fn cut(name: Option<&str>) -> Result<&'static Cut> {
     })
 }
 
-impl Words {
+impl WordCache {
     fn pre_tokenizer(&self) -> Result<PreTokenizerWrapper> {
         let gpt2 = ByteLevel::new(false, false, true);
         let bytes = ByteLevel::new(false, false, false);
         Ok(match self {
-            Words::Gpt2 => gpt2.into(),
-            Words::DigitsThenGpt2 => Sequence::new(vec![Digits::new(true).into(), gpt2.into()]).into(),
-            Words::Regex(regex) => {
+            WordCache::Gpt2 => gpt2.into(),
+            WordCache::DigitsThenGpt2 => Sequence::new(vec![Digits::new(true).into(), gpt2.into()]).into(),
+            WordCache::Regex(regex) => {
                 let pattern = SplitPattern::Regex(regex.to_string());
                 let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(broken)?;
                 Sequence::new(vec![split.into(), bytes.into()]).into()

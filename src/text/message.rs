@@ -10,7 +10,7 @@ use crate::display::{Bundle, Show, escape, neutral};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Instructions that stand above the conversation.
+    /// Instructions for the whole conversation.
     System,
     /// The person.
     User,
@@ -38,7 +38,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// What one side says in a conversation.
+/// A message of a conversation.
 ///
 /// # Examples
 /// ```
@@ -53,8 +53,8 @@ impl fmt::Display for Role {
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// The text; `None` where the file has null or nothing, as beside calls of tools. Chat templates
-    /// tell it from an empty text.
+    /// The text; `None` if the file has null or no content, as for tool calls. Chat templates distinguish it from an
+    /// empty text.
     #[serde(default)]
     pub content: Option<String>,
     /// The name of the speaker or of the tool.

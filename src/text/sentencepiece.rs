@@ -19,23 +19,24 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, ModelWrapper, SplitDelimiterBehavior};
 
 use super::charsmap;
-use super::core::{Named, Parts, broken};
+use super::library_error::broken;
+use super::pipeline::{Named, Parts};
 use super::protobuf::{Field, Fields};
-use super::template::Sources;
+use super::template::TemplateSources;
 use crate::error::{Error, Result};
 
-/// What is larger is no tokenizer: the largest in use have 5 MB and 260,000 pieces.
+/// Larger files are refused: the largest tokenizers in use have 5 MB and 260,000 pieces.
 const MAX_FILE: u64 = 32 << 20;
 const MAX_PIECES: usize = 1 << 20;
 const MAX_TEXT: usize = 8 << 20;
 /// A longer piece, in bytes, would have too many ways to be merged.
 const MAX_PIECE: usize = 512;
-/// What stands for a space.
+/// The character for a space.
 const SPACE: char = '▁';
 
-/// What a piece is, by its number in files (GGUF has the same).
+/// The kind of a piece, by its number in files (the same in GGUF).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum PieceKind {
     Normal = 1,
     Unknown,
     Control,
@@ -50,7 +51,7 @@ pub(super) enum Algorithm {
     Bpe,
 }
 
-/// Where a space is put in front of a text.
+/// Where a space is added in front of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prefix {
     Never,
@@ -64,10 +65,10 @@ pub(super) enum Prefix {
 pub(super) struct Piece {
     pub text: String,
     pub score: f32,
-    pub kind: Kind,
+    pub kind: PieceKind,
 }
 
-/// The pieces of a vocabulary, and how text is brought to them.
+/// The pieces of a vocabulary, and how text is normalised.
 #[derive(Debug, Clone)]
 pub(super) struct Pieces {
     pub pieces: Vec<Piece>,
@@ -91,9 +92,9 @@ pub(super) fn check_size(bytes: u64) -> Result<()> {
     Ok(())
 }
 
-impl Kind {
+impl PieceKind {
     pub fn of(number: u64) -> Result<Self> {
-        use Kind::*;
+        use PieceKind::*;
         let all = [Normal, Unknown, Control, UserDefined, Unused, Byte];
         all.into_iter()
             .find(|kind| *kind as u64 == number)
@@ -158,10 +159,10 @@ impl Pieces {
         };
         let [unk, bos, eos, pad] = roles;
         model.named = Named {
-            bos: id(bos, Kind::Control),
-            eos: id(eos, Kind::Control),
-            pad: id(pad, Kind::Control),
-            unk: id(unk, Kind::Unknown),
+            bos: id(bos, PieceKind::Control),
+            eos: id(eos, PieceKind::Control),
+            pad: id(pad, PieceKind::Control),
+            unk: id(unk, PieceKind::Unknown),
         };
         Ok(model)
     }
@@ -183,14 +184,22 @@ impl Pieces {
         inner.with_pre_tokenizer(self.pre_tokenizer(prefix)?);
         inner.with_decoder(Some(decoder(prefix)?));
         let added = self.pieces.iter().filter_map(|piece| match piece.kind {
-            Kind::Unknown | Kind::Control => Some(AddedToken::from(&*piece.text, true).normalized(false)),
-            Kind::UserDefined => Some(AddedToken::from(&*piece.text, false).normalized(false)),
+            PieceKind::Unknown | PieceKind::Control => {
+                Some(AddedToken::from(&*piece.text, true).normalized(false))
+            }
+            PieceKind::UserDefined => Some(AddedToken::from(&*piece.text, false).normalized(false)),
             _ => None,
         });
         inner.add_tokens(added).map_err(broken)?;
         inner.with_model(model);
         let adds_bos = self.algorithm == Algorithm::Bpe && self.named.bos.is_some();
-        Ok(Parts { inner, named: self.named, adds_bos, stops: Vec::new(), templates: Sources::default() })
+        Ok(Parts {
+            inner,
+            named: self.named,
+            adds_bos,
+            stops: Vec::new(),
+            templates: TemplateSources::default(),
+        })
     }
 
     fn check(&self) -> Result<()> {
@@ -207,7 +216,7 @@ impl Pieces {
             let Piece { text, score, .. } = &self.pieces[id];
             return Err(Error::format(format!("piece {id} is {text:?} with the score {score}")));
         }
-        let bytes = self.pieces.iter().filter(|piece| piece.kind == Kind::Byte).count();
+        let bytes = self.pieces.iter().filter(|piece| piece.kind == PieceKind::Byte).count();
         if self.byte_fallback && bytes != 256 {
             return Err(Error::format(format!("{bytes} pieces stand for bytes, and 256 are needed")));
         }
@@ -233,11 +242,11 @@ impl Pieces {
         // A name with a space matches no text, as spaces are written otherwise: what a person types
         // must not become a token with a meaning.
         let name = |piece: &Piece| match piece.kind {
-            Kind::Unknown | Kind::Control | Kind::Unused => format!(" {}", piece.text),
+            PieceKind::Unknown | PieceKind::Control | PieceKind::Unused => format!(" {}", piece.text),
             _ => piece.text.clone(),
         };
         let scored = self.pieces.iter().map(|piece| (name(piece), f64::from(piece.score))).collect();
-        let unknown = self.pieces.iter().position(|piece| piece.kind == Kind::Unknown);
+        let unknown = self.pieces.iter().position(|piece| piece.kind == PieceKind::Unknown);
         if unknown.is_none() {
             return Err(Error::format("no piece stands for what is unknown"));
         }
@@ -251,7 +260,7 @@ impl Pieces {
             .vocab_and_merges(vocabulary, merges)
             .fuse_unk(true)
             .byte_fallback(self.byte_fallback);
-        if let Some(unknown) = self.pieces.iter().find(|piece| piece.kind == Kind::Unknown) {
+        if let Some(unknown) = self.pieces.iter().find(|piece| piece.kind == PieceKind::Unknown) {
             bpe = bpe.unk_token(unknown.text.clone());
         }
         bpe.build().map_err(broken)
@@ -263,10 +272,11 @@ impl Pieces {
     /// to the same piece, and pieces of the same score, come longest left part first, as in Hugging
     /// Face's converter.
     fn merges(&self, vocabulary: &Vocab) -> Result<Merges> {
-        let normal =
-            |text: &str| vocabulary.get(text).filter(|id| self.pieces[**id as usize].kind == Kind::Normal);
+        let normal = |text: &str| {
+            vocabulary.get(text).filter(|id| self.pieces[**id as usize].kind == PieceKind::Normal)
+        };
         let mut ways: Vec<(f32, usize, usize, &str, &str)> = Vec::new();
-        for piece in self.pieces.iter().filter(|piece| piece.kind == Kind::Normal) {
+        for piece in self.pieces.iter().filter(|piece| piece.kind == PieceKind::Normal) {
             let text = piece.text.as_str();
             if text.len() > MAX_PIECE {
                 let length = text.len();
@@ -323,14 +333,14 @@ impl Pieces {
     fn words_stand_alone(&self) -> bool {
         let spans = |piece: &Piece| piece.text.trim_start_matches(SPACE).contains(SPACE);
         let space = self.pieces.iter().any(|piece| piece.text.chars().eq([SPACE]));
-        let normal = |piece: &&Piece| matches!(piece.kind, Kind::Normal);
+        let normal = |piece: &&Piece| matches!(piece.kind, PieceKind::Normal);
         (space || self.byte_fallback) && !self.pieces.iter().filter(normal).any(spans)
     }
 }
 
 impl Piece {
     fn read(message: &[u8], id: usize) -> Result<Self> {
-        let mut piece = Self { text: String::new(), score: 0.0, kind: Kind::Normal };
+        let mut piece = Self { text: String::new(), score: 0.0, kind: PieceKind::Normal };
         for field in Fields::of(message) {
             match field? {
                 (1, Field::Bytes(text)) => {
@@ -338,7 +348,7 @@ impl Piece {
                         utf8(text).map_err(|error| Error::format(format!("piece {id}: {error}")))?.into();
                 }
                 (2, Field::Four(score)) => piece.score = f32::from_le_bytes(score),
-                (3, Field::Number(kind)) => piece.kind = Kind::of(kind)?,
+                (3, Field::Number(kind)) => piece.kind = PieceKind::of(kind)?,
                 _ => {}
             }
         }

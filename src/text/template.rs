@@ -1,15 +1,12 @@
-//! The chat template: from messages to one string, as Hugging Face renders it.
+//! A compiled chat template: renders messages to a text as Hugging Face does.
 
-use std::sync::OnceLock;
-
-use super::python;
-use super::wants::Wants;
+use super::python_methods;
 use crate::error::{Error, Result};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment};
 
-/// Whether the rendered text ends with the header of an assistant's turn, for the model to go on.
+/// Whether the rendered text ends with the header of an assistant turn, for the model to continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GenerationPrompt {
     /// Ends with the header.
@@ -20,101 +17,45 @@ pub enum GenerationPrompt {
 
 /// The chat templates of a model, as its files have them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sources {
+pub(super) struct TemplateSources {
     /// The one for every conversation.
     pub default: Option<String>,
     /// Another one for conversations with tools.
     pub tool_use: Option<String>,
 }
 
-/// What a template is given beside the conversation.
+/// The variables of a template other than the conversation.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Given {
-    /// The tokens that it may name, such as `bos_token` → `<s>`.
+pub(super) struct TemplateContext {
+    /// The special tokens that it may use, such as `bos_token` → `<s>`.
     pub tokens: Vec<(&'static str, String)>,
-    /// What `strftime_now` takes for now, in seconds since 1970; without it the clock is asked.
+    /// The time that `strftime_now` uses, in seconds since 1970; the clock if `None`.
     pub now: Option<i64>,
-}
-
-/// The chat templates of a model, ready to render.
-#[derive(Debug)]
-pub(super) struct Templates {
-    sources: Sources,
-    given: Given,
-    default: Option<Template>,
-    tool_use: Option<Template>,
-}
-
-impl Templates {
-    /// What the templates were made from.
-    pub fn sources(&self) -> &Sources {
-        &self.sources
-    }
-
-    pub fn new(sources: Sources, given: Given) -> Result<Self> {
-        let compiled = |source: &Option<String>| {
-            source.as_deref().map(|source| Template::new(source, given.clone())).transpose()
-        };
-        let (default, tool_use) = (compiled(&sources.default)?, compiled(&sources.tool_use)?);
-        Ok(Self { sources, given, default, tool_use })
-    }
-
-    /// The time that they are rendered at, where it is not the clock's.
-    pub fn time(&self) -> Option<i64> {
-        self.given.now
-    }
-
-    /// Whether one of them asks for the time.
-    pub fn is_dated(&self) -> bool {
-        let sources = [&self.sources.default, &self.sources.tool_use];
-        sources.into_iter().flatten().any(|source| source.contains("strftime_now"))
-    }
-
-    /// The same templates at another time.
-    pub fn at_time(&self, now: i64) -> Result<Self> {
-        Self::new(self.sources.clone(), Given { now: Some(now), ..self.given.clone() })
-    }
-
-    /// The template for a conversation with these tools.
-    pub fn pick(&self, tools: &serde_json::Value) -> Option<&Template> {
-        match &self.tool_use {
-            Some(template) if !tools.is_null() => Some(template),
-            _ => self.default.as_ref(),
-        }
-    }
 }
 
 /// A chat template in Jinja, ready to render.
 #[derive(Debug)]
-pub(super) struct Template {
+pub(super) struct CompiledTemplate {
     env: Environment<'static>,
     tokens: Vec<(&'static str, String)>,
-    source: String,
-    wants: OnceLock<Wants>,
 }
 
 const NAME: &str = "chat template";
-/// Instructions that one rendering may take: long conversations need thousands, and a template of
-/// endless loops must not hang the cell.
+/// The most instructions of one rendering: long conversations need thousands, and an endless loop must not hang the
+/// cell.
 const FUEL: u64 = 50_000_000;
 
-impl Template {
-    pub fn new(source: &str, given: Given) -> Result<Self> {
+impl CompiledTemplate {
+    /// Compiles a source whose lines end in `\n`.
+    pub fn new(source: &str, given: TemplateContext) -> Result<Self> {
         let mut env = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         env.set_syntax(syntax.map_err(failed)?);
         env.set_auto_escape_callback(|_| AutoEscape::None);
         env.set_fuel(Some(FUEL));
-        python::install(&mut env, given.now);
-        // As Jinja reads a source.
-        let source = source.replace("\r\n", "\n").replace('\r', "\n");
-        env.add_template_owned(NAME, without_generation_tags(&source)).map_err(failed)?;
-        Ok(Self { env, tokens: given.tokens, source, wants: OnceLock::new() })
-    }
-
-    /// In which form it needs calls and reasoning; found out by rendering, the first time.
-    pub fn wants(&self) -> &Wants {
-        self.wants.get_or_init(|| Wants::of(self, &self.source))
+        python_methods::install(&mut env, given.now);
+        env.add_template_owned(NAME, without_generation_tags(source)).map_err(failed)?;
+        Ok(Self { env, tokens: given.tokens })
     }
 
     /// The text of `messages`.
@@ -131,7 +72,7 @@ impl Template {
     }
 }
 
-/// The line stands in the message: the error's own place is for the dataset's file and line.
+/// Puts the line into the message: the place of the error is for the file and line of the dataset.
 fn failed(error: minijinja::Error) -> Error {
     let line = error.line().map(|line| format!(", line {line}")).unwrap_or_default();
     let what = match (error.kind(), error.detail()) {
@@ -172,11 +113,11 @@ mod tests {
     fn render(source: &str) -> Result<String> {
         let conversation = Conversation::new(&[Message::user(" a <b> "), Message::assistant("c")], None)?;
         let (messages, tools) = conversation.values();
-        Template::new(source, Given { tokens: vec![("bos_token", "<s>".into())], now: None })?.render(
-            &messages,
-            &tools,
-            GenerationPrompt::Omit,
-        )
+        CompiledTemplate::new(
+            source,
+            TemplateContext { tokens: vec![("bos_token", "<s>".into())], now: None },
+        )?
+        .render(&messages, &tools, GenerationPrompt::Omit)
     }
 
     #[test]

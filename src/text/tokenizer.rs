@@ -1,4 +1,4 @@
-//! From text to token ids and back.
+//! The `Tokenizer`: encodes and decodes text, and renders conversations.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,10 +9,12 @@ use candle_core::quantized::gguf_file::Value;
 use rayon::prelude::*;
 
 use super::conversation::Conversation;
-use super::core::{Core, Parts, broken};
-use super::template::{GenerationPrompt, Given, Sources, Template, Templates};
-use super::words::Special;
-use super::{Message, NamedTemplate, folder, gguf};
+use super::library_error::broken;
+use super::pipeline::{Parts, Pipeline};
+use super::template::{GenerationPrompt, TemplateContext, TemplateSources};
+use super::templates::{ChatTemplate, Templates};
+use super::word_cache::Special;
+use super::{Message, NamedTemplate, folder_reader, gguf};
 use crate::error::{Error, Result};
 
 /// A model's tokenizer and its chat template. Cheap to clone.
@@ -28,12 +30,12 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Clone)]
 pub struct Tokenizer {
-    pub(super) core: Arc<Core>,
+    pub(super) pipeline: Arc<Pipeline>,
     pub(super) templates: Option<Arc<Templates>>,
 }
 
 impl Tokenizer {
-    /// The tokenizer inside a GGUF file, out of the file's metadata.
+    /// Reads the tokenizer from the metadata of a GGUF file.
     ///
     /// Byte-level BPE (`tokenizer.ggml.model` = "gpt2"), cut into words as GPT-2, SmolLM, Llama 3 or
     /// Qwen 2 do (`tokenizer.ggml.pre`), and the BPE of SentencePiece ("llama").
@@ -46,8 +48,8 @@ impl Tokenizer {
         Self::new(gguf::read(metadata)?)
     }
 
-    /// The tokenizer in a Hugging Face folder: `tokenizer.json`, or else SentencePiece's
-    /// `tokenizer.model`; the roles of its tokens in `tokenizer_config.json`.
+    /// Reads the tokenizer of a Hugging Face folder: `tokenizer.json`, or else SentencePiece's
+    /// `tokenizer.model`; the special tokens from `tokenizer_config.json`.
     ///
     /// The chat template is the first of `chat_template.jinja`, `chat_template.json` and the one in
     /// `tokenizer_config.json`. Where there is another one named `tool_use` (in the list of
@@ -58,12 +60,12 @@ impl Tokenizer {
     /// another kind than Unigram or BPE, or too large; a template with a syntax error.
     pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
-        folder::read(folder).and_then(Self::new).map_err(|error| error.path(folder))
+        folder_reader::read(folder).and_then(Self::new).map_err(|error| error.path(folder))
     }
 
     fn new(mut parts: Parts) -> Result<Self> {
         let sources = std::mem::take(&mut parts.templates);
-        let new = Self { core: Arc::new(Core::new(parts)), templates: None };
+        let new = Self { pipeline: Arc::new(Pipeline::new(parts)), templates: None };
         if sources.default.is_none() && sources.tool_use.is_none() {
             return Ok(new);
         }
@@ -85,11 +87,11 @@ impl Tokenizer {
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn with_template(&self, source: &str) -> Result<Self> {
-        let sources = Sources { default: Some(source.to_string()), tool_use: None };
+        let sources = TemplateSources { default: Some(source.to_string()), tool_use: None };
         self.with_templates(sources, Vec::new())
     }
 
-    /// The same tokenizer with a chat template of ours, for a model that has none.
+    /// The same tokenizer with a built-in chat template, for a model that has none.
     ///
     /// # Errors
     /// A vocabulary without the special tokens that the template is made of.
@@ -105,34 +107,38 @@ impl Tokenizer {
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn with_named_template(&self, template: NamedTemplate) -> Result<Self> {
-        template.check(&self.core)?;
-        let (core, tokens) = match template.token_ids() {
-            None => (self.core.clone(), Vec::new()),
+        template.check(&self.pipeline)?;
+        let (pipeline, tokens) = match template.token_ids() {
+            None => (self.pipeline.clone(), Vec::new()),
             Some(ids) => {
-                let (core, names) = self.core.with_specials(ids)?;
+                let (pipeline, names) = self.pipeline.with_specials(ids)?;
                 let [user, assistant] = names;
-                (Arc::new(core), vec![("user_token", user), ("assistant_token", assistant)])
+                (Arc::new(pipeline), vec![("user_token", user), ("assistant_token", assistant)])
             }
         };
-        let sources = Sources { default: Some(template.source()), tool_use: None };
-        Self { core, templates: None }.with_templates(sources, tokens)
+        let sources = TemplateSources { default: Some(template.source()), tool_use: None };
+        Self { pipeline, templates: None }.with_templates(sources, tokens)
     }
 
-    fn with_templates(&self, sources: Sources, mut tokens: Vec<(&'static str, String)>) -> Result<Self> {
-        let named = self.core.named;
+    fn with_templates(
+        &self,
+        sources: TemplateSources,
+        mut tokens: Vec<(&'static str, String)>,
+    ) -> Result<Self> {
+        let named = self.pipeline.named;
         let named = [
             ("bos_token", named.bos),
             ("eos_token", named.eos),
             ("pad_token", named.pad),
             ("unk_token", named.unk),
         ];
-        let name = |id: Option<u32>| self.core.inner.id_to_token(id?);
+        let name = |id: Option<u32>| self.pipeline.inner.id_to_token(id?);
         tokens.extend(named.into_iter().filter_map(|(role, id)| Some((role, name(id)?))));
-        let templates = Templates::new(sources, Given { tokens, now: None })?;
-        Ok(Self { core: self.core.clone(), templates: Some(Arc::new(templates)) })
+        let templates = Templates::new(sources, TemplateContext { tokens, now: None })?;
+        Ok(Self { pipeline: self.pipeline.clone(), templates: Some(Arc::new(templates)) })
     }
 
-    /// The same tokenizer at another time, in seconds since 1970: a template that writes today's
+    /// The same tokenizer at a fixed time, in seconds since 1970: a template that writes the current
     /// date (`strftime_now`, here in UTC) then gives the same tokens tomorrow.
     ///
     /// # Errors
@@ -146,7 +152,7 @@ impl Tokenizer {
     /// ```
     pub fn at_time(&self, seconds: i64) -> Result<Self> {
         let templates = self.templates.as_ref().map(|templates| templates.at_time(seconds)).transpose()?;
-        Ok(Self { core: self.core.clone(), templates: templates.map(Arc::new) })
+        Ok(Self { pipeline: self.pipeline.clone(), templates: templates.map(Arc::new) })
     }
 
     /// The time that templates are rendered at, in seconds since 1970; `None` is the clock's.
@@ -154,53 +160,53 @@ impl Tokenizer {
         self.templates.as_ref()?.time()
     }
 
-    /// Whether a template writes the time: other days give other tokens.
+    /// Whether a template writes the time, so that its tokens depend on the day.
     pub(crate) fn is_dated(&self) -> bool {
         self.templates.as_ref().is_some_and(|templates| templates.is_dated())
     }
 
-    /// The ids of a text as Hugging Face's `tokenizer(text)` gives them: special tokens in the text
-    /// are recognised, and `bos` stands in front where the model was trained so (unless the text
-    /// already begins with it, as a rendered template may).
+    /// Encodes a text as Hugging Face's `tokenizer(text)` does: recognises special tokens in the text, and puts `bos` in
+    /// front if the model was trained with it (unless the text already begins with it, as a rendered template may).
     ///
     /// # Errors
     /// The tokenizer's own, such as a text that no token fits.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let mut ids = self.core.ids(text, Special::Token)?;
-        if let Some(bos) = self.core.named.bos.filter(|bos| self.core.adds_bos && ids.first() != Some(bos)) {
+        let mut ids = self.pipeline.ids(text, Special::Token)?;
+        if let Some(bos) =
+            self.pipeline.named.bos.filter(|bos| self.pipeline.adds_bos && ids.first() != Some(bos))
+        {
             ids.insert(0, bos);
         }
         Ok(ids)
     }
 
-    /// The ids of a text in which nothing is special: `<|im_end|>` is ten ordinary characters, and
-    /// nothing is put in front. For what people write.
+    /// Encodes a text without special tokens: `<|im_end|>` is ten ordinary characters, and nothing is put in front. For
+    /// text that people write.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
-        self.core.ids(text, Special::Text)
+        self.pipeline.ids(text, Special::Text)
     }
 
-    /// The text of some ids, special tokens included. Bytes that are no UTF-8, such as half a
+    /// Decodes ids to text, including special tokens. Bytes that are no UTF-8, such as half a
     /// character at the end, become U+FFFD; ids outside the vocabulary are left out.
     ///
     /// # Errors
     /// The tokenizer's own.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.core.inner.decode(ids, false).map_err(broken)
+        self.pipeline.inner.decode(ids, false).map_err(broken)
     }
 
-    /// The number of tokens of each text, taken as [`encode_plain`](Self::encode_plain) does, on
-    /// all processors.
+    /// Counts the tokens of each text as [`encode_plain`](Self::encode_plain) does, in parallel.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn count<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<usize>> {
-        texts.par_iter().map(|text| Ok(self.core.ids(text.as_ref(), Special::Text)?.len())).collect()
+        texts.par_iter().map(|text| Ok(self.pipeline.ids(text.as_ref(), Special::Text)?.len())).collect()
     }
 
-    /// The text of a conversation, as the model's chat template writes it. `tools` is a JSON array.
+    /// Renders a conversation with the chat template of the model. `tools` is a JSON array.
     ///
     /// # Errors
     /// No chat template; messages that the template refuses, or an error in it, with the
@@ -213,13 +219,13 @@ impl Tokenizer {
     ) -> Result<String> {
         let mut conversation = Conversation::new(messages, tools)?;
         let template = self.template(&conversation)?;
-        conversation.suit(template.wants());
+        conversation.suit(template.needs());
         let (messages, tools) = conversation.values();
         template.render(&messages, &tools, prompt)
     }
 
     /// The template for a conversation, with tools or without.
-    pub(super) fn template(&self, conversation: &Conversation) -> Result<&Template> {
+    pub(super) fn template(&self, conversation: &Conversation) -> Result<&ChatTemplate> {
         let tools = &conversation.tools;
         self.templates.as_ref().and_then(|templates| templates.pick(tools)).ok_or_else(|| {
             Error::state("this tokenizer has no chat template").help(
@@ -236,33 +242,33 @@ impl Tokenizer {
 
     /// The number of tokens, special ones included.
     pub fn vocabulary_size(&self) -> usize {
-        self.core.vocabulary_size()
+        self.pipeline.vocabulary_size()
     }
 
     /// The id of a token, by its exact name.
     pub fn id(&self, token: &str) -> Option<u32> {
-        self.core.inner.token_to_id(token)
+        self.pipeline.inner.token_to_id(token)
     }
 
     /// The token that begins a text.
     pub fn bos(&self) -> Option<u32> {
-        self.core.named.bos
+        self.pipeline.named.bos
     }
 
     /// The token that ends a text.
     pub fn eos(&self) -> Option<u32> {
-        self.core.named.eos
+        self.pipeline.named.eos
     }
 
     /// The tokens at which generation stops: `eos`, and the ends of a turn that the model's files
     /// or its vocabulary name.
     pub fn stop_ids(&self) -> &[u32] {
-        &self.core.stops
+        &self.pipeline.stops
     }
 
-    /// The tokenizer underneath, for what is not here (decoding as a stream, for example).
+    /// The underlying tokenizer of the `tokenizers` crate.
     pub fn inner(&self) -> &tokenizers::Tokenizer {
-        &self.core.inner
+        &self.pipeline.inner
     }
 }
 

@@ -1,4 +1,4 @@
-//! What of a row a model learns.
+//! Which tokens of a row are trained on.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,11 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Which tokens of a conversation the model learns to say.
+/// Which tokens of a conversation are trained on.
 ///
-/// A message of the assistant whose weight is 0 is never among them; any other weight counts as 1: a
-/// token is trained on, or it is not. A row of plain text is trained on whole. `Display` and `FromStr`
-/// speak the names that files have.
+/// A message of the assistant whose weight is 0 is never trained on; any other weight counts as 1. All tokens of a
+/// plain text are trained on. `Display` and `FromStr` use the names in files.
 ///
 /// # Examples
 /// ```
@@ -23,25 +22,25 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trained {
-    /// What the assistant says, and the token that ends its turn.
+    /// The text of the assistant, and the token that ends its turn.
     #[default]
     Assistant,
-    /// The same in the assistant's last message only.
+    /// The same, only in the last message of the assistant.
     LastAssistant,
-    /// Every token: what the template and the other sides say, too.
+    /// Every token, including the template and the other roles.
     All,
 }
 
-/// What becomes of the answers that stand inside a prompt: before the chosen one of a preference, before
+/// Whether answers inside a prompt are trained on: before the chosen one of a preference, before
 /// the one that a label judges, in a `prompt` that is a list of turns or a transcript. With
 /// [`Trained::All`] every token of them is trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PromptAnswers {
-    /// They are context and not trained on, as in TRL: the row is about its last answer alone.
+    /// They are context and not trained on, as in TRL: only the last answer is trained on.
     #[default]
     Context,
-    /// They are trained on like the last answer.
+    /// They are trained on, like the last answer.
     Train,
 }
 
@@ -62,7 +61,7 @@ pub enum SpecialTokens {
     Text,
 }
 
-/// What of each kind of row is trained on.
+/// What is trained on in each kind of row.
 ///
 /// # Examples
 /// ```

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::model::Model;
+use chrono::DateTime;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Fixes the time of a model whose template writes it: the given time, the model's own, or now.
@@ -29,17 +30,10 @@ pub(crate) fn seconds(time: SystemTime) -> i64 {
 
 /// A time as `2024-07-26 00:00:00 UTC`.
 pub(crate) fn utc(seconds: i64) -> String {
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Days to year, month and day in the Gregorian calendar, by eras of 400 years that begin in March.
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC", era * 400 + year + next)
+    match DateTime::from_timestamp(seconds, 0) {
+        Some(time) => time.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        None => format!("{seconds} seconds since 1970"),
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::batches::Batch;
 use super::optimizer::{Optimizer, OptimizerConfig};
 use crate::error::{Error, Result};
-use crate::lora::{Activations, Adapters, Gradients, Pass};
+use crate::lora::{Activations, Adapters, DropoutPass, Gradients};
 use crate::model::{Counted, Decoder, Tokens};
 use crate::text::Pack;
 use serde::{Deserialize, Serialize};
@@ -127,7 +127,7 @@ pub fn forward_backward(
         if pack.trained_tokens() == 0 {
             continue;
         }
-        let adapters = learned.adapters.training(Pass { seed: learned.seed, step, pack: number });
+        let adapters = learned.adapters.training(DropoutPass { seed: learned.seed, step, pack: number });
         let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
         let (hidden, saved) = model.forward(tokens, &adapters, go_on)?;
         let (places, targets) = trained(pack);

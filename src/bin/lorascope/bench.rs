@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use lorascope::candle_core::Device;
 use lorascope::error::{Error, Result};
 use lorascope::lora::{Adapters, LoraConfig};
-use lorascope::model::{Decoder, OpenOptions, Recompute, Tokens, WeightsAs};
+use lorascope::model::{Decoder, OpenOptions, Recompute, Tokens, WeightDtype};
 use lorascope::ops::random::{Random, Stream};
 use lorascope::text::Pack;
 use lorascope::train::step::Learned;
@@ -94,11 +94,11 @@ fn step(args: &Step) -> Result<String> {
         return Err(Error::input("a batch needs a row of at least two tokens and a step"));
     }
     let weights = match args.weights {
-        Weights::Stored => WeightsAs::Stored,
-        Weights::F32 => WeightsAs::F32,
-        Weights::Bf16 => WeightsAs::Bf16,
-        Weights::Q8_0 => WeightsAs::Q8_0,
-        Weights::Q4k => WeightsAs::Q4K,
+        Weights::Stored => WeightDtype::Stored,
+        Weights::F32 => WeightDtype::F32,
+        Weights::Bf16 => WeightDtype::Bf16,
+        Weights::Q8_0 => WeightDtype::Q8_0,
+        Weights::Q4k => WeightDtype::Q4K,
     };
     let model = Decoder::open_with(&args.model, &OpenOptions { weights, device: Device::Cpu })?
         .with_recompute(if args.recompute { Recompute::Blocks } else { Recompute::Nothing });
@@ -139,7 +139,7 @@ fn merged(args: &Merged) -> Result<String> {
     if args.tokens == 0 || args.turns == 0 {
         return Err(Error::input("a pass needs a token and a turn"));
     }
-    let options = OpenOptions { weights: WeightsAs::F32, device: Device::Cpu };
+    let options = OpenOptions { weights: WeightDtype::F32, device: Device::Cpu };
     let model = Decoder::open_with(&args.model, &options)?;
     let config = LoraConfig { rank: args.rank, ..Default::default() };
     let adapters = model.new_adapters(&config, 0)?;

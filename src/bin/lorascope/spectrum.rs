@@ -4,10 +4,10 @@ use clap::Args;
 use lorascope::candle_core::Device;
 use lorascope::display::Table;
 use lorascope::error::{Error, Result};
-use lorascope::lora::{Adapters, Cut, Factors};
+use lorascope::lora::{Adapters, Factors, Truncation};
 use lorascope::plot::Figure;
 use lorascope::run::Run;
-use lorascope::spectrum::{Advice, Place, Spectra, Spectrum};
+use lorascope::spectrum::{Advice, LayerPlace, Spectra, Spectrum};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -50,9 +50,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let spectra = adapters.spectra()?;
     let figures = figures(arguments, &spectra)?;
-    let cut = arguments
-        .truncate
-        .map(|energy| Ok::<_, Error>((spectra.advise(energy)?, adapters.truncate(&Cut::Energy(energy))?)));
+    let cut = arguments.truncate.map(|energy| {
+        Ok::<_, Error>((spectra.advise(energy)?, adapters.truncate(&Truncation::Energy(energy))?))
+    });
     let cut = cut.transpose()?;
     // Where one of them is in the way, none is written.
     let targets = || figures.iter().map(|(path, _)| *path).chain(arguments.out.as_deref());
@@ -133,7 +133,7 @@ fn measures(spectra: &Spectra) -> Result<Vec<Value>> {
     spectra.iter().zip(spectra.places()).map(|(spectrum, place)| measured(spectrum, place)).collect()
 }
 
-fn measured(spectrum: &Spectrum, place: &Place) -> Result<Value> {
+fn measured(spectrum: &Spectrum, place: &LayerPlace) -> Result<Value> {
     let mut measured = json!({
         "name": spectrum.name,
         "layer": place.layer,

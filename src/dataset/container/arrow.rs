@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
+use chrono::{Datelike as _, NaiveDate};
 use polars_arrow::array::{
     Array, BinaryArray, BinaryViewArray, BooleanArray, DictionaryArray, FixedSizeListArray, ListArray,
     MapArray, PrimitiveArray, StructArray, Utf8Array, Utf8ViewArray,
@@ -424,19 +425,12 @@ fn per_second(unit: TimeUnit) -> i64 {
     }
 }
 
-/// Days since 1970-01-01 as a date of the Gregorian calendar, counted in years that begin in March
-/// and eras of 400 years.
+/// Days since 1970-01-01 as a date of the Gregorian calendar; as their number beyond some 260,000 years.
 fn date(days: i64) -> String {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    match i32::try_from(days).ok().and_then(NaiveDate::from_epoch_days) {
+        Some(date) => format!("{:04}-{:02}-{:02}", date.year(), date.month(), date.day()),
+        None => format!("{days} days since 1970-01-01"),
+    }
 }
 
 fn time(value: i64, unit: TimeUnit) -> String {

@@ -1,6 +1,7 @@
 //! Finding where the records of a JSON file begin and end, without parsing what lies between.
 
 use super::{Found, Place, Record};
+use crate::dataset::write::json::inside;
 
 /// Splits a buffer at line breaks; blank lines are no records.
 pub(super) fn lines(bytes: &[u8], place: Place, ended: bool) -> Found {
@@ -241,23 +242,7 @@ pub(super) fn solid(bytes: &[u8], at: usize) -> Option<(usize, u8)> {
 /// Writes bytes as a JSON string; those that are not UTF-8 stay for the reader to find.
 pub(in crate::dataset) fn quote(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
-    let mut start = 0;
-    for (at, &byte) in text.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&text[start..at]);
-        start = at + 1;
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-        }
-    }
-    out.extend_from_slice(&text[start..]);
+    inside(out, text);
     out.push(b'"');
 }
 

@@ -32,7 +32,8 @@ use rayon::prelude::*;
 
 use crate::display::Progress;
 use crate::error::{Error, Result};
-use candidates::{Bands, Joined, Pair};
+use crate::ops::union_find::UnionFind;
+use candidates::{Bands, Pair};
 pub(super) use rows::said;
 pub(super) use sign::Signer;
 use sign::jaccard;
@@ -148,7 +149,7 @@ impl Signatures {
         check(threshold)?;
         let bands = Bands::new(threshold);
         let mut progress = Progress::new("comparing texts that may be alike", bands.count as u64);
-        let mut joined = Joined::new(self.signatures.len());
+        let mut joined = UnionFind::new(self.signatures.len());
         let mut refused: Vec<Pair> = Vec::new();
         let mut pairs: Vec<Pair> = Vec::new();
         for band in 0..bands.count {
@@ -177,7 +178,7 @@ impl Signatures {
         pairs: &[Pair],
         threshold: f64,
         texts: &(impl Texts + ?Sized),
-        joined: &mut Joined,
+        joined: &mut UnionFind,
         refused: &mut Vec<Pair>,
     ) -> Result<()> {
         for pairs in pairs.chunks(AT_ONCE) {

@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{PLACES, SHINGLE, Signature};
+use crate::ops::random::SplitMix64;
 use crate::ops::vector::simd;
 
 /// 128 orders of all 32-bit numbers, x ↦ a·x + b mod 2³² with odd a.
@@ -10,15 +11,10 @@ static ORDERS: ([u32; PLACES], [u32; PLACES]) = orders();
 
 const fn orders() -> ([u32; PLACES], [u32; PLACES]) {
     let (mut a, mut b) = ([0; PLACES], [0; PLACES]);
-    // SplitMix64 (Steele, Lea & Flood 2014).
-    let mut state: u64 = 42;
+    let mut random = SplitMix64::new(42);
     let mut place = 0;
     while place < PLACES {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
+        let z = random.next();
         a[place] = (z >> 32) as u32 | 1;
         b[place] = z as u32;
         place += 1;

@@ -13,9 +13,9 @@ pub(in crate::dataset) fn string(out: &mut Vec<u8>, text: &str) {
 
 /// Appends what stands between the quotes of a JSON string.
 #[inline]
-pub(in crate::dataset) fn inside(out: &mut Vec<u8>, text: &str) {
+pub(in crate::dataset) fn inside(out: &mut Vec<u8>, text: &(impl AsRef<[u8]> + ?Sized)) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut rest = text.as_bytes();
+    let mut rest = text.as_ref();
     loop {
         let length = plain(rest);
         out.extend_from_slice(&rest[..length]);

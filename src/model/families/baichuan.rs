@@ -6,10 +6,10 @@
 //! has. The 13B models have ALiBi instead of rotary positions: their files name no
 //! `max_position_embeddings`, or a width of 5120.
 
-use super::read::{self, Json};
-use super::{Definition, Family, LIKE_LLAMA};
+use super::definition::{Definition, LIKE_LLAMA};
+use super::values::{self, Json};
 use crate::error::{Error, Result};
-use crate::model::config::{DecoderConfig, Projections};
+use crate::model::config::{DecoderConfig, Family, Projections};
 
 pub(super) const DEFINITION: Definition = Definition { model_types: &["baichuan"], from_json, ..LIKE_LLAMA };
 
@@ -21,7 +21,7 @@ fn from_json(json: &Json) -> Result<DecoderConfig> {
         return Err(Error::format("Baichuan's 13B models have ALiBi positions, which are not supported")
             .help("take a 7B model"));
     }
-    let config = read::like_llama(Family::Baichuan, json)?;
+    let config = values::like_llama(Family::Baichuan, json)?;
     let second = config.vocabulary == SECOND_VOCABULARY || json.get("z_loss_weight").is_some();
     Ok(DecoderConfig { projections: Projections::Fused, unit_head: second, ..config })
 }

@@ -2,11 +2,12 @@
 //! biases everywhere, a head that is the embedding. Folders store the weights as `[in, out]`, GGUF
 //! files as `[out, in]`.
 
-use super::read::{Json, Metadata};
-use super::{Definition, Family, Part};
+use super::definition::Definition;
+use super::values::{Json, Metadata};
 use crate::error::{Error, Result};
-use crate::model::config::{DecoderConfig, FeedForward, NormKind, Positions, Projections};
+use crate::model::config::{DecoderConfig, Family, FeedForward, NormKind, Positions, Projections};
 use crate::model::layers::Gelu;
+use crate::model::parts::ModelPart;
 
 pub(super) const DEFINITION: Definition = Definition {
     model_types: &["gpt2"],
@@ -14,16 +15,16 @@ pub(super) const DEFINITION: Definition = Definition {
     base: "transformer",
     blocks: "h",
     names: &[
-        (Part::Embedding, "transformer.wte"),
-        (Part::Positions, "transformer.wpe"),
-        (Part::AttentionNorm, "ln_1"),
-        (Part::Qkv, "attn.c_attn"),
-        (Part::O, "attn.c_proj"),
-        (Part::MlpNorm, "ln_2"),
-        (Part::Up, "mlp.c_fc"),
-        (Part::Down, "mlp.c_proj"),
-        (Part::Norm, "transformer.ln_f"),
-        (Part::Head, "lm_head"),
+        (ModelPart::Embedding, "transformer.wte"),
+        (ModelPart::Positions, "transformer.wpe"),
+        (ModelPart::AttentionNorm, "ln_1"),
+        (ModelPart::Qkv, "attn.c_attn"),
+        (ModelPart::O, "attn.c_proj"),
+        (ModelPart::MlpNorm, "ln_2"),
+        (ModelPart::Up, "mlp.c_fc"),
+        (ModelPart::Down, "mlp.c_proj"),
+        (ModelPart::Norm, "transformer.ln_f"),
+        (ModelPart::Head, "lm_head"),
     ],
     transposed: true,
     interleaved: false,
@@ -70,7 +71,7 @@ fn from_gguf(metadata: &Metadata) -> Result<DecoderConfig> {
     })
 }
 
-/// What the width and the heads of a GPT-2 say about it; the other sizes are yet to be filled in.
+/// The config of a GPT-2 with this width and these heads; the caller sets the other sizes.
 fn of_size(width: usize, heads: usize) -> Result<DecoderConfig> {
     if heads == 0 || !width.is_multiple_of(heads) {
         return Err(Error::format(format!("a width of {width} cannot be split into {heads} heads")));

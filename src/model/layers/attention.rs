@@ -1,6 +1,6 @@
 //! Causal attention with grouped heads that stays inside the rows of a pack.
 
-use super::expect;
+use super::shape_check::expect;
 use crate::error::{Error, Result};
 use crate::ops::matmul::{Form, product};
 use crate::ops::{Kernels, values, vector};
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 /// What attention keeps for its backward pass besides q, k, v and its output.
 #[derive(Debug, Clone)]
-pub struct Saved {
+pub struct AttentionSaved {
     /// The logarithm of each query's softmax denominator, `[H, T]`.
     log_sum: Tensor,
 }
@@ -30,10 +30,10 @@ pub fn forward(
     v: &Tensor,
     borders: &[usize],
     kernels: Kernels,
-) -> Result<(Tensor, Saved)> {
+) -> Result<(Tensor, AttentionSaved)> {
     let sizes = Sizes::of(q, k, v, borders)?;
     if sizes.tokens == 0 {
-        return Ok((q.clone(), Saved { log_sum: q.sum(2)?.to_dtype(DType::F32)? }));
+        return Ok((q.clone(), AttentionSaved { log_sum: q.sum(2)?.to_dtype(DType::F32)? }));
     }
     if kernels == Kernels::Candle {
         let (k, v) = (sizes.repeat(k)?, sizes.repeat(v)?);
@@ -41,7 +41,7 @@ pub fn forward(
         let scores = scores.broadcast_add(&sizes.mask(q.device())?)?; // [H, T, T]
         let log_sum = scores.log_sum_exp(D::Minus1)?;
         let p = scores.broadcast_sub(&log_sum.unsqueeze(2)?)?.exp()?;
-        return Ok((p.to_dtype(q.dtype())?.matmul(&v)?, Saved { log_sum }));
+        return Ok((p.to_dtype(q.dtype())?.matmul(&v)?, AttentionSaved { log_sum }));
     }
     let (q, k, v) = (values(q)?, values(k)?, values(v)?);
     let (q, k, v): (&[f32], &[f32], &[f32]) = (&q, &k, &v);
@@ -76,7 +76,7 @@ pub fn forward(
     });
     Ok((
         Tensor::from_vec(out, (heads, tokens, width), &Device::Cpu)?,
-        Saved { log_sum: Tensor::from_vec(log_sum, (heads, tokens), &Device::Cpu)? },
+        AttentionSaved { log_sum: Tensor::from_vec(log_sum, (heads, tokens), &Device::Cpu)? },
     ))
 }
 
@@ -92,7 +92,7 @@ pub fn backward(
     k: &Tensor,
     v: &Tensor,
     y: &Tensor,
-    saved: &Saved,
+    saved: &AttentionSaved,
     dy: &Tensor,
     borders: &[usize],
     kernels: Kernels,

@@ -1,4 +1,4 @@
-//! A frozen table of rows with what is trained beside it.
+//! The embedding: a frozen table with its adapter.
 
 use crate::error::Result;
 use crate::lora::{Adapters, EMBEDDING_A, Gradients};
@@ -7,7 +7,7 @@ use crate::ops::shortened;
 use candle_core::{DType, Tensor};
 use std::collections::BTreeSet;
 
-/// y = `E[ids]`, plus what the adapter at this path adds. E is frozen, unless it is trained whole.
+/// y = `E[ids]`, plus the output of the adapter at this path. E is frozen unless it is trained in full.
 #[derive(Debug, Clone)]
 pub struct Embedding {
     path: String,
@@ -24,7 +24,7 @@ impl Embedding {
         Self { name: format!("{path}.weight"), path, weight, padding: None, max_norm: None }
     }
 
-    /// The same with a token whose row, and whose column of an adapter's A, has no gradient (PyTorch's
+    /// Sets the padding token: its row, and its column in the A of an adapter, has no gradient (PyTorch's
     /// `padding_idx`).
     #[must_use]
     pub fn with_padding(self, token: Option<u32>) -> Self {
@@ -37,8 +37,8 @@ impl Embedding {
     ///
     /// PyTorch shortens the stored rows in place whenever they are looked up. Here nothing changes in a
     /// forward pass: the frozen table stays as it is, a head tied to it sees its own rows, and the trained
-    /// tensors are shortened by the training step, before their update ([`settled`](Self::settled)). No
-    /// gradient goes through the factor, in PyTorch neither.
+    /// tensors are shortened by the training step, before their update ([`settled`](Self::settled)). As in
+    /// PyTorch, no gradient goes through the factor.
     #[must_use]
     pub fn with_max_norm(self, max_norm: Option<f64>) -> Self {
         Self { max_norm, ..self }
@@ -83,7 +83,7 @@ impl Embedding {
         }
     }
 
-    /// Adds the gradients of what is trained, for dy `[T, D]`.
+    /// Adds the gradients of what is trained for dy `[T, D]`.
     ///
     /// # Errors
     /// When the shapes do not fit.
@@ -119,8 +119,8 @@ impl Embedding {
         }
     }
 
-    /// The adapters as a forward pass over these tokens leaves them in PyTorch: trained rows and columns
-    /// that were looked up are no longer than `max_norm`. An update starts from these.
+    /// The adapters as PyTorch leaves them after a forward pass over these tokens: trained rows and columns that were
+    /// looked up are at most `max_norm` long. The update starts from these.
     ///
     /// # Errors
     /// When a token is outside the vocabulary.
@@ -145,8 +145,8 @@ impl Embedding {
         })
     }
 
-    /// The same table with what is trained in a copy of it. Its rows are as long as they are looked up,
-    /// and it has no `max_norm` any more: that would shorten the sum.
+    /// Merges what is trained into a copy of the table. Its rows have the length that they are looked up with, and it
+    /// has no `max_norm` any more, which would shorten the sum.
     ///
     /// # Errors
     /// When the shapes do not fit.

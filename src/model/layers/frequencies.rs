@@ -10,13 +10,13 @@ pub struct Frequencies {
     /// θ.
     pub theta: f64,
     /// What was done to them for a longer context.
-    pub scaling: Scaling,
+    pub scaling: FrequencyScaling,
 }
 
 /// What was done to the frequencies f_j = θ^(−2j/W) for a longer context.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Scaling {
+pub enum FrequencyScaling {
     /// Nothing.
     None,
     /// f_j/s (Chen et al. 2023, *Extending Context Window via Positional Interpolation*, eq. 4).
@@ -50,9 +50,9 @@ impl Frequencies {
     ///
     /// # Examples
     /// ```
-    /// use lorascope::model::layers::frequencies::{Frequencies, Scaling};
+    /// use lorascope::model::layers::frequencies::{Frequencies, FrequencyScaling};
     ///
-    /// let linear = Frequencies { theta: 100.0, scaling: Scaling::Linear { factor: 2.0 } };
+    /// let linear = Frequencies { theta: 100.0, scaling: FrequencyScaling::Linear { factor: 2.0 } };
     /// assert_eq!(linear.of(4)?, [0.5, 0.05]); // (1, 1/10) at half speed
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
@@ -60,10 +60,10 @@ impl Frequencies {
         self.check(head_width)?;
         let plain = (0..head_width / 2).map(|j| self.theta.powf(-2.0 * j as f64 / head_width as f64));
         Ok(match &self.scaling {
-            Scaling::None => plain.collect(),
-            Scaling::Linear { factor } => plain.map(|f| f / factor).collect(),
-            Scaling::Divisors(divisors) => plain.zip(divisors).map(|(f, d)| f / d).collect(),
-            Scaling::Llama3 { factor, low, high, original } => plain
+            FrequencyScaling::None => plain.collect(),
+            FrequencyScaling::Linear { factor } => plain.map(|f| f / factor).collect(),
+            FrequencyScaling::Divisors(divisors) => plain.zip(divisors).map(|(f, d)| f / d).collect(),
+            FrequencyScaling::Llama3 { factor, low, high, original } => plain
                 .map(|f| {
                     let turns = original * f / TAU; // in the original context
                     let m = ((turns - low) / (high - low)).clamp(0.0, 1.0);
@@ -79,10 +79,10 @@ impl Frequencies {
             return Err(Error::format(format!("the rotary base is {}: it must be positive", self.theta)));
         }
         let fine = match &self.scaling {
-            Scaling::None => true,
-            Scaling::Linear { factor } => positive(*factor),
-            Scaling::Divisors(d) => d.len() == head_width / 2 && d.iter().all(|d| positive(*d)),
-            Scaling::Llama3 { factor, low, high, original } => {
+            FrequencyScaling::None => true,
+            FrequencyScaling::Linear { factor } => positive(*factor),
+            FrequencyScaling::Divisors(d) => d.len() == head_width / 2 && d.iter().all(|d| positive(*d)),
+            FrequencyScaling::Llama3 { factor, low, high, original } => {
                 [*factor, *low, *original, high - low].into_iter().all(positive)
             }
         };
@@ -90,7 +90,7 @@ impl Frequencies {
             return Ok(());
         }
         let wrong = match &self.scaling {
-            Scaling::Divisors(d) => format!("{} divisors", d.len()),
+            FrequencyScaling::Divisors(d) => format!("{} divisors", d.len()),
             other => format!("{other:?}"),
         };
         Err(Error::format(format!("rotary scaling by {wrong} for heads of {head_width} makes no sense"))

@@ -1,6 +1,6 @@
 //! The output of a fused projection: queries, keys and values beside each other in one row.
 
-use super::expect;
+use super::shape_check::expect;
 use crate::error::{Error, Result};
 use crate::ops::{Kernels, values, vector};
 use candle_core::{Device, Tensor};

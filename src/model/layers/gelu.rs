@@ -1,6 +1,6 @@
 //! The activation of a feed-forward layer without a gate.
 
-use super::expect;
+use super::shape_check::expect;
 use crate::error::Result;
 use crate::ops::{Kernels, values, vector};
 use candle_core::cpu::erf::erf_f64;

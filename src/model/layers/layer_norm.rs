@@ -1,6 +1,6 @@
 //! Layer normalisation with mean and bias.
 
-use super::expect;
+use super::shape_check::expect;
 use crate::error::Result;
 use crate::ops::{Kernels, values, vector};
 use candle_core::{D, DType, Device, Tensor};

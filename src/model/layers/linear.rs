@@ -1,4 +1,4 @@
-//! A frozen linear layer with what is trained beside it.
+//! A frozen linear layer with its adapter.
 
 use crate::error::Result;
 use crate::lora::{Adapter, Adapters, Dropout, Gradients};
@@ -7,8 +7,8 @@ use crate::ops::matmul::{Form, matmul};
 use candle_core::{DType, Tensor};
 use std::sync::{Arc, OnceLock};
 
-/// y = W x + b, plus what the adapter at this layer's path adds. W and b are frozen, unless they are
-/// among the weights that are trained whole.
+/// y = W x + b, plus the output of the adapter at the path of this layer. W and b are frozen unless they are
+/// trained in full.
 #[derive(Debug, Clone)]
 pub struct Linear {
     names: Arc<Names>,
@@ -17,7 +17,7 @@ pub struct Linear {
     drops: bool,
     /// ‖Wᵢ‖ of each row `[out, 1]` as the model's files have it, where W is used with rows of length 1.
     lengths: Option<Tensor>,
-    /// ‖Wᵢ‖² of each row, once DoRA has asked for it.
+    /// ‖Wᵢ‖² of each row, computed when DoRA first needs it.
     squares: Arc<OnceLock<Tensor>>,
 }
 
@@ -48,15 +48,14 @@ impl Linear {
         }
     }
 
-    /// The same layer, but nothing is dropped before its adapter: the loss takes a trained head as one
-    /// matrix.
+    /// The same layer without dropout: the loss takes a trained head as one matrix.
     #[must_use]
     pub fn without_dropout(self) -> Self {
         Self { drops: false, ..self }
     }
 
-    /// The layer with each row of W brought to length 1: y = x (W / ‖W‖)ᵀ, Baichuan2's `NormHead`. Trained
-    /// whole, it is W itself that learns: with Ŵ = W / ‖W‖ and dŴ = dyᵀ x, row by row
+    /// The layer with each row of W normalised to length 1: y = x (W / ‖W‖)ᵀ, Baichuan2's `NormHead`. If it is
+    /// trained in full, W itself is trained: with Ŵ = W / ‖W‖ and dŴ = dyᵀ x, row by row
     /// dW = (dŴ − Ŵ (Ŵ·dŴ)) / ‖W‖.
     ///
     /// # Errors
@@ -66,7 +65,7 @@ impl Linear {
         Ok(Self { weight: self.weight.unit_rows()?, lengths, ..self })
     }
 
-    /// W as it is trained, in f32: with its rows' own lengths, where they are used with length 1.
+    /// The trained W in f32; its rows have their own lengths even if they are used with length 1.
     ///
     /// # Errors
     /// When the device fails.
@@ -142,8 +141,8 @@ impl Linear {
         }
     }
 
-    /// dx = Wᵀ dy and what the adapter adds; gradients of what is trained go into `gradients`. `None`
-    /// when `wanted` says that nothing below is trained.
+    /// Computes dx = Wᵀ dy plus the part of the adapter, and adds the gradients of what is trained to `gradients`.
+    /// Returns `None` if `wanted` says that nothing below is trained.
     ///
     /// With a magnitude m, y = (m / ‖W + s·B A‖) ⊙ z, and the norm counts as a constant in the
     /// backward pass (Liu et al. 2024, §4.3): dz = (m / ‖·‖) ⊙ dy, ∂m = Σ dy ⊙ z / ‖·‖.
@@ -217,8 +216,7 @@ impl Linear {
         adapter.row_norms(squares, &self.weight.forward(adapter.a())?)
     }
 
-    /// The same layer with the adapter added to a copy of its weight, in f32: the frozen one is not
-    /// touched, so that dropping the copy restores it bit for bit.
+    /// Merges the adapter into a copy of the weight, in f32: the frozen weight does not change.
     ///
     /// # Errors
     /// When the shapes do not fit; the error names the layer.
@@ -247,7 +245,7 @@ impl Linear {
     }
 }
 
-/// Which gradients a backward pass is asked for.
+/// Which gradients a backward pass computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// Those of the input, and of what is trained.

@@ -1,6 +1,6 @@
 //! The head and the cross-entropy over trained tokens.
 
-use super::expect;
+use super::shape_check::expect;
 use crate::error::{Error, Result};
 use crate::model::weight::Weight;
 use crate::ops::matmul::{Form, parallel, product};

@@ -9,11 +9,9 @@
 //! residual stream, H query heads, G key-value heads, W width of a head, F width inside the
 //! feed-forward layer, V vocabulary, r rank.
 
-use crate::error::{Error, Result};
-use candle_core::Tensor;
-
 pub mod attention;
 pub mod embedding;
+mod fitted_scaling;
 pub mod frequencies;
 pub mod fused;
 pub mod gelu;
@@ -21,9 +19,9 @@ pub mod layer_norm;
 pub mod linear;
 pub mod loss;
 pub mod positions;
-mod recovered;
 pub mod rms_norm;
 pub mod rotary;
+mod shape_check;
 pub mod swiglu;
 
 pub use embedding::Embedding;
@@ -33,11 +31,3 @@ pub use linear::Linear;
 pub use positions::LearnedPositions;
 pub use rms_norm::RmsNorm;
 pub use rotary::Rotary;
-
-/// Refuses a tensor of another shape than its layer needs: the loops over slices trust their lengths.
-fn expect(name: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
-    if tensor.dims() == shape {
-        return Ok(());
-    }
-    Err(Error::compute(format!("{name} has the shape {:?}, expected {shape:?}", tensor.dims())))
-}

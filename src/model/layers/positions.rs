@@ -1,6 +1,6 @@
 //! Learned positions: a row of a table for each place.
 
-use super::expect;
+use super::shape_check::expect;
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
 use crate::model::weight::Weight;

@@ -1,6 +1,6 @@
 //! Root mean square layer normalisation.
 
-use super::expect;
+use super::shape_check::expect;
 use crate::error::{Error, Result};
 use crate::ops::{Kernels, values, vector};
 use candle_core::{D, DType, Device, Tensor};

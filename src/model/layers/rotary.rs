@@ -1,6 +1,6 @@
-//! Rotary position embedding, and the change between rows of tokens and rows of heads.
+//! Rotary position embedding, and the conversion between token-major and head-major layout.
 
-use super::frequencies::{Frequencies, Scaling};
+use super::frequencies::{Frequencies, FrequencyScaling};
 use crate::error::{Error, Result};
 use crate::ops::{Kernels, values, vector};
 use candle_core::{DType, Device, Tensor};
@@ -9,8 +9,8 @@ use rayon::prelude::*;
 /// Rotates the pair (j, j + W/2) of each head by the angle p·θ^(−2j/W), p the token's position in
 /// its own row (Su et al. 2021, *RoFormer*, eq. 34; the pairs are Hugging Face's halves).
 ///
-/// Forward also turns `[T, H·W]`, as a projection gives it, into `[H, T, W]`, as attention reads
-/// it; backward turns the gradient back. Values are not rotated but change their layout the same
+/// The forward pass also converts `[T, H·W]`, the output of a projection, into `[H, T, W]`, the input of attention;
+/// the backward pass converts the gradient back. Values are not rotated but change their layout the same
 /// way ([`split_heads`], [`merge_heads`]).
 #[derive(Debug, Clone)]
 pub struct Rotary {
@@ -37,12 +37,11 @@ impl Rotary {
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn new(positions: &[u32], head_width: usize, theta: f64, device: &Device) -> Result<Self> {
-        let plain = Frequencies { theta, scaling: Scaling::None };
+        let plain = Frequencies { theta, scaling: FrequencyScaling::None };
         Self::with(positions, &plain.of(head_width)?, device)
     }
 
-    /// The angles for tokens at these positions where the pairs of a head turn at these
-    /// [frequencies](Frequencies::of).
+    /// The angles for tokens at these positions with these [frequencies](Frequencies::of) of the pairs of a head.
     ///
     /// # Errors
     /// When the device fails.

@@ -1,6 +1,6 @@
 //! The gated activation of the feed-forward layer.
 
-use super::expect;
+use super::shape_check::expect;
 use crate::error::Result;
 use crate::ops::{Kernels, values, vector};
 use candle_core::{Device, Tensor};

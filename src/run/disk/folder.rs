@@ -219,7 +219,7 @@ impl Folder {
         if answers.is_empty() && !path.exists() {
             return Ok(());
         }
-        disk::write_whole(&path, &lines(answers)?)
+        disk::replace_file(&path, &lines(answers)?)
     }
 
     /// The answers up to a step; a line that was cut short is dropped.
@@ -283,7 +283,7 @@ impl Folder {
     /// # Errors
     /// When it cannot be written.
     pub fn write_history(&self, steps: &[StepReport]) -> Result<()> {
-        disk::write_whole(&self.path.join(HISTORY), &lines(steps)?)
+        disk::replace_file(&self.path.join(HISTORY), &lines(steps)?)
     }
 
     /// Writes a snapshot, unless this step has one, and drops old ones: the last `keep`, the best by

@@ -2,7 +2,7 @@
 
 use crate::dataset::{Dataset, Recipe};
 use crate::error::Result;
-use crate::model::{Model, WeightsAs};
+use crate::model::{Model, WeightDtype};
 use crate::run::journal::Rows;
 use crate::train::batches::Batches;
 use crate::train::{ReachesZero, RunConfig, render_time};
@@ -26,7 +26,7 @@ pub struct Identity {
     pub model_fingerprint: String,
     /// The dtype of the weights in memory; earlier versions had it in the fingerprint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weights: Option<WeightsAs>,
+    pub weights: Option<WeightDtype>,
     /// The time at which rows are rendered, in seconds since 1970, where the chat template writes it. Earlier
     /// versions did not keep it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,8 +79,8 @@ impl Identity {
     }
 
     /// The dtype of the weights in memory.
-    pub fn weights(&self) -> WeightsAs {
-        self.weights.unwrap_or_else(|| WeightsAs::of_fingerprint(&self.model_fingerprint))
+    pub fn weights(&self) -> WeightDtype {
+        self.weights.unwrap_or_else(|| WeightDtype::of_fingerprint(&self.model_fingerprint))
     }
 
     /// The recipe of the rows to evaluate on.

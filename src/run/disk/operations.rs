@@ -138,7 +138,7 @@ pub(crate) fn room(folder: &Path) -> io::Result<u64> {
 }
 
 /// Replaces a file: it has the old content until it has the new one.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let written = partial(0o666).tempfile_in(folder).and_then(|mut file| {
         write(file.as_file_mut(), path, bytes)?;
@@ -224,7 +224,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    write_whole(path, &json(value)?)
+    replace_file(path, &json(value)?)
 }
 
 pub(crate) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
