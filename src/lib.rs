@@ -64,6 +64,9 @@ pub mod dataset;
 pub mod display;
 pub mod error;
 mod files;
+pub mod format;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod image;
 pub mod lora;
 pub mod model;

@@ -2,9 +2,12 @@
 
 #[path = "common/files.rs"]
 mod files;
+#[allow(dead_code)]
+#[path = "../src/bin/lorascope/generate/mod.rs"]
+mod generate;
 
 use files::{Files, HOSTILE, message, schools};
-use lorascope::dataset::generate::Generate;
+use generate::Generate;
 use lorascope::dataset::{Dataset, Lengths, Recipe};
 use lorascope::display::{Align, Show, Table};
 use lorascope::polars::prelude::*;

@@ -5,12 +5,14 @@ use std::path::Path;
 
 /// A module imports from its own level and from those above it. `error`, `display` and
 /// `files` share one: errors quote data and need `neutral`, tables show errors.
-const LEVELS: [&[&str]; 11] = [
+const LEVELS: [&[&str]; 13] = [
     &["error", "display", "files"],
     &["image"],
     &["ops"],
     &["plot"],
     &["spectrum"],
+    &["hub"],
+    &["format"],
     &["text"],
     &["dataset"],
     &["lora"],

@@ -5,9 +5,10 @@ mod llama;
 #[path = "common/tiny.rs"]
 mod tiny;
 
-use lorascope::dataset::{Dataset, OnFault, ReadOptions};
+use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::{Error, Result};
+use lorascope::format::{OnFault, ReadOptions};
 use lorascope::text::Trained;
 use lorascope::train::preflight::Severity;
 use lorascope::train::{Preflight, RowLeftOut, RowsFor, Run, RunConfig, Why};

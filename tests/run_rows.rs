@@ -6,9 +6,10 @@ mod llama;
 #[path = "common/tiny.rs"]
 mod tiny;
 
-use lorascope::dataset::{Dataset, ReadOptions};
+use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::Result;
+use lorascope::format::ReadOptions;
 use lorascope::train::preflight::Severity;
 use lorascope::train::{Preflight, Run, RunFile};
 use tiny::{Bench, Tiny, config, finding};

@@ -5,9 +5,10 @@ mod llama;
 #[path = "common/tiny.rs"]
 mod tiny;
 
-use lorascope::dataset::{Dataset, Fix, Map, ProblemKind, ReadOptions, RowSchema};
+use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::Result;
+use lorascope::format::{Fix, Map, ProblemKind, ReadOptions, RowSchema};
 use lorascope::text::{PromptAnswers, SpecialTokens, Tokenizer, Trained, Training};
 use lorascope::train::preflight::Severity;
 use lorascope::train::{Preflight, Run, RunConfig};

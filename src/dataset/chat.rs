@@ -6,7 +6,8 @@ use super::Dataset;
 use super::tokens::example;
 use crate::display::{Bundle, Show, brief, escape, neutral, thousands};
 use crate::error::Result;
-use crate::text::{Example, Message, Role, Tokenizer};
+use crate::format::Role;
+use crate::text::{Example, Message, Tokenizer};
 
 /// A conversation to look at; [`Dataset::row`] gives it.
 #[derive(Clone, PartialEq)]

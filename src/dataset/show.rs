@@ -1,7 +1,7 @@
 //! What a dataset looks like in a notebook: its head and its tail.
 
 use super::Dataset;
-use super::look::{first_user, last_answer};
+use super::columns::{first_user, last_answer};
 use super::table::Rows;
 use crate::display::{Align, Bundle, Show, Table, bytes, cut, failed, thousands};
 use crate::error::Result;

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::look::first_user;
-use super::{Dataset, near};
+use super::Dataset;
+use super::columns::first_user;
+use super::quality::near;
 use crate::error::{Error, Result};
 
 /// The numbers of the rows on the first side, about `fraction` of all, and of those on the second.

@@ -36,6 +36,11 @@ enum Part<'a> {
 }
 
 impl Group {
+    /// The groups of a cache file.
+    pub fn of(cached: &Arc<Cached>) -> impl Iterator<Item = Self> {
+        (0..cached.groups()).map(|index| Self::Cached(cached.clone(), index))
+    }
+
     /// How many rows a piece of it has: a group that must be decoded is a single piece.
     fn piece(&self) -> usize {
         match self {

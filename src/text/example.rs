@@ -9,8 +9,9 @@ use super::conversation::Conversation;
 use super::core::{Core, Token};
 use super::template::{GenerationPrompt, Template};
 use super::words::Special;
-use super::{Message, Role, Tokenizer, Trained};
+use super::{Message, Tokenizer, Trained};
 use crate::error::{Error, Result};
+use crate::format::Role;
 
 /// A row to train on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -41,9 +41,6 @@ pub(crate) enum Answered {
 }
 
 impl Tokenizer {
-    /// The names of reasoning beside the content, in files and templates.
-    pub(crate) const REASONING: [&'static str; 3] = Wants::REASONING;
-
     /// Looks whether the chat template writes tools and calls, by rendering a small conversation with and
     /// without them. What it refuses is not ignored.
     pub(crate) fn ignored(&self) -> Ignored {

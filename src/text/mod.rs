@@ -30,7 +30,7 @@ pub use example::{Example, Lengths};
 pub(crate) use folder::FILES;
 pub use hold::{Cut, TooLong, hold_to};
 pub(crate) use ignored::{Answered, Forgets, Ignored};
-pub use message::{Message, Role};
+pub use message::Message;
 pub use named::NamedTemplate;
 pub use pack::{Pack, PackingGain, pack, packed};
 pub use template::GenerationPrompt;

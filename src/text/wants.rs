@@ -48,7 +48,7 @@ const ID: &str = "call00001";
 
 impl Wants {
     /// The names of reasoning beside the content, in files and templates.
-    pub const REASONING: [&'static str; 3] = ["reasoning_content", "reasoning", "thinking"];
+    pub const REASONING: [&'static str; 3] = crate::format::row::REASONING;
 
     pub fn of(template: &Template, source: &str) -> Self {
         let reasoning = Self::REASONING.into_iter().filter(|key| reads(source, key)).collect();

@@ -3,9 +3,10 @@
 use super::batches::MICRO_BATCH;
 use super::optimizer::OptimizerConfig;
 use super::schedule::{ReachesZero, Schedule, Shape};
-use crate::dataset::{Dataset, OnFault};
+use crate::dataset::Dataset;
 use crate::display::advice;
 use crate::error::{Error, Result};
+use crate::format::OnFault;
 use crate::lora::{LoraConfig, TargetModules};
 use crate::model::Recompute;
 use crate::text::{PromptAnswers, SpecialTokens, Trained, Training};

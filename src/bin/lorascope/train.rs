@@ -4,9 +4,10 @@
 use super::events::Follower;
 use super::reading::{LISTED, format, left_out};
 use clap::Args;
-use lorascope::dataset::{Dataset, Map, OnFault, ReadOptions, RowSchema};
+use lorascope::dataset::Dataset;
 use lorascope::display::{Progress, Show};
 use lorascope::error::{Error, Result};
+use lorascope::format::{Map, OnFault, ReadOptions, RowSchema};
 use lorascope::text::Trained;
 use lorascope::train::{
     Ending, Existing, OpenRun, RowsFrom, Run, RunConfig, RunFile, Schedule, Shape, State, Until,

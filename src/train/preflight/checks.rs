@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use super::finding::{Finding, Severity, said};
-use crate::dataset::{Dataset, ProblemKind};
-use crate::display::thousands;
-use crate::display::{advice, counted};
+use crate::dataset::Dataset;
+use crate::display::{advice, counted, thousands};
 use crate::error::Result;
-use crate::text::{Example, Message, Role, Tokenizer, Trained};
+use crate::format::{ProblemKind, Role};
+use crate::text::{Example, Message, Tokenizer, Trained};
 use crate::train::batches::Batches;
 use crate::train::config::RunConfig;
 use crate::train::dated;
