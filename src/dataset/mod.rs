@@ -28,9 +28,9 @@ mod write;
 pub use chat::Chat;
 pub use data::Dataset;
 pub use quality::{
-    Canned, Cluster, ColumnSummary, Cut, Duplicates, Labels, Lengths, Margin, Numbers, Opening, Overlap,
-    Packing, Padding, Places, Preferences, ProblemCount, Report, ReportConfig, RowBrief, Sample, Shared,
-    Spread, ToolCounts, Unit, language, near,
+    Canned, Cluster, ColumnSummary, Duplicates, Labels, LengthSpread, LengthSummary, LongRows, Margin,
+    Numbers, Opening, Packing, Padding, Places, Preferences, ProblemCount, Report, ReportConfig, RowBrief,
+    Sample, SharedRow, SharedRows, ToolCounts, Unit, language, near,
 };
 pub use raw_line::RawLine;
 pub use recipe::{Keep, Part, Recipe, Step};

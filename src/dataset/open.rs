@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::data::Dataset;
 use super::recipe::{Listed, Origin};
-use super::source::{self, Place, Source};
+use super::source::{self, Source, Storage};
 use crate::error::{Error, Result};
 use crate::format::read::Among;
 use crate::format::{Map, ReadOptions, container};
 #[cfg(feature = "hub")]
-use crate::{hub, image};
+use crate::hub;
+use crate::image;
 
 impl Dataset {
     /// Opens a file, all data files of a folder, or those that a pattern such as `data/*.jsonl.gz`
@@ -130,14 +131,14 @@ impl Dataset {
 
     fn of_files(path: &Path, files: Vec<PathBuf>, options: &ReadOptions, listed: Listed) -> Result<Self> {
         let size: u64 = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|m| m.len()).sum();
-        let place = if size > source::big() { Place::Cache } else { Place::Memory };
+        let place = if size > source::big() { Storage::Cache } else { Storage::Memory };
         let among = match listed {
             Listed::Found if files.len() > 1 => Among::Others,
             _ => Among::Alone,
         };
         let open = |file: &PathBuf| Source::open(file, options, place, among).map(Arc::new);
         let sources: Vec<Arc<Source>> = files.iter().map(open).collect::<Result<_>>()?;
-        if let (Place::Memory, Among::Others, Some(first)) = (place, among, files.first())
+        if let (Storage::Memory, Among::Others, Some(first)) = (place, among, files.first())
             && sources.iter().map(|source| Ok(source.full()?.len())).sum::<Result<usize>>()? == 0
         {
             // It says why it cannot be read.

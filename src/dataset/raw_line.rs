@@ -45,7 +45,7 @@ impl Dataset {
     /// If the dataset is not of that file, or if no record is on that line.
     pub fn line_of(&self, path: impl AsRef<Path>, line: u64) -> Result<RawLine> {
         let path = path.as_ref();
-        let whole = super::source::absolute(path)?;
+        let whole = container::absolute(path)?;
         let source = self.0.sources.iter().find(|source| source.path == whole);
         let source = source.ok_or_else(|| Error::input("the dataset is not of this file").path(path))?;
         let none = || Error::input(format_args!("there is no record on line {line}")).path(path);

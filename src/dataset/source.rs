@@ -23,7 +23,7 @@ pub(super) fn big() -> u64 {
 
 /// Where the rows of a file are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Storage {
     Memory,
     Cache,
 }
@@ -35,7 +35,7 @@ pub(super) struct Source {
     pub path: PathBuf,
     pub options: ReadOptions,
     pub size: u64,
-    place: Place,
+    place: Storage,
     among: Among,
     modified: Option<std::time::SystemTime>,
     /// The first rows, until all have been read.
@@ -91,7 +91,7 @@ impl Full {
 
 impl Source {
     /// Opens a file: reads all of it into memory, or finds it in the cache, or reads its head.
-    pub fn open(path: &Path, options: &ReadOptions, place: Place, among: Among) -> Result<Self> {
+    pub fn open(path: &Path, options: &ReadOptions, place: Storage, among: Among) -> Result<Self> {
         let absolute = absolute(path)?;
         let about = std::fs::metadata(&absolute).map_err(|e| Error::io(path, e))?;
         let mut source = Self {
@@ -105,8 +105,8 @@ impl Source {
             full: Mutex::new(None),
         };
         let full = match place {
-            Place::Memory => Some(source.read()?),
-            Place::Cache => source.find(),
+            Storage::Memory => Some(source.read()?),
+            Storage::Cache => source.find(),
         };
         match full {
             Some(full) => source.full = Mutex::new(Some(Arc::new(full))),
@@ -159,8 +159,8 @@ impl Source {
 
     fn read(&self) -> Result<Full> {
         let entry = match self.place {
-            Place::Memory => None,
-            Place::Cache => Entry::of(&self.path, &self.options),
+            Storage::Memory => None,
+            Storage::Cache => Entry::of(&self.path, &self.options),
         };
         let read = load::read(&self.path, &self.options, entry, self.among)?;
         let faults = read.problems.len();

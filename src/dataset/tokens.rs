@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::Dataset;
+use super::conversation::conversation;
+use super::counted::{Bound, Counted, Tokens};
 use super::table::Rows;
 use crate::display::{Progress, thousands};
 use crate::error::{Error, Result};
@@ -16,7 +18,7 @@ use crate::format::problems::{Outcome, ProblemKind};
 use crate::format::row::Spoken;
 use crate::format::row_view::RowView;
 use crate::format::schema::calls::ids_of;
-use crate::format::write::prompt::prompt_turns;
+use crate::format::write::prompt_turns;
 use crate::text::{
     Answered, Example, Forgets, Ignored, Lengths, Message, PromptAnswers, Tokenizer, Trained, Training,
 };

@@ -23,7 +23,7 @@ impl Dataset {
     /// says beforehand. Rows whose answers are labelled as bad ones are left out of schemas without
     /// labels. A row that was read from the same schema keeps all that it has, under the usual keys and
     /// in the usual forms (bare tools are wrapped, arguments of a `function_call` turn are objects);
-    /// [`Layout::Keep`] writes it as it was.
+    /// [`Layout::Keep`](crate::format::Layout::Keep) writes it as it was.
     ///
     /// # Errors
     /// If the file exists ([`overwrite`](Self::overwrite) replaces it), if its name says no
@@ -100,7 +100,7 @@ impl Dataset {
     }
 
     /// What `schema` has no place for, and in how many rows: what [`write`](Self::write) would leave
-    /// out and [`Extra::Keep`] would carry.
+    /// out and [`Extra::Keep`](crate::format::Extra::Keep) would carry.
     ///
     /// # Errors
     /// Only if the rows cannot be read.
@@ -124,11 +124,7 @@ impl Dataset {
             tally.count(batch);
             Ok(())
         })?;
-        let lost = tally.lost.named().map(|(what, rows)| (what.to_string(), rows)).collect();
-        let laid_out = tally.lost.layouts();
-        let Tally { left_out, misfits, labelled_bad, bad_lines, .. } = tally;
-        let rows = self.len() as u64;
-        Ok(Losses { schema, rows, lost, left_out, misfits, labelled_bad, bad_lines, laid_out })
+        Ok(tally.losses(schema, self.len() as u64))
     }
 
     /// Like [`losses`](Self::losses), and with what the container that the name says has no place for: a CSV
@@ -235,7 +231,7 @@ fn unfit(rows: &Rows<'_>, encoder: &Encoder, all: bool) -> u64 {
     (0..rows.len()).filter(unfit).count() as u64
 }
 
-/// `first` rows are in the output before these.
+/// The text of some rows; `first` rows are in the output before them.
 fn batch(rows: &Rows<'_>, first: u64, encoder: &Encoder, between: &[u8]) -> Batch {
     let mut batch = Batch::default();
     for i in 0..rows.len() {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Role;
 use super::problems::{Outcome, ProblemKind};
 use super::record::{Keys, Node, Value, one_line};
-use super::row::{Fault, Row, Turn, is_no_tools};
+use super::row::{Fault, Row, Turn, is_no_tools, role_of};
 use super::schema::default::is_json;
 use super::schema::{calls_of_text, calls_tools, label, role_by_name, with_keys};
 use crate::error::{Error, Result};
@@ -289,7 +289,7 @@ impl Map {
                 };
                 let name = text(&mut speaker, &at)?;
                 let role = match self.roles.get(&*name) {
-                    Some(role) => super::row::role_of(role),
+                    Some(role) => role_of(role),
                     None => role_by_name(&name).ok_or_else(|| {
                         (ProblemKind::UnknownRole, format!("{at:?} is spoken by {name:?}").into())
                     })?,

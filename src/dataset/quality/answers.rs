@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::column_summary::{Columns, Numbers, tool_names};
-use super::lengths::{Lengths, share};
+use super::lengths::{LengthSummary, share};
 use super::places::Files;
 use super::spoils::Spoils;
 use super::turn_text::text_of;
@@ -51,9 +51,9 @@ pub struct Preferences {
     /// Rows with two answers.
     pub rows: u64,
     /// Characters of the chosen answers.
-    pub chosen: Lengths,
+    pub chosen: LengthSummary,
     /// Characters of the rejected answers.
-    pub rejected: Lengths,
+    pub rejected: LengthSummary,
     /// Rows whose chosen answer is the longer one: far from a half, length alone tells them apart.
     pub longer: u64,
     /// How far apart the scores of the two are.
@@ -217,8 +217,8 @@ impl Answers {
         };
         (!self.chosen.is_empty()).then(|| Preferences {
             rows: self.chosen.len() as u64,
-            chosen: Lengths::of(self.chosen.clone()),
-            rejected: Lengths::of(self.rejected.clone()),
+            chosen: LengthSummary::of(self.chosen.clone()),
+            rejected: LengthSummary::of(self.rejected.clone()),
             longer: self.longer,
             margins: columns.margins.iter().filter_map(margin).collect(),
         })

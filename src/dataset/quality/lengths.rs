@@ -27,7 +27,7 @@ impl Unit {
 
 /// A distribution of lengths; quantiles by the nearest rank.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct Lengths {
+pub struct LengthSummary {
     /// The sum.
     pub total: u64,
     /// The mean.
@@ -46,14 +46,14 @@ pub struct Lengths {
     pub max: u64,
 }
 
-impl Lengths {
+impl LengthSummary {
     /// The distribution of some lengths.
     ///
     /// # Examples
     /// ```
-    /// use lorascope::dataset::Lengths;
+    /// use lorascope::dataset::LengthSummary;
     ///
-    /// let lengths = Lengths::of((1..=200).collect());
+    /// let lengths = LengthSummary::of((1..=200).collect());
     /// assert_eq!((lengths.p50, lengths.p90, lengths.p99, lengths.max), (100, 180, 198, 200));
     /// assert_eq!(lengths.mean, 100.5);
     /// ```
@@ -73,7 +73,7 @@ impl Lengths {
 
 /// How the lengths of one kind of thing spread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
+pub struct LengthSpread {
     /// What is measured: `row`, the turns of a role (`user`, `assistant`, …), or the tokens of a row
     /// that are `trained` on.
     pub of: String,
@@ -82,7 +82,7 @@ pub struct Spread {
     /// How many there are.
     pub count: u64,
     /// Mean and quantiles.
-    pub lengths: Lengths,
+    pub lengths: LengthSummary,
     /// How often which length occurs.
     pub histogram: Histogram,
     /// The cumulative curve: lengths, and the share that is at most so long, from 0 to 1; a point for
@@ -90,7 +90,7 @@ pub struct Spread {
     pub curve: Vec<(u64, f64)>,
 }
 
-impl Spread {
+impl LengthSpread {
     /// `None` without lengths.
     pub(super) fn of(of: &str, unit: Unit, mut values: Vec<u64>) -> Option<Self> {
         values.sort_unstable();
@@ -107,7 +107,7 @@ impl Spread {
                 curve.push((length, share));
             }
         }
-        let lengths = Lengths::of_sorted(&values);
+        let lengths = LengthSummary::of_sorted(&values);
         Some(Self { of: of.to_string(), unit, count: count as u64, lengths, histogram, curve })
     }
 }
@@ -115,7 +115,7 @@ impl Spread {
 /// What a context leaves out: rows that are longer are not trained on, since a row that is cut loses
 /// the token that ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Cut {
+pub struct LongRows {
     /// The context, in the report's unit.
     pub context: u64,
     /// Rows that are longer.
@@ -128,7 +128,7 @@ pub struct Cut {
     pub left_out_share: f64,
 }
 
-impl Cut {
+impl LongRows {
     pub(super) fn at(context: u64, lengths: &[u64]) -> Self {
         let longer = || lengths.iter().filter(|&&length| length > context);
         let left_out = longer().sum();
@@ -231,19 +231,19 @@ mod tests {
 
     #[test]
     fn contexts_leave_rows_out_whole() {
-        let cut = Cut::at(4, &[1, 4, 5, 10]);
+        let cut = LongRows::at(4, &[1, 4, 5, 10]);
         assert_eq!((cut.rows, cut.rows_share, cut.left_out, cut.left_out_share), (2, 0.5, 15, 0.75));
-        assert_eq!(Cut::at(4, &[]).rows_share, 0.0);
+        assert_eq!(LongRows::at(4, &[]).rows_share, 0.0);
     }
 
     #[test]
     fn spreads() {
-        let spread = Spread::of("row", Unit::Tokens, vec![5; 1000]).unwrap();
+        let spread = LengthSpread::of("row", Unit::Tokens, vec![5; 1000]).unwrap();
         assert_eq!(spread.curve, [(5, 1.0)]);
-        let spread = Spread::of("row", Unit::Tokens, (1..=1000).collect()).unwrap();
+        let spread = LengthSpread::of("row", Unit::Tokens, (1..=1000).collect()).unwrap();
         assert_eq!((spread.curve.len(), spread.count), (202, 1000));
         assert_eq!((spread.curve[0], spread.curve[100]), ((1, 0.001), (500, 0.5)));
         assert_eq!(spread.curve[201], (1000, 1.0));
-        assert!(Spread::of("row", Unit::Tokens, Vec::new()).is_none());
+        assert!(LengthSpread::of("row", Unit::Tokens, Vec::new()).is_none());
     }
 }

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::near::{Signatures, Texts};
+use super::near::{Signatures, Texts, check};
 use super::near_signature::Signer;
 use crate::dataset::Dataset;
-use crate::dataset::store::Piece;
+use crate::dataset::store::StorePiece;
 use crate::dataset::table::Rows;
 use crate::error::Result;
 use crate::format::schema::layout::List;
@@ -80,7 +80,7 @@ impl Dataset {
     /// # Errors
     /// A threshold that is not from 0.5 to 1; rows that can no longer be read.
     pub fn near_duplicates(&self, threshold: f64) -> Result<Vec<Vec<u32>>> {
-        super::near::check(threshold)?;
+        check(threshold)?;
         self.clusters_of(self.signatures()?, threshold)
     }
 
@@ -129,7 +129,7 @@ impl Dataset {
         let ends = pieces.iter().skip(1).map(|piece| piece.first).chain([self.len()]);
         let held = pieces.iter().zip(ends).map(|(piece, end)| (piece, before(piece.first)..before(end)));
         let held: Vec<_> = held.filter(|(_, range)| !range.is_empty()).collect();
-        let piece = |(piece, range): (&Piece<'_>, Range<usize>)| {
+        let piece = |(piece, range): (&StorePiece<'_>, Range<usize>)| {
             store.on(piece, &|rows: Rows<'_>, first| work(rows, first, &wanted[range.clone()]))
         };
         held.into_par_iter().map(piece).collect()

@@ -11,16 +11,16 @@ use crate::error::Result;
 
 /// Rows that two datasets have in common; [`Dataset::overlap`] finds them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Overlap {
+pub struct SharedRows {
     /// The pairs, in the order of the other dataset's rows.
-    pub pairs: Vec<Shared>,
+    pub pairs: Vec<SharedRow>,
     /// The rows of the other dataset.
     pub of: usize,
 }
 
 /// A row of the other dataset that occurs in this one.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Shared {
+pub struct SharedRow {
     /// The number of the other dataset's row.
     pub other: u32,
     /// The number of the most similar row here.
@@ -49,13 +49,13 @@ impl Dataset {
     /// assert_eq!(data.overlap(&test, 0.8)?.pairs.len(), test.len());
     /// # Ok::<(), lorascope::error::Error>(())
     /// ```
-    pub fn overlap(&self, other: &Self, threshold: f64) -> Result<Overlap> {
+    pub fn overlap(&self, other: &Self, threshold: f64) -> Result<SharedRows> {
         let found = self.signatures()?.matches(self, &other.signatures()?, other, threshold)?;
         let shared = |(row, there, similarity): (u32, u32, f64)| {
             let text = other.at(there as usize, |rows, i| first_user(rows, i).to_string())?;
-            Ok(Shared { other: there, row, similarity, text })
+            Ok(SharedRow { other: there, row, similarity, text })
         };
-        Ok(Overlap { pairs: found.into_iter().map(shared).collect::<Result<_>>()?, of: other.len() })
+        Ok(SharedRows { pairs: found.into_iter().map(shared).collect::<Result<_>>()?, of: other.len() })
     }
 }
 
@@ -87,7 +87,7 @@ impl Dataset {
     }
 }
 
-impl Overlap {
+impl SharedRows {
     /// The pairs as a table: other, row, similarity, text.
     ///
     /// # Errors
@@ -132,13 +132,13 @@ impl Overlap {
     }
 }
 
-impl Show for Overlap {
+impl Show for SharedRows {
     fn show(&self) -> Bundle {
         self.table().show()
     }
 }
 
-impl std::fmt::Display for Overlap {
+impl std::fmt::Display for SharedRows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.show().text)
     }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::lengths::{Spread, share};
+use super::lengths::{LengthSpread, share};
 use super::report::Report;
+use super::row_briefs::Sample;
 use super::tables::{described, percent};
 use crate::display::{
     Bundle, Cards, Page, Show, Text, brief, bytes, cut, escape, in_line, neutral, thousands,
@@ -54,7 +55,7 @@ impl Report {
         [self.histogram(), self.curves(), self.padding()].into_iter().flatten().collect()
     }
 
-    fn spread(&self, of: &str) -> Option<&Spread> {
+    fn spread(&self, of: &str) -> Option<&LengthSpread> {
         self.spreads.iter().find(|spread| spread.of == of)
     }
 
@@ -101,7 +102,7 @@ impl Report {
             .section("Problems", [self.faults()])
             .section("Answers that many prompts share", self.shared().map(|table| table.show()))
             .section("Columns", self.column_table().map(|table| table.show()))
-            .section("Lengths", [self.lengths().show()])
+            .section("LengthSummary", [self.lengths().show()])
             .section("", figures(vec![self.histogram(), self.curves()]))
             .section("", self.role_histograms())
             .section("Roles, schemas, languages", [self.kinds().show()])
@@ -179,7 +180,7 @@ impl Report {
 
     fn role_histograms(&self) -> Option<Bundle> {
         let rest = self.spreads.iter().filter(|spread| spread.of != "row");
-        let title = |spread: &Spread| format!("Length of {}", described(spread));
+        let title = |spread: &LengthSpread| format!("Length of {}", described(spread));
         let figures: Vec<Figure> = rest
             .filter_map(|spread| {
                 let ylabel = if spread.of == "trained" { "rows" } else { "turns" };
@@ -198,7 +199,7 @@ impl Report {
             let parts = [message.text()].into_iter().chain(calls).filter(|part| !part.is_empty());
             parts.collect::<Vec<_>>().join("\n")
         };
-        let example = |sample: &super::row_briefs::Sample| {
+        let example = |sample: &Sample| {
             let mut name = format!("{}, row {}", sample.source, sample.row);
             if let Some(good) = sample.label {
                 name += if good { ", labelled good" } else { ", labelled bad" };

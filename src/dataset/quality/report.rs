@@ -8,7 +8,7 @@ use super::answers::{Canned, Labels, Preferences, ToolCounts};
 use super::column_summary::ColumnSummary;
 use super::duplicates::{Duplicates, Groups};
 use super::gather::Gathered;
-use super::lengths::{Cut, Lengths, Packing, Spread, Unit, share};
+use super::lengths::{LengthSpread, LengthSummary, LongRows, Packing, Unit, share};
 use super::places::{Files, Places, Spot};
 use super::report_config::ReportConfig;
 use super::row_briefs::{Looks, RowBrief, Sample};
@@ -34,12 +34,12 @@ pub struct Report {
     /// rows: placeholders, refusals, canned answers, answers that contradict each other.
     pub problems: Vec<ProblemCount>,
     /// Turns of a conversation, without the system text.
-    pub turns: Lengths,
+    pub turns: LengthSummary,
     /// Characters of a row: of the system text and the turns of its conversation, or of its plain text;
     /// rejected answers do not count.
-    pub characters: Lengths,
+    pub characters: LengthSummary,
     /// Tokens of a conversation under the chat template, where a tokenizer was given.
-    pub tokens: Option<Lengths>,
+    pub tokens: Option<LengthSummary>,
     /// Rows of plain text in which the names of special tokens are taken for these tokens, where a tokenizer
     /// was given: [`Dataset::rendered`].
     #[serde(default)]
@@ -49,7 +49,7 @@ pub struct Report {
     pub unit: Unit,
     /// How lengths spread: of rows in the report's unit, of rows' trained tokens, and of the turns of
     /// each role in characters.
-    pub spreads: Vec<Spread>,
+    pub spreads: Vec<LengthSpread>,
     /// Turns by role; `system` counts system texts, `text` plain texts, and `rejected` the turns of
     /// rejected answers.
     pub roles: BTreeMap<String, u64>,
@@ -58,7 +58,7 @@ pub struct Report {
     /// Rows by language, as [`language::of`](super::language::of) finds it, the most frequent first.
     pub languages: Vec<(String, u64)>,
     /// What contexts leave out.
-    pub contexts: Vec<Cut>,
+    pub contexts: Vec<LongRows>,
     /// What padding and packing cost.
     pub packing: Packing,
     /// Rows that say what an earlier row says, character by character.
@@ -114,7 +114,7 @@ pub struct ProblemCount {
 }
 
 impl Dataset {
-    /// Lengths, turns, roles, languages, duplicates and faults of these rows; in tokens too, where
+    /// LengthSummary, turns, roles, languages, duplicates and faults of these rows; in tokens too, where
     /// [`for_tokenizer`](Self::for_tokenizer) bound a tokenizer.
     ///
     /// # Errors
@@ -173,8 +173,9 @@ impl Dataset {
         let problems = self.problem_counts(&found, &files)?;
         let lengths: Vec<u64> = measured.iter().map(|(_, length)| *length).collect();
         let roles = found.roles.iter().map(|(role, lengths)| (role.clone(), lengths.len() as u64)).collect();
-        let mut spreads: Vec<Spread> = Spread::of("row", unit, lengths.clone()).into_iter().collect();
-        spreads.extend(Spread::of("trained", Unit::Tokens, trained));
+        let mut spreads: Vec<LengthSpread> =
+            LengthSpread::of("row", unit, lengths.clone()).into_iter().collect();
+        spreads.extend(LengthSpread::of("trained", Unit::Tokens, trained));
         let mut languages: Vec<(String, u64)> =
             found.languages.iter().map(|(code, count)| (code.to_string(), *count)).collect();
         languages.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -213,15 +214,15 @@ impl Dataset {
             rows: self.len() as u64,
             rejected: self.rejected()? as u64,
             problems,
-            turns: Lengths::of(found.turns),
-            characters: Lengths::of(found.characters),
-            tokens: (unit == Unit::Tokens).then(|| Lengths::of(lengths.clone())),
+            turns: LengthSummary::of(found.turns),
+            characters: LengthSummary::of(found.characters),
+            tokens: (unit == Unit::Tokens).then(|| LengthSummary::of(lengths.clone())),
             rendered: if unit == Unit::Tokens { self.rendered()? as u64 } else { 0 },
             unit,
             roles,
             sources: found.sources.iter().map(|(name, (count, _))| (name.clone(), *count)).collect(),
             languages,
-            contexts: config.contexts.iter().map(|&context| Cut::at(context, &lengths)).collect(),
+            contexts: config.contexts.iter().map(|&context| LongRows::at(context, &lengths)).collect(),
             packing: Packing::of(&lengths, config.packing, &config.batches),
             duplicates: exact.rows - exact.groups,
             exact,
@@ -237,8 +238,9 @@ impl Dataset {
             examples: firsts.into_iter().filter_map(|row| looks.sample(row)).collect(),
             spreads: {
                 let roles = found.roles.into_iter();
-                spreads
-                    .extend(roles.filter_map(|(role, lengths)| Spread::of(&role, Unit::Characters, lengths)));
+                spreads.extend(
+                    roles.filter_map(|(role, lengths)| LengthSpread::of(&role, Unit::Characters, lengths)),
+                );
                 spreads
             },
         })

@@ -2,7 +2,7 @@
 
 use super::column_summary::Numbers;
 use super::duplicates::Duplicates;
-use super::lengths::{Lengths, Spread, Unit, share};
+use super::lengths::{LengthSpread, LengthSummary, Unit, share};
 use super::places::Places;
 use super::report::Report;
 use super::row_briefs::RowBrief;
@@ -18,7 +18,7 @@ const COLUMNS: usize = 40;
 impl Report {
     pub(super) fn lengths(&self) -> Table {
         let mut table = table(&["", "count", "mean", "least", "p10", "p50", "p90", "p99", "most", "in all"]);
-        let mut add = |name: String, count: u64, l: &super::lengths::Lengths| {
+        let mut add = |name: String, count: u64, l: &LengthSummary| {
             let whole = [l.min, l.p10, l.p50, l.p90, l.p99, l.max, l.total].map(thousands);
             table.row([name, thousands(count), format!("{:.1}", l.mean)].into_iter().chain(whole));
         };
@@ -220,7 +220,7 @@ impl Report {
             thousands(pairs.rows),
             percent(share(pairs.longer, pairs.rows))
         ));
-        let mut add = |name: &str, l: &Lengths| {
+        let mut add = |name: &str, l: &LengthSummary| {
             let whole = [l.min, l.p10, l.p50, l.p90, l.max].map(thousands);
             table.row([name.to_string(), format!("{:.1}", l.mean)].into_iter().chain(whole));
         };
@@ -300,7 +300,7 @@ impl Report {
 }
 
 /// What a spread is of, in words.
-pub(super) fn described(spread: &Spread) -> String {
+pub(super) fn described(spread: &LengthSpread) -> String {
     match spread.of.as_str() {
         "row" => "a row".to_string(),
         "trained" => "a row, trained on".to_string(),

@@ -100,10 +100,10 @@ type Put<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
 /// An array that writes its values as JSON.
 pub(super) struct Cells<'a> {
     array: &'a dyn Array,
-    kind: Kind<'a>,
+    kind: CellKind<'a>,
 }
 
-enum Kind<'a> {
+enum CellKind<'a> {
     /// Values that are left out.
     Nothing,
     Scalar(Put<'a>),
@@ -123,15 +123,17 @@ enum Kind<'a> {
 }
 
 /// The kind of an array that is of type `A`.
-fn with<'a, A: 'static>(array: &'a dyn Array, kind: impl FnOnce(&'a A) -> Kind<'a>) -> Kind<'a> {
-    array.as_any().downcast_ref().map_or(Kind::Nothing, kind)
+fn with<'a, A: 'static>(array: &'a dyn Array, kind: impl FnOnce(&'a A) -> CellKind<'a>) -> CellKind<'a> {
+    array.as_any().downcast_ref().map_or(CellKind::Nothing, kind)
 }
 
-fn number<'a, T: NativeType>(array: &'a dyn Array, put: impl Fn(T, &mut Vec<u8>) + 'a) -> Kind<'a> {
-    with(array, |array: &PrimitiveArray<T>| Kind::Scalar(Box::new(move |i, out| put(array.value(i), out))))
+fn number<'a, T: NativeType>(array: &'a dyn Array, put: impl Fn(T, &mut Vec<u8>) + 'a) -> CellKind<'a> {
+    with(array, |array: &PrimitiveArray<T>| {
+        CellKind::Scalar(Box::new(move |i, out| put(array.value(i), out)))
+    })
 }
 
-fn plain<T: NativeType + std::fmt::Display>(array: &dyn Array) -> Kind<'_> {
+fn plain<T: NativeType + std::fmt::Display>(array: &dyn Array) -> CellKind<'_> {
     number(array, |value: T, out| show(out, value))
 }
 
@@ -140,8 +142,8 @@ fn show(out: &mut Vec<u8>, value: impl std::fmt::Display) {
     let _ = write!(out, "{value}");
 }
 
-fn text<'a>(bytes: impl Fn(usize) -> &'a [u8] + 'a) -> Kind<'a> {
-    Kind::Scalar(Box::new(move |i, out| quote(out, bytes(i))))
+fn text<'a>(bytes: impl Fn(usize) -> &'a [u8] + 'a) -> CellKind<'a> {
+    CellKind::Scalar(Box::new(move |i, out| quote(out, bytes(i))))
 }
 
 /// A column, or a field of one, and where to note what JSON does not hold.
@@ -172,9 +174,9 @@ impl<'a> Column<'a> {
 impl<'a> Cells<'a> {
     pub fn of(array: &'a dyn Array, column: Column<'a>) -> Self {
         let kind = match array.dtype().to_storage() {
-            Type::Boolean => {
-                with(array, |array: &BooleanArray| Kind::Scalar(Box::new(|i, out| show(out, array.value(i)))))
-            }
+            Type::Boolean => with(array, |array: &BooleanArray| {
+                CellKind::Scalar(Box::new(|i, out| show(out, array.value(i))))
+            }),
             Type::Int8 => plain::<i8>(array),
             Type::Int16 => plain::<i16>(array),
             Type::Int32 => plain::<i32>(array),
@@ -216,28 +218,34 @@ impl<'a> Cells<'a> {
                 number(array, move |value: i64, out| show(out, format_args!("\"{}\"", time(value, unit))))
             }
             Type::Duration(_) => plain::<i64>(array),
-            Type::Utf8View => with(array, Kind::Text),
+            Type::Utf8View => with(array, CellKind::Text),
             Type::Utf8 => with(array, |array: &Utf8Array<i32>| text(|i| array.value(i).as_bytes())),
             Type::LargeUtf8 => with(array, |array: &Utf8Array<i64>| text(|i| array.value(i).as_bytes())),
             Type::BinaryView => {
-                with(array, |array: &BinaryViewArray| Kind::Bytes(Box::new(|i| array.value(i)), column))
+                with(array, |array: &BinaryViewArray| CellKind::Bytes(Box::new(|i| array.value(i)), column))
             }
             Type::Binary => {
-                with(array, |array: &BinaryArray<i32>| Kind::Bytes(Box::new(|i| array.value(i)), column))
+                with(array, |array: &BinaryArray<i32>| CellKind::Bytes(Box::new(|i| array.value(i)), column))
             }
             Type::LargeBinary => {
-                with(array, |array: &BinaryArray<i64>| Kind::Bytes(Box::new(|i| array.value(i)), column))
+                with(array, |array: &BinaryArray<i64>| CellKind::Bytes(Box::new(|i| array.value(i)), column))
             }
             Type::List(_) => with(array, |array: &ListArray<i32>| {
-                Kind::List(Box::new(|i| array.offsets().start_end(i)), column.cells(array.values().as_ref()))
+                CellKind::List(
+                    Box::new(|i| array.offsets().start_end(i)),
+                    column.cells(array.values().as_ref()),
+                )
             }),
             Type::LargeList(_) => with(array, |array: &ListArray<i64>| {
-                Kind::List(Box::new(|i| array.offsets().start_end(i)), column.cells(array.values().as_ref()))
+                CellKind::List(
+                    Box::new(|i| array.offsets().start_end(i)),
+                    column.cells(array.values().as_ref()),
+                )
             }),
             Type::FixedSizeList(_, size) => {
                 let size = *size;
                 with(array, |array: &FixedSizeListArray| {
-                    Kind::List(
+                    CellKind::List(
                         Box::new(move |i| (i * size, (i + 1) * size)),
                         column.cells(array.values().as_ref()),
                     )
@@ -253,19 +261,19 @@ impl<'a> Cells<'a> {
                     let path = format!("{}.{}", column.path, field.name);
                     Cells::of(values.as_ref(), Column { path, ..column.clone() })
                 });
-                Kind::Object(fields.iter().map(|field| key(&field.name)).zip(values).collect())
+                CellKind::Object(fields.iter().map(|field| key(&field.name)).zip(values).collect())
             }),
             Type::Map(..) => with(array, |array: &MapArray| {
                 let entries = array.field().as_any().downcast_ref::<StructArray>();
                 match entries.map(|entries| entries.values()) {
                     Some([keys, values]) => {
-                        Kind::Map(array, column.cells(keys.as_ref()), column.cells(values.as_ref()))
+                        CellKind::Map(array, column.cells(keys.as_ref()), column.cells(values.as_ref()))
                     }
-                    _ => Kind::Nothing,
+                    _ => CellKind::Nothing,
                 }
             }),
             Type::Dictionary(..) => dictionary(array, &column),
-            _ => Kind::Nothing,
+            _ => CellKind::Nothing,
         };
         Self { array, kind }
     }
@@ -273,12 +281,12 @@ impl<'a> Cells<'a> {
     /// Takes the texts in the field that `path` leads to for JSON.
     pub fn mark_json(&mut self, path: &[String]) {
         match (&mut self.kind, path.split_first()) {
-            (Kind::Text(texts), None) => {
+            (CellKind::Text(texts), None) => {
                 let texts = *texts;
-                self.kind = Kind::Json(texts);
+                self.kind = CellKind::Json(texts);
             }
-            (Kind::List(_, values), _) => values.mark_json(path),
-            (Kind::Object(fields), Some((name, rest))) => {
+            (CellKind::List(_, values), _) => values.mark_json(path),
+            (CellKind::Object(fields), Some((name, rest))) => {
                 let mut key = Vec::new();
                 quote(&mut key, name.as_bytes());
                 fields
@@ -302,7 +310,7 @@ impl<'a> Cells<'a> {
             out.push(b':');
             match &cells.kind {
                 // Lists of turns that were written as text.
-                Kind::Text(array) if texts == Texts::MayBeJson => {
+                CellKind::Text(array) if texts == Texts::MayBeJson => {
                     let name = std::str::from_utf8(&key[1..key.len() - 1]).unwrap_or_default();
                     let text = array.value(i).as_bytes();
                     if csv::holds_json(name, text) { csv::value(out, name, text) } else { quote(out, text) }
@@ -319,12 +327,12 @@ impl<'a> Cells<'a> {
     fn is_nothing(&self, i: usize) -> bool {
         self.array.is_null(i)
             || match &self.kind {
-                Kind::Nothing => true,
-                Kind::Bytes(bytes, column) if std::str::from_utf8(bytes(i)).is_err() => {
+                CellKind::Nothing => true,
+                CellKind::Bytes(bytes, column) if std::str::from_utf8(bytes(i)).is_err() => {
                     column.note(Odd::Bytes);
                     true
                 }
-                Kind::Dictionary(place, values) => values.is_nothing(place(i)),
+                CellKind::Dictionary(place, values) => values.is_nothing(place(i)),
                 _ => false,
             }
     }
@@ -335,15 +343,15 @@ impl<'a> Cells<'a> {
             return;
         }
         match &self.kind {
-            Kind::Nothing => {}
-            Kind::Scalar(put) => put(i, out),
-            Kind::Bytes(bytes, _) => quote(out, bytes(i)),
-            Kind::Text(texts) => quote(out, texts.value(i).as_bytes()),
-            Kind::Json(texts) => match serde_json::from_str::<IgnoredAny>(texts.value(i)) {
+            CellKind::Nothing => {}
+            CellKind::Scalar(put) => put(i, out),
+            CellKind::Bytes(bytes, _) => quote(out, bytes(i)),
+            CellKind::Text(texts) => quote(out, texts.value(i).as_bytes()),
+            CellKind::Json(texts) => match serde_json::from_str::<IgnoredAny>(texts.value(i)) {
                 Ok(_) => out.extend_from_slice(texts.value(i).as_bytes()),
                 Err(_) => quote(out, texts.value(i).as_bytes()),
             },
-            Kind::List(range, values) => {
+            CellKind::List(range, values) => {
                 out.push(b'[');
                 let (start, end) = range(i);
                 for j in start..end {
@@ -354,7 +362,7 @@ impl<'a> Cells<'a> {
                 }
                 out.push(b']');
             }
-            Kind::Object(fields) => {
+            CellKind::Object(fields) => {
                 let start = out.len();
                 for (key, values) in fields.iter().filter(|(_, values)| !values.is_nothing(i)) {
                     out.push(if out.len() == start { b'{' } else { b',' });
@@ -367,7 +375,7 @@ impl<'a> Cells<'a> {
                 }
                 out.push(b'}');
             }
-            Kind::Map(map, keys, values) => {
+            CellKind::Map(map, keys, values) => {
                 out.push(b'{');
                 let (start, end) = map.offsets().start_end(i);
                 for j in start..end {
@@ -386,21 +394,21 @@ impl<'a> Cells<'a> {
                 }
                 out.push(b'}');
             }
-            Kind::Dictionary(place, values) => values.put(place(i), out),
+            CellKind::Dictionary(place, values) => values.put(place(i), out),
         }
     }
 }
 
-fn dictionary<'a>(array: &'a dyn Array, column: &Column<'a>) -> Kind<'a> {
+fn dictionary<'a>(array: &'a dyn Array, column: &Column<'a>) -> CellKind<'a> {
     macro_rules! of {
         ($($key:ty)*) => {
             $(if let Some(array) = array.as_any().downcast_ref::<DictionaryArray<$key>>() {
-                return Kind::Dictionary(Box::new(|i| array.key_value(i)), column.cells(array.values().as_ref()));
+                return CellKind::Dictionary(Box::new(|i| array.key_value(i)), column.cells(array.values().as_ref()));
             })*
         };
     }
     of!(u8 u16 u32 u64 i8 i16 i32 i64);
-    Kind::Nothing
+    CellKind::Nothing
 }
 
 fn decimal(out: &mut Vec<u8>, value: i128, scale: usize) {

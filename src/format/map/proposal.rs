@@ -18,7 +18,7 @@ use crate::format::schema::{LABELS, label, role_by_name};
 /// are no answers.
 pub(crate) fn proposal(record: &str) -> Option<Map> {
     let node = Node::parse(record).ok()?;
-    let mut seen = Seen::default();
+    let mut seen = SeenTexts::default();
     seen.look(&node, &mut String::new(), "".into());
     let verdict = node.object().and_then(|keys| {
         let told = keys
@@ -46,7 +46,7 @@ fn reads(map: &Map, record: &str) -> bool {
 }
 
 /// The map of two texts, or of one.
-fn of_texts(seen: Seen, verdict: Option<String>) -> Option<Map> {
+fn of_texts(seen: SeenTexts, verdict: Option<String>) -> Option<Map> {
     if seen.transcript {
         return None;
     }
@@ -141,7 +141,7 @@ struct Text {
 
 /// What a record holds that may be turns.
 #[derive(Default)]
-struct Seen {
+struct SeenTexts {
     texts: Vec<Text>,
     list: Option<Map>,
     /// There is a list of what a question leaves to choose from.
@@ -150,7 +150,7 @@ struct Seen {
     transcript: bool,
 }
 
-impl Seen {
+impl SeenTexts {
     /// `word` is the last word of the key that holds the value; one that only says that a text follows is
     /// that of the key around it: `question` of `question.text`.
     fn look(&mut self, node: &Node<'_>, path: &mut String, word: String) {

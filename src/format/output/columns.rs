@@ -5,7 +5,6 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use super::spool::lines;
 use crate::format::container::{Keys, elements};
 
 /// How deep lists and objects may lie in each other before they become JSON text.
@@ -17,7 +16,7 @@ const EXACT: u64 = 1 << 53;
 
 /// What was seen of the values in one place of the rows.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Seen {
+pub(super) struct SeenValues {
     pub flags: bool,
     pub integers: bool,
     /// Whole numbers that a floating-point number does not hold.
@@ -28,7 +27,7 @@ pub(super) struct Seen {
     pub odd: bool,
     pub nulls: bool,
     /// What the items of lists are.
-    pub list: Option<Box<Seen>>,
+    pub list: Option<Box<SeenValues>>,
     pub object: Option<Objects>,
 }
 
@@ -45,12 +44,12 @@ pub(super) struct Objects {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Field {
     pub name: String,
-    pub seen: Seen,
+    pub seen: SeenValues,
     /// The number of the object that had it last.
     at: usize,
 }
 
-impl Seen {
+impl SeenValues {
     fn note(&mut self, value: &[u8], depth: usize) {
         match value.first() {
             Some(b'n') | None => self.nulls = true,
@@ -125,7 +124,7 @@ impl Objects {
             let place = match self.fields.iter().position(|field| field.name == key) {
                 Some(place) => place,
                 None => {
-                    self.fields.push(Field { name: key.into_owned(), seen: Seen::default(), at: 0 });
+                    self.fields.push(Field { name: key.into_owned(), seen: SeenValues::default(), at: 0 });
                     self.fields.len() - 1
                 }
             };
@@ -191,4 +190,9 @@ pub(super) fn fields(object: &[u8]) -> impl Iterator<Item = (Cow<'_, str>, &[u8]
         let end = keys.skip()?;
         Some((unescaped(key), object[start..end].trim_ascii()))
     })
+}
+
+/// The lines of a piece.
+pub(super) fn lines(piece: &[u8]) -> impl Iterator<Item = &[u8]> {
+    piece.split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
 }

@@ -5,9 +5,9 @@ use std::io::Write as _;
 
 use rayon::prelude::*;
 
-use super::columns::{fields, unescaped};
+use super::columns::{fields, lines, unescaped};
 use super::sink::Sink;
-use super::spool::{LostValues, Spool, lines};
+use super::spool::{LostValues, Spool};
 use crate::error::{Error, Result};
 use crate::format::container::{MISSING, reads_as_text};
 

@@ -13,10 +13,10 @@ use polars_parquet::write::schema_to_metadata_key;
 use rayon::prelude::*;
 use serde::de::IgnoredAny;
 
-use super::columns::{fields, unescaped};
-use super::shape::{self, Column, Lift, Shape};
+use super::columns::{fields, lines, unescaped};
+use super::shape::{self, Column, ColumnShape, Lift};
 use super::sink::Sink;
-use super::spool::{LostValues as Lost, Spool, lines};
+use super::spool::{LostValues as Lost, Spool};
 use crate::error::{Error, Result};
 use crate::format::container::{PARQUET_JSON as JSON, elements};
 use crate::format::write::json::string;
@@ -90,13 +90,13 @@ enum Values {
         items: Box<Values>,
     },
     Object {
-        fields: Vec<Place>,
+        fields: Vec<ColumnBuilder>,
         valid: Vec<bool>,
     },
 }
 
 /// The values under a key in the making.
-struct Place {
+struct ColumnBuilder {
     name: String,
     values: Values,
     lift: Option<Lift>,
@@ -105,7 +105,7 @@ struct Place {
     lifted: Count,
 }
 
-impl Place {
+impl ColumnBuilder {
     fn of(column: &Column) -> Self {
         Self {
             name: column.name.clone(),
@@ -184,18 +184,18 @@ fn is_null(value: &[u8]) -> bool {
 }
 
 impl Values {
-    fn of(shape: &Shape) -> Self {
+    fn of(shape: &ColumnShape) -> Self {
         match shape {
-            Shape::Flag => Self::Flag(Vec::new()),
-            Shape::Integer => Self::Integer(Vec::new()),
-            Shape::Number => Self::Number(Vec::new(), Count::default()),
-            Shape::Json => Self::Json(Strings::default(), Count::default()),
-            Shape::Text => Self::Text(Strings::default()),
-            Shape::List(items) => {
+            ColumnShape::Flag => Self::Flag(Vec::new()),
+            ColumnShape::Integer => Self::Integer(Vec::new()),
+            ColumnShape::Number => Self::Number(Vec::new(), Count::default()),
+            ColumnShape::Json => Self::Json(Strings::default(), Count::default()),
+            ColumnShape::Text => Self::Text(Strings::default()),
+            ColumnShape::List(items) => {
                 Self::List { ends: Offsets::default(), valid: Vec::new(), items: Box::new(Self::of(items)) }
             }
-            Shape::Object(columns) => {
-                Self::Object { fields: columns.iter().map(Place::of).collect(), valid: Vec::new() }
+            ColumnShape::Object(columns) => {
+                Self::Object { fields: columns.iter().map(ColumnBuilder::of).collect(), valid: Vec::new() }
             }
         }
     }
@@ -288,7 +288,7 @@ fn mixed(value: &[u8]) -> Cow<'_, str> {
 }
 
 /// Appends one object; keys that it lacks are nulls.
-fn object(json: &[u8], places: &mut [Place], row: usize) -> Result<()> {
+fn object(json: &[u8], places: &mut [ColumnBuilder], row: usize) -> Result<()> {
     let mut values: Vec<Option<&[u8]>> = vec![None; places.len()];
     for (key, value) in fields(json) {
         if let Some(place) = places.iter().position(|place| place.name == key) {
@@ -299,7 +299,7 @@ fn object(json: &[u8], places: &mut [Place], row: usize) -> Result<()> {
 }
 
 fn frame(piece: &[u8], columns: &[Column]) -> Result<(DataFrame, Lost)> {
-    let mut places: Vec<Place> = columns.iter().map(Place::of).collect();
+    let mut places: Vec<ColumnBuilder> = columns.iter().map(ColumnBuilder::of).collect();
     let mut rows = 0;
     for row in lines(piece) {
         rows += 1;
@@ -307,7 +307,7 @@ fn frame(piece: &[u8], columns: &[Column]) -> Result<(DataFrame, Lost)> {
     }
     let mut lost = Lost::new();
     places.iter().for_each(|place| place.lost("", &mut lost));
-    let column = |place: Place| -> Result<polars::prelude::Column> {
+    let column = |place: ColumnBuilder| -> Result<polars::prelude::Column> {
         Ok(Series::from_arrow(place.name.as_str().into(), place.values.finish()?)?.into_column())
     };
     let columns = places.into_iter().map(column).collect::<Result<_>>()?;

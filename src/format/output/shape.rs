@@ -1,15 +1,15 @@
 //! Which type each column of a file gets.
 
-use super::columns::{Field, Objects, Seen};
+use super::columns::{Field, Objects, SeenValues};
 
 /// The type of a column, or of a place inside one.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Shape {
+pub(super) enum ColumnShape {
     Flag,
     Integer,
     Number,
     Text,
-    List(Box<Shape>),
+    List(Box<ColumnShape>),
     Object(Vec<Column>),
     /// Values that have no type in common: strings as they are, all else as JSON text.
     Json,
@@ -19,7 +19,7 @@ pub(super) enum Shape {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Column {
     pub name: String,
-    pub shape: Shape,
+    pub shape: ColumnShape,
     /// Where other rows have lists of turns or of parts: what a string becomes.
     pub lift: Option<Lift>,
 }
@@ -79,12 +79,12 @@ fn speaker(name: &str) -> Option<[&'static str; 2]> {
     }
 }
 
-fn is_mixed(seen: &Seen) -> bool {
+fn is_mixed(seen: &SeenValues) -> bool {
     seen.texts && turn_keys(seen).is_some()
 }
 
 /// The objects in lists, where all values are strings or lists of objects.
-fn listed(seen: &Seen) -> Option<&Objects> {
+fn listed(seen: &SeenValues) -> Option<&Objects> {
     let others = seen.flags || seen.integers || seen.numbers || seen.odd || seen.object.is_some();
     seen.list.as_ref().filter(|_| !others)?.object.as_ref()
 }
@@ -94,31 +94,31 @@ fn have(objects: &Objects, keys: [&str; 2]) -> bool {
 }
 
 /// The keys by which turns are known, where all values are strings or lists of turns.
-fn turn_keys(seen: &Seen) -> Option<[&'static str; 2]> {
+fn turn_keys(seen: &SeenValues) -> Option<[&'static str; 2]> {
     let turns = listed(seen)?;
     [["role", "content"], ["from", "value"]].into_iter().find(|keys| have(turns, *keys))
 }
 
 /// Lists of turns, for the strings under this key as well; other columns know their turns by `keys`.
-fn turns(name: &str, seen: &Seen, keys: [&'static str; 2]) -> Option<(Lift, Shape)> {
+fn turns(name: &str, seen: &SeenValues, keys: [&'static str; 2]) -> Option<(Lift, ColumnShape)> {
     let own = turn_keys(seen);
-    let texts_only = Seen { texts: false, nulls: false, ..seen.clone() } == Seen::default();
+    let texts_only = SeenValues { texts: false, nulls: false, ..seen.clone() } == SeenValues::default();
     let keys = own.or(texts_only.then_some(keys))?;
     let lift = Lift::Turn { keys, speaker: speaker(name)?[usize::from(keys[0] == "from")] };
-    let text = |name: &str| Column { name: name.to_string(), shape: Shape::Text, lift: None };
+    let text = |name: &str| Column { name: name.to_string(), shape: ColumnShape::Text, lift: None };
     let turn = match &seen.list {
         Some(items) => shape("", items, Inside::List),
-        None => Shape::Object(keys.map(text).to_vec()),
+        None => ColumnShape::Object(keys.map(text).to_vec()),
     };
-    matches!(turn, Shape::Object(_)).then(|| (lift, Shape::List(Box::new(turn))))
+    matches!(turn, ColumnShape::Object(_)).then(|| (lift, ColumnShape::List(Box::new(turn))))
 }
 
 /// A column or a field. A content is a list of parts where other contents are.
-fn column(name: &str, seen: &Seen, inside: Inside) -> Column {
+fn column(name: &str, seen: &SeenValues, inside: Inside) -> Column {
     let parts = listed(seen).filter(|_| name == "content" && seen.texts);
     let part = parts.filter(|parts| have(parts, ["type", "text"])).and(seen.list.as_ref());
     let (shape, lift) = match part.map(|items| shape("", items, Inside::List)) {
-        Some(part @ Shape::Object(_)) => (Shape::List(Box::new(part)), Some(Lift::Part)),
+        Some(part @ ColumnShape::Object(_)) => (ColumnShape::List(Box::new(part)), Some(Lift::Part)),
         _ => (shape(name, seen, inside), None),
     };
     Column { name: name.to_string(), shape, lift }
@@ -136,7 +136,7 @@ enum Inside {
 /// Items of lists are records: one may lack what another has. Other objects may have keys of their
 /// own making, as the arguments of a call do, and are JSON text where they differ in their keys:
 /// as a record each would get the keys of all others, with nulls.
-fn shape(name: &str, seen: &Seen, inside: Inside) -> Shape {
+fn shape(name: &str, seen: &SeenValues, inside: Inside) -> ColumnShape {
     let kinds = [
         seen.flags,
         seen.integers || seen.numbers,
@@ -145,39 +145,39 @@ fn shape(name: &str, seen: &Seen, inside: Inside) -> Shape {
         seen.object.is_some() || seen.odd,
     ];
     match kinds.into_iter().filter(|there| *there).count() {
-        0 => return Shape::Text,
+        0 => return ColumnShape::Text,
         1 => {}
-        _ => return Shape::Json,
+        _ => return ColumnShape::Json,
     }
     if seen.odd || seen.large && seen.numbers {
-        return Shape::Json;
+        return ColumnShape::Json;
     }
     if let Some(items) = &seen.list {
         return match shape("", items, Inside::List) {
-            Shape::Json => Shape::Json,
-            items => Shape::List(Box::new(items)),
+            ColumnShape::Json => ColumnShape::Json,
+            items => ColumnShape::List(Box::new(items)),
         };
     }
     if let Some(objects) = &seen.object {
         let record = inside == Inside::List || matches!(name, "function" | "function_call");
         let given = name == "arguments" && has_nulls(objects);
         if objects.fields.is_empty() || objects.differ && !record || given {
-            return Shape::Json;
+            return ColumnShape::Json;
         }
         let column = |field: &Field| column(&field.name, &field.seen, Inside::Object);
-        return Shape::Object(objects.fields.iter().map(column).collect());
+        return ColumnShape::Object(objects.fields.iter().map(column).collect());
     }
     match seen {
-        _ if seen.flags => Shape::Flag,
-        _ if seen.texts => Shape::Text,
-        _ if seen.numbers => Shape::Number,
-        _ => Shape::Integer,
+        _ if seen.flags => ColumnShape::Flag,
+        _ if seen.texts => ColumnShape::Text,
+        _ if seen.numbers => ColumnShape::Number,
+        _ => ColumnShape::Integer,
     }
 }
 
 /// A null inside: of an argument it may be what is meant.
 fn has_nulls(objects: &Objects) -> bool {
-    let inside = |seen: &Seen| {
+    let inside = |seen: &SeenValues| {
         seen.nulls
             || seen.object.as_ref().is_some_and(has_nulls)
             || seen.list.as_ref().and_then(|items| items.object.as_ref()).is_some_and(has_nulls)
@@ -190,12 +190,12 @@ pub(super) fn json(columns: &[Column]) -> Vec<Vec<&str>> {
     fn look<'a>(column: &'a Column, path: &[&'a str], found: &mut Vec<Vec<&'a str>>) {
         let path = [path, &[column.name.as_str()]].concat();
         let mut shape = &column.shape;
-        while let Shape::List(items) = shape {
+        while let ColumnShape::List(items) = shape {
             shape = items;
         }
         match shape {
-            Shape::Json => found.push(path),
-            Shape::Object(fields) => fields.iter().for_each(|field| look(field, &path, found)),
+            ColumnShape::Json => found.push(path),
+            ColumnShape::Object(fields) => fields.iter().for_each(|field| look(field, &path, found)),
             _ => {}
         }
     }
@@ -214,10 +214,10 @@ mod tests {
         columns(&seen).iter().map(|column| (column.name.clone(), word(&column.shape))).collect()
     }
 
-    fn word(shape: &Shape) -> String {
+    fn word(shape: &ColumnShape) -> String {
         match shape {
-            Shape::List(items) => format!("[{}]", word(items)),
-            Shape::Object(fields) => {
+            ColumnShape::List(items) => format!("[{}]", word(items)),
+            ColumnShape::Object(fields) => {
                 let fields: Vec<_> =
                     fields.iter().map(|f| format!("{} {}", f.name, word(&f.shape))).collect();
                 format!("{{{}}}", fields.join(", "))

@@ -65,8 +65,3 @@ impl Pieces {
         Ok(pieces)
     }
 }
-
-/// The lines of a piece.
-pub(super) fn lines(piece: &[u8]) -> impl Iterator<Item = &[u8]> {
-    piece.split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
-}

@@ -264,14 +264,14 @@ pub(crate) enum Shape<'a> {
     /// JSON as it was.
     Literal(Cow<'a, str>),
     /// A string in pieces.
-    Pieces(Vec<Piece>),
+    Pieces(Vec<TextPiece>),
     Array(Vec<Shape<'a>>),
     Object(Vec<(Cow<'a, str>, Shape<'a>)>),
 }
 
 /// A piece of a string.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Piece {
+pub(crate) enum TextPiece {
     Text(String),
     Hole(Hole),
 }
@@ -300,8 +300,8 @@ impl Shape<'_> {
             Self::Pieces(pieces) => {
                 out.extend_from_slice(b"{\"+\":");
                 list(out, pieces, |out, piece| match piece {
-                    Piece::Text(text) => string(out, &format!("={text}")),
-                    Piece::Hole(hole) => string(out, &hole.to_string()),
+                    TextPiece::Text(text) => string(out, &format!("={text}")),
+                    TextPiece::Hole(hole) => string(out, &hole.to_string()),
                 });
                 out.push(b'}');
             }

@@ -2,7 +2,7 @@
 
 mod aside;
 pub(crate) mod calls;
-pub(super) mod default;
+pub(crate) mod default;
 mod flags;
 mod judged;
 mod kept;

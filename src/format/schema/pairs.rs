@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::flags;
-use super::layout::{Hole, List, Piece, Shape, Style, Who};
+use super::layout::{Hole, List, Shape, Style, TextPiece, Who};
 use super::reader::{Reader, are_turns, wrong};
 use super::transcript::several;
 use super::turns::hear_all;
+use super::{flags, recognise};
 use crate::format::Role;
 use crate::format::problems::{Outcome, ProblemKind};
 use crate::format::record::{Node, Value, doubled, one_line};
@@ -57,9 +57,8 @@ impl<'a> Reader<'a> {
     /// Reads a `history` of pairs or of turns that stands beside a list of turns. Anything else under that key
     /// is none, and stays a key like any other.
     pub fn history_beside(&mut self) -> Result<(), Fault> {
-        let pair = |node: &Node<'a>| {
-            node.array().is_some_and(|texts| texts.len() == 2 && super::recognise::texts(texts))
-        };
+        let pair =
+            |node: &Node<'a>| node.array().is_some_and(|texts| texts.len() == 2 && recognise::texts(texts));
         let says = |i: &usize| {
             let values = self.keys[*i].1.array().unwrap_or_default();
             !values.is_empty() && (values.iter().all(pair) || are_turns(values))
@@ -104,9 +103,9 @@ impl<'a> Reader<'a> {
         let Some(texts) = self.keys[instruction].1.str().and_then(several) else { return Ok(false) };
         let (mut pieces, mut turns) = (Vec::new(), Vec::new());
         for (n, (before, text)) in texts.into_iter().enumerate() {
-            pieces.push(Piece::Text(before.to_string()));
+            pieces.push(TextPiece::Text(before.to_string()));
             if let Some(text) = text {
-                pieces.push(Piece::Hole(Hole::Content(Who::At(List::Messages, n as u32), None)));
+                pieces.push(TextPiece::Hole(Hole::Content(Who::At(List::Messages, n as u32), None)));
                 let role = if n % 2 == 0 { Role::User } else { Role::Assistant };
                 turns.push(Turn::new(role, Cow::Owned(text.to_string())));
             }
@@ -216,9 +215,9 @@ impl<'a> Reader<'a> {
                     return wrong(format!("`{key}` of `{name}` is {}, not a string", node.kind()));
                 };
                 let inside = unmarked(&said, key);
-                let hole = Piece::Hole(Hole::Content(Who::At(List::Messages, who), None));
-                let before = Piece::Text(said[..inside.start].to_string());
-                let after = Piece::Text(said[inside.end..].to_string());
+                let hole = TextPiece::Hole(Hole::Content(Who::At(List::Messages, who), None));
+                let before = TextPiece::Text(said[..inside.start].to_string());
+                let after = TextPiece::Text(said[inside.end..].to_string());
                 shape.push((key.clone(), Shape::Pieces(vec![before, hole, after])));
                 *text = Some(match said {
                     Cow::Borrowed(said) => Cow::Borrowed(&said[inside]),

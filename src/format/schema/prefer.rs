@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::layout::{Hole, List, Piece, Shape, Style, Who};
+use super::layout::{Hole, List, Shape, Style, TextPiece, Who};
 use super::reader::{Reader, wrong};
 use super::transcript::{Told, shared, transcript};
 use super::turns::{Heard, hear, hear_all, shape_of};
@@ -51,11 +51,11 @@ fn pieces<'a>(text: &str, told: &[Told], who: &dyn Fn(usize) -> Option<Who>) -> 
     let (mut pieces, mut done) = (Vec::new(), 0);
     for (n, turn) in told.iter().enumerate() {
         let Some(who) = who(n) else { continue };
-        pieces.push(Piece::Text(text[done..turn.text.start].to_string()));
-        pieces.push(Piece::Hole(Hole::Content(who, None)));
+        pieces.push(TextPiece::Text(text[done..turn.text.start].to_string()));
+        pieces.push(TextPiece::Hole(Hole::Content(who, None)));
         done = turn.text.end;
     }
-    pieces.push(Piece::Text(text[done..].to_string()));
+    pieces.push(TextPiece::Text(text[done..].to_string()));
     Shape::Pieces(pieces)
 }
 

@@ -2,8 +2,7 @@
 
 use super::encode::{Encoder, Unfit};
 use super::losses::LostRows;
-use super::options::WriteOptions;
-use super::written::{Misfit, Written};
+use super::written::{Losses, Misfit, Written};
 use crate::display::thousands;
 use crate::error::{Error, Result};
 use crate::format::output::RowWriter;
@@ -30,7 +29,7 @@ pub(crate) struct Batch {
     texts: bool,
     turns: bool,
     /// The numbers of their rows in the batch.
-    unfit: Vec<usize>,
+    pub unfit: Vec<usize>,
 }
 
 impl Batch {
@@ -96,7 +95,8 @@ impl Tally {
         self.texts && self.turns
     }
 
-    fn count(&mut self, batch: Batch) {
+    /// Counts a batch.
+    pub fn count(&mut self, batch: Batch) {
         self.rows += batch.rows;
         self.lost.merge(&batch.lost);
         self.left_out += batch.left_out;
@@ -141,6 +141,15 @@ impl Tally {
         Ok(text)
     }
 
+    /// What the schema has no place for among `rows` rows that were counted and not written.
+    pub fn losses(self, schema: RowSchema, rows: u64) -> Losses {
+        let lost = self.lost.named().map(|(what, rows)| (what.to_string(), rows)).collect();
+        let laid_out = self.lost.layouts();
+        let Self { left_out, misfits, labelled_bad, bad_lines, .. } = self;
+        Losses { schema, rows, lost, left_out, misfits, labelled_bad, bad_lines, laid_out }
+    }
+
+    /// Moves the file to its place, and says what was written.
     pub fn finish(self, mut output: RowWriter) -> Result<Written> {
         self.lost.named().for_each(|(what, rows)| output.lost(what, rows));
         let Self { left_out, misfits, labelled_bad, bad_lines, .. } = self;

@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use super::extras::Extras;
 use super::losses::{Lost, lost};
 use super::options::{Extra, Layout, WriteOptions};
 use super::text::Text;
-use crate::format::record::{CARRY, Node, Value};
 use crate::format::row::Spoken;
 use crate::format::row_schema::RowSchema;
 use crate::format::row_view::RowView;
 use crate::format::schema::default::{Prompts, are_strings};
-use crate::format::schema::layout::{Hole, Input};
+use crate::format::schema::layout::Hole;
 
 /// Writes rows of one schema, one at a time.
 #[derive(Debug, Clone, Copy)]

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::extras::Extras;
 use super::prompt::prompt_turns;
-use super::written::{Losses, Misfit, Written};
-use crate::display::{Align, Bundle, Show, Table, brief, thousands};
 use crate::format::record::{Node, Value};
 use crate::format::row::{Spoken, made_up_id};
 use crate::format::row_schema::RowSchema;

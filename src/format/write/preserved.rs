@@ -5,9 +5,8 @@ use super::losses::Lost;
 use super::text::Text;
 use crate::format::record::CARRY;
 use crate::format::row::Spoken;
-use crate::format::schema::Seals;
 use crate::format::schema::layout::{List, Who};
-use crate::format::schema::read::seals;
+use crate::format::schema::{Seals, seals};
 
 impl Text<'_, '_> {
     /// The key that carries what was lost of the row that begins at `start`, and how to tell whether the rest was
