@@ -1,8 +1,8 @@
 //! Rows of big files, brought into canonical form once and kept as Parquet.
 //!
 //! An entry is three files in the cache folder, named by a hash of the data file's path and of how
-//! it was read: the rows, the problems, and a word on both that is written last. An entry that is
-//! not of the file as it is now (size, time of change) is written anew.
+//! it was read: the rows, the problems, and a description of both that is written last. An entry
+//! is written again when the file's size or time of change is no longer the recorded one.
 
 use std::fs::File;
 use std::io::Cursor;
@@ -21,9 +21,9 @@ use crate::format::container::hex;
 use crate::format::options::ReadOptions;
 use crate::format::problems::Problem;
 
-/// Changes with the columns of the canonical table and with what is made of a record.
+/// Increases when the columns of the canonical table change, or what is read from a record.
 const VERSION: u32 = 5;
-/// Row groups that stay decoded, for single rows that are looked at one after the other.
+/// Row groups that stay decoded, for access to single rows one after the other.
 const DECODED: usize = 4;
 
 /// What an entry was made of.
@@ -87,7 +87,7 @@ impl Entry {
         self.stem.with_extension(what)
     }
 
-    /// The entry, if it is there and of the file as it is now.
+    /// Returns the entry if it exists and belongs to the current version of the file.
     pub fn find(&self) -> Option<(About, Arc<Cached>)> {
         let known: About = serde_json::from_slice(&std::fs::read(self.file("json")).ok()?).ok()?;
         let size = |what| std::fs::metadata(self.file(what)).map(|m| m.len()).ok();
@@ -255,7 +255,7 @@ impl std::fmt::Debug for Cached {
     }
 }
 
-/// The faults as they are kept in the cache.
+/// Encodes problems for the cache.
 fn plain(problems: &[Problem]) -> Result<DataFrame> {
     let json = |value: serde_json::Result<String>| value.map_err(Error::compute);
     let kinds = problems.iter().map(|p| json(serde_json::to_string(&p.kind))).collect::<Result<Vec<_>>>()?;
@@ -275,7 +275,7 @@ fn plain(problems: &[Problem]) -> Result<DataFrame> {
     )?)
 }
 
-/// The faults out of the cache.
+/// Decodes problems from the cache.
 fn of_plain(frame: &DataFrame) -> Result<Vec<Problem>> {
     let broken = || Error::format("this file of the cache is not one of problems").help("delete it");
     let column = |name: &str| frame.column(name)?.str().map_err(Error::from);

@@ -1,4 +1,4 @@
-//! Columns to look at and to filter by, and the tables that polars works on.
+//! Columns to inspect and to filter by, and the tables that polars works on.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ const CANONICAL: [&str; 12] = [
     "source",
     "extra",
 ];
-/// A column that is worked out from a row alone.
+/// A column that is computed from a row alone.
 struct Flat {
     name: &'static str,
     of: fn(Rows<'_>) -> Column,
@@ -60,14 +60,14 @@ fn numbers(name: &str, rows: Rows<'_>, of: impl Fn(Rows<'_>, usize) -> u32) -> C
 }
 
 impl Dataset {
-    /// The canonical table, lazily: id, line (of the file, from 1), system, system_extra (a JSON object of
-    /// what the system's turn has beside its text), messages (a list of role, content, name, tool_calls, weight; of a preference its prompt), tools, text (of a row
-    /// that is no conversation), chosen and rejected (lists like messages), label, source (the schema
-    /// that the row was read from) and extra (a JSON object of what has no other place: the keys that
-    /// no schema knows, and under `lorascope` how the row was laid out where that is not as its
-    /// schema has it).
+    /// Returns the canonical table as a lazy frame: id, line (of the file, from 1), system, system_extra (a JSON object of
+    /// what the system's turn has beside its text), messages (a list of role, content, name, tool_calls, weight;
+    /// for a preference, its prompt), tools, text (plain text that is not a conversation), chosen and rejected
+    /// (lists like messages), label, source (the schema that the row was read from) and extra (a JSON object of
+    /// everything else: the keys that no schema knows, and under `lorascope` the row's layout where it differs
+    /// from the schema's own).
     ///
-    /// A big file is scanned from its Parquet cache, so that only what a query needs is read.
+    /// A large file is scanned from its Parquet cache, so that only what a query needs is read.
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.
@@ -101,8 +101,8 @@ impl Dataset {
         Ok(all.select(columns))
     }
 
-    /// One flat row a conversation: row (its number, from 0), id, line, source, turns, chars, lang, first_user, last_answer,
-    /// and with a tokenizer tokens and answer_tokens (those that are trained on).
+    /// Returns one flat row for each conversation: row (its number, from 0), id, line, source, turns, chars, lang,
+    /// first_user, last_answer, and with a tokenizer tokens and answer_tokens (those that are trained on).
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end; those of counting tokens.
@@ -115,8 +115,8 @@ impl Dataset {
         Ok(DataFrame::new(self.len(), columns)?)
     }
 
-    /// One row a turn: row (the conversation's number), id, turn (from 0; a system text is no turn),
-    /// role, content, chars.
+    /// Returns one row for each turn: row (the conversation's number), id, turn (from 0; a system text is not
+    /// counted), role, content, chars.
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.
@@ -156,7 +156,7 @@ impl Dataset {
         Ok(all)
     }
 
-    /// The numbers that these rows have among all rows of the files, from 0, in their order.
+    /// Returns the numbers that these rows have among all rows of the files, from 0.
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.
@@ -280,7 +280,7 @@ impl Dataset {
     }
 }
 
-/// The language of what the user and the assistant say first and last.
+/// The language of the first user text and the last answer.
 pub(super) fn lang(rows: Rows<'_>, i: usize) -> &'static str {
     let texts = [first_user(rows, i), last_answer(rows, i), rows.text(i).unwrap_or_default()];
     // A text of too few letters to tell leaves it to the next.

@@ -1,4 +1,4 @@
-//! What single rows say: their messages, tools, text and label.
+//! Access to single rows: messages, tools, text and label.
 
 use super::data::Dataset;
 use super::table::Rows;
@@ -8,8 +8,8 @@ use crate::format::row::{Spoken, role_of};
 use crate::text::Message;
 
 impl Dataset {
-    /// The messages of row `i`, counted from 0; a system text comes first. Of a preference these are
-    /// the prompt and the chosen answer; a row of plain text has none.
+    /// Returns the messages of row `i`, counted from 0; a system text comes first. For a preference, these are the
+    /// prompt and the chosen answer; a row of plain text has none.
     ///
     /// # Errors
     /// If there is no row `i`.
@@ -17,7 +17,7 @@ impl Dataset {
         self.at(i, conversation)
     }
 
-    /// The tools that the assistant of row `i` may call, as JSON.
+    /// Returns the tools that the assistant of row `i` may call, as JSON.
     ///
     /// # Errors
     /// If there is no row `i`.
@@ -25,7 +25,7 @@ impl Dataset {
         self.at(i, |rows, i| rows.tools(i).map(str::to_string))
     }
 
-    /// The text of row `i`, where it is one and no conversation.
+    /// Returns the text of row `i`; `None` where it is a conversation.
     ///
     /// # Errors
     /// If there is no row `i`.
@@ -33,7 +33,7 @@ impl Dataset {
         self.at(i, |rows, i| rows.text(i).map(str::to_string))
     }
 
-    /// Whether the answer of row `i` is labelled good or bad; `None` where it has no label.
+    /// Returns whether the answer of row `i` is labelled good; `None` where it has no label.
     ///
     /// # Errors
     /// If there is no row `i`.

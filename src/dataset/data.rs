@@ -18,9 +18,9 @@ use crate::format::container::hex;
 /// A cheap handle: clones share the rows, and every verb returns a new dataset and leaves this one
 /// as it is.
 ///
-/// A file of more than 256 MB (`LORASCOPE_CACHE_ABOVE`, in bytes) is brought into canonical form once and kept as Parquet in the user's
-/// cache folder (`LORASCOPE_CACHE` names another one). Opening such a file reads its head only, or
-/// finds it in the cache; all of it is read when something first needs all rows.
+/// A file of more than 256 MB (`LORASCOPE_CACHE_ABOVE`, in bytes) is converted once to canonical form and kept as
+/// Parquet in the user's cache folder (`LORASCOPE_CACHE` names another one). Opening such a file reads only its
+/// head, or finds it in the cache; all of it is read when something first needs all rows.
 ///
 /// # Examples
 /// ```
@@ -87,10 +87,9 @@ impl Dataset {
         Ok(self.0.store.get_or_init(|| store))
     }
 
-    /// The number of rows.
+    /// Returns the number of rows.
     ///
-    /// A big file is read for it. If that fails there are 0 rows, and the next call that can fail
-    /// says why.
+    /// A large file is read for it. If that fails, the number is 0, and the next call that can fail says why.
     pub fn len(&self) -> usize {
         match &self.0.rows {
             Some(rows) => rows.len(),
@@ -98,7 +97,7 @@ impl Dataset {
         }
     }
 
-    /// Whether there is no row.
+    /// Returns true if there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -173,7 +172,7 @@ impl Dataset {
         Ok(look(Rows::of(&frame)?, place))
     }
 
-    /// The file that row `i` comes from, and the line on which it begins there.
+    /// Returns the file that row `i` comes from, and the line on which it begins there.
     ///
     /// # Errors
     /// If there is no row `i`.
@@ -190,8 +189,8 @@ impl Dataset {
         Err(Error::compute(format_args!("row {i} belongs to no file")))
     }
 
-    /// A hash of what the rows say, in their order: equal for equal conversations, whatever file
-    /// or schema they come from.
+    /// Returns a hash of the rows' content, in their order: equal for equal conversations, whatever file or schema
+    /// they come from.
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.

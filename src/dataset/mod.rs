@@ -1,8 +1,8 @@
-//! Instruction-tuning data in one canonical table: opening, looking, cleaning, cutting, converting.
+//! Instruction-tuning data in one canonical table: opening, inspecting, cleaning, splitting, writing.
 //!
-//! A [`Dataset`] is opened from files whose container and row schema are found by looking at the
-//! content. Whatever the schema, every row becomes a conversation in one polars table; records that
-//! cannot be are listed, with their line and the way out, by [`Dataset::problems`].
+//! [`Dataset::open`] detects the container and the row schema of a file from its content. Every row becomes a
+//! conversation in one polars table, whatever its schema. [`Dataset::problems`] lists the records that cannot be
+//! read, with their line and how to fix them.
 
 mod cache;
 mod chat;

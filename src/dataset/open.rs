@@ -17,11 +17,11 @@ impl Dataset {
     /// Opens a file, all data files of a folder, or those that a pattern such as `data/*.jsonl.gz`
     /// names.
     ///
-    /// JSON lines, a JSON array, an object that holds an array, CSV or Parquet, plain, gzip or zstd:
-    /// the content says which. Each row may be of another schema; [`RowSchema`](crate::format::RowSchema) lists the known
-    /// ones. Records that cannot be used are left out and listed by [`problems`](Self::problems), and
-    /// so are the files of a folder that hold no rows, the folders in it, and the second list of an
-    /// object that has several ([`ReadOptions::list`] reads it).
+    /// JSON lines, a JSON array, an object that holds an array, CSV or Parquet, plain, gzip or zstd: the content
+    /// decides. Rows may have different schemas; [`RowSchema`](crate::format::RowSchema) lists the known ones.
+    /// Records that cannot be used are left out and listed by [`problems`](Self::problems). So are the files of a
+    /// folder that hold no rows, the folders in it, and the second list of an object that has several
+    /// ([`ReadOptions::list`] reads it).
     ///
     /// # Errors
     /// If there is no such file, if it is empty or of no known container, or if none of its records
@@ -31,7 +31,7 @@ impl Dataset {
         Self::open_with(path, &ReadOptions::default())
     }
 
-    /// Opens a file of no known schema; `map` tells where the turns are.
+    /// Opens a file that has none of the known schemas; `map` says where the turns are.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
@@ -52,7 +52,7 @@ impl Dataset {
         Self::open_with(path, &ReadOptions { map: Some(map), ..Default::default() })
     }
 
-    /// Opens a file in another way than by looking.
+    /// Opens a file with explicit options.
     ///
     /// # Errors
     /// As for [`open`](Self::open); with [`OnFault::Fail`](crate::format::OnFault::Fail) also at the first fault.
@@ -74,8 +74,8 @@ impl Dataset {
         Self::of_files(&first.clone(), files, options, Listed::Named)
     }
 
-    /// Fetches the file of an address on the web into the cache, and opens it. What breaks off goes
-    /// on where it was; the checksum is kept.
+    /// Downloads a file from a URL into the cache, and opens it. An interrupted download is continued; the
+    /// checksum is stored.
     ///
     /// # Errors
     /// Those of [`fetch_url`](crate::hub::fetch_url) and [`open`](Self::open).
@@ -93,7 +93,7 @@ impl Dataset {
         Self::url_with(address, &hub::RemoteOptions::default(), &ReadOptions::default())
     }
 
-    /// Like [`url`](Self::url), in other ways.
+    /// Like [`url`](Self::url), with options.
     ///
     /// # Errors
     /// As for [`url`](Self::url).
@@ -102,8 +102,8 @@ impl Dataset {
         Self::open_files(&[hub::fetch_url(address, fetching)?], reading)
     }
 
-    /// Fetches the training rows of a dataset of the Hugging Face hub into the hub's own cache, and
-    /// opens them. `HF_TOKEN`, `HF_ENDPOINT`, `HF_HOME` and `HF_HUB_OFFLINE` hold.
+    /// Downloads the training rows of a dataset of the Hugging Face hub into the hub's own cache, and opens them.
+    /// `HF_TOKEN`, `HF_ENDPOINT`, `HF_HOME` and `HF_HUB_OFFLINE` apply.
     ///
     /// # Errors
     /// Those of [`hub_files`](crate::hub::hub_files) and [`open`](Self::open).
@@ -120,7 +120,7 @@ impl Dataset {
         Self::hub_with(id, &hub::RemoteOptions::default(), &ReadOptions::default())
     }
 
-    /// Like [`hub`](Self::hub), in other ways: another branch, other files.
+    /// Like [`hub`](Self::hub), with options: another branch, other files.
     ///
     /// # Errors
     /// As for [`hub`](Self::hub).

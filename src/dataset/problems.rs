@@ -1,4 +1,4 @@
-//! What is wrong with a dataset's files and rows.
+//! The problems of a dataset's files and rows.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,14 +12,13 @@ use crate::format::ProblemKind;
 use crate::format::problems::{Problem, frame};
 
 impl Dataset {
-    /// What is wrong with the records: file, line, row (its number in this dataset, from 0, where the record
-    /// is a row), id, kind, outcome (rejected, kept or repaired), what, fix. It joins with
-    /// [`columns`](Self::columns) by `row`.
+    /// Returns the problems of the records: file, line, row (its number in this dataset, from 0, where the record is
+    /// a row), id, kind, outcome (rejected, kept or repaired), what, fix. It joins with
+    /// [`columns`](Self::columns) on `row`.
     ///
-    /// A part of a dataset lists the faults of the rows that it holds; the rejected records belong
-    /// to the dataset that was opened. These are the faults that are found while a file is read; the
-    /// [`report`](Self::report) adds those that take a look at all rows, such as placeholders and
-    /// refusals.
+    /// A part of a dataset lists the problems of its own rows; the rejected records belong to the dataset that was
+    /// opened. These problems are found while a file is read; the [`report`](Self::report) adds those that are
+    /// found by comparing rows or reading their texts, such as placeholders and refusals.
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.
@@ -56,7 +55,7 @@ impl Dataset {
         Ok(listed)
     }
 
-    /// The folders and files that lie where these rows come from and were not read, and why.
+    /// Returns the folders and files beside the opened ones that were not read, and why.
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.
@@ -73,7 +72,7 @@ impl Dataset {
         Ok(all)
     }
 
-    /// How many problems there are. Of whole files the number is known; the list of a big one is long.
+    /// The number of problems. It is known for whole files without reading the list.
     pub(super) fn faults(&self) -> Result<usize> {
         match self.0.rows {
             None => {
@@ -84,7 +83,7 @@ impl Dataset {
         }
     }
 
-    /// How many records of the files became no row; [`problems`](Self::problems) lists them.
+    /// Returns how many records of the files were rejected; [`problems`](Self::problems) lists them.
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.

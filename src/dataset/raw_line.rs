@@ -1,4 +1,4 @@
-//! A line of a file as it stands there, and where it goes wrong.
+//! A line of a file exactly as stored, and where its fault is.
 
 use std::path::{Path, PathBuf};
 
@@ -11,22 +11,22 @@ use crate::format::problems::Problem;
 /// Characters that are shown on either side of a fault.
 const AROUND: usize = 200;
 
-/// A record as it stands in its file; [`Dataset::line`] finds it.
+/// A record exactly as stored in its file; returned by [`Dataset::line`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawLine {
     /// The file.
     pub path: PathBuf,
     /// The line on which the record begins, from 1.
     pub line: u64,
-    /// The record; what is no UTF-8 is U+FFFD.
+    /// The record; invalid UTF-8 is replaced by U+FFFD.
     pub text: String,
     /// What is wrong with it, and at which byte of the text where that is known.
     pub faults: Vec<(String, Option<usize>)>,
 }
 
 impl Dataset {
-    /// The record on line `line` of the file, from 1, as it stands there, with a caret at its fault:
-    /// `data.line(10234)`. Of Parquet the row as JSON.
+    /// Returns the record on line `line` of the file, from 1, exactly as stored, with a caret at its fault:
+    /// `data.line(10234)`. For Parquet, the row as JSON.
     ///
     /// # Errors
     /// If no record is on that line; if the dataset is of several files ([`line_of`](Self::line_of)
@@ -39,7 +39,7 @@ impl Dataset {
         }
     }
 
-    /// Like [`line`](Self::line), of one file of several.
+    /// Like [`line`](Self::line), for one file of several.
     ///
     /// # Errors
     /// If the dataset is not of that file, or if no record is on that line.

@@ -1,4 +1,4 @@
-//! How a dataset came about, so that it can be made again: after a restart, from a run's state.
+//! How a dataset was made, so that it can be made again: after a restart, from a run's state.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct Recipe {
     pub options: ReadOptions,
     /// The size in bytes, of all files together.
     pub size: u64,
-    /// XXH3 of the content, 128 bits in hexadecimal; of several files, XXH3 of theirs.
+    /// XXH3 of the content, 128 bits in hexadecimal; for several files, XXH3 of their hashes.
     pub fingerprint: String,
     /// What was done to the rows, in order.
     pub steps: Vec<Step>,
@@ -75,20 +75,20 @@ pub enum Step {
         /// Which of the possible samples.
         seed: u64,
     },
-    /// Later rows that say what an earlier one says went.
+    /// Removed rows that repeat an earlier one.
     Dedup,
-    /// Later rows that are nearly an earlier one went.
+    /// Removed rows that nearly repeat an earlier one.
     DedupNear {
         /// The least similarity of two rows that count as one.
         threshold: f64,
     },
-    /// Rows with a fault went.
+    /// Removed rows with problems.
     DropProblems,
-    /// Rows in which a regular expression matches stayed, or went.
+    /// Kept or removed the rows in which a regular expression matches.
     Regex {
         /// The expression.
         pattern: String,
-        /// Which rows stayed.
+        /// Which rows were kept.
         keep: Keep,
     },
     /// Rows were repaired.
@@ -98,7 +98,7 @@ pub enum Step {
     },
     /// The rows of another dataset were appended.
     Concat {
-        /// How that one came about.
+        /// How that dataset was made.
         with: Box<Recipe>,
     },
 }
@@ -113,7 +113,7 @@ pub enum Part {
     Second,
 }
 
-/// Which rows a regular expression leaves in.
+/// Which rows a regular expression keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Keep {

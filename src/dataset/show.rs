@@ -1,4 +1,4 @@
-//! What a dataset looks like in a notebook: its head and its tail.
+//! Shows a dataset in a notebook: its first and its last rows.
 
 use super::Dataset;
 use super::columns::{first_user, last_answer};

@@ -1,4 +1,4 @@
-//! A file of rows: its head at once, all of it when it is needed.
+//! A file of rows: its head is read at once, all of it when it is needed.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +14,8 @@ use crate::format::options::ReadOptions;
 use crate::format::problems::{Outcome, Problem};
 use crate::format::read::Among;
 
-/// Bytes from which on the rows of files go to the cache, and are read when they are needed: 256 MB,
-/// or what `LORASCOPE_CACHE_ABOVE` says.
+/// Files with more bytes than this are read when they are needed, and their rows go to the cache: 256 MB, or
+/// `LORASCOPE_CACHE_ABOVE`.
 pub(super) fn big() -> u64 {
     let said = std::env::var("LORASCOPE_CACHE_ABOVE").ok().and_then(|bytes| bytes.trim().parse().ok());
     said.unwrap_or(256 << 20)

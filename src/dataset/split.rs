@@ -1,4 +1,4 @@
-//! Cutting a dataset in two without the same question on both sides.
+//! Splitting a dataset in two without the same question on both sides.
 
 use std::collections::HashMap;
 

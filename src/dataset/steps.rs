@@ -1,4 +1,4 @@
-//! The verbs that make a dataset out of a dataset.
+//! The verbs that make a new dataset from a dataset.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Dataset {
         self.apply(&Step::Sample { n, seed })
     }
 
-    /// The rows for which `predicate` holds.
+    /// Keeps the rows for which `predicate` is true.
     ///
     /// It may name the columns of [`frame`](Self::frame) and of [`columns`](Self::columns), such
     /// as `col("chars").gt(lit(20000))`.
@@ -80,10 +80,11 @@ impl Dataset {
         self.keep(rows, why)
     }
 
-    /// Cuts the rows in two: about `fraction` of them, and the rest, each in its old order.
+    /// Splits the rows in two: about `fraction` of them, and the rest, each in its old order.
     ///
-    /// Rows whose first user text is the same but for case, white space and punctuation, rows that
-    /// are nearly the same (see [`near`](super::quality::near)), and rows of the same id stay on one side. The same rows, fraction and seed give the same parts.
+    /// Rows stay on one side when their first user texts differ only in case, white space and punctuation, when
+    /// they are near-duplicates (see [`near`](super::near)), or when they have the same id. The same rows, fraction
+    /// and seed give the same parts.
     ///
     /// # Errors
     /// If `fraction` is not between 0 and 1, or if the rows cannot be cut in two because all of
@@ -164,7 +165,7 @@ impl Dataset {
         self.apply(&Step::Fix { fixes: fixes.into() })
     }
 
-    /// Takes the white space at both ends of every turn away; the same as `fix(Fix::Trim)`.
+    /// Trims the white space at both ends of every turn; the same as `fix(Fix::Trim)`.
     ///
     /// # Errors
     /// As for [`fix`](Self::fix).
@@ -172,7 +173,7 @@ impl Dataset {
         self.fix(Fix::Trim)
     }
 
-    /// Leaves out the rows that say what an earlier one says.
+    /// Removes the rows that repeat an earlier one.
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.
@@ -180,9 +181,8 @@ impl Dataset {
         self.apply(&Step::Dedup)
     }
 
-    /// Leaves out the rows that are nearly an earlier one: those of a group of near-duplicates but
-    /// the first (see [`near`](super::quality::near)). A threshold of 0.8 is usual; 1 leaves out what
-    /// differs in white space and case only.
+    /// Removes near-duplicates: all rows of a group of near-duplicates but the first (see [`near`](super::near)).
+    /// A threshold of 0.8 is usual; 1 removes rows that differ only in white space and case.
     ///
     /// # Errors
     /// A threshold that is not from 0.5 to 1.
@@ -190,7 +190,7 @@ impl Dataset {
         self.apply(&Step::DedupNear { threshold })
     }
 
-    /// Leaves out the rows that [`problems`](Self::problems) lists.
+    /// Removes the rows that [`problems`](Self::problems) lists.
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.
@@ -198,7 +198,7 @@ impl Dataset {
         self.apply(&Step::DropProblems)
     }
 
-    /// The rows in which a regular expression matches something: the system text, a turn, rejected ones
+    /// Keeps the rows in which a regular expression matches something: the system text, a turn, rejected ones
     /// included, a plain text; or, as JSON, calls, tools, and keys that are kept beside them.
     ///
     /// # Errors
@@ -207,7 +207,7 @@ impl Dataset {
         self.apply(&Step::Regex { pattern: pattern.into(), keep: Keep::Matching })
     }
 
-    /// The rows in which a regular expression matches nowhere.
+    /// Keeps the rows in which a regular expression matches nothing.
     ///
     /// # Errors
     /// If the expression cannot be read.
@@ -233,7 +233,7 @@ impl Dataset {
         table
     }
 
-    /// How these rows came about: what was opened and the steps since.
+    /// Returns how these rows were made: what was opened, and the steps since.
     ///
     /// # Errors
     /// If a big file, read for its fingerprint, cannot be read to its end.

@@ -1,5 +1,5 @@
-//! From one file to another without a table in between: blocks of records are parsed and written
-//! while the next ones are read, so that memory does not grow with the file.
+//! Converts one file to another without a table in between: blocks of records are parsed and written while the
+//! next ones are read, so that memory does not grow with the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,16 +19,16 @@ use super::write::{Batch, Encoder, Misfits, Tally, WriteOptions, Written};
 use crate::display::{Bundle, Progress, Show, advice, brief, counted, thousands};
 use crate::error::{Error, Result};
 
-/// Rejected records of which [`Converted`] says what is wrong.
+/// How many rejected records [`Converted`] lists.
 const LISTED: usize = 100;
 
 /// What [`convert`] did.
 pub struct Converted {
     /// The new file.
     pub written: Written,
-    /// Records that became no row, and files that cannot be read.
+    /// Records that were rejected, and files that cannot be read.
     pub rejected: u64,
-    /// How many rows each repair mended.
+    /// How many rows each repair changed.
     pub repaired: BTreeMap<Fix, u64>,
     /// The first hundred rejected records: their files, and what is wrong.
     listed: Vec<(PathBuf, Problem)>,
@@ -36,7 +36,7 @@ pub struct Converted {
     noted: (u64, Vec<(PathBuf, Problem)>),
 }
 
-/// Whether a fault that a row or a file may keep is said: something of the file is not in the output.
+/// Whether a problem of a row that was kept is listed: something in the file is not in the output.
 fn is_said(kind: ProblemKind) -> bool {
     matches!(
         kind,

@@ -1,4 +1,4 @@
-//! What every conversation must hold to, and the repairs of those that do not.
+//! The rules that every conversation must follow, and the repairs for those that do not.
 
 mod choice;
 
@@ -16,7 +16,7 @@ use crate::display::advice;
 use crate::error::Error;
 pub(crate) use choice::examine_choice;
 
-/// A repair of rows; [`Dataset::fix`](crate::dataset::Dataset::fix) makes it.
+/// A repair of rows, applied by [`Dataset::fix`](crate::dataset::Dataset::fix).
 ///
 /// # Examples
 /// ```
@@ -30,25 +30,25 @@ pub(crate) use choice::examine_choice;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fix {
-    /// What others write and JSON does not allow is replaced: bytes that are no UTF-8 and halves of
-    /// surrogate pairs by U+FFFD; NaN and the infinities, as Python writes them, by null.
+    /// Replaces what JSON does not allow: invalid UTF-8 and unpaired surrogates by U+FFFD; NaN and the infinities, as
+    /// Python writes them, by null.
     ReplaceInvalidUtf8,
-    /// Control characters other than tab and line breaks go.
+    /// Removes control characters other than tab and line breaks.
     StripControl,
-    /// White space at both ends of every turn goes.
+    /// Trims white space at both ends of every turn.
     Trim,
-    /// Turns that say nothing go.
+    /// Removes empty turns.
     DropEmptyTurns,
-    /// What stands before the user's first turn goes.
+    /// Removes the turns before the user's first one.
     DropLeadingAssistant,
-    /// What stands after the assistant's last turn goes.
+    /// Removes the turns after the assistant's last one.
     DropTrailingUser,
-    /// Turns of the same speaker one after the other become one, with a line break between.
+    /// Joins consecutive turns of the same speaker, with a line break between.
     MergeSameRole,
 }
 
 impl Fix {
-    /// All of them, in the order in which they are made.
+    /// All repairs, in the order in which they are applied.
     pub const ALL: [Self; 7] = [
         Self::ReplaceInvalidUtf8,
         Self::StripControl,
@@ -72,7 +72,7 @@ impl Fix {
         }
     }
 
-    /// The repair that takes a fault away.
+    /// The repair that removes a problem.
     pub(crate) fn of(kind: ProblemKind) -> Option<Self> {
         Some(match kind {
             ProblemKind::InvalidUtf8 | ProblemKind::HalfSurrogate | ProblemKind::NotANumber => {

@@ -1,4 +1,4 @@
-//! Where the turns are in a file of no known schema.
+//! Maps a file that has none of the known schemas: which keys hold the turns.
 
 mod proposal;
 mod record;
@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 pub(crate) use proposal::proposal;
 use record::{Record, text, within, wrong};
 
-/// Tells which keys hold what, in a file of no known schema.
+/// Says which keys hold what, for a file that has none of the known schemas.
 ///
 /// A path names a key, after dots the keys and positions inside it: `q.text`, `choices.0.said`. A dot
 /// that belongs to a key is written `\.`. Either `user` and `assistant` are given, or `messages` (a
@@ -63,9 +63,9 @@ pub struct Map {
     pub role_key: Option<String>,
     /// Inside a turn, the path of what is said; `content` or `value` where none is given.
     pub content_key: Option<String>,
-    /// The path of a text that is no conversation.
+    /// The path of a text that is not a conversation.
     pub text: Option<String>,
-    /// The path of what says whether the answer is a good one: true or false, 1 or 0, as text too.
+    /// The path of the label of the answer, good or bad: true or false, 1 or 0, also as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// What the file calls the roles system, user, assistant and tool.
@@ -73,83 +73,83 @@ pub struct Map {
 }
 
 impl Map {
-    /// A map that says nothing yet.
+    /// Creates an empty map.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What the user asks is at `path`.
+    /// Reads what the user asks from `path`.
     #[must_use]
     pub fn user(mut self, path: impl Into<String>) -> Self {
         self.user = Some(path.into());
         self
     }
 
-    /// What the assistant answers is at `path`.
+    /// Reads what the assistant answers from `path`.
     #[must_use]
     pub fn assistant(mut self, path: impl Into<String>) -> Self {
         self.assistant = Some(path.into());
         self
     }
 
-    /// What stands below what the user asks is at `path`.
+    /// Reads the text below the user's question from `path`.
     #[must_use]
     pub fn input(mut self, path: impl Into<String>) -> Self {
         self.input = Some(path.into());
         self
     }
 
-    /// The system text is at `path`.
+    /// Reads the system text from `path`.
     #[must_use]
     pub fn system(mut self, path: impl Into<String>) -> Self {
         self.system = Some(path.into());
         self
     }
 
-    /// The id is at `path`.
+    /// Reads the id from `path`.
     #[must_use]
     pub fn id(mut self, path: impl Into<String>) -> Self {
         self.id = Some(path.into());
         self
     }
 
-    /// The list of turns is at `path`.
+    /// Reads the list of turns from `path`.
     #[must_use]
     pub fn messages(mut self, path: impl Into<String>) -> Self {
         self.messages = Some(path.into());
         self
     }
 
-    /// A turn says under `key` who speaks.
+    /// Reads the speaker of a turn from `key`.
     #[must_use]
     pub fn role_key(mut self, key: impl Into<String>) -> Self {
         self.role_key = Some(key.into());
         self
     }
 
-    /// A turn has its text under `key`.
+    /// Reads the text of a turn from `key`.
     #[must_use]
     pub fn content_key(mut self, key: impl Into<String>) -> Self {
         self.content_key = Some(key.into());
         self
     }
 
-    /// A text that is no conversation is at `path`.
+    /// Reads a text that is not a conversation from `path`.
     #[must_use]
     pub fn text(mut self, path: impl Into<String>) -> Self {
         self.text = Some(path.into());
         self
     }
 
-    /// Whether the answer is a good one is at `path`: true or false, 1 or 0, as text too. Rows with a bad
-    /// one are not trained on.
+    /// Reads whether the answer is good from `path`: true or false, 1 or 0, also as text. Rows with a bad answer are
+    /// not trained on.
     #[must_use]
     pub fn label(mut self, path: impl Into<String>) -> Self {
         self.label = Some(path.into());
         self
     }
 
-    /// The file calls `name` what is `role` here: system, user, assistant or tool.
+    /// Reads the role `name` of the file as `role`: system, user, assistant or tool.
     #[must_use]
     pub fn role(mut self, name: impl Into<String>, role: impl Into<String>) -> Self {
         self.roles.insert(name.into(), role.into());

@@ -6,8 +6,8 @@ use super::RowSchema;
 use super::fix::Fixes;
 use super::map::Map;
 
-/// How [`Dataset::open_with`](crate::dataset::Dataset::open_with) reads a file; the default finds everything
-/// by looking.
+/// How [`Dataset::open_with`](crate::dataset::Dataset::open_with) reads a file; by default
+/// everything is detected.
 ///
 /// # Examples
 /// ```
@@ -22,29 +22,29 @@ pub struct ReadOptions {
     /// Where the turns are, in a file of no known schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map: Option<Map>,
-    /// Takes every record for a row of this schema; `None` looks at each.
+    /// Reads every record as a row of this schema; `None` detects the schema of each record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<RowSchema>,
-    /// Which list of rows is read of a file that is an object with several, such as `train` and `test`;
-    /// `None` reads the first, and [`problems`](crate::dataset::Dataset::problems) says which are not read.
+    /// Which list of rows to read from a file that is an object with several, such as `train` and `test`; `None`
+    /// reads the first, and [`problems`](crate::dataset::Dataset::problems) says which are not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub list: Option<String>,
-    /// What stands between an instruction and its input.
+    /// The separator between an instruction and its input.
     pub join: Join,
-    /// What to do at a fault.
+    /// What to do with a record that cannot be used.
     pub faults: OnFault,
-    /// What is repaired.
+    /// The repairs to apply.
     pub fixes: Fixes,
 }
 
-/// What stands between an instruction and its input where the input is not empty.
+/// The separator between an instruction and a non-empty input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Join {
     /// A line break.
     #[default]
     LineBreak,
-    /// Nothing: the two follow each other.
+    /// Nothing.
     Nothing,
 }
 
@@ -57,13 +57,13 @@ impl Join {
     }
 }
 
-/// What to do with a record that is no row.
+/// What to do with a record that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFault {
-    /// Leaves it out and lists it in [`problems`](crate::dataset::Dataset::problems).
+    /// Skips it and lists it in [`problems`](crate::dataset::Dataset::problems).
     #[default]
     List,
-    /// Fails at the first.
+    /// Fails at the first one.
     Fail,
 }

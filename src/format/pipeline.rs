@@ -1,4 +1,4 @@
-//! Working on the blocks of a file on all processors.
+//! Processes the blocks of a file on all processors.
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -8,9 +8,8 @@ use std::thread;
 use super::container::{Block, Blocks};
 use crate::error::{Error, Result};
 
-/// Works on the blocks of a file on all processors, and hands on what comes of them in their order,
-/// with the bytes of the file that had been read then. No more than four blocks for each processor are
-/// in memory.
+/// Processes the blocks of a file on all processors, and passes the results on in the order of the blocks, with
+/// the number of bytes read so far. No more than four blocks for each processor are in memory.
 ///
 /// Each thread reads a block, works on it, and hands on what is ready: no thread waits for a round of
 /// blocks to end.

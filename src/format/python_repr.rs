@@ -1,5 +1,5 @@
-//! JSON as Python writes it: halves of surrogate pairs, NaN and the infinities. Python reads them
-//! again; JSON has neither.
+//! JSON as Python writes it: unpaired surrogates, NaN and the infinities. Python reads them; JSON has none of
+//! them.
 
 use std::ops::Range;
 

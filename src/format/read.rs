@@ -1,4 +1,4 @@
-//! The records of a block as canonical rows, and why a file has none.
+//! Reads the records of a block as canonical rows, and says why a file has none.
 
 use std::path::Path;
 
@@ -14,16 +14,16 @@ use super::row_schema::KNOWN;
 use super::schema::{self, Rejected};
 use crate::error::{Error, Result};
 
-/// Whether a file is all that is read.
+/// Whether a file is read alone or as one of several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Among {
     Alone,
-    /// One of those in a folder or of a pattern: it may be none of rows.
+    /// One of the files of a folder or a pattern: it may hold no rows.
     Others,
 }
 
 impl Among {
-    /// What becomes of an error for which a file cannot be read: the others can.
+    /// Turns an error of one file among several into a problem, where the others can be read.
     pub fn excuse(self, error: Error, options: &ReadOptions) -> Result<Problem> {
         let content = !error.is_io() && !error.is_interrupted() && !error.is_compute();
         match self {
@@ -74,7 +74,7 @@ pub(crate) fn each_row(
     Ok(())
 }
 
-/// Reads a record, if need be as what Python writes instead of JSON.
+/// Reads a record; where it is not JSON, tries again what Python writes instead.
 fn try_row(
     text: &str,
     place: &Record,
@@ -198,7 +198,7 @@ pub(crate) fn nothing(records: usize, problems: &[Problem], proposal: Option<Map
     error.line(first.line.into())
 }
 
-/// A word as a shell takes it: in quotes where it has more than letters, digits and a few marks.
+/// Quotes a word for a shell, where it has more than letters, digits and a few marks.
 fn quoted(word: &str) -> String {
     match word.chars().all(|c| c.is_alphanumeric() || "=,._-".contains(c)) {
         true => word.to_string(),

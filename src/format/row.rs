@@ -10,15 +10,15 @@ use super::record::{Node, one_line};
 use super::row_schema::RowSchema;
 use super::write::json::string;
 
-/// Who speaks.
+/// The speaker of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Instructions that stand above the conversation.
+    /// Instructions that apply to the whole conversation.
     System,
     /// The person.
     User,
-    /// The model; only what it says is trained on.
+    /// The model; only its turns are trained on.
     Assistant,
     /// The result of a tool that the assistant called.
     Tool,
@@ -55,7 +55,7 @@ pub(crate) fn role_of(name: &str) -> Role {
     }
 }
 
-/// What stands in the column `source` where a [`Map`](crate::format::Map) said what is what.
+/// The value of the column `source` for rows that were read with a [`Map`](crate::format::Map).
 pub(crate) const MAPPED: &str = "map";
 
 /// A row in canonical form.
@@ -65,10 +65,10 @@ pub(crate) struct Row<'a> {
     pub system: Option<Cow<'a, str>>,
     /// What the system's turn has beside its text, as a JSON object.
     pub system_extra: Option<Cow<'a, str>>,
-    /// The messages; of a preference, its prompt.
+    /// The messages; for a preference, its prompt.
     pub turns: Vec<Turn<'a>>,
     pub tools: Option<Cow<'a, str>>,
-    /// The text of a row that is no conversation.
+    /// The text of a row that is not a conversation.
     pub text: Option<Cow<'a, str>>,
     pub chosen: Option<Vec<Turn<'a>>>,
     pub rejected: Option<Vec<Turn<'a>>>,
@@ -110,7 +110,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// A system's turn as the row's system text, and what it has beside the text.
+    /// Converts a system turn to the row's system text and the turn's other values.
     pub fn into_system(self) -> (Cow<'a, str>, Option<Cow<'a, str>>) {
         // A blank text beside keys that say nothing is no system text.
         let says = |extra: &str| {
@@ -148,7 +148,7 @@ impl<'a> Turn<'a> {
         (self.content, Some(String::from_utf8_lossy(&out).into_owned().into()))
     }
 
-    /// Whether it has nothing beside its text.
+    /// Whether it has only a text.
     pub fn has_text_only(&self) -> bool {
         !self.null_content
             && self.name.is_none()
@@ -173,10 +173,10 @@ pub(crate) struct RecordPlace {
     pub number: u32,
 }
 
-/// Why a record is no row.
+/// Why a record cannot be a row.
 pub(crate) type Fault = (ProblemKind, Cow<'static, str>);
 
-/// One turn, borrowed from the table.
+/// One turn, borrowed from a row or from the table.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spoken<'a> {
     pub role: &'a str,
@@ -245,7 +245,7 @@ pub(crate) fn is_no_tools(tools: &str) -> bool {
     matches!(plain.as_str(), "" | "[]" | "{}" | "null" | "None")
 }
 
-/// The id of a row that its file gives none: its number in the file, from 1.
+/// The generated id of a row without one: its number in the file, from 1.
 pub(crate) struct MadeUp(pub u32);
 
 impl fmt::Display for MadeUp {
@@ -255,7 +255,7 @@ impl fmt::Display for MadeUp {
 }
 
 impl MadeUp {
-    /// Appends it as a JSON string; one stands in each row of some schemas.
+    /// Appends it as a JSON string.
     pub fn write(&self, out: &mut Vec<u8>) {
         let (mut digits, mut at, mut rest) = ([b'0'; 10], 9, self.0);
         while rest >= 10 {

@@ -1,4 +1,4 @@
-//! The schemas of rows that are read and written.
+//! The row schemas that are read and written.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// The shape of a row in a file.
+/// How a row is laid out in a file.
 ///
 /// | schema | a row |
 /// |---|---|
@@ -21,12 +21,12 @@ use crate::error::Error;
 /// | `preference` | `{"prompt": …, "chosen": …, "rejected": …}` |
 /// | `kto` | `{"prompt": …, "completion": …, "label": true}` |
 ///
-/// Reading knows more shapes of the same: several turns as `Human:…\nAssistant:…` in an instruction, in
+/// Reading accepts more variants of these: several turns as `Human:…\nAssistant:…` in an instruction, in
 /// a prompt or in both answers of a preference; question and answer, prompt and response, with a
 /// `history` before them; lists of texts in turn, and lists of turns without an object around them;
 /// `instances`; `system_prompt`, keys in capitals, other names of roles, parts of content. Labels and
 /// weights are read in every spelling of yes and no. A row that is written in the schema that it was
-/// read from gets the usual keys; with [`Layout::Keep`](crate::format::Layout::Keep) it is written as it was.
+/// read from gets the standard keys; with [`Layout::Keep`](crate::format::Layout::Keep) it is written as it was.
 ///
 /// # Examples
 /// ```
@@ -58,7 +58,7 @@ pub enum RowSchema {
     Firefly,
     /// a prompt and its completion.
     PromptCompletion,
-    /// a text that is no conversation.
+    /// a text that is not a conversation.
     Text,
     /// a prompt, the answer that was chosen, and the one that was rejected.
     Preference,
@@ -113,5 +113,5 @@ impl FromStr for RowSchema {
     }
 }
 
-/// The keys by which each schema is known, for messages.
+/// The keys that identify each schema, for messages.
 pub(crate) const KNOWN: &str = "instruction and output (alpaca), conversations of from and value (sharegpt, belle-chat), messages of role and content (openai), conversation of human and assistant (firefly), prompt and completion or question and answer (prompt-completion), prompt, chosen and rejected (preference), these with a label of true or false (kto), text";

@@ -1,4 +1,4 @@
-//! One canonical row to read from, whether it stands in a table or was just parsed.
+//! A view of one canonical row, stored in a table or just parsed.
 
 use super::row::{RecordPlace, Row, Spoken, Turn, is_blank, is_no_tools, made_up_id};
 use super::schema::layout::{List, Who};
@@ -33,7 +33,7 @@ pub(crate) trait RowColumns {
     fn turn(&self, i: usize, list: List, n: usize) -> Option<Spoken<'_>>;
 }
 
-/// A canonical row.
+/// A view of a canonical row.
 #[derive(Clone, Copy)]
 pub(crate) enum RowView<'a> {
     /// Row `i` of a table.

@@ -1,4 +1,4 @@
-//! Asking a server: redirects by hand, so that no credentials and no secrecy are lost on the way.
+//! HTTP requests: redirects are followed by hand, so that no credentials leak and no connection is downgraded.
 
 use std::io::Read;
 use std::time::Duration;

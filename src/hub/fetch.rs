@@ -1,4 +1,4 @@
-//! Fetching a file: what breaks off goes on, and what arrives is checked before it has its name.
+//! Downloads a file: an interrupted download is continued, and the content is checked before the file gets its name.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek as _, SeekFrom, Write as _};
@@ -30,7 +30,7 @@ struct Version {
     tag: Option<String>,
 }
 
-/// Fetches the file of an address into the cache, and gives its path there.
+/// Downloads a file from a URL into the cache, and returns its path there.
 ///
 /// A file that was fetched before is used again if its checksum is what it was; whether the address
 /// has another one by now is not asked: [`Reuse::Never`] fetches it again. Progress is shown; what

@@ -1,7 +1,7 @@
-//! Files from afar: addresses on the web, datasets and models of the Hugging Face hub.
+//! Downloads: files from URLs, datasets and models from the Hugging Face hub.
 //!
-//! What is fetched is kept: files of the web in this crate's own cache, those of the hub in the
-//! hub's, where its other clients find them. What breaks off goes on where it was.
+//! Files from URLs are kept in this crate's own cache, files of the hub in the hub's, where its other clients find
+//! them. An interrupted download is continued.
 
 mod client;
 mod fetch;

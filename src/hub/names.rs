@@ -1,4 +1,4 @@
-//! Names that come from afar: checked before they become part of a path or of an address.
+//! Validates names from the network before they become part of a path or of a URL.
 
 use std::path::{Component, Path};
 

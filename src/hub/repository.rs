@@ -1,4 +1,4 @@
-//! Datasets and models of the hub, in the layout that its own client has: blobs by their hash, and snapshots
+//! Datasets and models of the hub, stored in the layout of its own client: blobs named by their hash, and snapshots
 //! that link to them.
 
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use super::options::{RemoteOptions, environment};
 use crate::error::{Error, Result};
 use crate::files::{Existing, write_whole};
 
-/// Fetches the files of a dataset of the Hugging Face hub into the hub's cache, and gives their paths
-/// there, sorted by name.
+/// Downloads the files of a dataset of the Hugging Face hub into the hub's cache, and returns their paths there,
+/// sorted by name.
 ///
 /// The files are those of the training rows, or all with rows where none is called so;
 /// [`RemoteOptions::files`] names others. `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN` and
@@ -27,7 +27,7 @@ pub fn hub_files(id: &str, options: &RemoteOptions) -> Result<Vec<PathBuf>> {
     files(RepositoryKind::Dataset, id, options)
 }
 
-/// Fetches a model of the Hugging Face hub into the hub's cache, and gives what
+/// Downloads a model of the Hugging Face hub into the hub's cache, and returns what
 /// [`Model::open`](crate::model::Model::open) opens: the folder of its snapshot, with config,
 /// tokenizer, chat template and safetensors, or the one file that [`RemoteOptions::files`] names,
 /// such as `*Q4_K_M.gguf`.

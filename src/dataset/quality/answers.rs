@@ -1,4 +1,4 @@
-//! What answers have to do with each other, and with their tools, labels and rivals.
+//! Statistics of answers: repeated ones, contradictions, tools, labels, preferences.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::dataset::table::Rows;
 use crate::format::problems::ProblemKind;
 use crate::format::schema::layout::List;
 
-/// One answer that many different prompts have.
+/// One answer that is given to many different prompts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Canned {
     /// The answer; a long one ends in an ellipsis.
@@ -82,9 +82,9 @@ pub struct Labels {
     pub bad: u64,
 }
 
-/// Different prompts from which on one answer to them all is canned.
+/// An answer is canned when at least this many different prompts have it.
 const CANNED: usize = 5;
-/// Of so many answers one more prompt is asked for.
+/// For every so many answers, one more prompt is required.
 const PER: usize = 2000;
 /// Letters of an answer that may be canned; a Chinese character counts as three.
 const LETTERS: usize = 16;

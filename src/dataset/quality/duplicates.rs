@@ -1,4 +1,4 @@
-//! Rows that say the same, exactly or nearly.
+//! Groups of rows with the same content, exactly or nearly.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use super::row_briefs::{Looks, RowBrief};
 use crate::dataset::Dataset;
 use crate::error::Result;
 
-/// Rows in groups of likes.
+/// Groups of duplicates.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Duplicates {
     /// The similarity from which on rows are alike: 1 where they are equal.

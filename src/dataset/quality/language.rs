@@ -1,5 +1,4 @@
-//! Which language a text is in: by its script first, and by its words where a script serves many
-//! languages.
+//! Detects the language of a text: by its script first, and by its words where several languages share a script.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! Distributions of lengths, what a context cuts off, and what padding costs.
+//! Distributions of lengths, what a context leaves out, and what padding costs.
 
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ impl LengthSummary {
     }
 }
 
-/// How the lengths of one kind of thing spread.
+/// The distribution of one kind of length.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LengthSpread {
     /// What is measured: `row`, the turns of a role (`user`, `assistant`, …), or the tokens of a row
@@ -85,13 +85,13 @@ pub struct LengthSpread {
     pub lengths: LengthSummary,
     /// How often which length occurs.
     pub histogram: Histogram,
-    /// The cumulative curve: lengths, and the share that is at most so long, from 0 to 1; a point for
-    /// each half percent, and a finer last one.
+    /// The cumulative curve: lengths, and the share of values up to this length, from 0 to 1; a point for each half
+    /// percent, and a finer last one.
     pub curve: Vec<(u64, f64)>,
 }
 
 impl LengthSpread {
-    /// `None` without lengths.
+    /// Returns `None` without lengths.
     pub(super) fn of(of: &str, unit: Unit, mut values: Vec<u64>) -> Option<Self> {
         values.sort_unstable();
         let drawn: Vec<f64> = values.iter().map(|&value| value as f64).collect();

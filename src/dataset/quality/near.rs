@@ -31,7 +31,7 @@ use super::near_signature::{Signature, Signed, Signer, jaccard};
 use crate::display::Progress;
 use crate::error::{Error, Result};
 
-/// The similarity from which on two texts are near-duplicates, where nobody says another.
+/// The default similarity from which on two texts are near-duplicates.
 pub const THRESHOLD: f64 = 0.8;
 
 /// Texts that are read again, to compare candidates by their real sets; slices of strings are such.
@@ -222,7 +222,7 @@ impl Signatures {
     }
 }
 
-/// How alike two texts are, from 0 to 1: the Jaccard index of their shingles; 0 where one is empty.
+/// Returns the similarity of two texts, from 0 to 1: the Jaccard index of their shingles; 0 where one is empty.
 pub fn similarity(a: &str, b: &str) -> f64 {
     let mut signer = Signer::default();
     jaccard(&signer.shingles(a), &signer.shingles(b))

@@ -32,7 +32,7 @@ pub struct SharedRow {
 }
 
 impl Dataset {
-    /// The rows of another dataset, such as a test set or a benchmark, that occur in this one:
+    /// Finds the rows of another dataset, such as a test set or a benchmark, that occur in this one:
     /// exactly, or nearly from a Jaccard similarity of `threshold` on (0.8 is usual; see
     /// [`near`](super::near)).
     ///
@@ -60,8 +60,8 @@ impl Dataset {
 }
 
 impl Dataset {
-    /// The rows of another dataset that say exactly what a row here says, and that row: much faster than
-    /// [`overlap`](Self::overlap), which also finds what is nearly equal.
+    /// Finds the rows of another dataset that equal a row of this one, and that row. Much faster than
+    /// [`overlap`](Self::overlap), which also finds near-duplicates.
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.

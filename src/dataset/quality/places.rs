@@ -1,4 +1,4 @@
-//! Where the rows of a report stand: their files, lines and records.
+//! Where the rows of a report are: their files, lines and records.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -14,14 +14,13 @@ use crate::format::problems::Problem;
 /// Places in one file: the first has the first line, the first record and the first row, and so on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Places {
-    /// The name of the file; of several files the path from the folder that holds them all.
+    /// The name of the file; for several files, the path from the folder that holds them all.
     pub file: String,
     /// The lines, from 1.
     pub lines: Vec<u32>,
-    /// The numbers of the records in the file, from 1, of JSON lines their lines; none of a fault of the
-    /// file itself.
+    /// The numbers of the records in the file, from 1; `None` for a fault of the file itself.
     pub records: Vec<Option<u32>>,
-    /// The numbers of the rows in the dataset, from 0; none of a record that is no row.
+    /// The numbers of the rows in the dataset, from 0; `None` for a record that was rejected.
     pub rows: Vec<Option<u64>>,
 }
 

@@ -1,4 +1,4 @@
-//! A first look at a dataset in numbers: lengths, turns, roles, languages, duplicates, faults.
+//! The report: a dataset in numbers. Lengths, turns, roles, languages, duplicates, problems.
 
 use std::collections::BTreeMap;
 

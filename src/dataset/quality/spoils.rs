@@ -1,4 +1,4 @@
-//! What spoils training though a row can be read: found while a report looks at the rows.
+//! Problems that spoil training although a row can be read; a report finds them.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Reads a file, whatever its container, in blocks of whole JSON records.
+//! Reads a file in blocks of whole JSON records, whatever its container.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ use crate::format::row::RecordPlace;
 /// Bytes that a packed Parquet file may have when it is unpacked.
 const UNPACKED: u64 = 64 << 30;
 
-/// Reads a file block by block, and hashes what passes.
+/// Reads a file block by block, and hashes its bytes.
 ///
-/// The container is what the content says, whatever the file is called; only between CSV and plain
-/// text the name decides where both are possible.
+/// The content decides the container, not the file's name; only where both CSV and plain text are possible does
+/// the name decide.
 pub(crate) struct Blocks {
     path: PathBuf,
     container: Container,
@@ -109,7 +109,7 @@ impl Blocks {
         new(form, source, Rows::Text(Box::new(text)))
     }
 
-    /// The same without a [fingerprint](Self::fingerprint).
+    /// Does not compute the [fingerprint](Self::fingerprint).
     pub fn unhashed(mut self) -> Self {
         self.source.unhashed();
         self
@@ -139,7 +139,7 @@ impl Blocks {
         }
     }
 
-    /// The next piece of the file as it stands there; a row of Parquet as JSON.
+    /// The next piece of the file exactly as stored; for Parquet, rows as JSON.
     fn piece(&mut self) -> Result<Option<RecordPiece>> {
         let piece = match &mut self.rows {
             Rows::Ended => return Ok(None),
@@ -186,8 +186,8 @@ impl Iterator for Blocks {
     }
 }
 
-/// The record that line `line` of a file belongs to, as it stands in the file, and the line on which
-/// it begins; of Parquet row `line` as JSON. `None` where there is no record.
+/// Returns the record that line `line` of a file belongs to, exactly as stored, and the line on which it begins.
+/// For Parquet, row `line` as JSON. `None` where there is no record.
 pub(crate) fn raw_line(path: &Path, list: Option<&str>, line: u32) -> Result<Option<(Vec<u8>, u32)>> {
     let mut blocks = Blocks::open(path, list)?;
     while let Some(piece) = blocks.piece()? {

@@ -1,4 +1,4 @@
-//! Buffers that were used and can be used again: a fresh one costs a page fault for every 4 KB.
+//! A pool of buffers to use again: a fresh buffer costs a page fault for every 4 KB.
 
 use std::sync::Mutex;
 

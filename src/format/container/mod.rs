@@ -1,4 +1,4 @@
-//! Files of records, whatever their container, read in blocks of whole JSON records.
+//! Containers: JSON lines, arrays and objects, CSV and Parquet, packed or not, read in blocks of JSON records.
 
 mod arrow;
 mod blocks;
