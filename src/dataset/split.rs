@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use super::Dataset;
 use super::columns::first_user;
 use super::quality::near;
+use super::quality::union_find::UnionFind;
 use crate::error::{Error, Result};
 
 /// The numbers of the rows on the first side, about `fraction` of all, and of those on the second.
@@ -43,7 +44,7 @@ fn groups(data: &Dataset, seed: u64) -> Result<Vec<Vec<u32>>> {
         Ok((0..rows.len()).map(|i| (likeness(first_user(rows, i)), id(i))).collect::<Vec<_>>())
     })?;
     let keys = keys.concat();
-    let mut joined = Joined((0..keys.len() as u32).collect());
+    let mut joined = UnionFind::new(keys.len());
     let (mut begins, mut ids) = (HashMap::new(), HashMap::new());
     for (row, (begin, id)) in (0..).zip(&keys) {
         joined.join(*begins.entry(*begin).or_insert(row), row);
@@ -54,6 +55,7 @@ fn groups(data: &Dataset, seed: u64) -> Result<Vec<Vec<u32>>> {
     for near in data.signatures()?.clusters(near::THRESHOLD, data)? {
         near.iter().skip(1).for_each(|&row| joined.join(near[0], row));
     }
+    joined.flatten();
     let mut groups: HashMap<u32, (u64, Vec<u32>)> = HashMap::new();
     for row in 0..keys.len() as u32 {
         let place = xxh3_64_with_seed(&keys[row as usize].0.to_le_bytes(), seed);
@@ -64,25 +66,6 @@ fn groups(data: &Dataset, seed: u64) -> Result<Vec<Vec<u32>>> {
     let mut groups: Vec<(u64, Vec<u32>)> = groups.into_values().collect();
     groups.sort_unstable();
     Ok(groups.into_iter().map(|(_, rows)| rows).collect())
-}
-
-/// Sets of rows that were joined (union-find with path halving).
-struct Joined(Vec<u32>);
-
-impl Joined {
-    fn root(&mut self, mut row: u32) -> u32 {
-        while self.0[row as usize] != row {
-            let above = self.0[self.0[row as usize] as usize];
-            self.0[row as usize] = above;
-            row = above;
-        }
-        row
-    }
-
-    fn join(&mut self, a: u32, b: u32) {
-        let (a, b) = (self.root(a), self.root(b));
-        self.0[a.max(b) as usize] = a.min(b);
-    }
 }
 
 /// Equal for texts that differ in case, white space and punctuation only.

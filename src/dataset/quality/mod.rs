@@ -19,6 +19,7 @@ mod row_briefs;
 mod spoils;
 mod tables;
 mod turn_text;
+pub(super) mod union_find;
 mod verdicts;
 
 pub use answers::{Canned, Labels, Margin, Preferences, ToolCounts};

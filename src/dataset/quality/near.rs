@@ -26,8 +26,9 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
-use super::near_candidates::{Bands, Joined, Pair};
+use super::near_candidates::{Bands, Pair};
 use super::near_signature::{Signature, Signed, Signer, jaccard};
+use super::union_find::UnionFind;
 use crate::display::Progress;
 use crate::error::{Error, Result};
 
@@ -132,7 +133,7 @@ impl Signatures {
         check(threshold)?;
         let bands = Bands::new(threshold);
         let mut progress = Progress::new("comparing texts that may be alike", bands.count as u64);
-        let mut joined = Joined::new(self.signatures.len());
+        let mut joined = UnionFind::new(self.signatures.len());
         let mut refused: Vec<Pair> = Vec::new();
         let mut pairs: Vec<Pair> = Vec::new();
         for band in 0..bands.count {
@@ -161,7 +162,7 @@ impl Signatures {
         pairs: &[Pair],
         threshold: f64,
         texts: &(impl Texts + ?Sized),
-        joined: &mut Joined,
+        joined: &mut UnionFind,
         refused: &mut Vec<Pair>,
     ) -> Result<()> {
         for pairs in pairs.chunks(AT_ONCE) {

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::near_signature::{PLACES, Signature, agreement};
+use super::union_find::UnionFind;
 use crate::ops::vector::simd;
 
 /// A pair of numbers of signatures.
@@ -54,7 +55,7 @@ impl Bands {
         &self,
         band: usize,
         signatures: &[Signature],
-        joined: &Joined,
+        joined: &UnionFind,
         refused: &[Pair],
     ) -> Vec<Pair> {
         let keys = self.keys(band, signatures);
@@ -120,35 +121,5 @@ impl Bands {
             likely.truncate(LIKELIEST);
         }
         likely.into_iter().map(|(_, n)| n).collect()
-    }
-}
-
-/// Which signatures are joined into one group (union-find; a group's root is its first member).
-#[derive(Debug, Clone)]
-pub(super) struct Joined(Vec<u32>);
-
-impl Joined {
-    pub fn new(count: usize) -> Self {
-        Self((0..count as u32).collect())
-    }
-
-    pub fn root(&self, mut n: u32) -> u32 {
-        while self.0[n as usize] != n {
-            n = self.0[n as usize];
-        }
-        n
-    }
-
-    pub fn join(&mut self, a: u32, b: u32) {
-        let (a, b) = (self.root(a), self.root(b));
-        self.0[a.max(b) as usize] = a.min(b);
-    }
-
-    /// Lets every member point at its root, which keeps the ways short.
-    pub fn flatten(&mut self) {
-        for n in 0..self.0.len() {
-            // Roots come first, so the one that this points at is flat already.
-            self.0[n] = self.0[self.0[n] as usize];
-        }
     }
 }
