@@ -51,7 +51,7 @@ pub(super) fn conversation(rows: Rows<'_>, i: usize) -> Vec<Message> {
     system.into_iter().chain(rows.turns(i).map(|turn| message(&turn))).collect()
 }
 
-fn message(turn: &Spoken<'_>) -> Message {
+pub(super) fn message(turn: &Spoken<'_>) -> Message {
     Message {
         role: role_of(turn.role),
         content: (!turn.null_content).then(|| turn.content.to_string()),

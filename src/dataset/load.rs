@@ -15,7 +15,7 @@ use crate::format::pipeline::each_block;
 use crate::format::problems::{Outcome, Problem, ProblemKind};
 use crate::format::read::{Among, each_row, nothing, without_rows};
 use crate::format::row::made_up_id;
-use crate::format::{Map, proposal};
+use crate::format::{Map, proposal as proposed};
 
 /// A file's rows, its faults, and what it was when it was read.
 pub(crate) struct Read {
@@ -226,7 +226,7 @@ fn parse(block: &Block, options: &ReadOptions) -> Result<Parsed> {
             }
             Err(problem) => {
                 if problem.kind == ProblemKind::UnknownSchema && proposal.is_none() {
-                    proposal = proposal(text);
+                    proposal = proposed(text);
                 }
                 problems.push(Problem { number: Some(place.number), ..problem });
             }

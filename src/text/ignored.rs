@@ -1,6 +1,5 @@
 //! What a chat template does not write, though it is given it.
 
-use super::wants::Wants;
 use super::{GenerationPrompt, Message, Tokenizer};
 
 /// What of a conversation a chat template leaves out without a word.

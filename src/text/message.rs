@@ -1,7 +1,5 @@
 //! One message of a conversation.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::display::{Bundle, Show, escape, neutral};

@@ -9,7 +9,7 @@ use super::near_rows::said;
 use super::places::Files;
 use super::turn_text::{opening, text_of};
 use crate::dataset::Dataset;
-use crate::dataset::conversation::conversation;
+use crate::dataset::conversation::{conversation, message};
 use crate::dataset::table::Rows;
 use crate::display::cut;
 use crate::error::Result;
@@ -127,7 +127,7 @@ impl Look {
                 source: rows.source(i).to_string(),
                 row,
                 messages: shown(conversation(rows, i)),
-                rejected: shown(rows.rejected(i).map(|turn| turn.message()).collect()),
+                rejected: shown(rows.rejected(i).map(|turn| message(&turn)).collect()),
                 text: rows.text(i).map(|text| cut(text, CHARACTERS)),
                 label: rows.label(i),
             },

@@ -13,7 +13,7 @@ use super::tail::Seek;
 use super::text::{Stage, Text};
 use super::{csv, parquet};
 use crate::error::{Error, Result};
-use crate::format::problems::Problem;
+use crate::format::problems::{Problem, ProblemKind};
 use crate::format::row::RecordPlace;
 
 /// Bytes that a packed Parquet file may have when it is unpacked.

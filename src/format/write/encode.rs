@@ -1,6 +1,5 @@
 //! One row as JSON text in any schema.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::extras::Extras;

@@ -9,8 +9,8 @@ mod draw;
 mod english;
 mod heldout;
 mod language;
-mod rows;
+pub mod rows;
 mod talk;
 mod words;
 
-pub use rows::{Exercise, Faults, Generate, Kinds, RowShape};
+pub use rows::{Faults, Generate, Kinds, RowShape};

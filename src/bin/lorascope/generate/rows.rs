@@ -100,7 +100,7 @@ impl Generate {
         self.make(&mut Draw::new(self.seed, Stream::Row as u64, index))
     }
 
-    fn make(&self, draw: &mut Draw) -> Exercise {
+    pub(super) fn make(&self, draw: &mut Draw) -> Exercise {
         let n = match self.kinds {
             Kinds::Training => chinese::KINDS.len() + english::KINDS.len(),
             Kinds::HeldOut => heldout::KINDS.len(),
