@@ -203,6 +203,7 @@ impl<'a> TurnsOf<'a> {
         Spoken {
             role: self.role.value(t),
             content: self.content.get(t).unwrap_or_default(),
+            json: None,
             null_content: self.content.is_null(t),
             name: self.name.get(t),
             tool_calls: self.tool_calls.get(t),

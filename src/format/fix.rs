@@ -196,7 +196,7 @@ pub(crate) fn tidy_system(text: &mut Cow<'_, str>, fixes: Fixes) -> Vec<Noted> {
     let mut turn = [Turn::new(Role::System, std::mem::take(text))];
     let mut noted = tidy(&mut turn, fixes);
     let [turn] = turn;
-    *text = turn.content;
+    *text = turn.content.into_text();
     for (_, what, _) in &mut noted {
         let said = what.strip_prefix("turn 1").or_else(|| what.strip_prefix("a turn"));
         *what = format!("the system text{}", said.unwrap_or(what)).into();
@@ -209,7 +209,7 @@ pub(crate) fn examine_text(text: &mut Cow<'_, str>, fixes: Fixes) -> Result<Vec<
     let mut turn = [Turn::new(Role::Assistant, std::mem::take(text))];
     let noted = tidy(&mut turn, fixes);
     let [turn] = turn;
-    *text = turn.content;
+    *text = turn.content.into_text();
     match text.trim().is_empty() {
         true => Err((ProblemKind::EmptyTurn, "the text says nothing".into())),
         false => Ok(noted),
@@ -249,7 +249,7 @@ fn controls(turns: &mut [Turn<'_>], fixes: Fixes, noted: &mut Vec<Noted>) {
     let what = format!("turn {} holds the control character U+{:04X}", at + 1, found as u32);
     let repaired = fixes.has(Fix::StripControl);
     for n in odd.into_iter().filter(|_| repaired) {
-        turns[n].content = Cow::Owned(turns[n].content.replace(is_control, ""));
+        turns[n].content = turns[n].content.replace(is_control, "").into();
     }
     noted.push((ProblemKind::ControlCharacters, what.into(), Outcome::kept(repaired)));
 }
@@ -266,10 +266,12 @@ fn trim(turns: &mut [Turn<'_>], fixes: Fixes, noted: &mut Vec<Noted>) {
         noted.push((ProblemKind::OuterSpace, what, Outcome::Repaired));
     }
     for turn in turns.iter_mut().filter(|_| repaired) {
-        turn.content = match std::mem::take(&mut turn.content) {
-            Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-            Cow::Owned(text) => Cow::Owned(text.trim().to_string()),
-        };
+        if turn.content.trim().len() < turn.content.len() {
+            turn.content = match std::mem::take(&mut turn.content).into_text() {
+                Cow::Borrowed(text) => text.trim().into(),
+                Cow::Owned(text) => text.trim().to_string().into(),
+            };
+        }
     }
 }
 
@@ -341,7 +343,7 @@ fn same_role(turns: &mut Vec<Turn<'_>>, fixes: Fixes, noted: &mut Vec<Noted>) {
         let mut merged: Vec<Turn<'_>> = Vec::with_capacity(turns.len());
         for turn in turns.drain(..) {
             match merged.last_mut().filter(|last| alike(last, &turn) && is_same_beside(last, &turn)) {
-                Some(last) => last.content = Cow::Owned(format!("{}\n{}", last.content, turn.content)),
+                Some(last) => last.content = format!("{}\n{}", last.content, turn.content).into(),
                 None => merged.push(turn),
             }
         }

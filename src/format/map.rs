@@ -188,7 +188,7 @@ impl Map {
         if let Some(path) = &self.id {
             row.id = match record.take(path) {
                 None => None,
-                Some(Node { raw, value: Value::Number }) => Some(Cow::Borrowed(raw)),
+                Some(Node { raw, value: Value::Number, .. }) => Some(Cow::Borrowed(raw)),
                 Some(mut node) => Some(text(&mut node, path)?),
             };
         }
@@ -297,7 +297,7 @@ impl Map {
                 let content = within(turn, self.content_key.as_deref(), ["content", "value"]);
                 let mut new = Turn::new(role, Cow::Borrowed(""));
                 match content {
-                    Some(mut content) => new.content = text(&mut content, &at)?,
+                    Some(mut content) => new.content = text(&mut content, &at)?.into(),
                     None => new.null_content = true,
                 }
                 if let Value::Object(keys) = &mut turn.value {
@@ -311,7 +311,7 @@ impl Map {
                         (ProblemKind::WrongType, format!("{at:?} calls a tool, but not as JSON").into())
                     })?;
                     new.tool_calls = Some(Cow::Owned(calls));
-                    (new.content, new.null_content) = (Cow::Borrowed(""), true);
+                    (new.content, new.null_content) = (Cow::Borrowed("").into(), true);
                 }
                 if new.null_content && new.tool_calls.is_none() {
                     return wrong(format!("{at:?} has no text"));

@@ -21,6 +21,8 @@ pub(crate) const CARRY: &str = "lorascope";
 pub(crate) struct Node<'a> {
     pub raw: &'a str,
     pub value: Value<'a>,
+    /// It is a string, and `raw` is what this crate writes for it.
+    pub as_written: bool,
 }
 
 /// What a [`Node`] is.
@@ -33,6 +35,57 @@ pub(crate) enum Value<'a> {
     String(Cow<'a, str>),
     Array(Vec<Node<'a>>),
     Object(Keys<'a>),
+}
+
+/// A text, and the JSON that its file has for it where that is what this crate writes: most texts go from file
+/// to file, and what was escaped once need not be read and escaped again. Another text has no such JSON.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Content<'a> {
+    text: Cow<'a, str>,
+    json: Option<&'a str>,
+}
+
+impl<'a> Content<'a> {
+    /// The JSON string, with its quotes.
+    pub fn json(&self) -> Option<&'a str> {
+        self.json
+    }
+
+    pub fn into_text(self) -> Cow<'a, str> {
+        self.text
+    }
+}
+
+impl<'a, T: Into<Cow<'a, str>>> From<T> for Content<'a> {
+    fn from(text: T) -> Self {
+        Self { text: text.into(), json: None }
+    }
+}
+
+impl std::ops::Deref for Content<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl std::fmt::Display for Content<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl PartialEq for Content<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl PartialEq<str> for Content<'_> {
+    fn eq(&self, other: &str) -> bool {
+        self.text == other
+    }
 }
 
 /// The keys of an object in their order, with their values.
@@ -65,6 +118,11 @@ impl<'a> Node<'a> {
             true => Ok(node),
             false => Err(parser.broken("trailing characters")),
         }
+    }
+
+    /// A value that is not a string, or that was not written as this crate would.
+    pub fn new(raw: &'a str, value: Value<'a>) -> Self {
+        Self { raw, value, as_written: false }
     }
 
     pub fn is_null(&self) -> bool {
@@ -103,6 +161,12 @@ impl<'a> Node<'a> {
             Value::String(text) => Some(std::mem::take(text)),
             _ => None,
         }
+    }
+
+    /// Takes the text out of a string, with its JSON where that is what this crate writes.
+    pub fn take_content(&mut self) -> Option<Content<'a>> {
+        let json = self.as_written.then_some(self.raw);
+        Some(Content { text: self.take()?, json })
     }
 
     /// What it is, for messages: `the number 42`, `a list`.
@@ -169,8 +233,13 @@ impl<'a> Parser<'a> {
     fn value(&mut self) -> Result<Node<'a>, Broken> {
         let first = self.next();
         let start = self.at;
+        let mut as_written = false;
         let value = match first {
-            Some(b'"') => Value::String(self.string()?),
+            Some(b'"') => {
+                let (text, same) = self.string()?;
+                as_written = same;
+                Value::String(text)
+            }
             Some(b'{') => self.nested(Self::object)?,
             Some(b'[') => self.nested(Self::array)?,
             Some(b'-' | b'0'..=b'9') => self.number()?,
@@ -180,7 +249,7 @@ impl<'a> Parser<'a> {
             Some(_) => return Err(self.broken("expected value")),
             None => return Err(self.broken("the text ends where a value should be")),
         };
-        Ok(Node { raw: &self.text[start..self.at], value })
+        Ok(Node { raw: &self.text[start..self.at], value, as_written })
     }
 
     fn nested(
@@ -225,7 +294,7 @@ impl<'a> Parser<'a> {
             if self.next() != Some(b'"') {
                 return Err(self.broken("key must be a string"));
             }
-            let key = self.string()?;
+            let (key, _) = self.string()?;
             if self.next() != Some(b':') {
                 return Err(self.broken("expected `:`"));
             }
@@ -280,24 +349,30 @@ impl<'a> Parser<'a> {
         Ok(Value::Number)
     }
 
-    /// A string, from its opening quote on; it borrows where it holds no escapes.
-    fn string(&mut self) -> Result<Cow<'a, str>, Broken> {
+    /// A string, from its opening quote on, and whether it stands there as this crate writes it. It borrows
+    /// where it holds no escapes.
+    fn string(&mut self) -> Result<(Cow<'a, str>, bool), Broken> {
         self.at += 1;
         let start = self.at;
         self.at += plain(&self.bytes[start..]);
         if self.bytes.get(self.at) == Some(&b'"') {
             self.at += 1;
-            return Ok(Cow::Borrowed(&self.text[start..self.at - 1]));
+            return Ok((Cow::Borrowed(&self.text[start..self.at - 1]), true));
         }
         // Up to the next quote: all of the string, unless it holds quotes.
         let rest = &self.bytes[self.at..];
         let more = memchr::memchr(b'"', rest).unwrap_or(rest.len());
         let mut text = String::with_capacity(self.at - start + more);
         text.push_str(&self.text[start..self.at]);
+        let mut as_written = true;
         loop {
             match self.bytes.get(self.at) {
                 Some(b'"') => break,
-                Some(b'\\') => text.push(self.escape()?),
+                Some(b'\\') => {
+                    // Of those that can be written in several ways, the short one.
+                    as_written &= !matches!(self.bytes.get(self.at + 1), Some(b'u' | b'/'));
+                    text.push(self.escape()?);
+                }
                 Some(_) => return Err(self.broken("control character in a string")),
                 None => return Err(self.broken("EOF while parsing a string")),
             }
@@ -306,7 +381,7 @@ impl<'a> Parser<'a> {
             self.at += length;
         }
         self.at += 1;
-        Ok(Cow::Owned(text))
+        Ok((Cow::Owned(text), as_written))
     }
 
     fn escape(&mut self) -> Result<char, Broken> {

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::problems::{Noted, ProblemKind};
-use super::record::{Node, one_line};
+use super::record::{Content, Node, one_line};
 use super::row_schema::RowSchema;
 use super::write::json::string;
 
@@ -85,7 +85,7 @@ pub(crate) struct Row<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Turn<'a> {
     pub role: Role,
-    pub content: Cow<'a, str>,
+    pub content: Content<'a>,
     /// The file has null or nothing where the text should be; `content` is empty then.
     pub null_content: bool,
     pub name: Option<Cow<'a, str>>,
@@ -97,10 +97,10 @@ pub(crate) struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    pub fn new(role: Role, content: Cow<'a, str>) -> Self {
+    pub fn new(role: Role, content: impl Into<Content<'a>>) -> Self {
         Self {
             role,
-            content,
+            content: content.into(),
             null_content: false,
             name: None,
             tool_calls: None,
@@ -119,7 +119,7 @@ impl<'a> Turn<'a> {
         };
         let other = self.name.is_some() || self.tool_calls.is_some() || self.tool_call_id.is_some();
         if self.content.trim().is_empty() && !other && !self.extra.as_deref().is_some_and(says) {
-            return (self.content, None);
+            return (self.content.into_text(), None);
         }
         let mut out = Vec::new();
         let mut add = |key: &str, json: &mut dyn FnMut(&mut Vec<u8>)| {
@@ -140,12 +140,12 @@ impl<'a> Turn<'a> {
             add("weight", &mut |out| out.extend_from_slice(weight.to_string().as_bytes()));
         }
         if out.is_empty() {
-            return (self.content, self.extra);
+            return (self.content.into_text(), self.extra);
         }
         let others = self.extra.as_deref().and_then(|extra| extra.strip_prefix('{')).unwrap_or("}");
         out.extend_from_slice(if others == "}" { b"" } else { b"," });
         out.extend_from_slice(others.as_bytes());
-        (self.content, Some(String::from_utf8_lossy(&out).into_owned().into()))
+        (self.content.into_text(), Some(String::from_utf8_lossy(&out).into_owned().into()))
     }
 
     /// Whether it has only a text.
@@ -181,6 +181,8 @@ pub(crate) type Fault = (ProblemKind, Cow<'static, str>);
 pub(crate) struct Spoken<'a> {
     pub role: &'a str,
     pub content: &'a str,
+    /// The content as JSON, where its file has what this crate writes for it.
+    pub json: Option<&'a str>,
     /// The file has null or nothing where the text should be.
     pub null_content: bool,
     pub name: Option<&'a str>,
@@ -197,6 +199,7 @@ impl<'a> Spoken<'a> {
         Self {
             role,
             content,
+            json: None,
             null_content: false,
             name: None,
             tool_calls: None,
@@ -210,6 +213,7 @@ impl<'a> Spoken<'a> {
         Self {
             role: turn.role.as_str(),
             content: &turn.content,
+            json: turn.content.json(),
             null_content: turn.null_content,
             name: turn.name.as_deref(),
             tool_calls: turn.tool_calls.as_deref(),

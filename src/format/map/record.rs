@@ -65,7 +65,7 @@ fn take<'a>(node: &mut Node<'a>, path: &[Cow<'_, str>]) -> Option<Node<'a>> {
         }
         Value::Array(values) => {
             let place = values.get_mut(last.parse::<usize>().ok()?).filter(|node| !node.is_null())?;
-            Some(std::mem::replace(place, Node { raw: "null", value: Value::Null }))
+            Some(std::mem::replace(place, Node::new("null", Value::Null)))
         }
         _ => None,
     }
@@ -80,7 +80,7 @@ pub(super) struct Record<'a> {
 
 impl<'a> Record<'a> {
     pub fn of(keys: Keys<'a>) -> Self {
-        Self { node: Node { raw: "", value: Value::Object(keys) }, touched: Vec::new() }
+        Self { node: Node::new("", Value::Object(keys)), touched: Vec::new() }
     }
 
     pub fn find(&mut self, path: &str) -> Option<&mut Node<'a>> {

@@ -156,7 +156,7 @@ impl<'a> Reader<'a> {
         let prompt = &self.row.turns[from..];
         // Where the prompt is a whole answer: whose.
         let whole = match prompt {
-            [turn] => texts.iter().position(|text| turn.content == **text),
+            [turn] => texts.iter().position(|text| *turn.content == ***text),
             _ => None,
         };
         if asked.is_some() && whole.is_none() {
@@ -180,7 +180,7 @@ impl<'a> Reader<'a> {
         let messages = &self.row.turns[from..];
         // White space around a turn of the prompt is no part of what its repetition says.
         let who = |n: usize, text: &str, list: List| match n < lead {
-            true => (messages[n].content == text).then_some(Who::At(List::Messages, (from + n) as u32)),
+            true => (*messages[n].content == *text).then_some(Who::At(List::Messages, (from + n) as u32)),
             false => Some(Who::At(list, (n - lead) as u32)),
         };
         let shape = |text: &str, told: &[Told], list: List| {
@@ -323,7 +323,7 @@ impl<'a> Reader<'a> {
         let same =
             chosen.iter().zip(rejected).take(most).take_while(|(a, b)| a.says_the_same_as(&b.turn)).count();
         let own = |heard: &Heard<'a>| {
-            let is = |system: &str| heard.turn.content == system;
+            let is = |system: &str| *heard.turn.content == *system;
             heard.is_system() && self.row.system.as_deref().is_none_or(is)
         };
         // What differs beside the system's text is no part of a prompt that both share.

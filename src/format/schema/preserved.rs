@@ -204,7 +204,7 @@ impl<'a> Patch<'a> {
     fn apply(self, turn: &mut Turn<'a>) {
         if let Some(content) = self.content {
             turn.null_content = content.is_none();
-            turn.content = content.unwrap_or_default();
+            turn.content = content.unwrap_or_default().into();
         }
         turn.name = self.name.or(turn.name.take());
         turn.tool_calls = self.tool_calls.or(turn.tool_calls.take());

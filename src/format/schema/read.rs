@@ -77,7 +77,7 @@ fn canonical<'a>(node: Node<'a>, options: &ReadOptions, id: &mut Option<String>)
         Value::Object(keys) => keys,
         // Turns alone, without an object around them.
         Value::Array(turns) if options.map.is_none() && reader::are_turns(&turns) => {
-            return reader::bare(Node { raw: node.raw, value: Value::Array(turns) }, options);
+            return reader::bare(Node::new(node.raw, Value::Array(turns)), options);
         }
         _ => return Err((ProblemKind::WrongType, format!("the record is {kind}, not an object").into())),
     };

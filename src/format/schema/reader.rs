@@ -66,7 +66,10 @@ pub(super) fn plain_alpaca<'a>(keys: &mut Keys<'a>, options: &ReadOptions) -> Op
         && between.str() == Some("")
         && !question.str()?.trim_ascii_end().ends_with(ASSISTANT);
     answer.str().filter(|_| ordinary)?;
-    let turns = vec![Turn::new(Role::User, question.take()?), Turn::new(Role::Assistant, answer.take()?)];
+    let turns = vec![
+        Turn::new(Role::User, question.take_content()?),
+        Turn::new(Role::Assistant, answer.take_content()?),
+    ];
     Some(Row { turns, source: Some(RowSchema::Alpaca), ..Row::default() })
 }
 
@@ -166,7 +169,7 @@ impl<'a> Reader<'a> {
     /// Takes the value of key `i`.
     pub fn node(&mut self, i: usize) -> Node<'a> {
         let node = &mut self.keys[i].1;
-        Node { raw: node.raw, value: std::mem::replace(&mut node.value, Value::Null) }
+        Node { value: std::mem::replace(&mut node.value, Value::Null), ..*node }
     }
 
     pub fn fill(&mut self, i: usize, hole: Hole) {
@@ -188,7 +191,7 @@ impl<'a> Reader<'a> {
         }
         if let Some(i) = self.find("id") {
             match &mut self.keys[i].1 {
-                Node { raw, value: Value::Number } => {
+                Node { raw, value: Value::Number, .. } => {
                     self.row.id = Some(Cow::Borrowed(raw));
                     self.fill(i, Hole::IdNumber);
                 }
@@ -222,7 +225,7 @@ impl<'a> Reader<'a> {
                     self.row.tools = Some(std::mem::take(tools));
                     self.fill(i, Hole::Tools);
                 }
-                Node { raw, value: Value::Array(_) | Value::Object(_) } => {
+                Node { raw, value: Value::Array(_) | Value::Object(_), .. } => {
                     self.row.tools = Some(one_line(raw));
                     self.fill(i, Hole::ToolsJson);
                 }

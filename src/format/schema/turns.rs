@@ -101,11 +101,11 @@ pub(super) fn hear<'a>(node: Node<'a>, place: &dyn Fn() -> String) -> Result<Hea
                     word = Some(text);
                 } else {
                     content = Some(match &mut node.value {
-                        Value::String(text) => Some(std::mem::take(text)),
+                        Value::String(_) => node.take_content(),
                         Value::Null => None,
                         Value::Array(parts) => {
                             heard.styles = 0;
-                            heard.joined(parts, &here)?
+                            heard.joined(parts, &here)?.map(Into::into)
                         }
                         _ => return Err(not(&here(), node, "a string")),
                     });
@@ -138,7 +138,7 @@ pub(super) fn hear<'a>(node: Node<'a>, place: &dyn Fn() -> String) -> Result<Hea
     match speaker {
         Speaker::Role(role) => turn.role = role,
         Speaker::Call => {
-            let call = std::mem::take(&mut turn.content);
+            let call = std::mem::take(&mut turn.content).into_text();
             turn.null_content = true;
             let calls = calls_of_text(&call).filter(|_| turn.tool_calls.is_none());
             let calls = calls.ok_or_else(|| wrong(format!("{} calls a tool, but not as JSON", place())))?;
@@ -210,7 +210,7 @@ impl<'a> Heard<'a> {
                     self.styles &= bit(Style::OpenAi);
                     self.turn.tool_call_id = Some(std::mem::take(id));
                 }
-                Node { raw, value: Value::Number } => {
+                Node { raw, value: Value::Number, .. } => {
                     self.styles = 0;
                     self.turn.tool_call_id = Some(Cow::Borrowed(raw));
                 }

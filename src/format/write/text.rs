@@ -82,6 +82,14 @@ impl<'w, 'r> Text<'w, 'r> {
         string(self.out, text);
     }
 
+    /// What a turn says.
+    fn content(&mut self, turn: &Spoken<'_>) {
+        match turn.json {
+            Some(json) => self.raw(json),
+            None => self.string(turn.content),
+        }
+    }
+
     pub(super) fn key(&mut self, key: &str) {
         let first = self.out.last() == Some(&b'{');
         self.raw(if first { "\"" } else { ",\"" });
@@ -236,6 +244,10 @@ impl<'w, 'r> Text<'w, 'r> {
             },
             Hole::Text => self.string(row.text()?),
             Hole::Label => self.raw(if row.label()? { "true" } else { "false" }),
+            Hole::Content(who @ Who::At(..), None) => {
+                let turn = row.turn(who)?;
+                self.content(&turn);
+            }
             Hole::Content(who, part) => {
                 let text = content(row, who, part)?;
                 self.string(text);
@@ -278,7 +290,8 @@ impl<'w, 'r> Text<'w, 'r> {
     fn pair(&mut self, n: u32, around: [&str; 3]) -> Option<()> {
         for (i, before) in around[..2].iter().enumerate() {
             self.raw(before);
-            self.string(self.row.turn(Who::At(List::Messages, 2 * n + i as u32))?.content);
+            let turn = self.row.turn(Who::At(List::Messages, 2 * n + i as u32))?;
+            self.content(&turn);
         }
         self.raw(around[2]);
         Some(())
@@ -310,14 +323,14 @@ impl<'w, 'r> Text<'w, 'r> {
             self.raw("{\"role\":\"");
             self.raw(style.word(turn.role));
             self.raw("\",\"content\":");
-            if turn.null_content { self.raw("null") } else { self.string(turn.content) }
+            if turn.null_content { self.raw("null") } else { self.content(&turn) }
         } else {
             self.raw("{\"from\":\"");
             self.raw(if calls.is_some() { "function_call" } else { style.word(turn.role) });
             self.raw("\",\"value\":");
             match calls {
                 Some(calls) => self.string(&self.text_of(calls)),
-                None => self.string(turn.content),
+                None => self.content(&turn),
             }
         }
         if let Some(name) = turn.name {
