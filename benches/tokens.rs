@@ -2,13 +2,16 @@
 //! `LORASCOPE_PEER=PYTHON cargo bench --profile dev --bench tokens`, PYTHON having `tokenizers`.
 //! The other side is benches/peers/tokens.py; ours and the peer take turns.
 
+#[allow(dead_code)]
+#[path = "../src/bin/lorascope/generate/mod.rs"]
+mod generate;
 #[path = "peers/turns.rs"]
 mod turns;
 
 use std::process::Command;
 use std::time::Instant;
 
-use lorascope::dataset::generate::Generate;
+use generate::Generate;
 use lorascope::error::{Error, Result};
 use lorascope::text::{GenerationPrompt, Message, Tokenizer, Trained};
 use rayon::prelude::*;

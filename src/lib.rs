@@ -5,9 +5,11 @@
 //! B·A of every layer at every step, and decides which rank the task needs.
 //!
 //! # The types, in the order that data flows
-//! - [`dataset::Dataset`]: a file of rows in one canonical polars table, whatever its format; its
-//!   report, its problems, its conversion to another schema; what that has no place for is counted
-//!   and said.
+//! - [`hub`]: datasets and models from the Hugging Face hub, files from addresses on the web.
+//! - [`format::RowSchema`], [`format::Map`]: how the rows of a file are laid out. Files are JSON, CSV or Parquet;
+//!   [`format::convert`] rewrites one in another schema, and counts what that has no place for.
+//! - [`dataset::Dataset`]: the rows of files in one canonical polars table, whatever their schema; its verbs, its
+//!   report, its problems.
 //! - [`model::Model`]: frozen weights (GGUF or a Hugging Face folder), [`text::Tokenizer`] and chat
 //!   template. Weights stay in memory as they are stored, or become what [`model::OpenOptions`] says;
 //!   [`model::Model::export`] writes a Hugging Face folder.
@@ -65,6 +67,9 @@ pub mod dataset;
 pub mod display;
 pub mod error;
 mod files;
+pub mod format;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod image;
 pub mod lora;
 pub mod model;

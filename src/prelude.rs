@@ -3,10 +3,11 @@
 //! No name of it stands for a `Result`, an `Error` or a schema, so polars' prelude fits beside it.
 
 pub use crate::analysis::{Plan, Preflight, Within, compare_runs, spread_ranks};
-pub use crate::dataset::{
-    Dataset, Extra, Fix, Join, Layout, Map, Misfits, OnFault, Order, ReadOptions, RowSchema, WriteOptions,
-};
+pub use crate::dataset::{Dataset, Order};
 pub use crate::display::{EvcxrDisplay, Table, Text, dashboard};
+pub use crate::format::{
+    Extra, Fix, Join, Layout, Map, Misfits, OnFault, ReadOptions, RowSchema, WriteOptions,
+};
 pub use crate::lora::{AdapterSets, Adapters, Biases, Combine, Init, LoraConfig, TargetModules, Truncation};
 pub use crate::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, Recompute, WeightDtype};
 pub use crate::plot::{Figure, Theme};

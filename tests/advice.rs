@@ -100,7 +100,7 @@ fn speaks_in(path: &Path) -> Vec<&'static str> {
     match () {
         () if path.contains("src/bin/lorascope/train.rs") => of("train"),
         // Rows are read by commands on data and by runs.
-        () if path.contains("src/dataset/") => {
+        () if path.contains("src/dataset/") || path.contains("src/format/") => {
             COMMANDS.into_iter().filter(|c| c.starts_with("data") || *c == "train").collect()
         }
         () if ["src/train/", "src/run/", "src/analysis/"].iter().any(|folder| path.contains(folder)) => {

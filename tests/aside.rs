@@ -5,8 +5,8 @@
 mod files;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Fix, ProblemKind, ReadOptions, Report, RowSchema};
-use lorascope::text::Role;
+use lorascope::dataset::{Dataset, Report};
+use lorascope::format::{Fix, ProblemKind, ReadOptions, Role, RowSchema};
 use serde_json::{Value, json};
 
 fn lines(rows: &[Value]) -> String {

@@ -10,8 +10,9 @@ mod tiny;
 
 use files::Files;
 use lorascope::analysis::Preflight;
-use lorascope::dataset::{Dataset, Extra, Layout, ProblemKind, Report, RowSchema, WriteOptions};
+use lorascope::dataset::{Dataset, Report};
 use lorascope::display::Show;
+use lorascope::format::{Extra, Layout, ProblemKind, RowSchema, WriteOptions};
 use lorascope::run::Run;
 use lorascope::text::{GenerationPrompt, Tokenizer};
 use lorascope::train::Severity;
@@ -167,7 +168,7 @@ fn answers_out_of_order_are_a_problem_of_templates_without_ids() -> lorascope::e
 
 fn written(files: &Files, data: &Dataset, schema: RowSchema, layout: Layout) -> Json {
     let options =
-        WriteOptions { layout, existing: lorascope::dataset::Existing::Replace, ..Default::default() };
+        WriteOptions { layout, existing: lorascope::format::Existing::Replace, ..Default::default() };
     data.write_with(files.path("out.jsonl"), schema, &options).unwrap();
     serde_json::from_str(&std::fs::read_to_string(files.path("out.jsonl")).unwrap()).unwrap()
 }

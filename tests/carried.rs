@@ -4,13 +4,14 @@
 mod files;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Existing, Extra, Layout, RowSchema, WriteOptions, convert};
+use lorascope::dataset::Dataset;
+use lorascope::format::{Existing, Extra, Layout, RowSchema, WriteOptions, convert};
 use serde_json::{Value as Json, json};
 
 const KEEP: WriteOptions = WriteOptions {
     extra: Extra::Keep,
     layout: Layout::Keep,
-    misfits: lorascope::dataset::Misfits::Fail,
+    misfits: lorascope::format::Misfits::Fail,
     existing: Existing::Replace,
 };
 

@@ -2,13 +2,17 @@
 
 #[path = "common/files.rs"]
 mod files;
+#[allow(dead_code)]
+#[path = "../src/bin/lorascope/generate/mod.rs"]
+mod generate;
 
 use std::io::Write as _;
 use std::path::Path;
 
 use files::{Files, HOSTILE, MIXED, message};
-use lorascope::dataset::generate::{Faults, Generate};
-use lorascope::dataset::{Dataset, Existing, Layout, ReadOptions, RowSchema, WriteOptions};
+use generate::{Faults, Generate};
+use lorascope::dataset::Dataset;
+use lorascope::format::{Existing, Layout, ReadOptions, RowSchema, WriteOptions};
 
 /// Kind and line of all problems.
 fn problems(data: &Dataset) -> Vec<(String, u32)> {
@@ -508,7 +512,7 @@ fn texts_that_cells_read_as_values_are_said() {
             assert_eq!(data.losses_to(name, schema).unwrap().lost.get(&what), Some(&1), "{row}");
             let writing = replace(Layout::Schema);
             let done =
-                lorascope::dataset::convert(&path, files.path(name), schema, &reading, &writing).unwrap();
+                lorascope::format::convert(&path, files.path(name), schema, &reading, &writing).unwrap();
             assert!(done.to_string().contains(&what), "{done}");
         }
     }

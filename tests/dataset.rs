@@ -2,13 +2,17 @@
 
 #[path = "common/files.rs"]
 mod files;
+#[allow(dead_code)]
+#[path = "../src/bin/lorascope/generate/mod.rs"]
+mod generate;
 
 use std::path::PathBuf;
 
 use files::{Files, MIXED, message};
-use lorascope::dataset::generate::Generate;
-use lorascope::dataset::{Dataset, RowSchema};
-use lorascope::text::{Message, Role};
+use generate::Generate;
+use lorascope::dataset::Dataset;
+use lorascope::format::{Role, RowSchema};
+use lorascope::text::Message;
 
 /// line, kind and row (rejected or kept) of each problem.
 fn problems(data: &Dataset) -> Vec<(u32, String, String)> {

@@ -5,8 +5,9 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use lorascope::dataset::{Dataset, Fix};
+use lorascope::dataset::Dataset;
 use lorascope::display::Show as _;
+use lorascope::format::Fix;
 use lorascope::polars::prelude::*;
 
 const ROWS: usize = 80_000;

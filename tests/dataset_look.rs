@@ -2,10 +2,13 @@
 
 #[path = "common/files.rs"]
 mod files;
+#[allow(dead_code)]
+#[path = "../src/bin/lorascope/generate/mod.rs"]
+mod generate;
 
 use files::{Files, HOSTILE, message, schools};
-use lorascope::dataset::generate::Generate;
-use lorascope::dataset::{Dataset, Lengths, Recipe};
+use generate::Generate;
+use lorascope::dataset::{Dataset, LengthSummary, Recipe};
 use lorascope::display::{Align, Show, Table};
 use lorascope::polars::prelude::*;
 use lorascope::text::Tokenizer;
@@ -198,7 +201,7 @@ fn the_committed_file_has_its_faults_in_the_report() {
     assert_eq!(report.roles, [("assistant".to_string(), 1_999), ("user".to_string(), 1_999)].into());
     let columns = data.columns().unwrap();
     let chars = columns.column("chars").unwrap().u32().unwrap();
-    assert_eq!(report.characters, Lengths::of(chars.into_no_null_iter().map(u64::from).collect()));
+    assert_eq!(report.characters, LengthSummary::of(chars.into_no_null_iter().map(u64::from).collect()));
     assert!(report.figures()[0].show().text.contains("1,999 rows: characters "));
     assert_eq!(
         report.problems.iter().map(|p| p.count).sum::<u64>() as usize,

@@ -4,8 +4,9 @@
 mod files;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Fix, Fixes, OnFault, Order, ReadOptions, Recipe};
+use lorascope::dataset::{Dataset, Order, Recipe};
 use lorascope::display::Show as _;
+use lorascope::format::{Fix, Fixes, OnFault, ReadOptions};
 use lorascope::polars::prelude::*;
 
 /// Rows in which every repair has something to do.

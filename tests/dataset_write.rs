@@ -2,11 +2,15 @@
 
 #[path = "common/files.rs"]
 mod files;
+#[allow(dead_code)]
+#[path = "../src/bin/lorascope/generate/mod.rs"]
+mod generate;
 
 use files::{Files, HOSTILE, MIXED, message};
-use lorascope::dataset::generate::Generate;
-use lorascope::dataset::{Dataset, Layout, RowSchema, WriteOptions};
+use generate::Generate;
+use lorascope::dataset::Dataset;
 use lorascope::display::Show;
+use lorascope::format::{Layout, RowSchema, WriteOptions};
 use proptest::prelude::*;
 
 #[test]

@@ -6,10 +6,11 @@ mod files;
 use std::path::Path;
 
 use files::{Files, message};
-use lorascope::dataset::{
-    Converted, Dataset, Existing, Misfits, OnFault, ReadOptions, RowSchema, WriteOptions, convert,
-};
+use lorascope::dataset::Dataset;
 use lorascope::error::Result;
+use lorascope::format::{
+    Converted, Existing, Misfits, OnFault, ReadOptions, RowSchema, WriteOptions, convert,
+};
 use lorascope::polars::prelude::{ParquetCompression, ParquetWriter, df};
 
 fn row(text: &str) -> String {
@@ -148,7 +149,7 @@ fn rows_that_do_not_fit_are_named_by_file() {
     put(&files, "in/b.jsonl", format!("{}{}{talk}\n", row("b"), row("c")));
     let done = convert_as(&files.path("in"), &files.path("out.jsonl"), Misfits::LeaveOut).unwrap();
     assert_eq!((done.written.rows, done.written.left_out), (3, 2));
-    let places = |misfits: &[lorascope::dataset::Misfit]| -> Vec<(String, u32)> {
+    let places = |misfits: &[lorascope::format::Misfit]| -> Vec<(String, u32)> {
         let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
         misfits.iter().map(|m| (m.file.as_deref().map(name).unwrap_or_default(), m.line)).collect()
     };

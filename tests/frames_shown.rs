@@ -6,9 +6,9 @@ mod llama;
 #[path = "common/tiny.rs"]
 mod tiny;
 
-use lorascope::dataset::ProblemKind;
 use lorascope::display::{Align, Show, Table};
 use lorascope::error::Result;
+use lorascope::format::ProblemKind;
 use lorascope::polars::prelude::*;
 use lorascope::prelude::*;
 use tiny::{Bench, Tiny};

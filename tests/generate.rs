@@ -1,10 +1,15 @@
 //! The generator of school problems: right answers, the promised faults, the committed files.
 
+#[allow(dead_code)]
+#[path = "../src/bin/lorascope/generate/mod.rs"]
+mod generate;
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
+use generate::rows::Exercise;
+use generate::{Faults, Generate, Kinds, RowShape};
 use lorascope::dataset::Dataset;
-use lorascope::dataset::generate::{Exercise, Faults, Generate, Kinds, Shape};
 
 /// Every `left = right` of a text as the characters around its equals sign.
 fn equations(text: &str) -> Vec<(String, String)> {
@@ -195,7 +200,7 @@ fn a_row_depends_on_seed_and_number_alone() {
 fn conversations_go_on_from_their_results() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("talks.json");
-    let plan = Generate { rows: 400, shape: Shape::Conversations, ..Generate::default() };
+    let plan = Generate { rows: 400, shape: RowShape::Conversations, ..Generate::default() };
     plan.write(&path).unwrap();
     let data = Dataset::open(&path).unwrap();
     assert_eq!(data.len(), 400);
@@ -226,7 +231,7 @@ fn the_committed_files_come_out_again() {
     let plans = [
         ("school_math.jsonl", Generate { faults: Faults::With, ..Generate::default() }),
         ("school_math_heldout.jsonl", Generate { rows: 200, kinds: Kinds::HeldOut, ..Generate::default() }),
-        ("conversations.json", Generate { rows: 300, shape: Shape::Conversations, ..Generate::default() }),
+        ("conversations.json", Generate { rows: 300, shape: RowShape::Conversations, ..Generate::default() }),
     ];
     let folder = tempfile::tempdir().unwrap();
     for (name, plan) in plans {

@@ -4,7 +4,8 @@
 mod files;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Existing, Fix, Layout, ReadOptions, RowSchema, WriteOptions, convert};
+use lorascope::dataset::Dataset;
+use lorascope::format::{Existing, Fix, Layout, ReadOptions, RowSchema, WriteOptions, convert};
 use serde_json::{Value as Json, json};
 
 /// What is said, with who says it.

@@ -6,9 +6,10 @@ mod llama;
 mod tiny;
 
 use lorascope::analysis::Preflight;
-use lorascope::dataset::{Dataset, OnFault, ReadOptions};
+use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::{Error, Result};
+use lorascope::format::{OnFault, ReadOptions};
 use lorascope::run::Run;
 use lorascope::text::Trained;
 use lorascope::train::Severity;

@@ -4,7 +4,8 @@
 mod files;
 
 use files::{Files, message};
-use lorascope::dataset::{Dataset, OnFault, ReadOptions, RowSchema, convert};
+use lorascope::dataset::Dataset;
+use lorascope::format::{OnFault, ReadOptions, RowSchema, convert};
 
 fn rows(texts: &[&str]) -> String {
     let rows = texts.iter().map(|text| format!("{{\"instruction\": \"{text}\", \"output\": \"b\"}}"));

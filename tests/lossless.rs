@@ -6,7 +6,8 @@ mod files;
 mod rows;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Existing, Extra, Layout, Misfits, RowSchema, WriteOptions};
+use lorascope::dataset::Dataset;
+use lorascope::format::{Existing, Extra, Layout, Misfits, RowSchema, WriteOptions};
 use proptest::prelude::*;
 use rows::{Tape, normal};
 

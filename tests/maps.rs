@@ -4,7 +4,8 @@
 mod files;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Map, ReadOptions, RowSchema, WriteOptions, convert};
+use lorascope::dataset::Dataset;
+use lorascope::format::{Map, ReadOptions, RowSchema, WriteOptions, convert};
 use serde_json::{Value as Json, json};
 
 fn open(files: &Files, row: &Json, map: &str) -> Dataset {
@@ -87,7 +88,7 @@ fn id_system_and_tools_are_read_under_their_usual_keys() {
         assert_eq!(data.conversation(0).unwrap()[0].text(), "S", "{row}");
         let options = ReadOptions { map: Some(map.parse().unwrap()), ..Default::default() };
         let out = files.path("out.jsonl");
-        let writing = WriteOptions { existing: lorascope::dataset::Existing::Replace, ..Default::default() };
+        let writing = WriteOptions { existing: lorascope::format::Existing::Replace, ..Default::default() };
         let done = convert(files.path("row.jsonl"), &out, RowSchema::OpenAi, &options, &writing).unwrap();
         assert!(done.written.lost.is_empty(), "{done}");
         let out: Json = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();

@@ -4,7 +4,8 @@
 mod files;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Existing, Map, ReadOptions, RowSchema, WriteOptions, convert};
+use lorascope::dataset::Dataset;
+use lorascope::format::{Existing, Map, ReadOptions, RowSchema, WriteOptions, convert};
 
 fn column(data: &Dataset, name: &str) -> Vec<Option<bool>> {
     let frame = data.frame().unwrap().collect().unwrap();
@@ -419,7 +420,7 @@ fn a_second_system_text_is_no_answer_that_stands_too_early() {
     let files = Files::new();
     let row = r#"{"system":"S","messages":[{"role":"system","content":"T"},{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#;
     let path = files.put("two.jsonl", format!("{row}\n{}", row.replace("\"system\":\"S\",", "")));
-    let fixes = lorascope::dataset::Fix::DropLeadingAssistant.into();
+    let fixes = lorascope::format::Fix::DropLeadingAssistant.into();
     for options in [ReadOptions::default(), ReadOptions { fixes, ..Default::default() }] {
         let data = Dataset::open_with(&path, &options).unwrap();
         assert_eq!((data.len(), data.rejected().unwrap()), (1, 1));
@@ -449,7 +450,7 @@ fn a_row_that_loses_its_mark_is_left_out() {
         ),
     ] {
         let path = files.put("rows.jsonl", format!("{marked}\n{}", good));
-        let fixes = lorascope::dataset::Fix::DropEmptyTurns.into();
+        let fixes = lorascope::format::Fix::DropEmptyTurns.into();
         let options = ReadOptions { fixes, ..Default::default() };
         let writing = WriteOptions { existing: Existing::Replace, ..Default::default() };
         let data = Dataset::open_with(&path, &options).unwrap();

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Existing, Layout, RowSchema, WriteOptions, Written, convert};
+use lorascope::dataset::Dataset;
+use lorascope::format::{Existing, Layout, RowSchema, WriteOptions, Written, convert};
 use polars::prelude::*;
 
 fn lost(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {

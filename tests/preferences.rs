@@ -4,9 +4,8 @@
 mod files;
 
 use files::Files;
-use lorascope::dataset::{
-    Dataset, Existing, Fix, Fixes, Layout, ReadOptions, RowSchema, WriteOptions, convert,
-};
+use lorascope::dataset::Dataset;
+use lorascope::format::{Existing, Fix, Fixes, Layout, ReadOptions, RowSchema, WriteOptions, convert};
 use serde_json::{Value as Json, json};
 
 fn user(text: &str) -> Json {

@@ -4,7 +4,8 @@
 mod files;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Map, ReadOptions};
+use lorascope::dataset::Dataset;
+use lorascope::format::{Map, ReadOptions};
 
 /// The map that the error of a file proposes, as Rust and as the command line has it.
 fn proposed(rows: &str) -> Option<(String, String)> {

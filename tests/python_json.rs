@@ -4,7 +4,8 @@
 mod files;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Fix, Fixes, ReadOptions, RowSchema, convert};
+use lorascope::dataset::Dataset;
+use lorascope::format::{Fix, Fixes, ReadOptions, RowSchema, convert};
 
 /// `json.dumps` of rows that were cut at 2,000 UTF-16 units, with pandas' empty cells.
 const ROWS: &str = r#"{"instruction": "Wave", "input": "", "output": "\ud83d\udc4b hello"}

@@ -8,7 +8,8 @@ mod llama;
 mod tiny;
 
 use files::Files;
-use lorascope::dataset::{Dataset, ProblemKind, Report};
+use lorascope::dataset::{Dataset, Report};
+use lorascope::format::ProblemKind;
 use lorascope::text::Tokenizer;
 use serde_json::{Value as Json, json};
 use tiny::Tiny;

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lorascope::dataset::Dataset;
-use lorascope::dataset::remote::{Network, RemoteOptions, Reuse, fetch_url, hub_files, hub_model};
+use lorascope::hub::{Network, RemoteOptions, Reuse, fetch_url, hub_files, hub_model};
 use server::{Reply, Server};
 use sha2::Digest as _;
 use tempfile::TempDir;

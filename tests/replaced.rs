@@ -4,8 +4,9 @@
 
 use candle_core::Device;
 use lorascope::candle_core;
-use lorascope::dataset::{Dataset, Existing, RowSchema, WriteOptions};
+use lorascope::dataset::Dataset;
 use lorascope::error::Result;
+use lorascope::format::{Existing, RowSchema, WriteOptions};
 use lorascope::lora::{Adapters, LoraConfig, Target};
 use lorascope::plot::Figure;
 use lorascope::run::RunFile;

@@ -4,7 +4,7 @@
 mod files;
 
 use files::{Files, HOSTILE, MIXED, message, schools};
-use lorascope::dataset::{Dataset, Lengths, Report, ReportConfig, Unit, language};
+use lorascope::dataset::{Dataset, LengthSummary, Report, ReportConfig, Unit, language};
 use lorascope::display::Show;
 use lorascope::text::Tokenizer;
 
@@ -339,7 +339,7 @@ fn preferences_labels_and_plain_texts() {
     assert_eq!((report.near.groups, report.near.largest[0].rows[1].line), (1, 4));
     let chars = data.columns().unwrap();
     let chars = chars.column("chars").unwrap().u32().unwrap().clone();
-    assert_eq!(report.characters, Lengths::of(chars.into_no_null_iter().map(u64::from).collect()));
+    assert_eq!(report.characters, LengthSummary::of(chars.into_no_null_iter().map(u64::from).collect()));
 
     let example = |row: u64| report.examples.iter().find(|example| example.row == row).unwrap();
     assert_eq!(example(0).rejected[0].text(), "<b>It is 3, I think.</b>");

@@ -10,8 +10,9 @@ mod tiny;
 use std::collections::BTreeMap;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Fix, ProblemCount, ProblemKind, Report};
+use lorascope::dataset::{Dataset, ProblemCount, Report};
 use lorascope::display::Show;
+use lorascope::format::{Fix, ProblemKind};
 use lorascope::model::{Compared, Comparison, GenerateConfig};
 use lorascope::run::Run;
 use serde_json::{Value, json};

@@ -5,8 +5,9 @@ mod llama;
 #[path = "common/tiny.rs"]
 mod tiny;
 
-use lorascope::dataset::{Dataset, RowSchema};
+use lorascope::dataset::Dataset;
 use lorascope::error::Result;
+use lorascope::format::RowSchema;
 use lorascope::text::{GenerationPrompt, Tokenizer, Training};
 use tiny::{Bench, Tiny};
 

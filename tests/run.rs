@@ -291,7 +291,7 @@ fn one_process_at_a_time() -> Result<()> {
         let output = command.output().unwrap();
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
-    bench.data.write("rows.jsonl", lorascope::dataset::RowSchema::Alpaca)?;
+    bench.data.write("rows.jsonl", lorascope::format::RowSchema::Alpaca)?;
     let model = common::model_path();
     let new = ["--model", model.to_str().unwrap(), "--data", "rows.jsonl", "--steps", "1", "--batch", "2"];
 

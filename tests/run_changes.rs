@@ -9,8 +9,8 @@ mod llama;
 mod runs;
 
 use lorascope::candle_core::Device;
-use lorascope::dataset::OnFault;
 use lorascope::error::Result;
+use lorascope::format::OnFault;
 use lorascope::model::{Model, Recompute};
 use lorascope::run::{Operation, Run, State, before_each_operation};
 use lorascope::train::{AdamWConfig, OptimizerConfig, RunConfig, SgdConfig};

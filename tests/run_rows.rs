@@ -7,9 +7,10 @@ mod llama;
 mod tiny;
 
 use lorascope::analysis::Preflight;
-use lorascope::dataset::{Dataset, ReadOptions};
+use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::Result;
+use lorascope::format::ReadOptions;
 use lorascope::run::{Run, RunFile};
 use lorascope::train::Severity;
 use tiny::{Bench, Tiny, config, finding};

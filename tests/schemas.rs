@@ -6,8 +6,9 @@ mod files;
 mod rows;
 
 use files::{Files, message};
-use lorascope::dataset::{Dataset, Extra, Join, Layout, Map, Misfits, ReadOptions, RowSchema, WriteOptions};
-use lorascope::text::{Message, Role};
+use lorascope::dataset::Dataset;
+use lorascope::format::{Extra, Join, Layout, Map, Misfits, ReadOptions, Role, RowSchema, WriteOptions};
+use lorascope::text::Message;
 use rows::normal;
 
 /// Opens one row, and checks that writing it in its own schema gives it back.

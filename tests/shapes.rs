@@ -6,8 +6,9 @@ mod files;
 mod rows;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Layout, RowSchema, WriteOptions};
-use lorascope::text::Role::{self, Assistant, System, User};
+use lorascope::dataset::Dataset;
+use lorascope::format::Role::{Assistant, System, User};
+use lorascope::format::{Layout, Role, RowSchema, WriteOptions};
 use rows::normal;
 use serde_json::Value as Json;
 
@@ -214,7 +215,7 @@ fn instances_and_capitals() {
         r#"{"instruction":"Add.","instances":[{"input":"1 2","output":"3"},{"input":"1 3","output":"4"}]}"#;
     let error = Dataset::open(files.put("several.jsonl", several)).unwrap_err().to_string();
     assert!(error.contains("`instances` holds 2") && error.contains("instances.0.output"), "{error}");
-    let map = lorascope::dataset::Map::new().user("instruction").assistant("instances.0.output");
+    let map = lorascope::format::Map::new().user("instruction").assistant("instances.0.output");
     assert_eq!(Dataset::open_as(files.path("several.jsonl"), map).unwrap().len(), 1);
     for row in [
         r#"{"Instruction":"q","Output":"a"}"#,
@@ -362,16 +363,9 @@ fn prompts_of_a_file_have_one_form() {
         let path = files.put("rows.jsonl", rows.join("\n"));
         let data = Dataset::open(&path).unwrap();
         data.overwrite(files.path("out.jsonl"), schema).unwrap();
-        let overwrite =
-            WriteOptions { existing: lorascope::dataset::Existing::Replace, ..Default::default() };
-        lorascope::dataset::convert(
-            &path,
-            files.path("again.jsonl"),
-            schema,
-            &Default::default(),
-            &overwrite,
-        )
-        .unwrap();
+        let overwrite = WriteOptions { existing: lorascope::format::Existing::Replace, ..Default::default() };
+        lorascope::format::convert(&path, files.path("again.jsonl"), schema, &Default::default(), &overwrite)
+            .unwrap();
         let out = std::fs::read_to_string(files.path("out.jsonl")).unwrap();
         assert_eq!(out, std::fs::read_to_string(files.path("again.jsonl")).unwrap());
         for line in out.lines() {
@@ -471,7 +465,7 @@ fn lists_of_turns_in_both_answers() {
         assert_eq!(texts("rejected"), rejected[lead..], "{row}");
         // Two answers that are the same are said.
         let problems = data.report().unwrap().problems;
-        let same = problems.iter().any(|problem| problem.kind == lorascope::dataset::ProblemKind::SameChoice);
+        let same = problems.iter().any(|problem| problem.kind == lorascope::format::ProblemKind::SameChoice);
         assert_eq!(same, chosen == rejected, "{row}");
     }
 }

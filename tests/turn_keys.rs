@@ -7,7 +7,8 @@ mod files;
 use std::sync::OnceLock;
 
 use files::Files;
-use lorascope::dataset::{Dataset, Existing, Extra, Map, RowSchema, WriteOptions};
+use lorascope::dataset::Dataset;
+use lorascope::format::{Existing, Extra, Map, RowSchema, WriteOptions};
 use lorascope::text::{GenerationPrompt, Tokenizer};
 
 /// SmolLM2's tokenizer.

@@ -6,9 +6,10 @@ mod llama;
 mod tiny;
 
 use lorascope::analysis::Preflight;
-use lorascope::dataset::{Dataset, Fix, Map, ProblemKind, ReadOptions, RowSchema};
+use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::Result;
+use lorascope::format::{Fix, Map, ProblemKind, ReadOptions, RowSchema};
 use lorascope::run::Run;
 use lorascope::text::{PromptAnswers, SpecialTokens, Tokenizer, Trained, Training};
 use lorascope::train::RunConfig;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use lorascope::dataset::{Dataset, Existing, Extra, Misfits, RowSchema, WriteOptions};
+use lorascope::dataset::Dataset;
+use lorascope::format::{Existing, Extra, Misfits, RowSchema, WriteOptions};
 
 /// Names that ask for every container.
 const NAMES: [&str; 8] =

@@ -9,6 +9,8 @@ mod data;
 #[cfg(feature = "tensorboard")]
 #[path = "lorascope/events.rs"]
 mod events;
+#[path = "lorascope/generate/mod.rs"]
+mod generate;
 #[path = "lorascope/handle.rs"]
 mod handle;
 #[path = "lorascope/model.rs"]

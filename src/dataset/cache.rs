@@ -1,8 +1,8 @@
 //! Rows of big files, brought into canonical form once and kept as Parquet.
 //!
 //! An entry is three files in the cache folder, named by a hash of the data file's path and of how
-//! it was read: the rows, the problems, and a word on both that is written last. An entry that is
-//! not of the file as it is now (size, time of change) is written anew.
+//! it was read: the rows, the problems, and a description of both that is written last. An entry
+//! is written again when the file's size or time of change is no longer the recorded one.
 
 use std::fs::File;
 use std::io::Cursor;
@@ -15,15 +15,15 @@ use polars::prelude::*;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use super::options::ReadOptions;
-use super::problems::{self, Problem};
-use super::store::Group;
 use crate::error::{Error, Result};
 use crate::files::{self, Existing};
+use crate::format::container::hex;
+use crate::format::options::ReadOptions;
+use crate::format::problems::Problem;
 
-/// Changes with the columns of the canonical table and with what is made of a record.
+/// Increases when the columns of the canonical table change, or what is read from a record.
 const VERSION: u32 = 5;
-/// Row groups that stay decoded, for single rows that are looked at one after the other.
+/// Row groups that stay decoded, for access to single rows one after the other.
 const DECODED: usize = 4;
 
 /// What an entry was made of.
@@ -79,7 +79,7 @@ impl Entry {
         let about = About::of(path, options)?;
         let options = serde_json::to_string(options).ok()?;
         let key = format!("{}\0{options}", path.display());
-        let name = super::container::hex(xxhash_rust::xxh3::xxh3_128(key.as_bytes()));
+        let name = hex(xxhash_rust::xxh3::xxh3_128(key.as_bytes()));
         Some(Self { about, stem: folder.join("rows").join(name) })
     }
 
@@ -87,7 +87,7 @@ impl Entry {
         self.stem.with_extension(what)
     }
 
-    /// The entry, if it is there and of the file as it is now.
+    /// Returns the entry if it exists and belongs to the current version of the file.
     pub fn find(&self) -> Option<(About, Arc<Cached>)> {
         let known: About = serde_json::from_slice(&std::fs::read(self.file("json")).ok()?).ok()?;
         let size = |what| std::fs::metadata(self.file(what)).map(|m| m.len()).ok();
@@ -145,7 +145,7 @@ impl Writer {
         let _ = std::fs::remove_file(&json);
         files::place(self.file, &parquet, Existing::Replace)?;
         let mut file = files::beside(&listed, Existing::Replace)?;
-        let size = ParquetWriter::new(file.as_file_mut()).finish(&mut problems::plain(problems)?)?;
+        let size = ParquetWriter::new(file.as_file_mut()).finish(&mut plain(problems)?)?;
         files::place(file, &listed, Existing::Replace)?;
         let about = About {
             written: (rows, size),
@@ -209,8 +209,9 @@ impl Cached {
         &self.path
     }
 
-    pub fn groups(self: &Arc<Self>) -> impl Iterator<Item = Group> {
-        (0..self.metadata.row_groups.len()).map(|index| Group::Cached(self.clone(), index))
+    /// How many groups of rows there are.
+    pub fn groups(&self) -> usize {
+        self.metadata.row_groups.len()
     }
 
     pub fn len_of(&self, group: usize) -> usize {
@@ -244,7 +245,7 @@ impl Cached {
     /// What is wrong with the rows.
     pub fn problems(&self) -> Result<Vec<Problem>> {
         let file = File::open(&self.problems).map_err(|e| Error::io(&self.problems, e))?;
-        problems::of_plain(&ParquetReader::new(file).finish()?).map_err(|e| e.path(&self.problems))
+        of_plain(&ParquetReader::new(file).finish()?).map_err(|e| e.path(&self.problems))
     }
 }
 
@@ -252,4 +253,45 @@ impl std::fmt::Debug for Cached {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cached").field("path", &self.path).finish_non_exhaustive()
     }
+}
+
+/// Encodes problems for the cache.
+fn plain(problems: &[Problem]) -> Result<DataFrame> {
+    let json = |value: serde_json::Result<String>| value.map_err(Error::compute);
+    let kinds = problems.iter().map(|p| json(serde_json::to_string(&p.kind))).collect::<Result<Vec<_>>>()?;
+    let outcomes =
+        problems.iter().map(|p| json(serde_json::to_string(&p.outcome))).collect::<Result<Vec<_>>>()?;
+    Ok(DataFrame::new(
+        problems.len(),
+        vec![
+            Column::new("line".into(), problems.iter().map(|p| p.line).collect::<Vec<_>>()),
+            Column::new("number".into(), problems.iter().map(|p| p.number).collect::<Vec<_>>()),
+            Column::new("row".into(), problems.iter().map(|p| p.row).collect::<Vec<_>>()),
+            Column::new("id".into(), problems.iter().map(|p| p.id.as_deref()).collect::<Vec<_>>()),
+            Column::new("kind".into(), kinds),
+            Column::new("outcome".into(), outcomes),
+            Column::new("what".into(), problems.iter().map(|p| p.what.as_ref()).collect::<Vec<_>>()),
+        ],
+    )?)
+}
+
+/// Decodes problems from the cache.
+fn of_plain(frame: &DataFrame) -> Result<Vec<Problem>> {
+    let broken = || Error::format("this file of the cache is not one of problems").help("delete it");
+    let column = |name: &str| frame.column(name)?.str().map_err(Error::from);
+    let number = |name: &str| frame.column(name)?.u32().map_err(Error::from);
+    let (lines, numbers, rows) = (number("line")?, number("number")?, number("row")?);
+    let (ids, kinds, outcomes, whats) = (column("id")?, column("kind")?, column("outcome")?, column("what")?);
+    let problem = |n: usize| {
+        Some(Problem {
+            line: lines.get(n)?,
+            number: numbers.get(n),
+            row: rows.get(n),
+            id: ids.get(n).map(str::to_string),
+            kind: serde_json::from_str(kinds.get(n)?).ok()?,
+            outcome: serde_json::from_str(outcomes.get(n)?).ok()?,
+            what: whats.get(n)?.to_string().into(),
+        })
+    };
+    (0..frame.height()).map(|n| problem(n).ok_or_else(broken)).collect()
 }

@@ -1,4 +1,4 @@
-//! One conversation, as a chat.
+//! Shows one conversation as a chat.
 
 use std::fmt::Write as _;
 
@@ -6,12 +6,13 @@ use super::Dataset;
 use super::tokens::example;
 use crate::display::{Bundle, Show, brief, escape, neutral, thousands};
 use crate::error::Result;
-use crate::text::{Example, Message, Role, Tokenizer};
+use crate::format::Role;
+use crate::text::{Example, Message, Tokenizer};
 
-/// A conversation to look at; [`Dataset::row`] gives it.
+/// One row as a notebook shows it; returned by [`Dataset::row`].
 #[derive(Clone, PartialEq)]
 pub struct Chat {
-    /// Where it comes from: file and line.
+    /// The file and the line that it comes from.
     pub place: String,
     /// The turns; a system text comes first.
     pub messages: Vec<Message>,
@@ -24,13 +25,13 @@ pub struct Chat {
     /// What the model sees, in pieces: the text of some tokens, how many they are, and whether they
     /// are trained on. Empty without a tokenizer.
     pub pieces: Vec<(String, usize, bool)>,
-    /// Why there are none, where the chat template refuses the row.
+    /// Why the chat template refuses the row, where it does.
     pub refused: Option<String>,
 }
 
 impl Dataset {
-    /// Row `i` as a chat, or as its plain text; with a tokenizer also what the model sees, the trained
-    /// tokens shaded, or why the chat template refuses it.
+    /// Returns row `i` as a chat, or as its plain text. With a tokenizer it also shows what the model sees, with
+    /// the trained tokens shaded, or why the chat template refuses the row.
     ///
     /// # Errors
     /// If there is no row `i`.

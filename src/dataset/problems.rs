@@ -1,359 +1,28 @@
-//! What is wrong with a file's rows, where, and what to do about it.
+//! The problems of a dataset's files and rows.
 
-use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use polars::prelude::*;
-use serde::{Deserialize, Serialize};
+use polars::prelude::DataFrame;
 
-use super::Dataset;
+use super::data::Dataset;
 use super::source::Source;
-use crate::display::advice;
-use crate::error::{Error, Result};
-
-/// The kinds of fault that a row can have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProblemKind {
-    /// The record is not JSON. Rejected.
-    BrokenJson,
-    /// The record is not UTF-8. Rejected.
-    InvalidUtf8,
-    /// Half of a surrogate pair stands alone, as in a text that was cut between two UTF-16 units. Rejected.
-    HalfSurrogate,
-    /// The archive that holds the file is cut off or damaged. What follows is lost.
-    BrokenFile,
-    /// A row of CSV has another number of cells than its header, or a stray quote. Rejected.
-    WrongCells,
-    /// The record is larger than a record can be. Rejected.
-    TooLarge,
-    /// A known key holds a value of the wrong type, or a needed one is missing. Rejected.
-    WrongType,
-    /// Nothing is at a path that a map names. Rejected.
-    NothingThere,
-    /// The record has the keys of no known schema. Rejected.
-    UnknownSchema,
-    /// A turn's role is none of the known ones. Rejected.
-    UnknownRole,
-    /// A label says neither that the answer is good nor that it is bad. Rejected.
-    UnreadLabel,
-    /// The key of a label is null or empty. Kept as a row without a label.
-    NoLabel,
-    /// The conversation has no turns, or one of them says nothing. Rejected.
-    EmptyTurn,
-    /// The first turn after the system's is not the user's. Rejected.
-    StartsWrong,
-    /// The last turn is not the assistant's. Rejected.
-    EndsWrong,
-    /// Something stands beside the question or the text and is no part of it, such as the options of a
-    /// choice. Kept.
-    Aside,
-    /// Another row has the same id. Kept.
-    DuplicateId,
-    /// Another row has the same turns. Kept.
-    DuplicateRow,
-    /// A turn begins with line breaks. Kept as it is.
-    LeadingBreaks,
-    /// Two turns of the same speaker follow each other. Kept.
-    SameRole,
-    /// A turn holds control characters other than tab and line breaks. Kept.
-    ControlCharacters,
-    /// A turn begins or ends with white space other than leading line breaks. Repaired; not looked for
-    /// otherwise.
-    OuterSpace,
-    /// NaN or an infinity, which JSON has not. Read as null where no turn needs it; rejected otherwise.
-    NotANumber,
-    /// A file or a folder beside those that were read. Left out.
-    NotRead,
-    /// The file has a column that cannot be part of a row. The rows are kept without it.
-    LeftOut,
-    /// The file has a second list of rows. The first is read.
-    SecondList,
-    /// The model's chat template refuses the turns. Kept; found by a report with a tokenizer.
-    TemplateRefuses,
-    /// The model's chat template does not write the row's tools or calls, or which call is answered where
-    /// the answers stand in another order. Kept; found by a report with a tokenizer.
-    NotWritten,
-    /// A text holds U+FFFD, what is left of a character that was read with the wrong encoding. Kept; found
-    /// by a report.
-    ReplacementCharacter,
-    /// A text holds a character that turns the direction of what follows (U+202E and its like): what is read
-    /// is not what is trained on. Kept; found by a report.
-    TurnedDirection,
-    /// A tool answers though the assistant did not call one, or not the one of that id. Kept; found by a
-    /// report.
-    AnswerWithoutCall,
-    /// A system turn stands after another turn. Kept; found by a report.
-    SystemInside,
-    /// The chosen answer and the rejected one are the same. Kept; found by a report.
-    SameChoice,
-    /// A text holds a placeholder that nobody filled: `{{name}}`, `[Your Name]`. Kept; found by a report.
-    Placeholder,
-    /// An earlier row answers the same prompt in another way. Kept; found by a report.
-    OtherAnswer,
-    /// An earlier row judges the same answer, or the same two, the other way. Kept; found by a report.
-    OtherVerdict,
-    /// The arguments of a call are a text that is no JSON object. Kept; found by a report.
-    BrokenArguments,
-    /// Many different prompts have this one answer. Kept; found by a report.
-    CannedAnswer,
-    /// The assistant refuses: "I'm sorry, but I can't assist with that". Kept; found by a report.
-    Refusal,
-    /// An answer ends in white space. Kept; found by a report.
-    TrailingSpace,
-    /// A row was edited since its key `lorascope` was written: what that carries of the edited turns is left
-    /// out. Kept.
-    Edited,
-}
-
-impl ProblemKind {
-    /// Its name in tables: `broken JSON`, `duplicate row`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::BrokenJson => "broken JSON",
-            Self::InvalidUtf8 => "invalid UTF-8",
-            Self::HalfSurrogate => "half a surrogate pair",
-            Self::BrokenFile => "broken file",
-            Self::WrongCells => "wrong cells",
-            Self::TooLarge => "too large",
-            Self::WrongType => "wrong type",
-            Self::NothingThere => "nothing at the path",
-            Self::UnknownSchema => "unknown schema",
-            Self::UnknownRole => "unknown role",
-            Self::UnreadLabel => "label not read",
-            Self::NoLabel => "no label",
-            Self::EmptyTurn => "empty turn",
-            Self::StartsWrong => "does not start with the user",
-            Self::EndsWrong => "does not end with the assistant",
-            Self::Aside => "beside the question",
-            Self::DuplicateId => "duplicate id",
-            Self::DuplicateRow => "duplicate row",
-            Self::LeadingBreaks => "leading line breaks",
-            Self::SameRole => "same role twice",
-            Self::ControlCharacters => "control characters",
-            Self::OuterSpace => "white space at the ends",
-            Self::NotANumber => "not a number",
-            Self::NotRead => "not read",
-            Self::LeftOut => "column left out",
-            Self::SecondList => "second list",
-            Self::TemplateRefuses => "refused by the chat template",
-            Self::NotWritten => "not written by the chat template",
-            Self::ReplacementCharacter => "replacement character",
-            Self::TurnedDirection => "turned direction",
-            Self::AnswerWithoutCall => "tool answer without a call",
-            Self::SystemInside => "system turn in the middle",
-            Self::SameChoice => "chosen equals rejected",
-            Self::Placeholder => "unfilled placeholder",
-            Self::OtherAnswer => "same prompt, other answer",
-            Self::OtherVerdict => "same answer, other verdict",
-            Self::BrokenArguments => "arguments that are no JSON",
-            Self::CannedAnswer => "canned answer",
-            Self::Refusal => "refusal",
-            Self::TrailingSpace => "trailing white space",
-            Self::Edited => "edited since",
-        }
-    }
-
-    /// Whether rows of this kind are left out of the dataset.
-    pub fn rejects(self) -> bool {
-        !matches!(
-            self,
-            Self::NoLabel
-                | Self::Aside
-                | Self::DuplicateId
-                | Self::DuplicateRow
-                | Self::LeadingBreaks
-                | Self::SameRole
-                | Self::ControlCharacters
-                | Self::OuterSpace
-                | Self::NotANumber
-                | Self::NotRead
-                | Self::LeftOut
-                | Self::SecondList
-                | Self::TemplateRefuses
-                | Self::NotWritten
-                | Self::ReplacementCharacter
-                | Self::TurnedDirection
-                | Self::AnswerWithoutCall
-                | Self::SystemInside
-                | Self::SameChoice
-                | Self::Placeholder
-                | Self::OtherAnswer
-                | Self::OtherVerdict
-                | Self::BrokenArguments
-                | Self::CannedAnswer
-                | Self::Refusal
-                | Self::TrailingSpace
-                | Self::Edited
-        )
-    }
-
-    /// What to do about it, as the audience can do it ([`speak_to`](crate::display::speak_to)).
-    pub fn fix(self) -> &'static str {
-        match self {
-            Self::BrokenJson => "repair the line in the file",
-            Self::InvalidUtf8 => advice(
-                "convert the file to UTF-8, or Fix::ReplaceInvalidUtf8",
-                "convert the file to UTF-8, or --fix replace-invalid-utf8",
-            ),
-            Self::HalfSurrogate => advice(
-                "Fix::ReplaceInvalidUtf8: it becomes U+FFFD",
-                "--fix replace-invalid-utf8: it becomes U+FFFD",
-            ),
-            Self::BrokenFile => "fetch or write the file again",
-            Self::WrongCells => "give the row as many cells as the header has, and double the quotes in them",
-            Self::TooLarge => "cut the record into several",
-            Self::WrongType => "write the value as the schema wants it",
-            Self::NothingThere => advice("name another path in the map", "name another path in --map"),
-            Self::UnknownSchema => "rename the keys to those of a known schema",
-            Self::UnknownRole => "rename it to system, user, assistant or tool",
-            Self::UnreadLabel => advice(
-                "write true or false; where the key judges no answer, name the row's own format, as in \
-                 ReadOptions { schema: Some(RowSchema::PromptCompletion), ..Default::default() }",
-                "write true or false; where the key judges no answer, name the row's own format, as in \
-                 --from prompt-completion",
-            ),
-            Self::NoLabel => "write true or false, or take the key out: such rows train as ordinary ones",
-            Self::EmptyTurn => advice(
-                "fill it in; empty turns of a conversation go with Fix::DropEmptyTurns",
-                "fill it in; empty turns of a conversation go with --fix drop-empty-turns",
-            ),
-            Self::StartsWrong => advice(
-                "Fix::DropLeadingAssistant: the turns before the user's first go",
-                "--fix drop-leading-assistant: the turns before the user's first go",
-            ),
-            Self::EndsWrong => advice(
-                "Fix::DropTrailingUser: the turns after the assistant's last go",
-                "--fix drop-trailing-user: the turns after the assistant's last go",
-            ),
-            Self::Aside => "write it into the question or the text, if the answer needs it",
-            Self::DuplicateId => "give each row its own id",
-            Self::DuplicateRow => {
-                advice("dedup(): the later rows go", "lorascope data clean --dedup: the later rows go")
-            }
-            Self::LeadingBreaks | Self::OuterSpace | Self::TrailingSpace => {
-                advice("Fix::Trim, or trim()", "--fix trim")
-            }
-            Self::SameRole => advice(
-                "Fix::MergeSameRole: they become one turn",
-                "--fix merge-same-role: they become one turn",
-            ),
-            Self::ControlCharacters => advice("Fix::StripControl", "--fix strip-control"),
-            Self::NotANumber => advice(
-                "write null, in CSV nothing; of JSON, Fix::ReplaceInvalidUtf8 does",
-                "write null, in CSV nothing; of JSON, --fix replace-invalid-utf8 does",
-            ),
-            Self::NotRead => "name it alone, or move it elsewhere",
-            Self::LeftOut => "write the column as text",
-            Self::SecondList => advice(
-                "read it with ReadOptions { list, .. }, or write each list to a file",
-                "read it with --list, or write each list to a file",
-            ),
-            Self::TemplateRefuses => "filter the row out, or give the tokenizer another template",
-            Self::NotWritten => {
-                "take a model whose template writes them, or say it in the texts; of answers, put them in the \
-                 order of the calls"
-            }
-            Self::ReplacementCharacter => advice(
-                "take the text from its source again, or not_matching(\"\\u{FFFD}\")",
-                "take the text from its source again, or leave the rows out: data clean --without '\\x{FFFD}'",
-            ),
-            Self::TurnedDirection => advice(
-                "not_matching(\"[\\u{202A}-\\u{202E}\\u{2066}-\\u{2069}]\"), unless the characters are meant",
-                "leave the rows out unless the characters are meant: data clean --without \
-                 '[\\x{202A}-\\x{202E}\\x{2066}-\\x{2069}]'",
-            ),
-            Self::AnswerWithoutCall => "put the call before it, or leave the row out",
-            Self::SystemInside => "put it first, or let the user say it",
-            Self::SameChoice => "leave the row out: there is nothing to prefer",
-            Self::Placeholder => advice(
-                "fill it in, or leave the rows out with not_matching()",
-                "fill it in, or leave the rows out: data clean --without",
-            ),
-            Self::OtherAnswer => "keep one answer of each prompt, unless several are meant",
-            Self::OtherVerdict => "keep one of the two: together they teach nothing",
-            Self::BrokenArguments => "write them as a JSON object: most chat templates and readers need one",
-            Self::CannedAnswer => "keep a few of these rows: the model learns to say it to everything",
-            Self::Edited => "edit the row in its first format, or take the key `lorascope` out of it",
-            Self::Refusal => advice(
-                "leave these rows out with not_matching(), unless refusing is to be learned",
-                "leave these rows out with data clean --without, unless refusing is to be learned",
-            ),
-        }
-    }
-}
-
-impl std::fmt::Display for ProblemKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// What became of the row that has a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// The record is no row of the dataset.
-    Rejected,
-    /// The row is as it was in the file.
-    Kept,
-    /// The row was repaired, and the repair took the fault away.
-    Repaired,
-}
-
-impl Outcome {
-    pub(super) fn kept(repaired: bool) -> Self {
-        if repaired { Self::Repaired } else { Self::Kept }
-    }
-
-    /// Its name in tables: `rejected`, `kept`, `repaired`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rejected => "rejected",
-            Self::Kept => "kept",
-            Self::Repaired => "repaired",
-        }
-    }
-}
-
-/// One fault of one record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub line: u32,
-    /// The number of the record in its file, from 1, where it is known.
-    pub number: Option<u32>,
-    /// The row's number among those of its file that were kept, from 0.
-    pub row: Option<u32>,
-    pub id: Option<String>,
-    pub kind: ProblemKind,
-    pub outcome: Outcome,
-    pub what: Cow<'static, str>,
-}
-
-impl Problem {
-    /// The fault as an error, where the first one is to be one.
-    pub fn error(&self) -> Error {
-        Error::format(format_args!("{}: {}", self.kind, self.what))
-            .line(self.line.into())
-            .help(self.kind.fix())
-    }
-
-    /// A fault of the file itself.
-    pub fn new(line: u32, kind: ProblemKind, what: impl Into<Cow<'static, str>>) -> Self {
-        let outcome = if kind.rejects() { Outcome::Rejected } else { Outcome::Kept };
-        Self { outcome, ..Self::rejected(line, kind, what) }
-    }
-
-    /// The fault of a record that is no row.
-    pub fn rejected(line: u32, kind: ProblemKind, what: impl Into<Cow<'static, str>>) -> Self {
-        Self { line, number: None, row: None, id: None, kind, outcome: Outcome::Rejected, what: what.into() }
-    }
-}
+use crate::error::Result;
+use crate::format::ProblemKind;
+use crate::format::problems::{Problem, frame};
 
 impl Dataset {
-    /// The faults of all files, with the numbers that their rows have in this dataset.
-    pub(super) fn problem_frame(&self) -> Result<DataFrame> {
+    /// Returns the problems of the records: file, line, row (its number in this dataset, from 0, where the record is
+    /// a row), id, kind, outcome (rejected, kept or repaired), what, fix. It joins with
+    /// [`columns`](Self::columns) on `row`.
+    ///
+    /// A part of a dataset lists the problems of its own rows; the rejected records belong to the dataset that was
+    /// opened. These problems are found while a file is read; the [`report`](Self::report) adds those that are
+    /// found by comparing rows or reading their texts, such as placeholders and refusals.
+    ///
+    /// # Errors
+    /// If a big file, read for it, cannot be read to its end.
+    pub fn problems(&self) -> Result<DataFrame> {
         let (listed, numbers) = (self.listed()?, self.numbers()?);
         let mut problems = Vec::new();
         for (file, (path, found)) in listed.iter().enumerate() {
@@ -361,6 +30,69 @@ impl Dataset {
             problems.extend(found.iter().map(|p| (path.as_path(), p, p.row.and_then(number))));
         }
         frame(&problems)
+    }
+
+    /// The problems of each file.
+    pub(super) fn listed(&self) -> Result<Vec<(PathBuf, Vec<Problem>)>> {
+        let mut held = vec![self.0.rows.is_none(); self.store()?.len()];
+        for &row in self.0.rows.iter().flat_map(|rows| rows.iter()) {
+            held[row as usize] = true;
+        }
+        let mut first = 0;
+        let mut listed = Vec::with_capacity(self.0.sources.len());
+        for source in &self.0.sources {
+            let full = source.full()?;
+            let belongs = |p: &&Problem| match p.row {
+                Some(row) => held[first + row as usize],
+                None => self.0.rows.is_none(),
+            };
+            listed.push((source.path.clone(), full.problems()?.iter().filter(belongs).cloned().collect()));
+            first += full.len();
+        }
+        if self.0.rows.is_none() {
+            listed.extend(self.0.origin.aside());
+        }
+        Ok(listed)
+    }
+
+    /// Returns the folders and files beside the opened ones that were not read, and why.
+    ///
+    /// # Errors
+    /// If a big file, read for it, cannot be read to its end.
+    pub fn not_read(&self) -> Result<Vec<(PathBuf, String)>> {
+        let mut all = Vec::new();
+        let mut add = |path: &Path, problems: &[Problem]| {
+            let not_read = |p: &&Problem| p.kind == ProblemKind::NotRead;
+            all.extend(problems.iter().filter(not_read).map(|p| (path.to_path_buf(), p.what.to_string())));
+        };
+        for source in &self.0.sources {
+            add(&source.path, &source.full()?.problems()?);
+        }
+        self.0.origin.aside().for_each(|(path, problems)| add(&path, &problems));
+        Ok(all)
+    }
+
+    /// The number of problems. It is known for whole files without reading the list.
+    pub(super) fn faults(&self) -> Result<usize> {
+        match self.0.rows {
+            None => {
+                let faults = self.0.sources.iter().map(|source| Ok(source.full()?.faults));
+                Ok(faults.sum::<Result<usize>>()? + self.0.origin.aside().count())
+            }
+            Some(_) => Ok(self.listed()?.iter().map(|(_, problems)| problems.len()).sum()),
+        }
+    }
+
+    /// Returns how many records of the files were rejected; [`problems`](Self::problems) lists them.
+    ///
+    /// # Errors
+    /// If a big file, read for it, cannot be read to its end.
+    pub fn rejected(&self) -> Result<usize> {
+        if self.0.rows.is_some() {
+            return Ok(0);
+        }
+        let of = |source: &Arc<Source>| Ok(source.full()?.rejected);
+        self.0.sources.iter().map(of).sum()
     }
 
     /// For each file the numbers in this dataset of the rows that were read from it.
@@ -378,71 +110,4 @@ impl Dataset {
         let of = |source: &Arc<Source>| Ok(numbers.by_ref().take(source.full()?.len()).collect());
         self.0.sources.iter().map(of).collect()
     }
-}
-
-/// The faults as a table: file, line, row, id, kind, outcome, what, fix. Beside each fault stand its file and
-/// the number of its row.
-pub(super) fn frame(problems: &[(&Path, &Problem, Option<u32>)]) -> Result<DataFrame> {
-    let rows: Vec<Option<u32>> = problems.iter().map(|(.., row)| *row).collect();
-    let text = |name: &str, of: &dyn Fn(&Problem) -> String| {
-        let values: Vec<String> = problems.iter().map(|(_, problem, _)| of(problem)).collect();
-        Column::new(name.into(), values)
-    };
-    let files: Vec<String> = problems.iter().map(|(file, ..)| file.display().to_string()).collect();
-    let ids: Vec<Option<&str>> = problems.iter().map(|(_, p, _)| p.id.as_deref()).collect();
-    let lines: Vec<u32> = problems.iter().map(|(_, p, _)| p.line).collect();
-    Ok(DataFrame::new(
-        problems.len(),
-        vec![
-            Column::new("file".into(), files),
-            Column::new("line".into(), lines),
-            Column::new("row".into(), rows),
-            Column::new("id".into(), ids),
-            text("kind", &|p| p.kind.name().to_string()),
-            text("outcome", &|p| p.outcome.name().to_string()),
-            text("what", &|p| p.what.to_string()),
-            text("fix", &|p| p.kind.fix().to_string()),
-        ],
-    )?)
-}
-
-/// The faults as they are kept in the cache.
-pub(super) fn plain(problems: &[Problem]) -> Result<DataFrame> {
-    let json = |value: serde_json::Result<String>| value.map_err(Error::compute);
-    let kinds = problems.iter().map(|p| json(serde_json::to_string(&p.kind))).collect::<Result<Vec<_>>>()?;
-    let outcomes =
-        problems.iter().map(|p| json(serde_json::to_string(&p.outcome))).collect::<Result<Vec<_>>>()?;
-    Ok(DataFrame::new(
-        problems.len(),
-        vec![
-            Column::new("line".into(), problems.iter().map(|p| p.line).collect::<Vec<_>>()),
-            Column::new("number".into(), problems.iter().map(|p| p.number).collect::<Vec<_>>()),
-            Column::new("row".into(), problems.iter().map(|p| p.row).collect::<Vec<_>>()),
-            Column::new("id".into(), problems.iter().map(|p| p.id.as_deref()).collect::<Vec<_>>()),
-            Column::new("kind".into(), kinds),
-            Column::new("outcome".into(), outcomes),
-            Column::new("what".into(), problems.iter().map(|p| p.what.as_ref()).collect::<Vec<_>>()),
-        ],
-    )?)
-}
-
-/// The faults out of the cache.
-pub(super) fn of_plain(frame: &DataFrame) -> Result<Vec<Problem>> {
-    let broken = || Error::format("this file of the cache is not one of problems").help("delete it");
-    let column = |name: &str| frame.column(name)?.str().map_err(Error::from);
-    let number = |name: &str| frame.column(name)?.u32().map_err(Error::from);
-    let (lines, numbers, rows) = (number("line")?, number("number")?, number("row")?);
-    let (ids, kinds, outcomes, whats) = (column("id")?, column("kind")?, column("outcome")?, column("what")?);
-    let problem = |n: usize| {
-        Some(Problem {
-            line: lines.get(n)?,
-            number: numbers.get(n),
-            row: rows.get(n),
-            id: ids.get(n).map(str::to_string),
-            kind: serde_json::from_str(kinds.get(n)?).ok()?,
-            outcome: serde_json::from_str(outcomes.get(n)?).ok()?,
-            what: whats.get(n)?.to_string().into(),
-        })
-    };
-    (0..frame.height()).map(|n| problem(n).ok_or_else(broken)).collect()
 }

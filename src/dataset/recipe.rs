@@ -1,16 +1,17 @@
-//! How a dataset came about, so that it can be made again: after a restart, from a run's state.
+//! How a dataset was made, so that it can be made again: after a restart, from a run's state.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::fix::Fixes;
-use super::options::ReadOptions;
-use super::problems::{Problem, ProblemKind};
 use super::source::Source;
-use super::{Dataset, container};
 use crate::error::{Error, Result};
+use crate::format::container;
+use crate::format::fix::{Fix, Fixes};
+use crate::format::options::ReadOptions;
+use crate::format::problems::Problem;
+use crate::format::read::not_read;
 
 /// What was opened, and the steps that made a dataset out of it.
 ///
@@ -29,7 +30,7 @@ pub struct Recipe {
     pub options: ReadOptions,
     /// The size in bytes, of all files together.
     pub size: u64,
-    /// XXH3 of the content, 128 bits in hexadecimal; of several files, XXH3 of theirs.
+    /// XXH3 of the content, 128 bits in hexadecimal; for several files, XXH3 of their hashes.
     pub fingerprint: String,
     /// What was done to the rows, in order.
     pub steps: Vec<Step>,
@@ -74,20 +75,20 @@ pub enum Step {
         /// Which of the possible samples.
         seed: u64,
     },
-    /// Later rows that say what an earlier one says went.
+    /// Removed rows that repeat an earlier one.
     Dedup,
-    /// Later rows that are nearly an earlier one went.
+    /// Removed rows that nearly repeat an earlier one.
     DedupNear {
         /// The least similarity of two rows that count as one.
         threshold: f64,
     },
-    /// Rows with a fault went.
+    /// Removed rows with problems.
     DropProblems,
-    /// Rows in which a regular expression matches stayed, or went.
+    /// Kept or removed the rows in which a regular expression matches.
     Regex {
         /// The expression.
         pattern: String,
-        /// Which rows stayed.
+        /// Which rows were kept.
         keep: Keep,
     },
     /// Rows were repaired.
@@ -97,7 +98,7 @@ pub enum Step {
     },
     /// The rows of another dataset were appended.
     Concat {
-        /// How that one came about.
+        /// How that dataset was made.
         with: Box<Recipe>,
     },
 }
@@ -112,7 +113,7 @@ pub enum Part {
     Second,
 }
 
-/// Which rows a regular expression leaves in.
+/// Which rows a regular expression keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Keep {
@@ -165,7 +166,7 @@ impl Origin {
         })
     }
 
-    fn recipe(&self) -> Result<Recipe> {
+    pub fn recipe(&self) -> Result<Recipe> {
         let full = self.sources.iter().map(|source| source.full()).collect::<Result<Vec<_>>>()?;
         let fingerprint = match full.as_slice() {
             [one] => one.fingerprint.clone(),
@@ -190,39 +191,9 @@ impl Origin {
     }
 }
 
-/// A folder in the folder that is read.
-pub(super) fn not_read(path: &Path) -> Problem {
-    let what = format!("files in folders below are not read: open the pattern {}/**/*", path.display());
-    Problem::new(1, ProblemKind::NotRead, what)
-}
-
-impl Dataset {
-    /// How these rows came about: what was opened and the steps since.
-    ///
-    /// # Errors
-    /// If a big file, read for its fingerprint, cannot be read to its end.
-    pub fn recipe(&self) -> Result<Recipe> {
-        let steps = self.0.steps.iter().map(|done| done.step.clone()).collect();
-        Ok(Recipe { steps, ..self.0.origin.recipe()? })
-    }
-
-    /// The rows that a recipe describes.
-    ///
-    /// # Errors
-    /// If a file is gone or no longer what it was, or if a step does not fit its rows.
-    pub fn from_recipe(recipe: &Recipe) -> Result<Self> {
-        let opened = match recipe.files.as_slice() {
-            [] => Self::open_with(&recipe.path, &recipe.options)?,
-            files => Self::open_files(files, &recipe.options)?,
-        };
-        recipe.check(&opened.recipe()?)?;
-        recipe.steps.iter().try_fold(opened, |data, step| data.apply(step))
-    }
-}
-
 impl Recipe {
     /// Compares what was opened with what it is now.
-    fn check(&self, now: &Self) -> Result<()> {
+    pub(super) fn check(&self, now: &Self) -> Result<()> {
         if self.size == now.size && self.fingerprint == now.fingerprint {
             return Ok(());
         }
@@ -232,5 +203,30 @@ impl Recipe {
         ))
         .path(&self.path)
         .help("put the old file back, or open the new one with Dataset::open"))
+    }
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Split { fraction, seed, part } => {
+                let part = if *part == Part::First { "first" } else { "second" };
+                write!(f, "split at {fraction}, seed {seed}: the {part} part")
+            }
+            Self::Slice { offset, len } => write!(f, "{len} rows from row {offset} on"),
+            Self::Keep { rows, why } if why.is_empty() => write!(f, "{} rows by number", rows.len()),
+            Self::Keep { why, .. } => f.write_str(why),
+            Self::Sample { n, seed } => write!(f, "sample of {n}, seed {seed}"),
+            Self::Dedup => f.write_str("dedup"),
+            Self::DedupNear { threshold } => write!(f, "dedup of near-duplicates from {threshold} on"),
+            Self::DropProblems => f.write_str("drop rows with problems"),
+            Self::Regex { pattern, keep: Keep::Matching } => write!(f, "rows that match {pattern:?}"),
+            Self::Regex { pattern, keep: Keep::Others } => write!(f, "rows that do not match {pattern:?}"),
+            Self::Fix { fixes } => {
+                let names: Vec<&str> = Vec::from(*fixes).into_iter().map(Fix::name).collect();
+                write!(f, "fix {}", names.join(" | "))
+            }
+            Self::Concat { with } => write!(f, "and {}", with.path.display()),
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! What a dataset looks like in a notebook: its head and its tail.
+//! Shows a dataset in a notebook: its first and its last rows.
 
 use super::Dataset;
-use super::look::{first_user, last_answer};
+use super::columns::{first_user, last_answer};
 use super::table::Rows;
 use crate::display::{Align, Bundle, Show, Table, bytes, cut, failed, thousands};
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! A file of rows: its head at once, all of it when it is needed.
+//! A file of rows: its head is read at once, all of it when it is needed.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use polars::prelude::DataFrame;
 
 use super::cache::{Cached, Entry};
-use super::options::ReadOptions;
-use super::problems::{Outcome, Problem};
-use super::read::{self, Among, Sink};
+use super::load::{self, Sink};
 use super::store::Group;
 use crate::error::{Error, Result};
+use crate::format::container::absolute;
+use crate::format::options::ReadOptions;
+use crate::format::problems::{Outcome, Problem};
+use crate::format::read::Among;
 
-/// Bytes from which on the rows of files go to the cache, and are read when they are needed: 256 MB,
-/// or what `LORASCOPE_CACHE_ABOVE` says.
+/// Files with more bytes than this are read when they are needed, and their rows go to the cache: 256 MB, or
+/// `LORASCOPE_CACHE_ABOVE`.
 pub(super) fn big() -> u64 {
     let said = std::env::var("LORASCOPE_CACHE_ABOVE").ok().and_then(|bytes| bytes.trim().parse().ok());
     said.unwrap_or(256 << 20)
@@ -21,7 +23,7 @@ pub(super) fn big() -> u64 {
 
 /// Where the rows of a file are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Storage {
     Memory,
     Cache,
 }
@@ -33,7 +35,7 @@ pub(super) struct Source {
     pub path: PathBuf,
     pub options: ReadOptions,
     pub size: u64,
-    place: Place,
+    place: Storage,
     among: Among,
     modified: Option<std::time::SystemTime>,
     /// The first rows, until all have been read.
@@ -87,19 +89,9 @@ impl Full {
     }
 }
 
-/// The path with its folder's links and dots resolved; a link itself keeps its name.
-pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let folder = std::fs::canonicalize(folder).map_err(|e| Error::io(path, e))?;
-    Ok(path.file_name().map_or(folder.clone(), |name| folder.join(name)))
-}
-
 impl Source {
     /// Opens a file: reads all of it into memory, or finds it in the cache, or reads its head.
-    pub fn open(path: &Path, options: &ReadOptions, place: Place, among: Among) -> Result<Self> {
+    pub fn open(path: &Path, options: &ReadOptions, place: Storage, among: Among) -> Result<Self> {
         let absolute = absolute(path)?;
         let about = std::fs::metadata(&absolute).map_err(|e| Error::io(path, e))?;
         let mut source = Self {
@@ -113,12 +105,12 @@ impl Source {
             full: Mutex::new(None),
         };
         let full = match place {
-            Place::Memory => Some(source.read()?),
-            Place::Cache => source.find(),
+            Storage::Memory => Some(source.read()?),
+            Storage::Cache => source.find(),
         };
         match full {
             Some(full) => source.full = Mutex::new(Some(Arc::new(full))),
-            None => source.head = read::head(&source.path, options, among)?.map(Arc::new),
+            None => source.head = load::head(&source.path, options, among)?.map(Arc::new),
         }
         Ok(source)
     }
@@ -157,7 +149,7 @@ impl Source {
     fn find(&self) -> Option<Full> {
         let (about, cached) = Entry::of(&self.path, &self.options)?.find()?;
         Some(Full {
-            groups: cached.groups().collect(),
+            groups: Group::of(&cached).collect(),
             rejected: about.rejected,
             faults: about.problems,
             fingerprint: about.fingerprint,
@@ -167,10 +159,10 @@ impl Source {
 
     fn read(&self) -> Result<Full> {
         let entry = match self.place {
-            Place::Memory => None,
-            Place::Cache => Entry::of(&self.path, &self.options),
+            Storage::Memory => None,
+            Storage::Cache => Entry::of(&self.path, &self.options),
         };
-        let read = read::read(&self.path, &self.options, entry, self.among)?;
+        let read = load::read(&self.path, &self.options, entry, self.among)?;
         let faults = read.problems.len();
         let rejected = read.problems.iter().filter(|p| p.outcome == Outcome::Rejected).count();
         let (groups, problems) = match read.sink {
@@ -180,7 +172,10 @@ impl Source {
             }
             Sink::Cache(writer) => {
                 let cached = writer.finish(rejected, read.fingerprint.clone(), &read.problems)?;
-                (cached.groups().collect(), Listed::Cached(cached, Mutex::new(Some(Arc::new(read.problems)))))
+                (
+                    Group::of(&cached).collect(),
+                    Listed::Cached(cached, Mutex::new(Some(Arc::new(read.problems)))),
+                )
             }
         };
         Ok(Full { groups, rejected, faults, fingerprint: read.fingerprint, problems })

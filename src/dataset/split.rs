@@ -1,11 +1,12 @@
-//! Cutting a dataset in two without the same question on both sides.
+//! Splitting a dataset in two without the same question on both sides.
 
 use std::collections::HashMap;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::look::first_user;
-use super::{Dataset, near};
+use super::Dataset;
+use super::columns::first_user;
+use super::quality::near;
 use crate::error::{Error, Result};
 use crate::ops::union_find::UnionFind;
 

@@ -1,4 +1,4 @@
-//! The verbs that make a dataset out of a dataset.
+//! The verbs that make a new dataset from a dataset.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,13 +6,14 @@ use std::sync::Arc;
 use polars::prelude::*;
 use regex::Regex;
 
-use super::fix::{Fix, Fixes};
-use super::options::ReadOptions;
-use super::recipe::{Keep, Part, Step};
+use super::data::Done;
+use super::recipe::{Keep, Part, Recipe, Step};
 use super::source::Source;
-use super::{Dataset, Done, split};
+use super::{Dataset, split};
 use crate::display::{Align, Table, thousands};
 use crate::error::{Error, Result};
+use crate::format::fix::{Fix, Fixes};
+use crate::format::options::ReadOptions;
 use crate::ops::random;
 
 /// Which way [`Dataset::sort`] sorts.
@@ -51,7 +52,7 @@ impl Dataset {
         self.apply(&Step::Sample { n, seed })
     }
 
-    /// The rows for which `predicate` holds.
+    /// Keeps the rows for which `predicate` is true.
     ///
     /// It may name the columns of [`frame`](Self::frame) and of [`columns`](Self::columns), such
     /// as `col("chars").gt(lit(20000))`.
@@ -79,10 +80,11 @@ impl Dataset {
         self.keep(rows, why)
     }
 
-    /// Cuts the rows in two: about `fraction` of them, and the rest, each in its old order.
+    /// Splits the rows in two: about `fraction` of them, and the rest, each in its old order.
     ///
-    /// Rows whose first user text is the same but for case, white space and punctuation, rows that
-    /// are nearly the same (see [`near`](super::near)), and rows of the same id stay on one side. The same rows, fraction and seed give the same parts.
+    /// Rows stay on one side when their first user texts differ only in case, white space and punctuation, when
+    /// they are near-duplicates (see [`near`](super::near)), or when they have the same id. The same rows, fraction
+    /// and seed give the same parts.
     ///
     /// # Errors
     /// If `fraction` is not between 0 and 1, or if the rows cannot be cut in two because all of
@@ -163,7 +165,7 @@ impl Dataset {
         self.apply(&Step::Fix { fixes: fixes.into() })
     }
 
-    /// Takes the white space at both ends of every turn away; the same as `fix(Fix::Trim)`.
+    /// Trims the white space at both ends of every turn; the same as `fix(Fix::Trim)`.
     ///
     /// # Errors
     /// As for [`fix`](Self::fix).
@@ -171,7 +173,7 @@ impl Dataset {
         self.fix(Fix::Trim)
     }
 
-    /// Leaves out the rows that say what an earlier one says.
+    /// Removes the rows that repeat an earlier one.
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.
@@ -179,9 +181,8 @@ impl Dataset {
         self.apply(&Step::Dedup)
     }
 
-    /// Leaves out the rows that are nearly an earlier one: those of a group of near-duplicates but
-    /// the first (see [`near`](super::near)). A threshold of 0.8 is usual; 1 leaves out what
-    /// differs in white space and case only.
+    /// Removes near-duplicates: all rows of a group of near-duplicates but the first (see [`near`](super::near)).
+    /// A threshold of 0.8 is usual; 1 removes rows that differ only in white space and case.
     ///
     /// # Errors
     /// A threshold that is not from 0.5 to 1.
@@ -189,7 +190,7 @@ impl Dataset {
         self.apply(&Step::DedupNear { threshold })
     }
 
-    /// Leaves out the rows that [`problems`](Self::problems) lists.
+    /// Removes the rows that [`problems`](Self::problems) lists.
     ///
     /// # Errors
     /// If a big file, read for it, cannot be read to its end.
@@ -197,7 +198,7 @@ impl Dataset {
         self.apply(&Step::DropProblems)
     }
 
-    /// The rows in which a regular expression matches something: the system text, a turn, rejected ones
+    /// Keeps the rows in which a regular expression matches something: the system text, a turn, rejected ones
     /// included, a plain text; or, as JSON, calls, tools, and keys that are kept beside them.
     ///
     /// # Errors
@@ -206,7 +207,7 @@ impl Dataset {
         self.apply(&Step::Regex { pattern: pattern.into(), keep: Keep::Matching })
     }
 
-    /// The rows in which a regular expression matches nowhere.
+    /// Keeps the rows in which a regular expression matches nothing.
     ///
     /// # Errors
     /// If the expression cannot be read.
@@ -230,6 +231,28 @@ impl Dataset {
             ]);
         }
         table
+    }
+
+    /// Returns how these rows were made: what was opened, and the steps since.
+    ///
+    /// # Errors
+    /// If a big file, read for its fingerprint, cannot be read to its end.
+    pub fn recipe(&self) -> Result<Recipe> {
+        let steps = self.0.steps.iter().map(|done| done.step.clone()).collect();
+        Ok(Recipe { steps, ..self.0.origin.recipe()? })
+    }
+
+    /// The rows that a recipe describes.
+    ///
+    /// # Errors
+    /// If a file is gone or no longer what it was, or if a step does not fit its rows.
+    pub fn from_recipe(recipe: &Recipe) -> Result<Self> {
+        let opened = match recipe.files.as_slice() {
+            [] => Self::open_with(&recipe.path, &recipe.options)?,
+            files => Self::open_files(files, &recipe.options)?,
+        };
+        recipe.check(&opened.recipe()?)?;
+        recipe.steps.iter().try_fold(opened, |data, step| data.apply(step))
     }
 
     pub(super) fn keep(&self, rows: Vec<u32>, why: String) -> Result<Self> {
@@ -356,7 +379,7 @@ impl Dataset {
             for row in full
                 .problems()?
                 .iter()
-                .filter(|p| p.outcome != super::problems::Outcome::Repaired)
+                .filter(|p| p.outcome != crate::format::problems::Outcome::Repaired)
                 .filter_map(|p| p.row)
             {
                 sound[first + row as usize] = false;
@@ -394,29 +417,4 @@ impl Dataset {
 /// The numbers 0..n in random order.
 fn shuffled(n: usize, seed: u64, nth: u64) -> Vec<u32> {
     random::permutation(n, seed, nth).into_iter().map(|row| row as u32).collect()
-}
-
-impl std::fmt::Display for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Split { fraction, seed, part } => {
-                let part = if *part == Part::First { "first" } else { "second" };
-                write!(f, "split at {fraction}, seed {seed}: the {part} part")
-            }
-            Self::Slice { offset, len } => write!(f, "{len} rows from row {offset} on"),
-            Self::Keep { rows, why } if why.is_empty() => write!(f, "{} rows by number", rows.len()),
-            Self::Keep { why, .. } => f.write_str(why),
-            Self::Sample { n, seed } => write!(f, "sample of {n}, seed {seed}"),
-            Self::Dedup => f.write_str("dedup"),
-            Self::DedupNear { threshold } => write!(f, "dedup of near-duplicates from {threshold} on"),
-            Self::DropProblems => f.write_str("drop rows with problems"),
-            Self::Regex { pattern, keep: Keep::Matching } => write!(f, "rows that match {pattern:?}"),
-            Self::Regex { pattern, keep: Keep::Others } => write!(f, "rows that do not match {pattern:?}"),
-            Self::Fix { fixes } => {
-                let names: Vec<&str> = Vec::from(*fixes).into_iter().map(Fix::name).collect();
-                write!(f, "fix {}", names.join(" | "))
-            }
-            Self::Concat { with } => write!(f, "and {}", with.path.display()),
-        }
-    }
 }

@@ -20,7 +20,7 @@ pub(super) enum Group {
 }
 
 /// Some rows for one thread.
-pub(super) struct Piece<'a> {
+pub(super) struct StorePiece<'a> {
     /// The number of its first row, among those that were cut.
     pub first: usize,
     rows: Part<'a>,
@@ -36,6 +36,11 @@ enum Part<'a> {
 }
 
 impl Group {
+    /// The groups of a cache file.
+    pub fn of(cached: &Arc<Cached>) -> impl Iterator<Item = Self> {
+        (0..cached.groups()).map(|index| Self::Cached(cached.clone(), index))
+    }
+
     /// How many rows a piece of it has: a group that must be decoded is a single piece.
     fn piece(&self) -> usize {
         match self {
@@ -98,14 +103,14 @@ impl Store {
     }
 
     /// Cuts rows into pieces for one thread each. Without a selection these are all rows.
-    pub fn cut<'a>(&self, selection: Option<&'a [u32]>) -> Vec<Piece<'a>> {
+    pub fn cut<'a>(&self, selection: Option<&'a [u32]>) -> Vec<StorePiece<'a>> {
         let groups = self.groups.iter().enumerate().zip(self.starts.windows(2));
         match selection {
             None => groups
                 .flat_map(|((group, rows), border)| {
                     let size = rows.piece();
                     let starts = (0..rows.len()).step_by(size);
-                    starts.map(move |start| Piece {
+                    starts.map(move |start| StorePiece {
                         first: border[0] as usize + start,
                         rows: Part::Range { group, start, len: size },
                     })
@@ -117,7 +122,7 @@ impl Store {
                     let [from, to] =
                         [border[0], border[1]].map(|end| selection.partition_point(|&row| row < end));
                     let size = rows.piece();
-                    selection[from..to].chunks(size).enumerate().map(move |(n, rows)| Piece {
+                    selection[from..to].chunks(size).enumerate().map(move |(n, rows)| StorePiece {
                         first: from + n * size,
                         rows: Part::Of { group, rows },
                     })
@@ -126,13 +131,13 @@ impl Store {
             Some(selection) => selection
                 .chunks(PIECE)
                 .enumerate()
-                .map(|(n, rows)| Piece { first: n * PIECE, rows: Part::Mixed { rows } })
+                .map(|(n, rows)| StorePiece { first: n * PIECE, rows: Part::Mixed { rows } })
                 .collect(),
         }
     }
 
     /// Looks at the rows of a piece.
-    pub fn on<T>(&self, piece: &Piece<'_>, work: &impl Fn(Rows<'_>, usize) -> Result<T>) -> Result<T> {
+    pub fn on<T>(&self, piece: &StorePiece<'_>, work: &impl Fn(Rows<'_>, usize) -> Result<T>) -> Result<T> {
         let frame = match piece.rows {
             Part::Range { group, start, len } => self.groups[group].frame()?.slice(start as i64, len),
             Part::Of { group, rows } => {

@@ -1,7 +1,5 @@
 //! The canonical table: built from rows, and read back row by row without copies.
 
-use std::fmt;
-
 use polars::prelude::*;
 use polars_arrow::array::{
     Array, BooleanArray, ListArray, MutableBinaryViewArray, PrimitiveArray, StructArray, Utf8ViewArray,
@@ -9,10 +7,10 @@ use polars_arrow::array::{
 use polars_arrow::bitmap::MutableBitmap;
 use polars_arrow::offset::{Offsets, OffsetsBuffer};
 
-use super::schema::layout::List;
-use super::schema::{Row, Turn};
 use crate::error::{Error, Result};
-use crate::text::Message;
+use crate::format::row::{Row, Spoken, Turn, is_blank, is_no_tools, made_up_id};
+use crate::format::row_view::RowColumns;
+use crate::format::schema::layout::List;
 
 /// Collects rows into columns.
 #[derive(Default)]
@@ -142,49 +140,6 @@ impl Builder {
     }
 }
 
-/// Whether a system text says nothing.
-pub(super) fn is_blank(text: &str) -> bool {
-    text.trim().is_empty()
-}
-
-/// Whether a list of tools, as text, holds none.
-pub(super) fn is_no_tools(tools: &str) -> bool {
-    const LONGEST: usize = 16;
-    if tools.len() > LONGEST && !is_blank(tools) {
-        return false;
-    }
-    let plain: String = tools.chars().filter(|c| !c.is_whitespace()).collect();
-    matches!(plain.as_str(), "" | "[]" | "{}" | "null" | "None")
-}
-
-/// The id of a row that its file gives none: its number in the file, from 1.
-pub(super) struct MadeUp(pub u32);
-
-impl fmt::Display for MadeUp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "row-{}", self.0)
-    }
-}
-
-impl MadeUp {
-    /// Appends it as a JSON string; one stands in each row of some schemas.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        let (mut digits, mut at, mut rest) = ([b'0'; 10], 9, self.0);
-        while rest >= 10 {
-            digits[at] += (rest % 10) as u8;
-            (at, rest) = (at - 1, rest / 10);
-        }
-        digits[at] += rest as u8;
-        out.extend_from_slice(b"\"row-");
-        out.extend_from_slice(&digits[at..]);
-        out.push(b'"');
-    }
-}
-
-pub(super) fn made_up_id(number: u32) -> String {
-    MadeUp(number).to_string()
-}
-
 /// The canonical table's arrays, for reading it row by row.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
@@ -248,6 +203,7 @@ impl<'a> TurnsOf<'a> {
         Spoken {
             role: self.role.value(t),
             content: self.content.get(t).unwrap_or_default(),
+            json: None,
             null_content: self.content.is_null(t),
             name: self.name.get(t),
             tool_calls: self.tool_calls.get(t),
@@ -260,35 +216,6 @@ impl<'a> TurnsOf<'a> {
     fn turn(&self, i: usize, n: usize) -> Option<Spoken<'a>> {
         let range = self.range(i);
         (n < range.len()).then(|| self.spoken(range.start + n))
-    }
-}
-
-/// One turn, borrowed from the table.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Spoken<'a> {
-    pub role: &'a str,
-    pub content: &'a str,
-    /// The file has null or nothing where the text should be.
-    pub null_content: bool,
-    pub name: Option<&'a str>,
-    pub tool_calls: Option<&'a str>,
-    pub tool_call_id: Option<&'a str>,
-    pub weight: Option<f32>,
-    /// The turn's other keys, as a JSON object.
-    pub extra: Option<&'a str>,
-}
-
-impl Spoken<'_> {
-    pub fn message(&self) -> Message {
-        Message {
-            role: super::schema::role_of(self.role),
-            content: (!self.null_content).then(|| self.content.to_string()),
-            name: self.name.map(str::to_string),
-            tool_calls: self.tool_calls.map(str::to_string),
-            tool_call_id: self.tool_call_id.map(str::to_string),
-            weight: self.weight,
-            extra: self.extra.map(str::to_string),
-        }
     }
 }
 
@@ -431,6 +358,48 @@ impl<'a> Rows<'a> {
     }
 }
 
+impl RowColumns for Rows<'_> {
+    fn given_id(&self, i: usize) -> Option<&str> {
+        self.given(i).then(|| self.id(i))
+    }
+    fn id(&self, i: usize) -> &str {
+        Rows::id(self, i)
+    }
+    fn line(&self, i: usize) -> u32 {
+        Rows::line(self, i)
+    }
+    fn system_as_is(&self, i: usize) -> Option<&str> {
+        Rows::system_as_is(self, i)
+    }
+    fn system_extra(&self, i: usize) -> Option<&str> {
+        Rows::system_extra(self, i)
+    }
+    fn tools_as_is(&self, i: usize) -> Option<&str> {
+        Rows::tools_as_is(self, i)
+    }
+    fn text(&self, i: usize) -> Option<&str> {
+        Rows::text(self, i)
+    }
+    fn label(&self, i: usize) -> Option<bool> {
+        Rows::label(self, i)
+    }
+    fn source(&self, i: usize) -> &str {
+        Rows::source(self, i)
+    }
+    fn extra(&self, i: usize) -> Option<&str> {
+        Rows::extra(self, i)
+    }
+    fn counts(&self, i: usize) -> [usize; 3] {
+        Rows::counts(self, i)
+    }
+    fn is_preference(&self, i: usize) -> bool {
+        Rows::is_preference(self, i)
+    }
+    fn turn(&self, i: usize, list: List, n: usize) -> Option<Spoken<'_>> {
+        Rows::turn(self, i, list, n)
+    }
+}
+
 fn array<'a, A: Array + 'static>(frame: &'a DataFrame, name: &str) -> Result<&'a A> {
     match frame.column(name)?.as_materialized_series().chunks().as_slice() {
         [chunk] => downcast(chunk.as_ref(), name),
@@ -442,18 +411,4 @@ fn downcast<'a, A: Array + 'static>(array: &'a dyn Array, name: &str) -> Result<
     array.as_any().downcast_ref().ok_or_else(|| {
         Error::compute(format_args!("the column {name} is of the unexpected type {:?}", array.dtype()))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_that_are_made_up_are_written_as_they_are_said() {
-        for n in [0, 1, 9, 10, 99, 100, 4_294_967_295] {
-            let mut out = Vec::new();
-            MadeUp(n).write(&mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), format!("\"{}\"", made_up_id(n)));
-        }
-    }
 }

@@ -6,36 +6,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::Dataset;
-use super::fix::thinks;
-use super::options::OnFault;
-use super::problems::{Outcome, ProblemKind};
-use super::schema::calls::ids_of;
-use super::table::{Rows, Spoken};
-use super::view::RowView;
-use super::write::prompt::prompt_turns;
+use super::conversation::conversation;
+use super::counted::{Bound, Counted, Tokens};
+use super::table::Rows;
 use crate::display::{Progress, thousands};
 use crate::error::{Error, Result};
+use crate::format::Role;
+use crate::format::fix::thinks;
+use crate::format::options::OnFault;
+use crate::format::problems::{Outcome, ProblemKind};
+use crate::format::row::Spoken;
+use crate::format::row_view::RowView;
+use crate::format::schema::calls::ids_of;
+use crate::format::write::prompt_turns;
 use crate::text::{
-    Answered, Example, Forgets, Ignored, Message, PromptAnswers, Role, TokenCounts, Tokenizer, Trained,
-    Training,
+    Answered, Example, Forgets, Ignored, Message, PromptAnswers, TokenCounts, Tokenizer, Trained, Training,
 };
-
-/// The tokenizer of a dataset, and what of its rows is trained on.
-#[derive(Debug, Clone)]
-pub(super) struct Bound {
-    pub tokenizer: Tokenizer,
-    pub training: Training,
-}
-
-/// Tokens of a row, and those of them that are trained on.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tokens {
-    pub all: u32,
-    pub trained: u32,
-}
-
-/// The lengths of a row, or why the chat template refuses it.
-pub(super) type Counted = Result<Tokens, String>;
 
 /// What a row gives a run to train on.
 #[derive(Debug)]
@@ -79,15 +65,6 @@ impl<'a> Said<'a> {
         }
         Self::Talk { messages, tools: rows.tools(i) }
     }
-}
-
-/// The messages of a row; the system's comes first.
-pub(super) fn conversation(rows: Rows<'_>, i: usize) -> Vec<Message> {
-    let extra = rows.system_extra(i);
-    let text = rows.system(i).or_else(|| extra.and(rows.system_as_is(i)));
-    let system =
-        text.map(|text| Message { extra: extra.map(Into::into), ..Message::new(Role::System, text) });
-    system.into_iter().chain(rows.turns(i).map(|turn| turn.message())).collect()
 }
 
 /// The tokens of a row; none is trained on where it is labelled bad.
@@ -162,22 +139,6 @@ impl Dataset {
     /// If there is no row `i`; if the chat template refuses it, with the row's place.
     pub fn example(&self, i: usize, tokenizer: &Tokenizer, training: &Training) -> Result<Example> {
         self.at(i, |rows, i| example(rows, i, tokenizer, training))?.map_err(|error| self.placed(i, error))
-    }
-
-    /// The text of row `i`, where it is one and no conversation.
-    ///
-    /// # Errors
-    /// If there is no row `i`.
-    pub fn text(&self, i: usize) -> Result<Option<String>> {
-        self.at(i, |rows, i| rows.text(i).map(str::to_string))
-    }
-
-    /// Whether the answer of row `i` is labelled good or bad; `None` where it has no label.
-    ///
-    /// # Errors
-    /// If there is no row `i`.
-    pub fn label(&self, i: usize) -> Result<Option<bool>> {
-        self.at(i, |rows, i| rows.label(i))
     }
 
     /// How many rows are plain texts in which the names of special tokens stand for these tokens

@@ -4,8 +4,9 @@ use super::generate::GenerateConfig;
 use super::model::Model;
 use crate::display::{Bundle, Show, brief, escape, in_line, neutral};
 use crate::error::Result;
+use crate::format::Role;
 use crate::lora::Adapters;
-use crate::text::{Message, Role};
+use crate::text::Message;
 use std::fmt::Write as _;
 
 /// The answers of a model to the same questions without and with adapters; shows as two columns.

@@ -114,7 +114,7 @@ impl Model {
     /// client.
     ///
     /// # Errors
-    /// As [`hub_model`](crate::dataset::remote::hub_model) and [`open`](Self::open).
+    /// As [`hub_model`](crate::hub::hub_model) and [`open`](Self::open).
     ///
     /// # Examples
     /// ```no_run
@@ -123,7 +123,7 @@ impl Model {
     /// ```
     #[cfg(feature = "hub")]
     pub fn hub(id: &str) -> Result<Self> {
-        Self::open(crate::dataset::remote::hub_model(id, &Default::default())?)
+        Self::open(crate::hub::hub_model(id, &Default::default())?)
     }
 
     /// This model with other weights of the same shapes.

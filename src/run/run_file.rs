@@ -2,10 +2,11 @@
 
 use super::disk::folder::Folder;
 use super::handle::Run;
-use crate::dataset::{Dataset, OnFault, ReadOptions, Recipe};
+use crate::dataset::{Dataset, Recipe};
 use crate::display::Text;
 use crate::error::{Error, Result};
 use crate::files::{Existing, write_whole};
+use crate::format::{OnFault, ReadOptions};
 use crate::model::{Model, OpenOptions, WeightDtype};
 use crate::train::{RunConfig, Until};
 use serde::de::value::MapAccessDeserializer;

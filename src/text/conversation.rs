@@ -5,10 +5,11 @@ use std::collections::{HashSet, VecDeque};
 use minijinja::value::{Serde, Value};
 use serde_json::{Map, Value as Json};
 
+use super::Message;
 use super::python_repr::dumps;
 use super::template_needs::{ArgumentForm, NullContent, TemplateNeeds};
-use super::{Message, Role};
 use crate::error::{Error, Result};
+use crate::format::Role;
 
 /// Messages and tools as JSON, in the form that templates expect: each message with all the keys that
 /// its file gives it.

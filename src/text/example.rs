@@ -10,8 +10,9 @@ use super::pipeline::{Pipeline, Token};
 use super::template::GenerationPrompt;
 use super::templates::ChatTemplate;
 use super::word_cache::Special;
-use super::{Message, Role, Tokenizer, Trained};
+use super::{Message, Tokenizer, Trained};
 use crate::error::{Error, Result};
+use crate::format::Role;
 
 /// A training row.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -169,3 +169,12 @@ fn check_maps(normalizer: &Json) -> Result<()> {
     }
     normalizer["normalizers"].as_array().into_iter().flatten().try_for_each(check_maps)
 }
+
+#[cfg(test)]
+mod tests {
+    #[cfg(feature = "hub")]
+    #[test]
+    fn the_hub_fetches_the_files_that_are_read() {
+        assert_eq!(super::FILES, crate::hub::names::TOKENIZER_FILES);
+    }
+}

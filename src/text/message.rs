@@ -1,42 +1,9 @@
 //! One message of a conversation.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::display::{Bundle, Show, escape, neutral};
-
-/// Who speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Instructions for the whole conversation.
-    System,
-    /// The person.
-    User,
-    /// The model; only what it says is trained on.
-    Assistant,
-    /// The result of a tool that the assistant called.
-    Tool,
-}
-
-impl Role {
-    /// The role's name in files and in chat templates.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::System => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
-            Role::Tool => "tool",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use crate::format::Role;
 
 /// A message of a conversation.
 ///

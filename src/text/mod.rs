@@ -30,7 +30,7 @@ mod word_cache;
 
 pub use example::{Example, TokenCounts};
 pub(crate) use folder_reader::FILES;
-pub use message::{Message, Role};
+pub use message::Message;
 pub use named_templates::NamedTemplate;
 pub use packing::{Pack, pack, packed};
 pub use template::GenerationPrompt;

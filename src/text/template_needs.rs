@@ -37,5 +37,5 @@ pub(super) enum NullContent {
 
 impl TemplateNeeds {
     /// The keys of reasoning in files and templates.
-    pub const REASONING: [&'static str; 3] = ["reasoning_content", "reasoning", "thinking"];
+    pub const REASONING: [&'static str; 3] = crate::format::row::REASONING;
 }

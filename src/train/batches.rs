@@ -2,9 +2,10 @@
 
 use super::config::{MICRO_BATCH, RunConfig};
 use super::left_out::{LeftOut, RowsFor, RowsLeftOut, Why};
-use crate::dataset::{Dataset, Lesson, OnFault};
+use crate::dataset::{Dataset, Lesson};
 use crate::display::advice;
 use crate::error::{Error, Result};
+use crate::format::OnFault;
 use crate::model::Model;
 use crate::ops::random::permutation;
 use crate::text::{Example, Pack, Training, pack};

@@ -2,10 +2,11 @@
 
 use super::optimizer::OptimizerConfig;
 use super::schedule::{ReachesZero, Schedule, Shape};
-use crate::dataset::{Dataset, OnFault};
+use crate::dataset::Dataset;
 use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::files::Existing;
+use crate::format::OnFault;
 use crate::lora::{LoraConfig, TargetModules};
 use crate::model::Recompute;
 use crate::text::{PromptAnswers, SpecialTokens, Trained, Training};

@@ -3,7 +3,8 @@
 use crate::dataset::Dataset;
 use crate::display::{cut, thousands};
 use crate::error::{Error, Result};
-use crate::text::{Message, Role};
+use crate::format::Role;
+use crate::text::Message;
 use std::path::PathBuf;
 
 /// Characters of a row that are shown.

@@ -8,11 +8,11 @@ use super::config::RunConfig;
 use super::finding::{Finding, Severity, said};
 use super::left_out::{Why, lists_not_read};
 use super::render_time;
-use crate::dataset::{Dataset, ProblemKind};
-use crate::display::thousands;
-use crate::display::{advice, counted};
+use crate::dataset::Dataset;
+use crate::display::{advice, counted, thousands};
 use crate::error::Result;
-use crate::text::{Example, Message, Role, Tokenizer, Trained};
+use crate::format::{ProblemKind, Role};
+use crate::text::{Example, Message, Tokenizer, Trained};
 
 /// Rows whose prompt is checked: rendering is slow, and a template is wrong in many rows or in none.
 const PROMPTS: usize = 200;

@@ -1,6 +1,7 @@
 //! Conversations of the golden files.
 
-use lorascope::text::{Message, Role};
+use lorascope::format::Role;
+use lorascope::text::Message;
 use serde_json::Value as Json;
 
 /// Keys that a [`Message`] has a field for.

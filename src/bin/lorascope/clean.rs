@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use lorascope::dataset::{Dataset, Extra, Misfits, RowSchema, WriteOptions};
+use lorascope::dataset::Dataset;
 use lorascope::display::{Show as _, thousands};
 use lorascope::error::{Error, Result};
+use lorascope::format::{Extra, Misfits, RowSchema, WriteOptions};
 
 use super::print;
 use super::reading::{Counting, LayoutArgument, Reading, existing, format, refused, rejected};

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
-use lorascope::dataset::generate::{Faults, Generate, Kinds, Shape};
-use lorascope::dataset::{Dataset, Extra, Misfits, ReportConfig, RowSchema, WriteOptions, convert};
+use lorascope::dataset::{Dataset, ReportConfig};
 use lorascope::error::{Error, Result};
+use lorascope::format::{Extra, Misfits, RowSchema, WriteOptions, convert};
 
+use super::generate::{Faults, Generate, Kinds, RowShape};
 use super::reading::{Counting, LayoutArgument, Reading, existing, format, rejected};
 use super::{clean, complain, print, rows};
 
@@ -139,7 +140,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
                     KindsArgument::Training => Kinds::Training,
                     KindsArgument::HeldOut => Kinds::HeldOut,
                 },
-                shape: if conversations { Shape::Conversations } else { Shape::Instructions },
+                shape: if conversations { RowShape::Conversations } else { RowShape::Instructions },
                 faults: if faults { Faults::With } else { Faults::Without },
             };
             print(if overwrite { plan.overwrite(out)? } else { plan.write(out)? });

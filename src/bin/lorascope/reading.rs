@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use lorascope::dataset::{Dataset, Existing, Fix, Join, Layout, Map, OnFault, ReadOptions, RowSchema};
+use lorascope::dataset::Dataset;
 use lorascope::display::{counted, neutral};
 use lorascope::error::{Error, Result};
+use lorascope::format::{Existing, Fix, Join, Layout, Map, OnFault, ReadOptions, RowSchema};
 use lorascope::model::tokenizer_of;
 use lorascope::polars::prelude::{IntoLazy as _, col, lit};
 use lorascope::text::{Trained, Training};

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use lorascope::dataset::{Dataset, Outcome, ProblemCount};
+use lorascope::dataset::{Dataset, ProblemCount};
 use lorascope::display::{Show as _, thousands};
 use lorascope::error::{Error, Result};
+use lorascope::format::Outcome;
 use lorascope::polars::prelude::{col, lit};
 
 use super::print;

@@ -4,10 +4,11 @@
 use super::events::Follower;
 use super::reading::{LISTED, format, left_out};
 use clap::Args;
+use lorascope::dataset::Dataset;
 use lorascope::dataset::Existing;
-use lorascope::dataset::{Dataset, Map, OnFault, ReadOptions, RowSchema};
 use lorascope::display::{Progress, Show};
 use lorascope::error::{Error, Result};
+use lorascope::format::{Map, OnFault, ReadOptions, RowSchema};
 use lorascope::run::{Ending, OpenRun, RowsFrom, Run, RunFile, State};
 use lorascope::text::Trained;
 use lorascope::train::{RunConfig, Schedule, Shape, Until};
