@@ -201,7 +201,7 @@ fn one(bench: &Bench, number: usize, kind: Kind, acts: &[Act]) -> Result<()> {
                     c.eval = Some(test);
                     c.eval_every = Some(2 + at as u64);
                     c.recompute = Recompute::Blocks;
-                    c.existing = lorascope::dataset::Existing::Refuse;
+                    c.existing = lorascope::format::Existing::Refuse;
                 })?;
                 run.close()?;
                 (run, _) = (fork, made.push(step + 1));

@@ -40,7 +40,7 @@ pub(crate) enum Value<'a> {
 /// A text, and the JSON that its file has for it where that is what this crate writes: most texts go from file
 /// to file, and what was escaped once need not be read and escaped again. Another text has no such JSON.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Content<'a> {
+pub(crate) struct Content<'a> {
     text: Cow<'a, str>,
     json: Option<&'a str>,
 }

@@ -177,7 +177,7 @@ pub(crate) struct RecordPlace {
 pub(crate) type Fault = (ProblemKind, Cow<'static, str>);
 
 /// One turn, borrowed from a row or from the table.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Spoken<'a> {
     pub role: &'a str,
     pub content: &'a str,

@@ -5,7 +5,7 @@ use super::events::Follower;
 use super::reading::{LISTED, format, left_out};
 use clap::Args;
 use lorascope::dataset::Dataset;
-use lorascope::dataset::Existing;
+use lorascope::format::Existing;
 use lorascope::display::{Progress, Show};
 use lorascope::error::{Error, Result};
 use lorascope::format::{Map, OnFault, ReadOptions, RowSchema};

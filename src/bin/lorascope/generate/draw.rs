@@ -15,15 +15,19 @@ pub(super) struct Draw(u64);
 impl Draw {
     /// The draws of one row; `stream` keeps rows, faults and follow-ups apart.
     pub fn new(seed: u64, stream: u64, index: u64) -> Self {
-        let mut draw = Self(SplitMix64::new(seed));
+        let mut draw = Self(seed);
         for part in [stream, index] {
-            draw.0 = SplitMix64::new(draw.next() ^ part.wrapping_mul(SplitMix64::STEP));
+            draw.0 = draw.next() ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
         draw
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0.next()
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
     }
 
     /// A whole number from `low` to `high`, both included.
