@@ -189,7 +189,11 @@ fn a_cell_that_ends_at_a_question_mark_is_rejected() {
 fn a_cell_that_shows_debug_text_is_rejected() {
     let executed = fixture("debug_text");
     assert!(!executed.accepted);
-    assert!(executed.log.contains("cell 1: its value shows as Debug text: Rows { count: 3 }"), "{}", executed.log);
+    assert!(
+        executed.log.contains("cell 1: its value shows as Debug text: Rows { count: 3 }"),
+        "{}",
+        executed.log
+    );
 }
 
 #[test]
