@@ -1,11 +1,19 @@
 //! The house rules that a machine can hold: who imports whom, who prints, who may panic, how long
-//! a file may get.
+//! a file and how full a folder may get.
 
+#[path = "common/imports.rs"]
+mod imports;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A module imports from its own level and from those above it. `error`, `display` and
+use imports::{Library, circles, is_test};
+use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens as _;
+
+/// The way of the data: a module imports from its own level and from those above it. `error`, `display` and
 /// `files` share one: errors quote data and need `neutral`, tables show errors.
-const LEVELS: [&[&str]; 13] = [
+const LEVELS: [&[&str]; 15] = [
     &["error", "display", "files"],
     &["image"],
     &["ops"],
@@ -22,9 +30,30 @@ const LEVELS: [&[&str]; 13] = [
     &["analysis"],
     &["prelude"],
 ];
-const PRINTS: [&str; 5] = ["print!(", "println!(", "dbg!(", "stdout()", "stderr()"];
-const PANICS: [&str; 5] = [".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!("];
-const LINES: usize = 550;
+/// What prints, as tokens.
+const PRINTS: [&[&str]; 7] = [
+    &["print", "!"],
+    &["println", "!"],
+    &["eprint", "!"],
+    &["eprintln", "!"],
+    &["dbg", "!"],
+    &["stdout", "("],
+    &["stderr", "("],
+];
+/// What panics, as tokens.
+const PANICS: [&[&str]; 6] = [
+    &[".", "unwrap", "("],
+    &[".", "expect", "("],
+    &["panic", "!"],
+    &["todo", "!"],
+    &["unimplemented", "!"],
+    &["unreachable", "!"],
+];
+const LINES: usize = 500;
+/// Files of one folder of the library.
+const FILES: usize = 25;
+/// Lines of the file in the middle.
+const MEDIAN: std::ops::RangeInclusive<usize> = 150..=250;
 /// `src/model/layers/norm.rs` is as deep as it gets.
 const PARTS: usize = 4;
 
@@ -32,47 +61,73 @@ fn level(module: &str) -> Option<usize> {
     LEVELS.iter().position(|names| names.contains(&module))
 }
 
-/// The code of a file of the library: no comments, and nothing from the tests at its end.
-fn code(source: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = source.lines().take_while(|line| line.trim() != "#[cfg(test)]");
-    lines.map(|line| line.split("//").next().unwrap_or_default()).enumerate().map(|(i, line)| (i + 1, line))
+/// The top folder or file of a path below `src`.
+fn top(path: &str) -> &str {
+    path.split(['/', '.']).next().unwrap_or_default()
 }
 
-/// The modules that a text names after `crate::`, also in a group: `use crate::{error, plot::Figure}`.
-fn imports(code: &str) -> Vec<String> {
-    let name =
-        |text: &str| text.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().map(String::from);
-    let mut found = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
-            continue; // `other_crate::`
+/// The tokens of a file without what is there in tests only, and their lines.
+fn code(file: &mut syn::File) -> Vec<(String, usize)> {
+    struct WithoutTests;
+    impl syn::visit_mut::VisitMut for WithoutTests {
+        fn visit_file_mut(&mut self, file: &mut syn::File) {
+            file.items.retain(|item| !is_test(attributes(item)));
+            syn::visit_mut::visit_file_mut(self, file);
         }
-        let rest = &code[at + "crate::".len()..];
-        let Some(group) = rest.strip_prefix('{') else {
-            found.extend(name(rest));
-            continue;
-        };
-        let mut depth = 0;
-        let mut begin = 0;
-        for (i, c) in group.char_indices() {
-            match c {
-                '{' => depth += 1,
-                '}' if depth > 0 => depth -= 1,
-                ',' | '}' if depth == 0 => {
-                    found.extend(name(&group[begin..i]));
-                    begin = i + 1;
-                    if c == '}' {
-                        break;
-                    }
-                }
-                _ => {}
+
+        fn visit_item_mod_mut(&mut self, module: &mut syn::ItemMod) {
+            if let Some((_, items)) = &mut module.content {
+                items.retain(|item| !is_test(attributes(item)));
             }
+            syn::visit_mut::visit_item_mod_mut(self, module);
+        }
+
+        fn visit_item_impl_mut(&mut self, item: &mut syn::ItemImpl) {
+            item.items
+                .retain(|item| !matches!(item, syn::ImplItem::Fn(function) if is_test(&function.attrs)));
+            syn::visit_mut::visit_item_impl_mut(self, item);
         }
     }
+    syn::visit_mut::VisitMut::visit_file_mut(&mut WithoutTests, file);
+    let mut found = Vec::new();
+    flatten(file.to_token_stream(), &mut found);
     found
 }
 
-/// What is wrong with one file; `path` is relative to the repository.
+fn attributes(item: &syn::Item) -> &[syn::Attribute] {
+    match item {
+        syn::Item::Const(item) => &item.attrs,
+        syn::Item::Fn(item) => &item.attrs,
+        syn::Item::Impl(item) => &item.attrs,
+        syn::Item::Mod(item) => &item.attrs,
+        syn::Item::Static(item) => &item.attrs,
+        syn::Item::Struct(item) => &item.attrs,
+        syn::Item::Use(item) => &item.attrs,
+        _ => &[],
+    }
+}
+
+fn flatten(tokens: TokenStream, found: &mut Vec<(String, usize)>) {
+    for token in tokens {
+        let line = token.span().start().line;
+        match token {
+            TokenTree::Group(group) => {
+                let (open, close) = match group.delimiter() {
+                    proc_macro2::Delimiter::Parenthesis => ("(", ")"),
+                    proc_macro2::Delimiter::Brace => ("{", "}"),
+                    proc_macro2::Delimiter::Bracket => ("[", "]"),
+                    proc_macro2::Delimiter::None => ("", ""),
+                };
+                found.push((open.into(), line));
+                flatten(group.stream(), found);
+                found.push((close.into(), group.span_close().start().line));
+            }
+            other => found.push((other.to_string(), line)),
+        }
+    }
+}
+
+/// What is wrong with one file by itself; `path` is relative to the repository.
 fn faults(path: &str, source: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let mut fault = |line: usize, what: String| faults.push(format!("{path}:{line}: {what}"));
@@ -80,8 +135,7 @@ fn faults(path: &str, source: &str) -> Vec<String> {
     if lines > LINES {
         fault(lines, format!("{lines} lines, more than {LINES}: split the file"));
     }
-    // The command line is a crate of its own, whose root is `src/bin`.
-    if path.strip_prefix("src/bin/").unwrap_or(path).split('/').count() > PARTS {
+    if path.split('/').count() > PARTS {
         fault(1, "more than two levels of folders".to_string());
     }
     let ignored = concat!("#[", "ignore");
@@ -89,44 +143,79 @@ fn faults(path: &str, source: &str) -> Vec<String> {
         fault(i + 1, format!("`{}`: a test runs or is removed", line.trim()));
     }
     let Some(inside) = path.strip_prefix("src/") else { return faults };
-    for (number, line) in code(source) {
-        for word in PANICS.iter().filter(|word| line.contains(**word)) {
-            fault(number, format!("`{word}`: return an Error instead"));
+    let mut parsed = match syn::parse_file(source) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            fault(error.span().start().line, error.to_string());
+            return faults;
         }
-        if inside.starts_with("bin/") || inside.starts_with("display/") {
-            continue;
-        }
-        for word in PRINTS.iter().filter(|word| line.contains(**word)) {
-            fault(number, format!("`{word}`: only display/ prints"));
-        }
-    }
-    let module = inside.split(['/', '.']).next().unwrap_or_default();
-    if module == "lib" || module == "bin" {
-        return faults;
-    }
-    let Some(own) = level(module) else {
-        fault(1, format!("`{module}` has no place in the import order of tests/layout.rs"));
-        return faults;
     };
-    let text: String = code(source).map(|(_, line)| format!("{line}\n")).collect();
-    for name in imports(&text) {
-        if level(&name).is_some_and(|other| other > own) {
-            fault(1, format!("`{module}` imports `{name}`, which lies below it"));
+    let code = code(&mut parsed);
+    let at = |words: &'static [&'static str]| {
+        let same = move |window: &[(String, usize)]| {
+            window.iter().zip(words).all(|((token, _), word)| token == word)
+        };
+        code.windows(words.len()).filter(move |window| same(window)).map(|window| window[0].1)
+    };
+    for words in PANICS {
+        at(words).for_each(|line| fault(line, format!("`{}`: return an Error instead", words.concat())));
+    }
+    if !inside.starts_with("bin/") && !inside.starts_with("display/") {
+        for words in PRINTS {
+            at(words).for_each(|line| fault(line, format!("`{}`: only display/ prints", words.concat())));
         }
     }
-    if text.contains("super::super") {
-        fault(1, "`super::super` hides an import: say `crate::`".to_string());
+    at(&["super", ":", ":", "super"])
+        .for_each(|line| fault(line, "`super::super` hides an import: say `crate::`".to_string()));
+    let module = top(inside);
+    if module != "lib" && module != "bin" && level(module).is_none() {
+        fault(1, format!("`{module}` has no place in the import order of tests/layout.rs"));
     }
     faults
 }
 
-fn walk(folder: &Path, root: &Path, found: &mut Vec<String>) {
+/// Imports against the way of the data, and circles.
+fn against(library: &Library) -> Vec<String> {
+    let imports = library.imports();
+    let mut faults = Vec::new();
+    for (from, others) in &imports {
+        let Some(own) = level(top(from)) else { continue };
+        for (to, name) in others {
+            if level(top(to)).is_none_or(|other| other > own) {
+                faults.push(format!("src/{from} imports {name} of {to}, which lies below it"));
+            }
+        }
+    }
+    for circle in circles(&imports) {
+        faults.push(format!("these files import each other:\n  {}", circle.join("\n  ")));
+    }
+    faults
+}
+
+/// Folders of the library that are too full, and a file in the middle that is too short or too long.
+fn sizes(lines: &BTreeMap<String, usize>) -> Vec<String> {
+    let mut folders: BTreeMap<&str, usize> = BTreeMap::new();
+    for path in lines.keys() {
+        *folders.entry(path.rsplit_once('/').map_or("", |(folder, _)| folder)).or_default() += 1;
+    }
+    let full = folders.iter().filter(|(_, files)| **files > FILES);
+    let mut faults: Vec<_> =
+        full.map(|(folder, files)| format!("src/{folder}: {files} files, more than {FILES}")).collect();
+    let mut sorted: Vec<usize> = lines.values().copied().collect();
+    sorted.sort_unstable();
+    if let Some(median) = sorted.get(sorted.len() / 2).filter(|median| !MEDIAN.contains(median)) {
+        faults.push(format!("the file in the middle has {median} lines"));
+    }
+    faults
+}
+
+fn walk(folder: &Path, root: &Path, found: &mut Vec<(String, String)>) {
     for entry in folder.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() {
             walk(&entry, root, found);
         } else if entry.extension().is_some_and(|extension| extension == "rs") {
             let path = entry.strip_prefix(root).unwrap().to_string_lossy().to_string();
-            found.extend(faults(&path, &std::fs::read_to_string(&entry).unwrap()));
+            found.push((path, std::fs::read_to_string(&entry).unwrap()));
         }
     }
 }
@@ -134,35 +223,88 @@ fn walk(folder: &Path, root: &Path, found: &mut Vec<String>) {
 #[test]
 fn the_repository_keeps_the_rules() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found = Vec::new();
+    let mut files = Vec::new();
     for folder in
         ["src", "tests", "benches"].map(|name| root.join(name)).iter().filter(|folder| folder.is_dir())
     {
-        walk(folder, root, &mut found);
+        walk(folder, root, &mut files);
     }
+    let mut found: Vec<String> = files.iter().flat_map(|(path, source)| faults(path, source)).collect();
+    let lines = files.iter().filter_map(|(path, source)| {
+        Some((
+            path.strip_prefix("src/").filter(|path| !path.starts_with("bin/"))?.to_string(),
+            source.lines().count(),
+        ))
+    });
+    found.extend(sizes(&lines.collect()));
+    found.extend(against(&Library::read(&root.join("src"))));
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
 #[test]
-fn each_rule_can_fail() {
+fn each_rule_for_a_file_can_fail() {
     let broken = |path: &str, source: &str| faults(path, source).join("\n");
-    assert!(broken("src/text/mod.rs", "use crate::model::Model;").contains("`text` imports `model`"));
-    assert!(
-        broken("src/text/mod.rs", "use crate::{error::{Error, Result},\n lora as l};")
-            .contains("imports `lora`")
-    );
-    assert!(broken("src/text/mod.rs", "fn f() { crate::train::go() }").contains("imports `train`"));
     assert!(broken("src/lora/a/b/c.rs", "").contains("two levels"));
     assert!(broken("src/lora/a.rs", "use super::super::model;").contains("super::super"));
     assert!(broken("src/new.rs", "").contains("no place in the import order"));
     assert!(
         broken("src/text/mod.rs", "fn f() {\n eprintln!(\"x\") }")
-            .starts_with("src/text/mod.rs:2: `println!(`")
+            .starts_with("src/text/mod.rs:2: `eprintln!`")
     );
-    assert!(broken("src/text/mod.rs", "x.unwrap()").contains("return an Error"));
-    assert!(broken("src/bin/lorascope.rs", "x.expect(\"y\")").contains("return an Error"));
+    assert!(broken("src/text/mod.rs", "fn f() { x.unwrap() }").contains("return an Error"));
+    assert!(
+        broken("src/bin/lorascope.rs", "fn f() { x\n.expect(\"y\") }").starts_with("src/bin/lorascope.rs:2")
+    );
+    // Tests in the middle of a file do not end its code.
+    let after = "#[cfg(test)]\nmod tests { fn t() { x.unwrap() } }\nfn f() {\n x.unwrap() }";
+    assert_eq!(broken("src/text/mod.rs", after), "src/text/mod.rs:4: `.unwrap(`: return an Error instead");
+    assert!(broken("src/text/mod.rs", "fn f( {").contains("src/text/mod.rs:1"));
     assert!(broken("tests/a.rs", &"\n".repeat(LINES + 1)).contains("split the file"));
     assert!(broken("tests/a.rs", concat!("#[", "ignore]\nfn f() {}")).contains("a test runs"));
+}
+
+#[test]
+fn the_rules_for_imports_can_fail() {
+    let broken = |sources: &[(&str, &str)]| against(&Library::of(sources.iter().copied())).join("\n");
+    let text = "src/text/mod.rs imports model::Model of model/mod.rs, which lies below it";
+    let model = ("model/mod.rs", "pub struct Model;");
+    assert_eq!(broken(&[("text/mod.rs", "use crate::model::Model;"), model]), text);
+    assert_eq!(broken(&[("text/mod.rs", "use crate::{model::{Model as M}};"), model]), text);
+    assert_eq!(broken(&[("text/mod.rs", "fn f() { crate::model::Model; }"), model]), text);
+    assert_eq!(broken(&[("text/mod.rs", "fn f() { format!(\"{}\", crate::model::Model) }"), model]), text);
+    assert_eq!(broken(&[("text/mod.rs", "fn f() { use crate::model::Model; }"), model]), text);
+    assert!(
+        broken(&[("text/mod.rs", "use crate::model; fn f() { model::Model; }"), model])
+            .contains("lies below it")
+    );
+    // Through a re-export, and from inside a module of the file.
+    let export = ("model/mod.rs", "mod load;\npub use load::Load;");
+    let load = ("model/load.rs", "pub struct Load;");
+    let inner = ("text/mod.rs", "mod inner { use crate::model::Load; }");
+    assert!(broken(&[inner, export, load]).contains("imports model::Load of model/load.rs"));
+    // Two files, three files, a file and the one that declares it.
+    let circle = broken(&[
+        ("lora/a.rs", "use super::b::B; pub struct A;"),
+        ("lora/b.rs", "use crate::lora::a::A; pub struct B;"),
+    ]);
+    assert!(
+        circle.starts_with("these files import each other:\n  lora/a.rs imports lora::b::B of lora/b.rs\n"),
+        "{circle}"
+    );
+    let three =
+        [("lora/a.rs", "use super::b;"), ("lora/b.rs", "use super::c;"), ("lora/c.rs", "use super::a;")];
+    assert!(broken(&three).contains("lora/c.rs imports lora::a of lora/a.rs"));
+    let parent =
+        [("lora/mod.rs", "mod a; use a::A; pub struct B;"), ("lora/a.rs", "use super::B; pub struct A;")];
+    assert!(broken(&parent).contains("lora/a.rs imports lora::B of lora/mod.rs"));
+}
+
+#[test]
+fn sizes_can_be_wrong() {
+    let full: BTreeMap<_, _> = (0..=FILES).map(|n| (format!("lora/{n}.rs"), 200)).collect();
+    assert_eq!(sizes(&full), [format!("src/lora: {} files, more than {FILES}", FILES + 1)]);
+    let short: BTreeMap<_, _> = (0..3).map(|n| (format!("lora/{n}.rs"), 40 * n)).collect();
+    assert_eq!(sizes(&short), ["the file in the middle has 40 lines"]);
 }
 
 #[test]
@@ -174,11 +316,24 @@ fn what_the_rules_allow() {
         ),
         ("src/text/mod.rs", "fn f() {}\n#[cfg(test)]\nmod tests { fn t() { x.unwrap(); panic!() } }"),
         ("src/lib.rs", "pub use crate::train::Run;"),
-        ("src/bin/lorascope.rs", "println!(\"x\")"),
-        ("src/display/mod.rs", "std::io::stdout().lock()"),
+        ("src/bin/lorascope.rs", "fn f() { println!(\"x\") }"),
+        ("src/display/mod.rs", "fn f() { std::io::stdout().lock() }"),
+        ("src/text/mod.rs", "const HELP: &str = \"call .unwrap() or println!()\";"),
         ("tests/a.rs", "x.unwrap(); println!(\"x\")"),
     ];
     for (path, source) in allowed {
         assert_eq!(faults(path, source), Vec::<String>::new(), "{path}: {source}");
     }
+    let library = [
+        // Declared and re-exported, and the children import from each other's way.
+        ("lora/mod.rs", "mod a; mod b; pub use a::A; pub use b::*;"),
+        (
+            "lora/a.rs",
+            "use super::B; use crate::error::Error; pub struct A;\n#[cfg(test)] mod tests { use crate::model::Model; }",
+        ),
+        ("lora/b.rs", "pub struct B; fn f(a: self::inner::C) {} mod inner { use super::B; pub struct C; }"),
+        ("error.rs", "pub struct Error; // use crate::lora::A;"),
+        ("model/mod.rs", "pub struct Model;"),
+    ];
+    assert_eq!(against(&Library::of(library.into_iter())), Vec::<String>::new());
 }
