@@ -11,7 +11,7 @@ mod turns;
 use std::process::Command;
 use std::time::Instant;
 
-use generate::Generate;
+use generate::rows::Generate;
 use lorascope::error::{Error, Result};
 use lorascope::text::{GenerationPrompt, Message, Tokenizer, Trained};
 use rayon::prelude::*;

@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use files::{Files, HOSTILE, MIXED, message};
-use generate::{Faults, Generate};
+use generate::rows::{Faults, Generate};
 use lorascope::dataset::Dataset;
 use lorascope::format::{Existing, Layout, ReadOptions, RowSchema, WriteOptions};
 

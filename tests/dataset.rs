@@ -9,7 +9,7 @@ mod generate;
 use std::path::PathBuf;
 
 use files::{Files, MIXED, message};
-use generate::Generate;
+use generate::rows::Generate;
 use lorascope::dataset::Dataset;
 use lorascope::format::{Role, RowSchema};
 use lorascope::text::Message;

@@ -7,7 +7,7 @@ mod files;
 mod generate;
 
 use files::{Files, HOSTILE, message, schools};
-use generate::Generate;
+use generate::rows::Generate;
 use lorascope::dataset::{Dataset, LengthSummary, Recipe};
 use lorascope::display::{Align, Show, Table};
 use lorascope::polars::prelude::*;

@@ -7,7 +7,7 @@ mod files;
 mod generate;
 
 use files::{Files, HOSTILE, MIXED, message};
-use generate::Generate;
+use generate::rows::Generate;
 use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::format::{Layout, RowSchema, WriteOptions};

@@ -7,8 +7,7 @@ mod generate;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use generate::rows::Exercise;
-use generate::{Faults, Generate, Kinds, RowShape};
+use generate::rows::{Exercise, Faults, Generate, Kinds, RowShape};
 use lorascope::dataset::Dataset;
 
 /// Every `left = right` of a text as the characters around its equals sign.

@@ -8,7 +8,7 @@ use lorascope::dataset::{Dataset, ReportConfig};
 use lorascope::error::{Error, Result};
 use lorascope::format::{Extra, Misfits, RowSchema, WriteOptions, convert};
 
-use super::generate::{Faults, Generate, Kinds, RowShape};
+use super::generate::rows::{Faults, Generate, Kinds, RowShape};
 use super::reading::{Counting, LayoutArgument, Reading, existing, format, rejected};
 use super::{clean, complain, print, rows};
 

@@ -12,5 +12,3 @@ mod language;
 pub mod rows;
 mod talk;
 mod words;
-
-pub use rows::{Faults, Generate, Kinds, RowShape};
