@@ -72,6 +72,11 @@ check: tools
 	cargo clippy --locked --all-targets $(FEATURES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps $(FEATURES)
 
+## layers          draw the picture of the layers in docs/architecture.md again, from the imports
+.PHONY: layers
+layers:
+	LORASCOPE_DRAW=1 $(CARGO) test --locked $(FEATURES) --test architecture
+
 ## check-cuda      compile the feature cuda; needs no GPU
 .PHONY: check-cuda
 check-cuda: $(CACHE)/cuda/installed

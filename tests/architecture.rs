@@ -64,7 +64,7 @@ fn layers(src: &Path) -> Vec<Layer> {
 fn picture(layers: &[Layer]) -> String {
     let matrix = LEFT + NAME;
     let text = matrix + layers.len() * CELL + 16;
-    let (width, height) = (text + 560, TOP + layers.len() * ROW + 16);
+    let (width, height) = (text + 800, TOP + layers.len() * ROW + 16);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n<style>text{{fill:#1f2328}}.quiet{{fill:#59636e}}\

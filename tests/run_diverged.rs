@@ -54,8 +54,7 @@ fn the_way_back_is_one() -> Result<()> {
 
     // Going back alone keeps the change, says so, and comes to the same end.
     let status = run.rewind(7)?;
-    let said =
-        "back at step 7; changes that still hold: the peak learning rate is 1e30 (from step 8)";
+    let said = "back at step 7; changes that still hold: the peak learning rate is 1e30 (from step 8)";
     assert_eq!(status.notes.last().map(String::as_str), Some(said));
     assert!(status.left.is_some(), "it goes on to step 12");
     run.resume()?;

@@ -5,8 +5,10 @@
 
 use std::borrow::Cow;
 
+pub(crate) use content::Content;
 pub(crate) use plain::plain;
 
+mod content;
 mod plain;
 
 /// How deep lists and objects may lie in each other: as deep as serde_json reads.
@@ -35,57 +37,6 @@ pub(crate) enum Value<'a> {
     String(Cow<'a, str>),
     Array(Vec<Node<'a>>),
     Object(Keys<'a>),
-}
-
-/// A text, and the JSON that its file has for it where that is what this crate writes: most texts go from file
-/// to file, and what was escaped once need not be read and escaped again. Another text has no such JSON.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Content<'a> {
-    text: Cow<'a, str>,
-    json: Option<&'a str>,
-}
-
-impl<'a> Content<'a> {
-    /// The JSON string, with its quotes.
-    pub fn json(&self) -> Option<&'a str> {
-        self.json
-    }
-
-    pub fn into_text(self) -> Cow<'a, str> {
-        self.text
-    }
-}
-
-impl<'a, T: Into<Cow<'a, str>>> From<T> for Content<'a> {
-    fn from(text: T) -> Self {
-        Self { text: text.into(), json: None }
-    }
-}
-
-impl std::ops::Deref for Content<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.text
-    }
-}
-
-impl std::fmt::Display for Content<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl PartialEq for Content<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl PartialEq<str> for Content<'_> {
-    fn eq(&self, other: &str) -> bool {
-        self.text == other
-    }
 }
 
 /// The keys of an object in their order, with their values.
@@ -166,7 +117,7 @@ impl<'a> Node<'a> {
     /// Takes the text out of a string, with its JSON where that is what this crate writes.
     pub fn take_content(&mut self) -> Option<Content<'a>> {
         let json = self.as_written.then_some(self.raw);
-        Some(Content { text: self.take()?, json })
+        Some(Content::written(self.take()?, json))
     }
 
     /// What it is, for messages: `the number 42`, `a list`.
