@@ -9,7 +9,9 @@ pub use crate::format::{
     Extra, Fix, Join, Layout, Map, Misfits, OnFault, ReadOptions, RowSchema, WriteOptions,
 };
 pub use crate::lora::{AdapterSets, Adapters, Biases, Combine, Init, LoraConfig, TargetModules, Truncation};
-pub use crate::model::{ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, Recompute, WeightDtype};
+pub use crate::model::{
+    ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, Recompute, WeightDtype,
+};
 pub use crate::plot::{Figure, Theme};
 #[cfg(feature = "tensorboard")]
 pub use crate::run::EventFile;

@@ -66,7 +66,13 @@ mod tests {
     /// The JSON that goes to a new file as it stands is what this crate writes for the text.
     #[test]
     fn json_is_kept_where_it_is_what_this_crate_writes() {
-        let kept = ["", "a", "数 \u{7f}", r"\n\t\r\b\f\"\\", r"a line\nand \"one\" more, long enough to be read in wide steps"];
+        let kept = [
+            "",
+            "a",
+            "数 \u{7f}",
+            r#"\n\t\r\b\f\"\\"#,
+            r#"a line\nand \"one\" more, long enough to be read in wide steps"#,
+        ];
         for inner in kept {
             let json = format!("\"{inner}\"");
             let content = Node::parse(&json).unwrap().take_content().unwrap();

@@ -95,10 +95,8 @@ mod tests {
 
     #[test]
     fn only_what_is_said_breaks_a_seal() {
-        let turn = |calls: &'static str| Turn {
-            tool_calls: Some(calls.into()),
-            ..Turn::new(Role::Assistant, "a".into())
-        };
+        let turn =
+            |calls: &'static str| Turn { tool_calls: Some(calls.into()), ..Turn::new(Role::Assistant, "a") };
         let seal = of_turn(&turn(r#"[{"function":{"name":"f","arguments":{"x":1.50,"y":2}}}]"#));
         for same in [
             r#"[{"function": {"arguments": {"y": 2.0, "x": 1.5}, "name": "f"}}]"#,
