@@ -10,6 +10,7 @@ mod form;
 mod json;
 mod parquet;
 mod records;
+mod scalars;
 mod source;
 mod tail;
 mod text;

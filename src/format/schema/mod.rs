@@ -3,12 +3,12 @@
 mod aside;
 pub(crate) mod calls;
 pub(crate) mod default;
+mod extra_column;
 mod flags;
-mod judged;
-mod kept;
+mod labels;
 pub(crate) mod layout;
 mod pairs;
-mod prefer;
+mod preference;
 mod preserved;
 mod read;
 mod reader;
