@@ -134,7 +134,10 @@ pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core
     }
 }
 
-pub(super) fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> candle_core::Result<&'a mut [f32]> {
+pub(super) fn slice_mut<'a>(
+    storage: &'a mut CpuStorage,
+    layout: &Layout,
+) -> candle_core::Result<&'a mut [f32]> {
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(all), Some((start, end))) => Ok(&mut all[start..end]),
         _ => candle_core::bail!("expected a contiguous f32 tensor, found {:?}", layout.shape()),
