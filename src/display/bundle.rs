@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 const BEGIN: &str = "EVCXR_BEGIN_CONTENT";
 const END: &str = "EVCXR_END_CONTENT";
 /// Classes of an element in which nothing is taken for mathematics. JupyterLab 4 knows the first,
-/// the classic notebook and nbconvert's pages the second; KaTeX knows none, so [`escape`] breaks up
+/// the classic notebook and nbconvert's pages the second; KaTeX knows none, so [`escape`](super::escape) breaks up
 /// the marks themselves.
 pub(super) const NO_MATH: &str = "mathjax_ignore tex2jax_ignore";
 

@@ -3,8 +3,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::DateTime;
-use minijinja::value::{Value, ValueKind, from_args};
+use minijinja::value::{Value, from_args};
 use minijinja::{Environment, Error, ErrorKind, Output, State};
+use minijinja_contrib::pycompat::unknown_method_callback;
 
 use super::python_repr::{text, to_json};
 
@@ -53,106 +54,31 @@ fn lines(text: &str) -> Value {
     text.strip_suffix(BREAKS).unwrap_or(&text).split(BREAKS).filter(|_| !text.is_empty()).collect()
 }
 
+/// The methods in which Python differs from pycompat's, or which that does not have; then pycompat's.
 fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    match (value.as_str(), value.kind()) {
-        (Some(text), _) => string_method(state, text, name, args),
-        (None, ValueKind::Map) => dict_method(state, value, name, args),
-        _ => Err(ErrorKind::UnknownMethod.into()),
-    }
+    let own = value.as_str().map(|text| string_method(text, name, args)).transpose()?.flatten();
+    own.map_or_else(|| unknown_method_callback(state, value, name, args), Ok)
 }
 
-fn string_method(state: &mut State, text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
-    Ok(match name {
+fn string_method(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, Error> {
+    Ok(Some(match name {
         "strip" | "lstrip" | "rstrip" => {
             let (set,): (Option<&str>,) = from_args(args)?;
             Value::from(strip(text, set, name != "rstrip", name != "lstrip"))
         }
-        "startswith" | "endswith" => {
-            let (what,): (Value,) = from_args(args)?;
-            let matches = |part: &str| match name {
-                "startswith" => text.starts_with(part),
-                _ => text.ends_with(part),
-            };
-            match what.as_str() {
-                Some(part) => Value::from(matches(part)),
-                // Python takes a tuple of alternatives, too.
-                None => Value::from(what.try_iter()?.any(|part| part.as_str().is_some_and(matches))),
-            }
-        }
-        "split" => {
-            let (separator, most): (Option<&str>, Option<i64>) = from_args(args)?;
-            let most = most.and_then(|n| usize::try_from(n).ok());
-            match (separator, most) {
-                (Some(""), _) => return Err(Error::new(ErrorKind::InvalidOperation, "empty separator")),
-                (Some(s), None) => text.split(s).collect(),
-                (Some(s), Some(n)) => text.splitn(n + 1, s).collect(),
-                (None, None) => text.split(is_space).filter(|word| !word.is_empty()).collect(),
-                (None, Some(_)) => {
-                    return Err(Error::new(
-                        ErrorKind::InvalidOperation,
-                        "split() with a limit and no separator",
-                    ));
-                }
-            }
-        }
-        "splitlines" => lines(text),
-        "replace" => {
-            let (from, to): (&str, &str) = from_args(args)?;
-            Value::from(text.replace(from, to))
-        }
+        "split" => match from_args(args)? {
+            (Some(""), _) => return Err(Error::new(ErrorKind::InvalidOperation, "empty separator")),
+            (None::<&str>, None::<i64>) => text.split(is_space).filter(|word| !word.is_empty()).collect(),
+            _ => return Ok(None),
+        },
+        "splitlines" if args.is_empty() => lines(text),
         "removeprefix" | "removesuffix" => {
             let (part,): (&str,) = from_args(args)?;
             let rest = if name == "removeprefix" { text.strip_prefix(part) } else { text.strip_suffix(part) };
             Value::from(rest.unwrap_or(text))
         }
-        "format" => format(text, args)?,
-        "find" => {
-            let (part,): (&str,) = from_args(args)?;
-            Value::from(text.find(part).map_or(-1, |at| text[..at].chars().count() as i64))
-        }
-        "count" => {
-            let (part,): (&str,) = from_args(args)?;
-            Value::from(text.matches(part).count())
-        }
-        "isdigit" => Value::from(!text.is_empty() && text.chars().all(|c| c.is_ascii_digit())),
-        "upper" => Value::from(text.to_uppercase()),
-        "lower" => Value::from(text.to_lowercase()),
-        "title" | "capitalize" => state.apply_filter(name, &[Value::from(text)])?,
-        "join" => {
-            let (parts,): (Value,) = from_args(args)?;
-            state.apply_filter("join", &[parts, Value::from(text)])?
-        }
-        _ => return Err(ErrorKind::UnknownMethod.into()),
-    })
-}
-
-/// `"{} of {}".format(a, b)`, with empty braces only.
-fn format(text: &str, args: &[Value]) -> Result<Value, Error> {
-    let mut parts = text.split("{}");
-    let mut out = parts.next().unwrap_or_default().to_string();
-    let mut args = args.iter();
-    for part in parts {
-        let value = args.next().ok_or_else(|| Error::new(ErrorKind::MissingArgument, "format()"))?;
-        out = out + &super::python_repr::text(value) + part;
-    }
-    if text.replace("{}", "").contains(['{', '}']) {
-        return Err(Error::new(ErrorKind::InvalidOperation, "format() with more than {} in it"));
-    }
-    Ok(Value::from(out))
-}
-
-fn dict_method(state: &mut State, dict: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    match name {
-        "items" => state.apply_filter("items", std::slice::from_ref(dict)),
-        "keys" => Ok(dict.try_iter()?.collect()),
-        "values" => dict.try_iter()?.map(|key| dict.get_item(&key)).collect(),
-        "get" => {
-            let (key, default): (Value, Option<Value>) = from_args(args)?;
-            let value = dict.get_item(&key)?;
-            Ok(if value.is_undefined() { default.unwrap_or(Value::from(())) } else { value })
-        }
-        _ => Err(ErrorKind::UnknownMethod.into()),
-    }
+        _ => return Ok(None),
+    }))
 }
 
 /// Writes a UTC time, in seconds since 1970, after a Python format string.
@@ -186,6 +112,16 @@ mod tests {
         assert_eq!(at(951_827_696), "Tue 29 Feb 2000 12:34:56");
         assert_eq!(at(-1), "Wed 31 Dec 1969 23:59:59");
         assert_eq!(strftime("%A, %d %B %y", 1_735_603_200).unwrap(), "Tuesday, 31 December 24");
+    }
+
+    /// A text may grow far beyond what a template is given: that is paid for before memory is taken.
+    #[test]
+    fn texts_that_grow_without_end_run_out_of_fuel() {
+        let mut env = Environment::new();
+        env.set_fuel(Some(50_000_000));
+        install(&mut env, None);
+        let grown = env.render_str("{% set s = 'a' * 400000 %}{{ s.replace('a', s) }}", ());
+        assert!(grown.unwrap_err().to_string().contains("fuel"));
     }
 
     #[test]
