@@ -41,9 +41,6 @@ pub(crate) enum Answered {
 }
 
 impl Tokenizer {
-    /// The keys of reasoning in files and templates.
-    pub(crate) const REASONING: [&'static str; 3] = TemplateNeeds::REASONING;
-
     /// Tests whether the chat template writes tools and calls, by rendering a small conversation with and without
     /// them. What it refuses is not omitted.
     pub(crate) fn ignored(&self) -> Ignored {
