@@ -54,7 +54,7 @@ const LINES: usize = 500;
 const FILES: usize = 25;
 /// Lines of the file in the middle.
 const MEDIAN: std::ops::RangeInclusive<usize> = 150..=250;
-/// `src/model/layers/norm.rs` is as deep as it gets; the command line begins one folder further in.
+/// `src/model/layers/rms_norm.rs` is as deep as it gets; the command line begins one folder further in.
 const PARTS: usize = 4;
 
 fn level(module: &str) -> Option<usize> {

@@ -1,4 +1,4 @@
-//! What runs and adapters are asked: is the data sound, which learning rate, which rank, what do the spectra say.
+//! Analyses of runs and adapters: checks of the data, learning rate, rank, spectra.
 //!
 //! | file | asked by |
 //! |---|---|

@@ -1,7 +1,7 @@
 //! Weights on disk and in memory, layers with forward and backward, generation.
 //!
-//! [`config`] holds the sizes as plain data. `families` reads them from what each family of models writes,
-//! `load` opens the files; a [`Decoder`] computes, and a [`Model`] is a decoder with its tokenizer.
+//! [`config`] holds the sizes as plain data. `families` reads them from `config.json` or GGUF
+//! metadata, `load` opens the files; a [`Decoder`] computes, and a [`Model`] is a decoder with its tokenizer.
 
 mod base_weights;
 mod block;

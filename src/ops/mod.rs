@@ -1,6 +1,6 @@
-//! Dense arithmetic that the layers share: matrix products, element loops, random numbers.
+//! Dense arithmetic (matrix products, element loops), random numbers, sets.
 //!
-//! Everything that speaks candle [`Tensor`](candle_core::Tensor) runs on any device in candle's own operations. On the
+//! Functions on candle tensors ([`Tensor`](candle_core::Tensor)) run on any device in candle's own operations. On the
 //! CPU in f32 the same functions work on slices: faer's matrix products, and loops that the
 //! compiler vectorises for the processor at hand.
 

@@ -1,4 +1,4 @@
-//! How good the rows are: the report, near-duplicates, languages, and rows that two datasets share.
+//! Data quality: the report, near-duplicates, languages, and rows that two datasets share.
 
 mod answers;
 mod column_summary;

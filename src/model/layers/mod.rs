@@ -1,8 +1,7 @@
 //! The layers of a model, each a pair of forward and backward.
 //!
 //! candle's autograd is not used: it computes and keeps a gradient for every frozen weight, and its
-//! fast operations cut the graph without a word. Here each layer says itself what its backward
-//! needs. Every pair exists in candle's operations, which run on any device and are the oracle, and
+//! fast operations silently drop gradients. Here each layer keeps what its own backward needs. Every pair exists in candle's operations, which run on any device and are the oracle, and
 //! as fused loops for the CPU; [`Kernels`](crate::ops::Kernels) names the two.
 //!
 //! Shapes use one letter each: T tokens (all rows of a pack, one after the other), D width of the

@@ -2,7 +2,9 @@
 //!
 //! `runs/NAME` holds `run.json` ([`identity`]), `history.jsonl`, `journal.json`, `goal.json`, `answers.jsonl`
 //! ([`folder`]), `begun-from/` ([`initial_adapters`]), `lock` ([`lock`]), and `step-000120/` for each snapshot
-//! ([`snapshot`], [`tensors`]). [`operations`] has what writes them, whole or not at all.
+//! ([`snapshot`], [`tensors`]). A rewind under way has `rewind.json`, a snapshot
+//! that failed its checksums is kept as `damaged-step-…`. [`operations`] has what writes them: files are replaced whole,
+//! lines are appended to `history.jsonl` and `answers.jsonl`.
 
 pub(crate) mod folder;
 pub(crate) mod identity;

@@ -1,4 +1,4 @@
-//! When a run stops, and the state that it is in then.
+//! When training ends by itself: goal, end of the schedule, patience, a spike. (`Run::stop` is in `control.rs`.)
 
 use super::diverged::lower;
 use super::shared::RunState;

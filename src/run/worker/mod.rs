@@ -1,4 +1,4 @@
-//! The thread that trains, with its requests, its steps and the way back.
+//! The training thread: its requests (`thread.rs`), steps (`steps.rs`), snapshots and rewinding (`rewind.rs`).
 
 pub(crate) mod process;
 mod rewind;
