@@ -277,6 +277,7 @@ fn the_rules_for_imports_can_fail() {
         broken(&[("text/mod.rs", "use crate::model; fn f() { model::Model; }"), model])
             .contains("lies below it")
     );
+    assert_eq!(broken(&[("text/mod.rs", "pub(crate) use crate::model::Model;"), model]), text);
     // Through a re-export, and from inside a module of the file.
     let export = ("model/mod.rs", "mod load;\npub use load::Load;");
     let load = ("model/load.rs", "pub struct Load;");

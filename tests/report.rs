@@ -21,6 +21,7 @@ fn checked(report: &Report) -> String {
             assert!(known && !attribute.value().contains("url("), "{}", attribute.name());
         }
     }
+    assert!(html.contains(">Lengths<") && html.contains(">Roles, schemas, languages<"), "{html}");
     let whole = report.html();
     assert!(whole.starts_with("<!doctype html>\n<html lang=\"en\">") && whole.ends_with("</html>\n"));
     assert!(whole.contains("prefers-color-scheme:dark") && whole.contains(&html));

@@ -1,6 +1,6 @@
 //! Files of rows: from a file to canonical rows, and from canonical rows to a file.
 //!
-//! A file is a [container](RowWriter) of records (JSON lines, an array, CSV, Parquet), and each record is laid out
+//! A file is a container of records (JSON lines, an array, CSV, Parquet), and each record is laid out
 //! in a schema ([`RowSchema`]), or as a [`Map`] says. Reading brings every record into one canonical form, whatever
 //! its schema; what cannot be read is told by its [`ProblemKind`]. Writing lays canonical rows out in any schema,
 //! and counts what that schema has no place for. [`convert`] does both without keeping the rows.

@@ -72,6 +72,10 @@ fn string_method(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>
             _ => return Ok(None),
         },
         "splitlines" if args.is_empty() => lines(text),
+        // Digits alone, as Python has it: `½` and `Ⅷ` are numeric.
+        "isdigit" if args.is_empty() => {
+            Value::from(!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+        }
         "removeprefix" | "removesuffix" => {
             let (part,): (&str,) = from_args(args)?;
             let rest = if name == "removeprefix" { text.strip_prefix(part) } else { text.strip_suffix(part) };
@@ -122,6 +126,14 @@ mod tests {
         install(&mut env, None);
         let grown = env.render_str("{% set s = 'a' * 400000 %}{{ s.replace('a', s) }}", ());
         assert!(grown.unwrap_err().to_string().contains("fuel"));
+    }
+
+    #[test]
+    fn numerals_are_no_digits() {
+        let mut env = Environment::new();
+        install(&mut env, None);
+        let said = env.render_str("{{ '12'.isdigit() }} {{ '½'.isdigit() }} {{ ''.isdigit() }}", ());
+        assert_eq!(said.unwrap(), "True False False");
     }
 
     #[test]

@@ -62,12 +62,15 @@ impl Library {
     }
 
     /// Who imports whom. A name that is re-exported comes from the file that defines it; to declare a module or
-    /// to re-export from it is no import.
+    /// to re-export from it is no import, unless it lies in another top folder.
     pub fn imports(&self) -> Imports {
         let mut imports = Imports::new();
         for (own, file) in &self.files {
             let of = imports.entry(file.path.clone()).or_default();
-            let private = file.uses.iter().filter(|(_, _, public)| !public).map(|(names, ..)| names.clone());
+            let top = own.split("::").next();
+            let elsewhere = |names: &Names| !own.is_empty() && names.first().map(String::as_str) != top;
+            let counted = file.uses.iter().filter(|(names, _, public)| !public || elsewhere(names));
+            let private = counted.map(|(names, ..)| names.clone());
             let relative = file.relative.iter().filter_map(|names| {
                 let (used, ..) = file.uses.iter().find(|(_, alias, _)| *alias == names[0])?;
                 Some(used.iter().chain(&names[1..]).cloned().collect())

@@ -102,7 +102,7 @@ impl Report {
             .section("Problems", [self.faults()])
             .section("Answers that many prompts share", self.shared().map(|table| table.show()))
             .section("Columns", self.column_table().map(|table| table.show()))
-            .section("LengthSummary", [self.lengths().show()])
+            .section("Lengths", [self.lengths().show()])
             .section("", figures(vec![self.histogram(), self.curves()]))
             .section("", self.role_histograms())
             .section("Roles, schemas, languages", [self.kinds().show()])

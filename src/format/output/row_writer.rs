@@ -26,6 +26,7 @@ use crate::format::write::Written;
 /// assert_eq!((written.rows, written.bytes), (2, 32));
 /// # Ok::<(), lorascope::error::Error>(())
 /// ```
+#[doc(hidden)]
 pub struct RowWriter {
     path: PathBuf,
     existing: Existing,

@@ -52,12 +52,6 @@ impl PartialEq for Content<'_> {
     }
 }
 
-impl PartialEq<str> for Content<'_> {
-    fn eq(&self, other: &str) -> bool {
-        self.text == other
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::format::record::Node;

@@ -1,5 +1,7 @@
 //! Random draws that depend on the seed and the row's number alone.
 
+use lorascope::ops::random::SplitMix64;
+
 /// Random draws that must not disturb each other.
 #[derive(Clone, Copy)]
 pub(super) enum Stream {
@@ -8,26 +10,22 @@ pub(super) enum Stream {
     Talk = 3,
 }
 
-/// A small generator (SplitMix64): its numbers are part of the committed files, so it is ours and
-/// never changes with a dependency.
-pub(super) struct Draw(u64);
+/// A small generator: its numbers are part of the committed files, so it is ours and never changes with a
+/// dependency.
+pub(super) struct Draw(SplitMix64);
 
 impl Draw {
     /// The draws of one row; `stream` keeps rows, faults and follow-ups apart.
     pub fn new(seed: u64, stream: u64, index: u64) -> Self {
-        let mut draw = Self(seed);
+        let mut draw = Self(SplitMix64::new(seed));
         for part in [stream, index] {
-            draw.0 = draw.next() ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            draw.0 = SplitMix64::new(draw.next() ^ part.wrapping_mul(SplitMix64::STEP));
         }
         draw
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     /// A whole number from `low` to `high`, both included.
