@@ -1,6 +1,5 @@
 //! Finds out which parts of a conversation a chat template omits.
 
-use super::template_needs::TemplateNeeds;
 use super::{GenerationPrompt, Message, Tokenizer};
 
 /// The parts of a conversation that a chat template silently omits.
