@@ -1,4 +1,4 @@
-//! Files and folders that appear whole or not at all: written beside their place, then moved there.
+//! Files and folders that appear whole or not at all: written beside their place, then moved.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What runs and adapters are asked: is the data sound, which learning rate, which rank, what do the spectra say.
+//! Questions about runs: is the data sound, which learning rate, which rank, what was learned.
 //!
 //! | file | asked by |
 //! |---|---|
