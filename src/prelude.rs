@@ -1,4 +1,4 @@
-//! What a notebook's first cell brings in: `use lorascope::prelude::*;`
+//! The names that a notebook's first cell brings in. It says `use lorascope::prelude::*;`
 //!
 //! No name of it stands for a `Result`, an `Error` or a schema, so polars' prelude fits beside it.
 

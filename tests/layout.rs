@@ -4,10 +4,10 @@
 #[path = "common/imports.rs"]
 mod imports;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use imports::{Library, circles, is_test};
+use imports::{Imports, Library, is_test};
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens as _;
 
@@ -172,6 +172,37 @@ fn faults(path: &str, source: &str) -> Vec<String> {
         fault(1, format!("`{module}` has no place in the import order of tests/layout.rs"));
     }
     faults
+}
+
+/// Files that import each other, in any number of steps: each group with the imports inside it.
+fn circles(imports: &Imports) -> Vec<Vec<String>> {
+    let reached: BTreeMap<&str, BTreeSet<&str>> = imports
+        .keys()
+        .map(|from| {
+            let (mut reached, mut open) = (BTreeSet::new(), vec![from.as_str()]);
+            while let Some(at) = open.pop() {
+                for to in imports.get(at).into_iter().flat_map(BTreeMap::keys) {
+                    if reached.insert(to.as_str()) {
+                        open.push(to);
+                    }
+                }
+            }
+            (from.as_str(), reached)
+        })
+        .collect();
+    let mut circles: BTreeSet<Vec<&str>> = BTreeSet::new();
+    for (from, to) in &reached {
+        if to.contains(from) {
+            circles.insert(to.iter().copied().filter(|other| reached[other].contains(from)).collect());
+        }
+    }
+    let inside = |circle: Vec<&str>| {
+        let edges =
+            circle.iter().flat_map(|from| imports[*from].iter().map(move |(to, name)| (*from, to, name)));
+        let edges = edges.filter(|(_, to, _)| circle.contains(&to.as_str()));
+        edges.map(|(from, to, name)| format!("{from} imports {name} of {to}")).collect()
+    };
+    circles.into_iter().map(inside).collect()
 }
 
 /// Imports against the way of the data, and circles.

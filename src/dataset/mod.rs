@@ -1,4 +1,4 @@
-//! Instruction-tuning data in one canonical table: opening, inspecting, cleaning, splitting, writing.
+//! Instruction-tuning data in one canonical table: opening, inspecting, cleaning, writing.
 //!
 //! [`Dataset::open`] detects the container and the row schema of a file from its content. Every row becomes a
 //! conversation in one polars table, whatever its schema. [`Dataset::problems`] lists the records that cannot be

@@ -3,10 +3,9 @@
 use super::config::DecoderConfig;
 use super::config_json::config_json;
 use super::decoder::Decoder;
-use super::export_type::ExportType;
 use super::frozen::Frozen;
 use super::model::Model;
-use super::rounding::{Kept, kept, note};
+use super::rounding::{ExportType, Kept, kept, note};
 use super::weight::Weight;
 use crate::display::{self, Align, Bundle, Show, Table, advice};
 use crate::error::{Error, Result};

@@ -11,4 +11,4 @@ pub(crate) mod union_find;
 pub(crate) mod vector;
 
 pub use tensors::{Kernels, add, is_finite};
-pub(crate) use tensors::{Values, shortened, values};
+pub(crate) use tensors::{Values, expect, shortened, values};

@@ -59,6 +59,14 @@ pub(crate) fn values(tensor: &Tensor) -> Result<Values<'_>> {
     }
 }
 
+/// Fails if a tensor has another shape than its layer needs: the loops over slices rely on their lengths.
+pub(crate) fn expect(name: &str, tensor: &Tensor, shape: &[usize]) -> Result<()> {
+    if tensor.dims() == shape {
+        return Ok(());
+    }
+    Err(Error::compute(format!("{name} has the shape {:?}, expected {shape:?}", tensor.dims())))
+}
+
 /// Rows longer than `max_norm` (2-norm), brought to it: row · max_norm / (‖row‖ + 10⁻⁷), PyTorch's
 /// `embedding_renorm_`. Without a `max_norm` they stay as they are.
 ///

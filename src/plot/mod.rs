@@ -1,4 +1,4 @@
-//! Charts of plain numbers: each function takes vectors and draws a figure ([`Figure`]).
+//! Charts of plain numbers. Each function takes vectors and gives a [`Figure`].
 //!
 //! | question | chart |
 //! |---|---|

@@ -3,13 +3,12 @@
 use super::disk::folder::Folder;
 use super::disk::identity::{Identity, rows_of};
 use super::disk::initial_adapters::{self, new_adapters};
-use super::disk::snapshot::Context;
+use super::disk::snapshot::{Context, RunProgress};
 use super::handle::{Run, RunInner};
 use super::journal::Journal;
 use super::names;
 use super::registry;
 use super::segments::{Segment, Segments};
-use super::state::progress::RunProgress;
 use super::state::status::State;
 use super::worker::process;
 use super::worker::thread::{Begin, Worker};

@@ -3,11 +3,11 @@
 use super::disk::folder::Folder;
 use super::disk::identity::Identity;
 use super::disk::initial_adapters::{self, BEGUN};
+use super::disk::snapshot::RunProgress;
 use super::handle::Run;
 use super::names::{name_of, real};
 use super::registry;
 use super::segments::{self, Segments};
-use super::state::progress::RunProgress;
 use super::worker::process;
 use super::worker::thread::{Begin, Worker};
 use crate::dataset::Dataset;

@@ -20,7 +20,6 @@ mod python_methods;
 mod python_repr;
 mod sentencepiece;
 mod template;
-mod template_needs;
 mod template_omissions;
 mod template_probe;
 mod templates;

@@ -2,10 +2,9 @@
 
 use serde_json::{Value as Json, json};
 
-use super::conversation::Conversation;
+use super::conversation::{ArgumentForm, Conversation, NullContent, TemplateNeeds};
 use super::python_repr::dumps;
 use super::template::{CompiledTemplate, GenerationPrompt};
-use super::template_needs::{ArgumentForm, NullContent, TemplateNeeds};
 
 /// An argument that no template writes by itself.
 const KEY: &str = "probe_key";

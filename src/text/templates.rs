@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use minijinja::value::Value;
 
+use super::conversation::TemplateNeeds;
 use super::template::{CompiledTemplate, GenerationPrompt, TemplateContext, TemplateSources};
-use super::template_needs::TemplateNeeds;
 use super::template_probe::probe;
 use crate::error::Result;
 

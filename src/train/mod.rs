@@ -20,7 +20,6 @@ mod schedule;
 pub(crate) mod show_config;
 pub mod step;
 pub(crate) mod step_report;
-mod step_spectra;
 
 pub use batches::{Batch, CONTEXT, Filling};
 pub use config::{Adaptation, RunConfig, Snapshots};
@@ -31,5 +30,4 @@ pub use left_out::{LeftOut, RowLeftOut, RowsFor, RowsLeftOut, Why};
 pub use memory::StepMemory;
 pub use optimizer::{AdamWConfig, Moments, Optimizer, OptimizerConfig, SgdConfig};
 pub use schedule::{ReachesZero, Schedule, Shape};
-pub use step_report::StepReport;
-pub use step_spectra::StepSpectra;
+pub use step_report::{StepReport, StepSpectra};

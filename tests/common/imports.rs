@@ -112,37 +112,6 @@ impl Library {
     }
 }
 
-/// Files that import each other, in any number of steps: each group with the imports inside it.
-pub fn circles(imports: &Imports) -> Vec<Vec<String>> {
-    let reached: BTreeMap<&str, BTreeSet<&str>> = imports
-        .keys()
-        .map(|from| {
-            let (mut reached, mut open) = (BTreeSet::new(), vec![from.as_str()]);
-            while let Some(at) = open.pop() {
-                for to in imports.get(at).into_iter().flat_map(BTreeMap::keys) {
-                    if reached.insert(to.as_str()) {
-                        open.push(to);
-                    }
-                }
-            }
-            (from.as_str(), reached)
-        })
-        .collect();
-    let mut circles: BTreeSet<Vec<&str>> = BTreeSet::new();
-    for (from, to) in &reached {
-        if to.contains(from) {
-            circles.insert(to.iter().copied().filter(|other| reached[other].contains(from)).collect());
-        }
-    }
-    let inside = |circle: Vec<&str>| {
-        let edges =
-            circle.iter().flat_map(|from| imports[*from].iter().map(move |(to, name)| (*from, to, name)));
-        let edges = edges.filter(|(_, to, _)| circle.contains(&to.as_str()));
-        edges.map(|(from, to, name)| format!("{from} imports {name} of {to}")).collect()
-    };
-    circles.into_iter().map(inside).collect()
-}
-
 fn collect(folder: &Path, src: &Path, sources: &mut Vec<(String, String)>) {
     for path in folder.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
         let name = path.strip_prefix(src).unwrap().to_string_lossy().to_string();

@@ -4,10 +4,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::buffer_pool::BufferPool;
 use super::detect::{Detection, Start, detect};
 use super::form::{Container, Form, Packing};
-use super::records::{BLOCK, Block, LARGEST, RecordPiece, newlines};
+use super::records::{BLOCK, Block, BufferPool, LARGEST, RecordPiece, newlines};
 use super::source::Source;
 use super::tail::Seek;
 use super::text::{Stage, Text};

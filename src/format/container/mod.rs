@@ -2,7 +2,6 @@
 
 mod arrow;
 mod blocks;
-mod buffer_pool;
 mod csv;
 mod detect;
 mod files;
@@ -16,12 +15,11 @@ mod tail;
 mod text;
 
 pub(crate) use blocks::{Blocks, raw_line};
-pub(super) use buffer_pool::BufferPool;
 pub(super) use csv::{MISSING, reads_as_text};
 pub(crate) use files::{absolute, files, folders_below, real, refuse_inside};
 pub(super) use form::{Container, Form, Packing};
 pub(super) use json::{Keys, items as elements};
 pub(super) use parquet::JSON as PARQUET_JSON;
 pub(crate) use records::Block;
-pub(super) use records::Record;
+pub(super) use records::{BufferPool, Record};
 pub(crate) use source::hex;

@@ -1,6 +1,7 @@
-//! Records and the blocks of bytes that hold them.
+//! Records, the blocks of bytes that hold them, and a pool of buffers for these.
 
 use std::ops::Range;
+use std::sync::Mutex;
 
 use crate::format::problems::{Problem, ProblemKind};
 use crate::format::row::RecordPlace;
@@ -71,6 +72,28 @@ impl FoundRecords {
 
     pub fn broken(&mut self, what: &'static str) {
         self.fault(ProblemKind::BrokenJson, what);
+    }
+}
+
+/// A pool of buffers of about a block to use again: a fresh buffer costs a page fault for every 4 KB.
+#[derive(Debug, Default)]
+pub(crate) struct BufferPool(Mutex<Vec<Vec<u8>>>);
+
+impl BufferPool {
+    /// An empty buffer for a block, or for what is made of one.
+    pub fn take(&self) -> Vec<u8> {
+        let spare = self.0.lock().map_or(None, |mut spare| spare.pop());
+        spare.unwrap_or_else(|| Vec::with_capacity(BLOCK * 5 / 4))
+    }
+
+    /// Keeps a buffer for later, unless it grew for an unusually large record.
+    pub fn give(&self, mut buffer: Vec<u8>) {
+        if (BLOCK..=4 * BLOCK).contains(&buffer.capacity())
+            && let Ok(mut spare) = self.0.lock()
+        {
+            buffer.clear();
+            spare.push(buffer);
+        }
     }
 }
 

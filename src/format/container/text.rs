@@ -1,10 +1,9 @@
 //! The records of a text, a piece of some megabytes at a time.
 
-use super::buffer_pool::BufferPool;
 use super::csv;
 use super::form::Form;
 use super::json::{self, Scan};
-use super::records::{BLOCK, RecordPiece, newlines};
+use super::records::{BLOCK, BufferPool, RecordPiece, newlines};
 use super::source::Source;
 use super::tail::Tail;
 use crate::error::Result;

@@ -1,9 +1,8 @@
 //! Causal attention with grouped heads that stays inside the rows of a pack.
 
-use super::shape_check::expect;
 use crate::error::{Error, Result};
 use crate::ops::matmul::{Form, product};
-use crate::ops::{Kernels, values, vector};
+use crate::ops::{Kernels, expect, values, vector};
 use candle_core::{D, DType, Device, Tensor};
 use faer::{Accum, Par};
 use rayon::prelude::*;

@@ -1,8 +1,7 @@
 //! The output of a fused projection: queries, keys and values beside each other in one row.
 
-use super::shape_check::expect;
 use crate::error::{Error, Result};
-use crate::ops::{Kernels, values, vector};
+use crate::ops::{Kernels, expect, values, vector};
 use candle_core::{Device, Tensor};
 
 /// Cuts `[T, ΣN]` into columns of the given widths, `[T, Nᵢ]` each, in their order.

@@ -1,8 +1,7 @@
 //! The activation of a feed-forward layer without a gate.
 
-use super::shape_check::expect;
 use crate::error::Result;
-use crate::ops::{Kernels, values, vector};
+use crate::ops::{Kernels, expect, values, vector};
 use candle_core::cpu::erf::erf_f64;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};

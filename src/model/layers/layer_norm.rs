@@ -1,8 +1,7 @@
 //! Layer normalisation with mean and bias.
 
-use super::shape_check::expect;
 use crate::error::Result;
-use crate::ops::{Kernels, values, vector};
+use crate::ops::{Kernels, expect, values, vector};
 use candle_core::{D, DType, Device, Tensor};
 
 /// y = w ⊙ x̂ + b with x̂ = (x − mean(x)) / √(var(x) + ε), the variance over D without correction

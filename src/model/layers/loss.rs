@@ -1,10 +1,9 @@
 //! The head and the cross-entropy over trained tokens.
 
-use super::shape_check::expect;
 use crate::error::{Error, Result};
 use crate::model::weight::Weight;
 use crate::ops::matmul::{Form, parallel, product};
-use crate::ops::{Kernels, values, vector};
+use crate::ops::{Kernels, expect, values, vector};
 use candle_core::{D, DType, Device, Tensor};
 use faer::Accum;
 use rayon::prelude::*;

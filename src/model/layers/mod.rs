@@ -20,7 +20,6 @@ pub mod loss;
 pub mod positions;
 pub mod rms_norm;
 pub mod rotary;
-mod shape_check;
 pub mod swiglu;
 
 pub use embedding::Embedding;

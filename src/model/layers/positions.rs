@@ -1,10 +1,9 @@
 //! Learned positions: a row of a table for each place.
 
-use super::shape_check::expect;
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
 use crate::model::weight::Weight;
-use crate::ops::{self, Kernels, values};
+use crate::ops::{self, Kernels, expect, values};
 use candle_core::{DType, Device, Tensor};
 
 /// y = x + Pₚ, p a token's position in its own row (Radford et al. 2019; Vaswani et al. 2017, §3.5,

@@ -1,8 +1,7 @@
 //! Root mean square layer normalisation.
 
-use super::shape_check::expect;
 use crate::error::{Error, Result};
-use crate::ops::{Kernels, values, vector};
+use crate::ops::{Kernels, expect, values, vector};
 use candle_core::{D, DType, Device, Tensor};
 
 /// y = w ⊙ x / √(mean(x²) + ε) (Zhang & Sennrich 2019, *Root Mean Square Layer Normalization*,

@@ -1,8 +1,7 @@
 //! The gated activation of the feed-forward layer.
 
-use super::shape_check::expect;
 use crate::error::Result;
-use crate::ops::{Kernels, values, vector};
+use crate::ops::{Kernels, expect, values, vector};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 

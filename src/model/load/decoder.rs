@@ -1,13 +1,12 @@
 //! Opens a model's files and loads its weights, block by block.
 
 use super::source::{Source, Stored};
-use super::tensor_name::TensorName;
 use crate::error::{Error, Result};
 use crate::model::block::{Activation, Block, QkvLayers};
 use crate::model::config::{DecoderConfig, FeedForward, NormKind, Positions, Projections};
 use crate::model::decoder::{Decoder, PositionEncoding, Recompute};
 use crate::model::layers::{Embedding, LayerNorm, LearnedPositions, Linear, RmsNorm};
-use crate::model::parts::ModelPart;
+use crate::model::parts::{ModelPart, TensorName};
 use crate::model::trainable_norm::{NormLayer, TrainableNorm};
 use crate::model::weight_dtype::WeightDtype;
 use crate::ops::Kernels;

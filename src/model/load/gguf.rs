@@ -1,9 +1,10 @@
 //! A GGUF file, or all parts of one that was split (`NAME-00001-of-00002.gguf`).
 
-use super::mapped::map;
 use crate::error::{Error, Result};
+use crate::files;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value, VersionedMagic};
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
@@ -434,4 +435,17 @@ fn range(content: &Content, info: &TensorInfo) -> Result<Range<usize>> {
             info.offset
         ))
     })
+}
+
+/// Maps a weight file into memory.
+pub(super) fn map(path: &Path) -> Result<memmap2::Mmap> {
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    if file.metadata().map_err(|e| Error::io(path, e))?.len() == 0 {
+        return Err(Error::format("the file is empty").path(path).help("fetch it again"));
+    }
+    // SAFETY: the mapping is read while the model loads and its tensors are copied out; a program
+    // that cuts the file in those moments kills this one, as it would with any mapped file.
+    let file = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
+    files::refuse_pointer(path, &file)?;
+    Ok(file)
 }

@@ -3,9 +3,7 @@
 mod decoder;
 mod folder;
 mod gguf;
-mod mapped;
 mod source;
-mod tensor_name;
 
 pub use decoder::OpenOptions;
 pub(crate) use source::Source;

@@ -1,13 +1,11 @@
 //! Weights on disk: one interface to the tensors of a GGUF file or a Hugging Face folder.
 
 use super::folder::{CONFIG, beside_weights, weight_files};
-use super::gguf::Gguf;
-use super::mapped::map;
-use super::tensor_name::TensorName;
+use super::gguf::{Gguf, map};
 use crate::error::{Error, Result};
 use crate::model::config::{DecoderConfig, Positions};
 use crate::model::layers::frequencies::{Frequencies, FrequencyScaling};
-use crate::model::parts::ModelPart;
+use crate::model::parts::{ModelPart, TensorName};
 use crate::model::weight::Weight;
 use crate::model::weight_dtype::WeightDtype;
 use candle_core::quantized::gguf_file::Value;

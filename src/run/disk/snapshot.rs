@@ -6,7 +6,7 @@ use super::tensors;
 use crate::error::{Error, Result};
 use crate::lora::{Activations, Adapters};
 use crate::run::journal::Journal;
-use crate::run::state::progress::RunProgress;
+use crate::train::batches::Position;
 use crate::train::step::Learned;
 use crate::train::{Adaptation, Moments, Optimizer, RunConfig};
 use candle_core::{Device, Tensor};
@@ -23,6 +23,20 @@ const WEIGHTS: &str = "weights.safetensors";
 /// C = E[(A x)(A x)ᵀ] of each adapter.
 const ACTIVATIONS: &str = "activations.safetensors";
 const CHECKSUMS: &str = "checksums.json";
+
+/// Where a run is: together with the trained tensors, all that the next step needs.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunProgress {
+    /// Steps done.
+    pub step: u64,
+    /// Where in the data.
+    pub position: Position,
+    /// Seconds spent in steps.
+    pub seconds: f64,
+    /// The loss on the evaluation rows at this step, where it is known.
+    pub eval_loss: Option<f64>,
+}
 
 /// What `trainer.json` holds.
 #[derive(Debug, Serialize, Deserialize)]

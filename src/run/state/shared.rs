@@ -1,9 +1,9 @@
 //! What the worker publishes, readable at any moment, also in the middle of a step.
 
-use super::progress::RunProgress;
 use super::status::State;
 use crate::lora::Gradients;
 use crate::run::answers::Answer;
+use crate::run::disk::snapshot::RunProgress;
 use crate::run::journal::Journal;
 use crate::train::step::{Accumulated, Learned};
 use crate::train::{Batch, Goal, StepReport};

@@ -3,8 +3,7 @@
 use super::thread::Worker;
 use crate::display::advice;
 use crate::error::{Error, Result};
-use crate::run::disk::snapshot::Context;
-use crate::run::state::progress::RunProgress;
+use crate::run::disk::snapshot::{Context, RunProgress};
 use crate::run::state::status::State;
 use crate::train::step::Learned;
 use std::time::Instant;

@@ -1,6 +1,6 @@
 //! Snapshots in memory. Trained tensors are never changed in place, so keeping some costs memory and no time.
 
-use crate::run::state::progress::RunProgress;
+use crate::run::disk::snapshot::RunProgress;
 use crate::train::step::Learned;
 use std::collections::BTreeMap;
 
