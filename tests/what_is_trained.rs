@@ -124,7 +124,7 @@ fn what_is_trained_can_be_chosen_and_is_kept() -> Result<()> {
     // A fork cannot change it, and a file of settings has it.
     let run = Run::open("runs/last")?;
     let error = run.fork("other", |config| config.trained = Trained::All).unwrap_err().to_string();
-    assert!(error.contains("a fork cannot have another choice of what is trained on"), "{error}");
+    assert!(error.contains("a fork cannot have another choice of trained tokens"), "{error}");
     run.save_config("last.toml")?;
     let text = std::fs::read_to_string("last.toml").unwrap();
     assert!(text.contains("trained = \"last-assistant\""), "{text}");
@@ -447,7 +447,7 @@ fn what_is_there_and_empty_is_not_asked() -> Result<()> {
     let data = bench.data("rows.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}], \"tools\": \"[]\"}\n")?;
     let found = Preflight::of(&data, &model, &config())?;
     assert_eq!(finding(&found, "prompt").severity, Severity::Fine, "{}", found.show().text);
-    assert_eq!(finding(&found, "prompt").what, "1 rows begin as the model will be asked");
+    assert_eq!(finding(&found, "prompt").what, "1 rows begin with the prompt that generation uses");
     Ok(())
 }
 
