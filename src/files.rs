@@ -45,7 +45,7 @@ pub(crate) fn beside(path: &Path, existing: Existing) -> Result<NamedTempFile> {
             return Err(Error::input("this is a folder").path(path).help("name a file in it"));
         }
         Ok(about) if !about.is_file() => {
-            return Err(Error::input("this is a device or a pipe, in whose place no file is put")
+            return Err(Error::input("this is a device or a pipe, which is not replaced by a file")
                 .path(path)
                 .help("name a file"));
         }

@@ -59,7 +59,7 @@ fn adapters_of_another_model_are_found_out() -> Result<()> {
     assert!(error.is_input());
     assert_eq!(
         error.to_string(),
-        "layer model.layers.2.mlp.down_proj: an adapter beside no linear layer of this model; \
+        "layer model.layers.2.mlp.down_proj: this model has no linear layer for this adapter; \
          these adapters belong to another model"
     );
     Ok(())

@@ -114,7 +114,7 @@ fn what_cannot_be_read_says_so() {
     let error = data.write(files.path("a.parquet.gz"), RowSchema::OpenAi).unwrap_err();
     assert_eq!(
         message(&error, &files),
-        "a.parquet.gz: Parquet is compressed in itself; end the name in .parquet"
+        "a.parquet.gz: Parquet has its own compression; end the name in .parquet"
     );
 }
 

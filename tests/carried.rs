@@ -82,7 +82,7 @@ fn turns_that_were_taken_out_get_nothing_of_others() {
     assert_eq!(
         noted,
         [
-            "the row has 4 turns, and 6 when its key `lorascope` was written: what that carries of turns and answers is left out"
+            "the row has 4 turns, and 6 when its key `lorascope` was written: what that key carries for turns and answers is ignored"
         ]
     );
     // Said by a conversion, too.
@@ -107,7 +107,7 @@ fn an_edited_turn_stays_as_it_was_edited() {
     };
     let noted = |turn: usize| {
         vec![format!(
-            "turn {turn} changed since the row's key `lorascope` was written: what that carries of it is left out"
+            "turn {turn} changed since the row's key `lorascope` was written: what that key carries for it is ignored"
         )]
     };
     let (row, told) = edit(3, "value", json!(r#"{"name": "h", "arguments": {}}"#));

@@ -274,7 +274,7 @@ fn files_that_cannot_be_opened_say_why() {
          instruction and output (alpaca), conversations of from and value (sharegpt, belle-chat), messages of \
          role and content (openai), conversation of human and assistant (firefly), prompt and completion or \
          question and answer (prompt-completion), prompt, chosen and rejected (preference), these with a label \
-         of true or false (kto), text; or say what is what: Dataset::open_as(path, \
+         of true or false (kto), text; or map the keys: Dataset::open_as(path, \
          Map::new().user(\"query\").assistant(\"reply.a\\\\.b\")), on the command line \
          --map 'user=query,assistant=reply.a\\.b'"
     );

@@ -347,7 +347,7 @@ fn gallery() -> Vec<(&'static str, Figure)> {
             cumulative(
                 "Cumulative length",
                 "tokens",
-                "% at most so long",
+                "% at most this long",
                 &[Series::line("rows", (1..=100).map(|i| (9.0 * f64::from(i), f64::from(i) / 100.0)))],
                 &[512.0, 1024.0],
             )

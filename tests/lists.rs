@@ -129,7 +129,7 @@ fn a_single_row_is_not_taken_apart() {
     let data =
         Dataset::open(files.put("y.json", format!("{{\"system\": \"s\", \"data\": {}}}", rows(&["a"]))))
             .unwrap();
-    assert_eq!(whats(&data), ["`system` stands beside the list of rows and in none of them: it is not read"]);
+    assert_eq!(whats(&data), ["`system` stands beside the list of rows, not in a row: it is not read"]);
 }
 
 #[cfg(feature = "cli")]

@@ -173,7 +173,7 @@ fn a_gguf_of_another_model() {
     );
     assert!(
         refused(&with("llama.attention.value_length", Value::U32(4)))
-            .starts_with(": heads of 8 with a part of 4; only models are supported that rotate whole heads")
+            .starts_with(": heads of 8 with a part of 4; supported are only models that rotate whole heads")
     );
 }
 
@@ -202,7 +202,7 @@ fn a_gguf_whose_frequencies_or_biases_do_not_fit() {
     );
     assert_eq!(
         refused(&with("blk.0.attn_k.bias", vec![1.0; 16])),
-        ", layer model.layers.0.self_attn.k_proj.bias: a bias that the model's config does not announce; \
+        ", layer model.layers.0.self_attn.k_proj.bias: a bias that is not in the model's config; \
          the layers beside it have none: the file is damaged, fetch it again"
     );
 }
@@ -383,7 +383,7 @@ fn a_folder_that_lacks_a_tensor() -> Result<()> {
     assert_eq!(Folder::copy("tied").without(bias).refused(""), lacks(bias));
     assert_eq!(
         Folder::copy("tied").config("attention_bias", false.into()).refused(""),
-        ", layer model.layers.0.self_attn.q_proj.bias: a bias that the model's config does not announce; \
+        ", layer model.layers.0.self_attn.q_proj.bias: a bias that is not in the model's config; \
          set attention_bias or mlp_bias in config.json if it belongs to the model"
     );
     assert_eq!(

@@ -205,7 +205,7 @@ fn parts_of_different_models() {
     let qwen = || Value::String("qwen2".to_string());
     assert_eq!(
         second_refused(|metadata| drop(metadata.insert("general.architecture", qwen()))),
-        format!(": general.architecture is another one than in the first part{AGAIN}")
+        format!(": general.architecture differs from that of the first part{AGAIN}")
     );
 }
 
@@ -276,7 +276,7 @@ fn counts_that_cannot_be() -> Result<()> {
     };
     assert_eq!(
         with("split.count", Value::I32(-2)),
-        format!(": split.count is I32(-2), which counts nothing{DAMAGED}")
+        format!(": split.count is I32(-2), which is not a count{DAMAGED}")
     );
     assert_eq!(
         with("split.count", Value::U64(u64::MAX)),
@@ -284,7 +284,7 @@ fn counts_that_cannot_be() -> Result<()> {
     );
     assert_eq!(
         with("split.no", Value::String("0".to_string())),
-        format!(": split.no is String(\"0\"), which counts nothing{DAMAGED}")
+        format!(": split.no is String(\"0\"), which is not a count{DAMAGED}")
     );
     for key in ["split.no", "split.tensors.count"] {
         let mut metadata = split(0, 2, 11);

@@ -116,7 +116,7 @@ fn nothing_is_wrong_with_the_real_model_and_rows() -> Result<()> {
     assert_eq!(finding(&found, "records").what, told);
     assert!(found.fatal().is_none());
     assert!(finding(&found, "end of turn").what.contains("<|im_end|>"));
-    assert_eq!(finding(&found, "prompt").what, "200 rows begin as the model will be asked");
+    assert_eq!(finding(&found, "prompt").what, "200 rows begin with the prompt that generation uses");
     Ok(())
 }
 
@@ -219,7 +219,7 @@ fn two_begins_and_another_prompt() -> Result<()> {
     let found = Preflight::of(&data, &bench.model(&thinks)?, &RunConfig::default().context(64))?;
     let prompt = finding(&found, "prompt");
     assert_eq!((prompt.severity, prompt.row), (Severity::Warning, Some(0)));
-    assert_eq!(prompt.what, "4 of 4 rows do not begin as the model will be asked");
+    assert_eq!(prompt.what, "4 of 4 rows do not begin with the prompt that generation uses");
     Ok(())
 }
 

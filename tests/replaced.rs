@@ -107,7 +107,7 @@ fn no_file_is_put_in_the_place_of_a_pipe() {
             let error = write(path).unwrap_err().to_string();
             assert!(error.starts_with(&path.display().to_string()), "{error}");
             assert!(
-                error.ends_with("this is a device or a pipe, in whose place no file is put; name a file"),
+                error.ends_with("this is a device or a pipe, which is not replaced by a file; name a file"),
                 "{error}"
             );
         }
@@ -220,11 +220,7 @@ mod commands {
             command.args(["spectrum", "adapter", "--svg", "a.svg", "--heat-map", "./a.svg"]).args(more);
             let output = command.current_dir(place.path()).output().unwrap();
             assert!(!output.status.success());
-            assert!(
-                err(&output).contains("./a.svg: two answers were to be written here"),
-                "{}",
-                err(&output)
-            );
+            assert!(err(&output).contains("./a.svg: two outputs have this path"), "{}", err(&output));
             assert_eq!(names(place.path()), ["adapter"]);
         }
     }

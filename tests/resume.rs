@@ -119,11 +119,11 @@ fn the_parts_of_a_step_are_the_step() -> Result<()> {
     let mut straight = Straight::new(&bench)?;
     let run = bench.run("parts", config())?;
     let told = run.optimizer_step().unwrap_err().to_string();
-    assert!(told.contains("no gradient waits"), "{told}");
+    assert!(told.contains("there is no gradient to apply"), "{told}");
     let batch = run.next_batch()?;
     let numbers = run.forward_backward(&batch)?;
     assert!(run.gradients()?.0.iter().all(|g| g.norm.is_some()));
-    assert!(run.start(1).unwrap_err().to_string().contains("wait for their update"));
+    assert!(run.start(1).unwrap_err().to_string().contains("are not applied yet"));
     let report = run.optimizer_step()?;
     assert_eq!((report.loss, report.gradient_norm), (numbers.loss, numbers.gradient_norm));
     straight.agrees(&run)?;
@@ -139,7 +139,7 @@ fn the_parts_of_a_step_are_the_step() -> Result<()> {
     assert_eq!(run.status().step, 4);
     fs::remove_dir_all(run.folder().join("step-000003")).unwrap();
     let told = run.rewind(3).unwrap_err().to_string();
-    assert!(told.contains("step 3 was made by hand"), "{told}");
+    assert!(told.contains("step 3 was applied by hand"), "{told}");
     run.rewind(2)?;
     straight.agrees(&run)
 }

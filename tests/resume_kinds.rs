@@ -184,7 +184,7 @@ fn one(bench: &Bench, number: usize, kind: Kind, acts: &[Act]) -> Result<()> {
                         }
                     }
                     Err(error) => {
-                        assert!(error.to_string().contains("was made by hand"), "{error}");
+                        assert!(error.to_string().contains("was applied by hand"), "{error}");
                         assert_eq!(run.status().step, step);
                     }
                 }

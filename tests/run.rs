@@ -314,7 +314,7 @@ fn one_process_at_a_time() -> Result<()> {
     assert!(!success);
     assert_eq!(
         told,
-        "lorascope: the run \"held\" exists; --resume goes on with it, --overwrite begins anew and moves it aside\n"
+        "lorascope: the run \"held\" exists; --resume continues it, --overwrite moves it aside and starts a new run\n"
     );
     let (success, told) = train(&[&new[..], &["--overwrite"]].concat());
     assert!(success, "{told}");

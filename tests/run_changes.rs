@@ -63,9 +63,9 @@ fn a_fork_takes_all_that_it_is_given_or_says_why_not() -> Result<()> {
 
     let told = |change: fn(&mut RunConfig)| run.fork("other", change).unwrap_err().to_string();
     let sgd = told(|c| c.optimizer = OptimizerConfig::Sgd(SgdConfig::default()));
-    assert!(sgd.starts_with("another optimiser cannot go on with these moments"), "{sgd}");
+    assert!(sgd.starts_with("another optimiser cannot continue with these moments"), "{sgd}");
     let strict = told(|c| c.faults = OnFault::Fail);
-    assert!(strict.contains("another way with rows that are refused"), "{strict}");
+    assert!(strict.contains("another treatment of refused rows"), "{strict}");
     assert!(!Path::new("runs/other").exists());
     Ok(())
 }

@@ -251,7 +251,7 @@ fn the_command_line_goes_on_beyond_the_end_of_a_schedule() -> Result<()> {
     bench.put("run.toml", &longer);
     let (_, err) = done(&bench, &["run.toml", "--resume"]);
     assert!(
-        err.contains("its own schedule, not with the file's; --schedule file takes that schedule"),
+        err.contains("its own schedule, not the file's; --schedule file takes the file's schedule"),
         "{err}"
     );
     assert_eq!(steps("end"), 6);
@@ -263,7 +263,7 @@ fn the_command_line_goes_on_beyond_the_end_of_a_schedule() -> Result<()> {
     done(&bench, &["end", "--resume", "--schedule", "linear:16"]);
     assert_eq!(steps("end"), 16, "to its end");
     assert!(train(&bench, &["end", "--resume", "--schedule", "linear"]).2.contains("linear:TOTAL"));
-    assert!(refused(&bench, &["end", "--resume", "--schedule", "file"]).contains("needs a file of settings"));
+    assert!(refused(&bench, &["end", "--resume", "--schedule", "file"]).contains("needs a settings file"));
     Ok(())
 }
 
@@ -276,7 +276,7 @@ fn the_command_line_goes_on_after_stopping_early() -> Result<()> {
     done(&bench, &["run.toml"]);
     assert_eq!(steps("end"), 4);
     let (out, _) = done(&bench, &["run.toml", "--resume"]);
-    let said = "the run is finished: stopped early: 3 evaluations no better than step 1; --resume --more N trains N steps more";
+    let said = "the run is finished: stopped early: 3 evaluations no better than step 1; --resume --more N trains N more steps";
     assert!(out.contains(said), "{out}");
     assert_eq!(steps("end"), 4);
     assert!(refused(&bench, &["end", "--resume", "--steps", "2"]).contains("--more N"));

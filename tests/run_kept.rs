@@ -45,10 +45,7 @@ fn overwriting_moves_the_old_run_aside_and_leaves_what_lies_beside_it() -> Resul
     }
     assert!(folder.join("checkpoints/best").is_dir());
     let told = new.show().text;
-    assert!(
-        told.contains("the run that was called \"again\" lies in") && told.contains("again.1 now"),
-        "{told}"
-    );
+    assert!(told.contains("the old run \"again\" is now in") && told.contains("again.1"), "{told}");
 
     // It is whole, and goes on.
     let moved = Run::get("again.1")?;

@@ -136,7 +136,10 @@ fn a_beginning_that_changed_the_model_is_said() {
     let answer: Value = serde_json::from_str(&out(&output)).unwrap();
     assert_eq!(answer["adapters"], plain["adapters"]);
     assert!(plain.get("initialisation").is_none() && answer["initialisation"] == "\"pissa\"");
-    assert!(out(&spectrum(folder.path(), &[&pissa])).contains("began as \"pissa\", which took a part"));
+    assert!(
+        out(&spectrum(folder.path(), &[&pissa]))
+            .contains("initialised with \"pissa\", which subtracts a part")
+    );
     // A cut of it would stand beside a model that is not there.
     let refused = spectrum(folder.path(), &[&pissa, "--truncate", "0.9", "--out", "cut"]);
     assert_eq!(refused.status.code(), Some(2));

@@ -95,7 +95,7 @@ fn seeds_stops_and_limits() -> Result<()> {
     );
     assert_eq!(
         refused(GenerateConfig { stop: vec![String::new()], ..Default::default() }),
-        "a stop text is empty; every text holds it: leave it out"
+        "a stop text is empty; every text contains it: leave it out"
     );
     Ok(())
 }

@@ -294,7 +294,7 @@ fn errors_say_what_to_do() {
         fails("pre", string("tekken"))
             .contains("\"tekken\" is not known; known are gpt-2, gpt2, mpt, smollm")
     );
-    assert!(fails("pre", None).contains("convert the model anew"));
+    assert!(fails("pre", None).contains("convert the model again"));
     assert!(
         fails("eos_token_id", Some(Value::U32(49152)))
             .contains("eos_token_id is 49152, but there are 49152 tokens")
@@ -303,7 +303,7 @@ fn errors_say_what_to_do() {
     let merges = Some(Value::Array(vec![Value::String("Ġthe Ġthe".into())]));
     assert!(fails("merges", merges).contains("merge 0, \"Ġthe Ġthe\", makes no known token"));
     let twice = Some(Value::Array(vec![Value::String("a".into()), Value::String("a".into())]));
-    assert!(fails("tokens", twice).contains("token \"a\" stands twice, as 0 and as 1"));
+    assert!(fails("tokens", twice).contains("token \"a\" occurs twice, as 0 and as 1"));
 
     let folder = tempfile::tempdir().unwrap();
     let open = || Tokenizer::from_folder(folder.path()).unwrap_err();
@@ -312,7 +312,7 @@ fn errors_say_what_to_do() {
         "this model folder has no tokenizer.json and no tokenizer.model; copy it from the model's page, beside the weights"
     ));
     std::fs::write(folder.path().join("tokenizer.model"), "").unwrap();
-    assert!(open().to_string().contains("no piece stands for what is unknown"), "{}", open());
+    assert!(open().to_string().contains("no piece stands for unknown text"), "{}", open());
     std::fs::write(folder.path().join("tokenizer.json"), "{\n\"model\": }").unwrap();
     assert!(open().to_string().contains("tokenizer.json, line 2: not JSON"), "{}", open());
     let long = r#"{"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": ["a b"]}}"#;

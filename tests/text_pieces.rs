@@ -194,11 +194,11 @@ fn broken_files_say_what_is_wrong() {
     };
     let cases = [
         (b"version https".to_vec(), "a field of wire type 6"),
-        (whole(&[piece("a", 1)], &[0x18, 1], &[]), "no piece stands for what is unknown"),
+        (whole(&[piece("a", 1)], &[0x18, 1], &[]), "no piece stands for unknown text"),
         (whole(&[unknown.clone(), piece("a", 9)], &[0x18, 1], &[]), "a piece of type 9"),
         (
             whole(&[unknown.clone(), piece("a", 1), piece("a", 1)], &[0x18, 2], &[]),
-            "\"a\" stands twice, as 1 and as 2",
+            "\"a\" occurs twice, as 1 and as 2",
         ),
         (whole(&[unknown.clone(), piece("", 1)], &[0x18, 1], &[]), "piece 1 is \"\" with the score 0"),
         (whole(std::slice::from_ref(&unknown), &[0x18, 3], &[]), "the model type 3, which is not supported"),

@@ -25,7 +25,7 @@ fn what_is_there_and_empty_is_not_asked() -> Result<()> {
     let data = bench.data("rows.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\"}], \"tools\": \"[]\"}\n")?;
     let found = Preflight::of(&data, &model, &config())?;
     assert_eq!(finding(&found, "prompt").severity, Severity::Fine, "{}", found.show().text);
-    assert_eq!(finding(&found, "prompt").what, "1 rows begin as the model will be asked");
+    assert_eq!(finding(&found, "prompt").what, "1 rows begin with the prompt that generation uses");
     Ok(())
 }
 

@@ -123,7 +123,7 @@ fn a_run_that_was_asked_to_end_goes_on_to_the_bit() {
     assert_eq!(code, Some(0), "{out}{err}");
     let step = place.steps("broken");
     assert!((2..10).contains(&step), "{step}");
-    let told = format!("paused after step {step} of 10; lorascope train broken.toml --resume goes on");
+    let told = format!("paused after step {step} of 10; lorascope train broken.toml --resume continues");
     assert!(out.contains(&told), "{out}");
     assert!(place.path(&format!("runs/broken/step-{step:06}")).exists(), "no snapshot of step {step}");
 
@@ -318,7 +318,7 @@ fn a_run_writes_the_file_that_makes_it_again() -> Result<()> {
     place.write("other.toml", &text.replace("batch = 2", "batch = 3").replace("steps = 3", "steps = 4"));
     let (code, out, err) = read(place.train(&["other.toml", "--resume"]).output().unwrap());
     assert_eq!(code, Some(0), "{out}{err}");
-    assert!(err.contains("the run goes on with its own batch, not with the file's"), "{err}");
+    assert!(err.contains("the run keeps its own batch, not the file's"), "{err}");
     assert_eq!(place.steps("first"), 4);
     Ok(())
 }

@@ -217,7 +217,7 @@ fn an_expression_that_looks_ahead_is_refused_with_the_way_out() -> Result<()> {
             json[field] = serde_json::json!({pattern: 4});
             std::fs::write(&path, json.to_string()).unwrap();
             let error = bench.model.adapters(&folder).unwrap_err().to_string();
-            assert!(error.contains("looks ahead or behind"), "{error}");
+            assert!(error.contains("uses look-ahead or look-behind"), "{error}");
             assert!(error.contains("name the layers instead"), "{error}");
         }
     }

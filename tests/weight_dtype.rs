@@ -138,7 +138,9 @@ fn each_way_to_load_is_a_model_of_its_own() -> Result<()> {
     let small = Model::open_with(&path, &as_weights(WeightDtype::Q4K))?;
     let shown = small.show().text;
     assert!(
-        shown.contains("as Q4K: 30 matrices, and 181 Q8_0 whose rows its blocks do not divide"),
+        shown.contains(
+            "as Q4K: 30 matrices, and 181 Q8_0 whose row length is not a multiple of its block size"
+        ),
         "{shown}"
     );
     Ok(())

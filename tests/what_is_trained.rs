@@ -124,7 +124,7 @@ fn what_is_trained_can_be_chosen_and_is_kept() -> Result<()> {
     // A fork cannot change it, and a file of settings has it.
     let run = Run::open("runs/last")?;
     let error = run.fork("other", |config| config.trained = Trained::All).unwrap_err().to_string();
-    assert!(error.contains("a fork cannot have another choice of what is trained on"), "{error}");
+    assert!(error.contains("a fork cannot have another choice of trained tokens"), "{error}");
     run.save_config("last.toml")?;
     let text = std::fs::read_to_string("last.toml").unwrap();
     assert!(text.contains("trained = \"last-assistant\""), "{text}");

@@ -216,7 +216,7 @@ impl Run {
             (None, Some(held)) => (&held.gradients, held.tokens),
             (None, None) => {
                 return Err(Error::state("there are no gradients now")
-                    .help("run.step()? or run.forward_backward(&batch)? makes some; those of all weights are kept by the latter only"));
+                    .help("run.step()? or run.forward_backward(&batch)? computes them; in full fine-tuning only the latter keeps them"));
             }
         };
         let rows = names.iter().map(|name| Gradient::of(name, gradients.get(name), tokens));

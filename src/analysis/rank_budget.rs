@@ -70,7 +70,7 @@ pub fn spread_ranks(
             .help("give two sets or more, such as [&[\"q_proj\"], &[\"q_proj\", \"v_proj\"]], and steps"));
     }
     if config.adaptation != Adaptation::Lora || config.init_from.is_some() {
-        return Err(Error::input("a config that trains all weights, or begins with an adapter from disk")
+        return Err(Error::input("this config trains all weights, or starts from an adapter on disk")
             .help("the sets of modules decide what is trained here: leave out full() and init_from()"));
     }
     if !config.lora.rank_pattern.is_empty() || !config.lora.alpha_pattern.is_empty() {

@@ -253,7 +253,7 @@ impl Show for RankCurve {
             ]);
         }
         let table = table.caption(format!(
-            "the adapter cut to smaller ranks, on {} held-out rows; one that is trained at a rank is another, and may be better",
+            "the adapter truncated to smaller ranks, on {} held-out rows; an adapter trained at a rank is different, and may be better",
             self.rows
         ));
         match self.plot() {

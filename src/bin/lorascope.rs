@@ -34,7 +34,7 @@ use clap::{Parser, Subcommand};
 use lorascope::display::{Audience, OutputStream, progress_on, speak_to};
 use lorascope::error::Result;
 
-/// Look at the data, train a little, look inside, decide, go on.
+/// Explore instruction-tuning data, fine-tune a language model with LoRA, and analyse its adapters
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Arguments {
@@ -44,22 +44,22 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Look at the rows of a dataset, clean, split and convert them, make some
+    /// Inspect, clean, split, convert and generate datasets
     #[command(subcommand)]
     Data(data::Command),
-    /// Say how much memory it takes to fine-tune a model, with adapters or whole, without loading it
+    /// Estimate the memory for LoRA and for full fine-tuning of a model, without loading it
     Plan(plan::Arguments),
-    /// Train adapters: begin a run in the folder runs, or go on with one
+    /// Train adapters: start a new run in the folder runs, or resume one
     Train(train::Arguments),
-    /// Let a model answer prompts, with an adapter or without
+    /// Answer prompts with a model, with or without an adapter
     Sample(model::Sample),
-    /// Write a model with an adapter merged into its weights, as a Hugging Face folder
+    /// Merge an adapter into the weights of a model, and write a Hugging Face folder
     Merge(model::Merge),
     /// Write a model as a Hugging Face folder
     Export(model::Export),
-    /// Show the singular values of an adapter's B·A, and cut it to smaller ranks
+    /// Show the singular values of an adapter's B·A, and truncate it to smaller ranks
     Spectrum(spectrum::Arguments),
-    /// Measure speed and memory, to compare them with other tools
+    /// Measure speed and memory, for comparison with other tools
     #[command(subcommand)]
     Bench(bench::Command),
 }
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
     match UNSAID.lock().unwrap_or_else(PoisonError::into_inner).take() {
         None => code,
         Some(error) => {
-            // A reader that went away, as in `lorascope … | head`, knows it.
+            // No complaint if the reader has closed the pipe, as in `lorascope … | head`.
             if error.kind() != io::ErrorKind::BrokenPipe {
                 complain(format_args!("lorascope: the answer cannot be written: {error}"));
             }
@@ -91,21 +91,20 @@ fn main() -> ExitCode {
     }
 }
 
-/// The code where all was done and the answer did not reach its reader, or not all of it.
+/// The exit code if all was done, but the answer could not be written completely.
 const UNHEARD: u8 = 3;
 
-/// Why the first answer that could not be written was not.
+/// The first error of writing an answer.
 static UNSAID: Mutex<Option<io::Error>> = Mutex::new(None);
 
-/// Keeps the first failure to write an answer: what is being done goes on, such as training.
+/// Keeps the first failure to write an answer; work such as training continues.
 fn note(written: io::Result<()>) {
     if let Err(error) = written {
         UNSAID.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 }
 
-/// 0 where all went well or a run has trained, 1 where a command on data rejected some rows, 2 where nothing was
-/// done.
+/// Returns 0 for success, 1 if a command on data rejected rows; an error becomes exit code 2.
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Data(command) => return data::run(command),
@@ -120,12 +119,12 @@ fn run(command: Command) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says what is wrong.
+/// Prints a problem on standard error.
 fn complain(what: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{what}");
 }
 
-/// Prints an answer. Where that fails the process ends with another code than 0.
+/// Prints an answer. If that fails, the process ends with code 3.
 fn print(answer: impl std::fmt::Display) {
     let mut output = io::stdout().lock();
     note(writeln!(output, "{answer}").and_then(|()| output.flush()));

@@ -195,8 +195,8 @@ impl ProblemKind {
                 "convert the file to UTF-8, or --fix replace-invalid-utf8",
             ),
             Self::HalfSurrogate => advice(
-                "Fix::ReplaceInvalidUtf8: it becomes U+FFFD",
-                "--fix replace-invalid-utf8: it becomes U+FFFD",
+                "Fix::ReplaceInvalidUtf8 replaces it by U+FFFD",
+                "--fix replace-invalid-utf8 replaces it by U+FFFD",
             ),
             Self::BrokenFile => "fetch or write the file again",
             Self::WrongCells => "give the row as many cells as the header has, and double the quotes in them",
@@ -206,40 +206,42 @@ impl ProblemKind {
             Self::UnknownSchema => "rename the keys to those of a known schema",
             Self::UnknownRole => "rename it to system, user, assistant or tool",
             Self::UnreadLabel => advice(
-                "write true or false; where the key judges no answer, name the row's own format, as in \
+                "write true or false; if the key does not judge an answer, name the row's own format, as in \
                  ReadOptions { schema: Some(RowSchema::PromptCompletion), ..Default::default() }",
-                "write true or false; where the key judges no answer, name the row's own format, as in \
+                "write true or false; if the key does not judge an answer, name the row's own format, as in \
                  --from prompt-completion",
             ),
-            Self::NoLabel => "write true or false, or take the key out: such rows train as ordinary ones",
+            Self::NoLabel => {
+                "write true or false, or remove the key: rows without it are trained as ordinary ones"
+            }
             Self::EmptyTurn => advice(
-                "fill it in; empty turns of a conversation go with Fix::DropEmptyTurns",
-                "fill it in; empty turns of a conversation go with --fix drop-empty-turns",
+                "fill it in; Fix::DropEmptyTurns drops empty turns of a conversation",
+                "fill it in; --fix drop-empty-turns drops empty turns of a conversation",
             ),
             Self::StartsWrong => advice(
-                "Fix::DropLeadingAssistant: the turns before the user's first go",
-                "--fix drop-leading-assistant: the turns before the user's first go",
+                "Fix::DropLeadingAssistant drops the turns before the user's first",
+                "--fix drop-leading-assistant drops the turns before the user's first",
             ),
             Self::EndsWrong => advice(
-                "Fix::DropTrailingUser: the turns after the assistant's last go",
-                "--fix drop-trailing-user: the turns after the assistant's last go",
+                "Fix::DropTrailingUser drops the turns after the assistant's last",
+                "--fix drop-trailing-user drops the turns after the assistant's last",
             ),
             Self::Aside => "write it into the question or the text, if the answer needs it",
             Self::DuplicateId => "give each row its own id",
             Self::DuplicateRow => {
-                advice("dedup(): the later rows go", "lorascope data clean --dedup: the later rows go")
+                advice("dedup() drops the later rows", "lorascope data clean --dedup drops the later rows")
             }
             Self::LeadingBreaks | Self::OuterSpace | Self::TrailingSpace => {
                 advice("Fix::Trim, or trim()", "--fix trim")
             }
             Self::SameRole => advice(
-                "Fix::MergeSameRole: they become one turn",
-                "--fix merge-same-role: they become one turn",
+                "Fix::MergeSameRole merges them into one turn",
+                "--fix merge-same-role merges them into one turn",
             ),
             Self::ControlCharacters => advice("Fix::StripControl", "--fix strip-control"),
             Self::NotANumber => advice(
-                "write null, in CSV nothing; of JSON, Fix::ReplaceInvalidUtf8 does",
-                "write null, in CSV nothing; of JSON, --fix replace-invalid-utf8 does",
+                "write null, in CSV nothing; in JSON, Fix::ReplaceInvalidUtf8 does so",
+                "write null, in CSV nothing; in JSON, --fix replace-invalid-utf8 does so",
             ),
             Self::NotRead => "name it alone, or move it elsewhere",
             Self::LeftOut => "write the column as text",
@@ -249,7 +251,7 @@ impl ProblemKind {
             ),
             Self::TemplateRefuses => "filter the row out, or give the tokenizer another template",
             Self::NotWritten => {
-                "take a model whose template writes them, or say it in the texts; of answers, put them in the \
+                "take a model whose template writes them, or write it into the texts; put answers of tools in the \
                  order of the calls"
             }
             Self::ReplacementCharacter => advice(
@@ -272,7 +274,7 @@ impl ProblemKind {
             Self::OtherVerdict => "keep one of the two: together they teach nothing",
             Self::BrokenArguments => "write them as a JSON object: most chat templates and readers need one",
             Self::CannedAnswer => "keep a few of these rows: the model learns to say it to everything",
-            Self::Edited => "edit the row in its first format, or take the key `lorascope` out of it",
+            Self::Edited => "edit the row in its original format, or remove its key `lorascope`",
             Self::Refusal => advice(
                 "leave these rows out with not_matching(), unless refusing is to be learned",
                 "leave these rows out with data clean --without, unless refusing is to be learned",

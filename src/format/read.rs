@@ -187,7 +187,7 @@ pub(crate) fn nothing(records: usize, problems: &[Problem], proposal: Option<Map
             match proposal {
                 None => error.help(format_args!("known are {KNOWN}")),
                 Some(map) => error.help(format_args!(
-                    "known are {KNOWN}; or say what is what: Dataset::open_as(path, {}), on the command line --map {}",
+                    "known are {KNOWN}; or map the keys: Dataset::open_as(path, {}), on the command line --map {}",
                     map.code(),
                     quoted(&map.to_string())
                 )),

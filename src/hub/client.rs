@@ -116,11 +116,9 @@ impl Client {
                 Some(next) if !(follow == Follow::SameHost && elsewhere) => {
                     stays_secret(&here, &next)?;
                     if way.len() > REDIRECTS {
-                        return Err(Error::format(format_args!(
-                            "{url} leads from one address to the next without end"
-                        ))
-                        .help("look at the address in a browser")
-                        .into());
+                        return Err(Error::format(format_args!("{url} redirects without end"))
+                            .help("look at the address in a browser")
+                            .into());
                     }
                     here = next;
                 }
@@ -181,8 +179,8 @@ fn own_roots(path: &str) -> Result<RootCerts> {
 /// A way that begins encrypted stays so.
 fn stays_secret(here: &Uri, next: &Uri) -> Result<()> {
     if here.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
-        return Err(Error::input(format_args!("{} leads from https to {}", shown(here), shown(next)))
-            .help("fetch that address yourself if you trust the way"));
+        return Err(Error::input(format_args!("{} redirects from https to {}", shown(here), shown(next)))
+            .help("fetch that address yourself if you trust the redirect"));
     }
     Ok(())
 }
@@ -212,7 +210,7 @@ pub(super) fn parse(url: &str) -> Result<Uri> {
     let uri: Uri = escaped.parse().map_err(|_| bad("is no address"))?;
     match uri.scheme_str() {
         Some("http" | "https") => {}
-        _ => return Err(bad("is no address of the web")),
+        _ => return Err(bad("is not a web address")),
     }
     match uri.authority() {
         Some(authority) if authority.as_str().contains('@') => {

@@ -52,10 +52,8 @@ pub fn fetch_url(url: &str, options: &RemoteOptions) -> Result<PathBuf> {
         return Ok(path);
     }
     if options.offline(&environment) {
-        return Err(Error::state(format_args!(
-            "{url} was not fetched before, and the network may not be used"
-        ))
-        .help("unset HF_HUB_OFFLINE, or set RemoteOptions::network"));
+        return Err(Error::state(format_args!("{url} was not fetched before, and network access is off"))
+            .help("unset HF_HUB_OFFLINE, or set RemoteOptions::network"));
     }
     let wanted = Wanted { url, token: None, size: None, sha256: options.sha256.as_deref() };
     let done = fetch(&client, &wanted, &beside(&path, "part"), options)?;
@@ -153,7 +151,7 @@ pub(super) fn fetch(
     if let Some(hash) = wanted.sha256.filter(|hash| !hash.eq_ignore_ascii_case(&sha256)) {
         file.set_len(0).map_err(io)?;
         return Err(Error::format(format_args!("{} has the SHA-256 {sha256}, not {hash}", wanted.url))
-            .help("fetch it again; if it stays so, the file is another one than it was"));
+            .help("fetch it again; if the error remains, the file has changed"));
     }
     file.sync_all().map_err(io)?;
     Ok(Done { path: part.to_path_buf(), size, sha256 })
@@ -231,7 +229,7 @@ impl Fetching<'_> {
             206 | 416 => {
                 self.restart().map_err(lasting)?;
                 let error = Error::format(format_args!(
-                    "{url}: the server does not give what is missing of the file"
+                    "{url}: the server does not send the missing part of the file"
                 ));
                 return Err((Failure { error, passing: true }, None));
             }
@@ -257,7 +255,7 @@ impl Fetching<'_> {
             && total != size
         {
             return Err(lasting(
-                Error::format(format_args!("{url} has {total} bytes, not {size} as was said"))
+                Error::format(format_args!("{url} has {total} bytes, not {size} as announced"))
                     .help("try again later: it may be changing"),
             ));
         }

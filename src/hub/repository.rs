@@ -272,7 +272,7 @@ fn link(blob: &Path, hash: &str, place: &Path, name: &str) -> Result<()> {
 fn cached(kind: RepositoryKind, folder: &Path, id: &str, options: &RemoteOptions) -> Result<Vec<PathBuf>> {
     let missing = || {
         let kind = kind.name();
-        Error::state(format_args!("the {kind} {id} was not fetched before, and the network may not be used"))
+        Error::state(format_args!("the {kind} {id} was not fetched before, and network access is off"))
             .help("unset HF_HUB_OFFLINE, or set RemoteOptions::network")
     };
     let reference = std::fs::read_to_string(folder.join("refs").join(&options.revision));

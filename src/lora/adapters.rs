@@ -155,7 +155,7 @@ impl Adapters {
                 Some(Target { shape: [rows, columns], .. }) => {
                     format!("an adapter of {out}×{inner} beside a weight of {rows}×{columns}")
                 }
-                None => "an adapter beside no linear layer of this model".to_string(),
+                None => "this model has no linear layer for this adapter".to_string(),
             };
             return Err(Error::input(error).layer(path).help("these adapters belong to another model"));
         }

@@ -47,7 +47,7 @@ pub(super) fn adapter(
     if target.kind == TargetKind::Embedding {
         if config.dora || config.init == Init::Pissa {
             return Err(Error::input("an embedding takes neither DoRA nor PiSSA")
-                .help("leave it out of target_modules, or take another beginning"));
+                .help("leave it out of target_modules, or take another initialisation"));
         }
         // loralib: A zero, B normal.
         let a = Tensor::zeros((rank, inner), DType::F32, device)?;
@@ -69,14 +69,14 @@ pub(super) fn adapter(
             (tensor(a, (rows, inner), device)?, zero()?)
         }
         Init::Orthogonal if parts.is_some() => {
-            return Err(Error::input("parts of a layer cannot begin orthogonal")
-                .help("leave enable_lora empty, or begin with kaiming"));
+            return Err(Error::input("parts of a layer cannot have an orthogonal initialisation")
+                .help("leave enable_lora empty, or initialise with kaiming"));
         }
         Init::Orthogonal => orthogonal(&mut random, rank, inner, out, device)?,
         Init::Pissa => {
             if parts.is_some() {
                 return Err(Error::input("PiSSA on parts of a layer is not defined")
-                    .help("leave enable_lora empty, or begin with kaiming"));
+                    .help("leave enable_lora empty, or initialise with kaiming"));
             }
             let base = base.ok_or_else(|| needs_model("PiSSA"))?;
             let (a, b) = principal(&base.matrix(&target.path)?, rank, scale, &mut random, device)?;
@@ -147,7 +147,7 @@ pub(super) fn whole(
 }
 
 fn needs_model(what: &str) -> Error {
-    Error::input(format!("{what} begins from the model's weights"))
+    Error::input(format!("{what} is initialised from the model's weights"))
         .help("make the adapters beside a model: model.new_adapters(&config, seed)?")
 }
 
@@ -165,7 +165,7 @@ fn orthogonal(
     device: &Device,
 ) -> Result<(Tensor, Tensor)> {
     if !rank.is_multiple_of(2) {
-        return Err(Error::input(format!("an orthogonal beginning needs an even rank, not {rank}"))
+        return Err(Error::input(format!("an orthogonal initialisation needs an even rank, not {rank}"))
             .help(format!("take {}", rank + 1)));
     }
     let mut normal = |rows, columns| Mat::from_fn(rows, columns, |_, _| random.normal());

@@ -60,7 +60,7 @@ impl LoraConfig {
         also(self.bias != Biases::None, "biases", format!("{biases}, trained"));
         let whole = cut(&self.modules_to_save.join(", "), NAMES);
         also(!self.modules_to_save.is_empty(), "trained whole", whole);
-        let tied = "embedding and head stay one".to_string();
+        let tied = "embedding and head stay tied".to_string();
         also(self.ensure_weight_tying, "weight tying", tied);
         let parts = self.enable_lora.iter().map(|(name, parts)| format!("{name} {parts:?}")).collect();
         also(!self.enable_lora.is_empty(), "parts of fused layers", pattern(parts));

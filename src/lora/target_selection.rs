@@ -115,7 +115,7 @@ fn whole(text: &str) -> Result<Regex> {
 fn expression(text: &str) -> Result<Regex> {
     Regex::new(text).map_err(|e| {
         if ["(?=", "(?!", "(?<=", "(?<!"].iter().any(|around| text.contains(around)) {
-            let error = format!("{text:?} looks ahead or behind, which expressions here cannot do");
+            let error = format!("{text:?} uses look-ahead or look-behind, which is not supported here");
             return Error::input(error).help(
                 "name the layers instead: in rank_pattern and alpha_pattern of adapter_config.json each layer by its \
                  path with its number (a rank is the first size of its lora_A), in target_modules a list of paths",

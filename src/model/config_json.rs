@@ -66,7 +66,7 @@ pub(super) fn config_json(config: &DecoderConfig, dtype: &str) -> Result<Map<Str
         }),
         Some(FrequencyScaling::Divisors(_)) | None => {
             return Err(Error::input(
-                "the GGUF file has a divisor for each frequency, which follow no formula that config.json can say",
+                "the GGUF file has a divisor for each frequency, which config.json cannot express",
             )
             .help("export from the Hugging Face folder of this model"));
         }

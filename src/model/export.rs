@@ -143,8 +143,8 @@ fn export(decoder: &Decoder, beside: Beside, folder: &Path, options: &ExportOpti
     let blocks = decoder.tensors().iter().filter(|(_, part)| is_blocks(part)).count();
     if blocks > 0 {
         notes.push(format!(
-            "{blocks} matrices were in blocks ({}): the folder has the numbers that these stand for, not \
-             those from before they were quantised",
+            "{blocks} matrices were in blocks ({}): the folder has the dequantised numbers, not those from before \
+             quantisation",
             decoder.weight_types()
         ));
     }

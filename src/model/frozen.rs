@@ -61,7 +61,7 @@ impl Decoder {
         }
         let others: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
         format!(
-            "as {}: {own} matrices, and {} whose rows its blocks do not divide",
+            "as {}: {own} matrices, and {} whose row length is not a multiple of its block size",
             dtype.name(),
             others.join(", ")
         )

@@ -78,7 +78,7 @@ impl GenerateConfig {
                 .help("give a number above 0: 1 changes nothing, 1.2 is usual"));
         }
         if self.stop.iter().any(String::is_empty) {
-            return Err(Error::input("a stop text is empty").help("every text holds it: leave it out"));
+            return Err(Error::input("a stop text is empty").help("every text contains it: leave it out"));
         }
         Ok(())
     }
@@ -162,8 +162,8 @@ fn choose(logits: &[f32], config: &GenerateConfig, index: u64) -> Result<u32> {
     if logits.iter().any(|l| l.is_nan()) {
         return Err(Error::not_finite("the model's logits are not numbers")
             .help(advice(
-                "the adapter has diverged: run.rewind(step)?; run.set_lr(lr)?; run.resume()? goes back and on at a lower learning rate",
-                "the adapter has diverged: lorascope train RUN --resume --rewind STEP --lr RATE goes back and on at a lower learning rate",
+                "the adapter has diverged: run.rewind(step)?; run.set_lr(lr)?; run.resume()? goes back and continues at a lower learning rate",
+                "the adapter has diverged: lorascope train RUN --resume --rewind STEP --lr RATE goes back and continues at a lower learning rate",
             )));
     }
     let best = (0u32..).zip(logits).max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(token, _)| token);

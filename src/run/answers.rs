@@ -24,7 +24,7 @@ brief!(Answers);
 impl Show for Answers {
     fn show(&self) -> Bundle {
         if self.0.is_empty() {
-            return Text::new("no answers yet: run.watch(&[\"a question\"], 20)? has them made").show();
+            return Text::new("no answers yet: run.watch(&[\"a question\"], 20)? asks every 20 steps").show();
         }
         let mut table =
             Table::new([("step", Align::Right), ("prompt", Align::Left), ("answer", Align::Left)]);

@@ -203,7 +203,7 @@ impl Run {
         frozen.sort();
         frozen.dedup();
         if frozen.len() == trained.len() {
-            return Err(Error::input("nothing would be trained any longer").help("leave some modules out"));
+            return Err(Error::input("no module would be trained").help("leave some modules out"));
         }
         self.change_in_turn(&turn, Change::Frozen(frozen))?;
         drop(turn);
@@ -353,7 +353,7 @@ fn said(change: &Change) -> String {
         Change::EvalEvery(Some(steps)) => {
             format!("the run is evaluated every {}", number(*steps as usize, "step"))
         }
-        Change::EvalEvery(None) => "the run is evaluated when asked".to_string(),
+        Change::EvalEvery(None) => "the run is evaluated on request".to_string(),
         Change::Patience(Some(evaluations)) => {
             let evaluations = number(*evaluations as usize, "evaluation");
             format!("the run stops after {evaluations} no better than the best before")

@@ -23,7 +23,7 @@ impl Run {
     pub fn step(&self) -> Result<StepReport> {
         let steps = self.steps(1)?;
         steps.steps().last().cloned().ok_or_else(|| {
-            Error::state("the step was paused").help(advice("run.resume() goes on", "--resume goes on"))
+            Error::state("the step was paused").help(advice("run.resume() continues", "--resume continues"))
         })
     }
 
@@ -103,7 +103,7 @@ impl Run {
                         .help("run.status() shows it, run.pause()? stops it"));
                 }
                 _ if current.partial.is_some() => {
-                    return Err(Error::state("gradients of forward_backward wait for their update")
+                    return Err(Error::state("gradients of forward_backward are not applied yet")
                         .help("run.optimizer_step()? makes it, run.clear_gradients() forgets them"));
                 }
                 State::Idle | State::Paused | State::Finished | State::Failed(_) => {}

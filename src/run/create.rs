@@ -52,7 +52,7 @@ impl Run {
         let path = names::path_of(name)?;
         Self::free(name, &path, config.existing)?;
         if model.is_merged() {
-            return Err(Error::state("adapters were merged into this model, and no file holds it")
+            return Err(Error::state("adapters were merged into this model, and it is not saved in a file")
                 .help("export() it and open the folder, or train on model.unmerged()"));
         }
         // The date that a template writes is part of the data: the run keeps it.
@@ -118,7 +118,7 @@ impl Run {
         let (folder, aside) = folder.set_aside()?;
         let mut notes = new.notes;
         if let Some(aside) = &aside {
-            notes.push(format!("the run that was called {name:?} lies in {} now", aside.display()));
+            notes.push(format!("the old run {name:?} is now in {}", aside.display()));
         }
         let context = Context {
             config: &config,

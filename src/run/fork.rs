@@ -118,24 +118,24 @@ fn differences(now: &RunConfig, wanted: &RunConfig, journal: Journal, at: u64) -
     if now.lora != wanted.lora || now.adaptation != wanted.adaptation {
         return fixed(
             "rank or other adapters",
-            "the adapters go on as they are: begin a new run from them with init_from",
+            "the adapters stay as they are: begin a new run from them with init_from",
         );
     }
     if now.training() != wanted.training() {
-        return fixed(
-            "choice of what is trained on",
-            "begin a new run: Run::new(name, &model, &data, config)",
-        );
+        return fixed("choice of trained tokens", "begin a new run: Run::new(name, &model, &data, config)");
     }
     if now.faults != wanted.faults {
         return fixed(
-            "way with rows that are refused",
-            "it goes on with the rows that this run has: begin a new run, Run::new(name, &model, &data, config)",
+            "treatment of refused rows",
+            "a fork keeps the rows of this run: begin a new run, Run::new(name, &model, &data, config)",
         );
     }
     now.optimizer.goes_on_as(&wanted.optimizer)?;
     if now.seed != wanted.seed || now.context != wanted.context || now.init_from != wanted.init_from {
-        return fixed("seed, context or beginning", "begin a new run: Run::new(name, &model, &data, config)");
+        return fixed(
+            "seed, context or initialisation",
+            "begin a new run: Run::new(name, &model, &data, config)",
+        );
     }
     let mut changes = Vec::new();
     if now.schedule != wanted.schedule {

@@ -120,7 +120,7 @@ impl Run {
         let later = journal.entries().iter().filter(|entry| entry.at > place.step).count();
         if later > 0 {
             notes.push(format!(
-                "{later} changes made after step {} will be made again where they were",
+                "{later} changes made after step {} will be repeated at their steps",
                 place.step
             ));
         }

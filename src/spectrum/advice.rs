@@ -177,7 +177,7 @@ impl Advice {
             some => format!("; in {some} modules ΔW is 0: nothing was learned there, and rank 0 keeps all"),
         };
         let caption = format!(
-            "ranks that keep {} of the energy {by}: {} numbers instead of {}; a cut keeps this much, training at these ranks is another matter{nothing}",
+            "ranks that keep {} of the energy {by}: {} numbers instead of {}; a truncated adapter keeps this much, one trained at these ranks may differ{nothing}",
             percent(self.energy),
             thousands(then),
             thousands(now),

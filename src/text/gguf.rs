@@ -157,11 +157,11 @@ fn cut(name: Option<&str>) -> Result<&'static Cut> {
     let known = || CUTS.iter().flat_map(|cut| cut.names).copied().collect::<Vec<_>>().join(", ");
     let Some(name) = name else {
         return Err(Error::format("the file does not say how its tokenizer cuts words (tokenizer.ggml.pre)")
-            .help("convert the model anew with a current llama.cpp, or open its Hugging Face folder"));
+            .help("convert the model again with a current llama.cpp, or open its Hugging Face folder"));
     };
     CUTS.iter().find(|cut| cut.names.contains(&name)).ok_or_else(|| {
         Error::format(format!("tokenizer.ggml.pre {name:?} is not known; known are {}", known()))
-            .help("open the model's Hugging Face folder instead, whose tokenizer.json says it all")
+            .help("open the model's Hugging Face folder instead, whose tokenizer.json is complete")
     })
 }
 
@@ -185,7 +185,7 @@ fn vocabulary(tokens: &[&str]) -> Result<Vocab> {
     let mut vocabulary = Vocab::with_capacity(tokens.len());
     for (id, token) in tokens.iter().enumerate() {
         if let Some(first) = vocabulary.insert(token.to_string(), id as u32) {
-            return Err(Error::format(format!("token {token:?} stands twice, as {first} and as {id}")));
+            return Err(Error::format(format!("token {token:?} occurs twice, as {first} and as {id}")));
         }
     }
     Ok(vocabulary)

@@ -232,7 +232,7 @@ impl Pieces {
         let mut vocabulary = Vocab::with_capacity(self.pieces.len());
         for (id, Piece { text, .. }) in self.pieces.iter().enumerate() {
             if let Some(first) = vocabulary.insert(text.clone(), id as u32) {
-                return Err(Error::format(format!("piece {text:?} stands twice, as {first} and as {id}")));
+                return Err(Error::format(format!("piece {text:?} occurs twice, as {first} and as {id}")));
             }
         }
         Ok(vocabulary)
@@ -248,7 +248,7 @@ impl Pieces {
         let scored = self.pieces.iter().map(|piece| (name(piece), f64::from(piece.score))).collect();
         let unknown = self.pieces.iter().position(|piece| piece.kind == PieceKind::Unknown);
         if unknown.is_none() {
-            return Err(Error::format("no piece stands for what is unknown"));
+            return Err(Error::format("no piece stands for unknown text"));
         }
         Unigram::from(scored, unknown, self.byte_fallback).map_err(broken)
     }

@@ -56,7 +56,7 @@ impl OptimizerConfig {
     pub(crate) fn goes_on_as(&self, other: &Self) -> Result<()> {
         match self.has_square() == other.has_square() {
             true => Ok(()),
-            false => Err(Error::input("another optimiser cannot go on with these moments")
+            false => Err(Error::input("another optimiser cannot continue with these moments")
                 .help("begin a new run from this one's adapters: RunConfig::default().init_from(folder)")),
         }
     }

@@ -227,7 +227,7 @@ fn labelled_bad(train: &Batches, data: &Dataset) -> Result<Option<Finding>> {
     let what =
         format!("{} labelled bad and left out, on the lines {}", rows_are(rows.len()), lines(data, &rows)?);
     Finding::new(LABELS, Severity::Warning, what)
-        .help("a run learns answers that are labelled good alone")
+        .help("a run trains only on answers that are labelled good")
         .at(data, *first)
         .map(Some)
 }
@@ -282,11 +282,11 @@ fn prompts(train: &Batches, data: &Dataset, tokenizer: &Tokenizer) -> Result<Fin
     let Some(first) = other.first() else {
         let what = match looked {
             0 => "no row is a conversation".to_string(),
-            looked => format!("{looked} rows begin as the model will be asked"),
+            looked => format!("{looked} rows begin with the prompt that generation uses"),
         };
         return Ok(Finding::new(CHECK, Severity::Fine, what));
     };
-    let what = format!("{} of {looked} rows do not begin as the model will be asked", other.len());
+    let what = format!("{} of {looked} rows do not begin with the prompt that generation uses", other.len());
     Finding::new(CHECK, Severity::Warning, what)
         .help(
             "the chat template writes an answer in another way than its prompt: take one in which both agree",

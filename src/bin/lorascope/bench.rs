@@ -1,4 +1,4 @@
-//! `lorascope bench`: figures to hold against other tools.
+//! `lorascope bench`: measurements for comparison with other tools.
 
 use crate::handle;
 use clap::{Args, Subcommand};
@@ -16,54 +16,54 @@ use std::time::Instant;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Time one training step on random tokens, in f32: LoRA on all linear layers, or all weights
+    /// Time one training step on random tokens, in f32: LoRA on all linear layers, or full fine-tuning
     Step(Step),
-    /// Time how soon a run answers while it trains, and what a snapshot and the spectra of a step take
+    /// Time how soon a run responds while it trains, and how long a snapshot and the spectra of a step take
     Handle(handle::Arguments),
-    /// Time the forward pass of a model with adapters merged into it, beside that of the model alone
+    /// Time the forward pass of a model with merged and with unmerged adapters, compared with the model alone
     Merged(Merged),
 }
 
 #[derive(Args)]
 pub struct Merged {
-    /// A .gguf file or a Hugging Face folder; its weights are held in f32
+    /// Model: a .gguf file or a Hugging Face folder; its weights are held in f32
     #[arg(long)]
     model: PathBuf,
-    /// Tokens of one pass
+    /// Tokens per pass
     #[arg(long, default_value_t = 256)]
     tokens: usize,
-    /// The rank of the adapters
+    /// Rank of the adapters
     #[arg(long, default_value_t = 8)]
     rank: usize,
-    /// Passes of each, in turns
+    /// Passes of each variant, interleaved
     #[arg(long, default_value_t = 21)]
     turns: usize,
 }
 
 #[derive(Args)]
 pub struct Step {
-    /// A .gguf file or a Hugging Face folder
+    /// Model: a .gguf file or a Hugging Face folder
     #[arg(long)]
     model: PathBuf,
-    /// Rows of a batch
+    /// Rows per batch
     #[arg(long, default_value_t = 4)]
     batch: usize,
-    /// Tokens of a row
+    /// Tokens per row
     #[arg(long, default_value_t = 256)]
     tokens: usize,
-    /// The rank of the adapters
+    /// Rank of the adapters
     #[arg(long, default_value_t = 8)]
     rank: usize,
-    /// Steps that are timed; one more comes before them
+    /// Timed steps, after one that is not timed
     #[arg(long, default_value_t = 4)]
     steps: usize,
-    /// Train all weights by SGD with momentum, instead of adapters by AdamW
+    /// Full fine-tuning with SGD and momentum, instead of adapters with AdamW
     #[arg(long)]
     full: bool,
-    /// How the frozen weights lie in memory: as the file has them, or as this type
+    /// Dtype of the frozen weights in memory: as stored in the file, or this one
     #[arg(long, value_enum, default_value = "stored")]
     weights: Weights,
-    /// Keep only the input of each block for the backward pass, and compute the rest again
+    /// Recompute activations in the backward pass from the input of each block: less memory, more time
     #[arg(long)]
     recompute: bool,
     /// Print one line of JSON
@@ -91,7 +91,7 @@ pub fn run(command: Command) -> Result<()> {
 
 fn step(args: &Step) -> Result<String> {
     if args.batch == 0 || args.tokens < 2 || args.steps == 0 {
-        return Err(Error::input("a batch needs a row of at least two tokens and a step"));
+        return Err(Error::input("batch and steps must be at least 1, tokens at least 2"));
     }
     let weights = match args.weights {
         Weights::Stored => WeightDtype::Stored,
@@ -137,7 +137,7 @@ fn step(args: &Step) -> Result<String> {
 
 fn merged(args: &Merged) -> Result<String> {
     if args.tokens == 0 || args.turns == 0 {
-        return Err(Error::input("a pass needs a token and a turn"));
+        return Err(Error::input("tokens and turns must be at least 1"));
     }
     let options = OpenOptions { weights: WeightDtype::F32, device: Device::Cpu };
     let model = Decoder::open_with(&args.model, &options)?;

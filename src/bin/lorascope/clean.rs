@@ -1,4 +1,4 @@
-//! `lorascope data clean` and `split`: rows out of rows, in the format that they had.
+//! `lorascope data clean` and `split`: write some rows of a dataset, by default in the format that they have.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,23 +15,23 @@ use super::reading::{Counting, LayoutArgument, Reading, existing, format, refuse
 
 #[derive(Args)]
 pub struct Clean {
-    /// A file, a folder or a pattern; JSON, CSV or Parquet, plain, .gz or .zst
+    /// Dataset to read: a file, a folder or a glob pattern; JSON, CSV or Parquet, plain, .gz or .zst
     file: PathBuf,
-    /// .jsonl, .json (an array), .csv, .tsv or .parquet; .gz or .zst may follow
+    /// File to write, named .jsonl, .json (an array), .csv, .tsv or .parquet; .gz or .zst may follow
     out: PathBuf,
-    /// Leave out the rows that say what an earlier one says
+    /// Remove rows that are duplicates of an earlier row
     #[arg(long)]
     dedup: bool,
-    /// Leave out the rows that are nearly an earlier one: from this similarity on, 0.5 to 1
+    /// Remove near-duplicates: rows with at least this similarity (0.5 to 1) to an earlier row
     #[arg(long, value_name = "SIMILARITY")]
     dedup_near: Option<f64>,
-    /// Leave out the rows with problems that reading finds
+    /// Remove rows with problems that the reader found
     #[arg(long)]
     drop_problems: bool,
-    /// Leave out the rows in which this regular expression matches
+    /// Remove rows in which this regular expression matches
     #[arg(long, value_name = "REGEX")]
     without: Option<String>,
-    /// Leave out longer rows; needs --tokenizer
+    /// Remove rows longer than N tokens; needs --tokenizer
     #[arg(long, value_name = "N", requires = "tokenizer")]
     max_tokens: Option<usize>,
     #[command(flatten)]
@@ -44,16 +44,16 @@ pub struct Clean {
 
 #[derive(Args)]
 pub struct Split {
-    /// A file, a folder or a pattern; JSON, CSV or Parquet, plain, .gz or .zst
+    /// Dataset to read: a file, a folder or a glob pattern; JSON, CSV or Parquet, plain, .gz or .zst
     file: PathBuf,
-    /// The file for the first part; .jsonl, .json, .csv, .tsv or .parquet, .gz or .zst may follow
+    /// File to write the first part to, named .jsonl, .json, .csv, .tsv or .parquet; .gz or .zst may follow
     train: PathBuf,
-    /// The file for the rest
+    /// File to write the rest to
     test: PathBuf,
-    /// The share of rows in the first file
+    /// Share of rows in the first file
     #[arg(long, default_value_t = 0.98)]
     fraction: f64,
-    /// The seed; the same seed gives the same split
+    /// Random seed; the same seed gives the same split
     #[arg(long, default_value_t = 42)]
     seed: u64,
     #[command(flatten)]
@@ -65,13 +65,13 @@ pub struct Split {
 /// How rows are written.
 #[derive(Args)]
 struct Writing {
-    /// Write another format than the rows have
+    /// Format to write, if not the format of the rows
     #[arg(long, value_name = "FORMAT", value_parser = format())]
     to: Option<RowSchema>,
-    /// How rows that stay in their format are written
+    /// How to write rows that stay in their format
     #[arg(long, value_enum, default_value_t = LayoutArgument::Keep)]
     layout: LayoutArgument,
-    /// Leave out the rows that the format cannot hold
+    /// Leave out rows that the format cannot hold, instead of failing
     #[arg(long)]
     leave_out: bool,
     /// Replace an existing file
@@ -80,7 +80,7 @@ struct Writing {
 }
 
 impl Writing {
-    /// The format to write: the one that was asked for, or that of all rows.
+    /// Returns the requested format, or the one that all rows have.
     fn schema(&self, data: &Dataset) -> Result<RowSchema> {
         if let Some(schema) = self.to {
             return Ok(schema);
@@ -109,7 +109,7 @@ impl Writing {
         }
     }
 
-    /// Fails where writing would for the rows: one does not fit into the format, or none is left.
+    /// Fails if writing the rows would: a row does not fit into the format, or no row is left.
     fn check_rows(&self, data: &Dataset, schema: RowSchema, path: &Path) -> Result<()> {
         let losses = data.losses_with(schema, &self.options())?;
         if let Some(misfit) = losses.misfits.first().filter(|_| !self.leave_out) {
@@ -130,7 +130,7 @@ impl Writing {
         Ok(())
     }
 
-    /// Fails before the work where a file is in the way.
+    /// Fails before any work if an output file exists.
     fn check(&self, targets: &[&Path]) -> Result<()> {
         match targets.iter().find(|path| path.exists() && !self.overwrite) {
             Some(path) => Err(Error::input("the file exists")
@@ -143,7 +143,7 @@ impl Writing {
 
 pub fn clean(arguments: &Clean) -> Result<ExitCode> {
     arguments.writing.check(&[&arguments.out])?;
-    // Rows that are alike but for what a repair takes away are duplicates after it.
+    // Repair first: rows may be duplicates only after a repair.
     let all = repaired(&arguments.file, &arguments.reading)?;
     let mut data = all.clone();
     if arguments.drop_problems {
@@ -172,10 +172,10 @@ pub fn clean(arguments: &Clean) -> Result<ExitCode> {
     rejected(&all)
 }
 
-/// The rows after the repairs, which are a step of their own where rows can be had without them.
+/// Returns the repaired rows; the repairs are a step of their own if the rows can be read without them.
 fn repaired(file: &Path, reading: &Reading) -> Result<Dataset> {
     if !reading.fixes().is_empty() && !reading.is_strict() {
-        // Where every row needs a repair there are none before it.
+        // If every row needs a repair, none can be read without it.
         if let Ok(all) = Dataset::open_with(file, &reading.unrepaired()) {
             return all.fix(reading.fixes().to_vec());
         }
@@ -190,7 +190,7 @@ pub fn split(arguments: &Split) -> Result<ExitCode> {
     data.check_targets(&targets)?;
     let schema = arguments.writing.schema(&data)?;
     let (first, second) = data.split(arguments.fraction, arguments.seed)?;
-    // The second part cannot fail for its rows once the first is written.
+    // Check now, so that the second part cannot fail once the first is written.
     arguments.writing.check_rows(&second, schema, &arguments.test)?;
     for (part, path) in [first, second].iter().zip(targets) {
         print(part.write_with(path, schema, &arguments.writing.options())?);

@@ -14,19 +14,19 @@ use super::{clean, complain, print, rows};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Say what is in a dataset and what is wrong with it; the exit code is 1 where records were rejected
+    /// Report the content and the problems of a dataset; the exit code is 1 if records were rejected
     Report {
-        /// A file, a folder or a pattern; JSON, CSV or Parquet, plain, .gz or .zst
+        /// Dataset to read: a file, a folder or a glob pattern; JSON, CSV or Parquet, plain, .gz or .zst
         file: PathBuf,
         #[command(flatten)]
         counting: Counting,
-        /// Say how many rows are longer than N tokens (characters without --tokenizer); several with commas
+        /// Count the rows longer than N tokens (characters without --tokenizer); separate several N with commas
         #[arg(long, value_name = "N", value_delimiter = ',')]
         context: Vec<u64>,
         /// Print JSON instead of tables
         #[arg(long, conflicts_with = "html")]
         json: bool,
-        /// Write a page with figures
+        /// Write the report as an HTML page with figures
         #[arg(long, value_name = "OUT")]
         html: Option<PathBuf>,
         /// Replace an existing page
@@ -35,53 +35,53 @@ pub enum Command {
         #[command(flatten)]
         reading: Reading,
     },
-    /// Show rows: the first and the last, or one, those with problems, of a language, longer ones, a sample
+    /// Show rows: the first and last ones, or one, those with problems, of a language, the longest, a sample
     Rows(rows::Arguments),
-    /// Write the rows without duplicates, repaired, within a length; says how many each step leaves
+    /// Remove duplicates, problems and long rows, repair rows, and write the rest; report how many each step leaves
     Clean(clean::Clean),
-    /// Write the rows into two files, at random; rows that are equal or nearly so go into the same one
+    /// Split the rows at random into two files; duplicates and near-duplicates stay in the same file
     Split(clean::Split),
-    /// Write the rows in another format; the exit code is 1 where records were rejected
+    /// Convert the rows to another format; the exit code is 1 if records were rejected
     Convert {
-        /// A file, a folder or a pattern; JSON, CSV or Parquet, plain, .gz or .zst
+        /// Dataset to read: a file, a folder or a glob pattern; JSON, CSV or Parquet, plain, .gz or .zst
         file: PathBuf,
-        /// .jsonl, .json (an array), .csv, .tsv or .parquet; .gz or .zst may follow
+        /// File to write, named .jsonl, .json (an array), .csv, .tsv or .parquet; .gz or .zst may follow
         out: PathBuf,
-        /// The format to write
+        /// Format to write
         #[arg(long, value_name = "FORMAT", value_parser = format())]
         to: RowSchema,
         /// Replace an existing file
         #[arg(long)]
         overwrite: bool,
-        /// How rows that are in this format already are written
+        /// How to write rows that are in this format already
         #[arg(long, value_enum)]
         layout: Option<LayoutArgument>,
-        /// Add a key that carries what the format has no place for
+        /// Add the key `lorascope`, which stores what the format cannot hold
         #[arg(long)]
         keep_extra: bool,
-        /// Leave out the rows that the format cannot hold
+        /// Leave out rows that the format cannot hold, instead of failing
         #[arg(long)]
         leave_out: bool,
         #[command(flatten)]
         reading: Reading,
     },
-    /// Make school problems with worked answers, as many as you like
+    /// Generate any number of school problems with worked answers
     Generate {
-        /// .jsonl for JSON lines, .json for an array
+        /// File to write: .jsonl for JSON lines, .json for an array
         out: PathBuf,
-        /// How many problems
+        /// Number of problems
         #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
         rows: u64,
-        /// The seed; the same seed gives the same file
+        /// Random seed; the same seed gives the same file
         #[arg(long, default_value_t = 42)]
         seed: u64,
-        /// Which kinds of problem
+        /// Kinds of problems
         #[arg(long, value_enum, default_value_t = KindsArgument::Training)]
         kinds: KindsArgument,
-        /// Conversations of several questions instead of instructions
+        /// Generate conversations of several questions, instead of single instructions
         #[arg(long)]
         conversations: bool,
-        /// With the faults of real data: line breaks, duplicates, one broken line in 2,000
+        /// Add the faults of real data: line breaks, duplicates, one broken line in 2,000
         #[arg(long)]
         faults: bool,
         /// Replace an existing file
@@ -92,9 +92,9 @@ pub enum Command {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum KindsArgument {
-    /// Those to train on
+    /// Kinds to train on
     Training,
-    /// Other kinds, to evaluate on
+    /// Other kinds, for the evaluation split
     HeldOut,
 }
 

@@ -1,4 +1,4 @@
-//! The steps of a run in a file of events for TensorBoard, while they come.
+//! Writes the steps of a run to a TensorBoard event file while it trains.
 
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -6,11 +6,11 @@ use std::thread::JoinHandle;
 use lorascope::error::{Error, Result};
 use lorascope::run::{EventFile, Run, State};
 
-/// Writes the reports of a run aside, so that training does not wait for the file.
+/// Writes the reports of a run in its own thread, so that training does not wait for the file.
 pub struct Follower(Option<JoinHandle<Result<()>>>);
 
 impl Follower {
-    /// Follows the steps after this one into a new file in the folder, where one is given.
+    /// Writes the steps after this one to a new file in the folder, if one is given.
     pub fn new(run: &Run, after: u64, folder: Option<&Path>) -> Result<Self> {
         let Some(folder) = folder else { return Ok(Self(None)) };
         let mut events = EventFile::create(folder)?;
@@ -23,12 +23,12 @@ impl Follower {
         }))))
     }
 
-    /// Waits until the last step of a run that rests is in the file.
+    /// If the run no longer trains, waits until its last step is in the file.
     pub fn end(self, run: &Run) -> Result<()> {
         match self.0 {
-            // A run that trains on has no last step.
+            // A run that still trains has no last step yet.
             Some(thread) if run.status().state != State::Running => {
-                thread.join().map_err(|_| Error::state("the file of events was not written to its end"))?
+                thread.join().map_err(|_| Error::state("the event file for TensorBoard is incomplete"))?
             }
             _ => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! `lorascope bench handle`: how soon a run answers while it trains.
+//! `lorascope bench handle`: measures how soon a run responds while it trains.
 
 use clap::Args;
 use lorascope::dataset::Dataset;
@@ -11,32 +11,32 @@ use std::time::{Duration, Instant};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// A .gguf file or a Hugging Face folder
+    /// Model: a .gguf file or a Hugging Face folder
     #[arg(long)]
     model: PathBuf,
-    /// Rows of a step
+    /// Rows per step
     #[arg(long, default_value_t = 4)]
     batch: usize,
-    /// Tokens of a row, about
+    /// Approximate tokens per row
     #[arg(long, default_value_t = 256)]
     tokens: usize,
-    /// The rank of the adapters
+    /// Rank of the adapters
     #[arg(long, default_value_t = 8)]
     rank: usize,
-    /// Pauses, each at another moment of a step
+    /// Number of pauses, each at another moment of a step
     #[arg(long, default_value_t = 20)]
     turns: u32,
 }
 
-/// Starts, looks, pauses, goes on.
+/// Starts, inspects, pauses and resumes a run, and measures each.
 pub fn measured(args: &Arguments) -> Result<String> {
     if args.batch == 0 || args.tokens < 32 || args.turns == 0 {
-        return Err(Error::input("a turn needs a row of at least 32 tokens"));
+        return Err(Error::input("batch and turns must be at least 1, tokens at least 32"));
     }
     let model = Model::open(&args.model)?;
     let folder = tempfile::tempdir().map_err(|e| Error::io("a temporary folder", e))?;
     std::env::set_current_dir(folder.path()).map_err(|e| Error::io(folder.path(), e))?;
-    // A text of one token a word, and a few for the template.
+    // One token per word, and a few for the template.
     let row = |i: usize| {
         let words =
             (0..args.tokens - 28).map(|k| ["one", "two", "red", "sun"][(k * (i + 3) / 2 + k / 5) % 4]);

@@ -1,4 +1,4 @@
-//! `lorascope sample`, `merge` and `export`: a model, with an adapter or without, answers and is written.
+//! `lorascope sample`, `merge` and `export`: answer prompts with a model, and write it, with or without an adapter.
 
 use clap::{Args, ValueEnum};
 use lorascope::display::Show as _;
@@ -11,17 +11,17 @@ use serde_json::json;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
-/// A model, and what stands beside its weights.
+/// A model, and the adapter to use with it.
 #[derive(Args)]
 struct Adapted {
-    /// The model: a .gguf file or a Hugging Face folder
+    /// Model: a .gguf file or a Hugging Face folder
     #[arg(long, value_name = "PATH", required_unless_present = "run")]
     model: Option<PathBuf>,
-    /// An adapter for it: a folder of PEFT or mlx, or a file of kohya
+    /// Adapter: a PEFT or mlx folder, or a kohya file
     #[arg(long, value_name = "PATH", conflicts_with = "run")]
     adapter: Option<PathBuf>,
-    /// A run instead of an adapter, by its name in the folder runs or by its path: its newest snapshot is taken,
-    /// and its model unless --model says where that is now
+    /// Run to use instead of an adapter, by its name in the folder runs or by its path: uses its newest snapshot,
+    /// and its model unless --model gives the model's new path
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
 }
@@ -42,9 +42,9 @@ impl Adapted {
         if let Some(saved) = &saved
             && saved.model_fingerprint != model.fingerprint()?
         {
-            return Err(Error::input("this is not the model that the run was trained on")
-                .path(path)
-                .help("say --model PATH of that one, or --adapter with the run's adapter beside this one"));
+            return Err(Error::input("this is not the model that the run was trained on").path(path).help(
+                "give that model with --model PATH, or use this model with --adapter and the run's adapter",
+            ));
         }
         if let Some(saved) = &saved {
             crate::complain(format_args!("step {} of {}", saved.step, saved.folder.display()));
@@ -58,31 +58,31 @@ impl Adapted {
 
 #[derive(Args)]
 pub struct Sample {
-    /// What to ask; each prompt is answered by itself
+    /// Prompts; each is answered separately
     #[arg(required = true)]
     prompts: Vec<String>,
     #[command(flatten)]
     adapted: Adapted,
-    /// A system message before each prompt
+    /// System message before each prompt
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
-    /// Tokens of an answer at most
+    /// Maximum tokens per answer
     #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().max_tokens)]
     max_tokens: usize,
-    /// 0 takes the most likely token each time; above 0 tokens are drawn, the rarer ones more often the higher it is
+    /// Sampling temperature: 0 always takes the most likely token; higher values draw rarer tokens more often
     #[arg(long, value_name = "T", default_value_t = 0.0)]
     temperature: f64,
-    /// Which of the possible draws, with a temperature above 0
+    /// Random seed, for a temperature above 0
     #[arg(long, value_name = "N", default_value_t = GenerateConfig::default().seed)]
     seed: u64,
-    /// Print a line of JSON with prompt and answer for each prompt
+    /// Print one line of JSON per prompt, with prompt and answer
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Args)]
 pub struct Merge {
-    /// The new Hugging Face folder
+    /// Hugging Face folder to write; must not exist
     out: PathBuf,
     #[command(flatten)]
     adapted: Adapted,
@@ -92,9 +92,9 @@ pub struct Merge {
 
 #[derive(Args)]
 pub struct Export {
-    /// The new Hugging Face folder
+    /// Hugging Face folder to write; must not exist
     out: PathBuf,
-    /// The model: a .gguf file or a Hugging Face folder
+    /// Model: a .gguf file or a Hugging Face folder
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
     #[command(flatten)]
@@ -104,21 +104,21 @@ pub struct Export {
 /// How weights are written.
 #[derive(Args)]
 struct Written {
-    /// The type of the numbers in the files
+    /// Dtype of the weights in the files
     #[arg(long, value_enum, default_value_t = Dtype::Bf16)]
     dtype: Dtype,
-    /// Bytes of one file at most; a larger tensor has a file of its own
+    /// Maximum bytes per file; a larger tensor gets its own file
     #[arg(long, value_name = "N", default_value_t = ExportOptions::default().shard_bytes)]
     shard_bytes: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Dtype {
-    /// 32 bits: nothing is lost
+    /// 32 bits, without loss
     F32,
-    /// The upper half of them, as most models are published
+    /// 16 bits with the range of f32, as most models are published
     Bf16,
-    /// 16 bits with a smaller range
+    /// 16 bits, more exact than bf16, with a smaller range
     F16,
 }
 
@@ -181,7 +181,7 @@ pub fn export(arguments: &Export) -> Result<()> {
     Ok(())
 }
 
-/// Fails before the work where a folder is in the way.
+/// Fails before any work if the output folder exists.
 fn free(out: &std::path::Path) -> Result<()> {
     match out.symlink_metadata() {
         Ok(_) => Err(Error::input("the folder exists already").path(out).help("choose another name")),

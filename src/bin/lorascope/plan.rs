@@ -1,4 +1,4 @@
-//! `lorascope plan`: what fine-tuning a model would take.
+//! `lorascope plan`: estimates what fine-tuning a model takes.
 
 use clap::Args;
 use lorascope::analysis::Plan;
@@ -12,18 +12,18 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// A config.json, a Hugging Face folder or a .gguf file
+    /// Model: a config.json, a Hugging Face folder or a .gguf file
     model: PathBuf,
-    /// The rank of the adapters; 16 where nothing is said
+    /// Rank of the adapters; 16 by default
     #[arg(long, value_name = "R")]
     rank: Option<usize>,
-    /// Tokens of one step, instead of 16 rows of the greatest length
+    /// Tokens per step, instead of 16 rows of the maximum length
     #[arg(long, value_name = "TOKENS")]
     batch_tokens: Option<usize>,
-    /// Tokens of a row at most; the model's context, at most 2048, where nothing is said
+    /// Maximum tokens per row; by default the model's context, but at most 2048
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
-    /// Keep only the input of each block for the backward pass, and compute the rest again: less memory, more time
+    /// Recompute activations in the backward pass from the input of each block: less memory, more time
     #[arg(long)]
     recompute: bool,
 }

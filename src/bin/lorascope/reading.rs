@@ -1,4 +1,4 @@
-//! How the commands on data read their files, and what they say of records that are no rows.
+//! Options to read a dataset, and messages about rejected records.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,22 +29,22 @@ fn repair() -> impl TypedValueParser<Value = Fix> {
 /// How the file is read.
 #[derive(Args)]
 pub struct Reading {
-    /// The format of the rows, instead of finding it by looking
+    /// Format of the rows, instead of detecting it
     #[arg(long, value_name = "FORMAT", value_parser = format())]
     from: Option<RowSchema>,
-    /// Where the turns are, in a file of no known format: user=question,assistant=std_answer
+    /// Keys of the turns, for a file of unknown format: user=question,assistant=std_answer
     #[arg(long, value_name = "MAP", conflicts_with = "from")]
     map: Option<Map>,
-    /// The list of rows to read, in a file that holds several: train, test
+    /// List of rows to read, if the file holds several (such as train and test)
     #[arg(long, value_name = "NAME")]
     list: Option<String>,
-    /// Put nothing between an instruction and its input, instead of a line break
+    /// Join an instruction and its input without a line break between them
     #[arg(long)]
     join_nothing: bool,
     /// Fail at the first record that cannot be read, instead of leaving it out
     #[arg(long)]
     strict: bool,
-    /// Repairs of the rows, several with commas
+    /// Repair the rows; separate several repairs with commas
     #[arg(long, value_name = "REPAIR", value_delimiter = ',', value_parser = repair())]
     fix: Vec<Fix>,
 }
@@ -54,7 +54,7 @@ impl Reading {
         ReadOptions { fixes: self.fix.clone().into(), ..self.unrepaired() }
     }
 
-    /// Without the repairs, where these are a step of their own.
+    /// The options without the repairs.
     pub fn unrepaired(&self) -> ReadOptions {
         ReadOptions {
             schema: self.from,
@@ -66,7 +66,7 @@ impl Reading {
         }
     }
 
-    /// Whether the first fault ends the reading.
+    /// Whether reading fails at the first fault.
     pub fn is_strict(&self) -> bool {
         self.strict
     }
@@ -76,19 +76,19 @@ impl Reading {
     }
 }
 
-/// The tokenizer that lengths are counted with.
+/// The tokenizer that counts lengths.
 #[derive(Args)]
 pub struct Counting {
-    /// Count tokens: a .gguf file, or a Hugging Face folder with tokenizer.json
+    /// Count tokens with the tokenizer of a .gguf file, or of a Hugging Face folder with tokenizer.json
     #[arg(long, value_name = "DIR", alias = "model")]
     tokenizer: Option<PathBuf>,
-    /// Which tokens of a conversation count as trained on, as in a run: assistant, last-assistant or all
+    /// Which tokens of a conversation to count as trained, as in a run: assistant, last-assistant or all
     #[arg(long, value_name = "WHAT", requires = "tokenizer")]
     trained: Option<Trained>,
 }
 
 impl Counting {
-    /// The rows with the tokenizer, where one was given.
+    /// Binds the tokenizer to the rows, if one was given.
     pub fn bound(&self, data: Dataset) -> Result<Dataset> {
         let training = Training { trained: self.trained.unwrap_or_default(), ..Training::default() };
         match &self.tokenizer {
@@ -101,9 +101,9 @@ impl Counting {
 /// Whether rows that stay in their format keep the keys of their file.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum LayoutArgument {
-    /// Order of keys, names of roles and other keys as the file has them
+    /// Keep the order of keys, the names of roles and other keys of the file
     Keep,
-    /// As the format lays out all rows
+    /// Write all rows in the usual layout of the format
     Schema,
 }
 
@@ -116,15 +116,15 @@ impl From<LayoutArgument> for Layout {
     }
 }
 
-/// What to do where a file exists, by the flag --overwrite.
+/// What to do if the file exists, from the flag --overwrite.
 pub fn existing(overwrite: bool) -> Existing {
     if overwrite { Existing::Replace } else { Existing::Refuse }
 }
 
-/// Records that are listed.
+/// The largest number of records to list.
 pub const LISTED: usize = 20;
 
-/// Lists the rejected records on the standard error; code 1 where there are any.
+/// Lists the rejected records on standard error; returns exit code 1 if there are any.
 pub fn rejected(data: &Dataset) -> Result<ExitCode> {
     for (path, what) in data.not_read()? {
         complain(format_args!("not read: {}: {what}", path.display()));
@@ -154,8 +154,8 @@ pub fn rejected(data: &Dataset) -> Result<ExitCode> {
     Ok(ExitCode::from(1))
 }
 
-/// Lists the first rows that a run leaves out because they are none, or because the chat template refuses them,
-/// on the standard error.
+/// Lists on standard error the first rows that a run leaves out because the reader rejected them or the chat
+/// template refuses them.
 pub fn left_out(left_out: &RowsLeftOut, listed: usize) {
     let rows = || left_out.rows.iter().filter(|row| matches!(row.why, Why::Rejected(_) | Why::Refused(_)));
     let count = rows().count();
@@ -177,7 +177,7 @@ pub fn left_out(left_out: &RowsLeftOut, listed: usize) {
     }
 }
 
-/// Lists the rows that the chat template refuses on the standard error.
+/// Lists on standard error the rows that the chat template refuses.
 pub fn refused(data: &Dataset) -> Result<()> {
     let refused = data.refused()?;
     if refused.is_empty() {

@@ -16,27 +16,27 @@ use super::reading::{Counting, Reading, refused, rejected};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// A file, a folder or a pattern; JSON, CSV or Parquet, plain, .gz or .zst
+    /// Dataset to read: a file, a folder or a glob pattern; JSON, CSV or Parquet, plain, .gz or .zst
     file: PathBuf,
-    /// Show the row of this number, counted from 0
+    /// Show row number N, counted from 0
     #[arg(long, value_name = "N", conflicts_with_all = ["problems", "lang", "longer", "sample"])]
     row: Option<usize>,
-    /// Show the rows and records with problems, kind by kind
+    /// Show the rows and records with problems, grouped by kind
     #[arg(long, conflicts_with_all = ["lang", "longer", "sample"])]
     problems: bool,
-    /// Show the rows of a language: zh, en, …; und where it cannot be told
+    /// Show the rows in a language: zh, en, …; und if the language is unknown
     #[arg(long, value_name = "CODE")]
     lang: Option<String>,
-    /// Show the rows longer than N characters, or than N tokens with --tokenizer; the longest first
+    /// Show the rows longer than N characters, or N tokens with --tokenizer; the longest first
     #[arg(long, value_name = "N")]
     longer: Option<u32>,
     /// Show N rows drawn at random
     #[arg(long, value_name = "N")]
     sample: Option<usize>,
-    /// The seed; the same seed draws the same rows
+    /// Random seed; the same seed draws the same rows
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// How many rows are shown at most; with --problems so many of each kind
+    /// Largest number of rows to show; with --problems, of each kind
     #[arg(long, value_name = "N", default_value_t = 10)]
     limit: usize,
     #[command(flatten)]
@@ -76,7 +76,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let limit = if arguments.sample.is_some() { wanted.len() } else { arguments.limit };
     print(format_args!("{} of {} rows", thousands(wanted.len() as u64), thousands(data.len() as u64)));
-    // By their numbers among all rows, with which --row finds them again.
+    // Number them as in the whole dataset, so that --row finds them again.
     for row in wanted.row_numbers()?.into_iter().take(limit) {
         print(format_args!("\n{}", row_or_line(&data, row)?));
     }
@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     rejected(&data)
 }
 
-/// The rows with problems, those of the reader and those that a report finds.
+/// Shows the rows with problems found by the reader or by the report.
 fn problems(data: &Dataset, limit: usize) -> Result<ExitCode> {
     let report = data.report()?;
     if report.problems.is_empty() {
@@ -111,7 +111,7 @@ fn problems(data: &Dataset, limit: usize) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(report.rejected > 0)))
 }
 
-/// A row; one that the chat template refuses as it stands in its file.
+/// Returns a row, or its line in the file if the chat template refuses it.
 fn row_or_line(data: &Dataset, row: usize) -> Result<String> {
     match data.row(row) {
         Ok(chat) => Ok(chat.to_string()),

@@ -1,4 +1,4 @@
-//! `lorascope spectrum`: the singular values of an adapter on disk, and a smaller adapter of them.
+//! `lorascope spectrum`: shows the singular values of an adapter on disk, and truncates it to smaller ranks.
 
 use clap::Args;
 use lorascope::candle_core::Device;
@@ -13,22 +13,22 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// A folder with adapter_config.json and adapter_model.safetensors or .bin, or the folder of a run, whose newest
-    /// snapshot is taken
+    /// Adapter: a folder with adapter_config.json and adapter_model.safetensors or .bin, or the folder of a run (uses
+    /// its newest snapshot)
     adapter: PathBuf,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
-    /// Draw the spectra into this .svg or .png
+    /// Plot the spectra into this .svg or .png file
     #[arg(long, value_name = "FILE", alias = "plot")]
     svg: Option<PathBuf>,
-    /// Draw the effective ranks into this .svg or .png
+    /// Plot a heat map of the effective ranks into this .svg or .png file
     #[arg(long, value_name = "FILE")]
     heat_map: Option<PathBuf>,
-    /// Cut each module to the smallest rank that keeps this share of its energy: 0.95
+    /// Truncate each module to the smallest rank that keeps this share of its energy, such as 0.95
     #[arg(long, value_name = "ENERGY", requires = "out")]
     truncate: Option<f64>,
-    /// The new folder that the cut adapter is written to
+    /// Folder to write the truncated adapter to
     #[arg(long, value_name = "DIR", requires = "truncate")]
     out: Option<PathBuf>,
     /// Replace existing files
@@ -46,7 +46,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let Factors { adapters, initialisation: changed, left_alone } =
         Adapters::open_factors(&folder, &Device::Cpu)?;
     if arguments.truncate.is_some() {
-        Adapters::open(&folder, &Device::Cpu)?; // a cut is for a model
+        Adapters::open(&folder, &Device::Cpu)?; // fails for adapters that no model can use
     }
     let spectra = adapters.spectra()?;
     let figures = figures(arguments, &spectra)?;
@@ -54,14 +54,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Ok::<_, Error>((spectra.advise(energy)?, adapters.truncate(&Truncation::Energy(energy))?))
     });
     let cut = cut.transpose()?;
-    // Where one of them is in the way, none is written.
+    // If one output exists, write none.
     let targets = || figures.iter().map(|(path, _)| *path).chain(arguments.out.as_deref());
     if let Some((_, path)) =
         targets().enumerate().find(|(n, path)| targets().take(*n).any(|other| same(other, path)))
     {
-        return Err(Error::input("two answers were to be written here")
+        return Err(Error::input("two outputs have this path")
             .path(path)
-            .help("give each a name of its own"));
+            .help("give each output its own name"));
     }
     if let Some(path) = targets().find(|path| path.exists() && !arguments.overwrite) {
         return Err(Error::input("this exists already")
@@ -83,7 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     if let Some(by) = changed {
         notes.push(format!(
-            "The adapter began as {by}, which took a part of each weight away: these are the spectra of B·A, not of the change of the weights."
+            "The adapter was initialised with {by}, which subtracts a part from each weight: these are the spectra of B·A, not of the change of the weights."
         ));
         answer["initialisation"] = by.into();
     }
@@ -108,13 +108,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Whether two names are those of one file.
+/// Whether two paths name the same file.
 fn same(one: &Path, other: &Path) -> bool {
     let whole = |path: &Path| std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).ok();
     whole(one) == whole(other)
 }
 
-/// The figures that were asked for, and where they are to lie.
+/// Makes the requested figures, each with its path.
 fn figures<'a>(arguments: &'a Arguments, spectra: &Spectra) -> Result<Vec<(&'a Path, Figure)>> {
     let footer =
         arguments.adapter.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
@@ -128,7 +128,7 @@ fn figures<'a>(arguments: &'a Arguments, spectra: &Spectra) -> Result<Vec<(&'a P
     Ok(figures)
 }
 
-/// The spectra with what they say; an infinite condition is left out.
+/// Returns the spectra with their measures; an infinite condition number is left out.
 fn measures(spectra: &Spectra) -> Result<Vec<Value>> {
     spectra.iter().zip(spectra.places()).map(|(spectrum, place)| measured(spectrum, place)).collect()
 }

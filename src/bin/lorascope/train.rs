@@ -1,4 +1,4 @@
-//! `lorascope train`: a run without a notebook.
+//! `lorascope train`: trains a run without a notebook.
 
 #[cfg(feature = "tensorboard")]
 use super::events::Follower;
@@ -20,94 +20,94 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// Steps of a new run that is told nothing.
+/// Steps of a new run, by default.
 const STEPS: u64 = 100;
-/// Records that the end names once more.
+/// Number of records to list once more at the end.
 const LISTED_AGAIN: usize = 5;
-/// Time between two looks at the run and at signals.
+/// Interval between two checks of the run and of signals.
 const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
 pub struct Arguments {
-    /// The run's name in the folder runs, with --resume also the path of its folder; or a file of settings such as run.toml
+    /// Name of the run in the folder runs, or with --resume also the path of its folder; or a settings file such as run.toml
     run: String,
-    /// The run's name, instead of the one in the file of settings
+    /// Name of the run, instead of the one in the settings file
     #[arg(long)]
     name: Option<String>,
-    /// Begin anew where a run of this name exists: the old one moves to runs/NAME.1, NAME.2, …
+    /// If a run of this name exists, move it to runs/NAME.1, NAME.2, … and start a new one
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
-    /// Go on with the run that exists; model, data and settings come from its folder
+    /// Resume the existing run; model, data and settings come from its folder
     #[arg(long, conflicts_with_all = ["model", "data", "list", "eval", "eval_list", "map", "from", "rank", "batch", "context", "seed", "trained", "strict"])]
     resume: bool,
-    /// Go on although the model or the rows are not those that the run was trained with
+    /// Continue even if the model or the rows are not those that the run was trained with
     #[arg(long, requires = "resume")]
     accept: bool,
-    /// Go back to a step first, or to the one with the best evaluation
+    /// First go back to a step, or to the one with the best evaluation
     #[arg(long, value_name = "STEP|best", requires = "resume")]
     rewind: Option<Back>,
-    /// Train N steps more than are done, also where the run has stopped early
+    /// Train N more steps, even if the run has stopped early
     #[arg(long, value_name = "N", requires = "resume", conflicts_with = "steps")]
     more: Option<u64>,
-    /// How the learning rate goes along the steps: constant; linear:TOTAL, cosine:TOTAL or wsd:TOTAL, which fall
-    /// until step TOTAL; or file, which takes the schedule of the file of settings
+    /// Learning-rate schedule: constant; linear:TOTAL, cosine:TOTAL or wsd:TOTAL, which decay until step TOTAL; or
+    /// file, the schedule in the settings file
     #[arg(long, value_name = "SHAPE")]
     schedule: Option<Course>,
-    /// The model: a .gguf file or a Hugging Face folder
+    /// Model: a .gguf file or a Hugging Face folder
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
-    /// Rows to train on: a file, a folder or a pattern; JSON, CSV or Parquet, plain, .gz or .zst
+    /// Rows to train on: a file, a folder or a glob pattern; JSON, CSV or Parquet, plain, .gz or .zst
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// The list of rows to train on, in a file that holds several: train, test
+    /// List of rows to train on, if the file holds several (such as train and test)
     #[arg(long, value_name = "NAME")]
     list: Option<String>,
-    /// Rows to evaluate on, before and after the training
+    /// Evaluation split: rows to evaluate on, before and after training
     #[arg(long, value_name = "PATH")]
     eval: Option<PathBuf>,
-    /// The list of rows to evaluate on; without --eval, one in the file of --data
+    /// List of rows to evaluate on; without --eval, a list in the file of --data
     #[arg(long, value_name = "NAME")]
     eval_list: Option<String>,
-    /// Where the turns are in --data and --eval, files of no known format: user=question,assistant=answer
+    /// Keys of the turns in --data and --eval, for files of unknown format: user=question,assistant=answer
     #[arg(long, value_name = "MAP", requires = "data")]
     map: Option<Map>,
-    /// The format of the rows of --data and --eval, instead of finding it by looking
+    /// Format of the rows of --data and --eval, instead of detecting it
     #[arg(long, value_name = "FORMAT", value_parser = format(), requires = "data", conflicts_with = "map")]
     from: Option<RowSchema>,
-    /// Steps to train: 100 where nothing else says when to stop; with --resume those that are left
+    /// Steps to train; by default 100 unless the settings file sets an end, with --resume those that are left
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    /// The rank of the adapters; 16 where nothing is said, and alpha is twice the rank
+    /// Rank of the adapters, 16 by default; alpha is twice the rank
     #[arg(long, value_name = "R")]
     rank: Option<usize>,
-    /// The peak learning rate; 2e-4 where nothing is said, after 10 steps of warm-up
+    /// Peak learning rate, 2e-4 by default, reached after 10 steps of warm-up
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
-    /// Rows of a step; 16 where nothing is said
+    /// Rows per step, 16 by default
     #[arg(long, value_name = "ROWS")]
     batch: Option<usize>,
-    /// Tokens of a row at most, longer rows are left out; the model's context, at most 2048, where nothing is said
+    /// Maximum tokens per row; longer rows are left out. By default the model's context, but at most 2048
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
-    /// The seed of the first values of the adapters and of the order of the rows; 42 where nothing is said
+    /// Random seed for the initialisation of the adapters and the order of the rows, 42 by default
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Which turns of a conversation are trained on: assistant, last-assistant or all; plain texts are trained on whole
+    /// Which turns of a conversation to train on: assistant, last-assistant or all; plain texts are always trained on whole
     #[arg(long, value_name = "WHAT")]
     trained: Option<Trained>,
     /// Fail at the first record that cannot be read or that the chat template refuses, instead of leaving it out
     #[arg(long)]
     strict: bool,
-    /// Save the adapter into this new folder when done; PEFT loads it
+    /// When done, save the adapter in this new folder; PEFT can load it
     #[arg(long, value_name = "FOLDER")]
     save: Option<PathBuf>,
-    /// Write the numbers of each step into a new file of events in this folder, for TensorBoard
+    /// Write the numbers of each step to a new TensorBoard event file in this folder
     #[cfg(feature = "tensorboard")]
     #[arg(long, value_name = "FOLDER")]
     tensorboard: Option<PathBuf>,
 }
 
-/// Where a run goes back to.
+/// The step to go back to.
 #[derive(Debug, Clone, Copy)]
 enum Back {
     Step(u64),
@@ -127,7 +127,7 @@ impl FromStr for Back {
     }
 }
 
-/// How a learning rate goes on.
+/// A learning-rate schedule given on the command line.
 #[derive(Debug, Clone, Copy)]
 enum Course {
     File,
@@ -155,7 +155,7 @@ impl FromStr for Course {
 }
 
 impl Course {
-    /// The schedule, behind a warm-up where it has none of its own.
+    /// Returns the schedule; one given on the command line gets this warm-up.
     fn schedule(self, file: &RunFile, warmup: u64) -> Schedule {
         match self {
             Self::File => file.config.schedule.clone(),
@@ -166,24 +166,22 @@ impl Course {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(folder) = arguments.save.as_ref().filter(|folder| folder.exists()) {
-        return Err(Error::input("the adapter was to be saved here, but this exists")
+        return Err(Error::input("the adapter cannot be saved here: the path exists")
             .path(folder)
             .help("give --save another folder"));
     }
     #[cfg(feature = "tensorboard")]
     if let Some(file) = arguments.tensorboard.as_ref().filter(|folder| folder.exists() && !folder.is_dir()) {
-        return Err(Error::input(
-            "the file of events was to be written into this folder, but this is a file",
-        )
-        .path(file)
-        .help("give --tensorboard a folder"));
+        return Err(Error::input("the event file cannot be written here: this is a file, not a folder")
+            .path(file)
+            .help("give --tensorboard a folder"));
     }
     let file = read(arguments)?;
     let asked = until_asked()?;
     let run = if arguments.resume { resume(&file, arguments)? } else { new(&file)? };
     crate::print(run.show().text);
     left_out(&run.left_out()?, LISTED);
-    // Where a signal breaks it off, the run is begun all the same, so that it is known how far it was to go.
+    // Even if a signal interrupts the evaluation, the run starts, so that it records how far it was to go.
     evaluate(&run, &asked)?;
     if !train(&run, &file, arguments, &asked)? {
         return Ok(());
@@ -194,30 +192,30 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(folder) = &arguments.save {
         crate::print(run.save_adapter(folder)?);
     }
-    // Once more: what was said at the beginning may be hours away.
+    // List them again: the first list may be hours old.
     left_out(&run.left_out()?, LISTED_AGAIN);
     Ok(())
 }
 
-/// Whether a file of settings was given, and not a name.
+/// Whether a settings file was given, and not a name.
 fn is_file(run: &str) -> bool {
     run.ends_with(".toml")
 }
 
-/// The name of a run that is given as `runs/NAME`; another path stays what it is.
+/// Returns NAME for the path `runs/NAME`; leaves any other path as it is.
 fn name_of(run: &str) -> String {
     let path = Path::new(run);
     let folder = path.parent().map(Path::canonicalize).and_then(|folder| folder.ok());
     let named = path.file_name().and_then(|name| name.to_str());
     match (folder, Path::new("runs").canonicalize().ok(), named) {
         (Some(folder), Some(runs), Some(name)) if folder == runs => name.to_string(),
-        // Before the first run there is no such folder.
+        // The folder runs does not exist before the first run.
         (_, None, Some(name)) if path.parent() == Some(Path::new("runs")) => name.to_string(),
         _ => run.to_string(),
     }
 }
 
-/// The file of settings, or what takes its place, with all that the flags say.
+/// Reads the settings file, or takes the defaults, and applies the flags.
 fn read(arguments: &Arguments) -> Result<RunFile> {
     let mut file = if is_file(&arguments.run) {
         RunFile::open(&arguments.run)?
@@ -234,7 +232,7 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
     config.context = arguments.context.or(config.context);
     config.trained = arguments.trained.unwrap_or(config.trained);
     if matches!(arguments.schedule, Some(Course::File)) && !is_file(&arguments.run) {
-        return Err(Error::input("--schedule file needs a file of settings")
+        return Err(Error::input("--schedule file needs a settings file")
             .help("lorascope train run.toml --resume --schedule file"));
     }
     if let Some(course) = arguments.schedule.filter(|_| !arguments.resume) {
@@ -268,14 +266,14 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
         for (what, given) in [("model", file.model.is_some()), ("data", file.data.is_some())] {
             if !given {
                 return Err(Error::input(format!("a new run needs --{what}"))
-                    .help(format!("say {what} = \"…\" in a file of settings, or --{what} PATH")));
+                    .help(format!("set {what} = \"…\" in a settings file, or give --{what} PATH")));
             }
         }
     }
     Ok(file)
 }
 
-/// The rows of a file, with a map or a format where it does not say what it is.
+/// The rows of a file, read with --map or --from if given.
 fn rows(path: &Path, arguments: &Arguments, list: Option<&String>) -> Result<RowsFrom> {
     let options = ReadOptions { map: arguments.map.clone(), schema: arguments.from, ..Default::default() };
     if options == ReadOptions::default() {
@@ -289,12 +287,12 @@ fn new(file: &RunFile) -> Result<Run> {
     let name = file.name.as_deref().unwrap_or_default();
     if file.config.existing == Existing::Refuse && Run::exists(name)? {
         return Err(Error::state(format!("the run {name:?} exists"))
-            .help("--resume goes on with it, --overwrite begins anew and moves it aside"));
+            .help("--resume continues it, --overwrite moves it aside and starts a new run"));
     }
     file.new_run()
 }
 
-/// The run that exists, and a word where the file says something else than it began with.
+/// Opens the existing run, and warns if the settings file differs from the settings of the run.
 fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
     let name = file.name.as_deref().unwrap_or_default();
     let run = match arguments.accept && Run::exists(name)? {
@@ -314,10 +312,11 @@ fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
                     || *name == "lr" && arguments.lr.is_some())
             })
             .collect();
-        let taken = if other.contains(&"schedule") { "; --schedule file takes that schedule" } else { "" };
+        let taken =
+            if other.contains(&"schedule") { "; --schedule file takes the file's schedule" } else { "" };
         if !other.is_empty() {
             crate::complain(format_args!(
-                "the run goes on with its own {}, not with the file's{taken}",
+                "the run keeps its own {}, not the file's{taken}",
                 other.join(", ")
             ));
         }
@@ -327,7 +326,7 @@ fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
         Some(Back::Best) => Some(run.rewind_to_best()?),
         None => None,
     };
-    // Which changes still hold there.
+    // Print which changes still apply there.
     back.iter().filter_map(|status| status.notes.last()).for_each(crate::complain);
     if let Some(lr) = arguments.lr {
         run.set_lr(lr)?;
@@ -340,39 +339,41 @@ fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
     Ok(run)
 }
 
-/// A flag that Ctrl-C and a request to end set. The second one ends the process at once.
+/// Returns a flag that SIGINT (Ctrl-C) and SIGTERM set. The second signal ends the process at once.
 fn until_asked() -> Result<Arc<AtomicBool>> {
     let asked = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        // First looked at, then set: the first signal only sets it.
+        // The check comes first, so the first signal only sets the flag.
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, asked.clone())
             .and_then(|_| signal_hook::flag::register(signal, asked.clone()))
-            .map_err(|e| Error::state(format!("signal {signal} cannot be listened to: {e}")))?;
+            .map_err(|e| Error::state(format!("cannot handle signal {signal}: {e}")))?;
     }
     Ok(asked)
 }
 
-/// Prints the loss on the rows for evaluation, where there are some; false where it was broken off.
+/// Prints the loss on the evaluation split, if there is one; returns false if a signal interrupted it.
 fn evaluate(run: &Run, asked: &AtomicBool) -> Result<bool> {
     if run.config().eval.is_none() {
         return Ok(true);
     }
     let (answer, answered) = channel();
     let run = run.clone();
-    // Aside: a signal does not wait for it.
+    // In its own thread, so that a signal need not wait for it.
     std::thread::spawn(move || answer.send(run.evaluate()));
     loop {
         match answered.recv_timeout(LOOK) {
             Ok(evaluation) => crate::print(evaluation?.show().text),
             Err(RecvTimeoutError::Timeout) if asked.load(Ordering::Relaxed) => return Ok(false),
             Err(RecvTimeoutError::Timeout) => continue,
-            Err(RecvTimeoutError::Disconnected) => return Err(Error::state("the evaluation broke down")),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::state("the evaluation ended without a result"));
+            }
         }
         return Ok(true);
     }
 }
 
-/// Trains to the end; false where it was broken off, and has paused.
+/// Trains to the end; returns false if a signal interrupted it and the run has paused.
 fn train(run: &Run, file: &RunFile, arguments: &Arguments, asked: &AtomicBool) -> Result<bool> {
     let begun = run.status();
     if !begin(run, file, arguments)? {
@@ -401,7 +402,7 @@ fn train(run: &Run, file: &RunFile, arguments: &Arguments, asked: &AtomicBool) -
     Ok(ended)
 }
 
-/// Watches a run that trains to its end; false where a signal asks for a pause.
+/// Watches a run until its training ends; returns false if a signal asks for a pause.
 fn watch(run: &Run, begun: u64, asked: &AtomicBool) -> Result<bool> {
     let mut progress = Progress::new(run.name(), 0).after(begun);
     loop {
@@ -412,7 +413,7 @@ fn watch(run: &Run, begun: u64, asked: &AtomicBool) -> Result<bool> {
             State::Running => std::thread::sleep(LOOK),
             State::Idle | State::Finished => return Ok(true),
             State::Failed(why) => return Err(Error::compute(why)),
-            // Nobody asked: a spike, or a disk that is full.
+            // Paused by itself: a spike of the loss, or a full disk.
             State::Paused => {
                 let why = status.notes.last().map_or("the run has paused", String::as_str);
                 return Err(Error::state(why));
@@ -422,7 +423,7 @@ fn watch(run: &Run, begun: u64, asked: &AtomicBool) -> Result<bool> {
     }
 }
 
-/// Begins to train; false where there is nothing left to do.
+/// Starts training; returns false if nothing is left to do.
 fn begin(run: &Run, file: &RunFile, arguments: &Arguments) -> Result<bool> {
     let status = run.status();
     if let (Some(_), Some(Ending::Early { .. })) = (arguments.more, status.ending) {
@@ -430,7 +431,7 @@ fn begin(run: &Run, file: &RunFile, arguments: &Arguments) -> Result<bool> {
         crate::complain("from here on the run does not stop early");
     }
     if let Some(ending) = run.status().ending {
-        // Said by the caller, unless steps are asked for that cannot be made.
+        // The caller reports this, unless steps were requested that cannot be made.
         return match arguments.steps.or(arguments.more) {
             None => Ok(false),
             Some(_) => Err(Error::state(format!("the run is finished: {ending}")).help(ways_on(ending))),
@@ -439,7 +440,7 @@ fn begin(run: &Run, file: &RunFile, arguments: &Arguments) -> Result<bool> {
     let left = status.end.and_then(|end| end.checked_sub(status.step));
     match (arguments.steps.or(arguments.more), file.goal_of(run)?) {
         (Some(steps), _) => run.start(steps)?,
-        // Who goes back to the best wants that one, unless more is asked for.
+        // After going back to the best step, train only if that is requested.
         (None, _) if matches!(arguments.rewind, Some(Back::Best)) && arguments.lr.is_none() => {
             match arguments.schedule {
                 None => return Ok(false),
@@ -453,7 +454,7 @@ fn begin(run: &Run, file: &RunFile, arguments: &Arguments) -> Result<bool> {
         (None, None) if arguments.resume => return Ok(false),
         (None, None) => run.start(STEPS)?,
         (None, Some(until)) if !arguments.resume => run.start_until(until)?,
-        // The file asks for more than the run was begun with.
+        // The file now asks for more steps than the run started with.
         (None, Some(Until { steps: Some(steps), .. }))
             if steps > status.step && status.state == State::Idle =>
         {
@@ -464,22 +465,22 @@ fn begin(run: &Run, file: &RunFile, arguments: &Arguments) -> Result<bool> {
     Ok(true)
 }
 
-/// How more of a finished run is had.
+/// Describes how to continue a finished run.
 fn ways_on(ending: Ending) -> String {
     match ending {
-        Ending::Rate { .. } => "--resume --schedule constant --more N trains N steps more, --resume --schedule linear:TOTAL lets the rate fall once more".to_string(),
+        Ending::Rate { .. } => "--resume --schedule constant --more N trains N more steps, --resume --schedule linear:TOTAL lets the learning rate fall again".to_string(),
         Ending::Early { best, .. } => {
-            format!("--resume --more N trains N steps more, --resume --rewind best goes back to step {best}, the best")
+            format!("--resume --more N trains N more steps, --resume --rewind best goes back to step {best}, the best")
         }
     }
 }
 
-/// Puts a snapshot on disk and says how to go on.
+/// Pauses with a snapshot on disk, and prints how to resume.
 fn pause(run: &Run, arguments: &Arguments) -> Result<()> {
     let status = run.pause()?;
     let name = arguments.name.as_ref().map_or(String::new(), |name| format!(" --name {name}"));
     crate::print(format_args!(
-        "paused after step {}; lorascope train {}{name} --resume goes on",
+        "paused after step {}; lorascope train {}{name} --resume continues",
         status.progress(),
         arguments.run
     ));

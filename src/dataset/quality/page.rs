@@ -75,7 +75,7 @@ impl Report {
             })
             .collect();
         let marks: Vec<f64> = self.contexts.iter().map(|cut| cut.context as f64).collect();
-        plot::cumulative("Cumulative length", row.unit.name(), "% at most so long", &series, &marks).ok()
+        plot::cumulative("Cumulative length", row.unit.name(), "% at most this long", &series, &marks).ok()
     }
 
     fn padding(&self) -> Option<Figure> {

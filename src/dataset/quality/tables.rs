@@ -52,7 +52,7 @@ impl Report {
         }
         for (code, count) in &self.languages {
             let name = if code == "und" {
-                "rows in no language that can be told".into()
+                "rows whose language is unknown".into()
             } else {
                 format!("rows in {code}")
             };

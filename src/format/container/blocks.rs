@@ -99,7 +99,7 @@ impl Blocks {
             }
         }
         let faults = beside.iter().map(|key| {
-            let what = format!("`{key}` stands beside the list of rows and in none of them: it is not read");
+            let what = format!("`{key}` stands beside the list of rows, not in a row: it is not read");
             Problem::new(place.line, ProblemKind::LeftOut, what)
         });
         let faults = faults.collect();
@@ -248,9 +248,11 @@ fn seek(list: &str, source: &mut Source, place: &mut RecordPlace, path: &Path) -
 }
 
 fn no_lists(path: &Path, list: &str) -> Error {
-    Error::input(format_args!("the file is no object that holds lists of rows, and so none called `{list}`"))
-        .path(path)
-        .help("open it without naming a list")
+    Error::input(format_args!(
+        "the file is not an object that holds lists of rows, so it has no list `{list}`"
+    ))
+    .path(path)
+    .help("open it without naming a list")
 }
 
 /// Unpacks a file whose reader must be able to jump in it.
@@ -271,7 +273,7 @@ fn unpack(source: &mut Source, path: &Path) -> Result<std::fs::File> {
         if size > UNPACKED {
             return Err(Error::format(format_args!("unpacked, the file has more than {UNPACKED} bytes"))
                 .path(path)
-                .help("Parquet is compressed in itself: unpack the file on a disk with room for it"));
+                .help("Parquet has its own compression: unpack the file on a disk with room for it"));
         }
         source.fill(BLOCK)?;
     }

@@ -135,7 +135,7 @@ pub(crate) fn container(path: &Path) -> Result<Container> {
         )
     })?;
     if container.form == Form::Parquet && container.packing != Packing::Plain {
-        return Err(Error::input("Parquet is compressed in itself")
+        return Err(Error::input("Parquet has its own compression")
             .path(path)
             .help("end the name in .parquet"));
     }

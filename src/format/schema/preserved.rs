@@ -136,10 +136,10 @@ impl<'a> Carry<'a> {
         }
         let what = match (self.count.filter(|_| of_turns && !whole), edited.is_empty()) {
             (Some(count), _) => format!(
-                "the row has {turns} turns, and {count} when its key `lorascope` was written: what that carries of turns and answers is left out"
+                "the row has {turns} turns, and {count} when its key `lorascope` was written: what that key carries for turns and answers is ignored"
             ),
             (None, false) => format!(
-                "{} changed since the row's key `lorascope` was written: what that carries of it is left out",
+                "{} changed since the row's key `lorascope` was written: what that key carries for it is ignored",
                 edited.join(", ")
             ),
             (None, true) => String::new(),

@@ -152,7 +152,7 @@ pub(super) fn hear<'a>(node: Node<'a>, place: &dyn Fn() -> String) -> Result<Hea
         && let Some(&weight) = heard.weights.first()
     {
         if heard.weights.iter().any(|other| *other != weight) {
-            let what = "some parts are trained on and others are not, which can be of whole turns only";
+            let what = "some parts are trained on and others are not: only whole turns can be";
             return Err(wrong(format!("of {} {what}", place())));
         }
         turn.weight = flags::lesser(turn.weight, Some(weight));

@@ -197,7 +197,7 @@ impl<'a> Metadata<'a> {
         let values = self.number("attention.value_length");
         if let Some(other) = rotated.into_iter().chain(values).find(|n| *n as usize != head_width) {
             return Err(Error::format(format!("heads of {head_width} with a part of {other}")).help(
-                "only models are supported that rotate whole heads and whose keys and values are as wide",
+                "supported are only models that rotate whole heads and whose keys and values have the width of a head",
             ));
         }
         Ok(DecoderConfig {

@@ -171,7 +171,7 @@ impl Loader<'_> {
                 Some(_) => "the layers beside it have none: the file is damaged, fetch it again",
                 None => "set attention_bias or mlp_bias in config.json if it belongs to the model",
             };
-            let error = Error::format("a bias that the model's config does not announce");
+            let error = Error::format("a bias that is not in the model's config");
             return Err(error.path(self.source.path()).layer(name).help(help));
         }
         let bias = || self.source.vector(&name, matrix.shape[0], interleaved, self.device);

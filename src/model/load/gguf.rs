@@ -98,7 +98,7 @@ impl Gguf {
                 *key != NUMBER && first.is_some_and(|first| format!("{first:?}") != format!("{value:?}"))
             };
             if let Some((key, _)) = part.content.metadata.iter().find(differs) {
-                return Err(refuse(Error::format(format!("{key} is another one than in the first part"))));
+                return Err(refuse(Error::format(format!("{key} differs from that of the first part"))));
             }
         }
         match seen.len() as u64 == tensors {
@@ -226,7 +226,7 @@ impl GgufPart {
             None => Ok(None),
             Some(value) => number(value)
                 .map(Some)
-                .ok_or_else(|| refuse(Error::format(format!("{key} is {value:?}, which counts nothing")))),
+                .ok_or_else(|| refuse(Error::format(format!("{key} is {value:?}, which is not a count")))),
         };
         let lacks = |key: &str| refuse(Error::format(format!("a part of a model without {key}")));
         let (no, count, tensors) = (get(NUMBER)?, get(COUNT)?, get(TENSORS)?);

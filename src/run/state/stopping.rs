@@ -94,10 +94,10 @@ impl RunState {
                 last.loss / median,
                 advice(
                     format!(
-                        "run.resume()? goes on; run.rewind({back})?; run.set_lr({lr})?; run.resume()? goes back and on at a lower learning rate"
+                        "run.resume()? goes on; run.rewind({back})?; run.set_lr({lr})?; run.resume()? goes back and continues at a lower learning rate"
                     ),
                     format!(
-                        "--resume goes on, --resume --rewind {back} --lr {lr} goes back and on at a lower learning rate"
+                        "--resume goes on, --resume --rewind {back} --lr {lr} goes back and continues at a lower learning rate"
                     )
                 )
             )

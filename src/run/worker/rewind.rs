@@ -27,7 +27,7 @@ impl Worker {
         let turn = shared.changing();
         let journal = self.shared.read().journal.until(to);
         if let Some(step) = journal.by_hand(place.step, to) {
-            return Err(Error::state(format!("step {step} was made by hand, and cannot be made again"))
+            return Err(Error::state(format!("step {step} was applied by hand, and cannot be repeated"))
                 .help(format!(
                     "step {0} is kept: {1}{0}{2}",
                     place.step,

@@ -133,7 +133,7 @@ impl Worker {
         });
         let Some(partial) = partial else {
             return Err(
-                Error::state("no gradient waits for an update").help("run.forward_backward(&batch)? first")
+                Error::state("there is no gradient to apply").help("run.forward_backward(&batch)? first")
             );
         };
         let segment = self.segments.get(settings.segment)?;
