@@ -1,6 +1,5 @@
 //! Runs that earlier versions wrote still open, show what they learned and go on as they did then.
 
-mod common;
 #[path = "common/llama.rs"]
 mod llama;
 #[path = "common/tiny.rs"]

@@ -279,7 +279,7 @@ mod tests {
         let (secret, open) = (parse("https://h/x?token=1").unwrap(), parse("http://h/x").unwrap());
         assert!(stays_secret(&open, &secret).is_ok() && stays_secret(&open, &open).is_ok());
         let error = stays_secret(&secret, &open).unwrap_err().to_string();
-        assert!(error.starts_with("https://h/x leads from https to http://h/x;"), "{error}");
+        assert!(error.starts_with("https://h/x redirects from https to http://h/x;"), "{error}");
         for bad in ["", "h/x", "ftp://h/x", "file:///x", "http://", "http://u:p@h/x"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
