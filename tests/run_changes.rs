@@ -266,7 +266,7 @@ fn each_setter_holds_from_the_next_step() -> Result<()> {
     assert_eq!(losses(&decayed)[..2], losses(&plain)[..2], "the loss of step 2 is that before its update");
     assert_ne!(bits(&decayed.adapters()), bits(&plain.adapters()));
     let told = decayed.set_optimizer(OptimizerConfig::Sgd(SgdConfig::default())).unwrap_err();
-    assert!(told.to_string().contains("cannot go on with these moments"), "{told}");
+    assert!(told.to_string().contains("cannot continue with these moments"), "{told}");
 
     let evaluated = set("evaluated", |run| run.set_eval_every(Some(2)).map(drop))?;
     let at: Vec<u64> =
