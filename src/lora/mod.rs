@@ -3,6 +3,14 @@
 //! Everywhere: A is `[r, in]`, B is `[out, r]`, ΔW = scale·B·A with scale = alpha / r
 //! (Hu et al. 2021, *LoRA: Low-Rank Adaptation of Large Language Models*, §4.1), or alpha / √r for
 //! rank-stabilised LoRA (Kalajdzievski 2023).
+//!
+//! | file | what |
+//! |---|---|
+//! | `config.rs`, `target.rs`, `target_selection.rs` | the configuration, and which linear layers it names |
+//! | `init.rs`, `adapter.rs`, `adapters.rs`, `adapter_sets.rs` | one adapter, all of a model, named sets of them |
+//! | `dropout.rs`, `gradients.rs`, `activations.rs` | what a training step needs beside the factors |
+//! | `peft.rs`, `peft_reader.rs`, `peft_folder.rs`, `foreign_formats.rs`, `pickle.rs`, `zip.rs` | files |
+//! | `combine.rs`, `truncate.rs`, `spectra.rs` | what is made of trained adapters |
 
 mod activations;
 mod adapter;

@@ -10,7 +10,7 @@
 //! | `fork.rs` | `fork` |
 //! | `handle.rs` | `name`, `folder`, `config`, `model` |
 //! | `lifecycle.rs` | `close`; [`runs`] lists those of this process |
-//! | `control.rs` | `step`, `steps`, `start`, `start_epochs`, `start_for`, `start_until`, `resume`, `pause`, `stop`, `rewind`, `rewind_to_best`, `wait`, `status` |
+//! | `control.rs` | `step`, `steps`, `steps_of`, `start`, `start_epochs`, `start_for`, `start_until`, `resume`, `pause`, `stop`, `rewind`, `rewind_to_best`, `wait`, `status` |
 //! | `manual_step.rs` | `next_batch`, `batch_of`, `forward_backward`, `optimizer_step`, `clear_gradients` |
 //! | `changes.rs` | `set_lr`, `cooldown`, `set_schedule`, `set_batch`, `set_data`, `freeze`, `watch`, …, `changes` |
 //! | `view.rs` | `history`, `adapters`, `save_adapter`, `overwrite_adapter`, `batch`, `left_out` |
