@@ -15,7 +15,7 @@ use crate::format::row::{Fault, Turn};
 /// An answer as it stands in the file.
 enum Answer<'a> {
     Text(Cow<'a, str>),
-    Turn(Heard<'a>),
+    Turn(Box<Heard<'a>>),
     Turns(Vec<Heard<'a>>),
 }
 
@@ -311,7 +311,7 @@ impl<'a> Reader<'a> {
         let key = self.keys[i].0.clone();
         Ok(match self.keys[i].1.value {
             Value::Array(_) => Answer::Turns(hear_all(self.node(i), &key)?),
-            Value::Object(_) => Answer::Turn(hear(self.node(i), &|| format!("`{key}`"))?),
+            Value::Object(_) => Answer::Turn(Box::new(hear(self.node(i), &|| format!("`{key}`"))?)),
             _ => Answer::Text(self.text(i)?),
         })
     }
