@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
                     vec![Turn::new(Role::Assistant, text)]
                 }
                 Answer::Turn(heard) => {
-                    let heard = [heard];
+                    let heard = [*heard];
                     self.shapes[i] = Some(shape_of(&heard, &who, self.style(), true));
                     heard.into_iter().map(|heard| heard.turn).collect()
                 }
