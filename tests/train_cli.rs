@@ -134,7 +134,7 @@ fn a_run_that_was_asked_to_end_goes_on_to_the_bit() {
     assert!(out.contains("paused after step ") || place.steps("broken") == 10, "{out}{err}");
 
     // A folder that is there already is seen before an hour of training, not after it.
-    assert!(place.refused(&["broken.toml", "--resume", "--save", "straight"]).contains("this exists"));
+    assert!(place.refused(&["broken.toml", "--resume", "--save", "straight"]).contains("the path exists"));
     place.done(&["broken.toml", "--resume", "--save", "broken"]);
     assert_eq!(place.steps("broken"), 10);
     assert_eq!(place.adapter("broken"), place.adapter("straight"));
