@@ -150,12 +150,7 @@ impl<'a> Turn<'a> {
 
     /// Whether it has only a text.
     pub fn has_text_only(&self) -> bool {
-        !self.null_content
-            && self.name.is_none()
-            && self.tool_calls.is_none()
-            && self.tool_call_id.is_none()
-            && self.weight.is_none()
-            && self.extra.is_none()
+        Spoken::of(self).is_plain()
     }
 }
 
