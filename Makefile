@@ -75,7 +75,7 @@ check: tools
 ## layers          draw the picture of the layers in docs/architecture.md again, from the imports
 .PHONY: layers
 layers:
-	LORASCOPE_DRAW=1 $(CARGO) test --locked $(FEATURES) --test architecture
+	LORASCOPE_DRAW=1 $(CARGO) test --locked $(FEATURES) --test house architecture::
 
 ## check-cuda      compile the feature cuda; needs no GPU
 .PHONY: check-cuda
@@ -143,7 +143,7 @@ golden: $(CACHE)/models/smollm2-hf/config.json templates
 ## test-peft       adapters written here, loaded with the real PEFT: equal logits
 .PHONY: test-peft
 test-peft: tools $(CACHE)/golden-venv/installed
-	$(CARGO) nextest run --locked $(FEATURES) --test golden_variants --test warm_peft
+	$(CARGO) nextest run --locked $(FEATURES) --test lora golden_variants:: warm_peft::
 	cd tests/golden && left=$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/tmp && \
 	$(GOLDEN)/python check_round_trip.py $$left/for-peft $$left/runs-for-peft
 
@@ -152,14 +152,14 @@ test-peft: tools $(CACHE)/golden-venv/installed
 test-formats: tools $(CACHE)/formats-venv/installed
 	$(CARGO) build --locked $(FEATURES)
 	LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug \
-	$(CACHE)/formats-venv/bin/python -B tests/formats/check.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug/lorascope
+	$(CACHE)/formats-venv/bin/python -B tests/readers/check.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug/lorascope
 
 ## test-lab        what a notebook shows, in a real JupyterLab in Chromium; LAB names notebooks to look at as well
 .PHONY: test-lab
 test-lab: kernel $(CACHE)/lab-venv/installed
 	@command -v chromium >/dev/null || { echo "chromium is missing: apt-get install chromium"; exit 1; }
 	mkdir -p out/lab
-	LORASCOPE_PAGES=$(CURDIR)/out/lab $(CARGO) nextest run --locked $(FEATURES) --test awkward_shown
+	LORASCOPE_PAGES=$(CURDIR)/out/lab $(CARGO) nextest run --locked $(FEATURES) --test display awkward::
 	$(CACHE)/lab-venv/bin/python -B tests/lab/check.py $(VENV)/bin/python out/lab out/lab/awkward_*.json $(LAB)
 
 ## model           fetch SmolLM2-135M-Instruct (98 MB) and check its hash
@@ -230,7 +230,7 @@ $(CACHE)/lab-venv/installed: tests/lab/requirements.txt | tools
 	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-$(CACHE)/formats-venv/installed: tests/formats/requirements.txt | tools
+$(CACHE)/formats-venv/installed: tests/readers/requirements.txt | tools
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@

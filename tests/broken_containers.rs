@@ -1,14 +1,11 @@
 //! Containers that are cut off, damaged or something else: what is broken is said.
 
-#[path = "common/files.rs"]
-mod files;
-#[path = "common/found.rs"]
-mod found;
+mod common;
 
 use std::path::Path;
 
-use files::{Files, MIXED, message};
-use found::{PRETTY, gzip, problems, whats};
+use crate::common::files::{Files, MIXED, message};
+use crate::common::found::{PRETTY, gzip, problems, whats};
 use lorascope::dataset::Dataset;
 use lorascope::format::RowSchema;
 

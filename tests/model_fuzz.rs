@@ -1,6 +1,9 @@
 //! Models and adapters whose headers are damaged at random: an error or a model, never a panic and
 //! never an allocation that the file does not justify.
 
+mod common;
+
+use crate::common::gguf::gguf;
 use candle_core::Device;
 use candle_core::quantized::gguf_file;
 use lorascope::candle_core;
@@ -8,13 +11,9 @@ use lorascope::lora::{Adapters, LoraConfig};
 use lorascope::model::{Decoder, Tokens};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use small::gguf;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-
-#[path = "common/gguf.rs"]
-mod small;
 
 /// Bytes written over a header: at a place, one to eight of them.
 type Damage = Vec<(Index, Vec<u8>)>;

@@ -1,18 +1,13 @@
 //! Runs that are killed at any moment, whose files are damaged, or whose disk is full, of a small
 //! model: what comes out is to the bit what comes out of a run that nobody disturbed.
 
-#[path = "common/clock.rs"]
-mod clock;
 mod common;
-#[path = "common/llama.rs"]
-mod llama;
-#[path = "common/runs.rs"]
-mod runs;
 
+use crate::common::clock;
+use crate::common::runs::{Bench, Straight, config};
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::run::{Operation, Run, State, before_each_operation};
-use runs::{Bench, Straight, config};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};

@@ -1,20 +1,15 @@
 //! Changes of a run, forks, steps that fail, schedules: nothing is dropped, and nothing holds that was never done.
 
-#[path = "common/clock.rs"]
-mod clock;
 mod common;
-#[path = "common/llama.rs"]
-mod llama;
-#[path = "common/runs.rs"]
-mod runs;
 
+use crate::common::clock;
+use crate::common::runs::{Bench, bits, config, losses};
 use lorascope::candle_core::Device;
 use lorascope::error::Result;
 use lorascope::format::OnFault;
 use lorascope::model::{Model, Recompute};
 use lorascope::run::{Operation, Run, State, before_each_operation};
 use lorascope::train::{AdamWConfig, OptimizerConfig, RunConfig, SgdConfig};
-use runs::{Bench, bits, config, losses};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,21 +1,18 @@
 //! What a run keeps: what lies beside it when it is replaced, what was learned when an evaluation is not
 //! finite, memory when it is written.
 
-#[path = "common/clock.rs"]
-mod clock;
 mod common;
-#[path = "common/llama.rs"]
-mod llama;
-#[path = "common/runs.rs"]
-mod runs;
 
+use crate::common::clock;
+use crate::common::llama;
+use crate::common::runs;
+use crate::common::runs::{Bench, bits, config, losses};
 use lorascope::dataset::Dataset;
 use lorascope::display::Show;
 use lorascope::error::Result;
 use lorascope::model::Model;
 use lorascope::run::{History, Operation, Run, State};
 use lorascope::train::{RunConfig, Snapshots, StepReport};
-use runs::{Bench, bits, config, losses};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,5 @@
 //! Limits of time, looked at only where somebody asks for it: a machine that is busy with something else is slow,
 //! and nothing is wrong then.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::time::{Duration, Instant};
 

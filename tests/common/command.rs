@@ -1,5 +1,4 @@
 //! The command line in a folder of its own, and rows there.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::process::{Command, Output};
 

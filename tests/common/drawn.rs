@@ -1,5 +1,4 @@
 //! Small data for charts, and what was drawn of it.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use lorascope::plot::{Figure, HeatPanel, Measure, NoisyPoint, Series};
 use roxmltree::Document;

@@ -1,5 +1,4 @@
 //! Files in a temporary folder, and texts to put into them.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::path::{Path, PathBuf};
 

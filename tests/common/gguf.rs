@@ -1,5 +1,4 @@
 //! A small GGUF model, made in memory, and what opening a model says.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};

@@ -1,6 +1,5 @@
 //! A whole model with adapters against PyTorch and PEFT, in one forward and backward pass and in ten
 //! steps.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use candle_core::{DType, Device, Tensor};
 use lorascope::candle_core;

@@ -1,5 +1,4 @@
 //! A small llama as a Hugging Face folder or a GGUF file, with given tensors, and its gradients.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};

@@ -1,4 +1,30 @@
 //! What several test files need.
+#![allow(dead_code, reason = "each group of tests uses a part of it")]
+
+pub mod archive;
+pub mod bits;
+pub mod clock;
+#[cfg(feature = "cli")]
+pub mod command;
+pub mod drawn;
+pub mod files;
+pub mod found;
+#[path = "../../src/bin/lorascope/generate/mod.rs"]
+pub mod generate;
+pub mod gguf;
+pub mod golden;
+pub mod imports;
+pub mod llama;
+pub mod messages;
+pub mod one_row;
+pub mod reference;
+pub mod rows;
+pub mod runs;
+pub mod server;
+pub mod svg;
+pub mod tiny;
+pub mod tiny_adapters;
+pub mod working_folder;
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,4 @@
 //! Random rows of every schema as JSON text, drawn from a tape of choices so that failures shrink.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 /// Choices, one after the other; all are the first one after the end.
 pub struct Tape<'a>(std::slice::Iter<'a, u16>);

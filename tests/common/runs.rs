@@ -1,8 +1,7 @@
 //! Runs of a small model with the real tokenizer on short rows, and one beside them that nobody disturbs.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use super::llama::Sizes;
+use super::working_folder::WorkingFolder;
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Content;
 use candle_core::quantized::gguf_file::Value;
@@ -15,17 +14,11 @@ use lorascope::run::Run;
 use lorascope::train::{RunConfig, Snapshots};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// The working folder belongs to the process, so tests in one process take turns.
-static TURN: Mutex<()> = Mutex::new(());
 
 pub struct Bench {
     pub model: Model,
     pub data: Dataset,
-    /// Removed with it.
-    folder: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
+    folder: WorkingFolder,
 }
 
 /// A llama of eight small blocks: a step takes some hundredths of a second, most of it in the head.
@@ -39,7 +32,7 @@ fn small(folder: &Path) -> PathBuf {
 
 /// The same in other sizes.
 pub fn model(path: &Path, sizes: Sizes) -> PathBuf {
-    let mut file = fs::File::open(super::common::model_path()).unwrap();
+    let mut file = fs::File::open(super::model_path()).unwrap();
     let metadata = Content::read(&mut file).unwrap().metadata;
     let more = metadata.into_iter().filter(|(name, _)| name.starts_with("tokenizer."));
     let more = more.chain([("llama.context_length".to_string(), Value::U32(256))]).collect();
@@ -61,11 +54,9 @@ impl Bench {
     }
 
     pub fn new() -> Result<Self> {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = tempfile::tempdir().unwrap();
-        std::env::set_current_dir(folder.path()).unwrap();
+        let folder = WorkingFolder::enter();
         let (model, data) = (Model::open(small(folder.path()))?, Dataset::open(rows(folder.path()))?);
-        Ok(Self { model, data, folder, _turn: turn })
+        Ok(Self { model, data, folder })
     }
 
     pub fn run(&self, name: &str, config: RunConfig) -> Result<Run> {

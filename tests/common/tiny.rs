@@ -1,8 +1,8 @@
 //! A tiny llama with a tokenizer of single bytes, as a Hugging Face folder: for what follows from the
 //! tokenizer's own tokens and template.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use super::llama::Sizes;
+use super::working_folder::WorkingFolder;
 use lorascope::analysis::Preflight;
 use lorascope::dataset::Dataset;
 use lorascope::display::Show;
@@ -12,7 +12,6 @@ use lorascope::train::Finding;
 use lorascope::train::RunConfig;
 use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const SPECIALS: [&str; 6] = ["<s>", "</s>", "<unk>", "<|im_start|>", "<|im_end|>", "<pad>"];
 const SIZES: Sizes =
@@ -91,20 +90,14 @@ impl Tiny<'_> {
     }
 }
 
-/// The working folder belongs to the process, so tests in one process take turns.
-static TURN: Mutex<()> = Mutex::new(());
-
 pub struct Bench {
-    pub folder: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
+    pub folder: WorkingFolder,
 }
 
 impl Bench {
     pub fn new() -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = tempfile::tempdir().unwrap();
-        std::env::set_current_dir(folder.path()).unwrap();
-        Self { folder, _turn: turn }
+        let folder = WorkingFolder::enter();
+        Self { folder }
     }
 
     pub fn model(&self, tiny: Tiny) -> Result<Model> {

@@ -4,7 +4,7 @@ usage: pieces.py        needs: sentencepiece, protobuf, tokenizers, transformers
 
 Writes pieces/bpe.model, pieces/unigram.model and pieces.json beside it. The text to train on is made
 here from a list of words. `ids` are SentencePiece's own; Hugging Face's are written as `hugging_face`
-where they differ, and tests/text_pieces.rs says why each of them does.
+where they differ, and tests/text/pieces.rs says why each of them does.
 
 The BPE model is of Llama's kind (no map of characters, byte fallback, spaces kept, a space in front),
 the Unigram model of T5's (a map of characters, spaces collapsed, no byte fallback).

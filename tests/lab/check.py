@@ -3,7 +3,7 @@
 usage: check.py PYTHON_WITH_JUPYTERLAB OUT PAGE...
 needs: playwright, and Chromium as `chromium` or under CHROMIUM (`make test-lab` has them)
 
-A PAGE is a notebook, or JSON of names and HTML as tests/awkward_shown.rs writes it where LORASCOPE_PAGES is set.
+A PAGE is a notebook, or JSON of names and HTML as tests/display/awkward.rs writes it where LORASCOPE_PAGES is set.
 No output may hold a formula, run a script, or be wider than its cell; in a notebook that is not trusted each figure
 must be seen as an image. Pictures of the pages are written to OUT.
 """

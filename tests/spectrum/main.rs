@@ -1,0 +1,8 @@
+//! Singular values of B·A, subspaces, their pictures.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod measures;
+mod plots;
+mod subspace;
