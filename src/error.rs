@@ -29,6 +29,7 @@ struct Inner {
     path: Option<PathBuf>,
     line: Option<u64>,
     layer: Option<String>,
+    device: Option<String>,
     step: Option<u64>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -54,6 +55,7 @@ impl Error {
             path: None,
             line: None,
             layer: None,
+            device: None,
             step: None,
             source: None,
         }))
@@ -168,6 +170,18 @@ impl Error {
         self
     }
 
+    /// Says on which device it was: `cuda:1, rank 1`.
+    #[must_use]
+    pub(crate) fn on_device(mut self, name: &str) -> Self {
+        self.0.device.get_or_insert_with(|| name.to_string());
+        self
+    }
+
+    /// Whether a device has no more memory.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.0.message.to_lowercase().contains("out of memory")
+    }
+
     /// What happened, without where it did and what to do.
     pub(crate) fn message(&self) -> &str {
         &self.0.message
@@ -226,6 +240,9 @@ impl fmt::Display for Error {
         }
         if let Some(layer) = &inner.layer {
             places.push(format!("layer {layer}"));
+        }
+        if let Some(device) = &inner.device {
+            places.push(format!("device {device}"));
         }
         if let Some(step) = inner.step {
             places.push(format!("step {step}"));

@@ -18,6 +18,8 @@
 //! - [`run::Run`]: trains in a thread of its own and saves itself; paused, looked into, sampled,
 //!   changed, rewound to any step, forked, resumed, opened again from its folder. All of it is exact to
 //!   the bit on one model of processor. [`run::RunFile`] is a run as a file that `lorascope train` takes.
+//! - [`train::Devices`]: a run trains on one device or many, and its numbers stay the same; [`devices::DeviceGroup`]
+//!   is what makes its passes there.
 //! - [`run::History`]: the numbers of every step, as a data frame and as a picture.
 //! - [`spectrum::Spectra`]: singular values, effective rank and energy of every adapter, computed
 //!   from the factors without forming B·A.
@@ -59,11 +61,12 @@
 //!
 //! # What is not supported yet
 //! Architectures other than those of [`model::Family`]; attention in a sliding window; rotary scaling
-//! other than `llama3` and `linear`; training on more than one device.
+//! other than `llama3` and `linear`.
 #![deny(missing_docs)]
 
 pub mod analysis;
 pub mod dataset;
+pub mod devices;
 pub mod display;
 pub mod error;
 mod files;

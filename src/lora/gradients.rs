@@ -5,7 +5,7 @@ use super::tensor_names::{A, B, EMBEDDING_A, EMBEDDING_B, MAGNITUDE};
 use super::{Adapter, Beside};
 use crate::error::Result;
 use crate::ops;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 
 /// The gradient of each trained tensor, under the names of [`Adapters::tensors`](super::Adapters::tensors).
@@ -34,11 +34,7 @@ impl Gradients {
         };
         self.add_tensor(format!("{path}.{a}"), gradient.a)?;
         self.add_tensor(format!("{path}.{b}"), gradient.b)?;
-        let seen = match self.seen.remove(path) {
-            None => (gradient.seen, gradient.tokens),
-            Some((sum, tokens)) => (ops::add(sum, &gradient.seen)?, tokens + gradient.tokens),
-        };
-        self.seen.insert(path.to_string(), seen);
+        self.see(path.to_string(), gradient.seen, gradient.tokens)?;
         match gradient.magnitude {
             Some(magnitude) => self.add_tensor(format!("{path}.{MAGNITUDE}"), magnitude),
             None => Ok(()),
@@ -51,6 +47,56 @@ impl Gradients {
     /// When the shape differs from what was added before.
     pub fn add_tensor(&mut self, name: String, gradient: Tensor) -> Result<()> {
         add(&mut self.tensors, name, gradient)
+    }
+
+    /// Adds those of another pass, in place.
+    ///
+    /// # Errors
+    /// When a shape differs from what was added before.
+    pub fn merge(&mut self, other: Self) -> Result<()> {
+        for (name, tensor) in other.tensors {
+            self.add_tensor(name, tensor)?;
+        }
+        for (path, (sum, tokens)) in other.seen {
+            self.see(path, sum, tokens)?;
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, path: String, more: Tensor, of: usize) -> Result<()> {
+        let seen = match self.seen.remove(&path) {
+            None => (more, of),
+            Some((sum, tokens)) => (ops::add(sum, &more)?, tokens + of),
+        };
+        self.seen.insert(path, seen);
+        Ok(())
+    }
+
+    /// The same in memory: one copy for all that lies on another device.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn on_host(self) -> Result<Self> {
+        let away = |tensor: &Tensor| !tensor.device().is_cpu();
+        let all: Vec<&Tensor> = self.tensors.values().chain(self.seen.values().map(|(sum, _)| sum)).collect();
+        let Some(device) = all.iter().find(|tensor| away(tensor)).map(|tensor| tensor.device().clone()) else {
+            return Ok(self);
+        };
+        let flat: Vec<Tensor> = all
+            .iter()
+            .map(|tensor| Ok(tensor.to_device(&device)?.to_dtype(DType::F32)?.flatten_all()?))
+            .collect::<Result<_>>()?;
+        let flat = Tensor::cat(&flat, 0)?.to_device(&Device::Cpu)?;
+        let mut at = 0;
+        let mut own = |like: &Tensor| -> Result<Tensor> {
+            let part = flat.narrow(0, at, like.elem_count())?.reshape(like.shape())?;
+            at += like.elem_count();
+            Ok(part.copy()?)
+        };
+        let tensors =
+            self.tensors.iter().map(|(name, t)| Ok((name.clone(), own(t)?))).collect::<Result<_>>()?;
+        let seen = self.seen.iter().map(|(path, (sum, n))| Ok((path.clone(), (own(sum)?, *n))));
+        Ok(Self { tensors, seen: seen.collect::<Result<_>>()? })
     }
 
     /// Σ (A x)(A x)ᵀ over the tokens so far, `[r, r]`, and their number, by the path of the adapter.

@@ -8,7 +8,7 @@ use super::trainable_norm::TrainableNorm;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
 use crate::ops::{self, Kernels};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 /// What all blocks of one pass share.
 pub(crate) struct BlockPass<'a> {
@@ -97,6 +97,39 @@ impl BlockPass<'_> {
 }
 
 impl Block {
+    /// The device of its weights.
+    pub(crate) fn device(&self) -> &Device {
+        self.attention_norm.device()
+    }
+
+    /// The same block on a device.
+    pub(crate) fn to_device(&self, device: &Device) -> Result<Self> {
+        if self.device().same_device(device) {
+            return Ok(self.clone());
+        }
+        let to = |linear: &Linear| linear.to_device(device);
+        Ok(Self {
+            attention_norm: self.attention_norm.to_device(device)?,
+            projections: match &self.projections {
+                QkvLayers::Separate { q, k, v } => QkvLayers::Separate { q: to(q)?, k: to(k)?, v: to(v)? },
+                QkvLayers::Fused(qkv) => QkvLayers::Fused(to(qkv)?),
+            },
+            head_norms: match &self.head_norms {
+                Some([q, k]) => Some([q.to_device(device)?, k.to_device(device)?]),
+                None => None,
+            },
+            o: to(&self.o)?,
+            mlp_norm: self.mlp_norm.to_device(device)?,
+            activation: match &self.activation {
+                Activation::SwiGlu(gate) => Activation::SwiGlu(to(gate)?),
+                Activation::Gelu(gelu) => Activation::Gelu(*gelu),
+            },
+            up: to(&self.up)?,
+            down: to(&self.down)?,
+            ..*self
+        })
+    }
+
     /// Whether anything of this block is trained.
     pub(crate) fn is_trained(&self, adapters: &Adapters) -> bool {
         self.linears().iter().any(|linear| linear.is_trained(adapters))

@@ -1,9 +1,9 @@
 //! A decoder of any family: forward and backward through all blocks, loss, generation.
 
-use super::block::{self, Block, BlockPass, Cached};
+use super::block::{Block, Cached};
 use super::config::DecoderConfig;
 use super::layers::linear::Wanted;
-use super::layers::{Embedding, LearnedPositions, Linear, Rotary, loss};
+use super::layers::{Embedding, LearnedPositions, Linear, loss};
 use super::trainable_norm::TrainableNorm;
 use super::weight::Weight;
 use crate::error::{Error, Result};
@@ -25,6 +25,8 @@ pub struct Decoder {
     pub(super) device: Device,
     pub(super) kernels: Kernels,
     pub(super) recompute: Recompute,
+    /// The head is a copy of the embedding on another device.
+    pub(super) tied_copy: bool,
 }
 
 /// Which activations the backward pass recomputes instead of keeping them from the forward pass (Chen et al. 2016,
@@ -71,24 +73,6 @@ impl Tokens<'_> {
     pub fn positions(&self) -> Vec<u32> {
         self.borders.windows(2).flat_map(|row| 0..row[1].saturating_sub(row[0]) as u32).collect()
     }
-}
-
-/// The tensors that a forward pass keeps for the backward pass, depending on [`Recompute`].
-#[derive(Debug)]
-pub struct Saved {
-    ids: Vec<u32>,
-    positions: Vec<u32>,
-    blocks: Vec<Kept>,
-    rotary: Option<Rotary>,
-    last: Tensor,
-}
-
-/// What is kept of a block.
-#[derive(Debug)]
-enum Kept {
-    All(block::BlockSaved),
-    /// Its input, `[T, D]`.
-    Input(Tensor),
 }
 
 impl Decoder {
@@ -155,145 +139,11 @@ impl Decoder {
 
     /// Whether the head is the embedding.
     pub fn is_tied(&self) -> bool {
-        self.embedding.weight().same_storage(self.head.weight())
+        self.tied_copy || self.embedding.weight().same_storage(self.head.weight())
     }
 
     pub(super) fn linears(&self) -> impl Iterator<Item = &Linear> {
         self.blocks.iter().flat_map(|b| b.linears())
-    }
-
-    /// Computes the hidden state of every token after the last norm, `[T, D]`, and what the backward pass needs.
-    /// `go_on` is called between blocks and returns false to cancel.
-    ///
-    /// # Errors
-    /// When a token is outside the vocabulary, when a row is longer than the model's context, and
-    /// an interrupted error when `go_on` returns false.
-    pub fn forward(
-        &self,
-        tokens: Tokens,
-        adapters: &Adapters,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<(Tensor, Saved)> {
-        let mut blocks = Vec::with_capacity(self.blocks.len());
-        let (last, rotary) = self.through(tokens, adapters, go_on, |input, saved| {
-            blocks.push(match self.recompute {
-                Recompute::Nothing => Kept::All(saved),
-                Recompute::Blocks => Kept::Input(input),
-            });
-        })?;
-        let hidden = self.norm.forward(&last, adapters, self.kernels)?;
-        let (ids, positions) = (tokens.ids.to_vec(), tokens.positions());
-        Ok((hidden, Saved { ids, positions, blocks, rotary, last }))
-    }
-
-    /// Computes the hidden states and keeps nothing for a backward pass.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub fn hidden(&self, tokens: Tokens, adapters: &Adapters, go_on: &dyn Fn() -> bool) -> Result<Tensor> {
-        let (last, _) = self.through(tokens, adapters, go_on, |_, _| ())?;
-        self.norm.forward(&last, adapters, self.kernels)
-    }
-
-    fn through(
-        &self,
-        tokens: Tokens,
-        adapters: &Adapters,
-        go_on: &dyn Fn() -> bool,
-        mut keep: impl FnMut(Tensor, block::BlockSaved),
-    ) -> Result<(Tensor, Option<Rotary>)> {
-        let positions = tokens.positions();
-        if let Some(longest) = positions.iter().max().filter(|p| **p as usize >= self.config.context) {
-            return Err(Error::input(format!("a row has {} tokens", longest + 1))
-                .help(format!("the model was made for at most {}", self.config.context)));
-        }
-        let (mut x, rotary) = self.enter(tokens.ids, &positions, adapters)?;
-        let pass = self.pass(rotary.as_ref(), tokens.borders, adapters);
-        for block in &self.blocks {
-            if !go_on() {
-                return Err(Error::interrupted());
-            }
-            let (y, saved) = block.forward(x.clone(), &pass)?;
-            keep(x, saved);
-            x = y;
-        }
-        Ok((x, rotary))
-    }
-
-    /// Computes the input of the first block, `[T, D]`, and the angles of rotation.
-    pub(super) fn enter(
-        &self,
-        ids: &[u32],
-        positions: &[u32],
-        adapters: &Adapters,
-    ) -> Result<(Tensor, Option<Rotary>)> {
-        let x = self.embedding.forward(ids, adapters)?;
-        match &self.positions {
-            PositionEncoding::Rotary(frequencies) => {
-                Ok((x, Some(Rotary::with(positions, frequencies, &self.device)?)))
-            }
-            PositionEncoding::Learned(table) => {
-                Ok((table.merged(adapters)?.forward(x, positions, self.kernels)?, None))
-            }
-        }
-    }
-
-    pub(super) fn pass<'a>(
-        &self,
-        rotary: Option<&'a Rotary>,
-        borders: &'a [usize],
-        adapters: &'a Adapters,
-    ) -> BlockPass<'a> {
-        BlockPass { rotary, borders, adapters, kernels: self.kernels }
-    }
-
-    /// Adds the gradients of all adapters for `dhidden` = ∂loss/∂hidden, `[T, D]`, to `gradients`.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub fn backward(
-        &self,
-        saved: Saved,
-        dhidden: &Tensor,
-        borders: &[usize],
-        adapters: &Adapters,
-        gradients: &mut Gradients,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<()> {
-        let table = match &self.positions {
-            PositionEncoding::Learned(table) => Some(table).filter(|table| table.is_trained(adapters)),
-            PositionEncoding::Rotary(_) => None,
-        };
-        let bottom = self.embedding.is_trained(adapters) || table.is_some();
-        let lowest = match self.blocks.iter().position(|block| block.is_trained(adapters)) {
-            _ if bottom => 0,
-            Some(lowest) => lowest,
-            None => self.blocks.len(),
-        };
-        let Saved { ids, positions, mut blocks, rotary, last } = saved;
-        let mut dx = self.norm.backward(&last, dhidden, adapters, gradients, self.kernels)?;
-        drop(last);
-        let pass = self.pass(rotary.as_ref(), borders, adapters);
-        for (layer, block) in self.blocks.iter().enumerate().skip(lowest).rev() {
-            if !go_on() {
-                return Err(Error::interrupted());
-            }
-            let saved = match blocks.pop() {
-                Some(Kept::All(saved)) => saved,
-                Some(Kept::Input(x)) => block.save(x, &pass)?,
-                None => return Err(Error::compute("a block was not run forward")),
-            };
-            let ends = layer == lowest && !bottom && !block.first_norm_is_trained(adapters);
-            let wanted = if ends { Wanted::AdaptersOnly } else { Wanted::Input };
-            match block.backward(saved, dx, &pass, gradients, wanted)? {
-                Some(below) => dx = below,
-                None => return Ok(()),
-            }
-        }
-        if let Some(table) = table {
-            gradients.add_tensor(table.name().to_string(), table.backward(&dx, &positions, self.kernels)?)?;
-        }
-        if bottom { self.embedding.backward(&ids, &dx, adapters, gradients) } else { Ok(()) }
     }
 
     /// The cross-entropy at each of the counted tokens, in nats.
@@ -303,6 +153,7 @@ impl Decoder {
     pub fn loss(&self, hidden: &Tensor, counted: Counted, adapters: &Adapters) -> Result<Vec<f32>> {
         let index = Tensor::new(counted.places, hidden.device())?;
         let picked = hidden.index_select(&index, 0)?.contiguous()?;
+        let adapters = &self.beside_head(adapters)?;
         loss::forward(&picked, counted.targets, &self.head_of(adapters)?, self.kernels)
     }
 
@@ -322,10 +173,13 @@ impl Decoder {
     ) -> Result<(Vec<f32>, Tensor)> {
         let index = Tensor::new(counted.places, hidden.device())?;
         let picked = hidden.index_select(&index, 0)?.contiguous()?;
+        let adapters = &self.beside_head(adapters)?;
         let weight = self.head_of(adapters)?;
         let trained = self.trained_head(adapters);
+        // Summed over the pieces first: a pass adds to each gradient once, in whichever order passes are made.
+        let mut of_head = Gradients::new();
         let mut on_logits = |h: &Tensor, d: &Tensor| match &trained {
-            Some(head) => head.backward(h, d, adapters, gradients, Wanted::AdaptersOnly).map(drop),
+            Some(head) => head.backward(h, d, adapters, &mut of_head, Wanted::AdaptersOnly).map(drop),
             None => Ok(()),
         };
         let on_logits: Option<loss::OnLogits> = trained.is_some().then_some(&mut on_logits);
@@ -338,7 +192,20 @@ impl Decoder {
             on_logits,
             go_on,
         )?;
+        gradients.merge(of_head)?;
         Ok((losses, hidden.zeros_like()?.index_add(&index, &d, 0)?))
+    }
+
+    /// The adapters with a trained embedding on the device of the head that it is tied to.
+    fn beside_head(&self, adapters: &Adapters) -> Result<Adapters> {
+        let shared = self.tied_copy && adapters.config().ties();
+        match shared && adapters.whole(self.embedding.name()).is_some() {
+            true => adapters.map(|name, tensor| match name == self.embedding.name() {
+                true => Ok(tensor.to_device(self.head_device())?),
+                false => Ok(tensor.clone()),
+            }),
+            false => Ok(adapters.clone()),
+        }
     }
 
     /// The matrix of the head with its trained values.
@@ -354,6 +221,7 @@ impl Decoder {
     /// # Errors
     /// When the width differs.
     pub fn logits(&self, hidden: &Tensor, adapters: &Adapters) -> Result<Tensor> {
+        let adapters = &self.beside_head(adapters)?;
         match self.trained_head(adapters) {
             Some(head) => head.forward(hidden, adapters),
             None => self.head.forward(hidden, &Adapters::default()),
@@ -371,14 +239,20 @@ impl Decoder {
                 .help(format!("the model takes at least one and at most {}", self.config.context)));
         }
         let positions: Vec<u32> = (cache.tokens as u32..total as u32).collect();
-        let (mut x, rotary) = self.enter(ids, &positions, adapters)?;
-        let pass = self.pass(rotary.as_ref(), &[], adapters);
+        let mut x = self.enter(ids, &positions, adapters)?;
+        let rotary = self.rotary(&positions)?;
         cache.layers.resize(self.blocks.len(), None);
-        for (block, cached) in self.blocks.iter().zip(&mut cache.layers) {
-            x = block.extend(x, cached, &pass)?;
+        let mut caches = cache.layers.iter_mut();
+        for (device, blocks) in self.neighbours() {
+            x = x.to_device(device)?;
+            let turned = rotary.as_ref().map(|rotary| rotary.to_device(device)).transpose()?;
+            let pass = self.pass(turned.as_ref(), &[], adapters);
+            for (block, cached) in blocks.iter().zip(&mut caches) {
+                x = block.extend(x, cached, &pass)?;
+            }
         }
         cache.tokens = total;
-        self.norm.forward(&x.narrow(0, ids.len() - 1, 1)?.contiguous()?, adapters, self.kernels)
+        self.normed(&x.narrow(0, ids.len() - 1, 1)?.contiguous()?, adapters)
     }
 }
 

@@ -15,7 +15,7 @@ impl Decoder {
     /// When the config is invalid or does not fit the model.
     pub fn new_adapters(&self, config: &LoraConfig, seed: u64) -> Result<Adapters> {
         let config = LoraConfig { fan_in_fan_out: self.config().fan_in_fan_out(), ..config.clone() };
-        Adapters::beside(self, &config, &self.targets(), seed, self.device())
+        self.place(&Adapters::beside(self, &config, &self.targets(), seed, self.device())?)
     }
 
     /// Checks that these adapters, and all weights that are trained in full, belong to this model.
@@ -65,7 +65,7 @@ impl Decoder {
             whole.insert(table.name().to_string(), table.table().expand()?);
         }
         let config = LoraConfig { ensure_weight_tying: true, ..Default::default() };
-        Ok(Adapters::from_pairs(config, BTreeMap::new()).with_whole(whole))
+        self.place(&Adapters::from_pairs(config, BTreeMap::new()).with_whole(whole))
     }
 
     /// Merges the adapters into copies of the weights that they adapt; all others are shared. This model does not
@@ -90,6 +90,7 @@ impl Decoder {
                 None => self.head.clone(),
             },
             positions,
+            tied_copy: self.tied_copy && !self.embedding.is_trained(adapters) && self.trained_head(adapters).is_none(),
             ..self.clone()
         })
     }

@@ -160,6 +160,21 @@ impl Model {
         })))
     }
 
+    /// This model with the same weights on other devices.
+    pub(crate) fn placed(&self, decoder: Decoder) -> Self {
+        let old = &self.0;
+        Self(Arc::new(Inner {
+            path: old.path.clone(),
+            stamp: Vec::new(),
+            device: decoder.device().location(),
+            weights: old.weights,
+            decoder,
+            tokenizer: old.tokenizer.clone(),
+            fingerprint: old.fingerprint.clone(),
+            base: old.base.clone(),
+        }))
+    }
+
     /// The dtype that its weights were loaded in.
     pub fn weights(&self) -> WeightDtype {
         self.0.weights

@@ -17,19 +17,25 @@ impl Decoder {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn first_not_finite(&self, tokens: Tokens, adapters: &Adapters) -> Result<Option<String>> {
-        let (mut x, rotary) = self.enter(tokens.ids, &tokens.positions(), adapters)?;
+        let positions = tokens.positions();
+        let mut x = self.enter(tokens.ids, &positions, adapters)?;
         if !ops::is_finite(&x)? {
             return Ok(Some(self.embedding.path().to_string()));
         }
-        let pass = self.pass(rotary.as_ref(), tokens.borders, adapters);
-        for block in &self.blocks {
-            let y = block.forward(x.clone(), &pass)?.0;
-            if !ops::is_finite(&y)? {
-                return block.first_not_finite(&x, &pass);
+        let rotary = self.rotary(&positions)?;
+        for (device, blocks) in self.neighbours() {
+            x = x.to_device(device)?;
+            let turned = rotary.as_ref().map(|rotary| rotary.to_device(device)).transpose()?;
+            let pass = self.pass(turned.as_ref(), tokens.borders, adapters);
+            for block in blocks {
+                let y = block.forward(x.clone(), &pass)?.0;
+                if !ops::is_finite(&y)? {
+                    return block.first_not_finite(&x, &pass);
+                }
+                x = y;
             }
-            x = y;
         }
-        let hidden = self.norm.forward(&x, adapters, self.kernels)?;
+        let hidden = self.normed(&x, adapters)?;
         if !ops::is_finite(&hidden)? {
             return Ok(Some(self.norm.path().to_string()));
         }

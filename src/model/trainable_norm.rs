@@ -4,7 +4,7 @@ use super::layers::{LayerNorm, RmsNorm};
 use crate::error::Result;
 use crate::lora::{Adapters, Gradients};
 use crate::ops::Kernels;
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use std::borrow::Cow;
 
 /// A norm at its path in the weights.
@@ -24,6 +24,25 @@ pub(crate) enum NormLayer {
 impl TrainableNorm {
     pub(crate) fn new(path: &str, layer: NormLayer) -> Self {
         Self { names: [format!("{path}.weight"), format!("{path}.bias")], layer }
+    }
+
+    /// The device of its weights.
+    pub(crate) fn device(&self) -> &Device {
+        match &self.layer {
+            NormLayer::Rms(norm) => norm.weight().device(),
+            NormLayer::Layer(norm) => norm.weight().device(),
+        }
+    }
+
+    /// The same norm on a device.
+    pub(crate) fn to_device(&self, device: &Device) -> Result<Self> {
+        let layer = match &self.layer {
+            NormLayer::Rms(norm) => NormLayer::Rms(norm.with_weight(norm.weight().to_device(device)?)),
+            NormLayer::Layer(norm) => NormLayer::Layer(
+                norm.with_weights(norm.weight().to_device(device)?, norm.bias().to_device(device)?),
+            ),
+        };
+        Ok(Self { layer, names: self.names.clone() })
     }
 
     /// Its path in the weights.

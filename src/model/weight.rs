@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::ops::matmul::{Form, matmul};
 use crate::ops::{self, Kernels, vector};
 use candle_core::quantized::k_quants::{self, GgmlType};
-use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{D, DType, Device, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -65,6 +65,30 @@ impl Weight {
             (Storage::Quantized(a), Storage::Quantized(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
+    }
+
+    /// The device that it lies on.
+    pub fn device(&self) -> Device {
+        match &self.storage {
+            Storage::Dense(t) => t.device().clone(),
+            Storage::Quantized(q) => q.device(),
+        }
+    }
+
+    /// The same matrix on a device; where it lies there already, it is shared.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let storage = match &self.storage {
+            Storage::Dense(t) => Storage::Dense(t.to_device(device)?),
+            Storage::Quantized(q) if q.device().same_device(device) => self.storage.clone(),
+            Storage::Quantized(q) => {
+                let blocks = QStorage::from_data(q.data()?, device, q.dtype())?;
+                Storage::Quantized(Arc::new(QTensor::new(blocks, q.shape().clone())?))
+            }
+        };
+        Ok(Self { storage, ..*self })
     }
 
     /// Its size in memory, in bytes.

@@ -297,6 +297,7 @@ impl Run {
             folder: self.0.folder.clone(),
             notes: current.notes.clone(),
             about_rows: self.about_rows(current),
+            devices: current.devices.clone(),
             told: self.0.shared.told.clone(),
         }
     }

@@ -1,5 +1,6 @@
 //! Creating a run: `Run::new`, and what a fork shares with it.
 
+use super::devices::on_its_devices;
 use super::disk::folder::Folder;
 use super::disk::identity::{Identity, rows_of};
 use super::disk::initial_adapters::{self, new_adapters};
@@ -10,9 +11,9 @@ use super::names;
 use super::registry;
 use super::segments::{Segment, Segments};
 use super::state::status::State;
-use super::worker::process;
 use super::worker::thread::{Begin, Worker};
 use crate::dataset::Dataset;
+use crate::devices::pool::pool;
 use crate::error::{Error, Result};
 use crate::files::Existing;
 use crate::image;
@@ -56,7 +57,7 @@ impl Run {
                 .help("export() it and open the folder, or train on model.unmerged()"));
         }
         // The date that a template writes is part of the data: the run keeps it.
-        let model = &render_time::fixed(model, None)?;
+        let model = &on_its_devices(&render_time::fixed(model, None)?, &config)?;
         // All that can fail comes before anything is replaced.
         let mut config = config;
         let decoder = model.decoder();
@@ -74,6 +75,7 @@ impl Run {
         if let Some(fatal) = finding::fatal(&findings) {
             return Err(fatal);
         }
+        let fresh = decoder.place(&fresh)?;
         let rows = rows_of(data, &batches)?;
         let eval_rows = match (&config.eval, &eval) {
             (Some(data), Some(batches)) => Some(rows_of(data, batches)?),
@@ -106,7 +108,7 @@ impl Run {
         config: RunConfig,
         new: NewRun,
     ) -> Result<Self> {
-        let pool = process::pool(name)?;
+        let pool = pool(name, 0)?;
         Self::free(name, &path, config.existing)?; // it may have begun to train
         if let Some(old) = registry::get(&path) {
             let old = Self(old);

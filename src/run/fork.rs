@@ -73,6 +73,8 @@ impl Run {
             snapshots: wanted.snapshots.clone(),
             existing: wanted.existing,
             recompute: wanted.recompute,
+            devices: wanted.devices,
+            placement: wanted.placement,
             eval: wanted.eval,
             ..original
         };

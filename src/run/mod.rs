@@ -12,6 +12,7 @@
 //! | `lifecycle.rs` | `close`; [`runs`] lists those of this process |
 //! | `control.rs` | `step`, `steps`, `steps_of`, `start`, `start_epochs`, `start_for`, `start_until`, `resume`, `pause`, `stop`, `rewind`, `rewind_to_best`, `wait`, `status` |
 //! | `manual_step.rs` | `next_batch`, `batch_of`, `forward_backward`, `optimizer_step`, `clear_gradients` |
+//! | `devices.rs` | `set_devices` |
 //! | `changes.rs` | `set_lr`, `cooldown`, `set_schedule`, `set_batch`, `set_data`, `freeze`, `watch`, …, `changes` |
 //! | `view.rs` | `history`, `adapters`, `save_adapter`, `overwrite_adapter`, `batch`, `left_out` |
 //! | `evaluate.rs` | `evaluate`, `evaluate_on`, `evaluate_with`, `best` |
@@ -31,6 +32,7 @@ mod changes;
 mod chat;
 mod control;
 mod create;
+mod devices;
 pub(crate) mod disk;
 mod evaluate;
 mod existing;

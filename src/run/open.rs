@@ -1,5 +1,6 @@
 //! Opening a run from its folder.
 
+use super::devices::on_its_devices;
 use super::disk::folder::Folder;
 use super::disk::identity::Identity;
 use super::disk::initial_adapters::{self, BEGUN};
@@ -8,16 +9,16 @@ use super::handle::Run;
 use super::names::{name_of, real};
 use super::registry;
 use super::segments::{self, Segments};
-use super::worker::process;
 use super::worker::thread::{Begin, Worker};
 use crate::dataset::Dataset;
+use crate::devices::pool::pool;
 use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::image;
 use crate::model::{Model, OpenOptions};
 use crate::train::batches::Batches;
 use crate::train::step::Learned;
-use crate::train::{Goal, render_time};
+use crate::train::{Devices, Goal, Placement, RunConfig, render_time};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub struct OpenRun {
     pub data: Option<Dataset>,
     /// The rows that it is evaluated on.
     pub eval: Option<Dataset>,
+    /// The devices to train on, and how the model lies on them, where they are not those of its last step.
+    pub devices: Option<(Devices, Placement)>,
     /// What to do where these are not those that the run was trained with.
     pub changed: Changed,
 }
@@ -81,6 +84,7 @@ impl Run {
         let model = render_time::fixed(&model, time)?;
         let mut config = identity.config.clone();
         config.reaches_zero = identity.reaches_zero;
+        let model = choose_devices(&model, &mut config, options, &mut notes)?;
         let eval_data = match (&options.eval, identity.eval_recipe()) {
             (Some(eval), _) => Some(eval.clone()),
             (None, Some(recipe)) if options.changed == Changed::Accept => Some(
@@ -117,6 +121,7 @@ impl Run {
         if !notes.is_empty() && saved {
             notes.push(format!("the run goes on from step {}", place.step));
         }
+        let learned = learned.on(model.decoder())?;
         let later = journal.entries().iter().filter(|entry| entry.at > place.step).count();
         if later > 0 {
             notes.push(format!(
@@ -147,7 +152,7 @@ impl Run {
                 same?;
             }
         }
-        let pool = process::pool(&name_of(&path))?;
+        let pool = pool(&name_of(&path), 0)?;
         let worker = Worker::new(Begin {
             model,
             segments,
@@ -200,6 +205,27 @@ impl Run {
             )));
         }
         self.change_data(rows, segment)
+    }
+}
+
+/// The model on the devices that were asked for, those of the run, or, where these are not there, its own.
+fn choose_devices(
+    model: &Model,
+    config: &mut RunConfig,
+    options: &OpenRun,
+    notes: &mut Vec<String>,
+) -> Result<Model> {
+    if let Some((devices, placement)) = &options.devices {
+        (config.devices, config.placement) = (devices.clone(), *placement);
+        return on_its_devices(model, config);
+    }
+    match on_its_devices(model, config) {
+        Err(error) if error.is_not_found() => {
+            notes.push(format!("trains on the device of the model: {error}"));
+            (config.devices, config.placement) = (Devices::default(), Placement::default());
+            Ok(model.clone())
+        }
+        placed => placed,
     }
 }
 

@@ -324,6 +324,15 @@ impl Batch {
         Self { packs, rows: (0..rows).collect(), segment: 0, next: None }
     }
 
+    /// Fails where no token is trained on.
+    pub(crate) fn check_trained(&self) -> Result<()> {
+        match self.packs.iter().all(|pack| pack.trained_tokens() == 0) {
+            true => Err(Error::input("no token of this batch is trained on")
+                .help("check that the rows have an answer")),
+            false => Ok(()),
+        }
+    }
+
     /// Tokens that go through the model.
     pub fn tokens(&self) -> usize {
         self.packs.iter().map(Pack::len).sum()

@@ -2,9 +2,11 @@
 
 use super::optimizer::OptimizerConfig;
 use crate::display::{Align, Bundle, Show, Table, bytes};
+use crate::error::Error;
 use crate::lora::Adapters;
 use crate::model::config::FeedForward;
 use crate::model::{Decoder, DecoderConfig, Recompute};
+use crate::text::Pack;
 
 /// Bytes of the parts of one optimiser step on the CPU, in f32.
 ///
@@ -73,10 +75,7 @@ impl StepMemory {
     pub(crate) fn computed(c: &DecoderConfig, load: &Load, optimizer: &OptimizerConfig) -> Self {
         let Load { weights, plain, trained, largest, tokens: t, recompute } = *load;
         let (d, f) = (c.width as u64, c.intermediate as u64);
-        let [q, k, _] = c.qkv_widths().map(|width| width as u64);
-        let gated = if c.feed_forward == FeedForward::SwiGlu { 2 } else { 1 };
-        // x, middle; q, attended; k, v; the sums of attention; gate, up.
-        let block = 2 * d + 2 * q + 2 * k + c.heads as u64 + gated * f;
+        let block = kept_of_block(c);
         let layers = c.layers as u64;
         let kept = match recompute {
             Recompute::Nothing => layers * block,
@@ -105,6 +104,34 @@ impl StepMemory {
         let always = self.program + self.weights + self.trained + self.moments;
         always + (self.gradients + self.activations + self.scratch).max(self.update)
     }
+}
+
+/// Numbers that a block keeps of a token: x, middle; q, attended; k, v; the sums of attention; gate, up.
+fn kept_of_block(c: &DecoderConfig) -> u64 {
+    let (d, f) = (c.width as u64, c.intermediate as u64);
+    let [q, k, _] = c.qkv_widths().map(|width| width as u64);
+    let gated = if c.feed_forward == FeedForward::SwiGlu { 2 } else { 1 };
+    2 * d + 2 * q + 2 * k + c.heads as u64 + gated * f
+}
+
+/// Bytes that a block keeps of a micro-batch, in f32.
+pub(crate) fn block_activations(c: &DecoderConfig, recompute: Recompute, tokens: u64) -> u64 {
+    4 * tokens
+        * match recompute {
+            Recompute::Nothing => kept_of_block(c),
+            Recompute::Blocks => c.width as u64,
+        }
+}
+
+/// Says what helps where a device has no more memory for a micro-batch.
+pub(crate) fn advised(error: Error, pack: &Pack) -> Error {
+    if !error.is_out_of_memory() {
+        return error;
+    }
+    let (tokens, rows) = (pack.len(), pack.examples.len());
+    error.help(format!(
+        "this micro-batch has {tokens} tokens in {rows} rows: take fewer (micro_batch), compute again instead of keeping (recompute = \"blocks\"), or split the model (placement)"
+    ))
 }
 
 impl Show for StepMemory {

@@ -7,6 +7,8 @@
 
 pub(crate) mod batches;
 pub(crate) mod config;
+mod config_builders;
+mod devices;
 mod evaluation;
 pub(crate) mod finding;
 mod goal;
@@ -23,6 +25,7 @@ pub(crate) mod step_report;
 
 pub use batches::{Batch, CONTEXT, Filling};
 pub use config::{Adaptation, RunConfig, Snapshots};
+pub use devices::{Devices, Placement};
 pub use evaluation::Evaluation;
 pub use finding::{Finding, Severity};
 pub use goal::{Goal, Until};

@@ -161,6 +161,19 @@ impl Optimizer {
         &self.moments
     }
 
+    /// The same with other moments, by the names of their tensors.
+    ///
+    /// # Errors
+    /// As `value`.
+    pub(crate) fn map(&self, value: impl Fn(&str, &Tensor) -> Result<Tensor>) -> Result<Self> {
+        let moments = self.moments.iter().map(|(name, moments)| {
+            let square = moments.square.as_ref().map(|square| value(name, square)).transpose()?;
+            let moments = Moments { mean: value(name, &moments.mean)?, square, updates: moments.updates };
+            Ok((name.clone(), moments))
+        });
+        Ok(Self { updates: self.updates, moments: moments.collect::<Result<_>>()? })
+    }
+
     /// The adapters after one update with `factor`·gradient (the factor clips), and the optimiser's
     /// next state. Tensors that are `frozen` and their moments stay. Neither `self` nor `adapters`
     /// changes, so an update that fails leaves the run as it was.
@@ -186,7 +199,7 @@ impl Optimizer {
             }
             // Taken out, so that each gradient is freed as soon as it is used.
             let gradient = gradients.take(name).ok_or_else(|| Error::compute("no gradient").layer(name))?;
-            let g = (gradient.to_dtype(DType::F32)? * factor)?;
+            let g = (gradient.to_device(theta.device())?.to_dtype(DType::F32)? * factor)?;
             let (new, after) = match config {
                 OptimizerConfig::AdamW(config) => {
                     let ratio = if is_b(name) { config.lora_plus } else { 1.0 };

@@ -23,6 +23,9 @@ impl RunConfig {
         facts.push(fact("optimiser", self.optimizer.to_string()));
         let clip = self.clip.map(|norm| format!("gradient norms above {norm}"));
         facts.push(fact("clipped", some(clip, "nothing")));
+        if !self.devices.is_model() {
+            facts.push(fact("devices", format!("{}{}", self.devices, self.placement)));
+        }
         facts.push(fact("seed", self.seed.to_string()));
         let rows = if self.eval.is_some() { "" } else { "; no rows to evaluate on: eval(&test)" };
         facts.push(fact("evaluated", format!("{}{rows}", evaluated(self.eval_every))));

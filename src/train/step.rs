@@ -1,6 +1,7 @@
 //! The training step: forward, loss over trained tokens, backward, clip, update.
 
 use super::batches::Batch;
+use super::memory::advised;
 use super::optimizer::{Optimizer, OptimizerConfig};
 use crate::error::{Error, Result};
 use crate::lora::{Activations, Adapters, DropoutPass, Gradients};
@@ -27,6 +28,15 @@ impl Learned {
     /// Adapters before their first step.
     pub fn new(adapters: Adapters, seed: u64) -> Self {
         Self { adapters, optimizer: Optimizer::new(), seed, activations: Activations::default() }
+    }
+
+    /// The same with each tensor on the device of its layer.
+    ///
+    /// # Errors
+    /// When a device has no room.
+    pub fn on(&self, model: &Decoder) -> Result<Self> {
+        let optimizer = self.optimizer.map(|name, tensor| Ok(tensor.to_device(model.device_of(name))?))?;
+        Ok(Self { adapters: model.place(&self.adapters)?, optimizer, ..self.clone() })
     }
 
     /// Bytes of the trained tensors and their moments.
@@ -100,63 +110,65 @@ impl Accumulated {
     pub fn loss(&self) -> f64 {
         self.sum / self.trained_tokens.max(1) as f64
     }
+
+    /// Micro-batches so far: the number of the next one, by which dropout is drawn.
+    pub(crate) fn packs(&self) -> u64 {
+        self.packs
+    }
+
+    /// Counts micro-batches.
+    pub(crate) fn count(&mut self, packs: usize) {
+        self.packs += packs as u64;
+    }
+
+    /// Adds the losses of a micro-batch, of its trained tokens and of its rows; its gradients are added apart.
+    pub(crate) fn add(&mut self, pack: &Pack, losses: &[f32], rows: Vec<RowLoss>) {
+        self.sum += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
+        self.ids.extend(&pack.ids);
+        self.tokens += pack.len();
+        self.trained_tokens += losses.len();
+        self.rows.extend(rows);
+    }
+
+    /// Fails where the loss of a row is not finite, and names the row and the first layer.
+    pub(crate) fn check_finite(
+        &self,
+        model: &Decoder,
+        learned: &Learned,
+        pack: &Pack,
+        number: u64,
+        rows: &[RowLoss],
+    ) -> Result<()> {
+        let Some(row) = rows.iter().find(|row| !row.loss.is_finite()) else { return Ok(()) };
+        let bad = rows.iter().filter(|row| !row.loss.is_finite()).count();
+        let step = learned.optimizer.updates() + 1;
+        one_pack(model, learned, batch, pack, (step, number), into, go_on).map_err(|e| advised(e, pack))?;
+    }
+    Ok(())
 }
 
-/// Makes the forward and the backward pass of a batch and adds its sums to `into`. `go_on` is asked between
-/// blocks; it returns false to cancel.
-///
-/// # Errors
-/// When the batch trains no token, when a loss is not finite (the error names the rows and the first
-/// layer), and an interrupted error when `go_on` returns false. `into` is of no use then.
-pub fn forward_backward(
+/// Makes the passes of one micro-batch with this number in its step.
+fn one_pack(
     model: &Decoder,
     learned: &Learned,
     batch: &Batch,
+    pack: &Pack,
+    (step, number): (u64, u64),
     into: &mut Accumulated,
     go_on: &dyn Fn() -> bool,
 ) -> Result<()> {
-    if batch.packs.iter().all(|pack| pack.trained_tokens() == 0) {
-        return Err(
-            Error::input("no token of this batch is trained on").help("check that the rows have an answer")
-        );
-    }
-    let step = learned.optimizer.updates() + 1;
-    for pack in &batch.packs {
-        let number = into.packs;
-        into.packs += 1;
-        if pack.trained_tokens() == 0 {
-            continue;
-        }
-        let adapters = learned.adapters.training(DropoutPass { seed: learned.seed, step, pack: number });
-        let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
-        let (hidden, saved) = model.forward(tokens, &adapters, go_on)?;
-        let (places, targets) = trained(pack);
-        let counted = Counted { places: &places, targets: &targets };
-        let (losses, dhidden) =
-            model.loss_backward(&hidden, counted, 1.0, &adapters, &mut into.gradients, go_on)?;
-        drop(hidden);
-        let rows = row_losses(pack, &batch.rows, &places, &losses);
-        if let Some(row) = rows.iter().find(|row| !row.loss.is_finite()) {
-            let bad = rows.iter().filter(|row| !row.loss.is_finite()).count();
-            let layer = model.first_not_finite(tokens, &adapters)?;
-            let error = Error::not_finite(format!(
-                "the loss of row {} is {} ({bad} of {} rows are not finite)",
-                row.row,
-                row.loss,
-                rows.len()
-            ));
-            return Err(match layer {
-                Some(layer) => error.layer(layer),
-                None => error,
-            });
-        }
-        model.backward(saved, &dhidden, &pack.borders, &adapters, &mut into.gradients, go_on)?;
-        into.sum += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
-        into.ids.extend(&pack.ids);
-        into.tokens += pack.len();
-        into.trained_tokens += targets.len();
-        into.rows.extend(rows);
-    }
+    let adapters = learned.adapters.training(DropoutPass { seed: learned.seed, step, pack: number });
+    let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
+    let (hidden, saved) = model.forward(tokens, &adapters, go_on)?;
+    let (places, targets) = trained(pack);
+    let counted = Counted { places: &places, targets: &targets };
+    let (losses, dhidden) =
+        model.loss_backward(&hidden, counted, 1.0, &adapters, &mut into.gradients, go_on)?;
+    drop(hidden);
+    let rows = row_losses(pack, &batch.rows, &places, &losses);
+    into.check_finite(model, learned, pack, number, &rows)?;
+    model.backward(saved, &dhidden, &pack.borders, &adapters, &mut into.gradients, go_on)?;
+    into.add(pack, &losses, rows);
     Ok(())
 }
 
@@ -243,6 +255,11 @@ pub fn evaluate(
         let losses = model.loss(&hidden, counted, adapters)?;
         rows.extend(row_losses(pack, &batch.rows, &places, &losses));
     }
+    check_evaluated(rows)
+}
+
+/// Fails where there is no trained token or a loss is not finite.
+pub(crate) fn check_evaluated(rows: Vec<RowLoss>) -> Result<Vec<RowLoss>> {
     if rows.is_empty() {
         return Err(Error::input("there is no token to evaluate on"));
     }
@@ -277,12 +294,12 @@ pub(crate) fn is_frozen(frozen: &[String], tensor: &str) -> bool {
 }
 
 /// The places of a pack whose next token is trained on, and those tokens.
-fn trained(pack: &Pack) -> (Vec<u32>, Vec<u32>) {
+pub(crate) fn trained(pack: &Pack) -> (Vec<u32>, Vec<u32>) {
     (0..).zip(&pack.targets).filter_map(|(place, target)| Some((place, (*target)?))).unzip()
 }
 
 /// The mean loss of each row of a pack.
-fn row_losses(pack: &Pack, rows: &[u32], places: &[u32], losses: &[f32]) -> Vec<RowLoss> {
+pub(crate) fn row_losses(pack: &Pack, rows: &[u32], places: &[u32], losses: &[f32]) -> Vec<RowLoss> {
     let mut at = 0;
     let each = pack.rows().zip(&pack.examples).map(|(range, example)| {
         let begin = at;

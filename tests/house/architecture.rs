@@ -7,9 +7,9 @@ use std::path::Path;
 use crate::common::imports::Library;
 
 /// The way of the data, from the first to the last.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 18] = [
     "error", "files", "display", "image", "ops", "plot", "spectrum", "hub", "format", "text", "dataset",
-    "lora", "model", "train", "run", "analysis", "prelude",
+    "lora", "model", "train", "devices", "run", "analysis", "prelude",
 ];
 const PICTURE: &str = "docs/layers.svg";
 const ROW: usize = 24;

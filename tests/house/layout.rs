@@ -10,7 +10,7 @@ use quote::ToTokens as _;
 
 /// The way of the data: a module imports from its own level and from those above it. `error`, `display` and
 /// `files` share one: errors quote data and need `neutral`, tables show errors.
-const LEVELS: [&[&str]; 15] = [
+const LEVELS: [&[&str]; 16] = [
     &["error", "display", "files"],
     &["image"],
     &["ops"],
@@ -23,6 +23,7 @@ const LEVELS: [&[&str]; 15] = [
     &["lora"],
     &["model"],
     &["train"],
+    &["devices"],
     &["run"],
     &["analysis"],
     &["prelude"],

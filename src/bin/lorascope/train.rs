@@ -11,7 +11,7 @@ use lorascope::format::Existing;
 use lorascope::format::{Map, OnFault, ReadOptions, RowSchema};
 use lorascope::run::{Ending, OpenRun, RowsFrom, Run, RunFile, State};
 use lorascope::text::Trained;
-use lorascope::train::{RunConfig, Schedule, Shape, Until};
+use lorascope::train::{Devices, Placement, RunConfig, Schedule, Shape, Until};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -89,6 +89,12 @@ pub struct Arguments {
     /// Maximum tokens per row; longer rows are left out. By default the model's context, but at most 2048
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
+    /// Devices to train on: auto (all GPUs), cpu:RANKS or cuda:0,1; the numbers of a run do not depend on how many
+    #[arg(long, value_name = "DEVICES")]
+    devices: Option<Devices>,
+    /// Split the model's blocks over this many devices, if it does not fit on one
+    #[arg(long, value_name = "N")]
+    split: Option<usize>,
     /// Random seed for the initialisation of the adapters and the order of the rows, 42 by default
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -226,6 +232,8 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
         file.config = file.config.rank(rank);
     }
     let config = &mut file.config;
+    config.devices = arguments.devices.clone().unwrap_or(config.devices.clone());
+    config.placement = arguments.split.map_or(config.placement, Placement::Split);
     config.lr = arguments.lr.unwrap_or(config.lr);
     config.batch = arguments.batch.unwrap_or(config.batch);
     config.seed = arguments.seed.unwrap_or(config.seed);
@@ -295,9 +303,15 @@ fn new(file: &RunFile) -> Result<Run> {
 /// Opens the existing run, and warns if the settings file differs from the settings of the run.
 fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
     let name = file.name.as_deref().unwrap_or_default();
-    let run = match arguments.accept && Run::exists(name)? {
-        true if name.contains('/') => Run::open_with(name, &OpenRun::accept())?,
-        true => Run::open_with(Path::new("runs").join(name), &OpenRun::accept())?,
+    let RunConfig { devices, placement, .. } = &file.config;
+    let moved = !devices.is_model() || !placement.is_replicate();
+    let how = OpenRun {
+        devices: moved.then(|| (devices.clone(), *placement)),
+        ..if arguments.accept { OpenRun::accept() } else { OpenRun::default() }
+    };
+    let run = match (arguments.accept || moved) && Run::exists(name)? {
+        true if name.contains('/') => Run::open_with(name, &how)?,
+        true => Run::open_with(Path::new("runs").join(name), &how)?,
         false => Run::get(name)?,
     };
     let settings = |config: &RunConfig| serde_json::to_value(config).map_err(Error::compute);
@@ -308,7 +322,8 @@ fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
         let other: Vec<&str> = other
             .into_iter()
             .filter(|name| {
-                !(*name == "schedule" && arguments.schedule.is_some()
+                !(matches!(*name, "devices" | "placement")
+                    || *name == "schedule" && arguments.schedule.is_some()
                     || *name == "lr" && arguments.lr.is_some())
             })
             .collect();

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::lora::{Adapters, EMBEDDING_A, Gradients};
 use crate::model::weight::Weight;
 use crate::ops::shortened;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeSet;
 
 /// y = `E[ids]`, plus the output of the adapter at this path. E is frozen unless it is trained in full.
@@ -22,6 +22,15 @@ impl Embedding {
     pub fn new(path: impl Into<String>, weight: Weight) -> Self {
         let path = path.into();
         Self { name: format!("{path}.weight"), path, weight, padding: None, max_norm: None }
+    }
+
+    /// The same table on a device.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let weight = self.weight.to_device(device).map_err(|e| e.layer(&self.path))?;
+        Ok(Self { weight, ..self.clone() })
     }
 
     /// Sets the padding token: its row, and its column in the A of an adapter, has no gradient (PyTorch's

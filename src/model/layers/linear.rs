@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::lora::{Adapter, Adapters, Dropout, Gradients};
 use crate::model::weight::Weight;
 use crate::ops::matmul::{Form, matmul};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use std::sync::{Arc, OnceLock};
 
 /// y = W x + b, plus the output of the adapter at the path of this layer. W and b are frozen unless they are
@@ -46,6 +46,26 @@ impl Linear {
             lengths: None,
             squares: Arc::default(),
         }
+    }
+
+    /// The same layer on a device.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        if self.weight.device().same_device(device) {
+            return Ok(self.clone());
+        }
+        let to = |t: &Option<Tensor>| t.as_ref().map(|t| t.to_device(device)).transpose();
+        let weight = self.weight.to_device(device).map_err(|e| e.layer(&self.names.path))?;
+        let (bias, lengths) = (to(&self.bias)?, to(&self.lengths)?);
+        Ok(Self { weight, bias, lengths, squares: Arc::default(), ..self.clone() })
+    }
+
+    /// The same layer with another W: a head that shares the embedding's.
+    #[must_use]
+    pub(crate) fn with_weight(self, weight: Weight) -> Self {
+        Self { weight, ..self }
     }
 
     /// The same layer without dropout: the loss takes a trained head as one matrix.

@@ -30,6 +30,14 @@ impl LearnedPositions {
         Self { name: format!("{path}.weight"), ..self }
     }
 
+    /// The same table on a device.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self { table: self.table.to_device(device)?, name: self.name.clone() })
+    }
+
     /// Its name in the model's files.
     pub fn name(&self) -> &str {
         &self.name

@@ -96,7 +96,7 @@ fn kept(folder: &Path, config: &RunConfig, model: &Model) -> Result<Option<Adapt
 /// The initial adapters of the run in a folder.
 pub(crate) fn of_run(folder: &Path, model: &Model, config: &RunConfig) -> Result<Adapters> {
     match kept(folder, config, model)? {
-        Some(warm) => Ok(warm),
+        Some(warm) => model.decoder().place(&warm),
         None => new_adapters(model.decoder(), config),
     }
 }

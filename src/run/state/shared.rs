@@ -1,6 +1,7 @@
 //! What the worker publishes, readable at any moment, also in the middle of a step.
 
 use super::status::State;
+use crate::devices::DeviceStatus;
 use crate::lora::Gradients;
 use crate::run::answers::Answer;
 use crate::run::disk::snapshot::RunProgress;
@@ -58,6 +59,8 @@ pub(crate) struct RunState {
     pub partial: Option<Partial>,
     /// Answers to the prompts that are watched.
     pub answers: Vec<Answer>,
+    /// What each device has done, where there are several.
+    pub devices: Vec<DeviceStatus>,
 }
 
 /// Gradients that are sums over tokens.

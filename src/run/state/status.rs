@@ -1,5 +1,6 @@
 //! The status of a run.
 
+use crate::devices::DeviceStatus;
 use crate::display::{self, Align, Bundle, Progress, Show, Table, advice};
 use crate::train::{Goal, StepReport};
 use std::fmt;
@@ -90,6 +91,8 @@ pub struct Status {
     pub snapshot_seconds: Option<f64>,
     /// Time that the steps left will take, at the pace of the latest ones, where the run trains or is paused.
     pub left: Option<Duration>,
+    /// What each device has done, where the run trains on several.
+    pub devices: Vec<DeviceStatus>,
     /// Where the run lies on disk.
     pub folder: PathBuf,
 }
@@ -172,6 +175,7 @@ impl Show for Status {
                 table.row(["memory".to_string(), display::bytes(memory)]);
             }
         }
+        self.devices.iter().for_each(|device| table.row([device.name.clone(), device.to_string()]));
         if let (None, Some(lr)) = (&self.last, self.next_lr) {
             table.row(["first step".to_string(), format!("at a learning rate of {lr:.2e}")]);
         }

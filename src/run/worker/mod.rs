@@ -1,5 +1,6 @@
 //! The training thread: its requests (`thread.rs`), steps (`steps.rs`), snapshots and rewinding (`rewind.rs`).
 
+mod devices;
 pub(crate) mod process;
 mod rewind;
 mod snapshot_cache;

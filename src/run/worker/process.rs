@@ -1,25 +1,4 @@
-//! Threads and memory of this process.
-
-use crate::error::{Error, Result};
-
-/// The threads of a run, at a lower priority than the notebook's, so that cells stay responsive.
-pub(crate) fn pool(name: &str) -> Result<rayon::ThreadPool> {
-    let name = name.to_string();
-    rayon::ThreadPoolBuilder::new()
-        .thread_name(move |i| format!("{name}-{i}"))
-        .start_handler(|_| lower_priority())
-        .build()
-        .map_err(|e| Error::compute(format!("cannot start threads: {e}")))
-}
-
-fn lower_priority() {
-    #[cfg(target_os = "linux")]
-    // SAFETY: plain system calls on the calling thread; a refusal changes nothing and is no harm.
-    unsafe {
-        let thread = libc::syscall(libc::SYS_gettid) as libc::id_t;
-        libc::setpriority(libc::PRIO_PROCESS, thread, 5);
-    }
-}
+//! The memory of this process.
 
 /// Resident memory of this process in bytes, where the system tells.
 pub(crate) fn memory() -> Option<u64> {

@@ -20,7 +20,10 @@ impl Worker {
                 let device = self.model.decoder().device();
                 let (found, notes) = self.folder.load(to, &self.fresh, &self.config, device)?;
                 notes.into_iter().for_each(|note| self.shared.note(note));
-                found.unwrap_or_else(|| self.first())
+                match found {
+                    Some((learned, place)) => (learned.on(self.model.decoder())?, place),
+                    None => self.first(),
+                }
             }
         };
         let shared = self.shared.clone();

@@ -28,7 +28,7 @@ impl Worker {
         let position = self.place.position.in_segment(settings.segment);
         let batch = segment.batches.at(position, settings.batch, settings.micro_batch, self.config.seed)?;
         let mut accumulated = Accumulated::default();
-        step::forward_backward(&self.decoder, &self.learned, &batch, &mut accumulated, go_on)
+        self.passes(&batch, &mut accumulated, go_on)
             .map_err(|e| self.advised(e, Update::None).step(step))?;
         self.complete(accumulated, batch, &settings, begun, go_on).map(drop)
     }
@@ -70,10 +70,11 @@ impl Worker {
         .map_err(|e| self.advised(e, Update::None).step(step))?;
         let seconds = begun.elapsed().as_secs_f64();
         let due = settings.eval_every.is_some_and(|every| step.is_multiple_of(every));
-        let eval_loss = match &self.eval {
+        let eval_loss = match self.eval.clone() {
             Some(eval) if due => {
                 // A step after which it is not finite is none: what was learned before it stays.
-                let rows = step::evaluate(self.model.decoder(), &learned.adapters, &eval.all()?, go_on)
+                let rows = self
+                    .losses_on(&learned.adapters, &eval.all()?, go_on)
                     .map_err(|e| self.advised(e, Update::ThrownAway).step(step))?;
                 Some(step::mean(&rows).0)
             }

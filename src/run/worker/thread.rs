@@ -3,7 +3,8 @@
 
 use super::process::give_back;
 use super::snapshot_cache::SnapshotCache;
-use crate::error::{Error, Result};
+use crate::devices::{DeviceGroup, guarded};
+use crate::error::Result;
 use crate::lora::Adapters;
 use crate::model::{Decoder, Model};
 use crate::run::answers::Answer;
@@ -15,7 +16,7 @@ use crate::run::state::shared::{RunState, Shared};
 use crate::run::state::status::State;
 use crate::train::batches::Batches;
 use crate::train::step::Learned;
-use crate::train::{Goal, RunConfig, StepReport};
+use crate::train::{Devices, Goal, Placement, RunConfig, StepReport};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -36,6 +37,8 @@ pub(crate) enum Request {
     Rewind(u64, Sender<Result<()>>),
     /// Apply a manually accumulated gradient.
     Update(Sender<Result<StepReport>>),
+    /// Train on other devices from the next step on.
+    Devices(Devices, Placement, Sender<Result<()>>),
     /// Stop for good, without a snapshot; answer when the folder is let go of.
     End(Sender<()>),
 }
@@ -53,6 +56,10 @@ pub(crate) struct Worker {
     pub(super) place: RunProgress,
     /// The state of step 0.
     pub(super) fresh: Adapters,
+    pub(super) devices: Devices,
+    pub(super) placement: Placement,
+    /// Their threads, from the first step that uses them.
+    pub(super) group: Option<DeviceGroup>,
     pub(super) cache: SnapshotCache,
     pub(super) saved: Instant,
     /// The disk is full, and the run goes on when there is room.
@@ -114,9 +121,13 @@ impl Worker {
             batch: None,
             partial: None,
             answers: begin.answers,
+            devices: Vec::new(),
         });
         let worker = Self {
             decoder: model.decoder().with_recompute(config.recompute),
+            devices: config.devices.clone(),
+            placement: config.placement,
+            group: None,
             model,
             segments,
             eval,
@@ -209,6 +220,11 @@ impl Worker {
                 self.rest();
                 let _ = answer.send(done);
             }
+            Request::Devices(devices, placement, answer) => {
+                self.throw_away();
+                self.shared.stop.store(false, Ordering::Relaxed);
+                let _ = answer.send(guarded(|| self.set_devices(devices, placement)));
+            }
             Request::End(_) => {}
         }
     }
@@ -295,13 +311,4 @@ impl Worker {
         }
         Ok(())
     }
-}
-
-/// Does work in which a panic becomes an error, and the thread lives on.
-fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let what = panic.downcast_ref::<&str>().map(|s| (*s).to_string());
-        let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Error::compute(format!("panic: {what}")).help("this is a defect of lorascope: please report it"))
-    })
 }

@@ -1,0 +1,22 @@
+//! Several devices at once: a thread for each, and a coordinator that adds what they find.
+//!
+//! [`DeviceGroup`] makes the forward and the backward pass of a batch on all of them. The micro-batches of a step go to
+//! the devices that have the whole model (data parallel), or through stages of it that lie on several (pipeline
+//! parallel), or both. Gradients are added in the order of the micro-batches, whichever device made them: the sums are
+//! those of one device to the bit, for any number of devices of one kind.
+
+mod balance;
+mod beat;
+mod faults;
+mod group;
+mod messages;
+pub(crate) mod pool;
+mod stage_thread;
+mod status;
+
+#[doc(hidden)]
+pub use faults::before_each_pack;
+pub(crate) use balance::placed;
+pub use group::DeviceGroup;
+pub(crate) use stage_thread::guarded;
+pub use status::DeviceStatus;

@@ -1,0 +1,228 @@
+//! The thread of one device: it runs its stage forward and backward for the packs that it is sent.
+
+use super::faults;
+use super::messages::{Event, Pass, PassKind, Seat, What, Work};
+use crate::error::{Error, Result};
+use crate::lora::{Adapters, DropoutPass, Gradients};
+use crate::model::{Counted, Saved, Stage, Tokens};
+use crate::text::Pack;
+use crate::train::memory::advised;
+use crate::train::step::{RowLoss, row_losses, trained};
+use candle_core::Tensor;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+pub(super) struct StageThread {
+    pub seat: Seat,
+    pub stage: Stage,
+    /// Whether this stage and each of those before it are trained is decided by the adapters of a pass, so they
+    /// are asked.
+    pub before: Vec<Stage>,
+    pub inbox: Receiver<Work>,
+    pub to_previous: Option<Sender<Work>>,
+    pub to_next: Option<Sender<Work>>,
+    pub events: Sender<Event>,
+}
+
+/// What a thread keeps while a pass lasts.
+struct Local {
+    pass: Arc<Pass>,
+    /// Those of this stage on its device.
+    adapters: Adapters,
+    /// Whether something before this stage is trained.
+    wanted: bool,
+    /// Whether something of this stage or before it is trained.
+    keeps: bool,
+    saved: BTreeMap<usize, Saved>,
+}
+
+impl StageThread {
+    /// Works until nobody sends anything any more.
+    pub fn serve(self) {
+        let (mut forward, mut backward) = (VecDeque::new(), VecDeque::new());
+        let mut local: Option<Local> = None;
+        loop {
+            let mut sort = |work: Work| match work {
+                Work::Forward { .. } => forward.push_back(work),
+                Work::Backward { .. } | Work::Forget { .. } => backward.push_back(work),
+            };
+            self.inbox.try_iter().for_each(&mut sort);
+            // A gradient first: it frees what its pack keeps (one forward, one backward, in turns).
+            let work = match backward.pop_front().or_else(|| forward.pop_front()) {
+                Some(work) => work,
+                None => match self.inbox.recv() {
+                    Ok(work) => work,
+                    Err(_) => return,
+                },
+            };
+            let (pass, pack) = (work.pass().clone(), work.pack());
+            if !pass.goes_on() {
+                local = None;
+                continue;
+            }
+            let done = self.seat.beat.work(|| {
+                guarded(|| {
+                    if !faults::injected(self.seat.pipeline, self.seat.stage, pack)? {
+                        return Ok(false);
+                    }
+                    if local.as_ref().is_none_or(|local| local.pass.number != pass.number) {
+                        local = None; // before the next one is made
+                        local = Some(self.begin(pass.clone())?);
+                    }
+                    match &mut local {
+                        Some(local) => self.work(local, work).map(|()| true),
+                        None => Ok(true),
+                    }
+                })
+            });
+            match done {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    local = None;
+                    let error = match pack_of(&pass, pack) {
+                        Ok(pack) => advised(error, pack),
+                        Err(_) => error,
+                    };
+                    self.tell(&pass, pack, What::Failed(error.on_device(&self.seat.name)));
+                }
+            }
+        }
+    }
+
+    fn begin(&self, pass: Arc<Pass>) -> Result<Local> {
+        let adapters = self.stage.place(&pass.adapters)?;
+        let wanted = self.before.iter().any(|stage| stage.is_trained(&adapters));
+        let keeps = wanted || self.stage.is_trained(&adapters) || self.stage.is_last();
+        Ok(Local { pass, adapters, wanted, keeps, saved: BTreeMap::new() })
+    }
+
+    fn work(&self, local: &mut Local, work: Work) -> Result<()> {
+        let pass = local.pass.clone();
+        let goes_on = || {
+            self.seat.beat.beat();
+            pass.goes_on()
+        };
+        match work {
+            Work::Forward { pack: number, input, .. } => {
+                let pack = pack_of(&pass, number)?;
+                let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
+                self.seat.beat.passed(pack.len());
+                match pass.kind {
+                    PassKind::Evaluate => {
+                        let hidden = self.stage.hidden(input, tokens, &local.adapters, &goes_on)?;
+                        self.evaluated(local, number, hidden)
+                    }
+                    PassKind::Train { .. } => {
+                        let adapters = self.dropped(local, number);
+                        if !local.keeps {
+                            let hidden = self.stage.hidden(input, tokens, &adapters, &goes_on)?;
+                            return self.pass_on(&pass, number, hidden);
+                        }
+                        let (hidden, saved) = self.stage.forward(input, tokens, &adapters, &goes_on)?;
+                        if !self.stage.is_last() {
+                            local.saved.insert(number, saved);
+                            return self.pass_on(&pass, number, hidden);
+                        }
+                        let (places, targets) = trained(pack);
+                        let counted = Counted { places: &places, targets: &targets };
+                        let mut gradients = Gradients::new();
+                        let (losses, dhidden) =
+                            self.stage.loss_backward(&hidden, counted, &adapters, &mut gradients, &goes_on)?;
+                        drop(hidden);
+                        let rows = row_losses(pack, &pass.batch.rows, &places, &losses);
+                        self.back(local, number, saved, dhidden, gradients, Some((losses, rows)))
+                    }
+                }
+            }
+            Work::Backward { pack: number, dy, .. } => {
+                let saved = local.saved.remove(&number);
+                let saved = saved.ok_or_else(|| Error::compute(format!("pack {number} was not run forward")))?;
+                self.back(local, number, saved, dy, Gradients::new(), None)
+            }
+            Work::Forget { .. } => Ok(()),
+        }
+    }
+
+    /// The backward pass of a pack, and what comes of it.
+    fn back(
+        &self,
+        local: &Local,
+        number: usize,
+        saved: Saved,
+        dy: Tensor,
+        mut gradients: Gradients,
+        losses: Option<(Vec<f32>, Vec<RowLoss>)>,
+    ) -> Result<()> {
+        let pass = &local.pass;
+        let goes_on = || {
+            self.seat.beat.beat();
+            pass.goes_on()
+        };
+        // A loss that is not finite is looked into by the coordinator.
+        let finite = losses.as_ref().is_none_or(|(_, rows)| rows.iter().all(|row| row.loss.is_finite()));
+        if finite {
+            let borders = &pack_of(pass, number)?.borders;
+            let adapters = self.dropped(local, number);
+            let (stage, wanted) = (&self.stage, local.wanted);
+            let below = stage.backward(saved, dy, borders, &adapters, &mut gradients, wanted, &goes_on)?;
+            if let (Some(dy), Some(previous)) = (below, &self.to_previous) {
+                // A thread that has ended is noticed by the coordinator.
+                let _ = previous.send(Work::Backward { pass: pass.clone(), pack: number, dy });
+            }
+        }
+        let gradients = gradients.on_host()?;
+        self.tell(pass, number, What::Part { gradients, losses });
+        Ok(())
+    }
+
+    fn evaluated(&self, local: &Local, number: usize, hidden: Tensor) -> Result<()> {
+        let pass = &local.pass;
+        if !self.stage.is_last() {
+            return self.pass_on(pass, number, hidden);
+        }
+        let pack = pack_of(pass, number)?;
+        let (places, targets) = trained(pack);
+        let counted = Counted { places: &places, targets: &targets };
+        let losses = self.stage.decoder().loss(&hidden, counted, &local.adapters)?;
+        let rows = row_losses(pack, &pass.batch.rows, &places, &losses);
+        self.tell(pass, number, What::Part { gradients: Gradients::new(), losses: Some((losses, rows)) });
+        Ok(())
+    }
+
+    fn dropped(&self, local: &Local, number: usize) -> Adapters {
+        match local.pass.kind {
+            PassKind::Train { seed, step, first_pack } => {
+                local.adapters.training(DropoutPass { seed, step, pack: first_pack + number as u64 })
+            }
+            PassKind::Evaluate => local.adapters.clone(),
+        }
+    }
+
+    fn pass_on(&self, pass: &Arc<Pass>, pack: usize, hidden: Tensor) -> Result<()> {
+        if let Some(next) = &self.to_next {
+            let _ = next.send(Work::Forward { pass: pass.clone(), pack, input: Some(hidden) });
+        }
+        Ok(())
+    }
+
+    fn tell(&self, pass: &Pass, pack: usize, what: What) {
+        let (pipeline, stage) = (self.seat.pipeline, self.seat.stage);
+        // Nobody listens any more where the group is gone.
+        let _ = self.events.send(Event { pass: pass.number, pack, pipeline, stage, what });
+    }
+}
+
+fn pack_of(pass: &Pass, number: usize) -> Result<&Pack> {
+    pass.batch.packs.get(number).ok_or_else(|| Error::compute(format!("there is no pack {number}")))
+}
+
+/// Does work in which a panic becomes an error, and the thread lives on.
+pub(crate) fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<&str>().map(|s| (*s).to_string());
+        let what = what.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(Error::compute(format!("panic: {what}")).help("this is a defect of lorascope: please report it"))
+    })
+}

@@ -1,0 +1,201 @@
+//! Which devices a run trains on, and how the model lies on them.
+
+use crate::error::{Error, Result};
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// The devices that a run trains on. The numbers of a run do not depend on how many there are.
+///
+/// A file writes them as text: `model`, `auto`, `cpu:4`, `cuda:0,1`.
+///
+/// # Examples
+/// ```
+/// use lorascope::train::Devices;
+///
+/// assert_eq!("cuda:0,1".parse::<Devices>()?, Devices::cuda([0, 1]));
+/// assert_eq!(Devices::cpu(4).to_string(), "cpu:4");
+/// assert_eq!(Devices::cpu(4).all()?.len(), 4);
+/// let error = "gpu:1".parse::<Devices>().unwrap_err().to_string();
+/// assert_eq!(error, "devices \"gpu:1\"; write model, auto, cpu:4 or cuda:0,1");
+/// # Ok::<(), lorascope::error::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Devices(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+enum Kind {
+    /// The one that the model was opened on.
+    #[default]
+    Model,
+    /// All GPUs, or the processor where there is none.
+    Auto,
+    /// So many ranks on the processor.
+    Cpu(usize),
+    /// GPUs by their numbers. A number that occurs twice is two ranks on one GPU.
+    Cuda(Vec<usize>),
+}
+
+/// How the model lies on the devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Placement {
+    /// The whole model on each device (data parallel): each takes some of the micro-batches of a step.
+    #[default]
+    Replicate,
+    /// Consecutive blocks on each of this many devices (layer split, pipeline parallel): for a model that does not
+    /// fit on one. With more devices, each group of so many has the whole model, and takes some of the micro-batches.
+    Split(usize),
+}
+
+impl Placement {
+    /// Whether each device has the whole model.
+    pub fn is_replicate(&self) -> bool {
+        *self == Self::Replicate
+    }
+
+    /// Devices that have the whole model together.
+    pub fn stages(self) -> usize {
+        match self {
+            Self::Replicate => 1,
+            Self::Split(stages) => stages,
+        }
+    }
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replicate => Ok(()),
+            Self::Split(stages) => write!(f, ", the model split over {stages}"),
+        }
+    }
+}
+
+impl Devices {
+    /// All GPUs of this machine, or the processor where there is none.
+    pub fn auto() -> Self {
+        Self(Kind::Auto)
+    }
+
+    /// So many ranks on the processor, each with its share of the cores: what happens on several GPUs, without one.
+    pub fn cpu(ranks: usize) -> Self {
+        Self(Kind::Cpu(ranks))
+    }
+
+    /// GPUs by their numbers. A number that occurs twice is two ranks on one GPU.
+    pub fn cuda(numbers: impl IntoIterator<Item = usize>) -> Self {
+        Self(Kind::Cuda(numbers.into_iter().collect()))
+    }
+
+    /// Whether it is the device that the model was opened on.
+    pub fn is_model(&self) -> bool {
+        self.0 == Kind::Model
+    }
+
+    /// Whether all ranks are on the processor, or it is left to the model.
+    pub fn on_processor(&self) -> bool {
+        match self.0 {
+            Kind::Model | Kind::Cpu(_) => true,
+            Kind::Auto | Kind::Cuda(_) => false,
+        }
+    }
+
+    /// The devices; none where it is the one that the model was opened on.
+    ///
+    /// # Errors
+    /// When a device is not there, or the program was built without support for it.
+    pub fn all(&self) -> Result<Vec<Device>> {
+        match &self.0 {
+            Kind::Model => Ok(Vec::new()),
+            Kind::Auto => Ok(gpus()),
+            Kind::Cpu(0) => Err(Error::input("0 devices").help("take at least one")),
+            Kind::Cpu(ranks) => Ok(vec![Device::Cpu; *ranks]),
+            Kind::Cuda(numbers) if numbers.is_empty() => {
+                Err(Error::input("no GPU is named").help("cuda:0 is the first"))
+            }
+            Kind::Cuda(numbers) => {
+                let mut opened: Vec<(usize, Device)> = Vec::new();
+                for number in numbers {
+                    // Two ranks on one GPU share its context.
+                    let device = match opened.iter().find(|(n, _)| n == number) {
+                        Some((_, device)) => device.clone(),
+                        None => gpu(*number)?,
+                    };
+                    opened.push((*number, device));
+                }
+                Ok(opened.into_iter().map(|(_, device)| device).collect())
+            }
+        }
+    }
+}
+
+/// Opens a GPU.
+fn gpu(number: usize) -> Result<Device> {
+    Device::new_cuda(number).map_err(|error| {
+        let error = Error::from(error);
+        Error::not_found(format!("there is no GPU {number} for this program: {}", error.message())).help(
+            match candle_core::utils::cuda_is_available() {
+                true => "nvidia-smi -L lists those of this machine",
+                false => "build with the feature cuda, or train on the processor: cpu:1",
+            },
+        )
+    })
+}
+
+/// All GPUs that can be opened.
+fn gpus() -> Vec<Device> {
+    if !candle_core::utils::cuda_is_available() {
+        return Vec::new();
+    }
+    (0..).map_while(|number| Device::new_cuda(number).ok()).collect()
+}
+
+impl fmt::Display for Devices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Model => f.write_str("model"),
+            Kind::Auto => f.write_str("auto"),
+            Kind::Cpu(ranks) => write!(f, "cpu:{ranks}"),
+            Kind::Cuda(numbers) => {
+                let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
+                write!(f, "cuda:{}", numbers.join(","))
+            }
+        }
+    }
+}
+
+impl FromStr for Devices {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong =
+            || Error::input(format!("devices {text:?}")).help("write model, auto, cpu:4 or cuda:0,1");
+        let number = |text: &str| text.trim().parse::<usize>().map_err(|_| wrong());
+        Ok(match text.split_once(':') {
+            None if text == "model" => Self::default(),
+            None if text == "auto" => Self::auto(),
+            None if text == "cpu" => Self::cpu(1),
+            None if text == "cuda" => Self::cuda([0]),
+            Some(("cpu", ranks)) => Self::cpu(number(ranks)?),
+            Some(("cuda", numbers)) => Self(Kind::Cuda(numbers.split(',').map(number).collect::<Result<_>>()?)),
+            _ => return Err(wrong()),
+        })
+    }
+}
+
+impl TryFrom<String> for Devices {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Devices> for String {
+    fn from(devices: Devices) -> Self {
+        devices.to_string()
+    }
+}

@@ -1,0 +1,166 @@
+//! Losses and gradients of one batch on several virtual devices, for each family: those of one device to the bit.
+
+use lorascope::candle_core::{DType, Device};
+use lorascope::devices::DeviceGroup;
+use lorascope::error::Result;
+use lorascope::lora::{Adapters, Gradients, LoraConfig, TargetModules};
+use lorascope::model::{Decoder, Recompute};
+use lorascope::text::{Example, pack};
+use lorascope::train::step::{Accumulated, Learned, evaluate, forward_backward};
+use lorascope::train::{Batch, Placement};
+
+const FAMILIES: [&str; 7] = ["tiny", "llama3", "qwen2", "qwen3", "gpt2", "baichuan2", "tied"];
+
+fn file(name: &str) -> String {
+    format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Seven rows of different lengths in packs of at most 24 tokens; the first row of all is not trained on.
+fn batch() -> Batch {
+    let row = |length: usize, seed: u32| Example {
+        ids: (0..length as u32).map(|i| (seed * 31 + i * 7) % 40).collect(),
+        trained: (0..length).map(|i| seed > 0 && i * 3 > length).collect(),
+    };
+    let rows: Vec<Example> = [9, 17, 12, 5, 21, 8, 14].into_iter().zip(0..).map(|(n, i)| row(n, i)).collect();
+    Batch::of(pack(&rows.iter().collect::<Vec<_>>(), 24).unwrap())
+}
+
+fn bits(gradients: &Gradients) -> Vec<(String, Vec<u32>)> {
+    let values = gradients.tensors().map(|(name, tensor)| {
+        let values = tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        (name.to_string(), values.into_iter().map(f32::to_bits).collect())
+    });
+    values.collect()
+}
+
+/// So many devices, in groups of so many stages.
+fn arrangements(layers: usize) -> Vec<(usize, Placement)> {
+    let all = [(2, 1), (3, 1), (4, 1), (2, 2), (4, 2), (6, 2), (3, 3)];
+    let fit = all.into_iter().filter(|(_, stages)| *stages <= layers);
+    fit.map(|(devices, stages)| match stages {
+        1 => (devices, Placement::Replicate),
+        _ => (devices, Placement::Split(stages)),
+    })
+    .collect()
+}
+
+fn check(name: &str, model: &Decoder, adapters: &Adapters) -> Result<()> {
+    let batch = batch();
+    assert!(batch.packs.len() >= 4);
+    let learned = Learned::new(adapters.clone(), 7);
+    let mut alone = Accumulated::default();
+    forward_backward(model, &learned, &batch, &mut alone, &|| true)?;
+    assert!(!alone.gradients.is_empty() && alone.sum > 0.0);
+    let evaluated = evaluate(model, adapters, &batch, &|| true)?;
+    for (devices, placement) in arrangements(model.config().layers) {
+        let context = format!("{name} on {devices} devices, {placement:?}");
+        let mut group = DeviceGroup::new(model, &vec![Device::Cpu; devices], placement, 24)?;
+        // A second pass on the same threads, too: dropout goes on to be drawn by the numbers of the packs.
+        for _ in 0..2 {
+            let mut together = Accumulated::default();
+            group.forward_backward(model, &learned, &batch, &mut together, &|| true)?;
+            assert_eq!(together.sum.to_bits(), alone.sum.to_bits(), "{context}");
+            assert_eq!(together.rows, alone.rows, "{context}");
+            assert_eq!(
+                (together.tokens, together.trained_tokens),
+                (alone.tokens, alone.trained_tokens),
+                "{context}"
+            );
+            assert!(bits(&together.gradients) == bits(&alone.gradients), "{context}");
+        }
+        assert_eq!(group.evaluate(adapters, &batch, &|| true)?, evaluated, "{context}");
+        let tokens: u64 = group.status().iter().map(|device| device.tokens).sum();
+        assert_eq!(tokens, 3 * (alone.tokens * placement.stages()) as u64, "{context}");
+    }
+    Ok(())
+}
+
+#[test]
+fn device_families_give_the_same_bits() -> Result<()> {
+    for name in FAMILIES {
+        let model = Decoder::open(file(name), &Device::Cpu)?;
+        let adapters = Adapters::open(file(&format!("{name}-adapter")), &Device::Cpu)?;
+        check(name, &model, &adapters)?;
+        check(name, &model.with_recompute(Recompute::Blocks), &adapters)?;
+    }
+    Ok(())
+}
+
+/// Dropout, DoRA, an adapter beside the embedding and beside a tied head, one layer in the last block only.
+#[test]
+fn device_kinds_of_adapters_give_the_same_bits() -> Result<()> {
+    let named = |names: &[&str]| TargetModules::Named(names.iter().map(|name| name.to_string()).collect());
+    let plain = LoraConfig { rank: 3, alpha: 5.0, ..LoraConfig::default() };
+    let configs = [
+        ("dropout", LoraConfig { dropout: 0.3, ..plain.clone() }),
+        ("dora", LoraConfig { use_dora: true, dropout: 0.2, ..plain.clone() }),
+        ("head", LoraConfig { target_modules: named(&["lm_head", "q_proj"]), ..plain.clone() }),
+        ("embedding", LoraConfig { target_modules: named(&["embed_tokens", "down_proj"]), ..plain.clone() }),
+        (
+            "last block",
+            LoraConfig {
+                target_modules: named(&["v_proj"]),
+                layers_to_transform: Some(vec![1].into()),
+                ..plain.clone()
+            },
+        ),
+        (
+            "whole head",
+            LoraConfig { modules_to_save: vec!["lm_head".to_string()], ..plain.clone() },
+        ),
+    ];
+    for family in ["tiny", "tied"] {
+        let model = Decoder::open(file(family), &Device::Cpu)?;
+        for (name, config) in &configs {
+            let adapters = model.new_adapters(config, 3)?;
+            // B is zero in the beginning, and with it the gradient of A.
+            let moved = adapters.map(|_, tensor| Ok((tensor + 0.01)?))?;
+            check(&format!("{name} of {family}"), &model, &moved)?;
+        }
+    }
+    Ok(())
+}
+
+/// All weights of a tied model: the embedding's gradient is that of the embedding and of the head. On several
+/// devices each micro-batch sums the two before it is added, or after: the last bit may differ.
+#[test]
+fn device_full_training_gives_the_same_numbers() -> Result<()> {
+    let model = Decoder::open(file("tied"), &Device::Cpu)?;
+    let learned = Learned::new(model.all_trained()?, 7);
+    let batch = batch();
+    let mut alone = Accumulated::default();
+    forward_backward(&model, &learned, &batch, &mut alone, &|| true)?;
+    for (devices, placement) in arrangements(model.config().layers) {
+        let mut group = DeviceGroup::new(&model, &vec![Device::Cpu; devices], placement, 24)?;
+        let mut together = Accumulated::default();
+        group.forward_backward(&model, &learned, &batch, &mut together, &|| true)?;
+        assert_eq!(together.sum.to_bits(), alone.sum.to_bits());
+        assert_eq!(together.gradients.len(), alone.gradients.len());
+        for (name, gradient) in alone.gradients.tensors() {
+            let other = together.gradients.get(name).unwrap();
+            let off = (gradient - other)?.abs()?.max_all()?.to_scalar::<f32>()?;
+            let largest = gradient.abs()?.max_all()?.to_scalar::<f32>()?;
+            assert!(off <= 1e-6 * largest, "{name} on {devices} devices: {off:e} of {largest:e}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn device_arrangements_that_do_not_fit_are_refused() -> Result<()> {
+    let model = Decoder::open(file("tiny"), &Device::Cpu)?;
+    let refused = |devices: usize, placement| {
+        let group = DeviceGroup::new(&model, &vec![Device::Cpu; devices], placement, 24);
+        group.map(|_| ()).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused(3, Placement::Split(2)),
+        "3 devices in groups of 2; the number of devices is a multiple of the number of stages"
+    );
+    assert_eq!(
+        refused(3, Placement::Split(3)),
+        "3 stages for a model of 2 blocks; split it into at most 2"
+    );
+    assert!(refused(0, Placement::Replicate).starts_with("0 devices in groups of 1"));
+    Ok(())
+}

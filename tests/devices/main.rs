@@ -1,0 +1,7 @@
+//! Several devices at once: the numbers of one device, whatever is split over how many.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod device_families;
+mod device_runs;
