@@ -37,7 +37,10 @@ fn inject() {
             KILL => Ok(false),
             PANIC => panic!("an index out of bounds"),
             FAIL => Err(Error::compute("CUDA_ERROR_LAUNCH_FAILED")),
-            FULL => Err(Error::compute("CUDA_ERROR_OUT_OF_MEMORY: out of memory").layer("model.layers.3.mlp.up_proj")),
+            FULL => {
+                Err(Error::compute("CUDA_ERROR_OUT_OF_MEMORY: out of memory")
+                    .layer("model.layers.3.mlp.up_proj"))
+            }
             _ => Ok(true),
         }
     });
@@ -79,7 +82,10 @@ fn device_that_fails_ends_the_step_and_no_more() -> Result<()> {
             assert!(why.contains("step "), "{name}: {why}");
             if what == FULL {
                 assert!(why.contains("layer model.layers.3.mlp.up_proj"), "{why}");
-                assert!(why.contains("this micro-batch has ") && why.contains("recompute = \"blocks\""), "{why}");
+                assert!(
+                    why.contains("this micro-batch has ") && why.contains("recompute = \"blocks\""),
+                    "{why}"
+                );
             }
             let done = run.status().step;
             assert!((3..8).contains(&done), "{name}: {done}");

@@ -25,6 +25,7 @@ mod rows;
 mod spectrum;
 #[path = "lorascope/train.rs"]
 mod train;
+mod train_values;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

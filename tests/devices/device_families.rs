@@ -104,10 +104,7 @@ fn device_kinds_of_adapters_give_the_same_bits() -> Result<()> {
                 ..plain.clone()
             },
         ),
-        (
-            "whole head",
-            LoraConfig { modules_to_save: vec!["lm_head".to_string()], ..plain.clone() },
-        ),
+        ("whole head", LoraConfig { modules_to_save: vec!["lm_head".to_string()], ..plain.clone() }),
     ];
     for family in ["tiny", "tied"] {
         let model = Decoder::open(file(family), &Device::Cpu)?;
@@ -157,10 +154,7 @@ fn device_arrangements_that_do_not_fit_are_refused() -> Result<()> {
         refused(3, Placement::Split(2)),
         "3 devices in groups of 2; the number of devices is a multiple of the number of stages"
     );
-    assert_eq!(
-        refused(3, Placement::Split(3)),
-        "3 stages for a model of 2 blocks; split it into at most 2"
-    );
+    assert_eq!(refused(3, Placement::Split(3)), "3 stages for a model of 2 blocks; split it into at most 2");
     assert!(refused(0, Placement::Replicate).starts_with("0 devices in groups of 1"));
     Ok(())
 }

@@ -75,7 +75,8 @@ fn device_numbers_may_change_in_a_run() -> Result<()> {
     run.steps(3)?;
     let folder = run.folder().to_path_buf();
     run.close()?;
-    let on = |devices: Devices, placement| OpenRun { devices: Some((devices, placement)), ..OpenRun::default() };
+    let on =
+        |devices: Devices, placement| OpenRun { devices: Some((devices, placement)), ..OpenRun::default() };
     let run = Run::open_with(&folder, &on(Devices::default(), Placement::Replicate))?;
     assert_eq!(run.status().devices, []);
     run.steps(3)?;
@@ -104,7 +105,9 @@ fn device_numbers_may_change_while_it_trains() -> Result<()> {
     alone.steps(30)?;
     let run = bench.run("busy", small().devices(Devices::cpu(2)))?;
     run.start(30)?;
-    for (devices, placement) in [(3, Placement::Replicate), (2, Placement::Split(2)), (1, Placement::Replicate)] {
+    for (devices, placement) in
+        [(3, Placement::Replicate), (2, Placement::Split(2)), (1, Placement::Replicate)]
+    {
         std::thread::sleep(std::time::Duration::from_millis(60));
         run.set_devices(Devices::cpu(devices), placement)?;
         run.pause()?;

@@ -261,9 +261,8 @@ fn the_repository_keeps_the_rules() {
         walk(folder, root, &mut files);
     }
     let mut found: Vec<String> = files.iter().flat_map(|(path, source)| faults(path, source)).collect();
-    found.extend(sizes(
-        &files.iter().map(|(path, source)| (path.as_str(), source.lines().count())).collect(),
-    ));
+    found
+        .extend(sizes(&files.iter().map(|(path, source)| (path.as_str(), source.lines().count())).collect()));
     found.extend(against(&Library::read(&root.join("src"))));
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
