@@ -25,6 +25,7 @@ mod rows;
 mod spectrum;
 #[path = "lorascope/train.rs"]
 mod train;
+#[path = "lorascope/train_values.rs"]
 mod train_values;
 
 use std::io::{self, Write as _};

@@ -40,11 +40,7 @@ pub(crate) fn placed(
 
 /// The split into ranges, none of them empty, whose largest cost is the smallest. best[s][n] is that of the first n
 /// blocks on s devices.
-fn smallest(
-    blocks: usize,
-    stages: usize,
-    cost: impl Fn(usize, Range<usize>) -> u64,
-) -> Vec<Range<usize>> {
+fn smallest(blocks: usize, stages: usize, cost: impl Fn(usize, Range<usize>) -> u64) -> Vec<Range<usize>> {
     let mut best = vec![vec![(u64::MAX, 0); blocks + 1]; stages + 1];
     best[0][0] = (0, 0);
     for stage in 0..stages {

@@ -126,10 +126,8 @@ impl DeviceGroup {
     /// What each device has done so far.
     pub fn status(&self) -> Vec<DeviceStatus> {
         let all = self.pipelines.iter().flat_map(|pipeline| &pipeline.seats);
-        all.map(|place| {
-            DeviceStatus::of(&place.name, &place.stage, &place.beat, self.begun.elapsed())
-        })
-        .collect()
+        all.map(|place| DeviceStatus::of(&place.name, &place.stage, &place.beat, self.begun.elapsed()))
+            .collect()
     }
 
     /// As [`step::forward_backward`](crate::train::step::forward_backward), on all devices.
@@ -217,8 +215,7 @@ impl DeviceGroup {
     ) -> Result<()> {
         let stages = self.stages();
         let packs = pass.batch.packs.iter().enumerate();
-        let order: Vec<usize> =
-            packs.filter(|(_, pack)| pack.trained_tokens() > 0).map(|(i, _)| i).collect();
+        let order: Vec<usize> = packs.filter(|(_, pack)| pack.trained_tokens() > 0).map(|(i, _)| i).collect();
         // How many stages report: all that something is trained in or before, and the last.
         let expected = self.reporting(pass);
         let window = 2 * stages * self.pipelines.len();
@@ -289,8 +286,7 @@ impl DeviceGroup {
         match pass.kind {
             PassKind::Evaluate => 1,
             PassKind::Train { .. } => {
-                let trained =
-                    pipeline.seats.iter().position(|place| place.stage.is_trained(&pass.adapters));
+                let trained = pipeline.seats.iter().position(|place| place.stage.is_trained(&pass.adapters));
                 self.stages() - trained.unwrap_or(self.stages() - 1)
             }
         }

@@ -21,7 +21,11 @@ pub(super) struct Pass {
 
 pub(super) enum PassKind {
     /// Seed and step of dropout, and the number of the first pack in its step.
-    Train { seed: u64, step: u64, first_pack: u64 },
+    Train {
+        seed: u64,
+        step: u64,
+        first_pack: u64,
+    },
     Evaluate,
 }
 
@@ -67,7 +71,10 @@ pub(super) struct Event {
 
 pub(super) enum What {
     /// What a stage found for a pack. The last one tells the losses, of each trained token and of each row.
-    Part { gradients: Gradients, losses: Option<(Vec<f32>, Vec<RowLoss>)> },
+    Part {
+        gradients: Gradients,
+        losses: Option<(Vec<f32>, Vec<RowLoss>)>,
+    },
     Failed(Error),
 }
 

@@ -14,9 +14,9 @@ pub(crate) mod pool;
 mod stage_thread;
 mod status;
 
+pub(crate) use balance::placed;
 #[doc(hidden)]
 pub use faults::before_each_pack;
-pub(crate) use balance::placed;
 pub use group::DeviceGroup;
 pub(crate) use stage_thread::guarded;
 pub use status::DeviceStatus;

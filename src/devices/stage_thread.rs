@@ -128,8 +128,13 @@ impl StageThread {
                         let (places, targets) = trained(pack);
                         let counted = Counted { places: &places, targets: &targets };
                         let mut gradients = Gradients::new();
-                        let (losses, dhidden) =
-                            self.stage.loss_backward(&hidden, counted, &adapters, &mut gradients, &goes_on)?;
+                        let (losses, dhidden) = self.stage.loss_backward(
+                            &hidden,
+                            counted,
+                            &adapters,
+                            &mut gradients,
+                            &goes_on,
+                        )?;
                         drop(hidden);
                         let rows = row_losses(pack, &pass.batch.rows, &places, &losses);
                         self.back(local, number, saved, dhidden, gradients, Some((losses, rows)))
@@ -138,7 +143,8 @@ impl StageThread {
             }
             Work::Backward { pack: number, dy, .. } => {
                 let saved = local.saved.remove(&number);
-                let saved = saved.ok_or_else(|| Error::compute(format!("pack {number} was not run forward")))?;
+                let saved =
+                    saved.ok_or_else(|| Error::compute(format!("pack {number} was not run forward")))?;
                 self.back(local, number, saved, dy, Gradients::new(), None)
             }
             Work::Forget { .. } => Ok(()),

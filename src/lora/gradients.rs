@@ -79,7 +79,8 @@ impl Gradients {
     pub fn on_host(self) -> Result<Self> {
         let away = |tensor: &Tensor| !tensor.device().is_cpu();
         let all: Vec<&Tensor> = self.tensors.values().chain(self.seen.values().map(|(sum, _)| sum)).collect();
-        let Some(device) = all.iter().find(|tensor| away(tensor)).map(|tensor| tensor.device().clone()) else {
+        let Some(device) = all.iter().find(|tensor| away(tensor)).map(|tensor| tensor.device().clone())
+        else {
             return Ok(self);
         };
         let flat: Vec<Tensor> = all

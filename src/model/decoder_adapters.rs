@@ -90,7 +90,9 @@ impl Decoder {
                 None => self.head.clone(),
             },
             positions,
-            tied_copy: self.tied_copy && !self.embedding.is_trained(adapters) && self.trained_head(adapters).is_none(),
+            tied_copy: self.tied_copy
+                && !self.embedding.is_trained(adapters)
+                && self.trained_head(adapters).is_none(),
             ..self.clone()
         })
     }

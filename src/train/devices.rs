@@ -171,8 +171,7 @@ impl FromStr for Devices {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wrong =
-            || Error::input(format!("devices {text:?}")).help("write model, auto, cpu:4 or cuda:0,1");
+        let wrong = || Error::input(format!("devices {text:?}")).help("write model, auto, cpu:4 or cuda:0,1");
         let number = |text: &str| text.trim().parse::<usize>().map_err(|_| wrong());
         Ok(match text.split_once(':') {
             None if text == "model" => Self::default(),
@@ -180,7 +179,9 @@ impl FromStr for Devices {
             None if text == "cpu" => Self::cpu(1),
             None if text == "cuda" => Self::cuda([0]),
             Some(("cpu", ranks)) => Self::cpu(number(ranks)?),
-            Some(("cuda", numbers)) => Self(Kind::Cuda(numbers.split(',').map(number).collect::<Result<_>>()?)),
+            Some(("cuda", numbers)) => {
+                Self(Kind::Cuda(numbers.split(',').map(number).collect::<Result<_>>()?))
+            }
             _ => return Err(wrong()),
         })
     }

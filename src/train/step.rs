@@ -142,6 +142,42 @@ impl Accumulated {
         let Some(row) = rows.iter().find(|row| !row.loss.is_finite()) else { return Ok(()) };
         let bad = rows.iter().filter(|row| !row.loss.is_finite()).count();
         let step = learned.optimizer.updates() + 1;
+        let adapters = learned.adapters.training(DropoutPass { seed: learned.seed, step, pack: number });
+        let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
+        let error = Error::not_finite(format!(
+            "the loss of row {} is {} ({bad} of {} rows are not finite)",
+            row.row,
+            row.loss,
+            rows.len()
+        ));
+        Err(match model.first_not_finite(tokens, &adapters)? {
+            Some(layer) => error.layer(layer),
+            None => error,
+        })
+    }
+}
+
+/// Makes the forward and the backward pass of a batch and adds its sums to `into`. `go_on` is asked between
+/// blocks; it returns false to cancel.
+///
+/// # Errors
+/// When the batch trains no token, when a loss is not finite (the error names the rows and the first
+/// layer), and an interrupted error when `go_on` returns false. `into` is of no use then.
+pub fn forward_backward(
+    model: &Decoder,
+    learned: &Learned,
+    batch: &Batch,
+    into: &mut Accumulated,
+    go_on: &dyn Fn() -> bool,
+) -> Result<()> {
+    batch.check_trained()?;
+    let step = learned.optimizer.updates() + 1;
+    for pack in &batch.packs {
+        let number = into.packs;
+        into.count(1);
+        if pack.trained_tokens() == 0 {
+            continue;
+        }
         one_pack(model, learned, batch, pack, (step, number), into, go_on).map_err(|e| advised(e, pack))?;
     }
     Ok(())

@@ -100,7 +100,18 @@ impl Decoder {
         };
         let kernels = if device.is_cpu() { Kernels::Fused } else { Kernels::Candle };
         let (device, recompute) = (device.clone(), Recompute::default());
-        Ok(Self { embedding, positions, blocks, norm, head, device, kernels, recompute, tied_copy: false, config })
+        Ok(Self {
+            embedding,
+            positions,
+            blocks,
+            norm,
+            head,
+            device,
+            kernels,
+            recompute,
+            tied_copy: false,
+            config,
+        })
     }
 
     /// Loads the weights of a `.gguf` file or a Hugging Face folder as the options say; no tokenizer is

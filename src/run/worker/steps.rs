@@ -28,8 +28,7 @@ impl Worker {
         let position = self.place.position.in_segment(settings.segment);
         let batch = segment.batches.at(position, settings.batch, settings.micro_batch, self.config.seed)?;
         let mut accumulated = Accumulated::default();
-        self.passes(&batch, &mut accumulated, go_on)
-            .map_err(|e| self.advised(e, Update::None).step(step))?;
+        self.passes(&batch, &mut accumulated, go_on).map_err(|e| self.advised(e, Update::None).step(step))?;
         self.complete(accumulated, batch, &settings, begun, go_on).map(drop)
     }
 
