@@ -34,7 +34,8 @@ pub struct DeviceGroup {
     events: Receiver<Event>,
     passes: u64,
     silence: Duration,
-    begun: Instant,
+    /// Time in passes.
+    spent: Duration,
 }
 
 /// Stages that have a whole model together.
@@ -109,7 +110,7 @@ impl DeviceGroup {
             }
             pipelines.push(Pipeline { seats });
         }
-        Ok(Self { pipelines, events, passes: 0, silence: SILENCE, begun: Instant::now() })
+        Ok(Self { pipelines, events, passes: 0, silence: SILENCE, spent: Duration::ZERO })
     }
 
     /// Sets how long a thread may be silent in the middle of its work.
@@ -126,8 +127,7 @@ impl DeviceGroup {
     /// What each device has done so far.
     pub fn status(&self) -> Vec<DeviceStatus> {
         let all = self.pipelines.iter().flat_map(|pipeline| &pipeline.seats);
-        all.map(|place| DeviceStatus::of(&place.name, &place.stage, &place.beat, self.begun.elapsed()))
-            .collect()
+        all.map(|place| DeviceStatus::of(&place.name, &place.stage, &place.beat, self.spent)).collect()
     }
 
     /// As [`step::forward_backward`](crate::train::step::forward_backward), on all devices.
@@ -197,7 +197,9 @@ impl DeviceGroup {
             kind,
             cancelled: AtomicBool::new(false),
         });
+        let begun = Instant::now();
         let done = self.follow(&pass, go_on, &mut add);
+        self.spent += begun.elapsed();
         if done.is_err() {
             pass.cancelled.store(true, Ordering::Relaxed);
             for place in self.pipelines.iter().flat_map(|pipeline| &pipeline.seats) {
@@ -312,6 +314,15 @@ impl DeviceGroup {
             }
         }
         Ok(())
+    }
+}
+
+/// A thread that is in the middle of a block ends after it.
+impl Drop for DeviceGroup {
+    fn drop(&mut self) {
+        for place in self.pipelines.iter().flat_map(|pipeline| &pipeline.seats) {
+            let _ = place.inbox.send(Work::End); // it may have ended before
+        }
     }
 }
 

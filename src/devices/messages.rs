@@ -43,19 +43,22 @@ pub(super) enum Work {
     Backward { pass: Arc<Pass>, pack: usize, dy: Tensor },
     /// A pass is given up: what was kept for it goes.
     Forget { pass: Arc<Pass> },
+    /// The group is gone. Stages of a pipeline hold each other's inboxes, so these do not close by themselves.
+    End,
 }
 
 impl Work {
-    pub fn pass(&self) -> &Arc<Pass> {
+    pub fn pass(&self) -> Option<&Arc<Pass>> {
         match self {
-            Self::Forward { pass, .. } | Self::Backward { pass, .. } | Self::Forget { pass } => pass,
+            Self::Forward { pass, .. } | Self::Backward { pass, .. } | Self::Forget { pass } => Some(pass),
+            Self::End => None,
         }
     }
 
     pub fn pack(&self) -> usize {
         match self {
             Self::Forward { pack, .. } | Self::Backward { pack, .. } => *pack,
-            Self::Forget { .. } => 0,
+            Self::Forget { .. } | Self::End => 0,
         }
     }
 }

@@ -45,7 +45,7 @@ impl StageThread {
         loop {
             let mut sort = |work: Work| match work {
                 Work::Forward { .. } => forward.push_back(work),
-                Work::Backward { .. } | Work::Forget { .. } => backward.push_back(work),
+                Work::Backward { .. } | Work::Forget { .. } | Work::End => backward.push_back(work),
             };
             self.inbox.try_iter().for_each(&mut sort);
             // A gradient first: it frees what its pack keeps (one forward, one backward, in turns).
@@ -56,7 +56,8 @@ impl StageThread {
                     Err(_) => return,
                 },
             };
-            let (pass, pack) = (work.pass().clone(), work.pack());
+            let Some(pass) = work.pass().cloned() else { return };
+            let pack = work.pack();
             if !pass.goes_on() {
                 local = None;
                 continue;
@@ -147,7 +148,7 @@ impl StageThread {
                     saved.ok_or_else(|| Error::compute(format!("pack {number} was not run forward")))?;
                 self.back(local, number, saved, dy, Gradients::new(), None)
             }
-            Work::Forget { .. } => Ok(()),
+            Work::Forget { .. } | Work::End => Ok(()),
         }
     }
 

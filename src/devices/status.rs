@@ -17,7 +17,7 @@ pub struct DeviceStatus {
     pub tokens: u64,
     /// Seconds that its thread worked.
     pub worked: f64,
-    /// Seconds since it began.
+    /// Seconds that steps and evaluations took.
     pub since: f64,
     /// Bytes of its memory that are in use, by all programs, and all of them; `None` for the processor.
     pub memory: Option<(u64, u64)>,

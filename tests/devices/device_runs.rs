@@ -62,6 +62,13 @@ fn device_ranks_may_be_more_than_examples() -> Result<()> {
     run.steps(3)?;
     assert_eq!(losses(&run), losses(&alone));
     assert!(bits(&run.adapters()) == bits(&alone.adapters()));
+    let notes = run.status().notes;
+    assert_eq!(
+        notes,
+        [
+            "a step has 1 micro-batch for 4 devices: some have nothing to do; raise batch, or lower micro_batch"
+        ]
+    );
     Ok(())
 }
 

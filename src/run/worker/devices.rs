@@ -15,6 +15,7 @@ impl Worker {
         if !self.uses_group()? {
             return step::forward_backward(&self.decoder, &self.learned, batch, into, go_on);
         }
+        self.note_idle(batch)?;
         let (decoder, learned) = (self.decoder.clone(), self.learned.clone());
         self.with_group(|group| group.forward_backward(&decoder, &learned, batch, into, go_on))
     }
@@ -30,6 +31,19 @@ impl Worker {
             return step::evaluate(self.model.decoder(), adapters, batch, go_on);
         }
         self.with_group(|group| group.evaluate(adapters, batch, go_on))
+    }
+
+    /// Says before the first step on these devices where some of them will have nothing to do.
+    fn note_idle(&self, batch: &Batch) -> Result<()> {
+        let devices = self.devices.all()?.len().max(self.placement.stages());
+        let packs = batch.packs.iter().filter(|pack| pack.trained_tokens() > 0).count();
+        if self.group.is_none() && packs < devices {
+            self.shared.note(format!(
+                "a step has {packs} micro-batch{} for {devices} devices: some have nothing to do; raise batch, or lower micro_batch",
+                if packs == 1 { "" } else { "es" }
+            ));
+        }
+        Ok(())
     }
 
     /// Whether there is more than the device that the model lies on.
