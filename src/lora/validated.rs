@@ -5,8 +5,8 @@ use super::pickle::read_bin;
 use super::tensor_names::check_name;
 use crate::display;
 use crate::error::{Error, Result};
+use crate::ops::vector;
 use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -77,7 +77,7 @@ fn finite(tensors: BTreeMap<String, Tensor>, device: &Device) -> Result<BTreeMap
         let flat = tensor.flatten_all()?;
         let values = crate::ops::values(&flat)?;
         let values: &[f32] = &values;
-        if let Some(at) = values.par_iter().position_first(|x| !x.is_finite()) {
+        if let Some(at) = vector::first_above(values, f32::MAX) {
             return Err(Error::format(format!("number {at} of this tensor is {}", values[at]))
                 .layer(&name)
                 .help("the adapter has diverged, or the file is damaged: take an earlier one"));

@@ -2,7 +2,7 @@
 
 use super::weight::Weight;
 use crate::error::{Error, Result};
-use crate::ops;
+use crate::ops::{self, vector};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
@@ -109,9 +109,8 @@ fn quantise(dense: &Tensor, dtype: GgmlDType) -> Result<QTensor> {
     let values = ops::values(&dense)?;
     let values: &[f32] = &values;
     // A block's scale is f16, and no scale is larger than the largest value.
-    let cannot = |x: &&f32| x.is_nan() || x.abs() > half::f16::MAX.to_f32();
-    if let Some(x) = values.par_iter().find_first(cannot) {
-        return Err(Error::format(format!("a weight is {x}, which {dtype:?} cannot hold"))
+    if let Some(at) = vector::first_above(values, half::f16::MAX.to_f32()) {
+        return Err(Error::format(format!("a weight is {}, which {dtype:?} cannot hold", values[at]))
             .help("open the model with WeightDtype::Bf16, or as it is stored"));
     }
     let rows = (PIECE / inner).max(1);

@@ -40,6 +40,23 @@ pub(crate) fn for_rows2(y: &mut [f32], x: &[f32], width: usize, work: impl Fn(&m
     });
 }
 
+/// The place of the first value that is NaN or whose magnitude is above `limit`; `f32::MAX` finds what is not finite.
+///
+/// Without the sign, the bits of floats order as the numbers do, infinity and NaN above all others. A search that
+/// may end at each element is no vector loop; the largest of a piece is.
+pub(crate) fn first_above(x: &[f32], limit: f32) -> Option<usize> {
+    const SIGN: u32 = 1 << 31;
+    let limit = limit.to_bits();
+    x.par_chunks(TASK).enumerate().find_map_first(|(i, piece)| {
+        let largest = simd(
+            #[inline(always)]
+            || piece.iter().fold(0, |largest: u32, x| largest.max(x.to_bits() & !SIGN)),
+        );
+        let inside = || piece.iter().position(|x| x.to_bits() & !SIGN > limit);
+        if largest > limit { inside().map(|at| i * TASK + at) } else { None }
+    })
+}
+
 const LANES: usize = 32;
 
 /// Folds in `LANES` independent lanes, then over the lanes in order.
@@ -199,6 +216,25 @@ pub(crate) fn exp(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_value_above_a_limit_is_found() {
+        let mut x = vec![1.0f32; 3 * TASK + 5];
+        (x[7], x[TASK]) = (-3.0, f32::MIN_POSITIVE / 4.0);
+        assert_eq!(first_above(&x, 3.0), None);
+        assert_eq!(first_above(&x, 2.9), Some(7));
+        assert_eq!(first_above(&[], f32::MAX), None);
+        for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in [0, 8, TASK - 1, TASK, 3 * TASK + 4] {
+                x[at] = bad;
+                assert_eq!(first_above(&x, f32::MAX), Some(at));
+                let later = std::mem::replace(&mut x[3 * TASK + 3], f32::NAN);
+                assert_eq!(first_above(&x, f32::MAX), Some(at.min(3 * TASK + 3)));
+                (x[3 * TASK + 3], x[at]) = (later, 1.0);
+            }
+        }
+        assert_eq!(first_above(&[f32::MAX, -f32::MAX], f32::MAX), None);
+    }
 
     #[test]
     fn exp_is_right_to_two_units() {
