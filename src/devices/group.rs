@@ -115,8 +115,9 @@ impl DeviceGroup {
 
     /// Sets how long a thread may be silent in the middle of its work.
     #[must_use]
-    pub fn silence(self, limit: Duration) -> Self {
-        Self { silence: limit, ..self }
+    pub fn silence(mut self, limit: Duration) -> Self {
+        self.silence = limit;
+        self
     }
 
     /// The number of stages.
