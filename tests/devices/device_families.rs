@@ -100,7 +100,7 @@ fn device_kinds_of_adapters_give_the_same_bits() -> Result<()> {
             "last block",
             LoraConfig {
                 target_modules: named(&["v_proj"]),
-                layers_to_transform: Some(vec![1].into()),
+                layers_to_transform: Some(vec![1]),
                 ..plain.clone()
             },
         ),
