@@ -13,7 +13,8 @@ use std::sync::Arc;
 /// A frozen `[out, in]` matrix: dense in f32, f16 or bf16, or in GGUF's quantised blocks.
 ///
 /// Each product expands it into f32 and drops the result at once: for a thousand tokens this costs a few percent
-/// of the time of the product, and a 4-bit model takes the memory of its file size.
+/// of the time of the product, and a 4-bit model takes the memory of its file size. A product in a half type
+/// ([`Precision`](crate::ops::Precision)) uses a weight of that type as it is, and expands others into it.
 #[derive(Clone)]
 pub struct Weight {
     storage: Storage,
@@ -128,7 +129,20 @@ impl Weight {
         }
     }
 
-    /// x Wᵀ: `[T, in]` to `[T, out]`.
+    /// The matrix in the type of a product, `[out, in]`.
+    pub(crate) fn expand_as(&self, dtype: DType) -> Result<Tensor> {
+        match &self.storage {
+            Storage::Dense(t) if t.dtype() == dtype => Ok(t.clone()),
+            Storage::Dense(t) if dtype != DType::F32 => Ok(t.to_dtype(dtype)?),
+            // Through f16, whose mantissa is the longer one: half of the memory traffic of f32.
+            Storage::Quantized(q) if dtype != DType::F32 && !q.device().is_cpu() && has_blocks(q.dtype()) => {
+                Ok(q.dequantize_f16(&q.device())?.to_dtype(dtype)?)
+            }
+            _ => Ok(self.expand()?.to_dtype(dtype)?),
+        }
+    }
+
+    /// x Wᵀ in the type of x: `[T, in]` to `[T, out]`.
     ///
     /// # Errors
     /// When x has another width.
@@ -143,15 +157,15 @@ impl Weight {
         if rows <= FEW_ROWS && Kernels::of(x) == Kernels::Fused {
             return self.forward_few(&x.contiguous()?, rows);
         }
-        matmul(x, &self.expand()?, Form::RightTransposed)
+        matmul(x, &self.expand_as(x.dtype())?, Form::RightTransposed)
     }
 
-    /// dy W: `[T, out]` to `[T, in]`.
+    /// dy W in the type of dy: `[T, out]` to `[T, in]`.
     ///
     /// # Errors
     /// When dy has another width.
     pub fn backward(&self, dy: &Tensor) -> Result<Tensor> {
-        matmul(dy, &self.expand()?, Form::Plain)
+        matmul(dy, &self.expand_as(dy.dtype())?, Form::Plain)
     }
 
     /// The product for one or two tokens, as in generation: each thread decodes a few rows of W into its cache and
@@ -242,6 +256,11 @@ fn matrix(dims: &[usize]) -> Result<(usize, usize)> {
         [out, inner] if out > 0 && inner > 0 => Ok((out, inner)),
         _ => Err(Error::format(format!("expected a matrix, found shape {dims:?}"))),
     }
+}
+
+/// Whether candle's kernels for GPUs decode these blocks into f16.
+fn has_blocks(dtype: GgmlDType) -> bool {
+    !matches!(dtype, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 | GgmlDType::Q8_1)
 }
 
 /// Where elements are decoded from on the CPU.
