@@ -84,8 +84,6 @@ impl FromStr for Precision {
         [Self::F32, Self::Bf16, Self::F16]
             .into_iter()
             .find(|precision| precision.dtype().as_str() == text)
-            .ok_or_else(|| {
-                Error::input(format!("precision {text:?}")).help("write f32, bf16 or f16")
-            })
+            .ok_or_else(|| Error::input(format!("precision {text:?}")).help("write f32, bf16 or f16"))
     }
 }

@@ -146,9 +146,7 @@ impl Linear {
     fn try_forward(&self, x: &Tensor, adapters: &Adapters) -> Result<Tensor> {
         let Names { weight, bias, path } = &*self.names;
         let mut y = match adapters.whole(weight) {
-            Some(weight) => {
-                matmul(x, &self.used(weight)?.0.to_dtype(x.dtype())?, Form::RightTransposed)?
-            }
+            Some(weight) => matmul(x, &self.used(weight)?.0.to_dtype(x.dtype())?, Form::RightTransposed)?,
             None => self.weight.forward(x)?,
         };
         if let Some(adapter) = adapters.get(path) {

@@ -60,8 +60,7 @@ pub fn backward(gate: &Tensor, up: &Tensor, dy: &Tensor, kernels: Kernels) -> Re
     expect("dy", dy, gate.dims())?;
     if kernels == Kernels::Candle {
         let dtype = gate.dtype();
-        let (gate, up, dy) =
-            (gate.to_dtype(DType::F32)?, up.to_dtype(DType::F32)?, dy.to_dtype(DType::F32)?);
+        let (gate, up, dy) = (gate.to_dtype(DType::F32)?, up.to_dtype(DType::F32)?, dy.to_dtype(DType::F32)?);
         let s = candle_nn::ops::sigmoid(&gate)?;
         let active = (gate * &s)?;
         let dup = (&dy * &active)?.to_dtype(dtype)?;
