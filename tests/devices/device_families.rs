@@ -93,7 +93,7 @@ fn device_kinds_of_adapters_give_the_same_bits() -> Result<()> {
     let plain = LoraConfig { rank: 3, alpha: 5.0, ..LoraConfig::default() };
     let configs = [
         ("dropout", LoraConfig { dropout: 0.3, ..plain.clone() }),
-        ("dora", LoraConfig { use_dora: true, dropout: 0.2, ..plain.clone() }),
+        ("dora", LoraConfig { dora: true, dropout: 0.2, ..plain.clone() }),
         ("head", LoraConfig { target_modules: named(&["lm_head", "q_proj"]), ..plain.clone() }),
         ("embedding", LoraConfig { target_modules: named(&["embed_tokens", "down_proj"]), ..plain.clone() }),
         (

@@ -16,7 +16,7 @@ fn small() -> RunConfig {
 #[test]
 fn device_numbers_do_not_change_twenty_steps() -> Result<()> {
     let bench = Bench::new()?;
-    let eval = bench.data.tail(4)?;
+    let eval = bench.data.head(4)?;
     let small = || small().eval(&eval).eval_every(7);
     let alone = bench.run("alone", small())?;
     alone.steps(20)?;

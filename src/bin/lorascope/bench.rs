@@ -3,14 +3,14 @@
 use crate::handle;
 use clap::{Args, Subcommand};
 use lorascope::candle_core::Device;
+use lorascope::devices::DeviceGroup;
 use lorascope::error::{Error, Result};
 use lorascope::lora::{Adapters, LoraConfig};
 use lorascope::model::{Decoder, OpenOptions, Recompute, Tokens, WeightDtype};
 use lorascope::ops::random::{Random, Stream};
 use lorascope::text::Pack;
-use lorascope::train::step::Learned;
-use lorascope::train::step::step as one_step;
-use lorascope::train::{OptimizerConfig, SgdConfig, StepMemory};
+use lorascope::train::step::{Accumulated, Learned, forward_backward, update};
+use lorascope::train::{Batch, Devices, OptimizerConfig, Placement, SgdConfig, StepMemory};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -66,6 +66,12 @@ pub struct Step {
     /// Recompute activations in the backward pass from the input of each block: less memory, more time
     #[arg(long)]
     recompute: bool,
+    /// Devices to train on: cpu:RANKS, cuda:0,1, auto; each row of the batch is a micro-batch then
+    #[arg(long, value_name = "DEVICES")]
+    devices: Option<Devices>,
+    /// Split the model's blocks over this many devices
+    #[arg(long, value_name = "N", requires = "devices")]
+    split: Option<usize>,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -109,11 +115,31 @@ fn step(args: &Step) -> Result<String> {
     };
     let computed = StepMemory::of(&model, &adapters, &optimizer, args.batch * args.tokens).peak() >> 20;
     let mut learned = Learned::new(adapters, 0);
-    let packs = [random_pack(args.batch, args.tokens, model.config().vocabulary)];
+    let vocabulary = model.config().vocabulary;
+    let batch = Batch::of(match args.devices {
+        None => vec![random_pack(args.batch, args.tokens, vocabulary)],
+        Some(_) => vec![random_pack(1, args.tokens, vocabulary); args.batch],
+    });
+    let placement = args.split.map_or(Placement::Replicate, Placement::Split);
+    let mut group = match &args.devices {
+        None => None,
+        Some(devices) => {
+            let mut all = devices.all()?;
+            if all.is_empty() {
+                all = vec![model.device().clone(); placement.stages()];
+            }
+            Some(DeviceGroup::new(&model, &all, placement, args.tokens)?)
+        }
+    };
     let (mut seconds, mut loss) = (Vec::new(), 0.0);
     for i in 0..=args.steps {
         let begun = Instant::now();
-        let (next, numbers) = one_step(&model, &learned, &packs, 2e-4, Some(1.0), &optimizer, &|| true)?;
+        let mut sums = Accumulated::default();
+        match &mut group {
+            None => forward_backward(&model, &learned, &batch, &mut sums, &|| true)?,
+            Some(group) => group.forward_backward(&model, &learned, &batch, &mut sums, &|| true)?,
+        }
+        let (next, numbers) = update(&model, &learned, sums, 2e-4, Some(1.0), &optimizer, &|_| false)?;
         (learned, loss) = (next, numbers.loss);
         if i > 0 {
             seconds.push(begun.elapsed().as_secs_f64());
