@@ -16,7 +16,7 @@ fn half() -> RunConfig {
 #[test]
 fn device_f16_run_goes_on_to_the_bit() -> Result<()> {
     let bench = Bench::new()?;
-    let eval = bench.data.tail(4)?;
+    let eval = bench.data.head(4)?;
     let small = || half().eval(&eval).eval_every(3);
     let straight = bench.run("straight", small())?;
     straight.steps(8)?;

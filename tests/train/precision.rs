@@ -7,6 +7,7 @@ use lorascope::candle_core::{DType, Device, Tensor};
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, LoraConfig, TargetModules};
 use lorascope::model::{Decoder, Recompute, Tokens, Weight};
+use lorascope::ops::random::{Random, Stream};
 use lorascope::ops::{Kernels, Precision};
 use lorascope::text::{Example, Pack, pack};
 use lorascope::train::step::{Accumulated, Learned, evaluate, forward_backward, mean, step};
@@ -68,6 +69,12 @@ fn gradients(model: &Decoder, adapters: &Adapters, packs: &[Pack]) -> Result<Acc
         &|| true,
     )?;
     Ok(all)
+}
+
+fn random(shape: &[usize], index: u64) -> Tensor {
+    let mut random = Random::at(7, Stream::Init, 1, index);
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.normal() as f32).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
 fn norm(x: &Tensor) -> f64 {
@@ -153,7 +160,7 @@ fn device_f16_has_all_kinds_of_adapters() -> Result<()> {
     let plain = LoraConfig { rank: 3, alpha: 5.0, ..LoraConfig::default() };
     let configs = [
         ("dropout", LoraConfig { dropout: 0.3, ..plain.clone() }),
-        ("dora", LoraConfig { use_dora: true, dropout: 0.2, ..plain.clone() }),
+        ("dora", LoraConfig { dora: true, dropout: 0.2, ..plain.clone() }),
         ("head", LoraConfig { target_modules: named(&["lm_head", "q_proj"]), ..plain.clone() }),
         ("embedding", LoraConfig { target_modules: named(&["embed_tokens", "down_proj"]), ..plain.clone() }),
         ("whole head", LoraConfig { modules_to_save: vec!["lm_head".to_string()], ..plain }),
@@ -162,7 +169,9 @@ fn device_f16_has_all_kinds_of_adapters() -> Result<()> {
         let (model, packs) = (model(family)?, packs(family));
         for (name, config) in &configs {
             // B is zero in the beginning, and with it the gradient of A.
-            let moved = model.new_adapters(config, 3)?.map(|_, tensor| Ok((tensor + 0.01)?))?;
+            let moved = model
+                .new_adapters(config, 3)?
+                .map(|name, tensor| Ok((tensor + (random(tensor.dims(), name.len() as u64) * 0.1)?)?))?;
             check(&format!("{name} of {family}"), &model, &moved, &packs, 0.02)?;
         }
     }

@@ -129,8 +129,7 @@ pub fn forward(q: &Tensor, k: &Tensor, v: &Tensor, blocks: &Blocks) -> Result<Te
     for span in &blocks.spans {
         for block in span.blocks() {
             let keys = |x: &Tensor| x.narrow(1, span.start, block.to - span.start);
-            let queries = (shapes.rows(q, block)? * shapes.scale())?;
-            let p = softmax(&queries, &keys(k)?, &span.mask_of(block)?)?;
+            let p = softmax(&shapes.rows(q, block)?, &keys(k)?, &span.mask_of(block)?)?;
             outputs.push(shapes.heads(&p.matmul(&keys(v)?)?)?);
         }
     }
@@ -167,7 +166,7 @@ pub fn backward(
         for block in span.blocks().rev() {
             let seen = block.to - span.start;
             let keys = k.narrow(1, 0, seen)?;
-            let queries = (shapes.rows(q, block)? * scale)?;
+            let queries = shapes.rows(q, block)?;
             let p = softmax(&queries, &keys, &span.mask_of(block)?)?;
             let dy = shapes.rows(dy, block)?;
             let product = dy.to_dtype(DType::F32)? * shapes.rows(y, block)?.to_dtype(DType::F32)?;
@@ -175,7 +174,7 @@ pub fn backward(
             let dp = beside(&dy, Some(&minus_delta))?.matmul(&v.narrow(1, 0, seen)?.t()?)?;
             add_first(&mut dv, &p.t()?.matmul(&dy)?)?;
             let ds = (p * dp)?;
-            dqs.push(shapes.heads(&(ds.matmul(&keys)? * scale)?)?);
+            dqs.push(shapes.heads(&ds.matmul(&keys)?)?);
             add_first(&mut dk, &ds.t()?.matmul(&queries)?)?;
         }
         all_dq.extend(dqs.into_iter().rev());
@@ -185,8 +184,10 @@ pub fn backward(
     if all_dq.is_empty() {
         return Ok((q.clone(), k.clone(), v.clone()));
     }
-    let joined = |parts: &[Tensor]| -> Result<Tensor> { Ok(Tensor::cat(parts, 1)?.to_dtype(dtype)?) };
-    Ok((joined(&all_dq)?, joined(&all_dk)?, joined(&all_dv)?))
+    let joined = |parts: &[Tensor], factor: f64| -> Result<Tensor> {
+        Ok((Tensor::cat(parts, 1)?.to_dtype(DType::F32)? * factor)?.to_dtype(dtype)?)
+    };
+    Ok((joined(&all_dq, scale)?, joined(&all_dk, scale)?, joined(&all_dv, 1.0)?))
 }
 
 fn checked(q: &Tensor, k: &Tensor, v: &Tensor, blocks: &Blocks) -> Result<HeadShapes> {
@@ -213,10 +214,11 @@ impl HeadShapes {
     }
 }
 
-/// softmax(q kᵀ + mask) in the type of q, `[G, m·n, keys]`; the mask `[n, keys]` is that of each of the m heads of a group.
+/// softmax(q kᵀ/√W + mask) in the type of q, `[G, m·n, keys]`; the mask `[n, keys]` is that of each of the m heads of a
+/// group. Only the product is in a half type.
 fn softmax(q: &Tensor, k: &Tensor, mask: &Tensor) -> Result<Tensor> {
     let (queries, keys) = mask.dims2()?;
-    let scores = q.matmul(&k.t()?)?.to_dtype(DType::F32)?;
+    let scores = (q.matmul(&k.t()?)?.to_dtype(DType::F32)? / (q.dim(2)? as f64).sqrt())?;
     let (groups, rows, _) = scores.dims3()?;
     let scores = scores.reshape((groups, rows / queries, queries, keys))?.broadcast_add(mask)?;
     let p = candle_nn::ops::softmax_last_dim(&scores)?;
