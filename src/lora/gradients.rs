@@ -183,3 +183,24 @@ fn add(sums: &mut BTreeMap<String, Tensor>, name: String, more: Tensor) -> Resul
     sums.insert(name, sum);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a GPU sums is what the processor sums, but for the rounding of f32.
+    #[test]
+    fn device_sums_of_squares_are_read_at_once() -> Result<()> {
+        let values = |n: usize| (0..n).map(|i| (i as f32 * 0.37).sin() * 3.0).collect::<Vec<f32>>();
+        let mut all = Gradients::new();
+        let mut squares = Vec::new();
+        for (name, n) in [("a", 7), ("b", 1000), ("c", 33)] {
+            let tensor = Tensor::from_vec(values(n), n, &Device::Cpu)?;
+            squares.push(tensor.sqr()?.sum_all()?);
+            all.add_tensor(name.to_string(), tensor)?;
+        }
+        let (norm, apart) = (all.norm()?, total(&squares)?.sqrt());
+        assert!(norm > 60.0 && (apart / norm - 1.0).abs() < 1e-6, "{norm} and {apart}");
+        Ok(())
+    }
+}

@@ -28,6 +28,27 @@ enum Storage {
     Quantized(Arc<QTensor>),
 }
 
+impl Storage {
+    /// Blocks as they are; on a GPU plain numbers become a dense tensor, because candle expands them on the CPU.
+    fn of(tensor: QTensor) -> Result<Self> {
+        let device = tensor.device();
+        Ok(match plain(tensor.dtype()) {
+            Some(dtype) if !device.is_cpu() => Self::Dense(tensor.dequantize(&device)?.to_dtype(dtype)?),
+            _ => Self::Quantized(Arc::new(tensor)),
+        })
+    }
+}
+
+/// The dtype of GGUF's blocks of one number.
+fn plain(dtype: GgmlDType) -> Option<DType> {
+    match dtype {
+        GgmlDType::F32 => Some(DType::F32),
+        GgmlDType::F16 => Some(DType::F16),
+        GgmlDType::BF16 => Some(DType::BF16),
+        _ => None,
+    }
+}
+
 /// With fewer rows of x than this, a product decodes the weight row by row instead of expanding it whole.
 const FEW_ROWS: usize = 8;
 
@@ -51,7 +72,7 @@ impl Weight {
     /// When it is not a matrix, or an empty one.
     pub fn quantized(tensor: QTensor) -> Result<Self> {
         let (out, inner) = matrix(tensor.shape().dims())?;
-        Ok(Self { storage: Storage::Quantized(Arc::new(tensor)), out, inner })
+        Ok(Self { storage: Storage::of(tensor)?, out, inner })
     }
 
     /// `[out, in]`.
@@ -86,7 +107,7 @@ impl Weight {
             Storage::Quantized(q) if q.device().same_device(device) => self.storage.clone(),
             Storage::Quantized(q) => {
                 let blocks = QStorage::from_data(q.data()?, device, q.dtype())?;
-                Storage::Quantized(Arc::new(QTensor::new(blocks, q.shape().clone())?))
+                Storage::of(QTensor::new(blocks, q.shape().clone())?)?
             }
         };
         Ok(Self { storage, ..*self })
@@ -135,8 +156,12 @@ impl Weight {
             Storage::Dense(t) if t.dtype() == dtype => Ok(t.clone()),
             Storage::Dense(t) if dtype != DType::F32 => Ok(t.to_dtype(dtype)?),
             // Through f16, whose mantissa is the longer one: half of the memory traffic of f32.
-            Storage::Quantized(q) if dtype != DType::F32 && !q.device().is_cpu() && has_blocks(q.dtype()) => {
-                Ok(q.dequantize_f16(&q.device())?.to_dtype(dtype)?)
+            Storage::Quantized(q) if dtype != DType::F32 && !q.device().is_cpu() => {
+                match q.dtype() {
+                    // Which candle has no kernel for.
+                    GgmlDType::Q8_1 => Ok(self.expand()?.to_dtype(dtype)?),
+                    _ => Ok(q.dequantize_f16(&q.device())?.to_dtype(dtype)?),
+                }
             }
             _ => Ok(self.expand()?.to_dtype(dtype)?),
         }
@@ -256,11 +281,6 @@ fn matrix(dims: &[usize]) -> Result<(usize, usize)> {
         [out, inner] if out > 0 && inner > 0 => Ok((out, inner)),
         _ => Err(Error::format(format!("expected a matrix, found shape {dims:?}"))),
     }
-}
-
-/// Whether candle's kernels for GPUs decode these blocks into f16.
-fn has_blocks(dtype: GgmlDType) -> bool {
-    !matches!(dtype, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16 | GgmlDType::Q8_1)
 }
 
 /// Where elements are decoded from on the CPU.

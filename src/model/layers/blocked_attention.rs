@@ -229,7 +229,7 @@ fn softmax(q: &Tensor, k: &Tensor, mask: &Tensor) -> Result<Tensor> {
 /// multiplied by, and zeros, so that rows stay aligned for a GPU.
 fn beside(x: &Tensor, column: Option<&Tensor>) -> Result<Tensor> {
     let (groups, rows, _) = x.dims3()?;
-    let dtype = x.dtype();
+    let (x, dtype) = (&x.contiguous()?, x.dtype());
     let parts = match column {
         Some(column) => {
             let high = column.to_dtype(dtype)?;
@@ -252,4 +252,28 @@ fn add_first(sum: &mut Option<Tensor>, more: &Tensor) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A product on a GPU takes no other strides.
+    #[test]
+    fn columns_beside_a_part_lie_in_its_rows() -> Result<()> {
+        let x = Tensor::arange(0f32, 60.0, &Device::Cpu)?.reshape((3, 5, 4))?.narrow(1, 1, 3)?;
+        let delta = Tensor::full(1f32 / 3.0, (3, 3, 1), &Device::Cpu)?;
+        let half = x.to_dtype(DType::F16)?;
+        for y in [beside(&x, None)?, beside(&half, Some(&delta))?] {
+            assert!(y.is_contiguous());
+            assert_eq!(y.dims(), [3, 3, 12]);
+            let own = y.narrow(2, 0, 4)?.to_dtype(DType::F32)?;
+            assert_eq!((own - &x)?.abs()?.sum_all()?.to_scalar::<f32>()?, 0.0);
+        }
+        // Both parts together have more digits than f16.
+        let parts = beside(&half, Some(&delta))?.narrow(2, 4, 8)?.to_dtype(DType::F32)?.sum(2)?;
+        let off = (parts - 1.0 / 3.0)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(off < 1e-7, "{off:e}");
+        Ok(())
+    }
 }
