@@ -1,6 +1,5 @@
 //! Spectra along the steps of a run, what they are weighted by, and the rank that evaluation asks for.
 
-use crate::common;
 use crate::common::runs::{Bench, config};
 use lorascope::analysis::{SpectraHistory, SpreadRanks, Within};
 use lorascope::candle_core::{Device, Tensor};

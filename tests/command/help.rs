@@ -2,7 +2,6 @@
 //! path, and a model that answers, is merged and is written.
 #![cfg(feature = "cli")]
 
-use crate::common;
 use crate::common::runs::{Bench, bits, config};
 use lorascope::display::Show;
 use lorascope::error::Result;

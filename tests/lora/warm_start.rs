@@ -1,6 +1,5 @@
 //! Runs that begin with adapters from a folder or a file: these as they are, and what follows from them.
 
-use crate::common;
 use crate::common::runs::{Bench, bits, config, losses};
 use candle_core::{Device, Tensor};
 use lorascope::candle_core;

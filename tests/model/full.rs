@@ -18,7 +18,7 @@ use std::path::Path;
 /// from disk and goes on to the bit; there is no adapter to save, but the model is written.
 #[test]
 fn all_weights_are_trained_saved_and_opened() -> Result<()> {
-    let folder = WorkingFolder::enter();
+    let _folder = WorkingFolder::enter();
     let mut real = std::fs::File::open(common::model_path()).unwrap();
     let metadata = gguf_file::Content::read(&mut real)?.metadata;
     let mut more: HashMap<String, Value> =

@@ -1,7 +1,6 @@
 //! After a step whose numbers are not finite: what is advised works as it is said, in a notebook and on the
 //! command line, and what the status says is true.
 
-use crate::common;
 use crate::common::runs::{Bench, losses};
 use lorascope::display::Show;
 use lorascope::error::Result;

@@ -1,7 +1,6 @@
 //! A run that is there already: given as it is, never replaced by a cell that is executed again, deleted when it
 //! is asked for.
 
-use crate::common;
 use crate::common::llama;
 use crate::common::runs;
 use crate::common::runs::{Bench, config, losses};

@@ -1,7 +1,6 @@
 //! Every kind of run under whatever a person may do to it, and under steps that fail: what comes out is to the bit
 //! what comes out of the changes that the run says were made, step by step.
 
-use crate::common;
 use crate::common::runs::{Bench, bits, config, losses};
 use lorascope::error::Result;
 use lorascope::model::Recompute;
