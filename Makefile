@@ -135,7 +135,7 @@ fuzz: tools
 ## golden          make the reference numbers of the tests again, with PyTorch and PEFT
 .PHONY: golden
 golden: $(CACHE)/models/smollm2-hf/config.json templates
-	cd tests/golden && for script in layers tiny families variants tying tied_head signs quantised foreign loralib_layers spectrum subspace llama3_frequencies pieces; do $(GOLDEN)/python $$script.py || exit 1; done
+	cd tests/golden && for script in layers tiny families autocast variants tying tied_head signs quantised foreign loralib_layers spectrum subspace llama3_frequencies pieces; do $(GOLDEN)/python $$script.py || exit 1; done
 	$(GOLDEN)/python tests/golden/logits.py $(CACHE)/models/smollm2-hf
 	$(GOLDEN)/python tests/golden/text.py $(MODEL) > $(CACHE)/text.json && mv $(CACHE)/text.json tests/golden/
 	$(GOLDEN)/python tests/golden/templates.py $(CACHE)/templates > $(CACHE)/templates.json && mv $(CACHE)/templates.json tests/golden/

@@ -12,6 +12,7 @@ pub use crate::lora::{AdapterSets, Adapters, Biases, Combine, Init, LoraConfig, 
 pub use crate::model::{
     ExportOptions, ExportType, GenerateConfig, Model, OpenOptions, Recompute, WeightDtype,
 };
+pub use crate::ops::Precision;
 pub use crate::plot::{Figure, Theme};
 #[cfg(feature = "tensorboard")]
 pub use crate::run::EventFile;

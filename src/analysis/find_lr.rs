@@ -40,7 +40,7 @@ impl Run {
         };
         let segment = self.0.segments.get(settings.segment)?;
         let mut position = place.position.in_segment(settings.segment);
-        let model = &self.0.model.decoder().with_recompute(self.0.config.recompute);
+        let model = &self.0.config.decoder_of(&self.0.model);
         let mut progress = Progress::new("raising the learning rate", steps);
         let (mut points, mut least) = (Vec::new(), f64::INFINITY);
         let frozen = |name: &str| is_frozen(&settings.frozen, name);

@@ -32,7 +32,7 @@ impl Run {
         let mut found = Preflight { findings, left_out: self.left_out()? };
 
         let mut learned = self.0.shared.read().learned.clone();
-        let model = &self.0.model.decoder().with_recompute(self.0.config.recompute);
+        let model = &self.0.config.decoder_of(&self.0.model);
         let frozen = |name: &str| is_frozen(&settings.frozen, name);
         let names = || learned.adapters.tensors().map(|(name, _)| name).filter(|name| !frozen(name));
         let mut without: BTreeSet<String> = names().collect();

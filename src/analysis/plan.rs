@@ -4,6 +4,7 @@ use crate::display::{Align, Bundle, Show, Table, bytes, duration, thousands};
 use crate::error::Result;
 use crate::lora::TargetKind;
 use crate::model::{DecoderConfig, Recompute, WeightDtype};
+use crate::ops::Precision;
 use crate::ops::matmul::{Form, matmul};
 use crate::train::memory::Load;
 use crate::train::{AdamWConfig, CONTEXT, OptimizerConfig, RunConfig, SgdConfig, StepMemory};
@@ -90,7 +91,8 @@ impl Plan {
             ("LoRA, bf16 weights", WeightDtype::Bf16),
             ("LoRA, 4-bit weights (Q4K)", WeightDtype::Q4K),
         ];
-        let sizes = Sizes { config, recompute: run.recompute, context, micro_batch, step_tokens };
+        let (recompute, precision) = (run.recompute, run.precision);
+        let sizes = Sizes { config, recompute, precision, context, micro_batch, step_tokens };
         let mut ways = Vec::new();
         if !config.unit_head {
             for (name, optimizer) in full {
@@ -123,6 +125,7 @@ impl Plan {
 struct Sizes<'a> {
     config: &'a DecoderConfig,
     recompute: Recompute,
+    precision: Precision,
     context: usize,
     micro_batch: usize,
     step_tokens: usize,
@@ -145,6 +148,7 @@ impl Sizes<'_> {
             largest,
             tokens: self.micro_batch as u64,
             recompute: self.recompute,
+            precision: self.precision,
         };
         let memory = StepMemory::computed(self.config, &load, optimizer);
         Way { name, trained, memory, operations: self.operations(trained, full) }

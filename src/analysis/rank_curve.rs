@@ -78,6 +78,7 @@ impl Run {
         ranks.sort_unstable();
         ranks.dedup();
         let rows = self.held_out(test)?;
+        let decoder = &self.0.config.decoder_of(&self.0.model);
         let mut progress = Progress::new("evaluating ranks", ranks.len() as u64 + 1);
         let mut evaluated = Vec::new();
         ranks.push(all);
@@ -86,7 +87,7 @@ impl Run {
                 true => adapters.clone(),
                 false => adapters.truncate_weighted(&Truncation::Rank(rank), seen)?,
             };
-            let losses = step::evaluate(self.0.model.decoder(), &cut, &rows.all()?, &|| true)?;
+            let losses = step::evaluate(decoder, &cut, &rows.all()?, &|| true)?;
             progress.advance(1, &format!("rank {rank}, loss {:.4}", step::mean(&losses).0));
             evaluated.push((rank, cut.parameters(), losses));
         }

@@ -48,11 +48,11 @@ struct Arguments {
 enum Command {
     /// Inspect, clean, split, convert and generate datasets
     #[command(subcommand)]
-    Data(data::Command),
+    Data(Box<data::Command>),
     /// Estimate the memory for LoRA and for full fine-tuning of a model, without loading it
     Plan(plan::Arguments),
     /// Train adapters: start a new run in the folder runs, or resume one
-    Train(train::Arguments),
+    Train(Box<train::Arguments>),
     /// Answer prompts with a model, with or without an adapter
     Sample(model::Sample),
     /// Merge an adapter into the weights of a model, and write a Hugging Face folder
@@ -109,7 +109,7 @@ fn note(written: io::Result<()>) {
 /// Returns 0 for success, 1 if a command on data rejected rows; an error becomes exit code 2.
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Data(command) => return data::run(command),
+        Command::Data(command) => return data::run(*command),
         Command::Plan(arguments) => plan::run(&arguments)?,
         Command::Train(arguments) => train::run(&arguments)?,
         Command::Sample(arguments) => model::sample(&arguments)?,

@@ -11,8 +11,7 @@ use std::ops::Range;
 /// blocks, and what they keep of the micro-batches of `tokens` tokens that are on their way. Stage s of S keeps up to
 /// S − s of them. The first stage has the embedding as well, the last one the head.
 pub(super) fn balanced(decoder: &Decoder, stages: usize, tokens: usize) -> Vec<Range<usize>> {
-    let config = decoder.config();
-    let kept = block_activations(config, decoder.recompute(), tokens as u64);
+    let kept = block_activations(decoder, tokens as u64);
     let weights = decoder.block_bytes();
     let [first, last] = decoder.end_bytes();
     let cost = |stage: usize, range: Range<usize>| {

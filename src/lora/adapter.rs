@@ -307,19 +307,21 @@ impl Adapter {
     pub(crate) fn forward_dropped(&self, y: Tensor, x: &Tensor, dropout: Option<Dropout>) -> Result<Tensor> {
         let dropped = dropout.map(|d| d.apply(x)).transpose()?;
         let x = dropped.as_ref().unwrap_or(x);
-        let u = matmul(x, &self.a, Form::RightTransposed)?; // [T, r]
-        let y = matmul_add(y, &u, &self.b, Form::RightTransposed, self.scale)?;
+        let [a, b] = [&self.a, &self.b].map(|factor| factor.to_dtype(x.dtype()));
+        let u = matmul(x, &a?, Form::RightTransposed)?; // [T, r]
+        let y = matmul_add(y, &u, &b?, Form::RightTransposed, self.scale)?;
         match &self.start {
             None => Ok(y),
             Some((a, b)) => {
-                let u = matmul(x, a, Form::RightTransposed)?;
-                matmul_add(y, &u, b, Form::RightTransposed, -self.scale)
+                let u = matmul(x, &a.to_dtype(x.dtype())?, Form::RightTransposed)?;
+                matmul_add(y, &u, &b.to_dtype(x.dtype())?, Form::RightTransposed, -self.scale)
             }
         }
     }
 
     /// Gradients for y = … + scale·(x Aᵀ) Bᵀ, given dy = ∂loss/∂y. With v = scale·dy B:
-    /// ∂A = vᵀ x, ∂B = scale·dyᵀ (x Aᵀ), and dx + v A where dx is asked for.
+    /// ∂A = vᵀ x, ∂B = scale·dyᵀ (x Aᵀ), and dx + v A where dx is asked for. The products are in the type of x
+    /// and dy; ∂A and ∂B are f32.
     ///
     /// # Errors
     /// When the shapes do not fit.
@@ -340,27 +342,32 @@ impl Adapter {
         dx: Option<Tensor>,
         dropout: Option<Dropout>,
     ) -> Result<(AdapterGradient, Option<Tensor>)> {
-        let tokens = x.dim(0)?;
-        let whole = matmul(x, &self.a, Form::RightTransposed)?; // [T, r]
-        let seen = match &self.start {
+        let (tokens, dtype) = (x.dim(0)?, x.dtype());
+        let (own_a, own_b) = (self.a.to_dtype(dtype)?, self.b.to_dtype(dtype)?);
+        let start = match &self.start {
+            None => None,
+            Some((a, b)) => Some((a.to_dtype(dtype)?, b.to_dtype(dtype)?)),
+        };
+        let whole = matmul(x, &own_a, Form::RightTransposed)?; // [T, r]
+        let seen = match &start {
             None => squared(&whole)?,
             Some((a, _)) => squared(&Tensor::cat(&[&whole, &matmul(x, a, Form::RightTransposed)?], 1)?)?,
         };
         let dropped = dropout.map(|d| d.apply(x)).transpose()?;
         let (x, u) = match &dropped {
             None => (x, whole),
-            Some(dropped) => (dropped, matmul(dropped, &self.a, Form::RightTransposed)?),
+            Some(dropped) => (dropped, matmul(dropped, &own_a, Form::RightTransposed)?),
         };
         let u = (u * self.scale)?;
-        let v = (matmul(dy, &self.b, Form::Plain)? * self.scale)?; // [T, r]
-        let a = matmul(&v, x, Form::LeftTransposed)?;
-        let b = self.masked(matmul(dy, &u, Form::LeftTransposed)?)?;
+        let v = (matmul(dy, &own_b, Form::Plain)? * self.scale)?; // [T, r]
+        let a = matmul(&v, x, Form::LeftTransposed)?.to_dtype(DType::F32)?;
+        let b = self.masked(matmul(dy, &u, Form::LeftTransposed)?.to_dtype(DType::F32)?)?;
         let Some(dx) = dx else { return Ok((AdapterGradient { a, b, magnitude: None, seen, tokens }, None)) };
         let dx = match dropout {
-            None => matmul_add(dx, &v, &self.a, Form::Plain, 1.0)?,
-            Some(d) => (dx + d.apply(&matmul(&v, &self.a, Form::Plain)?)?)?,
+            None => matmul_add(dx, &v, &own_a, Form::Plain, 1.0)?,
+            Some(d) => (dx + d.apply(&matmul(&v, &own_a, Form::Plain)?)?)?,
         };
-        let dx = match &self.start {
+        let dx = match &start {
             None => dx,
             Some((a, b)) => {
                 let v = (matmul(dy, b, Form::Plain)? * -self.scale)?;
@@ -462,9 +469,9 @@ impl Adapter {
     }
 }
 
-/// uᵀ u of `[T, r]`.
+/// uᵀ u of `[T, r]`, in f32: a sum of squares may leave the range of a half type.
 fn squared(u: &Tensor) -> Result<Tensor> {
-    let u = u.contiguous()?;
+    let u = u.to_dtype(DType::F32)?.contiguous()?;
     matmul(&u, &u, Form::LeftTransposed)
 }
 

@@ -1,6 +1,7 @@
 //! Dropout before A, drawn anew for each layer and pass without a hidden generator.
 
 use crate::error::Result;
+use crate::ops::Kernels;
 use crate::ops::random::{Random, SplitMix64, Stream};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -35,11 +36,20 @@ impl Dropout {
     /// x ⊙ m / (1 − p), where each number of m is 0 with probability p and otherwise 1
     /// (Srivastava et al. 2014, inverted).
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
+        if Kernels::of(x) == Kernels::Fused {
+            let y = self.dropped(x.flatten_all()?.to_vec1()?);
+            return Ok(Tensor::from_vec(y, x.shape(), &Device::Cpu)?);
+        }
+        // The factors go to the device, and nothing is read back from it.
+        let factors = Tensor::from_vec(self.dropped(vec![1.0; x.elem_count()]), x.shape(), &Device::Cpu)?;
+        Ok((x * factors.to_dtype(x.dtype())?.to_device(x.device())?)?)
+    }
+
+    fn dropped(self, mut y: Vec<f32>) -> Vec<f32> {
         const TASK: usize = 1 << 14;
         // 16 bits for each number: p is met within 1/65,536.
         let limit = (self.p * 65_536.0).round() as u64;
         let scale = (1.0 / (1.0 - self.p)) as f32;
-        let mut y = x.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<f32>()?;
         y.par_chunks_mut(TASK).enumerate().for_each(|(task, y)| {
             for (i, four) in y.chunks_mut(4).enumerate() {
                 let mut bits = SplitMix64::at(self.key ^ (task * TASK / 4 + i) as u64);
@@ -49,7 +59,7 @@ impl Dropout {
                 }
             }
         });
-        Ok(Tensor::from_vec(y, x.shape(), &Device::Cpu)?.to_device(x.device())?)
+        y
     }
 }
 

@@ -144,17 +144,35 @@ impl Gradients {
         self.tensors.iter().filter_map(broken).collect()
     }
 
-    /// √(Σ g²) over all gradients, summed in f64.
+    /// √(Σ g²) over all gradients, summed in f64. Those of a tensor on a GPU are summed there in f32, and each GPU is
+    /// read once.
     ///
     /// # Errors
     /// When a tensor cannot be read.
     pub fn norm(&self) -> Result<f64> {
         let mut sum = 0f64;
+        let mut elsewhere: Vec<(Device, Vec<Tensor>)> = Vec::new();
         for tensor in self.tensors.values() {
-            sum += tensor.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
+            if tensor.device().is_cpu() {
+                sum += tensor.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
+                continue;
+            }
+            let square = tensor.to_dtype(DType::F32)?.sqr()?.sum_all()?;
+            match elsewhere.iter_mut().find(|(device, _)| device.same_device(tensor.device())) {
+                Some((_, squares)) => squares.push(square),
+                None => elsewhere.push((tensor.device().clone(), vec![square])),
+            }
+        }
+        for (_, squares) in elsewhere {
+            sum += total(&squares)?;
         }
         Ok(sum.sqrt())
     }
+}
+
+/// The sum of scalars on one device, which is read once.
+fn total(scalars: &[Tensor]) -> Result<f64> {
+    Ok(Tensor::stack(scalars, 0)?.to_vec1::<f32>()?.into_iter().map(f64::from).sum())
 }
 
 fn add(sums: &mut BTreeMap<String, Tensor>, name: String, more: Tensor) -> Result<()> {
@@ -164,4 +182,25 @@ fn add(sums: &mut BTreeMap<String, Tensor>, name: String, more: Tensor) -> Resul
     };
     sums.insert(name, sum);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a GPU sums is what the processor sums, but for the rounding of f32.
+    #[test]
+    fn device_sums_of_squares_are_read_at_once() -> Result<()> {
+        let values = |n: usize| (0..n).map(|i| (i as f32 * 0.37).sin() * 3.0).collect::<Vec<f32>>();
+        let mut all = Gradients::new();
+        let mut squares = Vec::new();
+        for (name, n) in [("a", 7), ("b", 1000), ("c", 33)] {
+            let tensor = Tensor::from_vec(values(n), n, &Device::Cpu)?;
+            squares.push(tensor.sqr()?.sum_all()?);
+            all.add_tensor(name.to_string(), tensor)?;
+        }
+        let (norm, apart) = (all.norm()?, total(&squares)?.sqrt());
+        assert!(norm > 60.0 && (apart / norm - 1.0).abs() < 1e-6, "{norm} and {apart}");
+        Ok(())
+    }
 }

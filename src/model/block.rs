@@ -2,13 +2,14 @@
 //! connection around it.
 
 use super::layers::attention::{self, AttentionSaved};
+use super::layers::blocked_attention::{self, Blocks};
 use super::layers::linear::Wanted;
 use super::layers::{Gelu, Linear, Rotary, fused, rotary, swiglu};
 use super::trainable_norm::TrainableNorm;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
-use crate::ops::{self, Kernels};
-use candle_core::{Device, Tensor};
+use crate::ops::{self, Kernels, Precision};
+use candle_core::{DType, Device, Tensor};
 
 /// What all blocks of one pass share.
 pub(crate) struct BlockPass<'a> {
@@ -16,8 +17,12 @@ pub(crate) struct BlockPass<'a> {
     pub(crate) rotary: Option<&'a Rotary>,
     /// Where each row of the pack begins; the last entry is the number of tokens.
     pub(crate) borders: &'a [usize],
+    /// The same in blocks of queries, where attention runs in candle's operations.
+    pub(crate) blocks: Option<Blocks>,
     pub(crate) adapters: &'a Adapters,
     pub(crate) kernels: Kernels,
+    /// The type P of the products.
+    pub(crate) precision: Precision,
 }
 
 #[derive(Debug, Clone)]
@@ -50,24 +55,57 @@ pub(super) enum Activation {
     Gelu(Gelu),
 }
 
-/// The tensors that a block keeps for its backward pass; H query heads, G key-value heads of width W.
+/// The tensors that a block keeps for its backward pass; H query heads, G key-value heads of width W. P is the type of
+/// the products; what has none stated is f32.
 #[derive(Debug)]
 pub(crate) struct BlockSaved {
     x: Tensor,                 // [T, D]
-    q: Tensor,                 // [H, T, W]; with norms of heads [T, H·W], before them
-    k: Tensor,                 // [G, T, W]; with norms of heads [T, G·W], before them
-    v: Tensor,                 // [G, T, W]
-    attended: Tensor,          // [H, T, W]
+    q: Tensor,                 // [H, T, W] in P; with norms of heads [T, H·W], before them
+    k: Tensor,                 // [G, T, W] in P; with norms of heads [T, G·W], before them
+    v: Tensor,                 // [G, T, W] in P
+    attended: Tensor,          // [H, T, W] in P
     attention: AttentionSaved, // [H, T]
     middle: Tensor,            // [T, D]
-    gate: Option<Tensor>,      // [T, F]
-    up: Tensor,                // [T, F]
+    gate: Option<Tensor>,      // [T, F] in P
+    up: Tensor,                // [T, F] in P
 }
 
 /// Keys and values of a block in a cache, `[G, T, W]` each.
 pub(crate) type Cached = Option<(Tensor, Tensor)>;
 
 impl BlockPass<'_> {
+    /// The norm of x as the products of the block read it, in P.
+    fn normed(&self, norm: &TrainableNorm, x: &Tensor) -> Result<Tensor> {
+        self.precision.cast(&norm.forward(x, self.adapters, self.kernels)?)
+    }
+
+    /// The sum of two gradients of P that meet at a norm, in f32.
+    fn sum(&self, y: Tensor, x: &Tensor) -> Result<Tensor> {
+        match self.precision.is_f32() {
+            true => ops::add(y, x),
+            false => ops::add(y.to_dtype(DType::F32)?, x),
+        }
+    }
+
+    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<(Tensor, AttentionSaved)> {
+        match &self.blocks {
+            Some(blocks) => Ok((blocked_attention::forward(q, k, v, blocks)?, AttentionSaved::NOTHING)),
+            None => attention::forward(q, k, v, self.borders, self.kernels),
+        }
+    }
+
+    /// The gradients of q, k and v of [`attend`](Self::attend).
+    fn attend_back(
+        &self,
+        [q, k, v, y, dy]: [&Tensor; 5],
+        saved: &AttentionSaved,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        match &self.blocks {
+            Some(blocks) => blocked_attention::backward(q, k, v, y, dy, blocks),
+            None => attention::backward(q, k, v, y, saved, dy, self.borders, self.kernels),
+        }
+    }
+
     /// Reshapes queries or keys `[T, H·W]` to `[H, T, W]`, applies the norm of the heads if there is one, and rotates.
     fn turn(&self, x: &Tensor, norm: Option<&TrainableNorm>, heads: usize) -> Result<Tensor> {
         let normed = norm.map(|norm| norm.forward(x, self.adapters, self.kernels)).transpose()?;
@@ -224,7 +262,7 @@ impl Block {
 
     /// Computes the inputs of the feed-forward activation from the output of attention.
     fn gate_and_up(&self, middle: &Tensor, pass: &BlockPass) -> Result<(Option<Tensor>, Tensor)> {
-        let normed = self.mlp_norm.forward(middle, pass.adapters, pass.kernels)?;
+        let normed = pass.normed(&self.mlp_norm, middle)?;
         let gate = match &self.activation {
             Activation::SwiGlu(gate) => Some(gate.forward(&normed, pass.adapters)?),
             Activation::Gelu(_) => None,
@@ -256,10 +294,10 @@ impl Block {
     /// last product.
     pub(crate) fn save(&self, x: Tensor, pass: &BlockPass) -> Result<BlockSaved> {
         let kernels = pass.kernels;
-        let normed = self.attention_norm.forward(&x, pass.adapters, kernels)?;
+        let normed = pass.normed(&self.attention_norm, &x)?;
         let (before, [q, k, v]) = self.heads_of(&normed, pass)?;
         drop(normed);
-        let (attended, attention) = attention::forward(&q, &k, &v, pass.borders, kernels)?;
+        let (attended, attention) = pass.attend(&q, &k, &v)?;
         // A norm's backward needs what it read; what it gave is cheap to make again.
         let [q, k] = before.unwrap_or([q, k]);
         let merged = rotary::merge_heads(&attended, kernels)?;
@@ -279,7 +317,7 @@ impl Block {
         };
         let above = |linear: &Linear| linear.path().rsplit_once('.').map_or("", |(path, _)| path).to_string();
 
-        let normed = self.attention_norm.forward(x, pass.adapters, kernels)?;
+        let normed = pass.normed(&self.attention_norm, x)?;
         let (before, [q, k, v]) = self.heads_of(&normed, pass)?;
         let paths = match &self.projections {
             QkvLayers::Separate { q, k, v } => [q, k, v].map(Linear::path),
@@ -298,7 +336,7 @@ impl Block {
             return Ok(Some(found));
         }
         let BlockSaved { attended, middle, gate, up, .. } = self.save(x.clone(), pass)?;
-        let normed = self.mlp_norm.forward(&middle, pass.adapters, kernels)?;
+        let normed = pass.normed(&self.mlp_norm, &middle)?;
         let active = self.active(gate.as_ref(), &up, kernels)?;
         let (attention, mlp) = (above(&self.o), above(&self.down));
         let mut then = vec![
@@ -335,15 +373,16 @@ impl Block {
         let input = |dx: Option<Tensor>| dx.ok_or_else(|| Error::compute("a gradient is missing"));
 
         let active = self.active(gate.as_ref(), &up, kernels)?;
-        let dactive = input(back(&self.down, &active, &dy, gradients, Wanted::Input)?)?;
+        let low = |dy: &Tensor| pass.precision.cast(dy);
+        let dactive = input(back(&self.down, &active, &low(&dy)?, gradients, Wanted::Input)?)?;
         drop(active);
-        let normed = self.mlp_norm.forward(&middle, pass.adapters, kernels)?;
+        let normed = pass.normed(&self.mlp_norm, &middle)?;
         let dnormed = match (&self.activation, gate) {
             (Activation::SwiGlu(linear), Some(gate)) => {
                 let (dgate, dup) = swiglu::backward(&gate, &up, &dactive, kernels)?;
                 drop((dactive, gate, up));
                 let dnormed = input(back(linear, &normed, &dgate, gradients, Wanted::Input)?)?;
-                ops::add(dnormed, &input(back(&self.up, &normed, &dup, gradients, Wanted::Input)?)?)?
+                pass.sum(dnormed, &input(back(&self.up, &normed, &dup, gradients, Wanted::Input)?)?)?
             }
             (Activation::SwiGlu(_), None) => return Err(Error::compute("a gate was not kept")),
             (Activation::Gelu(gelu), _) => {
@@ -358,7 +397,7 @@ impl Block {
         drop((dnormed, middle));
 
         let merged = rotary::merge_heads(&attended, kernels)?;
-        let dmerged = input(back(&self.o, &merged, &dmiddle, gradients, Wanted::Input)?)?;
+        let dmerged = input(back(&self.o, &merged, &low(&dmiddle)?, gradients, Wanted::Input)?)?;
         let dattended = rotary::split_heads(&dmerged, self.heads, kernels)?;
         drop((merged, dmerged));
         let (q, k, before) = match &self.head_norms {
@@ -369,22 +408,21 @@ impl Block {
                 (turned_q, turned_k, Some([(q_norm, q), (k_norm, k)]))
             }
         };
-        let (dq, dk, dv) =
-            attention::backward(&q, &k, &v, &attended, &attention, &dattended, pass.borders, kernels)?;
+        let (dq, dk, dv) = pass.attend_back([&q, &k, &v, &attended, &dattended], &attention)?;
         drop((q, k, v, attended, dattended));
         let before = |which: usize| before.as_ref().map(|b| (b[which].0, &b[which].1));
         let dq = pass.turn_back(&dq, before(0), gradients)?;
         let dk = pass.turn_back(&dk, before(1), gradients)?;
         let dv = rotary::merge_heads(&dv, kernels)?;
 
-        let normed = self.attention_norm.forward(&x, pass.adapters, kernels)?;
+        let normed = pass.normed(&self.attention_norm, &x)?;
         let dnormed = match &self.projections {
             QkvLayers::Separate { q, k, v } => {
                 let from_q = back(q, &normed, &dq, gradients, wanted)?;
                 let from_k = back(k, &normed, &dk, gradients, wanted)?;
                 let from_v = back(v, &normed, &dv, gradients, wanted)?;
                 match (from_q, from_k, from_v) {
-                    (Some(q), Some(k), Some(v)) => Some(ops::add(ops::add(q, &k)?, &v)?),
+                    (Some(q), Some(k), Some(v)) => Some(pass.sum(pass.sum(q, &k)?, &v)?),
                     _ => None,
                 }
             }
@@ -402,7 +440,7 @@ impl Block {
     /// Computes the output for tokens that follow those in the cache; `borders` is not used.
     pub(crate) fn extend(&self, x: Tensor, cached: &mut Cached, pass: &BlockPass) -> Result<Tensor> {
         let kernels = pass.kernels;
-        let normed = self.attention_norm.forward(&x, pass.adapters, kernels)?;
+        let normed = pass.normed(&self.attention_norm, &x)?;
         let (_, [q, mut k, mut v]) = self.heads_of(&normed, pass)?;
         if let Some((before_k, before_v)) = cached.take() {
             k = Tensor::cat(&[before_k, k], 1)?;

@@ -8,8 +8,8 @@ use super::trainable_norm::TrainableNorm;
 use super::weight::Weight;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients, Target};
-use crate::ops::Kernels;
-use candle_core::{Device, Tensor};
+use crate::ops::{Kernels, Precision};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// A frozen decoder: embedding, blocks of attention and a feed-forward layer with a norm before each, a last norm,
@@ -25,6 +25,7 @@ pub struct Decoder {
     pub(super) device: Device,
     pub(super) kernels: Kernels,
     pub(super) recompute: Recompute,
+    pub(super) precision: Precision,
     /// The head is a copy of the embedding on another device.
     pub(super) tied_copy: bool,
 }
@@ -98,6 +99,19 @@ impl Decoder {
         Self { recompute, ..self.clone() }
     }
 
+    /// The same model with its products in this type; the weights are shared. A half type runs in candle's operations,
+    /// on the CPU too.
+    #[must_use]
+    pub fn with_precision(&self, precision: Precision) -> Self {
+        let kernels = if precision.is_f32() { self.kernels } else { Kernels::Candle };
+        Self { precision, kernels, ..self.clone() }
+    }
+
+    /// The type of its products.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// What its backward pass recomputes.
     pub fn recompute(&self) -> Recompute {
         self.recompute
@@ -152,7 +166,7 @@ impl Decoder {
     /// When a place or a target is out of range.
     pub fn loss(&self, hidden: &Tensor, counted: Counted, adapters: &Adapters) -> Result<Vec<f32>> {
         let index = Tensor::new(counted.places, hidden.device())?;
-        let picked = hidden.index_select(&index, 0)?.contiguous()?;
+        let picked = self.precision.cast(&hidden.index_select(&index, 0)?.contiguous()?)?;
         let adapters = &self.beside_head(adapters)?;
         loss::forward(&picked, counted.targets, &self.head_of(adapters)?, self.kernels)
     }
@@ -172,7 +186,7 @@ impl Decoder {
         go_on: &dyn Fn() -> bool,
     ) -> Result<(Vec<f32>, Tensor)> {
         let index = Tensor::new(counted.places, hidden.device())?;
-        let picked = hidden.index_select(&index, 0)?.contiguous()?;
+        let picked = self.precision.cast(&hidden.index_select(&index, 0)?.contiguous()?)?;
         let adapters = &self.beside_head(adapters)?;
         let weight = self.head_of(adapters)?;
         let trained = self.trained_head(adapters);
@@ -193,7 +207,7 @@ impl Decoder {
             go_on,
         )?;
         gradients.merge(of_head)?;
-        Ok((losses, hidden.zeros_like()?.index_add(&index, &d, 0)?))
+        Ok((losses, hidden.zeros_like()?.index_add(&index, &d.to_dtype(hidden.dtype())?, 0)?))
     }
 
     /// The adapters with a trained embedding on the device of the head that it is tied to.
@@ -216,16 +230,18 @@ impl Decoder {
         }
     }
 
-    /// Logits of hidden states, `[n, D]` to `[n, V]`.
+    /// Logits of hidden states, `[n, D]` to `[n, V]`, in f32.
     ///
     /// # Errors
     /// When the width differs.
     pub fn logits(&self, hidden: &Tensor, adapters: &Adapters) -> Result<Tensor> {
         let adapters = &self.beside_head(adapters)?;
-        match self.trained_head(adapters) {
-            Some(head) => head.forward(hidden, adapters),
-            None => self.head.forward(hidden, &Adapters::default()),
-        }
+        let hidden = &self.precision.cast(hidden)?;
+        let logits = match self.trained_head(adapters) {
+            Some(head) => head.forward(hidden, adapters)?,
+            None => self.head.forward(hidden, &Adapters::default())?,
+        };
+        Ok(logits.to_dtype(DType::F32)?)
     }
 
     /// Feeds tokens that follow those in the cache and returns the hidden state of the last one, `[1, D]`.
@@ -246,7 +262,7 @@ impl Decoder {
         for (device, blocks) in self.neighbours() {
             x = x.to_device(device)?;
             let turned = rotary.as_ref().map(|rotary| rotary.to_device(device)).transpose()?;
-            let pass = self.pass(turned.as_ref(), &[], adapters);
+            let pass = self.pass(device, turned.as_ref(), &[], adapters)?;
             for (block, cached) in blocks.iter().zip(&mut caches) {
                 x = block.extend(x, cached, &pass)?;
             }

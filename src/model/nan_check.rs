@@ -26,7 +26,7 @@ impl Decoder {
         for (device, blocks) in self.neighbours() {
             x = x.to_device(device)?;
             let turned = rotary.as_ref().map(|rotary| rotary.to_device(device)).transpose()?;
-            let pass = self.pass(turned.as_ref(), tokens.borders, adapters);
+            let pass = self.pass(device, turned.as_ref(), tokens.borders, adapters)?;
             for block in blocks {
                 let y = block.forward(x.clone(), &pass)?.0;
                 if !ops::is_finite(&y)? {

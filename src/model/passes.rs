@@ -3,9 +3,11 @@
 use super::block::{Block, BlockPass, BlockSaved};
 use super::decoder::{Decoder, PositionEncoding, Recompute, Tokens};
 use super::layers::Rotary;
+use super::layers::blocked_attention::{BLOCK, Blocks};
 use super::layers::linear::Wanted;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
+use crate::ops::Kernels;
 use candle_core::{Device, Tensor};
 
 /// The tensors that a forward pass keeps for the backward pass, depending on [`Recompute`].
@@ -127,7 +129,7 @@ impl Decoder {
         for (device, blocks) in self.neighbours() {
             x = x.to_device(device)?;
             let turned = rotary.as_ref().map(|rotary| rotary.to_device(device)).transpose()?;
-            let pass = self.pass(turned.as_ref(), tokens.borders, adapters);
+            let pass = self.pass(device, turned.as_ref(), tokens.borders, adapters)?;
             for block in blocks {
                 if !go_on() {
                     return Err(Error::interrupted());
@@ -165,13 +167,21 @@ impl Decoder {
         }
     }
 
+    /// What the blocks of a device share in a pass; without `borders` one that reads a cache.
     pub(super) fn pass<'a>(
         &self,
+        device: &Device,
         rotary: Option<&'a Rotary>,
         borders: &'a [usize],
         adapters: &'a Adapters,
-    ) -> BlockPass<'a> {
-        BlockPass { rotary, borders, adapters, kernels: self.kernels }
+    ) -> Result<BlockPass<'a>> {
+        self.precision.check_on(device)?;
+        let blocks = match self.kernels {
+            Kernels::Candle if !borders.is_empty() => Some(Blocks::of(borders, BLOCK, device)?),
+            _ => None,
+        };
+        let Self { kernels, precision, .. } = *self;
+        Ok(BlockPass { rotary, borders, blocks, adapters, kernels, precision })
     }
 
     /// Adds the gradients of all adapters for `dhidden` = ∂loss/∂hidden, `[T, D]`, to `gradients`.
@@ -230,7 +240,7 @@ impl Decoder {
             }
             dx = dx.to_device(device)?;
             let turned = rotary.as_ref().map(|rotary| rotary.to_device(device)).transpose()?;
-            let pass = self.pass(turned.as_ref(), borders, adapters);
+            let pass = self.pass(device, turned.as_ref(), borders, adapters)?;
             for block in of_device.iter().rev() {
                 if layer <= lowest {
                     break;

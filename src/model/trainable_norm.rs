@@ -4,7 +4,7 @@ use super::layers::{LayerNorm, RmsNorm};
 use crate::error::Result;
 use crate::lora::{Adapters, Gradients};
 use crate::ops::Kernels;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use std::borrow::Cow;
 
 /// A norm at its path in the weights.
@@ -113,7 +113,7 @@ impl TrainableNorm {
             gradients.add_tensor(weight.clone(), gradient)?;
         }
         if adapters.whole(bias).is_some() {
-            gradients.add_tensor(bias.clone(), dy.sum(0)?)?;
+            gradients.add_tensor(bias.clone(), dy.to_dtype(DType::F32)?.sum(0)?)?;
         }
         match &*layer {
             NormLayer::Rms(norm) => norm.backward_heads(x, dy, kernels),

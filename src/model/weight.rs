@@ -13,7 +13,8 @@ use std::sync::Arc;
 /// A frozen `[out, in]` matrix: dense in f32, f16 or bf16, or in GGUF's quantised blocks.
 ///
 /// Each product expands it into f32 and drops the result at once: for a thousand tokens this costs a few percent
-/// of the time of the product, and a 4-bit model takes the memory of its file size.
+/// of the time of the product, and a 4-bit model takes the memory of its file size. A product in a half type
+/// ([`Precision`](crate::ops::Precision)) uses a weight of that type as it is, and expands others into it.
 #[derive(Clone)]
 pub struct Weight {
     storage: Storage,
@@ -25,6 +26,27 @@ pub struct Weight {
 enum Storage {
     Dense(Tensor),
     Quantized(Arc<QTensor>),
+}
+
+impl Storage {
+    /// Blocks as they are; on a GPU plain numbers become a dense tensor, because candle expands them on the CPU.
+    fn of(tensor: QTensor) -> Result<Self> {
+        let device = tensor.device();
+        Ok(match plain(tensor.dtype()) {
+            Some(dtype) if !device.is_cpu() => Self::Dense(tensor.dequantize(&device)?.to_dtype(dtype)?),
+            _ => Self::Quantized(Arc::new(tensor)),
+        })
+    }
+}
+
+/// The dtype of GGUF's blocks of one number.
+fn plain(dtype: GgmlDType) -> Option<DType> {
+    match dtype {
+        GgmlDType::F32 => Some(DType::F32),
+        GgmlDType::F16 => Some(DType::F16),
+        GgmlDType::BF16 => Some(DType::BF16),
+        _ => None,
+    }
 }
 
 /// With fewer rows of x than this, a product decodes the weight row by row instead of expanding it whole.
@@ -50,7 +72,7 @@ impl Weight {
     /// When it is not a matrix, or an empty one.
     pub fn quantized(tensor: QTensor) -> Result<Self> {
         let (out, inner) = matrix(tensor.shape().dims())?;
-        Ok(Self { storage: Storage::Quantized(Arc::new(tensor)), out, inner })
+        Ok(Self { storage: Storage::of(tensor)?, out, inner })
     }
 
     /// `[out, in]`.
@@ -85,7 +107,7 @@ impl Weight {
             Storage::Quantized(q) if q.device().same_device(device) => self.storage.clone(),
             Storage::Quantized(q) => {
                 let blocks = QStorage::from_data(q.data()?, device, q.dtype())?;
-                Storage::Quantized(Arc::new(QTensor::new(blocks, q.shape().clone())?))
+                Storage::of(QTensor::new(blocks, q.shape().clone())?)?
             }
         };
         Ok(Self { storage, ..*self })
@@ -128,7 +150,24 @@ impl Weight {
         }
     }
 
-    /// x Wᵀ: `[T, in]` to `[T, out]`.
+    /// The matrix in the type of a product, `[out, in]`.
+    pub(crate) fn expand_as(&self, dtype: DType) -> Result<Tensor> {
+        match &self.storage {
+            Storage::Dense(t) if t.dtype() == dtype => Ok(t.clone()),
+            Storage::Dense(t) if dtype != DType::F32 => Ok(t.to_dtype(dtype)?),
+            // Through f16, whose mantissa is the longer one: half of the memory traffic of f32.
+            Storage::Quantized(q) if dtype != DType::F32 && !q.device().is_cpu() => {
+                match q.dtype() {
+                    // Which candle has no kernel for.
+                    GgmlDType::Q8_1 => Ok(self.expand()?.to_dtype(dtype)?),
+                    _ => Ok(q.dequantize_f16(&q.device())?.to_dtype(dtype)?),
+                }
+            }
+            _ => Ok(self.expand()?.to_dtype(dtype)?),
+        }
+    }
+
+    /// x Wᵀ in the type of x: `[T, in]` to `[T, out]`.
     ///
     /// # Errors
     /// When x has another width.
@@ -143,15 +182,15 @@ impl Weight {
         if rows <= FEW_ROWS && Kernels::of(x) == Kernels::Fused {
             return self.forward_few(&x.contiguous()?, rows);
         }
-        matmul(x, &self.expand()?, Form::RightTransposed)
+        matmul(x, &self.expand_as(x.dtype())?, Form::RightTransposed)
     }
 
-    /// dy W: `[T, out]` to `[T, in]`.
+    /// dy W in the type of dy: `[T, out]` to `[T, in]`.
     ///
     /// # Errors
     /// When dy has another width.
     pub fn backward(&self, dy: &Tensor) -> Result<Tensor> {
-        matmul(dy, &self.expand()?, Form::Plain)
+        matmul(dy, &self.expand_as(dy.dtype())?, Form::Plain)
     }
 
     /// The product for one or two tokens, as in generation: each thread decodes a few rows of W into its cache and

@@ -5,10 +5,12 @@
 //! compiler vectorises for the processor at hand.
 
 pub mod matmul;
+mod precision;
 pub mod random;
 mod tensors;
 pub(crate) mod union_find;
 pub(crate) mod vector;
 
+pub use precision::Precision;
 pub use tensors::{Kernels, add, is_finite};
 pub(crate) use tensors::{Values, expect, shortened, values};

@@ -80,7 +80,8 @@ pub(crate) fn shortened(rows: Tensor, max_norm: Option<f64>) -> Result<Tensor> {
     Ok(rows.broadcast_mul(&factors)?)
 }
 
-/// `y + x`, in place on the CPU: y must be a tensor that nobody else holds.
+/// `y + x`, in place on the CPU: y must be a tensor that nobody else holds. Where their types differ, one of them is f32,
+/// and so is the sum.
 ///
 /// # Errors
 /// When the shapes differ.
@@ -88,6 +89,9 @@ pub fn add(y: Tensor, x: &Tensor) -> Result<Tensor> {
     if Kernels::of(&y) == Kernels::Fused && Kernels::of(x) == Kernels::Fused && y.is_contiguous() {
         y.inplace_op2(&x.contiguous()?, &Add)?;
         return Ok(y);
+    }
+    if y.dtype() != x.dtype() {
+        return Ok((y.to_dtype(DType::F32)? + x.to_dtype(DType::F32)?)?);
     }
     Ok((y + x)?)
 }

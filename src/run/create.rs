@@ -44,7 +44,7 @@ impl Run {
     /// A new run in `runs/NAME`, with its first snapshot on disk.
     ///
     /// # Errors
-    /// When the config cannot be used with this model and data, when the name is no plain name, and
+    /// When the config cannot be used with this model, its device and data, when the name is no plain name, and
     /// when a run of this name exists: take [`Run::new_or_get`], [`Run::get`], [`Run::open`], or
     /// [`RunConfig::overwrite`], which is refused while the run trains or another process has it open.
     pub fn new(name: &str, model: &Model, data: &Dataset, config: RunConfig) -> Result<Self> {
@@ -59,6 +59,7 @@ impl Run {
         // The date that a template writes is part of the data: the run keeps it.
         let model = &on_its_devices(&render_time::fixed(model, None)?, &config)?;
         // All that can fail comes before anything is replaced.
+        model.decoder().devices().iter().try_for_each(|device| config.precision.check_on(device))?;
         let mut config = config;
         let decoder = model.decoder();
         let (fresh, not_taken) = match initial_adapters::read(model, &mut config)? {

@@ -37,8 +37,9 @@ impl Run {
     }
 
     fn loss_on(&self, rows: &Batches, adapters: &Adapters, step: u64) -> Result<Evaluation> {
-        let losses = step::evaluate(self.0.model.decoder(), adapters, &rows.all()?, &|| true)
-            .map_err(|e| e.step(step))?;
+        let losses =
+            step::evaluate(&self.0.config.decoder_of(&self.0.model), adapters, &rows.all()?, &|| true)
+                .map_err(|e| e.step(step))?;
         let (loss, tokens) = step::mean(&losses);
         Ok(Evaluation { step, loss, rows: rows.rows(), tokens, left_out: rows.counts() })
     }

@@ -22,7 +22,7 @@ impl Run {
     ///
     /// # Errors
     /// When a run of this name exists, or when something is changed that cannot change on the way: the
-    /// rank, the seed, the data, the kind of optimiser, what becomes of rows that are refused; and when the run's
+    /// rank, the seed, the data, the precision, the kind of optimiser, what becomes of rows that are refused; and when the run's
     /// folder cannot be read.
     pub fn fork(&self, name: &str, change: impl FnOnce(&mut RunConfig)) -> Result<Self> {
         let path = names::path_of(name)?;
@@ -131,6 +131,9 @@ fn differences(now: &RunConfig, wanted: &RunConfig, journal: Journal, at: u64) -
             "treatment of refused rows",
             "a fork keeps the rows of this run: begin a new run, Run::new(name, &model, &data, config)",
         );
+    }
+    if now.precision != wanted.precision {
+        return fixed("precision", "the run keeps its own: begin a new run from its adapters with init_from");
     }
     now.optimizer.goes_on_as(&wanted.optimizer)?;
     if now.seed != wanted.seed || now.context != wanted.context || now.init_from != wanted.init_from {

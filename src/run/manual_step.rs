@@ -49,7 +49,7 @@ impl Run {
         })?;
         let mut partial =
             partial.unwrap_or_else(|| Partial { accumulated: Accumulated::default(), batches: Vec::new() });
-        let model = &self.0.model.decoder().with_recompute(self.0.config.recompute);
+        let model = &self.0.config.decoder_of(&self.0.model);
         step::forward_backward(model, &learned, batch, &mut partial.accumulated, &|| true)
             .map_err(|e| self.advised(e))?;
         partial.batches.push(batch.clone());

@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::files::Existing;
 use crate::format::OnFault;
 use crate::lora::LoraConfig;
-use crate::model::Recompute;
+use crate::model::{Decoder, Model, Recompute};
+use crate::ops::Precision;
 use crate::text::{PromptAnswers, SpecialTokens, Trained, Training};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -98,6 +99,10 @@ pub struct RunConfig {
     /// What the backward pass computes again instead of keeping it: less memory, more time, the same
     /// numbers to the bit.
     pub recompute: Recompute,
+    /// The type of the matrix products: bf16 on a GPU takes half of the time and memory of f32 or less. It belongs to
+    /// the run for good.
+    #[serde(skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     /// The devices to train on. The numbers of a run do not depend on how many there are: it goes on with others.
     #[serde(skip_serializing_if = "Devices::is_model")]
     pub devices: Devices,
@@ -157,6 +162,7 @@ impl Default for RunConfig {
             adaptation: Adaptation::Lora,
             clip: Some(1.0),
             recompute: Recompute::Nothing,
+            precision: Precision::F32,
             devices: Devices::default(),
             placement: Placement::default(),
             seed: 42,
@@ -173,6 +179,11 @@ impl RunConfig {
     pub(crate) fn spectra_interval(&self, every: Option<u64>) -> Option<u64> {
         let rank = self.lora.rank.max(1) as u64;
         every.map(|every| if every == 0 { (rank * rank).div_ceil(32 * 32) } else { every })
+    }
+
+    /// The model's decoder with what this config says of precision and recomputing; the weights are shared.
+    pub(crate) fn decoder_of(&self, model: &Model) -> Decoder {
+        model.decoder().with_precision(self.precision).with_recompute(self.recompute)
     }
 
     /// Which tokens of each kind of row are trained on.

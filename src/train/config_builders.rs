@@ -9,6 +9,7 @@ use crate::files::Existing;
 use crate::format::OnFault;
 use crate::lora::{LoraConfig, TargetModules};
 use crate::model::Recompute;
+use crate::ops::Precision;
 use crate::text::{PromptAnswers, SpecialTokens, Trained};
 use std::path::PathBuf;
 
@@ -75,6 +76,13 @@ impl RunConfig {
     #[must_use]
     pub fn recompute(mut self, recompute: Recompute) -> Self {
         self.recompute = recompute;
+        self
+    }
+
+    /// Sets the type of the matrix products: `Precision::Bf16` on a GPU.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
         self
     }
 

@@ -6,9 +6,10 @@ use crate::error::Error;
 use crate::lora::Adapters;
 use crate::model::config::FeedForward;
 use crate::model::{Decoder, DecoderConfig, Recompute};
+use crate::ops::Precision;
 use crate::text::Pack;
 
-/// Bytes of the parts of one optimiser step on the CPU, in f32.
+/// Bytes of the parts of one optimiser step on the CPU. In a half type what blocks keep is smaller.
 ///
 /// With P trained numbers, T tokens of a micro-batch and m moments of each number (AdamW 2, SGD with
 /// momentum 1), the peak is the larger of two: in the backward pass
@@ -54,6 +55,7 @@ pub(crate) struct Load {
     /// Tokens of a micro-batch.
     pub tokens: u64,
     pub recompute: Recompute,
+    pub precision: Precision,
 }
 
 impl StepMemory {
@@ -67,19 +69,20 @@ impl StepMemory {
             largest: largest.unwrap_or(0),
             tokens: tokens as u64,
             recompute: model.recompute(),
+            precision: model.precision(),
         };
         Self::computed(model.config(), &load, optimizer)
     }
 
     /// The same from a model's sizes alone.
     pub(crate) fn computed(c: &DecoderConfig, load: &Load, optimizer: &OptimizerConfig) -> Self {
-        let Load { weights, plain, trained, largest, tokens: t, recompute } = *load;
+        let Load { weights, plain, trained, largest, tokens: t, recompute, precision } = *load;
         let (d, f) = (c.width as u64, c.intermediate as u64);
-        let block = kept_of_block(c);
+        let block = kept_of_block(c, precision);
         let layers = c.layers as u64;
         let kept = match recompute {
             Recompute::Nothing => layers * block,
-            Recompute::Blocks => layers * d + block,
+            Recompute::Blocks => layers * 4 * d + block,
         };
         let matrices = || c.targets().into_iter().map(|t| (t.shape[0] * t.shape[1]) as u64);
         let expanded = if plain { 0 } else { 4 * matrices().max().unwrap_or(0) };
@@ -92,7 +95,7 @@ impl StepMemory {
             trained: 4 * trained,
             gradients: 4 * trained,
             moments: 4 * trained * moments,
-            activations: 4 * t * kept,
+            activations: t * kept,
             scratch: expanded + LOGITS.min(4 * t * c.vocabulary as u64) + inside,
             update: 4 * trained * (1 + moments) + 3 * 4 * largest,
             program: PROGRAM,
@@ -106,20 +109,22 @@ impl StepMemory {
     }
 }
 
-/// Numbers that a block keeps of a token: x, middle; q, attended; k, v; the sums of attention; gate, up.
-fn kept_of_block(c: &DecoderConfig) -> u64 {
+/// Bytes that a block keeps of a token: x, middle and the sums of attention in f32; q, attended; k, v; gate, up.
+fn kept_of_block(c: &DecoderConfig, precision: Precision) -> u64 {
     let (d, f) = (c.width as u64, c.intermediate as u64);
     let [q, k, _] = c.qkv_widths().map(|width| width as u64);
     let gated = if c.feed_forward == FeedForward::SwiGlu { 2 } else { 1 };
-    2 * d + 2 * q + 2 * k + c.heads as u64 + gated * f
+    let size = precision.dtype().size_in_bytes() as u64;
+    4 * (2 * d + c.heads as u64) + size * (2 * q + 2 * k + gated * f)
 }
 
-/// Bytes that a block keeps of a micro-batch, in f32.
-pub(crate) fn block_activations(c: &DecoderConfig, recompute: Recompute, tokens: u64) -> u64 {
-    4 * tokens
-        * match recompute {
-            Recompute::Nothing => kept_of_block(c),
-            Recompute::Blocks => c.width as u64,
+/// Bytes that a block of a decoder keeps of a micro-batch.
+pub(crate) fn block_activations(decoder: &Decoder, tokens: u64) -> u64 {
+    let c = decoder.config();
+    tokens
+        * match decoder.recompute() {
+            Recompute::Nothing => kept_of_block(c, decoder.precision()),
+            Recompute::Blocks => 4 * c.width as u64,
         }
 }
 

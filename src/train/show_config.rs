@@ -23,6 +23,9 @@ impl RunConfig {
         facts.push(fact("optimiser", self.optimizer.to_string()));
         let clip = self.clip.map(|norm| format!("gradient norms above {norm}"));
         facts.push(fact("clipped", some(clip, "nothing")));
+        if !self.precision.is_f32() {
+            facts.push(fact("precision", format!("products in {}, the rest in f32", self.precision)));
+        }
         if !self.devices.is_model() {
             facts.push(fact("devices", format!("{}{}", self.devices, self.placement)));
         }

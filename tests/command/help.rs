@@ -94,6 +94,10 @@ fn names_are_listed_where_one_is_wrong() -> Result<()> {
     assert!(told.contains("strip-control"), "{told}");
 
     assert!(refused(folder, &["train", "none", "--resume"]).contains("no run lies in "));
+    let told = refused(folder, &["train", "none", "--precision", "fp8"]);
+    assert!(told.contains("precision \"fp8\"; write f32, bf16 or f16"), "{told}");
+    let told = refused(folder, &["train", "none", "--precision", "bf16", "--resume"]);
+    assert!(told.contains("cannot be used with"), "{told}");
     for name in ["maths", "chinese"] {
         bench.run(name, config())?.close()?;
     }

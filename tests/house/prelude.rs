@@ -74,6 +74,7 @@ fn has_what_its_own_builders_need() {
         .schedule(schedule)
         .optimizer(OptimizerConfig::Sgd(SgdConfig::default()))
         .recompute(Recompute::Blocks)
+        .precision(Precision::Bf16)
         .snapshots(Snapshots { keep: 5, ..Snapshots::default() })
         .trained(Trained::All)
         .prompt_answers(PromptAnswers::default())

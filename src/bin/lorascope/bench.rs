@@ -7,6 +7,7 @@ use lorascope::devices::DeviceGroup;
 use lorascope::error::{Error, Result};
 use lorascope::lora::{Adapters, LoraConfig};
 use lorascope::model::{Decoder, OpenOptions, Recompute, Tokens, WeightDtype};
+use lorascope::ops::Precision;
 use lorascope::ops::random::{Random, Stream};
 use lorascope::text::Pack;
 use lorascope::train::step::{Accumulated, Learned, forward_backward, update};
@@ -16,7 +17,7 @@ use std::time::Instant;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Time one training step on random tokens, in f32: LoRA on all linear layers, or full fine-tuning
+    /// Time one training step on random tokens: LoRA on all linear layers, or full fine-tuning
     Step(Step),
     /// Time how soon a run responds while it trains, and how long a snapshot and the spectra of a step take
     Handle(handle::Arguments),
@@ -66,6 +67,9 @@ pub struct Step {
     /// Recompute activations in the backward pass from the input of each block: less memory, more time
     #[arg(long)]
     recompute: bool,
+    /// Precision of the matrix products: f32, bf16 (GPUs) or f16
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    precision: Precision,
     /// Devices to train on: cpu:RANKS, cuda:0,1, auto; each row of the batch is a micro-batch then
     #[arg(long, value_name = "DEVICES")]
     devices: Option<Devices>,
@@ -107,6 +111,7 @@ fn step(args: &Step) -> Result<String> {
         Weights::Q4k => WeightDtype::Q4K,
     };
     let model = Decoder::open_with(&args.model, &OpenOptions { weights, device: Device::Cpu })?
+        .with_precision(args.precision)
         .with_recompute(if args.recompute { Recompute::Blocks } else { Recompute::Nothing });
     let config = LoraConfig { rank: args.rank, alpha: 2.0 * args.rank as f64, ..Default::default() };
     let (adapters, optimizer) = match args.full {
@@ -149,9 +154,14 @@ fn step(args: &Step) -> Result<String> {
     let median = seconds[seconds.len() / 2];
     let rate = (args.batch * args.tokens) as f64 / median;
     let peak = peak_mb().map_or("null".to_string(), |mb| mb.to_string());
+    let dtype = match args.precision {
+        Precision::F32 => "float32",
+        Precision::Bf16 => "bfloat16",
+        Precision::F16 => "float16",
+    };
     Ok(if args.json {
         format!(
-            "{{\"tool\": \"lorascope\", \"dtype\": \"float32\", \"tokens_per_second\": {rate:.1}, \"step_seconds\": {median:.3}, \"peak_mb\": {peak}, \"computed_mb\": {computed}, \"loss\": {loss:.4}}}"
+            "{{\"tool\": \"lorascope\", \"dtype\": \"{dtype}\", \"tokens_per_second\": {rate:.1}, \"step_seconds\": {median:.3}, \"peak_mb\": {peak}, \"computed_mb\": {computed}, \"loss\": {loss:.4}}}"
         )
     } else {
         format!(

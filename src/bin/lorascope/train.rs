@@ -10,6 +10,7 @@ use lorascope::display::{Progress, Show};
 use lorascope::error::{Error, Result};
 use lorascope::format::Existing;
 use lorascope::format::{Map, OnFault, ReadOptions, RowSchema};
+use lorascope::ops::Precision;
 use lorascope::run::{Ending, OpenRun, RowsFrom, Run, RunFile, State};
 use lorascope::text::Trained;
 use lorascope::train::{Devices, Placement, RunConfig, Schedule, Until};
@@ -38,7 +39,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
     /// Resume the existing run; model, data and settings come from its folder
-    #[arg(long, conflicts_with_all = ["model", "data", "list", "eval", "eval_list", "map", "from", "rank", "batch", "context", "seed", "trained", "strict"])]
+    #[arg(long, conflicts_with_all = ["model", "data", "list", "eval", "eval_list", "map", "from", "rank", "batch", "context", "precision", "seed", "trained", "strict"])]
     resume: bool,
     /// Continue even if the model or the rows are not those that the run was trained with
     #[arg(long, requires = "resume")]
@@ -89,6 +90,9 @@ pub struct Arguments {
     /// Maximum tokens per row; longer rows are left out. By default the model's context, but at most 2048
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
+    /// Precision of the matrix products: f32 by default, bf16 for GPUs, or f16
+    #[arg(long, value_name = "TYPE")]
+    precision: Option<Precision>,
     /// Devices to train on: auto (all GPUs), cpu:RANKS or cuda:0,1; the numbers of a run do not depend on how many
     #[arg(long, value_name = "DEVICES")]
     devices: Option<Devices>,
@@ -175,6 +179,7 @@ fn read(arguments: &Arguments) -> Result<RunFile> {
         file.config = file.config.rank(rank);
     }
     let config = &mut file.config;
+    config.precision = arguments.precision.unwrap_or(config.precision);
     config.devices = arguments.devices.clone().unwrap_or(config.devices.clone());
     config.placement = arguments.split.map_or(config.placement, Placement::Split);
     config.lr = arguments.lr.unwrap_or(config.lr);

@@ -1,17 +1,24 @@
 //! Causal attention with grouped heads that stays inside the rows of a pack.
 
+use super::blocked_attention::{self, BLOCK as CANDLE_BLOCK, Blocks};
+use super::head_shapes::{HeadShapes, check_borders, groups, unfit};
 use crate::error::{Error, Result};
 use crate::ops::matmul::{Form, product};
 use crate::ops::{Kernels, expect, values, vector};
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use faer::{Accum, Par};
 use rayon::prelude::*;
 
 /// What attention keeps for its backward pass besides q, k, v and its output.
 #[derive(Debug, Clone)]
 pub struct AttentionSaved {
-    /// The logarithm of each query's softmax denominator, `[H, T]`.
-    log_sum: Tensor,
+    /// The logarithm of each query's softmax denominator, `[H, T]`, in f32; candle's softmax has none.
+    log_sum: Option<Tensor>,
+}
+
+impl AttentionSaved {
+    /// What [`blocked_attention`](super::blocked_attention) keeps.
+    pub(crate) const NOTHING: Self = Self { log_sum: None };
 }
 
 /// softmax(q kᵀ/√W + mask) v for each head (Vaswani et al. 2017, §3.2.1). Query head h reads
@@ -32,15 +39,11 @@ pub fn forward(
 ) -> Result<(Tensor, AttentionSaved)> {
     let sizes = Sizes::of(q, k, v, borders)?;
     if sizes.tokens == 0 {
-        return Ok((q.clone(), AttentionSaved { log_sum: q.sum(2)?.to_dtype(DType::F32)? }));
+        return Ok((q.clone(), AttentionSaved::NOTHING));
     }
     if kernels == Kernels::Candle {
-        let (k, v) = (sizes.repeat(k)?, sizes.repeat(v)?);
-        let scores = (q.matmul(&k.t()?)? * sizes.scale())?.to_dtype(DType::F32)?;
-        let scores = scores.broadcast_add(&sizes.mask(q.device())?)?; // [H, T, T]
-        let log_sum = scores.log_sum_exp(D::Minus1)?;
-        let p = scores.broadcast_sub(&log_sum.unsqueeze(2)?)?.exp()?;
-        return Ok((p.to_dtype(q.dtype())?.matmul(&v)?, AttentionSaved { log_sum }));
+        let blocks = Blocks::of(borders, CANDLE_BLOCK, q.device())?;
+        return Ok((blocked_attention::forward(q, k, v, &blocks)?, AttentionSaved::NOTHING));
     }
     let (q, k, v) = (values(q)?, values(k)?, values(v)?);
     let (q, k, v): (&[f32], &[f32], &[f32]) = (&q, &k, &v);
@@ -75,7 +78,7 @@ pub fn forward(
     });
     Ok((
         Tensor::from_vec(out, (heads, tokens, width), &Device::Cpu)?,
-        AttentionSaved { log_sum: Tensor::from_vec(log_sum, (heads, tokens), &Device::Cpu)? },
+        AttentionSaved { log_sum: Some(Tensor::from_vec(log_sum, (heads, tokens), &Device::Cpu)?) },
     ))
 }
 
@@ -99,24 +102,20 @@ pub fn backward(
     let sizes = Sizes::of(q, k, v, borders)?;
     expect("y", y, q.dims())?;
     expect("dy", dy, q.dims())?;
-    expect("what forward saved", &saved.log_sum, &[sizes.heads, sizes.tokens])?;
     if sizes.tokens == 0 {
         return Ok((q.clone(), k.clone(), v.clone()));
     }
     if kernels == Kernels::Candle {
-        let (k, v) = (sizes.repeat(k)?, sizes.repeat(v)?);
-        let scores = (q.matmul(&k.t()?)? * sizes.scale())?.to_dtype(DType::F32)?;
-        let scores = scores.broadcast_add(&sizes.mask(q.device())?)?;
-        let p = scores.broadcast_sub(&saved.log_sum.unsqueeze(2)?)?.exp()?.to_dtype(q.dtype())?;
-        let dv = p.t()?.matmul(dy)?;
-        let delta = (dy * y)?.sum_keepdim(2)?;
-        let ds = ((p * dy.matmul(&v.t()?)?.broadcast_sub(&delta)?)? * sizes.scale())?;
-        let (dq, dk) = (ds.matmul(&k)?, ds.t()?.matmul(q)?);
-        return Ok((dq, sizes.sum_groups(&dk)?, sizes.sum_groups(&dv)?));
+        let blocks = Blocks::of(borders, CANDLE_BLOCK, q.device())?;
+        return blocked_attention::backward(q, k, v, y, dy, &blocks);
     }
+    let Some(log_sum) = &saved.log_sum else {
+        return Err(Error::compute("attention's forward pass ran with other kernels"));
+    };
+    expect("what forward saved", log_sum, &[sizes.heads, sizes.tokens])?;
     let (q, k, v, y, dy) = (values(q)?, values(k)?, values(v)?, values(y)?, values(dy)?);
     let [q, k, v, y, dy]: [&[f32]; 5] = [&q, &k, &v, &y, &dy];
-    let log_sum = values(&saved.log_sum)?;
+    let log_sum = values(log_sum)?;
     let log_sum: &[f32] = &log_sum;
     let Sizes { heads, groups, tokens, width, .. } = sizes;
     let mut dq = vec![0f32; heads * tokens * width];
@@ -237,17 +236,6 @@ pub fn decode(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
 /// above the diagonal and that the scores stay in cache.
 const BLOCK: usize = 64;
 
-/// The number of key-value heads, of which each serves as many of the query heads.
-fn groups(q: &Tensor, k: &Tensor) -> Result<usize> {
-    let ((heads, _, width), (groups, _, key_width)) = (q.dims3()?, k.dims3()?);
-    let fit = groups > 0 && heads > 0 && heads.is_multiple_of(groups) && width > 0 && width == key_width;
-    if fit { Ok(groups) } else { Err(unfit(q, k)) }
-}
-
-fn unfit(q: &Tensor, k: &Tensor) -> Error {
-    Error::compute(format!("queries {:?} do not fit keys {:?}", q.shape(), k.shape()))
-}
-
 struct Sizes<'a> {
     heads: usize,
     groups: usize,
@@ -283,16 +271,8 @@ impl Block {
 
 impl<'a> Sizes<'a> {
     fn of(q: &Tensor, k: &Tensor, v: &Tensor, borders: &'a [usize]) -> Result<Self> {
-        let (heads, tokens, width) = q.dims3()?;
-        let groups = groups(q, k)?;
-        if k.dims()[1] != tokens {
-            return Err(unfit(q, k));
-        }
-        expect("v", v, k.dims())?;
-        let rising = borders.windows(2).all(|pair| pair[0] < pair[1]);
-        if borders.first() != Some(&0) || !rising || borders.last() != Some(&tokens) {
-            return Err(Error::compute(format!("row borders {borders:?} in a pack of {tokens} tokens")));
-        }
+        let HeadShapes { heads, groups, tokens, width } = HeadShapes::of(q, k, v)?;
+        check_borders(borders, tokens)?;
         Ok(Self { heads, groups, tokens, width, borders })
     }
 
@@ -336,30 +316,6 @@ impl<'a> Sizes<'a> {
     fn scores(&self, block: &Block, q: &[f32], k: &[f32], scores: &mut [f32]) {
         let (q, k) = ((q, (block.len(), self.width)), (k, (block.keys(), self.width)));
         product(scores, Accum::Replace, q, k, Form::RightTransposed, self.scale() as f32, Par::Seq);
-    }
-
-    /// `[G, T, W]` with each head repeated for its group, `[H, T, W]`.
-    fn repeat(&self, x: &Tensor) -> Result<Tensor> {
-        let each = self.heads / self.groups;
-        let x = x.unsqueeze(1)?.broadcast_as((self.groups, each, self.tokens, self.width))?;
-        Ok(x.reshape((self.heads, self.tokens, self.width))?)
-    }
-
-    /// `[H, T, W]` summed over the heads of each group, `[G, T, W]`.
-    fn sum_groups(&self, x: &Tensor) -> Result<Tensor> {
-        let each = self.heads / self.groups;
-        Ok(x.reshape((self.groups, each, self.tokens, self.width))?.sum(1)?)
-    }
-
-    /// 0 where query i sees key j, −∞ elsewhere, `[T, T]`.
-    fn mask(&self, device: &Device) -> Result<Tensor> {
-        let mut mask = vec![f32::NEG_INFINITY; self.tokens * self.tokens];
-        for (_, start, end) in self.rows_of(1) {
-            for i in start..end {
-                mask[i * self.tokens + start..=i * self.tokens + i].fill(0.0);
-            }
-        }
-        Ok(Tensor::from_vec(mask, (self.tokens, self.tokens), device)?)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::ops::{Kernels, expect, values, vector};
 use candle_core::cpu::erf::erf_f64;
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
@@ -23,7 +23,7 @@ pub enum Gelu {
 }
 
 impl Gelu {
-    /// x to y in the same shape.
+    /// x to y in the same shape and type, computed in f32.
     ///
     /// # Errors
     /// When x is not contiguous.
@@ -43,10 +43,12 @@ impl Gelu {
     /// ```
     pub fn forward(self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
         if kernels == Kernels::Candle {
-            return match self {
-                Self::Tanh => Ok(x.gelu()?),
-                Self::Erf => Ok(x.gelu_erf()?),
+            let wide = x.to_dtype(DType::F32)?;
+            let y = match self {
+                Self::Tanh => wide.gelu()?,
+                Self::Erf => wide.gelu_erf()?,
             };
+            return Ok(y.to_dtype(x.dtype())?);
         }
         let shape = x.shape();
         let mut y = values(x)?.to_vec();
@@ -72,6 +74,8 @@ impl Gelu {
     pub fn backward(self, x: &Tensor, dy: &Tensor, kernels: Kernels) -> Result<Tensor> {
         expect("dy", dy, x.dims())?;
         if kernels == Kernels::Candle {
+            let dtype = x.dtype();
+            let (x, dy) = (&x.to_dtype(DType::F32)?, dy.to_dtype(DType::F32)?);
             let slope = match self {
                 Self::Tanh => {
                     let square = x.sqr()?;
@@ -86,7 +90,7 @@ impl Gelu {
                     ((whole * 0.5)? + (x * density)?)?
                 }
             };
-            return Ok((dy * slope)?);
+            return Ok((dy * slope)?.to_dtype(dtype)?);
         }
         let shape = x.shape();
         let (x, mut dx) = (values(x)?, values(dy)?.to_vec());

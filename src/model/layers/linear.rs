@@ -135,7 +135,7 @@ impl Linear {
         adapters.get(path).is_some() || [weight, bias].iter().any(|name| adapters.whole(name).is_some())
     }
 
-    /// x `[T, in]` to y `[T, out]`.
+    /// x `[T, in]` to y `[T, out]`, in the type of x.
     ///
     /// # Errors
     /// When x has another width; the error names the layer.
@@ -146,23 +146,23 @@ impl Linear {
     fn try_forward(&self, x: &Tensor, adapters: &Adapters) -> Result<Tensor> {
         let Names { weight, bias, path } = &*self.names;
         let mut y = match adapters.whole(weight) {
-            Some(weight) => matmul(x, &self.used(weight)?.0, Form::RightTransposed)?,
+            Some(weight) => matmul(x, &self.used(weight)?.0.to_dtype(x.dtype())?, Form::RightTransposed)?,
             None => self.weight.forward(x)?,
         };
         if let Some(adapter) = adapters.get(path) {
             y = adapter.forward_dropped(y, x, self.dropout(adapters))?;
             if let Some(magnitude) = adapter.magnitude() {
-                y = y.broadcast_mul(&(magnitude / self.norms(adapter)?)?)?;
+                y = scaled(&y, &(magnitude / self.norms(adapter)?)?)?;
             }
         }
         match adapters.whole(bias).or(self.bias.as_ref()) {
-            Some(bias) => Ok(y.broadcast_add(bias)?),
+            Some(bias) => Ok(y.broadcast_add(&bias.to_dtype(y.dtype())?)?),
             None => Ok(y),
         }
     }
 
-    /// Computes dx = Wᵀ dy plus the part of the adapter, and adds the gradients of what is trained to `gradients`.
-    /// Returns `None` if `wanted` says that nothing below is trained.
+    /// Computes dx = Wᵀ dy plus the part of the adapter, in the type of x and dy, and adds the gradients of what is
+    /// trained to `gradients`, in f32. Returns `None` if `wanted` says that nothing below is trained.
     ///
     /// With a magnitude m, y = (m / ‖W + s·B A‖) ⊙ z, and the norm counts as a constant in the
     /// backward pass (Liu et al. 2024, §4.3): dz = (m / ‖·‖) ⊙ dy, ∂m = Σ dy ⊙ z / ‖·‖.
@@ -190,7 +190,7 @@ impl Linear {
     ) -> Result<Option<Tensor>> {
         let Names { weight, bias, path } = &*self.names;
         if adapters.whole(bias).is_some() {
-            gradients.add_tensor(bias.clone(), dy.sum(0)?)?;
+            gradients.add_tensor(bias.clone(), dy.to_dtype(DType::F32)?.sum(0)?)?;
         }
         let adapter = adapters.get(path);
         let dropout = self.dropout(adapters);
@@ -200,12 +200,13 @@ impl Linear {
             let norms = self.norms(adapter)?;
             // The layer's product once more, instead of keeping it since the forward pass.
             let z = adapter.forward_dropped(self.weight.forward(x)?, x, dropout)?;
-            magnitude = Some(((dy * z)?.sum(0)? / &norms)?);
-            dz = dy.broadcast_mul(&(m / norms)?)?;
+            let along = (dy.to_dtype(DType::F32)? * z.to_dtype(DType::F32)?)?;
+            magnitude = Some((along.sum(0)? / &norms)?);
+            dz = scaled(dy, &(m / norms)?)?;
         }
         let whole = adapters.whole(weight).map(|whole| self.used(whole)).transpose()?;
         if let Some((unit, lengths)) = &whole {
-            let mut d = matmul(&dz, x, Form::LeftTransposed)?;
+            let mut d = matmul(&dz, x, Form::LeftTransposed)?.to_dtype(DType::F32)?;
             if let Some(lengths) = lengths {
                 let along = (unit * &d)?.sum_keepdim(1)?;
                 d = (d - unit.broadcast_mul(&along)?)?.broadcast_div(lengths)?;
@@ -214,7 +215,9 @@ impl Linear {
         }
         let dx = match (wanted, &whole) {
             (Wanted::AdaptersOnly, _) => None,
-            (Wanted::Input, Some((weight, _))) => Some(matmul(&dz, weight, Form::Plain)?),
+            (Wanted::Input, Some((weight, _))) => {
+                Some(matmul(&dz, &weight.to_dtype(dz.dtype())?, Form::Plain)?)
+            }
             (Wanted::Input, None) => Some(self.weight.backward(&dz)?),
         };
         let Some(adapter) = adapter else { return Ok(dx) };
@@ -263,6 +266,11 @@ impl Linear {
         let bias = adapters.whole(bias).or(self.bias.as_ref()).cloned();
         Ok(Self { drops: self.drops, lengths, ..Self::new(path.clone(), Weight::dense(merged)?, bias) })
     }
+}
+
+/// y `[T, out]` with each column times a factor `[out]`, which is f32, in the type of y.
+fn scaled(y: &Tensor, factors: &Tensor) -> Result<Tensor> {
+    Ok(y.to_dtype(DType::F32)?.broadcast_mul(factors)?.to_dtype(y.dtype())?)
 }
 
 /// Which gradients a backward pass computes.

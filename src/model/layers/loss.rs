@@ -11,11 +11,13 @@ use rayon::prelude::*;
 /// Bytes of logits that are held at a time. The matrix of all tokens and the whole vocabulary, for
 /// a thousand tokens 200 MB and as much again for its gradient, is never built.
 const LOGITS: usize = 32 << 20;
+/// The same on a GPU, where a product of few rows would wait for the head's weights.
+const LOGITS_OF_GPU: usize = 256 << 20;
 
 /// −ln softmax(E h)ₜ for each row h and its target t, E the head.
 ///
 /// Only rows with a target are passed: the logits of others are never computed. Sums are for the caller,
-/// in f64.
+/// in f64. The products are in the type of `hidden`, softmax and loss in f32.
 ///
 /// # Shapes
 /// `hidden` `[n, D]`, after the last norm; n targets; `head` `[V, D]`; n losses.
@@ -78,34 +80,11 @@ fn run(
     if let Some(target) = targets.iter().find(|t| **t as usize >= vocabulary) {
         return Err(Error::input(format!("token {target} is not in a vocabulary of {vocabulary}")));
     }
-    let head = head.expand()?;
-    let piece = (LOGITS / 4 / vocabulary).clamp(1, rows.max(1));
+    let head = head.expand_as(hidden.dtype())?;
+    let logits = if hidden.device().is_cpu() { LOGITS } else { LOGITS_OF_GPU };
+    let piece = (logits / 4 / vocabulary).clamp(1, rows.max(1));
     if kernels == Kernels::Candle {
-        let (mut losses, mut gradients) = (Vec::with_capacity(rows), Vec::new());
-        for start in (0..rows).step_by(piece) {
-            asked(go_on)?;
-            let count = piece.min(rows - start);
-            let h = hidden.narrow(0, start, count)?.to_dtype(DType::F32)?;
-            let logits = h.matmul(&head.t()?)?; // [n, V]
-            let log_sum = logits.log_sum_exp(D::Minus1)?.unsqueeze(1)?;
-            let ids = Tensor::new(&targets[start..start + count], h.device())?.unsqueeze(1)?;
-            losses.extend((&log_sum - logits.gather(&ids, 1)?)?.flatten_all()?.to_vec1::<f32>()?);
-            if let Some(scale) = scale {
-                let p = logits.broadcast_sub(&log_sum)?.exp()?;
-                let minus = Tensor::full(-1f32, (count, 1), h.device())?;
-                let d = (p.scatter_add(&ids, &minus, 1)? * scale)?;
-                if let Some(on_logits) = &mut on_logits {
-                    on_logits(&h, &d)?;
-                }
-                gradients.push(d.matmul(&head)?);
-            }
-        }
-        let gradient = match scale {
-            Some(_) if rows == 0 => Some(hidden.zeros_like()?),
-            Some(_) => Some(Tensor::cat(&gradients, 0)?.to_dtype(hidden.dtype())?),
-            None => None,
-        };
-        return Ok((losses, gradient));
+        return run_candle(hidden, targets, &head, scale, piece, on_logits, go_on);
     }
 
     let (hidden, head) = (values(hidden)?, values(&head)?);
@@ -154,6 +133,44 @@ fn run(
     }
     let gradient = gradient.map(|g| Tensor::from_vec(g, (rows, width), &Device::Cpu)).transpose()?;
     Ok((losses, gradient))
+}
+
+/// [`run`] in candle's operations, `piece` rows at a time. The losses stay on the device until all are there.
+fn run_candle(
+    hidden: &Tensor,
+    targets: &[u32],
+    head: &Tensor,
+    scale: Option<f64>,
+    piece: usize,
+    mut on_logits: Option<OnLogits>,
+    go_on: &dyn Fn() -> bool,
+) -> Result<(Vec<f32>, Option<Tensor>)> {
+    let (rows, dtype) = (hidden.dim(0)?, hidden.dtype());
+    if rows == 0 {
+        return Ok((Vec::new(), scale.map(|_| hidden.zeros_like()).transpose()?));
+    }
+    let all_ids = Tensor::new(targets, hidden.device())?.unsqueeze(1)?;
+    let (mut losses, mut gradients) = (Vec::new(), Vec::new());
+    for start in (0..rows).step_by(piece) {
+        asked(go_on)?;
+        let count = piece.min(rows - start);
+        let (h, ids) = (hidden.narrow(0, start, count)?, all_ids.narrow(0, start, count)?.contiguous()?);
+        let logits = h.matmul(&head.t()?)?.to_dtype(DType::F32)?; // [n, V]
+        let log_sum = logits.log_sum_exp(D::Minus1)?.unsqueeze(1)?;
+        losses.push((&log_sum - logits.gather(&ids, 1)?)?);
+        if let Some(scale) = scale {
+            let p = logits.broadcast_sub(&log_sum)?.exp()?;
+            drop(logits);
+            p.scatter_add_set(&ids, &Tensor::full(-1f32, (count, 1), p.device())?, 1)?;
+            let d = if scale == 1.0 { p } else { (p * scale)? }.to_dtype(dtype)?;
+            if let Some(on_logits) = &mut on_logits {
+                on_logits(&h, &d)?;
+            }
+            gradients.push(d.matmul(head)?);
+        }
+    }
+    let gradient = scale.map(|_| Tensor::cat(&gradients, 0)).transpose()?;
+    Ok((Tensor::cat(&losses, 0)?.flatten_all()?.to_vec1()?, gradient))
 }
 
 fn asked(go_on: &dyn Fn() -> bool) -> Result<()> {

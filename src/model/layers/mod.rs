@@ -9,11 +9,13 @@
 //! feed-forward layer, V vocabulary, r rank.
 
 pub mod attention;
+pub mod blocked_attention;
 pub mod embedding;
 mod fitted_scaling;
 pub mod frequencies;
 pub mod fused;
 pub mod gelu;
+mod head_shapes;
 pub mod layer_norm;
 pub mod linear;
 pub mod loss;

@@ -64,8 +64,12 @@ impl RmsNorm {
         let (rows, width) = x.dims2()?;
         expect("w", &self.weight, &[width])?;
         if kernels == Kernels::Candle {
-            let y = x.to_dtype(DType::F32)?.broadcast_mul(&self.inverse_root(x)?)?;
-            return Ok(y.broadcast_mul(&self.weight)?.to_dtype(x.dtype())?);
+            if rows == 0 {
+                return Ok(x.clone());
+            }
+            let wide = x.to_dtype(DType::F32)?.contiguous()?;
+            let y = candle_nn::ops::rms_norm(&wide, &self.weight, self.epsilon as f32)?;
+            return Ok(y.to_dtype(x.dtype())?);
         }
         let (x, w) = (values(x)?, values(&self.weight)?);
         let (x, w): (&[f32], &[f32]) = (&x, &w);

@@ -117,18 +117,20 @@ impl Rotary {
         )
     }
 
-    /// Rotates `[H, T, W]` in candle's operations; a sign of −1 turns the other way.
+    /// Rotates `[H, T, W]` in candle's operations, in f32; a sign of −1 turns the other way.
     fn rotate(&self, x: &Tensor, sign: f64) -> Result<Tensor> {
         let (_, tokens, width) = x.dims3()?;
         self.check(tokens, width)?;
         if tokens == 0 {
             return Ok(x.clone());
         }
-        let (x1, x2) = (x.narrow(2, 0, width / 2)?, x.narrow(2, width / 2, width / 2)?);
-        let (cos, sin) = (self.cos.to_dtype(x.dtype())?, (&self.sin * sign)?.to_dtype(x.dtype())?);
-        let y1 = (x1.broadcast_mul(&cos)? - x2.broadcast_mul(&sin)?)?;
-        let y2 = (x2.broadcast_mul(&cos)? + x1.broadcast_mul(&sin)?)?;
-        Ok(Tensor::cat(&[y1, y2], 2)?)
+        let sin = if sign < 0.0 { self.sin.neg()? } else { self.sin.clone() };
+        let y = candle_nn::rotary_emb::rope(
+            &x.to_dtype(DType::F32)?.contiguous()?.unsqueeze(0)?,
+            &self.cos,
+            &sin,
+        )?;
+        Ok(y.squeeze(0)?.to_dtype(x.dtype())?)
     }
 
     fn check(&self, tokens: usize, width: usize) -> Result<()> {

@@ -2,10 +2,11 @@
 
 use crate::error::Result;
 use crate::ops::{Kernels, expect, values, vector};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 /// silu(gate) ⊙ up, silu(z) = z·σ(z) (Shazeer 2020, *GLU Variants Improve Transformer*, eq. 5).
+/// Computed in f32, whatever the type of gate and up, which y has too.
 ///
 /// # Shapes
 /// All `[T, F]`.
@@ -28,7 +29,8 @@ use rayon::prelude::*;
 pub fn forward(gate: &Tensor, up: &Tensor, kernels: Kernels) -> Result<Tensor> {
     expect("up", up, gate.dims())?;
     if kernels == Kernels::Candle {
-        return Ok((gate.silu()? * up)?);
+        let y = (gate.to_dtype(DType::F32)?.silu()? * up.to_dtype(DType::F32)?)?;
+        return Ok(y.to_dtype(gate.dtype())?);
     }
     let shape = gate.shape();
     let (gate, up) = (values(gate)?, values(up)?);
@@ -57,11 +59,13 @@ pub fn backward(gate: &Tensor, up: &Tensor, dy: &Tensor, kernels: Kernels) -> Re
     expect("up", up, gate.dims())?;
     expect("dy", dy, gate.dims())?;
     if kernels == Kernels::Candle {
-        let s = (gate.neg()?.exp()? + 1.0)?.recip()?;
-        let slope = (&s * ((gate * (1.0 - &s)?)? + 1.0)?)?;
-        let dgate = ((dy * up)? * slope)?;
-        let dup = (dy * (gate * &s)?)?;
-        return Ok((dgate, dup));
+        let dtype = gate.dtype();
+        let (gate, up, dy) = (gate.to_dtype(DType::F32)?, up.to_dtype(DType::F32)?, dy.to_dtype(DType::F32)?);
+        let s = candle_nn::ops::sigmoid(&gate)?;
+        let active = (gate * &s)?;
+        let dup = (&dy * &active)?.to_dtype(dtype)?;
+        let slope = (&s + (active * (1.0 - &s)?)?)?;
+        return Ok((((dy * up)? * slope)?.to_dtype(dtype)?, dup));
     }
     const PIECE: usize = 8 * 1024;
     let shape = gate.shape();

@@ -9,7 +9,7 @@ use crate::model::layers::{Embedding, LayerNorm, LearnedPositions, Linear, RmsNo
 use crate::model::parts::{ModelPart, TensorName};
 use crate::model::trainable_norm::{NormLayer, TrainableNorm};
 use crate::model::weight_dtype::WeightDtype;
-use crate::ops::Kernels;
+use crate::ops::{Kernels, Precision};
 use candle_core::Device;
 use std::path::Path;
 
@@ -99,7 +99,7 @@ impl Decoder {
             }
         };
         let kernels = if device.is_cpu() { Kernels::Fused } else { Kernels::Candle };
-        let (device, recompute) = (device.clone(), Recompute::default());
+        let (device, recompute, precision) = (device.clone(), Recompute::default(), Precision::default());
         Ok(Self {
             embedding,
             positions,
@@ -109,6 +109,7 @@ impl Decoder {
             device,
             kernels,
             recompute,
+            precision,
             tied_copy: false,
             config,
         })

@@ -28,7 +28,7 @@ impl Worker {
         go_on: GoOn,
     ) -> Result<Vec<RowLoss>> {
         if !self.uses_group()? {
-            return step::evaluate(self.model.decoder(), adapters, batch, go_on);
+            return step::evaluate(&self.decoder, adapters, batch, go_on);
         }
         self.with_group(|group| group.evaluate(adapters, batch, go_on))
     }

@@ -45,7 +45,7 @@ pub(crate) enum Request {
 
 pub(crate) struct Worker {
     pub model: Model,
-    /// The same weights, with what the config says of recomputing.
+    /// The same weights, with what the config says of precision and recomputing.
     pub(super) decoder: Decoder,
     pub segments: Arc<Segments>,
     pub eval: Option<Arc<Batches>>,
@@ -124,7 +124,7 @@ impl Worker {
             devices: Vec::new(),
         });
         let worker = Self {
-            decoder: model.decoder().with_recompute(config.recompute),
+            decoder: config.decoder_of(&model),
             devices: config.devices.clone(),
             placement: config.placement,
             group: None,
