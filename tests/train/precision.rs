@@ -11,7 +11,7 @@ use lorascope::ops::random::{Random, Stream};
 use lorascope::ops::{Kernels, Precision};
 use lorascope::text::{Example, Pack, pack};
 use lorascope::train::step::{Accumulated, Learned, evaluate, forward_backward, mean, step};
-use lorascope::train::{AdamWConfig, Batch, OptimizerConfig, RunConfig};
+use lorascope::train::{AdamWConfig, Batch, OptimizerConfig, RunConfig, StepMemory};
 use std::collections::BTreeMap;
 
 const FAMILIES: [&str; 7] = ["tiny", "llama3", "qwen2", "qwen3", "gpt2", "baichuan2", "tied"];
@@ -239,6 +239,20 @@ fn device_f16_generates() -> Result<()> {
             assert!(off > 1e-6 && off < 5e-3, "{what} of {name} is off by {off:e}");
         }
     }
+    Ok(())
+}
+
+/// A block of `tiny` keeps of a token x and middle (24 each) and 4 sums of attention in f32, and q, the output of
+/// attention (24 each), k, v (12 each), gate and up (40 each) in the type of the products.
+#[test]
+fn device_f16_keeps_half_of_what_products_read() -> Result<()> {
+    let (model, adapters) = (model("tiny")?, adapters("tiny")?);
+    let kept =
+        |model: &Decoder| StepMemory::of(model, &adapters, &OptimizerConfig::default(), 100).activations;
+    assert_eq!(kept(&model), 2 * 100 * 4 * (52 + 152));
+    let half = model.with_precision(Precision::F16);
+    assert_eq!(kept(&half), 2 * 100 * (4 * 52 + 2 * 152));
+    assert_eq!(kept(&half.with_recompute(Recompute::Blocks)), 100 * (2 * 4 * 24 + 4 * 52 + 2 * 152));
     Ok(())
 }
 
