@@ -4,4 +4,5 @@
 mod common;
 
 mod device_families;
+mod device_followers;
 mod device_runs;
