@@ -78,6 +78,7 @@ impl Life {
     }
 
     /// The line has ended, for this reason.
+    #[cfg(feature = "mpi")]
     pub fn fail(&self, error: Error) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
@@ -157,6 +158,7 @@ impl Followers {
     }
 
     /// `, process 1 on node2 (cpu)`, for each.
+    #[cfg(feature = "mpi")]
     pub(super) fn names(&self) -> String {
         let name = |follower: &Arc<Follower>| {
             format!(", process {} on {} ({})", follower.process, follower.hello.host, follower.hello.device)

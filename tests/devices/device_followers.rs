@@ -140,7 +140,8 @@ fn device_followers_with_another_model_are_refused() -> Result<()> {
         _ => Err(Error::not_found("no such file or folder").path("a.gguf")),
     })?;
     let model = Decoder::open(file("tiny"), &Device::Cpu)?;
-    let learned = Learned::new(moved(&model, &LoraConfig::default())?, 7);
+    let config = LoraConfig { rank: 3, ..LoraConfig::default() };
+    let learned = Learned::new(moved(&model, &config)?, 7);
     let mut errors = Vec::new();
     for _ in 0..40 {
         let mut group = group(&model, 1, Placement::Replicate, &others)?;
@@ -193,38 +194,38 @@ fn same(run: &Run, alone: &Run) {
 fn device_followers_do_not_change_a_run() -> Result<()> {
     let bench = Bench::new()?;
     let eval = bench.data.head(4)?;
-    let small = || small().eval(&eval).eval_every(7);
+    let small = || small().eval(&eval).eval_every(5);
     let alone = bench.run("alone", small())?;
-    alone.steps(20)?;
+    alone.steps(12)?;
     for count in [1, 3] {
         let others = Others::new(count)?;
         let run = bench.run(&format!("with-{count}"), small())?;
-        run.steps(9)?;
+        run.steps(4)?;
         let status = run.status();
         assert_eq!(status.devices.len(), 1 + count);
         assert!(status.devices[1].name.starts_with("cpu, rank 1, process 1 on host1"), "{status:?}");
         assert_eq!(status.devices[count].blocks, 8);
         // They work for one run at a time.
         let second = bench.run(&format!("second-{count}"), small())?;
-        second.steps(2)?;
+        second.steps(1)?;
         assert_eq!(second.status().devices, []);
         let told = |run: &Run| run.status().notes.iter().filter(|note| note.contains("another run")).count();
         assert_eq!((told(&second), told(&run)), (1, 0));
         run.set_devices(Devices::cpu(2), Placement::Replicate)?;
         assert_eq!(run.status().devices.len(), 2 + count);
-        run.steps(3)?;
+        run.steps(2)?;
         run.set_devices(Devices::cpu(3), Placement::Split(2)).unwrap_err();
         run.set_devices(Devices::cpu(2), Placement::Split(2))?;
         run.steps(2)?;
         let folder = run.folder().to_path_buf();
         run.close()?;
-        second.steps(18)?;
+        second.steps(11)?;
         assert_eq!(second.status().devices.len(), 1 + count);
         same(&second, &alone);
         second.close()?;
         drop(others);
         let run = Run::open(folder)?;
-        run.steps(6)?;
+        run.steps(4)?;
         same(&run, &alone);
         run.close()?;
     }
@@ -235,11 +236,11 @@ fn device_followers_do_not_change_a_run() -> Result<()> {
 fn device_followers_are_paused_within_a_step() -> Result<()> {
     let bench = Bench::new()?;
     let alone = bench.run("alone", small())?;
-    alone.steps(30)?;
+    alone.steps(10)?;
     let _others = Others::new(2)?;
     let run = bench.run("paused", small())?;
-    run.start(30)?;
-    for _ in 0..8 {
+    run.start(10)?;
+    for _ in 0..6 {
         std::thread::sleep(Duration::from_millis(70));
         let begun = Instant::now();
         run.pause()?;
