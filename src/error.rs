@@ -187,6 +187,24 @@ impl Error {
         &self.0.message
     }
 
+    /// The same, with the file and the line.
+    pub(crate) fn message_at(&self) -> String {
+        let path = self.0.path.iter().map(|path| path.display().to_string());
+        let line = self.0.line.iter().map(|line| format!("line {line}"));
+        let place = path.chain(line).collect::<Vec<_>>().join(", ");
+        if place.is_empty() { self.0.message.clone() } else { format!("{place}: {}", self.0.message) }
+    }
+
+    /// The layer that it names.
+    pub(crate) fn layer_name(&self) -> Option<&str> {
+        self.0.layer.as_deref()
+    }
+
+    /// What to do about it.
+    pub(crate) fn help_text(&self) -> Option<&str> {
+        self.0.help.as_deref()
+    }
+
     /// Whether a value that the caller passed was wrong.
     pub fn is_input(&self) -> bool {
         self.0.kind == Kind::Input

@@ -17,6 +17,8 @@ mod handle;
 mod model;
 #[path = "lorascope/plan.rs"]
 mod plan;
+#[path = "lorascope/processes.rs"]
+mod processes;
 #[path = "lorascope/reading.rs"]
 mod reading;
 #[path = "lorascope/rows.rs"]
@@ -111,7 +113,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Data(command) => return data::run(*command),
         Command::Plan(arguments) => plan::run(&arguments)?,
-        Command::Train(arguments) => train::run(&arguments)?,
+        Command::Train(arguments) => processes::train(&arguments)?,
         Command::Sample(arguments) => model::sample(&arguments)?,
         Command::Merge(arguments) => model::merge(&arguments)?,
         Command::Export(arguments) => model::export(&arguments)?,

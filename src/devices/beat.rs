@@ -41,14 +41,24 @@ impl Beat {
         self.tokens.fetch_add(tokens as u64, Ordering::Relaxed);
     }
 
+    /// Counts time that was worked elsewhere.
+    pub fn add_work(&self, nanoseconds: u64) {
+        self.worked.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// Says whether it works.
+    pub fn busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
+    }
+
     /// Does some work, and counts its time.
     pub fn work<R>(&self, work: impl FnOnce() -> R) -> R {
         self.beat();
-        self.busy.store(true, Ordering::Relaxed);
+        self.busy(true);
         let begun = Instant::now();
         let result = work();
         self.worked.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
-        self.busy.store(false, Ordering::Relaxed);
+        self.busy(false);
         self.beat();
         result
     }

@@ -2,10 +2,13 @@
 
 use super::balance::balanced;
 use super::beat::{Beat, Watch};
+use super::followers::{Claim, Follower, together};
 use super::messages::{Event, Pass, PassKind, Seat, What, Work};
-use super::pool::pool;
+use super::pool::{cores, pool};
+use super::remote::RemoteThread;
 use super::stage_thread::StageThread;
-use super::status::DeviceStatus;
+use super::status::{DeviceStatus, device_name};
+use super::wire::Setup;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
 use crate::model::{Decoder, Stage};
@@ -14,7 +17,7 @@ use crate::train::{Batch, Placement};
 use candle_core::Device;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -24,7 +27,14 @@ const TICK: Duration = Duration::from_millis(20);
 /// head: seconds on a slow processor.
 const SILENCE: Duration = Duration::from_secs(300);
 
-/// Threads that work on the packs of a batch at the same time, one for each device.
+/// The number of packs on their way to another process: while it computes one, the next one is there already.
+const AHEAD: usize = 2;
+
+/// The number of passes of this process, so that no answer is taken for that of another pass.
+static PASSES: AtomicU64 = AtomicU64::new(0);
+
+/// Threads that work on the packs of a batch at the same time, one for each device, and one for each other process
+/// that takes part.
 ///
 /// With R devices that each have the whole model, pack i goes to the device that is free first. With S stages, the
 /// blocks of a model lie on S devices, and up to S packs are on their way through them. Each pack's gradients are
@@ -32,10 +42,13 @@ const SILENCE: Duration = Duration::from_secs(300);
 pub struct DeviceGroup {
     pipelines: Vec<Pipeline>,
     events: Receiver<Event>,
-    passes: u64,
+    events_in: Sender<Event>,
     silence: Duration,
     /// Time in passes.
     spent: Duration,
+    blocks: usize,
+    /// The other processes, as long as they work for this group.
+    claim: Option<Claim>,
 }
 
 /// Stages that have a whole model together.
@@ -48,7 +61,13 @@ struct Place {
     thread: std::thread::JoinHandle<()>,
     beat: Arc<Beat>,
     name: String,
-    stage: Stage,
+    on: On,
+}
+
+/// Where a whole model or a part of it lies.
+enum On {
+    Here(Stage),
+    Elsewhere(Arc<Follower>),
 }
 
 /// What has come of a pack so far.
@@ -76,8 +95,7 @@ impl DeviceGroup {
                 .help(format!("split it into at most {blocks}")));
         }
         let ranges = balanced(decoder, stages, tokens);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = (cores / devices.len()).max(1);
+        let threads = (cores(together()) / devices.len()).max(1);
         let (events_in, events) = channel();
         let mut pipelines = Vec::new();
         for (pipeline, devices) in devices.chunks(stages).enumerate() {
@@ -90,7 +108,7 @@ impl DeviceGroup {
             let mut seats = Vec::new();
             for (stage, (part, (inbox, receiver))) in parts.iter().zip(boxes).enumerate() {
                 let device = part.device().clone();
-                let name = name(&device, pipeline * stages + stage);
+                let name = format!("{}, rank {}", device_name(&device), pipeline * stages + stage);
                 let beat = Arc::new(Beat::default());
                 let thread = StageThread {
                     seat: Seat { pipeline, stage, name: name.clone(), beat: beat.clone() },
@@ -106,11 +124,63 @@ impl DeviceGroup {
                     .name(name.clone())
                     .spawn(move || pool.install(|| thread.serve()))
                     .map_err(|e| Error::compute(format!("cannot start a thread: {e}")))?;
-                seats.push(Place { inbox, thread, beat, name, stage: part.clone() });
+                seats.push(Place { inbox, thread, beat, name, on: On::Here(part.clone()) });
             }
             pipelines.push(Pipeline { seats });
         }
-        Ok(Self { pipelines, events, passes: 0, silence: SILENCE, spent: Duration::ZERO })
+        let (silence, spent) = (SILENCE, Duration::ZERO);
+        Ok(Self { pipelines, events, events_in, silence, spent, blocks, claim: None })
+    }
+
+    /// The same with other processes, which open the model and take packs as the devices here do.
+    ///
+    /// # Errors
+    /// When one of them computes on another kind of device. That it cannot open the model, or has another one, is an
+    /// error of the first pass.
+    pub fn with_followers(mut self, claim: Claim, setup: &Setup) -> Result<Self> {
+        let here = self.devices().next().map_or("cpu".to_string(), device_name);
+        let here = here.split(':').next().unwrap_or_default();
+        let mut ranks = self.devices().count();
+        for follower in claim.followers() {
+            let hello = &follower.hello;
+            let name =
+                format!("{}, rank {ranks}, process {} on {}", hello.device, follower.process, hello.host);
+            if !hello.device.starts_with(here) {
+                return Err(Error::input(format!("it is of another kind than {here}, that of process 0"))
+                    .on_device(&name)
+                    .help(
+                        "numbers would depend on which of them computes: give all processes the same kind",
+                    ));
+            }
+            let (inbox, receiver) = channel();
+            let beat = Arc::new(Beat::default());
+            let thread = RemoteThread {
+                pipeline: self.pipelines.len(),
+                name: name.clone(),
+                beat: beat.clone(),
+                setup: setup.clone(),
+                together: claim.together(&hello.host),
+                follower: follower.clone(),
+                inbox: receiver,
+                events: self.events_in.clone(),
+            };
+            let thread = std::thread::Builder::new()
+                .name(name.clone())
+                .spawn(move || thread.serve())
+                .map_err(|e| Error::compute(format!("cannot start a thread: {e}")))?;
+            let on = On::Elsewhere(follower.clone());
+            self.pipelines.push(Pipeline { seats: vec![Place { inbox, thread, beat, name, on }] });
+            ranks += 1;
+        }
+        self.claim = Some(claim);
+        Ok(self)
+    }
+
+    fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.pipelines.iter().flat_map(|pipeline| &pipeline.seats).filter_map(|place| match &place.on {
+            On::Here(stage) => Some(stage.device()),
+            On::Elsewhere(_) => None,
+        })
     }
 
     /// Sets how long a thread may be silent in the middle of its work.
@@ -118,6 +188,11 @@ impl DeviceGroup {
     pub fn silence(mut self, limit: Duration) -> Self {
         self.silence = limit;
         self
+    }
+
+    /// Whether it has made no pass yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.spent.is_zero()
     }
 
     /// The number of stages.
@@ -128,7 +203,14 @@ impl DeviceGroup {
     /// What each device has done so far.
     pub fn status(&self) -> Vec<DeviceStatus> {
         let all = self.pipelines.iter().flat_map(|pipeline| &pipeline.seats);
-        all.map(|place| DeviceStatus::of(&place.name, &place.stage, &place.beat, self.spent)).collect()
+        all.map(|place| {
+            let on = match &place.on {
+                On::Here(stage) => Ok(stage),
+                On::Elsewhere(_) => Err(self.blocks),
+            };
+            DeviceStatus::of(&place.name, on, &place.beat, self.spent)
+        })
+        .collect()
     }
 
     /// As [`step::forward_backward`](crate::train::step::forward_backward), on all devices.
@@ -190,19 +272,13 @@ impl DeviceGroup {
         go_on: &dyn Fn() -> bool,
         mut add: impl FnMut(usize, Pending) -> Result<()>,
     ) -> Result<()> {
-        self.passes += 1;
-        let pass = Arc::new(Pass {
-            number: self.passes,
-            adapters: adapters.clone(),
-            batch: batch.clone(),
-            kind,
-            cancelled: AtomicBool::new(false),
-        });
+        let number = 1 + PASSES.fetch_add(1, Ordering::Relaxed);
+        let pass = Pass::new(adapters.clone(), batch.clone(), kind, number);
         let begun = Instant::now();
         let done = self.follow(&pass, go_on, &mut add);
         self.spent += begun.elapsed();
         if done.is_err() {
-            pass.cancelled.store(true, Ordering::Relaxed);
+            pass.cancel();
             for place in self.pipelines.iter().flat_map(|pipeline| &pipeline.seats) {
                 let _ = place.inbox.send(Work::Forget { pass: pass.clone() });
             }
@@ -216,12 +292,10 @@ impl DeviceGroup {
         go_on: &dyn Fn() -> bool,
         add: &mut dyn FnMut(usize, Pending) -> Result<()>,
     ) -> Result<()> {
-        let stages = self.stages();
         let packs = pass.batch.packs.iter().enumerate();
         let order: Vec<usize> = packs.filter(|(_, pack)| pack.trained_tokens() > 0).map(|(i, _)| i).collect();
-        // How many stages report: all that something is trained in or before, and the last.
-        let expected = self.reporting(pass);
-        let window = 2 * stages * self.pipelines.len();
+        let expected: Vec<usize> = self.pipelines.iter().map(|pipeline| pipeline.reporting(pass)).collect();
+        let window = 2 * self.pipelines.iter().map(|pipeline| pipeline.room(true)).sum::<usize>();
         let mut watches = self.watches();
         let mut on_their_way = vec![0; self.pipelines.len()];
         let mut pending: BTreeMap<usize, Pending> = BTreeMap::new();
@@ -229,8 +303,11 @@ impl DeviceGroup {
         let (mut sent, mut added) = (0, 0);
         while added < order.len() {
             while sent < order.len() && sent < added + window {
-                let free = (0..self.pipelines.len()).min_by_key(|p| on_their_way[*p]);
-                let Some(free) = free.filter(|p| on_their_way[*p] < stages) else { break };
+                // The last packs go to whoever is free.
+                let many = order.len() - sent > self.pipelines.len();
+                let free =
+                    (0..self.pipelines.len()).filter(|p| on_their_way[*p] < self.pipelines[*p].room(many));
+                let Some(free) = free.min_by_key(|p| on_their_way[*p]) else { break };
                 let first = &self.pipelines[free].seats[0];
                 let work = Work::Forward { pass: pass.clone(), pack: order[sent], input: None };
                 first.inbox.send(work).map_err(|_| gone(first))?;
@@ -265,7 +342,7 @@ impl DeviceGroup {
                         .losses
                         .as_ref()
                         .is_none_or(|(_, rows)| rows.iter().all(|row| row.loss.is_finite()));
-                    if of_pack.parts.len() == expected || !finite {
+                    if of_pack.parts.len() == expected[pipeline] || !finite {
                         on_their_way[pipeline] -= 1;
                         given_to.remove(&pack);
                     }
@@ -283,18 +360,6 @@ impl DeviceGroup {
         Ok(())
     }
 
-    /// The number of stages that report on a pack.
-    fn reporting(&self, pass: &Pass) -> usize {
-        let Some(pipeline) = self.pipelines.first() else { return 1 };
-        match pass.kind {
-            PassKind::Evaluate => 1,
-            PassKind::Train { .. } => {
-                let trained = pipeline.seats.iter().position(|place| place.stage.is_trained(&pass.adapters));
-                self.stages() - trained.unwrap_or(self.stages() - 1)
-            }
-        }
-    }
-
     fn watches(&self) -> Vec<Watch> {
         self.pipelines.iter().flat_map(|p| &p.seats).map(|place| Watch::new(&place.beat)).collect()
     }
@@ -308,6 +373,9 @@ impl DeviceGroup {
             }
             let silent = watch.silent(&place.beat);
             if silent > self.silence {
+                if let On::Elsewhere(follower) = &place.on {
+                    follower.lose();
+                }
                 let seconds = silent.as_secs_f64();
                 return Err(Error::compute(format!("no sign of life for {seconds:.1} s"))
                     .on_device(&place.name)
@@ -318,21 +386,44 @@ impl DeviceGroup {
     }
 }
 
-/// A thread that is in the middle of a block ends after it.
-impl Drop for DeviceGroup {
-    fn drop(&mut self) {
-        for place in self.pipelines.iter().flat_map(|pipeline| &pipeline.seats) {
-            let _ = place.inbox.send(Work::End); // it may have ended before
+impl Pipeline {
+    /// How many packs may be on their way through it.
+    fn room(&self, many: bool) -> usize {
+        match self.seats.first().map(|place| &place.on) {
+            Some(On::Elsewhere(_)) if many => AHEAD,
+            _ => self.seats.len(),
+        }
+    }
+
+    /// The number of stages that report on a pack: all that something is trained in or before, and the last.
+    fn reporting(&self, pass: &Pass) -> usize {
+        let trained = |place: &Place| match &place.on {
+            On::Here(stage) => stage.is_trained(&pass.adapters),
+            On::Elsewhere(_) => true,
+        };
+        match pass.kind {
+            PassKind::Evaluate => 1,
+            PassKind::Train { .. } => {
+                let last = self.seats.len().saturating_sub(1);
+                self.seats.len() - self.seats.iter().position(trained).unwrap_or(last)
+            }
         }
     }
 }
 
-/// The name of a rank: `cuda:1`, `cpu rank 3`.
-fn name(device: &Device, rank: usize) -> String {
-    match device.location() {
-        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}, rank {rank}"),
-        candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}, rank {rank}"),
-        candle_core::DeviceLocation::Cpu => format!("cpu, rank {rank}"),
+/// A thread that is in the middle of a block ends after it. Those that speak with other processes end at once: these
+/// processes may then work for another group.
+impl Drop for DeviceGroup {
+    fn drop(&mut self) {
+        for place in self.pipelines.drain(..).flat_map(|pipeline| pipeline.seats) {
+            if let On::Here(_) = place.on {
+                let _ = place.inbox.send(Work::End); // it may have ended before
+            }
+            drop(place.inbox);
+            if let On::Elsewhere(_) = place.on {
+                let _ = place.thread.join(); // an error has nobody to go to
+            }
+        }
     }
 }
 

@@ -1,24 +1,30 @@
 //! What the coordinator and the threads of the devices tell each other.
 
 use super::beat::Beat;
+use super::frames::Frame;
 use crate::error::Error;
 use crate::lora::{Adapters, Gradients};
 use crate::train::Batch;
 use crate::train::step::RowLoss;
 use candle_core::Tensor;
-use std::sync::Arc;
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// One pass over a batch: forward and backward of a step, or an evaluation.
 pub(super) struct Pass {
-    /// Counts the passes of a group: what belongs to an earlier one is of no use any more.
+    /// Counts the passes of this process: what belongs to an earlier one is of no use any more.
     pub number: u64,
     pub adapters: Adapters,
     pub batch: Batch,
     pub kind: PassKind,
-    pub cancelled: AtomicBool,
+    cancelled: AtomicBool,
+    /// The messages that tell it to other processes, once they are made.
+    pub told: Mutex<Option<[Frame; 2]>>,
 }
 
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum PassKind {
     /// Seed and step of dropout, and the number of the first pack in its step.
     Train {
@@ -30,6 +36,15 @@ pub(super) enum PassKind {
 }
 
 impl Pass {
+    pub fn new(adapters: Adapters, batch: Batch, kind: PassKind, number: u64) -> Arc<Self> {
+        let (cancelled, told) = (AtomicBool::new(false), Mutex::new(None));
+        Arc::new(Self { number, adapters, batch, kind, cancelled, told })
+    }
+
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
     pub fn goes_on(&self) -> bool {
         !self.cancelled.load(Ordering::Relaxed)
     }

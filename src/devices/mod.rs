@@ -8,15 +8,36 @@
 mod balance;
 mod beat;
 mod faults;
+mod flat;
+mod follower;
+mod followers;
+mod frames;
 mod group;
+mod in_process;
+mod launch;
 mod messages;
 pub(crate) mod pool;
+#[cfg(feature = "mpi")]
+mod processes;
+#[cfg(feature = "mpi")]
+mod pump;
+mod remote;
 mod stage_thread;
 mod status;
+mod wire;
 
 pub(crate) use balance::placed;
 #[doc(hidden)]
 pub use faults::before_each_pack;
+pub use follower::{Opened, open_model};
+pub use followers::{Claim, Followers};
+pub(crate) use followers::{Claimed, claim};
 pub use group::DeviceGroup;
+#[doc(hidden)]
+pub use in_process::{InProcess, in_process};
+pub use launch::Launch;
+#[cfg(feature = "mpi")]
+pub use processes::Processes;
 pub(crate) use stage_thread::guarded;
 pub use status::DeviceStatus;
+pub use wire::Setup;

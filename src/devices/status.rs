@@ -3,6 +3,7 @@
 use super::beat::Beat;
 use crate::display::bytes;
 use crate::model::Stage;
+use candle_core::{Device, DeviceLocation};
 use std::fmt;
 use std::time::Duration;
 
@@ -19,18 +20,21 @@ pub struct DeviceStatus {
     pub worked: f64,
     /// Seconds that steps and evaluations took.
     pub since: f64,
-    /// Bytes of its memory that are in use, by all programs, and all of them; `None` for the processor.
+    /// Bytes of its memory that are in use, by all programs, and all of them; `None` for the processor and for another
+    /// process.
     pub memory: Option<(u64, u64)>,
-    /// How much of the last moments a kernel ran on it, from 0 to 1, as its driver says; `None` for the processor.
+    /// How much of the last moments a kernel ran on it, from 0 to 1, as its driver says; `None`
+    /// as well.
     pub utilisation: Option<f64>,
 }
 
 impl DeviceStatus {
-    pub(super) fn of(name: &str, stage: &Stage, beat: &Beat, since: Duration) -> Self {
-        let (memory, utilisation) = driver(stage.device());
+    /// Of a stage here, or of so many blocks in another process.
+    pub(super) fn of(name: &str, on: Result<&Stage, usize>, beat: &Beat, since: Duration) -> Self {
+        let (memory, utilisation) = on.map_or((None, None), |stage| driver(stage.device()));
         Self {
             name: name.to_string(),
-            blocks: stage.blocks(),
+            blocks: on.map_or_else(|blocks| blocks, Stage::blocks),
             tokens: beat.tokens(),
             worked: beat.worked().as_secs_f64(),
             since: since.as_secs_f64(),
@@ -59,20 +63,29 @@ impl fmt::Display for DeviceStatus {
     }
 }
 
+/// `cpu`, `cuda:1`.
+pub(super) fn device_name(device: &Device) -> String {
+    match device.location() {
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+        DeviceLocation::Cpu => "cpu".to_string(),
+    }
+}
+
 /// What the driver of a GPU says of its memory and its utilisation.
 #[cfg(not(feature = "cuda"))]
-fn driver(_: &candle_core::Device) -> (Option<(u64, u64)>, Option<f64>) {
+fn driver(_: &Device) -> (Option<(u64, u64)>, Option<f64>) {
     (None, None)
 }
 
 /// What the driver of a GPU says of its memory and its utilisation. Its library is loaded at run time.
 #[cfg(feature = "cuda")]
-fn driver(device: &candle_core::Device) -> (Option<(u64, u64)>, Option<f64>) {
+fn driver(device: &Device) -> (Option<(u64, u64)>, Option<f64>) {
     use nvml_wrapper::Nvml;
     use std::sync::OnceLock;
 
     static NVML: OnceLock<Option<Nvml>> = OnceLock::new();
-    let candle_core::DeviceLocation::Cuda { gpu_id } = device.location() else { return (None, None) };
+    let DeviceLocation::Cuda { gpu_id } = device.location() else { return (None, None) };
     let Some(nvml) = NVML.get_or_init(|| Nvml::init().ok()) else { return (None, None) };
     let Ok(gpu) = nvml.device_by_index(gpu_id as u32) else { return (None, None) };
     let memory = gpu.memory_info().ok().map(|memory| (memory.used, memory.total));

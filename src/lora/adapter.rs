@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::ops::matmul::{Form, matmul, matmul_add};
 use crate::ops::shortened;
 use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// A trained pair A, B of one frozen layer: y = W x + scale·B A x.
 ///
@@ -37,7 +38,8 @@ pub struct Adapter {
 }
 
 /// The kind of layer that an adapter belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Beside {
     /// A matrix `[out, in]`.
     #[default]
@@ -144,6 +146,23 @@ impl Adapter {
         }
         let full = Tensor::cat(&blocks, 0)?.contiguous()?;
         Ok(Self { beside: Beside::Parts(enabled.to_vec()), ..Self::new(a, full, scale)? })
+    }
+
+    /// The same A and B, whole as they are kept, beside another kind of layer.
+    ///
+    /// # Errors
+    /// When no part is enabled, or A and B cannot be divided into these parts.
+    pub(crate) fn standing_beside(self, beside: Beside) -> Result<Self> {
+        if let Beside::Parts(enabled) = &beside {
+            let on = enabled.iter().filter(|on| **on).count();
+            let (rows, height) = (self.a.dims()[0], self.b.dims()[0]);
+            if on == 0 || !rows.is_multiple_of(on) || !height.is_multiple_of(enabled.len()) {
+                return Err(Error::format(format!(
+                    "A of {rows} rows and B of {height} for parts {enabled:?}"
+                )));
+            }
+        }
+        Ok(Self { beside, ..self })
     }
 
     /// The same pair with a magnitude for each row of W + scale·B A: DoRA (Liu et al. 2024,

@@ -63,7 +63,11 @@ impl Gradients {
         Ok(())
     }
 
-    fn see(&mut self, path: String, more: Tensor, of: usize) -> Result<()> {
+    /// Adds Σ (A x)(A x)ᵀ of so many tokens for the adapter at `path`.
+    ///
+    /// # Errors
+    /// When the shape differs from what was added before.
+    pub(crate) fn see(&mut self, path: String, more: Tensor, of: usize) -> Result<()> {
         let seen = match self.seen.remove(&path) {
             None => (more, of),
             Some((sum, tokens)) => (ops::add(sum, &more)?, tokens + of),
@@ -101,7 +105,7 @@ impl Gradients {
     }
 
     /// Σ (A x)(A x)ᵀ over the tokens so far, `[r, r]`, and their number, by the path of the adapter.
-    pub(super) fn seen(&self) -> &BTreeMap<String, (Tensor, usize)> {
+    pub(crate) fn seen(&self) -> &BTreeMap<String, (Tensor, usize)> {
         &self.seen
     }
 

@@ -90,6 +90,35 @@ impl Devices {
         Self(Kind::Cuda(numbers.into_iter().collect()))
     }
 
+    /// Those of one of several processes on this machine, by its number there: `auto` is one GPU for each.
+    ///
+    /// # Errors
+    /// When there are fewer GPUs than processes.
+    pub fn of_process(&self, local: usize) -> Result<Self> {
+        match self.0 {
+            Kind::Auto if !candle_core::utils::cuda_is_available() => Ok(Self::default()),
+            Kind::Auto => match (gpu(local), gpu(0)) {
+                (Ok(_), _) => Ok(Self::cuda([local])),
+                (Err(_), Err(_)) => Ok(Self::default()),
+                (Err(error), Ok(_)) => Err(error.help("start as many processes on a machine as it has GPUs")),
+            },
+            _ => Ok(self.clone()),
+        }
+    }
+
+    /// The one device of a process that computes for another one: the GPU of its number on this machine, of those
+    /// that are named.
+    ///
+    /// # Errors
+    /// As [`of_process`](Self::of_process), and when the GPU is not there.
+    pub fn of_follower(&self, local: usize) -> Result<Device> {
+        match self.of_process(local)?.0 {
+            Kind::Cuda(numbers) if numbers.len() > 1 => gpu(numbers[local % numbers.len()]),
+            Kind::Cuda(numbers) => gpu(numbers.first().copied().unwrap_or(local)),
+            Kind::Model | Kind::Auto | Kind::Cpu(_) => Ok(Device::Cpu),
+        }
+    }
+
     /// Whether it is the device that the model was opened on.
     pub fn is_model(&self) -> bool {
         self.0 == Kind::Model

@@ -3,20 +3,20 @@
 use lorascope::candle_core::{DType, Device};
 use lorascope::devices::DeviceGroup;
 use lorascope::error::Result;
-use lorascope::lora::{Adapters, Gradients, LoraConfig, TargetModules};
+use lorascope::lora::{Adapters, Biases, Gradients, Init, LoraConfig, TargetModules};
 use lorascope::model::{Decoder, Recompute};
 use lorascope::text::{Example, pack};
 use lorascope::train::step::{Accumulated, Learned, evaluate, forward_backward};
 use lorascope::train::{Batch, Placement};
 
-const FAMILIES: [&str; 7] = ["tiny", "llama3", "qwen2", "qwen3", "gpt2", "baichuan2", "tied"];
+pub const FAMILIES: [&str; 7] = ["tiny", "llama3", "qwen2", "qwen3", "gpt2", "baichuan2", "tied"];
 
-fn file(name: &str) -> String {
+pub fn file(name: &str) -> String {
     format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Seven rows of different lengths in packs of at most 24 tokens; the first row of all is not trained on.
-fn batch() -> Batch {
+pub fn batch() -> Batch {
     let row = |length: usize, seed: u32| Example {
         ids: (0..length as u32).map(|i| (seed * 31 + i * 7) % 40).collect(),
         trained: (0..length).map(|i| seed > 0 && i * 3 > length).collect(),
@@ -25,7 +25,7 @@ fn batch() -> Batch {
     Batch::of(pack(&rows.iter().collect::<Vec<_>>(), 24).unwrap())
 }
 
-fn bits(gradients: &Gradients) -> Vec<(String, Vec<u32>)> {
+pub fn bits(gradients: &Gradients) -> Vec<(String, Vec<u32>)> {
     let values = gradients.tensors().map(|(name, tensor)| {
         let values = tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         (name.to_string(), values.into_iter().map(f32::to_bits).collect())
@@ -86,12 +86,11 @@ fn device_families_give_the_same_bits() -> Result<()> {
     Ok(())
 }
 
-/// Dropout, DoRA, an adapter beside the embedding and beside a tied head, one layer in the last block only.
-#[test]
-fn device_kinds_of_adapters_give_the_same_bits() -> Result<()> {
+/// Dropout, DoRA, an adapter beside the embedding and beside a tied head, one layer in the last block only, and more.
+pub fn kinds() -> Vec<(&'static str, LoraConfig)> {
     let named = |names: &[&str]| TargetModules::Named(names.iter().map(|name| name.to_string()).collect());
     let plain = LoraConfig { rank: 3, alpha: 5.0, ..LoraConfig::default() };
-    let configs = [
+    vec![
         ("dropout", LoraConfig { dropout: 0.3, ..plain.clone() }),
         ("dora", LoraConfig { dora: true, dropout: 0.2, ..plain.clone() }),
         ("head", LoraConfig { target_modules: named(&["lm_head", "q_proj"]), ..plain.clone() }),
@@ -105,14 +104,22 @@ fn device_kinds_of_adapters_give_the_same_bits() -> Result<()> {
             },
         ),
         ("whole head", LoraConfig { modules_to_save: vec!["lm_head".to_string()], ..plain.clone() }),
-    ];
+        ("pissa", LoraConfig { init: Init::Pissa, dropout: 0.1, ..plain.clone() }),
+        ("biases", LoraConfig { bias: Biases::All, rank_stabilised: true, ..plain }),
+    ]
+}
+
+/// Adapters of a kind after some training: B is zero in the beginning, and with it the gradient of A.
+pub fn moved(model: &Decoder, config: &LoraConfig) -> Result<Adapters> {
+    model.new_adapters(config, 3)?.map(|_, tensor| Ok((tensor + 0.01)?))
+}
+
+#[test]
+fn device_kinds_of_adapters_give_the_same_bits() -> Result<()> {
     for family in ["tiny", "tied"] {
         let model = Decoder::open(file(family), &Device::Cpu)?;
-        for (name, config) in &configs {
-            let adapters = model.new_adapters(config, 3)?;
-            // B is zero in the beginning, and with it the gradient of A.
-            let moved = adapters.map(|_, tensor| Ok((tensor + 0.01)?))?;
-            check(&format!("{name} of {family}"), &model, &moved)?;
+        for (name, config) in kinds() {
+            check(&format!("{name} of {family}"), &model, &moved(&model, &config)?)?;
         }
     }
     Ok(())

@@ -4,5 +4,6 @@
 mod common;
 
 mod device_families;
+mod device_followers;
 mod device_precision;
 mod device_runs;

@@ -117,7 +117,8 @@ pub struct Arguments {
     tensorboard: Option<PathBuf>,
 }
 
-pub fn run(arguments: &Arguments) -> Result<()> {
+/// Trains a run as its settings say, in this process or with others that follow it.
+pub fn run(file: &RunFile, arguments: &Arguments) -> Result<()> {
     if let Some(folder) = arguments.save.as_ref().filter(|folder| folder.exists()) {
         return Err(Error::input("the adapter cannot be saved here: the path exists")
             .path(folder)
@@ -129,14 +130,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .path(file)
             .help("give --tensorboard a folder"));
     }
-    let file = read(arguments)?;
     let asked = until_asked()?;
-    let run = if arguments.resume { resume(&file, arguments)? } else { new(&file)? };
+    let run = if arguments.resume { resume(file, arguments)? } else { new(file)? };
     crate::print(run.show().text);
     left_out(&run.left_out()?, LISTED);
     // Even if a signal interrupts the evaluation, the run starts, so that it records how far it was to go.
     evaluate(&run, &asked)?;
-    if !train(&run, &file, arguments, &asked)? {
+    if !train(&run, file, arguments, &asked)? {
         return Ok(());
     }
     if !evaluate(&run, &asked)? {
@@ -169,7 +169,7 @@ fn name_of(run: &str) -> String {
 }
 
 /// Reads the settings file, or takes the defaults, and applies the flags.
-fn read(arguments: &Arguments) -> Result<RunFile> {
+pub fn read(arguments: &Arguments) -> Result<RunFile> {
     let mut file = if is_file(&arguments.run) {
         RunFile::open(&arguments.run)?
     } else {
@@ -303,7 +303,7 @@ fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
 }
 
 /// Returns a flag that SIGINT (Ctrl-C) and SIGTERM set. The second signal ends the process at once.
-fn until_asked() -> Result<Arc<AtomicBool>> {
+pub fn until_asked() -> Result<Arc<AtomicBool>> {
     let asked = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The check comes first, so the first signal only sets the flag.

@@ -1,7 +1,7 @@
 //! The devices that a worker trains on.
 
 use super::thread::{GoOn, Worker};
-use crate::devices::DeviceGroup;
+use crate::devices::{Claimed, DeviceGroup, Setup, claim};
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
 use crate::run::disk::folder::Folder;
@@ -9,15 +9,18 @@ use crate::train::step::{self, Accumulated, RowLoss};
 use crate::train::{Batch, Devices, Placement};
 use candle_core::Device;
 
+const OTHERS_TAKEN: &str =
+    "the other processes work for another run: this one trains on the devices of this process";
+
 impl Worker {
     /// The passes of a step, on all devices.
     pub(super) fn passes(&mut self, batch: &Batch, into: &mut Accumulated, go_on: GoOn) -> Result<()> {
-        if !self.uses_group()? {
+        let Some(group) = self.take_group()? else {
             return step::forward_backward(&self.decoder, &self.learned, batch, into, go_on);
-        }
-        self.note_idle(batch)?;
+        };
+        self.note_idle(&group, batch);
         let (decoder, learned) = (self.decoder.clone(), self.learned.clone());
-        self.with_group(|group| group.forward_backward(&decoder, &learned, batch, into, go_on))
+        self.with(group, |group| group.forward_backward(&decoder, &learned, batch, into, go_on))
     }
 
     /// The losses of held-out rows, on all devices.
@@ -27,36 +30,37 @@ impl Worker {
         batch: &Batch,
         go_on: GoOn,
     ) -> Result<Vec<RowLoss>> {
-        if !self.uses_group()? {
-            return step::evaluate(&self.decoder, adapters, batch, go_on);
+        match self.take_group()? {
+            None => step::evaluate(&self.decoder, adapters, batch, go_on),
+            Some(group) => self.with(group, |group| group.evaluate(adapters, batch, go_on)),
         }
-        self.with_group(|group| group.evaluate(adapters, batch, go_on))
     }
 
     /// Says before the first step on these devices where some of them will have nothing to do.
-    fn note_idle(&self, batch: &Batch) -> Result<()> {
-        let devices = self.devices.all()?.len().max(self.placement.stages());
+    fn note_idle(&self, group: &DeviceGroup, batch: &Batch) {
+        let devices = group.status().len();
         let packs = batch.packs.iter().filter(|pack| pack.trained_tokens() > 0).count();
-        if self.group.is_none() && packs < devices {
+        if group.is_new() && packs < devices {
             self.shared.note(format!(
                 "a step has {packs} micro-batch{} for {devices} devices: some have nothing to do; raise batch, or lower micro_batch",
                 if packs == 1 { "" } else { "es" }
             ));
         }
-        Ok(())
     }
 
-    /// Whether there is more than the device that the model lies on.
-    fn uses_group(&self) -> Result<bool> {
-        let devices = self.devices.all()?;
-        Ok(devices.len() > 1 || self.placement.stages() > 1)
+    /// The threads of all devices, where there is more than the device that the model lies on.
+    fn take_group(&mut self) -> Result<Option<DeviceGroup>> {
+        match self.group.take() {
+            Some(group) => Ok(Some(group)),
+            None => self.new_group(&self.devices, self.placement),
+        }
     }
 
-    fn with_group<R>(&mut self, work: impl FnOnce(&mut DeviceGroup) -> Result<R>) -> Result<R> {
-        let mut group = match self.group.take() {
-            Some(group) => group,
-            None => self.new_group(&self.devices, self.placement)?,
-        };
+    fn with<R>(
+        &mut self,
+        mut group: DeviceGroup,
+        work: impl FnOnce(&mut DeviceGroup) -> Result<R>,
+    ) -> Result<R> {
         let done = work(&mut group);
         let status = group.status();
         self.shared.update(|current| current.devices = status);
@@ -67,12 +71,32 @@ impl Worker {
         done
     }
 
-    fn new_group(&self, devices: &Devices, placement: Placement) -> Result<DeviceGroup> {
+    /// Threads for these devices and for the other processes, if there is more than one device in all.
+    fn new_group(&self, devices: &Devices, placement: Placement) -> Result<Option<DeviceGroup>> {
         let mut all = devices.all()?;
+        let claimed = claim();
+        if matches!(claimed, Claimed::ByAnother) {
+            let known = self.shared.read().notes.iter().any(|note| note == OTHERS_TAKEN);
+            if !known {
+                self.shared.note(OTHERS_TAKEN);
+            }
+        }
+        if all.len() < 2 && placement.stages() < 2 && !matches!(claimed, Claimed::Here(_)) {
+            return Ok(None);
+        }
         if all.is_empty() {
             all = vec![self.decoder.device().clone(); placement.stages()];
         }
-        DeviceGroup::new(&self.decoder, &all, placement, self.config.micro_batch)
+        let group = DeviceGroup::new(&self.decoder, &all, placement, self.config.micro_batch)?;
+        let Claimed::Here(claim) = claimed else { return Ok(Some(group)) };
+        let setup = Setup {
+            model: self.model.path().to_path_buf(),
+            weights: self.model.weights(),
+            fingerprint: self.model.fingerprint()?,
+            recompute: self.config.recompute,
+            precision: self.config.precision,
+        };
+        group.with_followers(claim, &setup).map(Some)
     }
 
     /// Goes on with other devices.
@@ -84,10 +108,10 @@ impl Worker {
                 "run.close()?, then Run::open_with(folder, &OpenRun { devices: Some(…), ..OpenRun::default() })",
             ));
         }
-        let group = match all.len() > 1 || placement.stages() > 1 {
-            true => Some(self.new_group(&devices, placement)?),
-            false => None,
-        };
+        // The old threads let go of the other processes; where the new devices are refused, the next step makes
+        // them again.
+        self.group = None;
+        let group = self.new_group(&devices, placement)?;
         let mut identity = Folder::identity(self.folder.path())?;
         (identity.config.devices, identity.config.placement) = (devices.clone(), placement);
         self.folder.write_identity(&identity)?;

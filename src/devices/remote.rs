@@ -1,0 +1,226 @@
+//! The thread that speaks with another process: a whole model there takes packs like a device here.
+
+use super::beat::Beat;
+use super::followers::{Follower, LOST};
+use super::frames::Frame;
+use super::messages::{Event, Pass, PassKind, What, Work};
+use super::wire::{FromFollower, Setup, ToFollower, frame, parts, pass_frames, read};
+use crate::error::{Error, Result};
+use crate::lora::Gradients;
+use crate::train::step::{row_losses, trained};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::time::Duration;
+
+/// Time between two looks at the inbox while packs are on their way.
+const LOOK: Duration = Duration::from_millis(1);
+
+static SETUPS: AtomicU64 = AtomicU64::new(0);
+
+/// It has the inbox and the events of the thread of a device.
+pub(super) struct RemoteThread {
+    pub pipeline: usize,
+    pub name: String,
+    pub beat: Arc<Beat>,
+    pub setup: Setup,
+    /// Processes on its machine.
+    pub together: usize,
+    pub follower: Arc<Follower>,
+    pub inbox: Receiver<Work>,
+    pub events: Sender<Event>,
+}
+
+/// What it knows of the other process.
+#[derive(Default)]
+struct Known {
+    /// The number of what was asked for with [`ToFollower::Setup`].
+    setup: u64,
+    ready: bool,
+    /// The adapters that it was told last.
+    structure: Option<Frame>,
+    pass: Option<Arc<Pass>>,
+    /// Packs of the pass that it works on.
+    waits: BTreeSet<usize>,
+    /// Nanoseconds that it had worked, and how far it had counted.
+    worked: u64,
+    count: u64,
+}
+
+impl RemoteThread {
+    /// Works until nobody sends anything any more, or the process is lost.
+    pub fn serve(self) {
+        let incoming = self.follower.incoming();
+        let mut known = Known { setup: 1 + SETUPS.fetch_add(1, Ordering::Relaxed), ..Known::default() };
+        let (number, together) = (known.setup, self.together);
+        let setup = ToFollower::Setup { number, setup: self.setup.clone(), together };
+        let mut asked = frame(&setup, Vec::new()).and_then(|frame| self.follower.send(frame));
+        loop {
+            self.beat.busy(!known.waits.is_empty());
+            let work = match known.waits.is_empty() {
+                true => self.inbox.recv().map_err(|_| TryRecvError::Disconnected),
+                false => self.inbox.try_recv(),
+            };
+            match work {
+                Ok(work) => {
+                    let Some(pass) = work.pass().cloned() else { break };
+                    let pack = work.pack();
+                    let asked = std::mem::replace(&mut asked, Ok(()));
+                    if let Err(error) = asked.and_then(|()| self.tell(&mut known, work)) {
+                        self.fail(&pass, pack, error);
+                        known.waits.clear();
+                    }
+                    continue;
+                }
+                Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) => {}
+            }
+            let heard = match incoming.recv_timeout(LOOK) {
+                Ok(frame) => self.hear(&mut known, &frame),
+                Err(RecvTimeoutError::Timeout) => self.look(&mut known),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.follower.lose();
+                    let why = self.follower.life.take_failure();
+                    Err(why.unwrap_or_else(|| Error::compute("the connection has ended")))
+                }
+            };
+            if let (Err(error), Some(pass)) = (heard, &known.pass) {
+                let pack = known.waits.first().copied().unwrap_or_default();
+                self.fail(pass, pack, error);
+                known.waits.clear();
+                if self.follower.is_lost() {
+                    break;
+                }
+            }
+        }
+        if let Some(pass) = &known.pass {
+            let _ = self.forget(pass); // it may be gone
+        }
+        self.beat.busy(false);
+    }
+
+    /// Passes work on.
+    fn tell(&self, known: &mut Known, work: Work) -> Result<()> {
+        match work {
+            Work::Forward { pass, pack, .. } => {
+                if !pass.goes_on() {
+                    return Ok(());
+                }
+                if known.pass.as_ref().is_none_or(|known| known.number != pass.number) {
+                    let [structure, begin] = pass_frames(&pass)?;
+                    if known.structure.as_ref() != Some(&structure) {
+                        self.follower.send(structure.clone())?;
+                        known.structure = Some(structure);
+                    }
+                    self.follower.send(begin)?;
+                    known.waits.clear();
+                    known.pass = Some(pass.clone());
+                }
+                let message = ToFollower::Pack { pass: pass.number, pack };
+                self.follower.send(frame(&message, Vec::new())?)?;
+                if let Some(pack) = pass.batch.packs.get(pack) {
+                    self.beat.passed(pack.len());
+                }
+                known.waits.insert(pack);
+                Ok(())
+            }
+            Work::Backward { .. } | Work::End => {
+                Err(Error::compute("a gradient for a process that has the whole model"))
+            }
+            Work::Forget { pass } => {
+                if known.pass.as_ref().is_some_and(|known| known.number == pass.number) {
+                    known.waits.clear();
+                    known.pass = None;
+                    self.forget(&pass)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn forget(&self, pass: &Pass) -> Result<()> {
+        self.follower.send(frame(&ToFollower::Forget { pass: pass.number }, Vec::new())?)
+    }
+
+    /// Takes what the process says.
+    fn hear(&self, known: &mut Known, frame: &Frame) -> Result<()> {
+        self.beat.beat();
+        match read::<FromFollower>(frame)? {
+            FromFollower::Ready { number, worked } if number == known.setup => {
+                (known.ready, known.worked) = (true, worked);
+            }
+            FromFollower::Part { pass, pack, losses, gradients, worked } => {
+                let Some(ours) = known.pass.as_ref().filter(|known| known.number == pass) else {
+                    return Ok(()); // of a pass that was given up
+                };
+                if !known.waits.remove(&pack) {
+                    return Err(Error::format(format!(
+                        "it answered for pack {pack}, which it was not given"
+                    )));
+                }
+                self.beat.add_work(worked.saturating_sub(known.worked));
+                known.worked = worked;
+                let (losses, gradients) = parts(frame, losses, &gradients, &ours.adapters)?;
+                self.report(ours, pack, losses, gradients)?;
+            }
+            FromFollower::Failed { pass, pack, error } => {
+                if known.pass.as_ref().is_some_and(|known| known.number == pass) {
+                    known.waits.remove(&pack);
+                    return Err(error.error());
+                }
+            }
+            FromFollower::Ready { .. } | FromFollower::Hello(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Hands what came of a pack to the coordinator.
+    fn report(&self, pass: &Pass, number: usize, losses: Vec<f32>, gradients: Gradients) -> Result<()> {
+        let pack = pass.batch.packs.get(number);
+        let pack = pack.ok_or_else(|| Error::compute(format!("there is no pack {number}")))?;
+        let (places, _) = trained(pack);
+        if losses.len() != places.len() {
+            let error = format!("{} losses of a pack of {} trained tokens", losses.len(), places.len());
+            return Err(Error::format(error));
+        }
+        let rows = row_losses(pack, &pass.batch.rows, &places, &losses);
+        let finite = rows.iter().all(|row| row.loss.is_finite());
+        if matches!(pass.kind, PassKind::Train { .. }) && finite && gradients.is_empty() {
+            return Err(Error::format("a pack came without gradients"));
+        }
+        let what = What::Part { gradients, losses: Some((losses, rows)) };
+        let _ = self.events.send(Event {
+            pass: pass.number,
+            pack: number,
+            pipeline: self.pipeline,
+            stage: 0,
+            what,
+        });
+        Ok(())
+    }
+
+    /// Counts its signs of life, and fails where there are none.
+    fn look(&self, known: &mut Known) -> Result<()> {
+        let life = &self.follower.life;
+        let silent = life.silent();
+        if silent > LOST {
+            self.follower.lose();
+            return Err(Error::compute(format!("nothing was heard of it for {:.0} s", silent.as_secs_f64()))
+                .help("the process or its machine has ended, or the network between them; --resume goes on with those that are left"));
+        }
+        let count = life.count();
+        // While it reads a model there is nothing to count.
+        if count != known.count || !known.ready {
+            known.count = count;
+            self.beat.beat();
+        }
+        Ok(())
+    }
+
+    fn fail(&self, pass: &Pass, pack: usize, error: Error) {
+        let what = What::Failed(error.on_device(&self.name));
+        // Nobody listens any more where the group is gone.
+        let _ = self.events.send(Event { pass: pass.number, pack, pipeline: self.pipeline, stage: 0, what });
+    }
+}
