@@ -22,6 +22,10 @@ const COMMANDS: [&str; 13] = [
     "bench step",
 ];
 
+/// Options of other programs, as messages name them.
+const OF_OTHERS: [&str; 4] =
+    ["llama-gguf-split --merge", "mpirun --bind-to", "cargo install --features", "srun --mpi"];
+
 /// The options in a text: `--fix`, `--eval-list`.
 fn options(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -121,7 +125,7 @@ fn every_option_that_is_advised_exists() {
     let mut looked = 0;
     for file in files {
         for text in literals(&fs::read_to_string(&file).unwrap()) {
-            let all = options(&text.replace("llama-gguf-split --merge", "")); // another tool's
+            let all = options(&OF_OTHERS.iter().fold(text.clone(), |text, other| text.replace(other, "")));
             looked += all.len();
             // `lorascope data rows FILE --row N` is about that command, up to the next sentence.
             let named = COMMANDS.into_iter().find(|command| text.contains(&format!("{command} ")));
