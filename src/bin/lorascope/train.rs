@@ -14,7 +14,7 @@ use lorascope::ops::Precision;
 use lorascope::run::{Ending, OpenRun, RowsFrom, Run, RunFile, State};
 use lorascope::text::Trained;
 use lorascope::train::{Devices, Placement, RunConfig, Schedule, Until};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -302,15 +302,18 @@ fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
     Ok(run)
 }
 
-/// Returns a flag that SIGINT (Ctrl-C) and SIGTERM set. The second signal ends the process at once.
+/// Returns a flag that SIGINT (Ctrl-C) and SIGTERM set. The second signal ends the process at once. SIGUSR1 sets it as
+/// well: mpirun passes it on, and gives as much time as it takes.
 pub fn until_asked() -> Result<Arc<AtomicBool>> {
     let asked = Arc::new(AtomicBool::new(false));
+    let cannot = |signal, e| Error::state(format!("cannot handle signal {signal}: {e}"));
     for signal in [SIGINT, SIGTERM] {
         // The check comes first, so the first signal only sets the flag.
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, asked.clone())
             .and_then(|_| signal_hook::flag::register(signal, asked.clone()))
-            .map_err(|e| Error::state(format!("cannot handle signal {signal}: {e}")))?;
+            .map_err(|e| cannot(signal, e))?;
     }
+    signal_hook::flag::register(SIGUSR1, asked.clone()).map_err(|e| cannot(SIGUSR1, e))?;
     Ok(asked)
 }
 
