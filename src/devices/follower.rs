@@ -39,7 +39,7 @@ pub fn open_model(setup: &Setup, own: Option<&Path>, device: &Device) -> Result<
     let model = Model::open_with(own.unwrap_or(&setup.model), &options)?;
     let decoder = match device.is_cpu() {
         true => model.decoder().clone(),
-        false => placed(model.decoder(), &[device.clone()], Placement::Replicate, 0)?,
+        false => placed(model.decoder(), std::slice::from_ref(device), Placement::Replicate, 0)?,
     };
     Ok(Opened { decoder, fingerprint: model.fingerprint()? })
 }

@@ -66,7 +66,7 @@ struct Place {
 
 /// Where a whole model or a part of it lies.
 enum On {
-    Here(Stage),
+    Here(Box<Stage>),
     Elsewhere(Arc<Follower>),
 }
 
@@ -124,7 +124,7 @@ impl DeviceGroup {
                     .name(name.clone())
                     .spawn(move || pool.install(|| thread.serve()))
                     .map_err(|e| Error::compute(format!("cannot start a thread: {e}")))?;
-                seats.push(Place { inbox, thread, beat, name, on: On::Here(part.clone()) });
+                seats.push(Place { inbox, thread, beat, name, on: On::Here(Box::new(part.clone())) });
             }
             pipelines.push(Pipeline { seats });
         }
@@ -140,8 +140,7 @@ impl DeviceGroup {
     pub fn with_followers(mut self, claim: Claim, setup: &Setup) -> Result<Self> {
         let here = self.devices().next().map_or("cpu".to_string(), device_name);
         let here = here.split(':').next().unwrap_or_default();
-        let mut ranks = self.devices().count();
-        for follower in claim.followers() {
+        for (ranks, follower) in (self.devices().count()..).zip(claim.followers()) {
             let hello = &follower.hello;
             let name =
                 format!("{}, rank {ranks}, process {} on {}", hello.device, follower.process, hello.host);
@@ -170,7 +169,6 @@ impl DeviceGroup {
                 .map_err(|e| Error::compute(format!("cannot start a thread: {e}")))?;
             let on = On::Elsewhere(follower.clone());
             self.pipelines.push(Pipeline { seats: vec![Place { inbox, thread, beat, name, on }] });
-            ranks += 1;
         }
         self.claim = Some(claim);
         Ok(self)
@@ -205,7 +203,7 @@ impl DeviceGroup {
         let all = self.pipelines.iter().flat_map(|pipeline| &pipeline.seats);
         all.map(|place| {
             let on = match &place.on {
-                On::Here(stage) => Ok(stage),
+                On::Here(stage) => Ok(&**stage),
                 On::Elsewhere(_) => Err(self.blocks),
             };
             DeviceStatus::of(&place.name, on, &place.beat, self.spent)

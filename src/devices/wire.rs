@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 
 /// What the first process tells another.
+#[allow(clippy::large_enum_variant, reason = "one message at a time")]
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(super) enum ToFollower {
