@@ -4,11 +4,12 @@ use super::answers::Answers;
 use super::handle::Run;
 use crate::display::Text;
 use crate::error::Result;
-use crate::model::{Comparison, GenerateConfig};
+use crate::model::{Comparison, GenerateConfig, Model};
 use crate::text::Message;
 
 impl Run {
-    /// What the model answers with the adapters as they are now, taking the most likely tokens.
+    /// What the model answers with the adapters as they are now, taking the most likely tokens, in the precision that
+    /// the run trains in.
     ///
     /// # Errors
     /// As [`Model::chat`](crate::model::Model::chat).
@@ -21,7 +22,7 @@ impl Run {
     /// # Errors
     /// As [`Model::chat`](crate::model::Model::chat).
     pub fn chat(&self, messages: &[Message], config: &GenerateConfig) -> Result<Text> {
-        self.0.model.chat_with(&self.adapters(), messages, config)
+        self.computing().chat_with(&self.adapters(), messages, config)
     }
 
     /// What the model answers to each question without and with the adapters as they are now.
@@ -29,7 +30,12 @@ impl Run {
     /// # Errors
     /// As [`Model::compare`](crate::model::Model::compare).
     pub fn compare<S: AsRef<str>>(&self, questions: &[S]) -> Result<Comparison> {
-        self.0.model.compare(&self.adapters(), questions, &GenerateConfig::default())
+        self.computing().compare(&self.adapters(), questions, &GenerateConfig::default())
+    }
+
+    /// The model in the precision that this run trains in.
+    fn computing(&self) -> Model {
+        self.0.config.model_of(&self.0.model)
     }
 
     /// The answers to the prompts that are [watched](Self::watch), along the steps.

@@ -186,6 +186,14 @@ impl RunConfig {
         model.decoder().with_precision(self.precision).with_recompute(self.recompute)
     }
 
+    /// The model as runs of this config compute with it, for what they generate; the weights are shared.
+    pub(crate) fn model_of(&self, model: &Model) -> Model {
+        match self.precision.is_f32() {
+            true => model.clone(),
+            false => model.placed(self.decoder_of(model)),
+        }
+    }
+
     /// Which tokens of each kind of row are trained on.
     pub fn training(&self) -> Training {
         let Self { trained, prompt_answers, special_tokens, .. } = *self;

@@ -4,8 +4,11 @@
 use crate::common::runs::{Bench, bits, config, losses};
 use lorascope::display::Show;
 use lorascope::error::Result;
+use lorascope::model::GenerateConfig;
+use lorascope::model::generate::generate;
 use lorascope::ops::Precision;
 use lorascope::run::Run;
+use lorascope::text::Message;
 use lorascope::train::{Devices, Placement, RunConfig};
 
 fn half() -> RunConfig {
@@ -76,5 +79,34 @@ fn device_precision_belongs_to_a_run() -> Result<()> {
         "precision bf16 on the CPU, where it cannot be multiplied; take f16 or f32 there, or train on a GPU"
     );
     assert!(!bench.folder().join("runs/bf16").exists());
+    Ok(())
+}
+
+/// What a run says and what is watched is computed as its steps are: a sign of f32 would show in some of these texts.
+#[test]
+fn device_f16_run_generates_in_f16() -> Result<()> {
+    let bench = Bench::new()?;
+    let run = bench.run("half", half())?;
+    run.steps(2)?;
+    let (messages, tokenizer) = ([Message::user("2 + 2 = ?")], bench.model.tokenizer());
+    let ids = tokenizer.prompt(&messages, None)?;
+    let in_type = |precision, config: &GenerateConfig| {
+        let decoder = bench.model.decoder().with_precision(precision);
+        let made = generate(&decoder, &run.adapters(), &ids, tokenizer.stop_ids(), config)?;
+        tokenizer.decode(&made)
+    };
+    let mut other = 0;
+    for seed in 0..2 {
+        let config = GenerateConfig { max_tokens: 24, temperature: 1.0, seed, ..Default::default() };
+        let said = run.chat(&messages, &config)?.to_string();
+        assert_eq!(said, in_type(Precision::F16, &config)?);
+        other += usize::from(said != in_type(Precision::F32, &config)?);
+    }
+    assert!(other > 0, "f16 and f32 say the same");
+    run.watch(&["2 + 2 = ?"], 1)?;
+    run.step()?;
+    let config = GenerateConfig { max_tokens: 64, ..Default::default() };
+    let watched = run.answers().0.last().map(|answer| answer.answer.clone());
+    assert_eq!(watched, Some(in_type(Precision::F16, &config)?));
     Ok(())
 }

@@ -28,13 +28,14 @@ impl Worker {
                 .take_while(|answer| answer.step == step)
                 .any(|answer| answer.prompt == prompt)
         };
+        let model = self.config.model_of(&self.model);
         for prompt in prompts {
             if answered(&self.shared.read(), &prompt) {
                 continue;
             }
             let mut on_text = |_: &str| !self.shared.stop.load(Ordering::Relaxed);
             let messages = [Message::user(prompt.as_str())];
-            let answered = self.model.chat_each(&self.learned.adapters, &messages, &config, &mut on_text);
+            let answered = model.chat_each(&self.learned.adapters, &messages, &config, &mut on_text);
             if answered.as_ref().is_ok_and(|said| said.finish == Finish::Interrupted) {
                 return;
             }
