@@ -81,17 +81,27 @@ impl Gradients {
     /// # Errors
     /// When the device fails.
     pub fn on_host(self) -> Result<Self> {
-        let away = |tensor: &Tensor| !tensor.device().is_cpu();
-        let all: Vec<&Tensor> = self.tensors.values().chain(self.seen.values().map(|(sum, _)| sum)).collect();
-        let Some(device) = all.iter().find(|tensor| away(tensor)).map(|tensor| tensor.device().clone())
-        else {
-            return Ok(self);
-        };
-        let flat: Vec<Tensor> = all
-            .iter()
-            .map(|tensor| Ok(tensor.to_device(&device)?.to_dtype(DType::F32)?.flatten_all()?))
-            .collect::<Result<_>>()?;
-        let flat = Tensor::cat(&flat, 0)?.to_device(&Device::Cpu)?;
+        match self.all().map(Tensor::device).find(|device| !device.is_cpu()) {
+            None => Ok(self),
+            Some(device) => self.with_flat(&self.flat(device)?.to_device(&Device::Cpu)?),
+        }
+    }
+
+    /// All numbers one after the other on a device, in f32: the gradients in the order of their names, then what was
+    /// seen.
+    ///
+    /// # Errors
+    /// When there are none, or the device fails.
+    pub(crate) fn flat(&self, device: &Device) -> Result<Tensor> {
+        let flat = |tensor: &Tensor| Ok(tensor.to_device(device)?.to_dtype(DType::F32)?.flatten_all()?);
+        Ok(Tensor::cat(&self.all().map(flat).collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
+    /// The same names, shapes and numbers of tokens with other numbers, in the order of [`flat`](Self::flat).
+    ///
+    /// # Errors
+    /// When there are fewer numbers.
+    pub(crate) fn with_flat(&self, flat: &Tensor) -> Result<Self> {
         let mut at = 0;
         let mut own = |like: &Tensor| -> Result<Tensor> {
             let part = flat.narrow(0, at, like.elem_count())?.reshape(like.shape())?;
@@ -102,6 +112,10 @@ impl Gradients {
             self.tensors.iter().map(|(name, t)| Ok((name.clone(), own(t)?))).collect::<Result<_>>()?;
         let seen = self.seen.iter().map(|(path, (sum, n))| Ok((path.clone(), (own(sum)?, *n))));
         Ok(Self { tensors, seen: seen.collect::<Result<_>>()? })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Tensor> {
+        self.tensors.values().chain(self.seen.values().map(|(sum, _)| sum))
     }
 
     /// Σ (A x)(A x)ᵀ over the tokens so far, `[r, r]`, and their number, by the path of the adapter.
