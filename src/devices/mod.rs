@@ -18,6 +18,8 @@ mod group;
 mod in_process;
 mod launch;
 mod messages;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod pipeline;
 pub(crate) mod pool;
 #[cfg(feature = "mpi")]
