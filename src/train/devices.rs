@@ -218,9 +218,10 @@ impl Devices {
     }
 }
 
-/// Opens a GPU.
+/// Opens a GPU, with one order of work for all threads of this process: `Device::new_cuda` would give each thread its
+/// own, and a thread that takes a tensor from another one would not wait until it is there.
 fn gpu(number: usize) -> Result<Device> {
-    Device::new_cuda(number).map_err(|error| {
+    Device::new_cuda_with_stream(number).map_err(|error| {
         let error = Error::from(error);
         Error::not_found(format!("there is no GPU {number} for this program: {}", error.message())).help(
             match candle_core::utils::cuda_is_available() {
@@ -236,7 +237,7 @@ fn gpus() -> Vec<Device> {
     if !candle_core::utils::cuda_is_available() {
         return Vec::new();
     }
-    (0..).map_while(|number| Device::new_cuda(number).ok()).collect()
+    (0..).map_while(|number| gpu(number).ok()).collect()
 }
 
 impl fmt::Display for Devices {
