@@ -5,7 +5,7 @@ use super::decoder::{Counted, Decoder, PositionEncoding, Tokens};
 use super::passes::{Ends, Saved};
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
-use crate::ops::Kernels;
+use crate::ops::{self, Kernels};
 use candle_core::{Device, Tensor};
 use std::ops::Range;
 
@@ -244,6 +244,6 @@ impl Stage {
     }
 
     fn moved(&self, input: Option<Tensor>) -> Result<Option<Tensor>> {
-        Ok(input.map(|input| input.to_device(self.device())).transpose()?)
+        input.map(|input| ops::moved(input, self.device())).transpose()
     }
 }

@@ -13,4 +13,4 @@ pub(crate) mod vector;
 
 pub use precision::Precision;
 pub use tensors::{Kernels, add, is_finite};
-pub(crate) use tensors::{Values, expect, shortened, values};
+pub(crate) use tensors::{Values, expect, moved, shortened, values};

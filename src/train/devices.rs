@@ -50,6 +50,63 @@ pub enum Placement {
     Split(usize),
 }
 
+/// Where the gradients of the micro-batches of a step are added.
+///
+/// `Ordered` gives the bits of one device on any number of them. `OnDevices` moves fewer bytes: each rank adds the
+/// gradients of its own micro-batches, and the sums of the ranks are added once a step. The bits then depend on the
+/// number of ranks, and are the same each time for the same number; with NCCL, which adds between GPUs (feature
+/// `nccl`), as far as NCCL repeats itself.
+///
+/// # Examples
+/// ```
+/// use lorascope::train::{Devices, Reduction, RunConfig};
+///
+/// assert_eq!("on-devices".parse::<Reduction>()?, Reduction::OnDevices);
+/// let config = RunConfig::default().devices(Devices::cpu(4)).reduction(Reduction::OnDevices);
+/// assert!(!config.reduction.is_ordered());
+/// let error = "nccl".parse::<Reduction>().unwrap_err().to_string();
+/// assert_eq!(error, "reduction \"nccl\"; write ordered or on-devices");
+/// # Ok::<(), lorascope::error::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reduction {
+    /// On the host, in the order of the micro-batches: the numbers of a run do not depend on how many devices there
+    /// are.
+    #[default]
+    Ordered,
+    /// On each rank for its own micro-batches, then once a step over the ranks: less to move between many devices.
+    OnDevices,
+}
+
+impl Reduction {
+    /// Whether gradients are added in the order of the micro-batches.
+    pub fn is_ordered(&self) -> bool {
+        *self == Self::Ordered
+    }
+}
+
+impl fmt::Display for Reduction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ordered => "ordered",
+            Self::OnDevices => "on-devices",
+        })
+    }
+}
+
+impl FromStr for Reduction {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "ordered" => Ok(Self::Ordered),
+            "on-devices" => Ok(Self::OnDevices),
+            _ => Err(Error::input(format!("reduction {text:?}")).help("write ordered or on-devices")),
+        }
+    }
+}
+
 impl Placement {
     /// Whether each device has the whole model.
     pub fn is_replicate(&self) -> bool {
@@ -161,9 +218,10 @@ impl Devices {
     }
 }
 
-/// Opens a GPU.
+/// Opens a GPU, with one order of work for all threads of this process: `Device::new_cuda` would give each thread its
+/// own, and a thread that takes a tensor from another one would not wait until it is there.
 fn gpu(number: usize) -> Result<Device> {
-    Device::new_cuda(number).map_err(|error| {
+    Device::new_cuda_with_stream(number).map_err(|error| {
         let error = Error::from(error);
         Error::not_found(format!("there is no GPU {number} for this program: {}", error.message())).help(
             match candle_core::utils::cuda_is_available() {
@@ -179,7 +237,7 @@ fn gpus() -> Vec<Device> {
     if !candle_core::utils::cuda_is_available() {
         return Vec::new();
     }
-    (0..).map_while(|number| Device::new_cuda(number).ok()).collect()
+    (0..).map_while(|number| gpu(number).ok()).collect()
 }
 
 impl fmt::Display for Devices {

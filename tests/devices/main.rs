@@ -7,3 +7,4 @@ mod device_families;
 mod device_followers;
 mod device_precision;
 mod device_runs;
+mod device_sums;

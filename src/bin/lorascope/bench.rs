@@ -11,7 +11,7 @@ use lorascope::ops::Precision;
 use lorascope::ops::random::{Random, Stream};
 use lorascope::text::Pack;
 use lorascope::train::step::{Accumulated, Learned, forward_backward, update};
-use lorascope::train::{Batch, Devices, OptimizerConfig, Placement, SgdConfig, StepMemory};
+use lorascope::train::{Batch, Devices, OptimizerConfig, Placement, Reduction, SgdConfig, StepMemory};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -76,6 +76,9 @@ pub struct Step {
     /// Split the model's blocks over this many devices
     #[arg(long, value_name = "N", requires = "devices")]
     split: Option<usize>,
+    /// Where gradients are added: ordered (on the host), or on-devices
+    #[arg(long, value_name = "WHERE", default_value = "ordered", requires = "devices")]
+    reduction: Reduction,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -133,7 +136,7 @@ fn step(args: &Step) -> Result<String> {
             if all.is_empty() {
                 all = vec![model.device().clone(); placement.stages()];
             }
-            Some(DeviceGroup::new(&model, &all, placement, args.tokens)?)
+            Some(DeviceGroup::new(&model, &all, placement, args.tokens)?.reduction(args.reduction))
         }
     };
     let (mut seconds, mut loss) = (Vec::new(), 0.0);
