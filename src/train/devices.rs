@@ -1,6 +1,7 @@
 //! Which devices a run trains on, and how the model lies on them.
 
 use crate::error::{Error, Result};
+use crate::ops;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -218,11 +219,9 @@ impl Devices {
     }
 }
 
-/// Opens a GPU, with one order of work for all threads of this process: `Device::new_cuda` would give each thread its
-/// own, and a thread that takes a tensor from another one would not wait until it is there.
+/// Opens a GPU.
 fn gpu(number: usize) -> Result<Device> {
-    Device::new_cuda_with_stream(number).map_err(|error| {
-        let error = Error::from(error);
+    ops::gpu(number).map_err(|error| {
         Error::not_found(format!("there is no GPU {number} for this program: {}", error.message())).help(
             match candle_core::utils::cuda_is_available() {
                 true => "nvidia-smi -L lists those of this machine",
