@@ -81,10 +81,27 @@ impl Gradients {
     /// # Errors
     /// When the device fails.
     pub fn on_host(self) -> Result<Self> {
-        match self.all().map(Tensor::device).find(|device| !device.is_cpu()) {
+        let away = self.all().map(Tensor::device).find(|device| !device.is_cpu()).cloned();
+        match &away {
             None => Ok(self),
             Some(device) => self.with_flat(&self.flat(device)?.to_device(&Device::Cpu)?),
         }
+    }
+
+    /// The same with each on the device of its tensor, which the name says.
+    ///
+    /// # Errors
+    /// When a device has no room.
+    pub fn beside<'a>(self, device_of: impl Fn(&str) -> &'a Device) -> Result<Self> {
+        let tensors = self.tensors.into_iter().map(|(name, tensor)| {
+            let tensor = tensor.to_device(device_of(&name))?;
+            Ok((name, tensor))
+        });
+        let seen = self.seen.into_iter().map(|(path, (sum, tokens))| {
+            let sum = sum.to_device(device_of(&format!("{path}.")))?;
+            Ok((path, (sum, tokens)))
+        });
+        Ok(Self { tensors: tensors.collect::<Result<_>>()?, seen: seen.collect::<Result<_>>()? })
     }
 
     /// All numbers one after the other on a device, in f32: the gradients in the order of their names, then what was

@@ -1,6 +1,7 @@
 //! Sums on the devices: each rank adds the gradients of its packs, and the sums of the ranks are added once a step.
 //! The numbers of one device but for the order of additions, and the same bits each time.
 
+use crate::common::devices::{all, devices, first, on_gpu};
 use crate::common::runs::{Bench, bits as bits_of, config, losses};
 use crate::device_families::{FAMILIES, batch, bits, file, kinds, moved};
 use crate::device_followers::{Others, group as with_others, with_model};
@@ -24,14 +25,14 @@ fn placement(stages: usize) -> Placement {
 }
 
 fn group(model: &Decoder, devices: usize, stages: usize) -> Result<DeviceGroup> {
-    let devices = vec![Device::Cpu; devices];
-    Ok(DeviceGroup::new(model, &devices, placement(stages), 24)?.reduction(Reduction::OnDevices))
+    Ok(DeviceGroup::new(model, &all(devices), placement(stages), 24)?.reduction(Reduction::OnDevices))
 }
 
 /// √Σ (a − b)² over √Σ b².
 fn apart<'a>(a: impl Iterator<Item = &'a Tensor>, b: impl Iterator<Item = &'a Tensor>) -> Result<f64> {
     let (mut difference, mut size) = (0.0, 0.0);
     for (a, b) in a.zip(b) {
+        let (a, b) = (a.to_device(&Device::Cpu)?, &b.to_device(&Device::Cpu)?);
         difference += f64::from((a - b)?.sqr()?.sum_all()?.to_scalar::<f32>()?);
         size += f64::from(b.sqr()?.sum_all()?.to_scalar::<f32>()?);
     }
@@ -94,23 +95,23 @@ fn check(name: &str, model: &Decoder, adapters: &Adapters) -> Result<()> {
 #[test]
 fn device_sums_of_each_family_are_those_of_one_device() -> Result<()> {
     for name in FAMILIES {
-        let model = Decoder::open(file(name), &Device::Cpu)?;
-        let adapters = Adapters::open(file(&format!("{name}-adapter")), &Device::Cpu)?;
+        let model = Decoder::open(file(name), &first())?;
+        let adapters = Adapters::open(file(&format!("{name}-adapter")), &first())?;
         check(name, &model, &adapters)?;
     }
-    let model = Decoder::open(file("tiny"), &Device::Cpu)?.with_recompute(Recompute::Blocks);
-    check("recomputed", &model, &Adapters::open(file("tiny-adapter"), &Device::Cpu)?)
+    let model = Decoder::open(file("tiny"), &first())?.with_recompute(Recompute::Blocks);
+    check("recomputed", &model, &Adapters::open(file("tiny-adapter"), &first())?)
 }
 
 #[test]
 fn device_sums_of_all_kinds_of_adapters_are_those_of_one_device() -> Result<()> {
     for family in ["tiny", "tied"] {
-        let model = Decoder::open(file(family), &Device::Cpu)?;
+        let model = Decoder::open(file(family), &first())?;
         for (name, config) in kinds() {
             check(&format!("{name} of {family}"), &model, &moved(&model, &config)?)?;
         }
     }
-    let model = Decoder::open(file("tied"), &Device::Cpu)?;
+    let model = Decoder::open(file("tied"), &first())?;
     check("all weights", &model, &model.all_trained()?)
 }
 
@@ -181,18 +182,18 @@ fn check_twenty(name: &str, model: &Decoder, adapters: &Adapters) -> Result<()> 
 #[test]
 fn device_sums_of_twenty_steps_are_those_of_one_device() -> Result<()> {
     for family in ["tiny", "tied"] {
-        let model = Decoder::open(file(family), &Device::Cpu)?;
+        let model = Decoder::open(file(family), &first())?;
         for (name, config) in kinds() {
             check_twenty(&format!("{name} of {family}"), &model, &moved(&model, &config)?)?;
         }
     }
-    let model = Decoder::open(file("tied"), &Device::Cpu)?;
+    let model = Decoder::open(file("tied"), &first())?;
     check_twenty("all weights", &model, &model.all_trained()?)
 }
 
 /// Odd batches in micro-batches of some forty tokens.
 fn small() -> RunConfig {
-    config().batch(5).micro_batch(40).reduction(Reduction::OnDevices)
+    config().batch(5).micro_batch(40).devices(devices(1)).reduction(Reduction::OnDevices)
 }
 
 /// The losses and adapters of a run are within 1e-4 of those of another one.
@@ -222,8 +223,8 @@ fn device_sums_of_a_run_go_on_to_the_bit() -> Result<()> {
     let small = || small().eval(&eval).eval_every(7);
     let alone = bench.run("alone", small().reduction(Reduction::Ordered))?;
     alone.steps(20)?;
-    let straight = |name: &str, devices, placement| -> Result<Run> {
-        let run = bench.run(name, small().devices(Devices::cpu(devices)).placement(placement))?;
+    let straight = |name: &str, count, placement| -> Result<Run> {
+        let run = bench.run(name, small().devices(devices(count)).placement(placement))?;
         run.steps(20)?;
         near(&run, &alone)?;
         Ok(run)
@@ -235,7 +236,7 @@ fn device_sums_of_a_run_go_on_to_the_bit() -> Result<()> {
     assert!(bits_of(&three.adapters()) != bits_of(&alone.adapters()));
     assert!(three.config().show().text.contains("added on the devices"));
 
-    let run = bench.run("moving", small().devices(Devices::cpu(3)))?;
+    let run = bench.run("moving", small().devices(devices(3)))?;
     run.start(1000)?;
     for _ in 0..5 {
         std::thread::sleep(Duration::from_millis(40));
@@ -245,7 +246,7 @@ fn device_sums_of_a_run_go_on_to_the_bit() -> Result<()> {
         run.resume()?;
     }
     run.pause()?;
-    let more = bench.run("more", small().devices(Devices::cpu(3)))?;
+    let more = bench.run("more", small().devices(devices(3)))?;
     more.steps(run.status().step)?;
     same(&run, &more);
     let folder = run.folder().to_path_buf();
@@ -257,7 +258,9 @@ fn device_sums_of_a_run_go_on_to_the_bit() -> Result<()> {
     same(&run, &more);
     // Other devices give other bits, and go on from where it is.
     pairs.rewind(4)?;
-    pairs.set_devices(Devices::cpu(3), Placement::Replicate)?;
+    if !on_gpu() {
+        pairs.set_devices(devices(3), Placement::Replicate)?; // elsewhere the model would have to move
+    }
     pairs.steps(16)?;
     near(&pairs, &alone)?;
     let fork = three.fork("fork", |c| c.reduction = Reduction::Ordered)?;
@@ -271,10 +274,10 @@ fn device_sums_of_a_run_go_on_to_the_bit() -> Result<()> {
 #[test]
 fn device_sums_of_ranks_without_examples() -> Result<()> {
     let bench = Bench::new()?;
-    let config = || config().reduction(Reduction::OnDevices);
+    let config = || config().devices(devices(1)).reduction(Reduction::OnDevices);
     let alone = bench.run("alone", config())?;
     alone.steps(3)?;
-    let run = bench.run("four", config().devices(Devices::cpu(4)))?;
+    let run = bench.run("four", config().devices(devices(4)))?;
     run.steps(3)?;
     // One micro-batch has one sum: the numbers of one device.
     same(&run, &alone);
@@ -327,7 +330,7 @@ fn device_sums_of_followers_are_told_once_a_step() -> Result<()> {
 #[test]
 fn device_sums_of_runs_with_followers() -> Result<()> {
     let bench = Bench::new()?;
-    let alone = bench.run("alone", small())?;
+    let alone = bench.run("alone", small().devices(Devices::default()))?;
     alone.steps(20)?;
     let _others = Others::new(2)?;
     for (devices, placement) in [(1, Placement::Replicate), (2, Placement::Split(2))] {
