@@ -81,7 +81,8 @@ impl Gradients {
     /// # Errors
     /// When the device fails.
     pub fn on_host(self) -> Result<Self> {
-        match self.all().map(Tensor::device).find(|device| !device.is_cpu()) {
+        let away = self.all().map(Tensor::device).find(|device| !device.is_cpu()).cloned();
+        match &away {
             None => Ok(self),
             Some(device) => self.with_flat(&self.flat(device)?.to_device(&Device::Cpu)?),
         }
