@@ -20,7 +20,7 @@ pub fn devices(ranks: usize) -> Devices {
 
 /// The same, opened.
 pub fn all(ranks: usize) -> Vec<Device> {
-    devices(ranks).all().unwrap()
+    if ranks == 0 { Vec::new() } else { devices(ranks).all().unwrap() }
 }
 
 /// The first of them.
