@@ -19,12 +19,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 #[derive(Args)]
+#[command(group = clap::ArgGroup::new("sizes").required(true).args(["model", "shapes"]))]
 pub struct Step {
     /// Model: a .gguf file or a Hugging Face folder
-    #[arg(long, required_unless_present = "shapes")]
+    #[arg(long)]
     model: Option<PathBuf>,
     /// Instead of a model its config.json: the weights are random, in bf16 if --weights does not say otherwise
-    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    #[arg(long, value_name = "FILE")]
     shapes: Option<PathBuf>,
     /// Rows per batch
     #[arg(long, default_value_t = 4)]
