@@ -3,13 +3,13 @@
 use super::balance::balanced;
 use super::beat::{Beat, Watch};
 use super::followers::{Claim, together};
-use super::messages::{Event, Pass, PassKind, Seat, What, Work};
+use super::messages::{Event, Pass, PassKind, Seat, Sums, What, Work};
 use super::pipeline::{Deal, On, Pipeline, Place};
 use super::pool::{cores, pool};
 use super::remote::RemoteThread;
 use super::stage_thread::StageThread;
 use super::status::{DeviceStatus, device_name};
-use super::sums::{Adder, Found};
+use super::sums::Adder;
 use super::wire::Setup;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
@@ -367,7 +367,7 @@ impl DeviceGroup {
             place.send(Work::Collect { pass: pass.clone(), on_host })?;
             asked += 1;
         }
-        let mut found = Found::new();
+        let mut found = Sums::new();
         while found.len() < asked {
             if let Some(Event { pipeline, stage, what: What::Sum(sums), .. }) =
                 self.hear(pass, go_on, watches)?

@@ -8,6 +8,7 @@ use crate::train::step::RowLoss;
 use crate::train::{Batch, Reduction};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -113,6 +114,9 @@ pub(super) enum What {
     Sum(Gradients),
     Failed(Error),
 }
+
+/// The sums of a pass by stage and rank.
+pub(super) type Sums = BTreeMap<(usize, usize), Gradients>;
 
 /// Where a stage stands in its pipeline, and who is beside it.
 pub(super) struct Seat {

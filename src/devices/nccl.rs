@@ -1,8 +1,8 @@
 //! NCCL adds the sums of the GPUs of this process, in a thread of its own that has all communicators: no rank can be
 //! missing where they begin, and whoever waits for them can go.
 
+use super::messages::Sums;
 use super::stage_thread::guarded;
-use super::sums::Found;
 use crate::error::{Error, Result};
 use crate::lora::Gradients;
 use candle_core::cuda_backend::cudarc;
@@ -28,8 +28,8 @@ pub(super) struct Nccl {
 }
 
 struct Job {
-    found: Found,
-    answer: Sender<Result<Found>>,
+    found: Sums,
+    answer: Sender<Result<Sums>>,
 }
 
 /// The ranks of one stage.
@@ -51,10 +51,10 @@ impl Nccl {
     }
 
     /// The sum over the ranks here of each stage, in memory, and what came from other processes.
-    pub fn add(&self, mut found: Found, limit: Duration, go_on: &dyn Fn() -> bool) -> Result<Found> {
+    pub fn add(&self, mut found: Sums, limit: Duration, go_on: &dyn Fn() -> bool) -> Result<Sums> {
         let others: Vec<(usize, usize)> =
             found.keys().copied().filter(|(_, rank)| *rank >= self.ranks).collect();
-        let others: Found =
+        let others: Sums =
             others.into_iter().filter_map(|key| found.remove(&key).map(|sums| (key, sums))).collect();
         if found.is_empty() {
             return Ok(others);
@@ -111,12 +111,12 @@ fn serve(ranks: &[Vec<(String, Device)>], jobs: &Receiver<Job>) {
 }
 
 /// The sums of all stages, one after the other.
-fn all(rings: &mut [Ring], found: Found) -> Result<Found> {
+fn all(rings: &mut [Ring], found: Sums) -> Result<Sums> {
     let mut stages: BTreeMap<usize, BTreeMap<usize, Gradients>> = BTreeMap::new();
     for ((stage, rank), sums) in found {
         stages.entry(stage).or_default().insert(rank, sums);
     }
-    let mut added = Found::new();
+    let mut added = Sums::new();
     for (stage, sums) in stages {
         added.insert((stage, 0), rings[stage].add(&sums)?);
     }

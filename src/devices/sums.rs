@@ -1,5 +1,6 @@
 //! The sums that the ranks made of the gradients of their packs become one.
 
+use super::messages::Sums;
 #[cfg(feature = "nccl")]
 use super::nccl::Nccl;
 use super::pipeline::{On, Pipeline, Place};
@@ -8,9 +9,6 @@ use crate::lora::Gradients;
 use candle_core::{Device, DeviceLocation};
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// Sums by stage and rank.
-pub(super) type Found = BTreeMap<(usize, usize), Gradients>;
 
 const NOT_BUILT: &str = "the gradients of several GPUs are added in the memory of the host: this program was built without the feature nccl";
 const SHARED: &str = "the gradients of several GPUs are added in the memory of the host: two ranks share a GPU, which NCCL does not do";
@@ -72,7 +70,7 @@ impl Adder {
     /// # Errors
     /// When shapes differ or a device fails or gives no answer for so long, and an interrupted error when `go_on`
     /// returns false.
-    pub fn add(&self, found: Found, limit: Duration, go_on: &dyn Fn() -> bool) -> Result<Gradients> {
+    pub fn add(&self, found: Sums, limit: Duration, go_on: &dyn Fn() -> bool) -> Result<Gradients> {
         let found = match self {
             Self::Host(_) => found,
             #[cfg(feature = "nccl")]
@@ -102,7 +100,7 @@ fn adds(ranks: &[Vec<DeviceLocation>], built: bool) -> Result<(), Option<&'stati
     }
 }
 
-fn in_order(found: Found) -> Result<Gradients> {
+fn in_order(found: Sums) -> Result<Gradients> {
     let mut stages: BTreeMap<usize, Vec<Gradients>> = BTreeMap::new();
     for ((stage, _), sums) in found {
         stages.entry(stage).or_default().push(sums);
@@ -146,7 +144,7 @@ mod tests {
             Ok(sums)
         };
         let added = |values: [f32; 3], key: fn(usize) -> (usize, usize)| -> Result<f32> {
-            let mut found = Found::new();
+            let mut found = Sums::new();
             for (at, value) in values.into_iter().enumerate().rev() {
                 found.insert(key(at), sums("w", value)?);
             }
