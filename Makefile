@@ -26,7 +26,7 @@ NEXTEST := $(shell command -v cargo-nextest)
 # The compute capability that candle's kernels are compiled for: 90 is that of an H100, and runs on later ones.
 CUDA_ARCH ?= 90
 CUDA_ENV = CUDA_HOME=$$(echo $(CUDA)) PATH=$$(echo $(CUDA))/bin:$$PATH CUDA_COMPUTE_CAP=$(CUDA_ARCH)
-KIT_TARGET := $(CACHE)/target-kit
+KIT := $(CACHE)/target-kit
 
 FUZZ_SECONDS ?= 600
 FUZZ := $(CACHE)/target-fuzz
@@ -90,9 +90,10 @@ check-cuda: $(CACHE)/cuda/installed
 ## cuda-kit        out/cuda-kit and an archive of it: the command, the device tests and a script for a GPU machine that has nothing
 .PHONY: cuda-kit
 cuda-kit: model $(CACHE)/kit/link/made
-	env $(CUDA_ENV) CARGO_TARGET_DIR=$(KIT_TARGET) CARGO_BUILD_BUILD_DIR=$(KIT_TARGET) RUSTFLAGS="-L native=$(CACHE)/kit/link" \
-	$(CARGO) test --locked --profile kit --features cuda,nccl,cli --test devices --no-run
-	sh kit/pack.sh $(KIT_TARGET)/$$(rustc --print host-tuple)/kit $(MODEL) out/cuda-kit
+	@test -d $(KIT) || { mkdir -p $(KIT) && cp -al $(CARGO_TARGET_DIR)/. $(KIT) 2>/dev/null; find $(KIT) \( -name '*lorascope*' -o -name .cargo-lock \) -prune -exec rm -rf {} +; }
+	env $(CUDA_ENV) RUSTC_WRAPPER=$(CURDIR)/kit/rustc.sh KIT_LINK=$(CACHE)/kit/link CARGO_TARGET_DIR=$(KIT) CARGO_BUILD_BUILD_DIR=$(KIT) \
+	$(CARGO) test --locked --features cuda,nccl,cli --test devices --no-run
+	sh kit/pack.sh $(KIT)/$$(rustc --print host-tuple)/debug $(MODEL) out/cuda-kit
 	sh kit/check.sh out/cuda-kit
 
 ## bench           our speed and memory beside that of the peers (PyTorch, PEFT, Python)
@@ -234,7 +235,7 @@ $(CACHE)/cuda/installed: | tools
 
 # Where a program links against these, CUDA's libraries are loaded when it first calls them.
 $(CACHE)/kit/link/made: kit/stubs.py kit/stub.c Cargo.lock | $(CACHE)/cuda/installed
-	rm -rf $(KIT_TARGET)/*/kit/deps/*lorascope* $(KIT_TARGET)/*/kit/deps/devices-*
+	rm -rf $(KIT)/*/debug/deps/*lorascope* $(KIT)/*/debug/deps/devices-*
 	env $(CUDA_ENV) $(PYTHON) kit/stubs.py $(@D)
 	sh kit/check_stubs.sh $(@D)
 	touch $@

@@ -10,6 +10,7 @@ mkdir -p "$kit/bin" "$kit/lib" "$kit/models" "$kit/tests/golden" "$kit/peers"
 cp "$builds/lorascope" "$kit/bin/"
 tests=$(ls -t "$builds"/deps/devices-* | grep -v '\.d$' | head -1)
 cp "$tests" "$kit/bin/device-tests"
+strip "$kit/bin/lorascope" "$kit/bin/device-tests"
 cp kit/kit kit/README.md "$kit/"
 cp -r kit/shapes "$kit/"
 cp benches/peers/peft_step.py "$kit/peers/"
