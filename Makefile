@@ -23,7 +23,7 @@ export LORASCOPE_TEMPLATES := $(CACHE)/templates
 CARGO := $(if $(shell command -v mold),mold -run )cargo
 NEXTEST := $(shell command -v cargo-nextest)
 
-# The compute capability that candle's kernels are compiled for: 90 is that of an H100, and runs on later ones.
+# The compute capability that candle's kernels are compiled for: 90 is that of an H100, and runs on no other kind.
 CUDA_ARCH ?= 90
 CUDA_ENV = CUDA_HOME=$$(echo $(CUDA)) PATH=$$(echo $(CUDA))/bin:$$PATH CUDA_COMPUTE_CAP=$(CUDA_ARCH)
 KIT := $(CACHE)/target-kit
