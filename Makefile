@@ -23,6 +23,11 @@ export LORASCOPE_TEMPLATES := $(CACHE)/templates
 CARGO := $(if $(shell command -v mold),mold -run )cargo
 NEXTEST := $(shell command -v cargo-nextest)
 
+# The compute capability that candle's kernels are compiled for: 90 is that of an H100, and runs on no other kind.
+CUDA_ARCH ?= 90
+CUDA_ENV = CUDA_HOME=$$(echo $(CUDA)) PATH=$$(echo $(CUDA))/bin:$$PATH CUDA_COMPUTE_CAP=$(CUDA_ARCH)
+KIT := $(CACHE)/target-kit
+
 FUZZ_SECONDS ?= 600
 FUZZ := $(CACHE)/target-fuzz
 FUZZ_BIN = env LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(FUZZ)/$$(rustc --print host-tuple)/debug \
@@ -77,11 +82,19 @@ check: tools
 layers:
 	LORASCOPE_DRAW=1 $(CARGO) test --locked $(FEATURES) --test house architecture::
 
-## check-cuda      compile the feature cuda; needs no GPU
+## check-cuda      compile the features cuda and nccl; needs no GPU. CUDA_ARCH is the compute capability (90)
 .PHONY: check-cuda
 check-cuda: $(CACHE)/cuda/installed
-	CUDA_HOME=$$(echo $(CUDA)) PATH=$$(echo $(CUDA))/bin:$$PATH CUDA_COMPUTE_CAP=90 \
-	CARGO_TARGET_DIR=$(CACHE)/target-cuda cargo check --locked --features cuda
+	env $(CUDA_ENV) CARGO_TARGET_DIR=$(CACHE)/target-cuda cargo check --locked --features cuda,nccl,cli
+
+## cuda-kit        out/cuda-kit and an archive of it: the command, the device tests and a script for a GPU machine that has nothing
+.PHONY: cuda-kit
+cuda-kit: model $(CACHE)/kit/link/made
+	@test -d $(KIT) || { mkdir -p $(KIT) && cp -al $(CARGO_TARGET_DIR)/. $(KIT) 2>/dev/null; find $(KIT) \( -name '*lorascope*' -o -name .cargo-lock \) -prune -exec rm -rf {} +; }
+	env $(CUDA_ENV) RUSTC_WRAPPER=$(CURDIR)/kit/rustc.sh KIT_LINK=$(CACHE)/kit/link CARGO_TARGET_DIR=$(KIT) CARGO_BUILD_BUILD_DIR=$(KIT) \
+	$(CARGO) test --locked --features cuda,nccl,cli --test devices --no-run
+	sh kit/pack.sh $(KIT)/$$(rustc --print host-tuple)/debug $(MODEL) out/cuda-kit
+	sh kit/check.sh out/cuda-kit
 
 ## bench           our speed and memory beside that of the peers (PyTorch, PEFT, Python)
 .PHONY: bench
@@ -188,7 +201,7 @@ venv: $(VENV)/requirements.txt
 ## clean           remove what was built and executed; keeps what was downloaded
 .PHONY: clean
 clean:
-	rm -rf out target $(addprefix $(CACHE)/,base kernels target target-cuda target-fuzz)
+	rm -rf out target $(addprefix $(CACHE)/,base kernels target target-cuda target-fuzz target-kit)
 
 # --- what the targets above stand on ---
 
@@ -218,6 +231,13 @@ $(CACHE)/cuda/installed: | tools
 	$(CACHE)/cuda/bin/pip install --quiet --disable-pip-version-check \
 	    $(addsuffix ==13.0.*,nvidia-cuda-nvcc nvidia-cuda-crt nvidia-cuda-cccl nvidia-cuda-runtime nvidia-nvvm)
 	cd $(CUDA)/lib && ln -sf libcudart.so.13 libcudart.so
+	touch $@
+
+# Where a program links against these, CUDA's libraries are loaded when it first calls them.
+$(CACHE)/kit/link/made: kit/stubs.py kit/stub.c Cargo.lock | $(CACHE)/cuda/installed
+	rm -rf $(KIT)/*/debug/deps/*lorascope* $(KIT)/*/debug/deps/devices-*
+	env $(CUDA_ENV) $(PYTHON) kit/stubs.py $(@D)
+	sh kit/check_stubs.sh $(@D)
 	touch $@
 
 $(CACHE)/golden-venv/installed: tests/golden/requirements.txt | tools

@@ -23,7 +23,7 @@ pub use crate::spectrum::{
 };
 pub use crate::text::{Message, NamedTemplate, PromptAnswers, SpecialTokens, Tokenizer, Trained};
 pub use crate::train::{
-    AdamWConfig, Adaptation, Devices, Evaluation, OptimizerConfig, Placement, RunConfig, Schedule, SgdConfig,
-    Shape, Snapshots, StepReport, Until,
+    AdamWConfig, Adaptation, Devices, Evaluation, OptimizerConfig, Placement, Reduction, RunConfig, Schedule,
+    SgdConfig, Shape, Snapshots, StepReport, Until,
 };
 pub use polars::prelude::{IntoLazy, col, lit};

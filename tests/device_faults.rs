@@ -3,11 +3,12 @@
 mod common;
 
 use crate::common::runs::{Bench, bits, config, losses};
-use lorascope::devices::{DeviceGroup, before_each_pack};
+use lorascope::candle_core::Device;
+use lorascope::devices::{DeviceGroup, Followers, before_each_pack, in_process, open_model};
 use lorascope::error::{Error, Result};
 use lorascope::run::{Run, State};
 use lorascope::train::step::{Accumulated, Learned};
-use lorascope::train::{Batch, Devices, Placement, RunConfig};
+use lorascope::train::{Batch, Devices, Placement, Reduction, RunConfig};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -135,6 +136,137 @@ fn device_that_hangs_is_given_up() -> Result<()> {
         assert!(took > Duration::from_millis(300) && took < Duration::from_secs(10), "{took:?}");
         let error = error.to_string();
         assert!(error.starts_with("device cpu, rank 1: no sign of life for 0."), "{error}");
+    }
+    Ok(())
+}
+
+/// What a fault does.
+fn fault(what: usize) -> Result<bool> {
+    match what {
+        KILL => Ok(false),
+        PANIC => panic!("an index out of bounds"),
+        FAIL => Err(Error::compute("CUDA_ERROR_LAUNCH_FAILED")),
+        _ => Ok(true),
+    }
+}
+
+const REASONS: [(usize, &str); 3] = [
+    (KILL, "its thread has ended"),
+    (PANIC, "panic: an index out of bounds"),
+    (FAIL, "CUDA_ERROR_LAUNCH_FAILED"),
+];
+
+/// Makes two steps of a run, and fails in the third: at the first pack of `at`, a pipeline or process and its stage,
+/// or when it is asked for its sums. The run goes on to the numbers of `straight`, which nobody disturbed.
+fn fails_and_goes_on(run: &Run, straight: &Run, (at, stage): (usize, usize), named: &str) -> Result<()> {
+    run.steps(2)?;
+    for at_sums in [false, true] {
+        for (what, reason) in REASONS {
+            let step = run.status().step;
+            let context = format!("{}, {reason}, at its sums: {at_sums}", run.name());
+            before_each_pack(move |pipeline, its_stage, pack| {
+                match (pipeline, its_stage) == (at, stage) && at_sums == (pack == usize::MAX) {
+                    true => fault(what),
+                    false => Ok(true),
+                }
+            });
+            let begun = Instant::now();
+            run.steps(20).unwrap_err();
+            before_each_pack(|_, _, _| Ok(true));
+            assert!(begun.elapsed() < Duration::from_secs(10), "{context}");
+            let why = failed(run);
+            assert!(why.contains(reason) && why.contains(named), "{context}: {why}");
+            assert!(why.contains(&format!("step {}", step + 1)), "{context}: {why}");
+            assert_eq!(run.status().step, step, "{context}");
+            run.step()?;
+        }
+    }
+    assert_eq!(run.status().step, 8);
+    assert_eq!(losses(run), losses(straight), "{}", run.name());
+    assert!(bits(&run.adapters()) == bits(&straight.adapters()), "{}", run.name());
+    Ok(())
+}
+
+/// Where the devices add gradients themselves: a rank that fails at a pack, or when it is asked for its sums.
+#[test]
+fn device_that_fails_with_its_sums_ends_the_step_and_no_more() -> Result<()> {
+    let bench = Bench::new()?;
+    for (devices, placement, at, named) in [
+        (3, Placement::Replicate, (1, 0), "device cpu, rank 1"),
+        (2, Placement::Split(2), (0, 1), "device cpu, rank 1"),
+        (4, Placement::Split(2), (1, 0), "device cpu, rank 2"),
+    ] {
+        let on = |name: &str| {
+            let config = small().reduction(Reduction::OnDevices).devices(Devices::cpu(devices));
+            bench.run(&format!("{name}-{devices}"), config.placement(placement))
+        };
+        let (straight, run) = (on("straight")?, on("fails")?);
+        straight.steps(8)?;
+        fails_and_goes_on(&run, &straight, at, named)?;
+    }
+    Ok(())
+}
+
+/// The same in another process.
+#[test]
+fn device_of_a_follower_that_fails_with_its_sums_ends_the_step_and_no_more() -> Result<()> {
+    let bench = Bench::new()?;
+    let others = in_process(2, |_, setup| open_model(setup, None, &Device::Cpu))?;
+    Followers::set(Some(others.followers.clone()));
+    let small = || small().reduction(Reduction::OnDevices);
+    let straight = bench.run("straight", small())?;
+    straight.steps(8)?;
+    assert_eq!(straight.status().devices.len(), 3);
+    let ours = (losses(&straight), bits(&straight.adapters()));
+    let folder = straight.folder().to_path_buf();
+    straight.close()?; // they work for one run at a time
+    let run = bench.run("fails", small())?;
+    run.steps(1)?;
+    assert_eq!(run.status().devices.len(), 3);
+    run.rewind(0)?;
+    let straight = Run::open(folder)?;
+    assert_eq!((losses(&straight), bits(&straight.adapters())), ours);
+    let done = fails_and_goes_on(&run, &straight, (2, 0), "process 2 on host0");
+    Followers::set(None);
+    done
+}
+
+/// A thread that hangs when it is asked for its sums is given up after the limit, and a pass may be left meanwhile.
+#[test]
+fn device_that_hangs_with_its_sums_is_given_up() -> Result<()> {
+    let bench = Bench::new()?;
+    let run = bench.run("hangs", small())?;
+    let batch: Batch = run.next_batch()?;
+    let model = bench.model.decoder();
+    let learned = Learned::new(run.adapters(), 7);
+    for placement in [Placement::Replicate, Placement::Split(2)] {
+        let group = || {
+            let group = DeviceGroup::new(model, &[Device::Cpu, Device::Cpu], placement, 40)?;
+            Ok::<_, Error>(group.reduction(Reduction::OnDevices).silence(Duration::from_millis(300)))
+        };
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        ASKED.store(0, Ordering::SeqCst);
+        before_each_pack(|pipeline, stage, pack| {
+            if pipeline + stage == 1 && pack == usize::MAX {
+                ASKED.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_secs(3600));
+            }
+            Ok(true)
+        });
+        let begun = Instant::now();
+        let mut sums = Accumulated::default();
+        let error = group()?.forward_backward(model, &learned, &batch, &mut sums, &|| true).unwrap_err();
+        let took = begun.elapsed();
+        assert!(took > Duration::from_millis(300) && took < Duration::from_secs(10), "{took:?}");
+        let error = error.to_string();
+        assert!(error.starts_with("device cpu, rank 1: no sign of life for 0."), "{error}");
+        // Whoever waits may go before.
+        let mut waiting = group()?.silence(Duration::from_secs(3600));
+        let go_on = || ASKED.load(Ordering::SeqCst) < 2;
+        let mut sums = Accumulated::default();
+        let error = waiting.forward_backward(model, &learned, &batch, &mut sums, &go_on).unwrap_err();
+        assert!(error.is_interrupted(), "{error}");
+        before_each_pack(|_, _, _| Ok(true));
     }
     Ok(())
 }

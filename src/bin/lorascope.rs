@@ -2,6 +2,8 @@
 
 #[path = "lorascope/bench.rs"]
 mod bench;
+#[path = "lorascope/bench_step.rs"]
+mod bench_step;
 #[path = "lorascope/clean.rs"]
 mod clean;
 #[path = "lorascope/data.rs"]

@@ -3,8 +3,8 @@
 use crate::error::Result;
 use std::sync::{Mutex, PoisonError};
 
-/// What a test does in the thread of a device before it works on a pack: pipeline, stage and pack. It may fail,
-/// panic, or keep the thread waiting; `false` ends the thread as if it had been killed.
+/// What a test does in the thread of a device before it works on a pack: pipeline, stage and pack, which is
+/// `usize::MAX` before it gives its sums. It may fail, panic, or keep the thread waiting; `false` ends the thread as if it had been killed.
 type Fault = Box<dyn Fn(usize, usize, usize) -> Result<bool> + Send + Sync>;
 
 static FAULT: Mutex<Option<std::sync::Arc<Fault>>> = Mutex::new(None);

@@ -5,10 +5,10 @@ use super::beat::Beat;
 use super::flat::Layout;
 use super::followers::{LOST, Line};
 use super::frames::Frame;
-use super::messages::{Event, Pass, Seat, What, Work};
+use super::messages::{Event, Pass, SUMS, Seat, What, Work};
 use super::pool::{cores, pool};
 use super::stage_thread::{StageThread, guarded};
-use super::wire::{ErrorText, FromFollower, Setup, ToFollower, batch, frame, part, read};
+use super::wire::{ErrorText, FromFollower, Setup, ToFollower, batch, frame, part, read, sum};
 use crate::error::{Error, Result};
 use crate::model::{Decoder, Model, OpenOptions};
 use crate::train::Placement;
@@ -143,6 +143,10 @@ impl Serving<'_> {
                 let Err(error) = self.work(number, pack) else { return Ok(()) };
                 self.line.send(failed(number, pack, &error)?)
             }
+            ToFollower::Collect { pass: number } => {
+                let Err(error) = self.work(number, SUMS) else { return Ok(()) };
+                self.line.send(failed(number, SUMS, &error)?)
+            }
             ToFollower::Forget { pass } => {
                 if self.pass.as_ref().is_some_and(|known| known.number == pass) {
                     self.give_up();
@@ -162,7 +166,7 @@ impl Serving<'_> {
         Ok(())
     }
 
-    /// Gives a pack to the thread that computes, or says why not.
+    /// Gives a pack to the thread that computes, or asks it for the sums; or says why not.
     fn work(&mut self, number: u64, pack: usize) -> Result<(), ErrorText> {
         let stage = self.stage.as_ref().map_err(ErrorText::of)?;
         if let Some((_, error)) = self.refused.as_ref().filter(|(refused, _)| *refused == number) {
@@ -170,8 +174,12 @@ impl Serving<'_> {
         }
         let pass = self.pass.as_ref().filter(|pass| pass.number == number);
         let pass = pass.ok_or_else(|| ErrorText::of(&Error::format("a pack of an unknown pass")))?;
-        // That the thread has ended is noticed in the next look.
-        let _ = stage.inbox.send(Work::Forward { pass: pass.clone(), pack, input: None });
+        let pass = pass.clone();
+        let work = match pack {
+            SUMS => Work::Collect { pass, on_host: true },
+            pack => Work::Forward { pass, pack, input: None },
+        };
+        let _ = stage.inbox.send(work); // that the thread has ended is noticed in the next look
         self.given = pack;
         Ok(())
     }
@@ -232,6 +240,7 @@ fn answer(found: &Receiver<Event>, beat: &Beat, send: &mut dyn FnMut(Frame) -> b
                 let losses = losses.map(|(losses, _)| losses).unwrap_or_default();
                 guarded(|| part((pass, pack), losses, &gradients, worked))
             }
+            What::Sum(gradients) => guarded(|| sum(pass, &gradients, worked)),
             What::Failed(error) => Err(error),
         };
         let told = told.or_else(|error| failed(pass, pack, &ErrorText::of(&error)));

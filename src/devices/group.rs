@@ -2,20 +2,22 @@
 
 use super::balance::balanced;
 use super::beat::{Beat, Watch};
-use super::followers::{Claim, Follower, together};
-use super::messages::{Event, Pass, PassKind, Seat, What, Work};
+use super::followers::{Claim, together};
+use super::messages::{Event, Pass, PassKind, Seat, Sums, What, Work};
+use super::pipeline::{Deal, On, Pipeline, Place};
 use super::pool::{cores, pool};
 use super::remote::RemoteThread;
 use super::stage_thread::StageThread;
 use super::status::{DeviceStatus, device_name};
+use super::sums::Adder;
 use super::wire::Setup;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
-use crate::model::{Decoder, Stage};
+use crate::model::Decoder;
 use crate::train::step::{Accumulated, Learned, RowLoss, check_evaluated};
-use crate::train::{Batch, Placement};
+use crate::train::{Batch, Placement, Reduction};
 use candle_core::Device;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -27,9 +29,6 @@ const TICK: Duration = Duration::from_millis(20);
 /// head: seconds on a slow processor.
 const SILENCE: Duration = Duration::from_secs(300);
 
-/// The number of packs on their way to another process: while it computes one, the next one is there already.
-const AHEAD: usize = 2;
-
 /// The number of passes of this process, so that no answer is taken for that of another pass.
 static PASSES: AtomicU64 = AtomicU64::new(0);
 
@@ -38,7 +37,8 @@ static PASSES: AtomicU64 = AtomicU64::new(0);
 ///
 /// With R devices that each have the whole model, pack i goes to the device that is free first. With S stages, the
 /// blocks of a model lie on S devices, and up to S packs are on their way through them. Each pack's gradients are
-/// added in the order of the packs, so that the sums are those of one device to the bit.
+/// added in the order of the packs, so that the sums are those of one device to the bit; with
+/// [`Reduction::OnDevices`] each rank adds those of its own packs, and the sums of the ranks are added in the end.
 pub struct DeviceGroup {
     pipelines: Vec<Pipeline>,
     events: Receiver<Event>,
@@ -47,27 +47,10 @@ pub struct DeviceGroup {
     /// Time in passes.
     spent: Duration,
     blocks: usize,
+    reduction: Reduction,
+    adder: Adder,
     /// The other processes, as long as they work for this group.
     claim: Option<Claim>,
-}
-
-/// Stages that have a whole model together.
-struct Pipeline {
-    seats: Vec<Place>,
-}
-
-struct Place {
-    inbox: Sender<Work>,
-    thread: std::thread::JoinHandle<()>,
-    beat: Arc<Beat>,
-    name: String,
-    on: On,
-}
-
-/// Where a whole model or a part of it lies.
-enum On {
-    Here(Box<Stage>),
-    Elsewhere(Arc<Follower>),
 }
 
 /// What has come of a pack so far.
@@ -128,8 +111,17 @@ impl DeviceGroup {
             }
             pipelines.push(Pipeline { seats });
         }
-        let (silence, spent) = (SILENCE, Duration::ZERO);
-        Ok(Self { pipelines, events, events_in, silence, spent, blocks, claim: None })
+        Ok(Self {
+            pipelines,
+            events,
+            events_in,
+            silence: SILENCE,
+            spent: Duration::ZERO,
+            blocks,
+            reduction: Reduction::Ordered,
+            adder: Adder::default(),
+            claim: None,
+        })
     }
 
     /// The same with other processes, which open the model and take packs as the devices here do.
@@ -181,6 +173,22 @@ impl DeviceGroup {
         })
     }
 
+    /// Sets where gradients are added.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self.adder = match reduction {
+            Reduction::Ordered => Adder::default(),
+            Reduction::OnDevices => Adder::of(&self.pipelines),
+        };
+        self
+    }
+
+    /// Why the sums of several GPUs are added in the memory of the host, if they are.
+    pub(crate) fn note(&self) -> Option<&'static str> {
+        self.adder.note()
+    }
+
     /// Sets how long a thread may be silent in the middle of its work.
     #[must_use]
     pub fn silence(mut self, limit: Duration) -> Self {
@@ -225,8 +233,8 @@ impl DeviceGroup {
     ) -> Result<()> {
         batch.check_trained()?;
         let (seed, step, first_pack) = (learned.seed, learned.optimizer.updates() + 1, into.packs());
-        let kind = PassKind::Train { seed, step, first_pack };
-        self.pass(&learned.adapters, batch, kind, go_on, |pack, pending| {
+        let kind = PassKind::Train { seed, step, first_pack, reduction: self.reduction };
+        let sums = self.pass(&learned.adapters, batch, kind, go_on, |pack, pending| {
             let number = first_pack + pack as u64;
             let pack = &batch.packs[pack];
             let (losses, rows) = pending.losses.unwrap_or_default();
@@ -238,6 +246,7 @@ impl DeviceGroup {
             into.add(pack, &losses, rows);
             Ok(())
         })?;
+        into.gradients.merge(sums)?;
         into.count(batch.packs.len());
         Ok(())
     }
@@ -261,7 +270,7 @@ impl DeviceGroup {
     }
 
     /// Sends the packs that train something through the pipelines, and hands what comes of each to `add` in the
-    /// order of the packs.
+    /// order of the packs. Gives the sums that the devices made.
     fn pass(
         &mut self,
         adapters: &Adapters,
@@ -269,7 +278,7 @@ impl DeviceGroup {
         kind: PassKind,
         go_on: &dyn Fn() -> bool,
         mut add: impl FnMut(usize, Pending) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Gradients> {
         let number = 1 + PASSES.fetch_add(1, Ordering::Relaxed);
         let pass = Pass::new(adapters.clone(), batch.clone(), kind, number);
         let begun = Instant::now();
@@ -289,61 +298,43 @@ impl DeviceGroup {
         pass: &Arc<Pass>,
         go_on: &dyn Fn() -> bool,
         add: &mut dyn FnMut(usize, Pending) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Gradients> {
         let packs = pass.batch.packs.iter().enumerate();
         let order: Vec<usize> = packs.filter(|(_, pack)| pack.trained_tokens() > 0).map(|(i, _)| i).collect();
-        let expected: Vec<usize> = self.pipelines.iter().map(|pipeline| pipeline.reporting(pass)).collect();
-        let window = 2 * self.pipelines.iter().map(|pipeline| pipeline.room(true)).sum::<usize>();
+        // What is not yet added takes memory; sums take none.
+        let window = match pass.sums() {
+            true => order.len(),
+            false => 2 * self.pipelines.iter().map(|pipeline| pipeline.room(true)).sum::<usize>(),
+        };
+        let mut deal = Deal::of(pass, &order, self.pipelines.len());
         let mut watches = self.watches();
         let mut on_their_way = vec![0; self.pipelines.len()];
         let mut pending: BTreeMap<usize, Pending> = BTreeMap::new();
         let mut given_to: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut worked = BTreeSet::new();
         let (mut sent, mut added) = (0, 0);
         while added < order.len() {
-            while sent < order.len() && sent < added + window {
-                // The last packs go to whoever is free.
-                let many = order.len() - sent > self.pipelines.len();
-                let free =
-                    (0..self.pipelines.len()).filter(|p| on_their_way[*p] < self.pipelines[*p].room(many));
-                let Some(free) = free.min_by_key(|p| on_their_way[*p]) else { break };
-                let first = &self.pipelines[free].seats[0];
-                let work = Work::Forward { pass: pass.clone(), pack: order[sent], input: None };
-                first.inbox.send(work).map_err(|_| gone(first))?;
-                given_to.insert(order[sent], free);
-                on_their_way[free] += 1;
+            while sent < added + window
+                && let Some((rank, pack)) = deal.next(&self.pipelines, &on_their_way)
+            {
+                let work = Work::Forward { pass: pass.clone(), pack, input: None };
+                self.pipelines[rank].seats[0].send(work)?;
+                given_to.insert(pack, rank);
+                worked.insert(rank);
+                on_their_way[rank] += 1;
                 sent += 1;
             }
-            if !go_on() {
-                return Err(Error::interrupted());
-            }
-            let event = match self.events.recv_timeout(TICK) {
-                Ok(event) => event,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.look(&mut watches)?;
-                    continue;
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::compute("the threads of all devices have ended"));
-                }
-            };
-            if event.pass != pass.number {
-                continue; // of a pass that was given up
-            }
+            let Some(event) = self.hear(pass, go_on, &mut watches)? else { continue };
             let Event { pack, stage, what, pipeline, .. } = event;
-            match what {
-                What::Failed(error) => return Err(error),
-                What::Part { gradients, losses } => {
-                    let of_pack = pending.entry(pack).or_default();
-                    of_pack.parts.insert(stage, gradients);
-                    of_pack.losses = of_pack.losses.take().or(losses);
-                    let finite = of_pack
-                        .losses
-                        .as_ref()
-                        .is_none_or(|(_, rows)| rows.iter().all(|row| row.loss.is_finite()));
-                    if of_pack.parts.len() == expected[pipeline] || !finite {
-                        on_their_way[pipeline] -= 1;
-                        given_to.remove(&pack);
-                    }
+            if let What::Part { gradients, losses } = what {
+                let of_pack = pending.entry(pack).or_default();
+                of_pack.parts.insert(stage, gradients);
+                of_pack.losses = of_pack.losses.take().or(losses);
+                let losses = of_pack.losses.iter();
+                let finite = losses.flat_map(|(_, rows)| rows).all(|row| row.loss.is_finite());
+                if of_pack.parts.len() == self.pipelines[pipeline].reporting(pass).len() || !finite {
+                    on_their_way[pipeline] -= 1;
+                    given_to.remove(&pack);
                 }
             }
             while let Some(next) = order.get(added).copied() {
@@ -355,7 +346,52 @@ impl DeviceGroup {
                 added += 1;
             }
         }
-        Ok(())
+        match pass.sums() {
+            true => self.collect(pass, &worked, go_on, &mut watches),
+            false => Ok(Gradients::new()),
+        }
+    }
+
+    /// Asks the ranks that have worked for their sums, and adds them.
+    fn collect(
+        &self,
+        pass: &Arc<Pass>,
+        worked: &BTreeSet<usize>,
+        go_on: &dyn Fn() -> bool,
+        watches: &mut [Watch],
+    ) -> Result<Gradients> {
+        let on_host = self.adder.is_host();
+        let places = worked.iter().flat_map(|rank| self.pipelines[*rank].reporting(pass));
+        let mut asked = 0;
+        for place in places {
+            place.send(Work::Collect { pass: pass.clone(), on_host })?;
+            asked += 1;
+        }
+        let mut found = Sums::new();
+        while found.len() < asked {
+            if let Some(Event { pipeline, stage, what: What::Sum(sums), .. }) =
+                self.hear(pass, go_on, watches)?
+            {
+                found.insert((stage, pipeline), sums);
+            }
+        }
+        self.adder.add(found, self.silence, go_on)
+    }
+
+    /// What the threads tell of a pass next; none if they tell nothing for a moment.
+    fn hear(&self, pass: &Pass, go_on: &dyn Fn() -> bool, watches: &mut [Watch]) -> Result<Option<Event>> {
+        if !go_on() {
+            return Err(Error::interrupted());
+        }
+        match self.events.recv_timeout(TICK) {
+            Ok(event) if event.pass != pass.number => Ok(None), // of a pass that was given up
+            Ok(Event { what: What::Failed(error), .. }) => Err(error),
+            Ok(event) => Ok(Some(event)),
+            Err(RecvTimeoutError::Timeout) => self.look(watches).map(|()| None),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Error::compute("the threads of all devices have ended"))
+            }
+        }
     }
 
     fn watches(&self) -> Vec<Watch> {
@@ -367,7 +403,7 @@ impl DeviceGroup {
         let places = self.pipelines.iter().flat_map(|pipeline| &pipeline.seats);
         for (place, watch) in places.zip(watches) {
             if place.thread.is_finished() {
-                return Err(gone(place));
+                return Err(place.gone());
             }
             let silent = watch.silent(&place.beat);
             if silent > self.silence {
@@ -381,31 +417,6 @@ impl DeviceGroup {
             }
         }
         Ok(())
-    }
-}
-
-impl Pipeline {
-    /// How many packs may be on their way through it.
-    fn room(&self, many: bool) -> usize {
-        match self.seats.first().map(|place| &place.on) {
-            Some(On::Elsewhere(_)) if many => AHEAD,
-            _ => self.seats.len(),
-        }
-    }
-
-    /// The number of stages that report on a pack: all that something is trained in or before, and the last.
-    fn reporting(&self, pass: &Pass) -> usize {
-        let trained = |place: &Place| match &place.on {
-            On::Here(stage) => stage.is_trained(&pass.adapters),
-            On::Elsewhere(_) => true,
-        };
-        match pass.kind {
-            PassKind::Evaluate => 1,
-            PassKind::Train { .. } => {
-                let last = self.seats.len().saturating_sub(1);
-                self.seats.len() - self.seats.iter().position(trained).unwrap_or(last)
-            }
-        }
     }
 }
 
@@ -423,10 +434,4 @@ impl Drop for DeviceGroup {
             }
         }
     }
-}
-
-fn gone(place: &Place) -> Error {
-    Error::compute("its thread has ended")
-        .on_device(&place.name)
-        .help("resume() begins the step anew with another thread")
 }

@@ -9,7 +9,7 @@ use super::wire::{Hello, Setup};
 use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 /// Time between two signs of life.
@@ -20,7 +20,11 @@ pub struct InProcess {
     /// They, for [`Followers::set`].
     pub followers: Arc<Followers>,
     cut: Vec<Arc<AtomicBool>>,
+    told: Told,
 }
+
+/// Of each message: the process, and how many numbers it has.
+type Told = Arc<Mutex<Vec<(usize, usize)>>>;
 
 impl InProcess {
     /// Cuts the line to a process: nothing is heard of it any more. It counts as silent for as long as a lost one.
@@ -28,6 +32,11 @@ impl InProcess {
         if let Some(cut) = process.checked_sub(1).and_then(|index| self.cut.get(index)) {
             cut.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// What the followers have said since the last time: of each message the process, and how many numbers it has.
+    pub fn take_told(&self) -> Vec<(usize, usize)> {
+        std::mem::take(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -40,7 +49,7 @@ pub fn in_process(
     open: impl Fn(usize, &Setup) -> Result<Opened> + Send + Sync + 'static,
 ) -> Result<InProcess> {
     let open = Arc::new(open);
-    let (mut all, mut cuts) = (Vec::new(), Vec::new());
+    let (mut all, mut cuts, told) = (Vec::new(), Vec::new(), Told::default());
     for process in 1..=count {
         let cut = Arc::new(AtomicBool::new(false));
         let (out, sent) = channel();
@@ -48,8 +57,12 @@ pub fn in_process(
         let (to_follower, incoming) = channel();
         let (to_leader, found) = channel();
         let (life, beat) = (Arc::new(Life::default()), Arc::new(Beat::default()));
-        carry(sent, to_follower, cut.clone())?;
-        carry(found, answers_in, cut.clone())?;
+        carry(sent, to_follower, cut.clone(), |_| {})?;
+        let counted = told.clone();
+        carry(found, answers_in, cut.clone(), move |frame| {
+            let message = (process, frame.numbers().len());
+            counted.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        })?;
         live(Arc::downgrade(&life), beat.clone(), cut.clone())?;
         let line = Line { own: process, to: 0, send: to_leader, incoming, life: Arc::default() };
         let open = open.clone();
@@ -61,7 +74,7 @@ pub fn in_process(
         all.push(Follower::new(hello, Line { own: 0, to: process, send: out, incoming: answers, life }));
         cuts.push(cut);
     }
-    Ok(InProcess { followers: Followers::new("host0".to_string(), all), cut: cuts })
+    Ok(InProcess { followers: Followers::new("host0".to_string(), all), cut: cuts, told })
 }
 
 fn spawn(work: impl FnOnce() + Send + 'static) -> Result<()> {
@@ -70,10 +83,16 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> Result<()> {
 }
 
 /// Carries messages in pieces, as a library between processes does, until the line is cut.
-fn carry(from: Receiver<(usize, Frame)>, to: Sender<Frame>, cut: Arc<AtomicBool>) -> Result<()> {
+fn carry(
+    from: Receiver<(usize, Frame)>,
+    to: Sender<Frame>,
+    cut: Arc<AtomicBool>,
+    count: impl Fn(&Frame) + Send + 'static,
+) -> Result<()> {
     spawn(move || {
         let mut assembly = Assembly::default();
         for (_, frame) in from.iter().take_while(|_| !cut.load(Ordering::Relaxed)) {
+            count(&frame);
             for piece in frame.pieces() {
                 let Ok(whole) = assembly.add(piece) else { return };
                 if whole.is_some_and(|frame| to.send(frame).is_err()) {

@@ -4,12 +4,16 @@ use super::beat::Beat;
 use super::frames::Frame;
 use crate::error::Error;
 use crate::lora::{Adapters, Gradients};
-use crate::train::Batch;
 use crate::train::step::RowLoss;
+use crate::train::{Batch, Reduction};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+
+/// What stands for the sums of a pass where a number is that of a pack.
+pub(super) const SUMS: usize = usize::MAX;
 
 /// One pass over a batch: forward and backward of a step, or an evaluation.
 pub(super) struct Pass {
@@ -26,11 +30,12 @@ pub(super) struct Pass {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum PassKind {
-    /// Seed and step of dropout, and the number of the first pack in its step.
+    /// Seed and step of dropout, the number of the first pack in its step, and where gradients are added.
     Train {
         seed: u64,
         step: u64,
         first_pack: u64,
+        reduction: Reduction,
     },
     Evaluate,
 }
@@ -39,6 +44,11 @@ impl Pass {
     pub fn new(adapters: Adapters, batch: Batch, kind: PassKind, number: u64) -> Arc<Self> {
         let (cancelled, told) = (AtomicBool::new(false), Mutex::new(None));
         Arc::new(Self { number, adapters, batch, kind, cancelled, told })
+    }
+
+    /// Whether each rank adds the gradients of its packs.
+    pub fn sums(&self) -> bool {
+        matches!(self.kind, PassKind::Train { reduction: Reduction::OnDevices, .. })
     }
 
     pub fn cancel(&self) {
@@ -56,6 +66,8 @@ pub(super) enum Work {
     Forward { pass: Arc<Pass>, pack: usize, input: Option<Tensor> },
     /// The gradient of what the stage gave for a pack.
     Backward { pass: Arc<Pass>, pack: usize, dy: Tensor },
+    /// All packs that it gets are done: it gives its sums, in memory or where they are.
+    Collect { pass: Arc<Pass>, on_host: bool },
     /// A pass is given up: what was kept for it goes.
     Forget { pass: Arc<Pass> },
     /// The group is gone. Stages of a pipeline hold each other's inboxes, so these do not close by themselves.
@@ -65,7 +77,10 @@ pub(super) enum Work {
 impl Work {
     pub fn pass(&self) -> Option<&Arc<Pass>> {
         match self {
-            Self::Forward { pass, .. } | Self::Backward { pass, .. } | Self::Forget { pass } => Some(pass),
+            Self::Forward { pass, .. }
+            | Self::Backward { pass, .. }
+            | Self::Collect { pass, .. }
+            | Self::Forget { pass } => Some(pass),
             Self::End => None,
         }
     }
@@ -73,6 +88,7 @@ impl Work {
     pub fn pack(&self) -> usize {
         match self {
             Self::Forward { pack, .. } | Self::Backward { pack, .. } => *pack,
+            Self::Collect { .. } => SUMS,
             Self::Forget { .. } | Self::End => 0,
         }
     }
@@ -88,13 +104,19 @@ pub(super) struct Event {
 }
 
 pub(super) enum What {
-    /// What a stage found for a pack. The last one tells the losses, of each trained token and of each row.
+    /// What a stage found for a pack: no gradients where it adds them itself. The last one tells the losses, of each
+    /// trained token and of each row.
     Part {
         gradients: Gradients,
         losses: Option<(Vec<f32>, Vec<RowLoss>)>,
     },
+    /// The sums of its packs.
+    Sum(Gradients),
     Failed(Error),
 }
+
+/// The sums of a pass by stage and rank.
+pub(super) type Sums = BTreeMap<(usize, usize), Gradients>;
 
 /// Where a stage stands in its pipeline, and who is beside it.
 pub(super) struct Seat {

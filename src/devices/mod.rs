@@ -3,7 +3,9 @@
 //! [`DeviceGroup`] makes the forward and the backward pass of a batch on all of them. The micro-batches of a step go to
 //! the devices that have the whole model (data parallel), or through stages of it that lie on several (pipeline
 //! parallel), or both. Gradients are added in the order of the micro-batches, whichever device made them: the sums are
-//! those of one device to the bit, for any number of devices of one kind.
+//! those of one device to the bit, for any number of devices of one kind. With
+//! [`Reduction::OnDevices`](crate::train::Reduction::OnDevices) each rank adds the gradients of its own micro-batches,
+//! and the sums of the ranks are added once a step.
 
 mod balance;
 mod beat;
@@ -16,6 +18,9 @@ mod group;
 mod in_process;
 mod launch;
 mod messages;
+#[cfg(feature = "nccl")]
+mod nccl;
+mod pipeline;
 pub(crate) mod pool;
 #[cfg(feature = "mpi")]
 mod processes;
@@ -24,6 +29,7 @@ mod pump;
 mod remote;
 mod stage_thread;
 mod status;
+mod sums;
 mod wire;
 
 pub(crate) use balance::placed;

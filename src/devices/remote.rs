@@ -3,7 +3,7 @@
 use super::beat::Beat;
 use super::followers::{Follower, LOST};
 use super::frames::Frame;
-use super::messages::{Event, Pass, PassKind, What, Work};
+use super::messages::{Event, Pass, PassKind, SUMS, What, Work};
 use super::wire::{FromFollower, Setup, ToFollower, frame, parts, pass_frames, read};
 use crate::error::{Error, Result};
 use crate::lora::Gradients;
@@ -41,7 +41,7 @@ struct Known {
     /// The adapters that it was told last.
     structure: Option<Frame>,
     pass: Option<Arc<Pass>>,
-    /// Packs of the pass that it works on.
+    /// Packs of the pass that it works on, and its sums when they were asked for.
     waits: BTreeSet<usize>,
     /// Nanoseconds that it had worked, and how far it had counted.
     worked: u64,
@@ -125,6 +125,13 @@ impl RemoteThread {
                 known.waits.insert(pack);
                 Ok(())
             }
+            Work::Collect { pass, .. } => {
+                if pass.goes_on() {
+                    self.follower.send(frame(&ToFollower::Collect { pass: pass.number }, Vec::new())?)?;
+                    known.waits.insert(SUMS);
+                }
+                Ok(())
+            }
             Work::Backward { .. } | Work::End => {
                 Err(Error::compute("a gradient for a process that has the whole model"))
             }
@@ -159,10 +166,23 @@ impl RemoteThread {
                         "it answered for pack {pack}, which it was not given"
                     )));
                 }
-                self.beat.add_work(worked.saturating_sub(known.worked));
-                known.worked = worked;
+                self.worked(&mut known.worked, worked);
                 let (losses, gradients) = parts(frame, losses, &gradients, &ours.adapters)?;
                 self.report(ours, pack, losses, gradients)?;
+            }
+            FromFollower::Sum { pass, gradients, worked } => {
+                let Some(ours) = known.pass.as_ref().filter(|known| known.number == pass) else {
+                    return Ok(()); // of a pass that was given up
+                };
+                if !known.waits.remove(&SUMS) {
+                    return Err(Error::format("it gave sums that it was not asked for"));
+                }
+                self.worked(&mut known.worked, worked);
+                let (_, gradients) = parts(frame, 0, &gradients, &ours.adapters)?;
+                if gradients.is_empty() {
+                    return Err(Error::format("sums came without gradients"));
+                }
+                self.event(ours, SUMS, What::Sum(gradients));
             }
             FromFollower::Failed { pass, pack, error } => {
                 if known.pass.as_ref().is_some_and(|known| known.number == pass) {
@@ -186,18 +206,21 @@ impl RemoteThread {
         }
         let rows = row_losses(pack, &pass.batch.rows, &places, &losses);
         let finite = rows.iter().all(|row| row.loss.is_finite());
-        if matches!(pass.kind, PassKind::Train { .. }) && finite && gradients.is_empty() {
+        let wanted = matches!(pass.kind, PassKind::Train { .. }) && !pass.sums();
+        if finite && wanted && gradients.is_empty() {
             return Err(Error::format("a pack came without gradients"));
         }
-        let what = What::Part { gradients, losses: Some((losses, rows)) };
-        let _ = self.events.send(Event {
-            pass: pass.number,
-            pack: number,
-            pipeline: self.pipeline,
-            stage: 0,
-            what,
-        });
+        if !wanted && !gradients.is_empty() {
+            return Err(Error::format("a pack came with gradients that nobody asked for"));
+        }
+        self.event(pass, number, What::Part { gradients, losses: Some((losses, rows)) });
         Ok(())
+    }
+
+    /// Counts what it has worked since the last time.
+    fn worked(&self, before: &mut u64, now: u64) {
+        self.beat.add_work(now.saturating_sub(*before));
+        *before = now;
     }
 
     /// Counts its signs of life, and fails where there are none.
@@ -219,7 +242,10 @@ impl RemoteThread {
     }
 
     fn fail(&self, pass: &Pass, pack: usize, error: Error) {
-        let what = What::Failed(error.on_device(&self.name));
+        self.event(pass, pack, What::Failed(error.on_device(&self.name)));
+    }
+
+    fn event(&self, pass: &Pass, pack: usize, what: What) {
         // Nobody listens any more where the group is gone.
         let _ = self.events.send(Event { pass: pass.number, pack, pipeline: self.pipeline, stage: 0, what });
     }

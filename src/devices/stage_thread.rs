@@ -1,7 +1,7 @@
 //! The thread of one device: it runs its stage forward and backward for the packs that it is sent.
 
 use super::faults;
-use super::messages::{Event, Pass, PassKind, Seat, What, Work};
+use super::messages::{Event, Pass, PassKind, SUMS, Seat, What, Work};
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, DropoutPass, Gradients};
 use crate::model::{Counted, Saved, Stage, Tokens};
@@ -35,6 +35,8 @@ struct Local {
     /// Whether something of this stage or before it is trained.
     keeps: bool,
     saved: BTreeMap<usize, Saved>,
+    /// Σ of the gradients of its packs, where it adds them.
+    sums: Gradients,
 }
 
 impl StageThread {
@@ -45,7 +47,9 @@ impl StageThread {
         loop {
             let mut sort = |work: Work| match work {
                 Work::Forward { .. } => forward.push_back(work),
-                Work::Backward { .. } | Work::Forget { .. } | Work::End => backward.push_back(work),
+                Work::Backward { .. } | Work::Collect { .. } | Work::Forget { .. } | Work::End => {
+                    backward.push_back(work);
+                }
             };
             self.inbox.try_iter().for_each(&mut sort);
             // A gradient first: it frees what its pack keeps (one forward, one backward, in turns).
@@ -96,7 +100,7 @@ impl StageThread {
         let adapters = self.stage.place(&pass.adapters)?;
         let wanted = self.before.iter().any(|stage| stage.is_trained(&adapters));
         let keeps = wanted || self.stage.is_trained(&adapters) || self.stage.is_last();
-        Ok(Local { pass, adapters, wanted, keeps, saved: BTreeMap::new() })
+        Ok(Local { pass, adapters, wanted, keeps, saved: BTreeMap::new(), sums: Gradients::new() })
     }
 
     fn work(&self, local: &mut Local, work: Work) -> Result<()> {
@@ -128,7 +132,7 @@ impl StageThread {
                         }
                         let (places, targets) = trained(pack);
                         let counted = Counted { places: &places, targets: &targets };
-                        let mut gradients = Gradients::new();
+                        let mut gradients = std::mem::take(&mut local.sums);
                         let (losses, dhidden) = self.stage.loss_backward(
                             &hidden,
                             counted,
@@ -146,23 +150,30 @@ impl StageThread {
                 let saved = local.saved.remove(&number);
                 let saved =
                     saved.ok_or_else(|| Error::compute(format!("pack {number} was not run forward")))?;
-                self.back(local, number, saved, dy, Gradients::new(), None)
+                let sums = std::mem::take(&mut local.sums);
+                self.back(local, number, saved, dy, sums, None)
+            }
+            Work::Collect { on_host, .. } => {
+                let sums = std::mem::take(&mut local.sums);
+                let sums = if on_host { sums.on_host()? } else { sums };
+                self.tell(&pass, SUMS, What::Sum(sums));
+                Ok(())
             }
             Work::Forget { .. } | Work::End => Ok(()),
         }
     }
 
-    /// The backward pass of a pack, and what comes of it.
+    /// The backward pass of a pack, and what comes of it: its gradients, or sums with them added.
     fn back(
         &self,
-        local: &Local,
+        local: &mut Local,
         number: usize,
         saved: Saved,
         dy: Tensor,
         mut gradients: Gradients,
         losses: Option<(Vec<f32>, Vec<RowLoss>)>,
     ) -> Result<()> {
-        let pass = &local.pass;
+        let pass = local.pass.clone();
         let goes_on = || {
             self.seat.beat.beat();
             pass.goes_on()
@@ -170,7 +181,7 @@ impl StageThread {
         // A loss that is not finite is looked into by the coordinator.
         let finite = losses.as_ref().is_none_or(|(_, rows)| rows.iter().all(|row| row.loss.is_finite()));
         if finite {
-            let borders = &pack_of(pass, number)?.borders;
+            let borders = &pack_of(&pass, number)?.borders;
             let adapters = self.dropped(local, number);
             let (stage, wanted) = (&self.stage, local.wanted);
             let below = stage.backward(saved, dy, borders, &adapters, &mut gradients, wanted, &goes_on)?;
@@ -179,8 +190,14 @@ impl StageThread {
                 let _ = previous.send(Work::Backward { pass: pass.clone(), pack: number, dy });
             }
         }
-        let gradients = gradients.on_host()?;
-        self.tell(pass, number, What::Part { gradients, losses });
+        let gradients = match pass.sums() {
+            true => {
+                local.sums = gradients;
+                Gradients::new()
+            }
+            false => gradients.on_host()?,
+        };
+        self.tell(&pass, number, What::Part { gradients, losses });
         Ok(())
     }
 
@@ -200,7 +217,7 @@ impl StageThread {
 
     fn dropped(&self, local: &Local, number: usize) -> Adapters {
         match local.pass.kind {
-            PassKind::Train { seed, step, first_pack } => {
+            PassKind::Train { seed, step, first_pack, .. } => {
                 local.adapters.training(DropoutPass { seed, step, pack: first_pack + number as u64 })
             }
             PassKind::Evaluate => local.adapters.clone(),

@@ -27,6 +27,8 @@ pub(super) enum ToFollower {
     Pass { pass: u64, kind: PassKind, packs: Vec<PackText> },
     /// Work on one of its packs.
     Pack { pass: u64, pack: usize },
+    /// Give the sums of its packs: all that were asked for are done.
+    Collect { pass: u64 },
     /// The pass is over or given up.
     Forget { pass: u64 },
 }
@@ -41,6 +43,8 @@ pub(super) enum FromFollower {
     Ready { number: u64, worked: u64 },
     /// What came of a pack, and the nanoseconds so far. Numbers: the losses of its trained tokens, then the gradients.
     Part { pass: u64, pack: usize, losses: usize, gradients: GradientLayout, worked: u64 },
+    /// The sums of the packs of a pass. Numbers: the gradients.
+    Sum { pass: u64, gradients: GradientLayout, worked: u64 },
     /// A pack failed.
     Failed { pass: u64, pack: usize, error: ErrorText },
 }
@@ -154,6 +158,12 @@ pub(super) fn part(
     let mut numbers = losses;
     numbers.extend(more);
     frame(&message, numbers)
+}
+
+/// The message of the sums of a pass.
+pub(super) fn sum(pass: u64, gradients: &Gradients, worked: u64) -> Result<Frame> {
+    let (gradients, numbers) = GradientLayout::of(gradients)?;
+    frame(&FromFollower::Sum { pass, gradients, worked }, numbers)
 }
 
 /// The losses and the gradients that such a message tells.

@@ -34,7 +34,11 @@ impl Activations {
         for (path, (sum, tokens)) in gradients.seen() {
             let mean = (sum / (*tokens).max(1) as f64)?;
             let mean = match self.0.get(path) {
-                Some(before) if before.dims() == mean.dims() => ((before * KEEP)? + (mean * (1.0 - KEEP))?)?,
+                Some(before) if before.dims() == mean.dims() => {
+                    // One that was read from a file lies in memory.
+                    let before = before.to_device(mean.device())?;
+                    ((before * KEEP)? + (mean * (1.0 - KEEP))?)?
+                }
                 _ => mean,
             };
             means.insert(path.clone(), mean);

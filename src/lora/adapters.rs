@@ -281,6 +281,27 @@ impl Adapters {
         let (config, foreign, notes) = (self.config.clone(), self.foreign.clone(), self.notes.clone());
         Ok(Self { config, pairs, whole, pass: self.pass, foreign, notes })
     }
+
+    /// The same with each tensor on the device that the name of a trained one says; a pair that is subtracted goes
+    /// with its own.
+    ///
+    /// # Errors
+    /// When a device has no room.
+    pub fn beside_layers<'a>(&self, device_of: impl Fn(&str) -> Option<&'a Device>) -> Result<Self> {
+        let there = |name: &str, tensor: &Tensor| match device_of(name) {
+            Some(device) => Ok(tensor.to_device(device)?),
+            None => Ok(tensor.clone()),
+        };
+        let mut all = self.map(|name, tensor| there(name, tensor))?;
+        for pair in all.pairs.values_mut() {
+            if let Some((a, b)) = pair.start() {
+                let device = pair.a().device();
+                let (a, b) = (a.to_device(device)?, b.to_device(device)?);
+                *pair = pair.clone().starting_from(a, b)?;
+            }
+        }
+        Ok(all)
+    }
 }
 
 /// The trained tensors of one pair with their names.

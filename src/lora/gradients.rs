@@ -81,17 +81,44 @@ impl Gradients {
     /// # Errors
     /// When the device fails.
     pub fn on_host(self) -> Result<Self> {
-        let away = |tensor: &Tensor| !tensor.device().is_cpu();
-        let all: Vec<&Tensor> = self.tensors.values().chain(self.seen.values().map(|(sum, _)| sum)).collect();
-        let Some(device) = all.iter().find(|tensor| away(tensor)).map(|tensor| tensor.device().clone())
-        else {
-            return Ok(self);
-        };
-        let flat: Vec<Tensor> = all
-            .iter()
-            .map(|tensor| Ok(tensor.to_device(&device)?.to_dtype(DType::F32)?.flatten_all()?))
-            .collect::<Result<_>>()?;
-        let flat = Tensor::cat(&flat, 0)?.to_device(&Device::Cpu)?;
+        let away = self.all().map(Tensor::device).find(|device| !device.is_cpu()).cloned();
+        match &away {
+            None => Ok(self),
+            Some(device) => self.with_flat(&self.flat(device)?.to_device(&Device::Cpu)?),
+        }
+    }
+
+    /// The same with each on the device of its tensor, which the name says.
+    ///
+    /// # Errors
+    /// When a device has no room.
+    pub fn beside<'a>(self, device_of: impl Fn(&str) -> &'a Device) -> Result<Self> {
+        let tensors = self.tensors.into_iter().map(|(name, tensor)| {
+            let tensor = tensor.to_device(device_of(&name))?;
+            Ok((name, tensor))
+        });
+        let seen = self.seen.into_iter().map(|(path, (sum, tokens))| {
+            let sum = sum.to_device(device_of(&format!("{path}.")))?;
+            Ok((path, (sum, tokens)))
+        });
+        Ok(Self { tensors: tensors.collect::<Result<_>>()?, seen: seen.collect::<Result<_>>()? })
+    }
+
+    /// All numbers one after the other on a device, in f32: the gradients in the order of their names, then what was
+    /// seen.
+    ///
+    /// # Errors
+    /// When there are none, or the device fails.
+    pub(crate) fn flat(&self, device: &Device) -> Result<Tensor> {
+        let flat = |tensor: &Tensor| Ok(tensor.to_device(device)?.to_dtype(DType::F32)?.flatten_all()?);
+        Ok(Tensor::cat(&self.all().map(flat).collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
+    /// The same names, shapes and numbers of tokens with other numbers, in the order of [`flat`](Self::flat).
+    ///
+    /// # Errors
+    /// When there are fewer numbers.
+    pub(crate) fn with_flat(&self, flat: &Tensor) -> Result<Self> {
         let mut at = 0;
         let mut own = |like: &Tensor| -> Result<Tensor> {
             let part = flat.narrow(0, at, like.elem_count())?.reshape(like.shape())?;
@@ -102,6 +129,40 @@ impl Gradients {
             self.tensors.iter().map(|(name, t)| Ok((name.clone(), own(t)?))).collect::<Result<_>>()?;
         let seen = self.seen.iter().map(|(path, (sum, n))| Ok((path.clone(), (own(sum)?, *n))));
         Ok(Self { tensors, seen: seen.collect::<Result<_>>()? })
+    }
+
+    /// How many numbers [`flat`](Self::flat) has.
+    #[cfg(any(test, feature = "nccl"))]
+    pub(crate) fn numbers(&self) -> usize {
+        self.all().map(Tensor::elem_count).sum()
+    }
+
+    /// Whether the names and shapes are the same.
+    #[cfg(any(test, feature = "nccl"))]
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let names = |of: &Self| -> Vec<String> { of.tensors.keys().chain(of.seen.keys()).cloned().collect() };
+        names(self) == names(other) && self.all().zip(other.all()).all(|(a, b)| a.dims() == b.dims())
+    }
+
+    /// The sum of several that are alike, where the sum of their [`flat`](Self::flat) is known.
+    ///
+    /// # Errors
+    /// When it has fewer numbers.
+    #[cfg(any(test, feature = "nccl"))]
+    pub(crate) fn of_flat_sum<'a>(all: impl IntoIterator<Item = &'a Self>, sum: &Tensor) -> Result<Self> {
+        let mut all = all.into_iter();
+        let Some(first) = all.next() else { return Ok(Self::new()) };
+        let mut whole = first.with_flat(sum)?;
+        for (path, (_, tokens)) in all.flat_map(|more| &more.seen) {
+            if let Some((_, so_far)) = whole.seen.get_mut(path) {
+                *so_far += tokens;
+            }
+        }
+        Ok(whole)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Tensor> {
+        self.tensors.values().chain(self.seen.values().map(|(sum, _)| sum))
     }
 
     /// Σ (A x)(A x)ᵀ over the tokens so far, `[r, r]`, and their number, by the path of the adapter.
@@ -191,6 +252,37 @@ fn add(sums: &mut BTreeMap<String, Tensor>, name: String, more: Tensor) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Adding flat numbers gives what adding each tensor does, and counts the tokens.
+    #[test]
+    fn sums_of_flat_numbers_are_those_of_the_tensors() -> Result<()> {
+        let values = |n: usize, by: f32| (0..n).map(|i| (i as f32 * by).sin() * 3.0).collect::<Vec<f32>>();
+        let some = |by: f32, tokens: usize| -> Result<Gradients> {
+            let tensor = |n: usize, m: usize, by| Tensor::from_vec(values(n * m, by), (n, m), &Device::Cpu);
+            let mut all = Gradients::new();
+            all.add_tensor("q.lora_B".to_string(), tensor(5, 2, by)?)?;
+            all.add_tensor("q.lora_A".to_string(), tensor(2, 7, by + 0.1)?.t()?)?;
+            all.add_tensor("norm".to_string(), tensor(1, 4, by + 0.2)?)?;
+            all.see("q".to_string(), tensor(2, 2, by + 0.3)?, tokens)?;
+            Ok(all)
+        };
+        let (a, b) = (some(0.37, 11)?, some(0.53, 30)?);
+        assert!(a.is_like(&b) && a.numbers() == 10 + 14 + 4 + 4);
+        let sum = (a.flat(&Device::Cpu)? + b.flat(&Device::Cpu)?)?;
+        assert_eq!(sum.dims(), [a.numbers()]);
+        let flat = Gradients::of_flat_sum([&a, &b], &sum)?;
+        let mut merged = a.on_host()?;
+        merged.merge(b)?;
+        assert!(flat.is_like(&merged) && flat.len() == 3);
+        let numbers = |of: &Gradients| -> Result<Vec<f32>> { Ok(of.flat(&Device::Cpu)?.to_vec1::<f32>()?) };
+        assert_eq!(numbers(&flat)?, numbers(&merged)?);
+        assert_eq!((flat.seen()["q"].1, merged.seen()["q"].1), (41, 41));
+        let mut other = some(0.1, 1)?;
+        other.take("norm");
+        assert!(!flat.is_like(&other));
+        assert!(Gradients::of_flat_sum([&flat], &sum.narrow(0, 0, 31)?).is_err());
+        Ok(())
+    }
 
     /// What a GPU sums is what the processor sums, but for the rounding of f32.
     #[test]

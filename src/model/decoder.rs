@@ -8,7 +8,7 @@ use super::trainable_norm::TrainableNorm;
 use super::weight::Weight;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients, Target};
-use crate::ops::{Kernels, Precision};
+use crate::ops::{self, Kernels, Precision};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -260,7 +260,7 @@ impl Decoder {
         cache.layers.resize(self.blocks.len(), None);
         let mut caches = cache.layers.iter_mut();
         for (device, blocks) in self.neighbours() {
-            x = x.to_device(device)?;
+            x = ops::moved(x, device)?;
             let turned = rotary.as_ref().map(|rotary| rotary.to_device(device)).transpose()?;
             let pass = self.pass(device, turned.as_ref(), &[], adapters)?;
             for (block, cached) in blocks.iter().zip(&mut caches) {

@@ -7,7 +7,7 @@ use super::layers::blocked_attention::{BLOCK, Blocks};
 use super::layers::linear::Wanted;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
-use crate::ops::Kernels;
+use crate::ops::{self, Kernels};
 use candle_core::{Device, Tensor};
 
 /// The tensors that a forward pass keeps for the backward pass, depending on [`Recompute`].
@@ -127,7 +127,7 @@ impl Decoder {
         };
         let rotary = self.rotary(&positions)?;
         for (device, blocks) in self.neighbours() {
-            x = x.to_device(device)?;
+            x = ops::moved(x, device)?;
             let turned = rotary.as_ref().map(|rotary| rotary.to_device(device)).transpose()?;
             let pass = self.pass(device, turned.as_ref(), tokens.borders, adapters)?;
             for block in blocks {
@@ -238,7 +238,7 @@ impl Decoder {
             if layer <= lowest {
                 break;
             }
-            dx = dx.to_device(device)?;
+            dx = ops::moved(dx, device)?;
             let turned = rotary.as_ref().map(|rotary| rotary.to_device(device)).transpose()?;
             let pass = self.pass(device, turned.as_ref(), borders, adapters)?;
             for block in of_device.iter().rev() {

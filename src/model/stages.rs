@@ -5,7 +5,7 @@ use super::decoder::{Counted, Decoder, PositionEncoding, Tokens};
 use super::passes::{Ends, Saved};
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
-use crate::ops::Kernels;
+use crate::ops::{self, Kernels};
 use candle_core::{Device, Tensor};
 use std::ops::Range;
 
@@ -104,7 +104,7 @@ impl Decoder {
     /// # Errors
     /// When a device has no room.
     pub fn place(&self, adapters: &Adapters) -> Result<Adapters> {
-        adapters.map(|name, tensor| Ok(tensor.to_device(self.device_of(name))?))
+        adapters.beside_layers(|name| Some(self.device_of(name)))
     }
 
     /// Its blocks in these ranges, which follow each other from the first block to the last.
@@ -156,11 +156,7 @@ impl Stage {
     /// # Errors
     /// When the device has no room.
     pub fn place(&self, adapters: &Adapters) -> Result<Adapters> {
-        let decoder = &self.decoder;
-        adapters.map(|name, tensor| match decoder.owner_of(name, self.ends) {
-            Some(device) => Ok(tensor.to_device(device)?),
-            None => Ok(tensor.clone()),
-        })
+        adapters.beside_layers(|name| self.decoder.owner_of(name, self.ends))
     }
 
     /// The model with the blocks of this stage only.
@@ -244,6 +240,6 @@ impl Stage {
     }
 
     fn moved(&self, input: Option<Tensor>) -> Result<Option<Tensor>> {
-        Ok(input.map(|input| input.to_device(self.device())).transpose()?)
+        input.map(|input| ops::moved(input, self.device())).transpose()
     }
 }

@@ -4,6 +4,7 @@
 //! CPU in f32 the same functions work on slices: faer's matrix products, and loops that the
 //! compiler vectorises for the processor at hand.
 
+mod gpu;
 pub mod matmul;
 mod precision;
 pub mod random;
@@ -11,6 +12,8 @@ mod tensors;
 pub(crate) mod union_find;
 pub(crate) mod vector;
 
+pub(crate) use gpu::gpu;
+pub use gpu::peak_memory;
 pub use precision::Precision;
 pub use tensors::{Kernels, add, is_finite};
-pub(crate) use tensors::{Values, expect, shortened, values};
+pub(crate) use tensors::{Values, expect, moved, shortened, values};

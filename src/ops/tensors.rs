@@ -96,6 +96,19 @@ pub fn add(y: Tensor, x: &Tensor) -> Result<Tensor> {
     Ok((y + x)?)
 }
 
+/// The tensor on another device. Between two GPUs it waits for the copy: the memory of `x` is freed in the order of the
+/// work of its own GPU, which does not wait for a copy that the other one makes.
+///
+/// # Errors
+/// When a device fails.
+pub(crate) fn moved(x: Tensor, device: &Device) -> Result<Tensor> {
+    let there = x.to_device(device)?;
+    if x.device().is_cuda() && device.is_cuda() && !x.device().same_device(device) {
+        device.synchronize()?;
+    }
+    Ok(there)
+}
+
 /// Whether no value is NaN or an infinity, on any device.
 ///
 /// # Errors

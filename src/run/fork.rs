@@ -75,6 +75,7 @@ impl Run {
             recompute: wanted.recompute,
             devices: wanted.devices,
             placement: wanted.placement,
+            reduction: wanted.reduction,
             eval: wanted.eval,
             ..original
         };

@@ -1,6 +1,6 @@
 //! The settings of a run.
 
-use super::devices::{Devices, Placement};
+use super::devices::{Devices, Placement, Reduction};
 use super::optimizer::OptimizerConfig;
 use super::schedule::{ReachesZero, Schedule};
 use crate::dataset::Dataset;
@@ -109,6 +109,10 @@ pub struct RunConfig {
     /// How the model lies on them.
     #[serde(skip_serializing_if = "Placement::is_replicate")]
     pub placement: Placement,
+    /// Where the gradients of the micro-batches are added. It belongs to the run: [`Reduction::OnDevices`] is faster
+    /// between many devices, and gives other last bits for another number of them.
+    #[serde(skip_serializing_if = "Reduction::is_ordered")]
+    pub reduction: Reduction,
     /// The seed of the adapters' first values and of the order of the rows.
     pub seed: u64,
     /// Steps between two evaluations while training; `None` evaluates only when asked.
@@ -165,6 +169,7 @@ impl Default for RunConfig {
             precision: Precision::F32,
             devices: Devices::default(),
             placement: Placement::default(),
+            reduction: Reduction::default(),
             seed: 42,
             eval_every: None,
             reaches_zero: ReachesZero::AfterLastStep,

@@ -1,7 +1,7 @@
 //! Sets the settings of a run one by one: `RunConfig::default().rank(8).lr(1e-4)`.
 
 use super::config::{Adaptation, RunConfig, Snapshots};
-use super::devices::{Devices, Placement};
+use super::devices::{Devices, Placement, Reduction};
 use super::optimizer::OptimizerConfig;
 use super::schedule::{Schedule, Shape};
 use crate::dataset::Dataset;
@@ -97,6 +97,14 @@ impl RunConfig {
     #[must_use]
     pub fn placement(mut self, placement: Placement) -> Self {
         self.placement = placement;
+        self
+    }
+
+    /// Sets where the gradients of the micro-batches are added: `Reduction::OnDevices` moves fewer bytes between many
+    /// devices.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
         self
     }
 

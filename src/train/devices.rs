@@ -1,6 +1,7 @@
 //! Which devices a run trains on, and how the model lies on them.
 
 use crate::error::{Error, Result};
+use crate::ops;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -48,6 +49,63 @@ pub enum Placement {
     /// Consecutive blocks on each of this many devices (layer split, pipeline parallel): for a model that does not
     /// fit on one. With more devices, each group of so many has the whole model, and takes some of the micro-batches.
     Split(usize),
+}
+
+/// Where the gradients of the micro-batches of a step are added.
+///
+/// `Ordered` gives the bits of one device on any number of them. `OnDevices` moves fewer bytes: each rank adds the
+/// gradients of its own micro-batches, and the sums of the ranks are added once a step. The bits then depend on the
+/// number of ranks, and are the same each time for the same number; with NCCL, which adds between GPUs (feature
+/// `nccl`), as far as NCCL repeats itself.
+///
+/// # Examples
+/// ```
+/// use lorascope::train::{Devices, Reduction, RunConfig};
+///
+/// assert_eq!("on-devices".parse::<Reduction>()?, Reduction::OnDevices);
+/// let config = RunConfig::default().devices(Devices::cpu(4)).reduction(Reduction::OnDevices);
+/// assert!(!config.reduction.is_ordered());
+/// let error = "nccl".parse::<Reduction>().unwrap_err().to_string();
+/// assert_eq!(error, "reduction \"nccl\"; write ordered or on-devices");
+/// # Ok::<(), lorascope::error::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reduction {
+    /// On the host, in the order of the micro-batches: the numbers of a run do not depend on how many devices there
+    /// are.
+    #[default]
+    Ordered,
+    /// On each rank for its own micro-batches, then once a step over the ranks: less to move between many devices.
+    OnDevices,
+}
+
+impl Reduction {
+    /// Whether gradients are added in the order of the micro-batches.
+    pub fn is_ordered(&self) -> bool {
+        *self == Self::Ordered
+    }
+}
+
+impl fmt::Display for Reduction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ordered => "ordered",
+            Self::OnDevices => "on-devices",
+        })
+    }
+}
+
+impl FromStr for Reduction {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "ordered" => Ok(Self::Ordered),
+            "on-devices" => Ok(Self::OnDevices),
+            _ => Err(Error::input(format!("reduction {text:?}")).help("write ordered or on-devices")),
+        }
+    }
 }
 
 impl Placement {
@@ -163,8 +221,7 @@ impl Devices {
 
 /// Opens a GPU.
 fn gpu(number: usize) -> Result<Device> {
-    Device::new_cuda(number).map_err(|error| {
-        let error = Error::from(error);
+    ops::gpu(number).map_err(|error| {
         Error::not_found(format!("there is no GPU {number} for this program: {}", error.message())).help(
             match candle_core::utils::cuda_is_available() {
                 true => "nvidia-smi -L lists those of this machine",
@@ -179,7 +236,7 @@ fn gpus() -> Vec<Device> {
     if !candle_core::utils::cuda_is_available() {
         return Vec::new();
     }
-    (0..).map_while(|number| Device::new_cuda(number).ok()).collect()
+    (0..).map_while(|number| gpu(number).ok()).collect()
 }
 
 impl fmt::Display for Devices {

@@ -29,6 +29,9 @@ impl RunConfig {
         if !self.devices.is_model() {
             facts.push(fact("devices", format!("{}{}", self.devices, self.placement)));
         }
+        if !self.reduction.is_ordered() {
+            facts.push(fact("gradients", "added on the devices, then over them once a step".to_string()));
+        }
         facts.push(fact("seed", self.seed.to_string()));
         let rows = if self.eval.is_some() { "" } else { "; no rows to evaluate on: eval(&test)" };
         facts.push(fact("evaluated", format!("{}{rows}", evaluated(self.eval_every))));

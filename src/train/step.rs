@@ -226,6 +226,8 @@ pub fn update(
     for (name, _) in learned.adapters.tensors().filter(|(name, _)| frozen(name)) {
         accumulated.gradients.take(&name);
     }
+    // Those of several devices come in memory: their norm is that of one device to the bit only where they lie there.
+    accumulated.gradients = accumulated.gradients.beside(|name| model.device_of(name))?;
     let loss = accumulated.loss();
     let gradient_norm = accumulated.gradients.norm()? * scale;
     if !(loss.is_finite() && gradient_norm.is_finite()) {

@@ -5,6 +5,7 @@
 mod common;
 
 mod advice;
+mod bench;
 mod data;
 mod data_rows;
 mod data_split;

@@ -1,6 +1,6 @@
 //! Files in a temporary folder, and texts to put into them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
@@ -29,7 +29,7 @@ pub fn message(error: &lorascope::error::Error, files: &Files) -> String {
 
 /// A file that is committed in datasets/.
 pub fn schools(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets").join(name)
+    super::root().join("datasets").join(name)
 }
 
 /// A row of each schema, and a blank line.

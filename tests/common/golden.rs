@@ -49,7 +49,7 @@ struct Row {
 }
 
 fn file(name: &str) -> String {
-    format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/tests/golden/{name}", super::root().display())
 }
 
 /// |ours − truth| / |truth|

@@ -6,6 +6,7 @@ pub mod bits;
 pub mod clock;
 #[cfg(feature = "cli")]
 pub mod command;
+pub mod devices;
 pub mod drawn;
 pub mod files;
 pub mod found;
@@ -26,13 +27,18 @@ pub mod tiny;
 pub mod tiny_adapters;
 pub mod working_folder;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+/// The folder of the repository: `LORASCOPE_ROOT`, where the tests run on another machine than that they were built on.
+pub fn root() -> PathBuf {
+    std::env::var_os("LORASCOPE_ROOT").unwrap_or(env!("CARGO_MANIFEST_DIR").into()).into()
+}
 
 /// The real model: `LORASCOPE_MODEL`, or what `make model` puts into the repository.
 pub fn model_path() -> PathBuf {
     let path = match std::env::var_os("LORASCOPE_MODEL") {
         Some(path) => PathBuf::from(path),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("models/smollm2-135m.gguf"),
+        None => root().join("models/smollm2-135m.gguf"),
     };
     assert!(path.exists(), "there is no {}: run `make model`", path.display());
     path

@@ -2,7 +2,7 @@
 
 /// The path of a file of theirs.
 pub fn file(name: &str) -> String {
-    format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/tests/golden/{name}", super::root().display())
 }
 
 /// The content of one that is JSON.

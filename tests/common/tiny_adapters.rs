@@ -7,7 +7,7 @@ use lorascope::model::Decoder;
 use std::path::{Path, PathBuf};
 
 pub fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    super::root().join("tests/golden").join(name)
 }
 
 pub fn tiny() -> Decoder {

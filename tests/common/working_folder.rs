@@ -27,6 +27,6 @@ impl WorkingFolder {
 
 impl Drop for WorkingFolder {
     fn drop(&mut self) {
-        std::env::set_current_dir(env!("CARGO_MANIFEST_DIR")).unwrap();
+        std::env::set_current_dir(super::root()).unwrap();
     }
 }

@@ -26,13 +26,13 @@ fn setup(recompute: Recompute) -> Setup {
 }
 
 /// Followers that have this model of tests/golden.
-fn with_model(count: usize, name: &'static str) -> Result<InProcess> {
+pub fn with_model(count: usize, name: &'static str) -> Result<InProcess> {
     in_process(count, move |_, _| {
         Ok(Opened { decoder: Decoder::open(file(name), &Device::Cpu)?, fingerprint: "one".to_string() })
     })
 }
 
-fn group(model: &Decoder, ranks: usize, placement: Placement, others: &InProcess) -> Result<DeviceGroup> {
+pub fn group(model: &Decoder, ranks: usize, placement: Placement, others: &InProcess) -> Result<DeviceGroup> {
     let claim = others.followers.claim().unwrap();
     let recompute = model.recompute();
     DeviceGroup::new(model, &vec![Device::Cpu; ranks], placement, 24)?
@@ -175,10 +175,10 @@ fn small() -> RunConfig {
 }
 
 /// Followers of runs, which belong to this process until it is dropped.
-struct Others(InProcess);
+pub struct Others(InProcess);
 
 impl Others {
-    fn new(count: usize) -> Result<Self> {
+    pub fn new(count: usize) -> Result<Self> {
         let others = in_process(count, |_, setup| open_model(setup, None, &Device::Cpu))?;
         Followers::set(Some(others.followers.clone()));
         Ok(Self(others))

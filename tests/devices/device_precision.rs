@@ -1,6 +1,7 @@
 //! Runs whose products are in a half type: they go on to the bit as others do, on any number of devices, and keep their
 //! precision.
 
+use crate::common::devices::devices;
 use crate::common::runs::{Bench, bits, config, losses};
 use lorascope::display::Show;
 use lorascope::error::Result;
@@ -12,7 +13,7 @@ use lorascope::text::Message;
 use lorascope::train::{Devices, Placement, RunConfig};
 
 fn half() -> RunConfig {
-    config().batch(5).micro_batch(40).precision(Precision::F16)
+    config().batch(5).micro_batch(40).devices(devices(1)).precision(Precision::F16)
 }
 
 /// Paused, closed, opened, rewound and on three devices: the steps of an undisturbed run, which are not those of f32.
@@ -41,7 +42,7 @@ fn device_f16_run_goes_on_to_the_bit() -> Result<()> {
     assert!(run.config().show().text.contains("products in f16, the rest in f32"));
     let left = 8 - run.status().step;
     run.steps(left.min(2))?;
-    run.set_devices(Devices::cpu(3), Placement::Replicate)?;
+    run.set_devices(devices(3), Placement::Replicate)?;
     run.steps(left - left.min(2))?;
     assert_eq!(losses(&run), losses(&straight));
     assert!(bits(&run.adapters()) == bits(&straight.adapters()));
@@ -73,7 +74,11 @@ fn device_precision_belongs_to_a_run() -> Result<()> {
     let fork = run.fork("same", |c| c.lr = 1e-3)?;
     fork.step()?;
     assert_eq!(fork.config().precision, Precision::F16);
-    let error = bench.run("bf16", half().precision(Precision::Bf16)).map(|_| ()).unwrap_err().to_string();
+    let error = bench
+        .run("bf16", half().devices(Devices::cpu(1)).precision(Precision::Bf16))
+        .map(|_| ())
+        .unwrap_err()
+        .to_string();
     assert_eq!(
         error,
         "precision bf16 on the CPU, where it cannot be multiplied; take f16 or f32 there, or train on a GPU"

@@ -1,5 +1,6 @@
 //! Runs on several virtual devices: the steps of one device, and going on with another number of them.
 
+use crate::common::devices::{devices, name, on_gpu};
 use crate::common::runs::{Bench, bits, config, losses};
 use lorascope::display::Show;
 use lorascope::error::Result;
@@ -8,7 +9,12 @@ use lorascope::train::{Devices, Placement, RunConfig};
 
 /// Odd batches in micro-batches of some forty tokens.
 fn small() -> RunConfig {
-    config().batch(5).micro_batch(40)
+    config().batch(5).micro_batch(40).devices(devices(1))
+}
+
+/// Blocks over so many devices, where they may move while the run is open.
+fn split(stages: usize) -> Placement {
+    if on_gpu() { Placement::Replicate } else { Placement::Split(stages) }
 }
 
 /// 20 steps on 1, 2, 3 and 4 ranks, 1, 2 and 3 stages, and two ranks of two stages: the same losses, evaluations and
@@ -30,22 +36,25 @@ fn device_numbers_do_not_change_twenty_steps() -> Result<()> {
         (3, Placement::Split(3)),
         (4, Placement::Split(2)),
     ];
-    for (devices, placement) in arrangements {
-        let name = format!("on-{devices}-{}", placement.stages());
-        let run = bench.run(&name, small().devices(Devices::cpu(devices)).placement(placement))?;
+    for (count, placement) in arrangements {
+        let called = format!("on-{count}-{}", placement.stages());
+        let run = bench.run(&called, small().devices(devices(count)).placement(placement))?;
         run.steps(20)?;
-        assert_eq!(losses(&run), losses(&alone), "{name}");
-        assert!(bits(&run.adapters()) == bits(&alone.adapters()), "{name}");
+        assert_eq!(losses(&run), losses(&alone), "{called}");
+        assert!(bits(&run.adapters()) == bits(&alone.adapters()), "{called}");
         let evaluated = |run: &Run| run.history().steps().iter().map(|s| s.eval_loss).collect::<Vec<_>>();
-        assert_eq!(evaluated(&run), evaluated(&alone), "{name}");
-        assert_eq!(run.evaluate()?.loss.to_bits(), alone.evaluate()?.loss.to_bits(), "{name}");
+        assert_eq!(evaluated(&run), evaluated(&alone), "{called}");
+        assert_eq!(run.evaluate()?.loss.to_bits(), alone.evaluate()?.loss.to_bits(), "{called}");
         let status = run.status();
-        assert_eq!(status.devices.len(), if devices > 1 { devices } else { 0 });
-        if devices > 1 {
+        assert_eq!(status.devices.len(), if count > 1 { count } else { 0 });
+        if count > 1 {
             let shown = status.show().text;
-            assert!(shown.contains("cpu, rank 1") && shown.contains("% of the time at work"), "{shown}");
+            let second = run.config().devices.to_string().contains(",1");
+            let second = if second { "cuda:1".to_string() } else { name() };
+            assert!(shown.contains(&format!("{second}, rank 1")), "{shown}");
+            assert!(shown.contains("% of the time at work"), "{shown}");
             let blocks: usize = status.devices.iter().map(|device| device.blocks).sum();
-            assert_eq!(blocks, 8 * devices / placement.stages());
+            assert_eq!(blocks, 8 * count / placement.stages());
         }
         run.close()?;
     }
@@ -56,9 +65,9 @@ fn device_numbers_do_not_change_twenty_steps() -> Result<()> {
 #[test]
 fn device_ranks_may_be_more_than_examples() -> Result<()> {
     let bench = Bench::new()?;
-    let alone = bench.run("alone", config())?;
+    let alone = bench.run("alone", config().devices(devices(1)))?;
     alone.steps(3)?;
-    let run = bench.run("four", config().devices(Devices::cpu(4)))?;
+    let run = bench.run("four", config().devices(devices(4)))?;
     run.steps(3)?;
     assert_eq!(losses(&run), losses(&alone));
     assert!(bits(&run.adapters()) == bits(&alone.adapters()));
@@ -78,19 +87,19 @@ fn device_numbers_may_change_in_a_run() -> Result<()> {
     let bench = Bench::new()?;
     let alone = bench.run("alone", small())?;
     alone.steps(12)?;
-    let run = bench.run("moving", small().devices(Devices::cpu(4)))?;
+    let run = bench.run("moving", small().devices(devices(4)))?;
     run.steps(3)?;
     let folder = run.folder().to_path_buf();
     run.close()?;
     let on =
         |devices: Devices, placement| OpenRun { devices: Some((devices, placement)), ..OpenRun::default() };
-    let run = Run::open_with(&folder, &on(Devices::default(), Placement::Replicate))?;
+    let run = Run::open_with(&folder, &on(devices(1), Placement::Replicate))?;
     assert_eq!(run.status().devices, []);
     run.steps(3)?;
     run.close()?;
-    let run = Run::open_with(&folder, &on(Devices::cpu(3), Placement::Split(3)))?;
+    let run = Run::open_with(&folder, &on(devices(3), split(3)))?;
     run.steps(2)?;
-    run.set_devices(Devices::cpu(2), Placement::Replicate)?;
+    run.set_devices(devices(2), Placement::Replicate)?;
     run.steps(2)?;
     run.close()?;
     // What was set last is what it opens with.
@@ -108,13 +117,11 @@ fn device_numbers_may_change_in_a_run() -> Result<()> {
 #[test]
 fn device_numbers_may_change_while_it_trains() -> Result<()> {
     let bench = Bench::new()?;
-    let run = bench.run("busy", small().devices(Devices::cpu(2)))?;
+    let run = bench.run("busy", small().devices(devices(2)))?;
     run.start(1000)?;
-    for (devices, placement) in
-        [(3, Placement::Replicate), (2, Placement::Split(2)), (1, Placement::Replicate)]
-    {
+    for (count, placement) in [(3, Placement::Replicate), (2, split(2)), (1, Placement::Replicate)] {
         std::thread::sleep(std::time::Duration::from_millis(60));
-        run.set_devices(Devices::cpu(devices), placement)?;
+        run.set_devices(devices(count), placement)?;
         run.pause()?;
         run.resume()?;
     }
@@ -131,8 +138,8 @@ fn device_numbers_may_change_while_it_trains() -> Result<()> {
 fn device_choices_that_cannot_be_are_errors() -> Result<()> {
     let bench = Bench::new()?;
     let error = |config: RunConfig| bench.run("none", config).map(|_| ()).unwrap_err().to_string();
-    let gpu = error(small().devices(Devices::cuda([0])));
-    assert!(gpu.starts_with("there is no GPU 0 for this program"), "{gpu}");
+    let gpu = error(small().devices(Devices::cuda([99])));
+    assert!(gpu.starts_with("there is no GPU 99 for this program"), "{gpu}");
     assert!(gpu.contains("cpu:1"), "{gpu}");
     assert_eq!(error(small().devices(Devices::cpu(0))), "0 devices; take at least one");
     assert_eq!(
@@ -141,8 +148,9 @@ fn device_choices_that_cannot_be_are_errors() -> Result<()> {
     );
     assert!(!bench.folder().join("runs/none").exists());
     let run = bench.run("one", small())?;
-    let refused = run.set_devices(Devices::cpu(3), Placement::Split(2)).unwrap_err().to_string();
-    assert!(refused.starts_with("3 devices in groups of 2"), "{refused}");
+    let refused = run.set_devices(devices(3), Placement::Split(2)).unwrap_err().to_string();
+    let why = if on_gpu() { "the model would have to move" } else { "3 devices in groups of 2" };
+    assert!(refused.contains(why), "{refused}");
     // It goes on as it was.
     run.step()?;
     Ok(())

@@ -3,7 +3,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod blocked_attention;
 mod device_families;
 mod device_followers;
 mod device_precision;
 mod device_runs;
+mod device_sums;
+mod half_precision;

@@ -3,9 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod blocked_attention;
 mod golden_layers;
 mod golden_step;
 mod layers;
-mod precision;
 mod recompute;

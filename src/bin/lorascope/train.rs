@@ -13,7 +13,7 @@ use lorascope::format::{Map, OnFault, ReadOptions, RowSchema};
 use lorascope::ops::Precision;
 use lorascope::run::{Ending, OpenRun, RowsFrom, Run, RunFile, State};
 use lorascope::text::Trained;
-use lorascope::train::{Devices, Placement, RunConfig, Schedule, Until};
+use lorascope::train::{Devices, Placement, Reduction, RunConfig, Schedule, Until};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,6 +99,10 @@ pub struct Arguments {
     /// Split the model's blocks over this many devices, if it does not fit on one
     #[arg(long, value_name = "N")]
     split: Option<usize>,
+    /// Where gradients are added: ordered (on the host, the numbers of one device) by default, or on-devices (on each
+    /// device, then over them once a step: less to move between many, other last bits for another number of them)
+    #[arg(long, value_name = "WHERE")]
+    reduction: Option<Reduction>,
     /// Random seed for the initialisation of the adapters and the order of the rows, 42 by default
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -182,6 +186,7 @@ pub fn read(arguments: &Arguments) -> Result<RunFile> {
     config.precision = arguments.precision.unwrap_or(config.precision);
     config.devices = arguments.devices.clone().unwrap_or(config.devices.clone());
     config.placement = arguments.split.map_or(config.placement, Placement::Split);
+    config.reduction = arguments.reduction.unwrap_or(config.reduction);
     config.lr = arguments.lr.unwrap_or(config.lr);
     config.batch = arguments.batch.unwrap_or(config.batch);
     config.seed = arguments.seed.unwrap_or(config.seed);

@@ -152,7 +152,7 @@ impl Linear {
         if let Some(adapter) = adapters.get(path) {
             y = adapter.forward_dropped(y, x, self.dropout(adapters))?;
             if let Some(magnitude) = adapter.magnitude() {
-                y = scaled(&y, &(magnitude / self.norms(adapter)?)?)?;
+                y = scaled(&y, &(magnitude / self.norms(adapter, x.dtype())?)?)?;
             }
         }
         match adapters.whole(bias).or(self.bias.as_ref()) {
@@ -197,7 +197,7 @@ impl Linear {
         let mut magnitude = None;
         let mut dz = dy.clone();
         if let Some((adapter, m)) = adapter.and_then(|a| Some((a, a.magnitude()?))) {
-            let norms = self.norms(adapter)?;
+            let norms = self.norms(adapter, x.dtype())?;
             // The layer's product once more, instead of keeping it since the forward pass.
             let z = adapter.forward_dropped(self.weight.forward(x)?, x, dropout)?;
             let along = (dy.to_dtype(DType::F32)? * z.to_dtype(DType::F32)?)?;
@@ -227,8 +227,8 @@ impl Linear {
         Ok(dx)
     }
 
-    /// ‖Wᵢ + s·(B A)ᵢ‖ of each row, `[out]`.
-    fn norms(&self, adapter: &Adapter) -> Result<Tensor> {
+    /// ‖Wᵢ + s·(B A)ᵢ‖ of each row, `[out]`, with A Wᵀ in the type of a product: a weight of that type is used as it is.
+    fn norms(&self, adapter: &Adapter, dtype: DType) -> Result<Tensor> {
         let squares = match self.squares.get() {
             Some(squares) => squares,
             None => {
@@ -236,7 +236,7 @@ impl Linear {
                 self.squares.get_or_init(|| squares)
             }
         };
-        adapter.row_norms(squares, &self.weight.forward(adapter.a())?)
+        adapter.row_norms(squares, &self.weight.forward(&adapter.a().to_dtype(dtype)?)?)
     }
 
     /// Merges the adapter into a copy of the weight, in f32: the frozen weight does not change.
@@ -259,7 +259,7 @@ impl Linear {
         if let Some(adapter) = adapters.get(path) {
             merged = (merged + adapter.delta()?)?;
             if let Some(magnitude) = adapter.magnitude() {
-                let rows = (magnitude / self.norms(adapter)?)?;
+                let rows = (magnitude / self.norms(adapter, DType::F32)?)?;
                 merged = merged.broadcast_mul(&rows.unsqueeze(1)?)?;
             }
         }

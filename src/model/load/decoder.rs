@@ -1,6 +1,6 @@
 //! Opens a model's files and loads its weights, block by block.
 
-use super::source::{Source, Stored};
+use super::source::{Source, Stored, Tensors};
 use crate::error::{Error, Result};
 use crate::model::block::{Activation, Block, QkvLayers};
 use crate::model::config::{DecoderConfig, FeedForward, NormKind, Positions, Projections};
@@ -66,7 +66,11 @@ impl Decoder {
     }
 
     pub(crate) fn load(source: &Source, device: &Device) -> Result<Self> {
-        let config = source.config()?;
+        Self::made_of(source, source.config()?, device)
+    }
+
+    /// The decoder of these sizes and tensors.
+    pub(super) fn made_of(source: &dyn Tensors, config: DecoderConfig, device: &Device) -> Result<Self> {
         let loader = Loader { source, config: &config, device };
         let name = |part| TensorName::of(&config, part, None, "weight");
         let outside =
@@ -128,7 +132,7 @@ impl Decoder {
 
 /// Where tensors are read from, and what they should be.
 struct Loader<'a> {
-    source: &'a Source,
+    source: &'a dyn Tensors,
     config: &'a DecoderConfig,
     device: &'a Device,
 }
@@ -178,13 +182,8 @@ impl Loader<'_> {
         let name = TensorName::of(config, part, Some(layer), "weight");
         let weight = self.source.weight(&name, matrix.shape, stored, self.device)?;
         let name = TensorName::of(config, part, Some(layer), "bias");
-        if !matrix.bias && self.source.has(&name) {
-            let help = match self.source.metadata() {
-                Some(_) => "the layers beside it have none: the file is damaged, fetch it again",
-                None => "set attention_bias or mlp_bias in config.json if it belongs to the model",
-            };
-            let error = Error::format("a bias that is not in the model's config");
-            return Err(error.path(self.source.path()).layer(name).help(help));
+        if !matrix.bias {
+            self.source.refuse(&name)?;
         }
         let bias = || self.source.vector(&name, matrix.shape[0], interleaved, self.device);
         let bias = matrix.bias.then(bias).transpose()?;

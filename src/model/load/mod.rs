@@ -3,6 +3,7 @@
 mod decoder;
 mod folder;
 mod gguf;
+mod random;
 mod source;
 
 pub use decoder::OpenOptions;

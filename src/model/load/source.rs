@@ -24,6 +24,28 @@ pub(crate) struct Stored {
     pub(crate) transposed: bool,
 }
 
+/// Where the tensors of a model come from.
+pub(super) trait Tensors {
+    /// Whether there is a tensor of this name.
+    fn has(&self, name: &TensorName) -> bool;
+
+    /// A matrix `[out, in]`.
+    fn weight(&self, name: &TensorName, shape: [usize; 2], stored: Stored, device: &Device)
+    -> Result<Weight>;
+
+    /// A vector in f32; `interleaved` as in [`Stored`].
+    fn vector(
+        &self,
+        name: &TensorName,
+        length: usize,
+        interleaved: Option<usize>,
+        device: &Device,
+    ) -> Result<Tensor>;
+
+    /// Fails where there is a bias that the model's config does not name.
+    fn refuse(&self, bias: &TensorName) -> Result<()>;
+}
+
 /// Named tensors of a model.
 pub(crate) enum Source {
     Gguf { gguf: Gguf, dtype: WeightDtype },
@@ -173,15 +195,6 @@ impl Source {
         Ok(Some(Frequencies { theta: *theta, scaling }))
     }
 
-    pub(crate) fn has(&self, name: &TensorName) -> bool {
-        match self {
-            Self::Gguf { gguf, .. } => gguf.tensor(&name.gguf).is_some(),
-            Self::Folder { names, .. } => {
-                names.contains_key(&name.hugging_face) || names.contains_key(&name.bare)
-            }
-        }
-    }
-
     /// The file of a tensor, if the model has several.
     fn path_of(&self, name: &TensorName) -> &Path {
         match self {
@@ -190,8 +203,28 @@ impl Source {
         }
     }
 
-    /// A matrix `[out, in]`.
-    pub(crate) fn weight(
+    fn dense(&self, name: &TensorName, device: &Device) -> Result<Tensor> {
+        use candle_core::safetensors::Load;
+        let Self::Folder { files, names, .. } = self else { return Err(missing()) };
+        let found = [&name.hugging_face, &name.bare].into_iter().find_map(|n| names.get_key_value(n));
+        let (name, file) = found.ok_or_else(missing)?;
+        let file = files.get(*file).ok_or_else(missing)?;
+        let tensors = safetensors::SafeTensors::deserialize(file).map_err(Error::format)?;
+        Ok(tensors.tensor(name).map_err(Error::format)?.load(device)?)
+    }
+}
+
+impl Tensors for Source {
+    fn has(&self, name: &TensorName) -> bool {
+        match self {
+            Self::Gguf { gguf, .. } => gguf.tensor(&name.gguf).is_some(),
+            Self::Folder { names, .. } => {
+                names.contains_key(&name.hugging_face) || names.contains_key(&name.bare)
+            }
+        }
+    }
+
+    fn weight(
         &self,
         name: &TensorName,
         shape: [usize; 2],
@@ -231,8 +264,7 @@ impl Source {
         self.dtype().convert(weight).map_err(context)
     }
 
-    /// A vector in f32; `interleaved` as in [`Stored`].
-    pub(crate) fn vector(
+    fn vector(
         &self,
         name: &TensorName,
         length: usize,
@@ -267,14 +299,16 @@ impl Source {
         Ok(vector)
     }
 
-    fn dense(&self, name: &TensorName, device: &Device) -> Result<Tensor> {
-        use candle_core::safetensors::Load;
-        let Self::Folder { files, names, .. } = self else { return Err(missing()) };
-        let found = [&name.hugging_face, &name.bare].into_iter().find_map(|n| names.get_key_value(n));
-        let (name, file) = found.ok_or_else(missing)?;
-        let file = files.get(*file).ok_or_else(missing)?;
-        let tensors = safetensors::SafeTensors::deserialize(file).map_err(Error::format)?;
-        Ok(tensors.tensor(name).map_err(Error::format)?.load(device)?)
+    fn refuse(&self, bias: &TensorName) -> Result<()> {
+        if !self.has(bias) {
+            return Ok(());
+        }
+        let help = match self {
+            Self::Gguf { .. } => "the layers beside it have none: the file is damaged, fetch it again",
+            Self::Folder { .. } => "set attention_bias or mlp_bias in config.json if it belongs to the model",
+        };
+        let error = Error::format("a bias that is not in the model's config");
+        Err(error.path(self.path()).layer(bias).help(help))
     }
 }
 

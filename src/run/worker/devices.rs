@@ -19,6 +19,9 @@ impl Worker {
             return step::forward_backward(&self.decoder, &self.learned, batch, into, go_on);
         };
         self.note_idle(&group, batch);
+        if let Some(why) = group.note().filter(|_| group.is_new()) {
+            self.shared.note(why);
+        }
         let (decoder, learned) = (self.decoder.clone(), self.learned.clone());
         self.with(group, |group| group.forward_backward(&decoder, &learned, batch, into, go_on))
     }
@@ -87,7 +90,8 @@ impl Worker {
         if all.is_empty() {
             all = vec![self.decoder.device().clone(); placement.stages()];
         }
-        let group = DeviceGroup::new(&self.decoder, &all, placement, self.config.micro_batch)?;
+        let group = DeviceGroup::new(&self.decoder, &all, placement, self.config.micro_batch)?
+            .reduction(self.config.reduction);
         let Claimed::Here(claim) = claimed else { return Ok(Some(group)) };
         let setup = Setup {
             model: self.model.path().to_path_buf(),

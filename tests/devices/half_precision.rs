@@ -1,8 +1,10 @@
-//! Products in a half type: f16 on the CPU, through the code that GPUs run. PyTorch's autocast made the losses
+//! Products in a half type: f16, on the CPU through the code that GPUs run. PyTorch's autocast made the losses
 //! (`golden/autocast.py`, in bf16, whose gradients are off by 6 to 14 % in these tiny models; f16 has 8 times its
-//! precision).
+//! precision). On a GPU the steps are those of bf16, as autocast made them.
 
+use crate::common::devices::{first, half};
 use crate::common::reference::{file, json};
+use lorascope::candle_core::quantized::QTensor;
 use lorascope::candle_core::{DType, Device, Tensor};
 use lorascope::error::Result;
 use lorascope::lora::{Adapters, LoraConfig, TargetModules};
@@ -51,11 +53,11 @@ fn packs(name: &str) -> Vec<Pack> {
 }
 
 fn model(name: &str) -> Result<Decoder> {
-    Decoder::open(file(name), &Device::Cpu)
+    Decoder::open(file(name), &first())
 }
 
 fn adapters(name: &str) -> Result<Adapters> {
-    Adapters::open(file(&format!("{name}-adapter")), &Device::Cpu)
+    Adapters::open(file(&format!("{name}-adapter")), &first())
 }
 
 /// The loss and the gradients of one pass.
@@ -74,7 +76,7 @@ fn gradients(model: &Decoder, adapters: &Adapters, packs: &[Pack]) -> Result<Acc
 fn random(shape: &[usize], index: u64) -> Tensor {
     let mut random = Random::at(7, Stream::Init, 1, index);
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.normal() as f32).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    Tensor::from_vec(values, shape, &first()).unwrap()
 }
 
 fn norm(x: &Tensor) -> f64 {
@@ -119,14 +121,14 @@ fn device_f16_gradients_are_near_those_of_f32() -> Result<()> {
 
 /// Ten AdamW steps: the losses that each saw and the one after them, within 1 % of PyTorch's.
 #[test]
-fn device_f16_steps_follow_those_of_autocast() -> Result<()> {
+fn device_half_steps_follow_those_of_autocast() -> Result<()> {
     let all: BTreeMap<String, Autocast> = json("autocast.json");
     assert_eq!(all.len(), FAMILIES.len());
     for name in FAMILIES {
         let golden: Golden = json(&format!("{name}.json"));
         let Some(Constants { lr, beta1, beta2, eps }) = golden.optimizer else { panic!("no optimizer") };
         let config = AdamWConfig { beta1, beta2, epsilon: eps, weight_decay: 0.0, lora_plus: 1.0 };
-        let (model, packs) = (model(name)?.with_precision(Precision::F16), packs(name));
+        let (model, packs) = (model(name)?.with_precision(half()), packs(name));
         let mut learned = Learned::new(adapters(name)?, 0);
         let mut losses = Vec::new();
         for _ in 0..10 {
@@ -192,9 +194,8 @@ fn device_f16_trains_all_weights() -> Result<()> {
 fn device_products_have_the_type_of_their_input() -> Result<()> {
     let values = |n: usize, f: f32| (0..n).map(|i| (i as f32 * f).sin()).collect::<Vec<f32>>();
     let w = Tensor::from_vec(values(40 * 64, 0.37), (40, 64), &Device::Cpu)?;
-    let x = Tensor::from_vec(values(9 * 64, 0.71), (9, 64), &Device::Cpu)?;
-    let blocks =
-        |dtype| Weight::quantized(lorascope::candle_core::quantized::QTensor::quantize(&w, dtype).unwrap());
+    let x = Tensor::from_vec(values(9 * 64, 0.71), (9, 64), &first())?;
+    let blocks = |dtype| Weight::quantized(QTensor::quantize(&w, dtype).unwrap());
     use lorascope::candle_core::quantized::GgmlDType::{F16, Q4_0, Q8_0};
     let weights = [
         Weight::dense(w.clone())?,
@@ -205,6 +206,7 @@ fn device_products_have_the_type_of_their_input() -> Result<()> {
         blocks(F16)?,
     ];
     for weight in weights {
+        let weight = weight.to_device(&first())?;
         let truth = x.matmul(&weight.expand()?.t()?)?;
         let y = weight.forward(&x.to_dtype(DType::F16)?)?;
         assert_eq!((y.dtype(), weight.forward(&x)?.dtype()), (DType::F16, DType::F32));
@@ -214,6 +216,32 @@ fn device_products_have_the_type_of_their_input() -> Result<()> {
         let dx = weight.backward(&truth.to_dtype(DType::F16)?)?;
         let off = norm(&(dx.to_dtype(DType::F32)? - &back)?) / norm(&back);
         assert!(dx.dtype() == DType::F16 && off < 1e-3, "{weight:?} is off by {off:e}");
+    }
+    Ok(())
+}
+
+/// Blocks of all types, expanded there: what candle's decoders for the processor give.
+#[test]
+fn device_weights_are_those_of_the_file() -> Result<()> {
+    use lorascope::candle_core::quantized::GgmlDType::{
+        BF16, F16, F32, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0,
+    };
+    let values: Vec<f32> = (0..48 * 512).map(|i| (i as f32 * 0.37).sin() * (1 + i % 5) as f32).collect();
+    let w = Tensor::from_vec(values, (48, 512), &Device::Cpu)?;
+    for dtype in [F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K] {
+        let blocks = QTensor::quantize(&w, dtype)?;
+        let truth = blocks.dequantize(&Device::Cpu)?;
+        let weight = Weight::quantized(blocks)?.to_device(&first())?;
+        let off = |ours: Tensor, truth: &Tensor| -> Result<f64> {
+            Ok(norm(&(ours.to_device(&Device::Cpu)? - truth)?) / norm(truth))
+        };
+        assert!(off(weight.expand()?, &truth)? < 1e-6, "{dtype:?}");
+        let rows = truth.index_select(&Tensor::new(&[5u32, 47, 0], &Device::Cpu)?, 0)?;
+        assert!(off(weight.rows(&[5, 47, 0])?, &rows)? < 1e-6, "{dtype:?}");
+        // Through the half type that a product has: 8 bits of bf16, 11 of f16.
+        let x = Tensor::eye(512, DType::F32, &first())?.to_dtype(half().dtype())?;
+        let product = weight.forward(&x)?.to_dtype(DType::F32)?.t()?.contiguous()?;
+        assert!(off(product, &truth)? < 5e-3, "{dtype:?}");
     }
     Ok(())
 }
@@ -273,8 +301,9 @@ fn precision_is_said_in_files_where_it_is_not_the_usual_one() -> Result<()> {
 /// candle does not multiply bf16 on the CPU; f32 keeps the kernels that a decoder has.
 #[test]
 fn precision_bf16_on_the_processor_is_refused() -> Result<()> {
-    let model = model("tiny")?;
-    let error = gradients(&model.with_precision(Precision::Bf16), &adapters("tiny")?, &packs("tiny"))
+    let model = Decoder::open(file("tiny"), &Device::Cpu)?;
+    let adapters = || Adapters::open(file("tiny-adapter"), &Device::Cpu);
+    let error = gradients(&model.with_precision(Precision::Bf16), &adapters()?, &packs("tiny"))
         .map(|_| ())
         .unwrap_err();
     assert!(error.is_input());
@@ -283,9 +312,9 @@ fn precision_bf16_on_the_processor_is_refused() -> Result<()> {
         "precision bf16 on the CPU, where it cannot be multiplied; take f16 or f32 there, or train on a GPU"
     );
     for kernels in [Kernels::Fused, Kernels::Candle] {
-        let before = gradients(&model.with_kernels(kernels), &adapters("tiny")?, &packs("tiny"))?;
+        let before = gradients(&model.with_kernels(kernels), &adapters()?, &packs("tiny"))?;
         let same = model.with_kernels(kernels).with_precision(Precision::F32);
-        let after = gradients(&same, &adapters("tiny")?, &packs("tiny"))?;
+        let after = gradients(&same, &adapters()?, &packs("tiny"))?;
         assert_eq!(before.sum.to_bits(), after.sum.to_bits());
     }
     Ok(())

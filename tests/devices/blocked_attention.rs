@@ -1,5 +1,6 @@
 //! Attention in blocks of queries, as GPUs run it: against the fused kernels, finite differences, and what it holds.
 
+use crate::common::devices::first;
 use lorascope::candle_core::{DType, Device, Tensor};
 use lorascope::error::Result;
 use lorascope::model::layers::attention;
@@ -34,12 +35,17 @@ fn tensors(heads: usize, groups: usize) -> [Tensor; 4] {
     [(heads, 1), (groups, 2), (groups, 3), (heads, 4)].map(|(n, index)| random(&[n, tokens, width], index))
 }
 
-/// y, dq, dk and dv.
-fn blocked([q, k, v, dy]: [&Tensor; 4], longest: usize) -> Result<[Tensor; 4]> {
+fn there(x: &Tensor) -> Tensor {
+    x.to_device(&first()).unwrap()
+}
+
+/// y, dq, dk and dv, computed there and brought back.
+fn blocked(all: [&Tensor; 4], longest: usize) -> Result<[Tensor; 4]> {
+    let [q, k, v, dy] = all.map(there);
     let blocks = Blocks::of(&BORDERS, longest, q.device())?;
-    let y = forward(q, k, v, &blocks)?;
-    let (dq, dk, dv) = backward(q, k, v, &y, dy, &blocks)?;
-    Ok([y, dq, dk, dv])
+    let y = forward(&q, &k, &v, &blocks)?;
+    let (dq, dk, dv) = backward(&q, &k, &v, &y, &dy, &blocks)?;
+    Ok([y, dq, dk, dv].map(|x| x.to_device(&Device::Cpu).unwrap()))
 }
 
 #[test]
@@ -66,8 +72,8 @@ fn device_attention_has_the_slopes_of_its_gradients() -> Result<()> {
     for longest in [5, 32] {
         let [_, dq, dk, dv] = blocked([&q, &k, &v, &dy], longest)?;
         let f = |q: &Tensor, k: &Tensor, v: &Tensor| {
-            let blocks = Blocks::of(&BORDERS, longest, q.device()).unwrap();
-            inner(&forward(q, k, v, &blocks).unwrap(), &dy)
+            let blocks = Blocks::of(&BORDERS, longest, &first()).unwrap();
+            inner(&forward(&there(q), &there(k), &there(v), &blocks).unwrap(), &dy)
         };
         let with = |which: usize, x: &Tensor| match which {
             0 => f(x, &k, &v),

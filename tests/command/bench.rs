@@ -1,0 +1,50 @@
+//! `lorascope bench step` with a model of given sizes and random weights.
+#![cfg(feature = "cli")]
+
+use crate::common::command::{command, err, out};
+use serde_json::Value;
+
+const SIZES: &str = r#"{"model_type": "llama", "vocab_size": 400, "hidden_size": 256, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 512, "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 64, "tie_word_embeddings": true}"#;
+
+fn measured(folder: &tempfile::TempDir, options: &[&str]) -> Value {
+    let step = ["bench", "step", "--shapes", "sizes.json", "--rank", "4", "--steps", "1", "--json"];
+    let output = command(folder, &[&step, options].concat()).output().unwrap();
+    assert!(output.status.success(), "{}", err(&output));
+    serde_json::from_str(&out(&output)).unwrap()
+}
+
+#[test]
+fn bench_times_a_model_of_given_sizes() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("sizes.json"), SIZES).unwrap();
+    let number = |of: &Value, name: &str| of[name].as_f64().unwrap();
+    let mut losses = Vec::new();
+    for (options, weights) in [
+        (&["--batch", "2", "--tokens", "24"][..], "bf16"),
+        (&["--batch", "2", "--tokens", "24", "--devices", "cpu:1"], "bf16"),
+        (&["--batch", "1", "--tokens", "24", "--weights", "q4k", "--precision", "f16"], "Q4K"),
+        (&["--batch", "3", "--tokens", "24", "--devices", "cpu:2"], "bf16"),
+    ] {
+        let found = measured(&folder, options);
+        assert_eq!(found["weights"], weights, "{found}");
+        // Small weights know nothing: each of 400 tokens is as likely.
+        assert!((number(&found, "loss") / 400f64.ln() - 1.0).abs() < 0.05, "{found}");
+        for name in ["tokens_per_second", "gflops", "product_gflops", "share"] {
+            assert!(number(&found, name) > 0.0, "{name} in {found}");
+        }
+        // 2 blocks of 589,824 weights and a head of 102,400: 4 operations each, 6 for those of adapters of
+        // rank 4, 7 · 24 · 256 in each block for attention. Both numbers are rounded to a tenth.
+        let operations = 4.0 * (2.0 * 589_824.0 + 102_400.0) + 6.0 * 32_768.0 + 2.0 * 7.0 * 24.0 * 256.0;
+        let expected = number(&found, "tokens_per_second") * operations / 1e9;
+        assert!(
+            (number(&found, "gflops") - expected).abs() < 0.06 + 0.01 * expected,
+            "{expected} in {found}"
+        );
+        losses.push(number(&found, "loss"));
+    }
+    assert_eq!(losses[0], losses[1], "the device of one rank is the processor");
+    let output = command(&folder, &["bench", "step"]).output().unwrap();
+    assert!(err(&output).contains("<--model <MODEL>|--shapes <FILE>>"), "{}", err(&output));
+}
