@@ -24,6 +24,8 @@ const GREETING: Duration = Duration::from_secs(60);
 /// How long MPI may take to end after all have said goodbye, or to end all at once.
 const END: Duration = Duration::from_secs(30);
 const ABORT: Duration = Duration::from_secs(5);
+/// How long it may take to tell the others that one is lost.
+const TELLING: Duration = Duration::from_secs(1);
 /// Time between two looks whether it has.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -156,6 +158,10 @@ impl Processes {
                 .help("what this run has learned is on disk")
         };
         if followers.any_lost() {
+            // Where MPI manages to end none of them, they end by themselves.
+            let (answer, told) = channel();
+            let asked = self.control.send(Ending::Abandon(answer)).is_ok();
+            let _ = asked.then(|| told.recv_timeout(TELLING)); // that is as long as it may take
             return Err(silent("a process that was lost".to_string()));
         }
         let (answer, answered) = channel();

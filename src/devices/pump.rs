@@ -38,6 +38,8 @@ const GOODBYE: Duration = Duration::from_secs(10);
 pub(super) enum Ending {
     /// Say goodbye to all, and tell those that do not answer.
     Leave(Sender<Vec<usize>>),
+    /// Tell those that are left to end by themselves, as another one is lost; answers when they have been told.
+    Abandon(Sender<()>),
     /// End all processes at once, with this code.
     Abort(i32),
     /// Call MPI no more: this process ends without the others.
@@ -64,7 +66,14 @@ enum Outgoing {
     /// The pieces of a message from this one on.
     Frame(Frame, usize),
     Alive(u64),
-    Bye,
+    Bye(Why),
+}
+
+/// Why goodbye is said. MPI ends with all processes or not at all: where one is lost, the others do not wait for it.
+#[derive(Clone, Copy)]
+enum Why {
+    Done,
+    OneIsLost,
 }
 
 /// What MPI is sending. The data stay where they are until it is done.
@@ -165,10 +174,10 @@ impl Peer {
     }
 
     /// Nothing more is sent to it but goodbye.
-    fn say_goodbye(&mut self) {
+    fn say_goodbye(&mut self, why: Why) {
         if !std::mem::replace(&mut self.said, true) {
             self.waiting.clear();
-            self.waiting.push_back(Outgoing::Bye);
+            self.waiting.push_back(Outgoing::Bye(why));
         }
     }
 
@@ -191,7 +200,8 @@ impl Peer {
             moved = true;
             let (data, tag) = match next {
                 Outgoing::Alive(count) => (Sent::Bytes(Arc::from(count.to_le_bytes())), ALIVE),
-                Outgoing::Bye => (Sent::Bytes(Arc::from([])), BYE),
+                Outgoing::Bye(Why::Done) => (Sent::Bytes(Arc::from([])), BYE),
+                Outgoing::Bye(Why::OneIsLost) => (Sent::Bytes(Arc::from([1])), BYE),
                 Outgoing::Frame(frame, at) => {
                     let tag = match frame.pieces().nth(at) {
                         Some(Piece::Text(_)) => TEXT,
@@ -264,7 +274,11 @@ impl Peer {
                 }
                 return Ok(());
             }
-            (BYE, _) => {
+            (BYE, goodbye) => {
+                if matches!(goodbye, Received::Bytes(why) if !why.is_empty()) {
+                    let error = format!("process {} has lost another process and ends all", self.process);
+                    self.life.fail(Error::compute(error));
+                }
                 (self.heard, self.deliver) = (true, None);
                 return Ok(());
             }
@@ -315,6 +329,7 @@ impl Pump {
         let (mut looked, mut moved, mut lived) = (Instant::now(), Instant::now(), Instant::now());
         let mut silent = Duration::ZERO;
         let mut leaving: Option<(Sender<Vec<usize>>, Duration)> = None;
+        let mut abandoning: Option<Sender<()>> = None;
         loop {
             let now = Instant::now();
             let awake = now.duration_since(looked).min(ASLEEP);
@@ -338,14 +353,21 @@ impl Pump {
                     std::mem::forget(self);
                     return false;
                 }
+                Ok(Ending::Abandon(answer)) => {
+                    self.peers.iter_mut().for_each(|peer| peer.say_goodbye(Why::OneIsLost));
+                    abandoning = Some(answer);
+                }
                 Ok(Ending::Leave(answer)) => {
-                    self.peers.iter_mut().for_each(Peer::say_goodbye);
+                    self.peers.iter_mut().for_each(|peer| peer.say_goodbye(Why::Done));
                     leaving = Some((answer, Duration::ZERO));
                 }
                 Err(_) => {}
             }
             if self.turn() {
                 moved = now;
+            }
+            if let Some(answer) = abandoning.take_if(|_| self.told_those_left()) {
+                let _ = answer.send(()); // whoever asked may be gone
             }
             if self.is_over() {
                 if let Some((answer, _)) = leaving {
@@ -393,10 +415,16 @@ impl Pump {
                 }
             }
             if peer.heard && !self.leads {
-                peer.say_goodbye();
+                peer.say_goodbye(Why::Done);
             }
         }
         moved
+    }
+
+    /// Whether all that was to be said to the processes that are not lost has been sent.
+    fn told_those_left(&self) -> bool {
+        let mut left = self.peers.iter().filter(|peer| peer.life.silent() < LOST);
+        left.all(|peer| peer.waiting.is_empty() && peer.sending.is_empty())
     }
 
     /// Whether goodbye was said on all sides.
