@@ -167,6 +167,24 @@ test-formats: tools $(CACHE)/formats-venv/installed
 	LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug \
 	$(CACHE)/formats-venv/bin/python -B tests/readers/check.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug/lorascope
 
+## test-mpi        training over several processes; as root also on two "hosts" (network namespaces)
+.PHONY: test-mpi
+test-mpi: FEATURES := $(FEATURES),mpi
+test-mpi: tools mpi-tools model
+	$(CARGO) build --locked $(FEATURES) --bin lorascope
+	$(CARGO) $(if $(NEXTEST),nextest run,test) --locked $(FEATURES) --test processes
+	@[ "$$(id -u)" = 0 ] || echo "not run: tests/two_hosts.sh makes network namespaces, which takes root"
+	@[ "$$(id -u)" != 0 ] || LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug \
+	tests/two_hosts.sh $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug/lorascope $(MODEL)
+
+.PHONY: mpi-tools
+mpi-tools:
+	@for tool in mpicc mpirun; do command -v $$tool >/dev/null || { \
+	    echo "$$tool is missing: apt-get install libopenmpi-dev openmpi-bin"; exit 1; }; done
+	@command -v clang >/dev/null && { ldconfig -p; ls "$${LIBCLANG_PATH:-/usr/lib}" /usr/lib/llvm-*/lib; } 2>/dev/null \
+	    | grep -q libclang || { echo "clang and libclang are missing: apt-get install clang libclang-dev"; exit 1; }
+	@command -v ip >/dev/null || { echo "ip is missing: apt-get install iproute2"; exit 1; }
+
 ## test-lab        what a notebook shows, in a real JupyterLab in Chromium; LAB names notebooks to look at as well
 .PHONY: test-lab
 test-lab: kernel $(CACHE)/lab-venv/installed

@@ -8,7 +8,7 @@ use crate::common::runs::{Bench, SMALL, model};
 use lorascope::error::Result;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Steps of the runs that are compared.
 const STEPS: usize = 4;
@@ -131,6 +131,8 @@ fn send(pid: u32, signal: i32) {
 const SIGKILL: i32 = 9;
 const SIGUSR1: i32 = 10;
 const SIGTERM: i32 = 15;
+const SIGCONT: i32 = 18;
+const SIGSTOP: i32 = 19;
 /// A lost process is noticed, though mpirun ends nothing.
 const ENDURE: [&str; 3] = ["--enable-recovery", "--mca", "orte_abort_on_non_zero_status"];
 
@@ -164,6 +166,12 @@ fn device_processes_give_the_bits_of_one() -> Result<()> {
     place.same("mixed", "alone");
     place.together(2, "split", &["--devices", "cpu:2", "--split", "2"]);
     place.same("split", "alone");
+    // What a process makes of `auto` is not the run's.
+    place.together(2, "auto", &["--devices", "auto"]);
+    place.same("auto", "alone");
+    let written = std::fs::read_to_string(place.path("runs/auto/run.json")).unwrap();
+    let written: serde_json::Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(written["config"]["devices"], "auto");
     Ok(())
 }
 
@@ -196,6 +204,41 @@ fn device_process_with_another_model_is_refused() -> Result<()> {
     let (code, out, err) = text(place.command("mpirun", &arguments).output().unwrap());
     assert_ne!(code, Some(0), "{out}{err}");
     assert!(err.contains("process 1 on ") && err.contains("missing.gguf"), "{err}");
+    place.all_gone();
+    Ok(())
+}
+
+/// What is wrong for all of them is said once, and all end.
+#[test]
+fn device_processes_end_with_one_message_where_the_first_one_fails() -> Result<()> {
+    let place = Place::new()?;
+    for option in [["--data", "missing.jsonl"], ["--model", "missing.gguf"], ["--eval", "missing.csv"]] {
+        let (code, out, err) = text(place.mpirun(&[], 3, "odd", &option).output().unwrap());
+        assert_ne!(code, Some(0), "{out}{err}");
+        let messages: Vec<&str> = err.lines().filter(|line| line.starts_with("lorascope: ")).collect();
+        assert_eq!((messages.len(), messages[0].contains(option[1])), (1, true), "{out}{err}");
+        assert!(!place.path("runs/odd").exists());
+        place.all_gone();
+    }
+    Ok(())
+}
+
+/// A process that was started with another kind of device is named before any model is opened: there is none.
+#[test]
+fn device_processes_of_different_kinds_are_refused() -> Result<()> {
+    let place = Place::new()?;
+    let with = |devices: &'static str| {
+        let run = ["train", "run.toml", "--name", "mixed", "--model", "missing.gguf", "--devices", devices];
+        [&["-n", "1", COMMAND][..], &run].concat()
+    };
+    let arguments = [&MPIRUN[..], &with("auto"), &[":"], &with("cuda:0")].concat();
+    let (code, out, err) = text(place.command("mpirun", &arguments).output().unwrap());
+    assert_ne!(code, Some(0), "{out}{err}");
+    let said = "it was started with devices cuda:0, and process 0 computes on the processor";
+    assert!(err.contains("lorascope: process 1 on ") && err.contains(said), "{err}");
+    assert!(err.contains("give all of them devices cpu:1, or auto"), "{err}");
+    assert!(!err.contains("missing.gguf"), "{err}");
+    assert!(!place.path("runs/mixed").exists());
     place.all_gone();
     Ok(())
 }
@@ -271,6 +314,27 @@ fn device_process_that_is_killed_is_noticed() -> Result<()> {
         }
         goes_on(&place, name);
     }
+    Ok(())
+}
+
+/// Neither the first process nor another one takes one for lost that is stopped for some seconds.
+#[test]
+fn device_process_that_is_stopped_for_a_moment_is_waited_for() -> Result<()> {
+    let place = Place::new()?;
+    let options = [&ENDURE[..], &["0"]].concat();
+    let child = place.start(place.mpirun(&options, 3, "stopped", &LONG), "stopped", 1);
+    for rank in [1, 0] {
+        place.signal(rank, SIGSTOP);
+        std::thread::sleep(Duration::from_secs(4));
+        let steps = place.losses("stopped").len();
+        place.signal(rank, SIGCONT);
+        eventually("two more steps", || (place.losses("stopped").len() >= steps + 2).then_some(()));
+    }
+    assert_eq!(place.processes().len(), 3);
+    send(child.id(), SIGUSR1);
+    let (_, out, err) = text(child.wait_with_output().unwrap());
+    assert!(out.contains("paused after step ") && !err.contains("nothing was heard"), "{out}{err}");
+    goes_on(&place, "stopped");
     Ok(())
 }
 

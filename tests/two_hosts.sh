@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Trains in four processes on two machines and compares with one process: the same bytes. The machines are network
 # namespaces of this one with names of their own and a cable (veth) between them, so that all goes through TCP.
-# Needs root, Open MPI and iproute2. Prints the time of a step and the bytes that a step sends.
+# Then the cable is cut in the middle of a run: both sides end, and the run goes on from the disk.
+# Needs root, Open MPI and iproute2. Prints the time of a step, the bytes that a step sends, and how long the end took.
 #
 #     tests/two_hosts.sh LORASCOPE MODEL [STEPS]
 set -euo pipefail
@@ -68,10 +69,10 @@ echo "one process"
 "$lorascope" train run.toml --name alone >alone.log 2>&1 || { cat alone.log; exit 1; }
 echo "four processes on two machines"
 a=$(sent lorascope-a) b=$(sent lorascope-b)
-./on lorascope-a "cd $folder && mpirun --allow-run-as-root --oversubscribe --bind-to none \
-    --host lorascope-a:2,lorascope-b:2 -n 4 --mca plm_rsh_agent $folder/on --mca btl tcp,self \
-    --mca btl_tcp_if_include cable --mca oob_tcp_if_include cable \
-    -x PATH -x HOME $lorascope train run.toml --name four" >four.log 2>&1 || { cat four.log; exit 1; }
+mpirun="mpirun --allow-run-as-root --oversubscribe --bind-to none --host lorascope-a:2,lorascope-b:2 -n 4 \
+    --mca plm_rsh_agent $folder/on --mca btl tcp,self --mca btl_tcp_if_include cable --mca oob_tcp_if_include cable \
+    -x PATH -x HOME -x LD_LIBRARY_PATH"
+./on lorascope-a "cd $folder && $mpirun $lorascope train run.toml --name four" >four.log 2>&1 || { cat four.log; exit 1; }
 a=$(($(sent lorascope-a) - a)) b=$(($(sent lorascope-b) - b))
 grep processes four.log
 grep -q "process 2 on lorascope-b" four.log || { echo "no process was on the second machine"; exit 1; }
@@ -90,3 +91,32 @@ print(f"the same bytes after {steps} steps; {alone[-1]['tokens']} tokens in the 
 print(f"a step takes {median(alone):.2f} s in one process, {median(four):.2f} s in four (medians without the first)")
 print(f"a step sends {a / steps / 1e6:.1f} MB to the second machine and {b / steps / 1e6:.1f} MB back")
 EOF
+
+echo "the cable is cut in the middle of a run"
+steps_of() { wc -l 2>/dev/null <"runs/$1/history.jsonl" || echo 0; }
+trainers() { ip netns pids "$1" | while read -r pid; do
+    case $(readlink "/proc/$pid/exe") in "$lorascope") echo "$pid" ;; esac
+done; }
+./on lorascope-a "cd $folder && exec $mpirun --enable-recovery $lorascope train run.toml --name cut --steps 1000" >cut.log 2>&1 &
+until [ "$(steps_of cut)" -ge 2 ]; do
+    kill -0 $! || { cat cut.log; exit 1; }
+    sleep 0.2
+done
+begun=$(date +%s%N)
+passed() { echo $((($(date +%s%N) - begun) / 1000000)); }
+ip -n lorascope-a link set cable down
+for name in "${names[@]}"; do
+    while [ -n "$(trainers "$name")" ]; do
+        [ "$(passed)" -lt 300000 ] || { cat cut.log; exit 1; }
+        sleep 0.1
+    done
+    echo "no process is left on $name after $(passed) ms"
+done
+# mpirun waits for the other machine.
+kill -9 $! 2>/dev/null || true
+wait $! 2>/dev/null || true
+grep -q "process [23] on lorascope-b.*nothing was heard of it for" cut.log || { cat cut.log; exit 1; }
+done=$(steps_of cut)
+"$lorascope" train cut --resume --steps 1 >resumed.log 2>&1 || { cat resumed.log; exit 1; }
+[ "$(steps_of cut)" -ge "$done" ] || { echo "of $done steps $(steps_of cut) are left"; exit 1; }
+echo "the run went on from its $done steps"

@@ -112,6 +112,9 @@ fn note(written: io::Result<()>) {
 
 /// Returns 0 for success, 1 if a command on data rejected rows; an error becomes exit code 2.
 fn run(command: Command) -> Result<ExitCode> {
+    if !matches!(command, Command::Train(_)) {
+        processes::note_alone();
+    }
     match command {
         Command::Data(command) => return data::run(*command),
         Command::Plan(arguments) => plan::run(&arguments)?,

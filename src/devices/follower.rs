@@ -8,10 +8,11 @@ use super::frames::Frame;
 use super::messages::{Event, Pass, SUMS, Seat, What, Work};
 use super::pool::{cores, pool};
 use super::stage_thread::{StageThread, guarded};
+use super::status::device_name;
 use super::wire::{ErrorText, FromFollower, Setup, ToFollower, batch, frame, part, read, sum};
 use crate::error::{Error, Result};
 use crate::model::{Decoder, Model, OpenOptions};
-use crate::train::Placement;
+use crate::train::{DeviceKind, Placement};
 use candle_core::Device;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +29,14 @@ pub struct Opened {
     pub decoder: Decoder,
     /// Tells whether it is the model of the first process.
     pub fingerprint: String,
+}
+
+/// What a process does for the first one when it is asked for it.
+pub(super) struct Opener<'a> {
+    /// Opens a device of this kind.
+    pub device: &'a dyn Fn(DeviceKind) -> Result<Device>,
+    /// Opens a model on it.
+    pub model: &'a dyn Fn(&Setup, &Device) -> Result<Opened>,
 }
 
 /// Opens the model that the first process asks for: `own` where it lies elsewhere for this one.
@@ -48,7 +57,9 @@ pub fn open_model(setup: &Setup, own: Option<&Path>, device: &Device) -> Result<
 struct Serving<'a> {
     line: &'a Line,
     beat: Arc<Beat>,
-    open: &'a dyn Fn(&Setup) -> Result<Opened>,
+    opener: Opener<'a>,
+    /// The device of this process, or why there is none.
+    device: Result<(DeviceKind, Device)>,
     setup: Option<Setup>,
     /// The thread that computes, or why there is none.
     stage: Result<Thread>,
@@ -70,7 +81,7 @@ struct Thread {
 ///
 /// # Errors
 /// When nothing is heard of it any more.
-pub(super) fn serve(line: &Line, beat: Arc<Beat>, open: &dyn Fn(&Setup) -> Result<Opened>) -> Result<()> {
+pub(super) fn serve(line: &Line, beat: Arc<Beat>, opener: Opener) -> Result<()> {
     let (events, found) = channel();
     let (send, to, worked) = (line.send.clone(), line.to, beat.clone());
     std::thread::Builder::new()
@@ -81,7 +92,8 @@ pub(super) fn serve(line: &Line, beat: Arc<Beat>, open: &dyn Fn(&Setup) -> Resul
     let mut serving = Serving {
         line,
         beat,
-        open,
+        opener,
+        device: Err(Error::compute("no device was asked for")),
         setup: None,
         stage,
         events,
@@ -112,6 +124,10 @@ pub(super) fn serve(line: &Line, beat: Arc<Beat>, open: &dyn Fn(&Setup) -> Resul
 impl Serving<'_> {
     fn hear(&mut self, heard: &Frame) -> Result<()> {
         match read::<ToFollower>(heard)? {
+            ToFollower::Device { number, kind } => {
+                let device = self.open_device(kind).map_err(|error| ErrorText::of(&error));
+                self.line.send(frame(&FromFollower::Device { number, device }, Vec::new())?)
+            }
             ToFollower::Setup { number, setup, together } => {
                 self.give_up();
                 if self.setup.as_ref() != Some(&setup) || self.stage.is_err() {
@@ -156,6 +172,22 @@ impl Serving<'_> {
         }
     }
 
+    /// Opens a device of this kind, unless it is open, and says which it is. The model on another one goes first.
+    fn open_device(&mut self, kind: DeviceKind) -> Result<String> {
+        let known = self.device.as_ref().is_ok_and(|(known, _)| *known == kind);
+        if !known {
+            self.give_up();
+            self.setup = None;
+            self.stage = Err(Error::compute("no model was asked for"));
+            self.device = Err(Error::compute("no device is open")); // the old one goes first
+            self.device = guarded(|| Ok((kind, (self.opener.device)(kind)?)));
+        }
+        match &self.device {
+            Ok((_, device)) => Ok(device_name(device)),
+            Err(error) => Err(ErrorText::of(error).error()),
+        }
+    }
+
     /// Says so where the thread has ended that computes.
     fn look(&mut self) -> Result<()> {
         let ended = self.stage.as_ref().is_ok_and(|thread| thread.handle.is_finished());
@@ -186,7 +218,8 @@ impl Serving<'_> {
 
     /// Opens the model and starts the thread that computes with it.
     fn start(&self, setup: &Setup, together: usize) -> Result<Thread> {
-        let Opened { decoder, fingerprint } = (self.open)(setup)?;
+        let (_, device) = self.device.as_ref().map_err(|error| ErrorText::of(error).error())?;
+        let Opened { decoder, fingerprint } = (self.opener.model)(setup, device)?;
         if fingerprint != setup.fingerprint {
             return Err(Error::input(format!(
                 "another model than that of process 0: its fingerprint is {fingerprint}, there {}",

@@ -1,21 +1,32 @@
 //! The other processes that compute for this one, and which run they work for.
 
 use super::frames::Frame;
-use super::wire::Hello;
+use super::wire::{ErrorText, FromFollower, Hello, ToFollower, frame, read};
 use crate::error::{Error, Result};
+use crate::train::{DeviceKind, Devices};
+use candle_core::Device;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A process of which nothing is heard for so long has ended, or cannot be reached. Each says something every half
-/// second, whatever it computes.
-pub(super) const LOST: Duration = Duration::from_secs(30);
+/// second, whatever it computes, from a thread that does nothing else: one that is stopped for some seconds, or shares
+/// its cores with many others, is not taken for lost.
+pub(super) const LOST: Duration = Duration::from_secs(8);
+/// How long a process may take to open its device.
+const OPENING: Duration = Duration::from_secs(120);
+/// Time between two looks at the signs of life of one that opens its device.
+const LOOK: Duration = Duration::from_millis(20);
+
+static ASKED: AtomicU64 = AtomicU64::new(0);
 
 /// The processes that follow this one. A run takes them all, and gives them back when it ends.
 pub struct Followers {
     /// The machine of this process.
     host: String,
+    /// The number of this process among those of its machine.
+    local: usize,
     all: Vec<Arc<Follower>>,
     taken: AtomicBool,
 }
@@ -49,6 +60,8 @@ pub(super) struct Follower {
     send: Sender<(usize, Frame)>,
     incoming: Mutex<Receiver<Frame>>,
     lost: AtomicBool,
+    /// What it computes on, once it was told.
+    device: Mutex<Option<(DeviceKind, String)>>,
 }
 
 /// Those that work for one run.
@@ -119,7 +132,80 @@ impl Follower {
             send: line.send,
             incoming: Mutex::new(line.incoming),
             lost: AtomicBool::new(false),
+            device: Mutex::new(None),
         }
+    }
+
+    /// `process 1 on node2`.
+    pub fn name(&self) -> String {
+        format!("process {} on {}", self.process, self.hello.host)
+    }
+
+    /// What it computes on: `cpu`, `cuda:1`; nothing before it was told.
+    pub fn device(&self) -> Option<String> {
+        let device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
+        device.as_ref().map(|(_, name)| name.clone())
+    }
+
+    /// Tells it which kind of device to compute on; the number of the answer, if one is to come.
+    fn tell_kind(&self, kind: DeviceKind) -> Result<Option<u64>> {
+        let mut device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
+        if device.as_ref().is_some_and(|(known, _)| *known == kind) {
+            return Ok(None);
+        }
+        *device = None;
+        let number = 1 + ASKED.fetch_add(1, Ordering::Relaxed);
+        self.send(frame(&ToFollower::Device { number, kind }, Vec::new())?)?;
+        Ok(Some(number))
+    }
+
+    /// Waits for that answer.
+    fn hear_device(&self, asked: u64, kind: DeviceKind) -> Result<()> {
+        let incoming = self.incoming();
+        let begun = Instant::now();
+        let of_it = |error: Error| ErrorText::of(&error).error_of(&self.name());
+        loop {
+            match incoming.recv_timeout(LOOK) {
+                Ok(heard) => match read(&heard).map_err(of_it)? {
+                    FromFollower::Device { number, device } if number == asked => {
+                        let name = device.map_err(|error| error.error_of(&self.name()))?;
+                        let mut device = self.device.lock().unwrap_or_else(PoisonError::into_inner);
+                        *device = Some((kind, name));
+                        return Ok(());
+                    }
+                    _ => {} // of a pass that was given up
+                },
+                Err(RecvTimeoutError::Timeout) => {
+                    self.check_life().map_err(of_it)?;
+                    if begun.elapsed() > OPENING {
+                        let seconds = OPENING.as_secs();
+                        return Err(of_it(
+                            Error::compute(format!("no device is open after {seconds} s"))
+                                .help("its driver may hang: nvidia-smi on that machine tells"),
+                        ));
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(of_it(self.cut())),
+            }
+        }
+    }
+
+    /// Fails where nothing was heard of it for too long.
+    pub fn check_life(&self) -> Result<()> {
+        let silent = self.life.silent();
+        if silent <= LOST {
+            return Ok(());
+        }
+        self.lose();
+        Err(Error::compute(format!("nothing was heard of it for {:.0} s", silent.as_secs_f64())).help(
+            "the process or its machine has ended, or the network between them; --resume goes on with those that are left",
+        ))
+    }
+
+    /// The line to it has ended: why.
+    pub fn cut(&self) -> Error {
+        self.lose();
+        self.life.take_failure().unwrap_or_else(|| Error::compute("the connection has ended"))
     }
 
     pub fn send(&self, frame: Frame) -> Result<()> {
@@ -142,9 +228,9 @@ impl Follower {
 }
 
 impl Followers {
-    pub(super) fn new(host: String, all: Vec<Follower>) -> Arc<Self> {
+    pub(super) fn new(host: String, local: usize, all: Vec<Follower>) -> Arc<Self> {
         let all = all.into_iter().map(Arc::new).collect();
-        Arc::new(Self { host, all, taken: AtomicBool::new(false) })
+        Arc::new(Self { host, local, all, taken: AtomicBool::new(false) })
     }
 
     /// Gives these processes to the runs of this one from now on, or none.
@@ -157,13 +243,10 @@ impl Followers {
         (!self.taken.swap(true, Ordering::AcqRel)).then(|| Claim { followers: self.clone() })
     }
 
-    /// `, process 1 on node2 (cpu)`, for each.
+    /// `, process 1 on node2`, for each.
     #[cfg(feature = "mpi")]
     pub(super) fn names(&self) -> String {
-        let name = |follower: &Arc<Follower>| {
-            format!(", process {} on {} ({})", follower.process, follower.hello.host, follower.hello.device)
-        };
-        self.all.iter().map(name).collect()
+        self.all.iter().map(|follower| format!(", {}", follower.name())).collect()
     }
 
     /// The number of processes on this machine.
@@ -184,6 +267,23 @@ impl Followers {
 }
 
 impl Claim {
+    /// Tells all of them which kind of device to compute on, and waits until they have it open.
+    ///
+    /// # Errors
+    /// When one of them has none of this kind, was started with another one, or is lost: the error names it.
+    pub fn compute_on(&self, kind: DeviceKind) -> Result<()> {
+        let mut asked = Vec::new();
+        for follower in self.followers() {
+            if let Some(number) = follower.tell_kind(kind)? {
+                asked.push((follower.clone(), number));
+            }
+        }
+        // Each answer is heard, so that none is left for what is asked next.
+        let heard: Vec<Result<()>> =
+            asked.iter().map(|(follower, number)| follower.hear_device(*number, kind)).collect();
+        heard.into_iter().collect()
+    }
+
     /// Those that answer.
     pub(super) fn followers(&self) -> impl Iterator<Item = &Arc<Follower>> {
         self.followers.all.iter().filter(|follower| !follower.is_lost())
@@ -210,6 +310,14 @@ pub(super) fn together() -> usize {
     followers().map_or(1, |followers| followers.together_here())
 }
 
+/// The devices of a run in this process: of several processes, `auto` is one GPU for each.
+pub(crate) fn devices_here(devices: &Devices) -> Result<Vec<Device>> {
+    match followers() {
+        Some(followers) => devices.of_process(followers.local)?.all(),
+        None => devices.all(),
+    }
+}
+
 /// The processes that follow this one, for one run.
 pub(crate) fn claim() -> Claimed {
     let followers = followers();
@@ -217,4 +325,16 @@ pub(crate) fn claim() -> Claimed {
         return Claimed::Nobody;
     };
     followers.claim().map_or(Claimed::ByAnother, Claimed::Here)
+}
+
+/// Tells the processes that follow this one on which kind of device a run will compute, before its model is opened.
+/// Nothing is told while they work for another run.
+///
+/// # Errors
+/// When one of them cannot: the error names it.
+pub(crate) fn agree_on(devices: &Devices) -> Result<()> {
+    let Claimed::Here(claim) = claim() else { return Ok(()) };
+    // A model lies on the processor where no device is named.
+    let first = devices_here(devices)?.into_iter().next().unwrap_or(Device::Cpu);
+    claim.compute_on(DeviceKind::of(&first)?)
 }

@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use std::sync::Arc;
 
-/// Bytes of a piece at most.
-pub(super) const PIECE: usize = 4 << 20;
+/// Bytes of a piece at most. Each that comes is a sign of life: on a slow network it is not long under way.
+pub(super) const PIECE: usize = 1 << 20;
 /// Bytes of a text at most.
 const TEXT: usize = 1 << 28;
 /// Numbers of a message at most: 32 GiB.

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
 use crate::model::Decoder;
 use crate::train::step::{Accumulated, Learned, RowLoss, check_evaluated};
-use crate::train::{Batch, Placement, Reduction};
+use crate::train::{Batch, DeviceKind, Placement, Reduction};
 use candle_core::Device;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -127,22 +127,13 @@ impl DeviceGroup {
     /// The same with other processes, which open the model and take packs as the devices here do.
     ///
     /// # Errors
-    /// When one of them computes on another kind of device. That it cannot open the model, or has another one, is an
+    /// When one of them cannot compute on the kind of device that is used here. That it cannot open the model, or has another one, is an
     /// error of the first pass.
     pub fn with_followers(mut self, claim: Claim, setup: &Setup) -> Result<Self> {
-        let here = self.devices().next().map_or("cpu".to_string(), device_name);
-        let here = here.split(':').next().unwrap_or_default();
+        claim.compute_on(self.devices().next().map_or(Ok(DeviceKind::Processor), DeviceKind::of)?)?;
         for (ranks, follower) in (self.devices().count()..).zip(claim.followers()) {
-            let hello = &follower.hello;
-            let name =
-                format!("{}, rank {ranks}, process {} on {}", hello.device, follower.process, hello.host);
-            if !hello.device.starts_with(here) {
-                return Err(Error::input(format!("it is of another kind than {here}, that of process 0"))
-                    .on_device(&name)
-                    .help(
-                        "numbers would depend on which of them computes: give all processes the same kind",
-                    ));
-            }
+            let device = follower.device().unwrap_or_default();
+            let name = format!("{device}, rank {ranks}, {}", follower.name());
             let (inbox, receiver) = channel();
             let beat = Arc::new(Beat::default());
             let thread = RemoteThread {
@@ -150,7 +141,7 @@ impl DeviceGroup {
                 name: name.clone(),
                 beat: beat.clone(),
                 setup: setup.clone(),
-                together: claim.together(&hello.host),
+                together: claim.together(&follower.hello.host),
                 follower: follower.clone(),
                 inbox: receiver,
                 events: self.events_in.clone(),

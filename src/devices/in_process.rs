@@ -2,11 +2,13 @@
 //! them. For tests.
 
 use super::beat::Beat;
-use super::follower::{Opened, serve};
+use super::follower::{Opened, Opener, serve};
 use super::followers::{Follower, Followers, Life, Line};
 use super::frames::{Assembly, Frame};
 use super::wire::{Hello, Setup};
 use crate::error::{Error, Result};
+use crate::train::Devices;
+use candle_core::Device;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -40,12 +42,24 @@ impl InProcess {
     }
 }
 
-/// Starts `count` followers that open models with `open`, whose argument is the number of the process.
+/// Starts `count` followers on the processor that open models with `open`, whose argument is the number of the process.
 ///
 /// # Errors
 /// When a thread cannot be started.
 pub fn in_process(
     count: usize,
+    open: impl Fn(usize, &Setup) -> Result<Opened> + Send + Sync + 'static,
+) -> Result<InProcess> {
+    in_process_on(count, |_| Devices::default(), open)
+}
+
+/// The same with followers that were started with these devices.
+///
+/// # Errors
+/// When a thread cannot be started.
+pub fn in_process_on(
+    count: usize,
+    devices: impl Fn(usize) -> Devices,
     open: impl Fn(usize, &Setup) -> Result<Opened> + Send + Sync + 'static,
 ) -> Result<InProcess> {
     let open = Arc::new(open);
@@ -65,16 +79,17 @@ pub fn in_process(
         })?;
         live(Arc::downgrade(&life), beat.clone(), cut.clone())?;
         let line = Line { own: process, to: 0, send: to_leader, incoming, life: Arc::default() };
-        let open = open.clone();
+        let (open, devices) = (open.clone(), devices(process));
         spawn(move || {
-            let _ = serve(&line, beat, &|setup| open(process, setup)); // it ends with the line
+            let device = |kind| devices.of_follower(kind, 0);
+            let model = |setup: &Setup, _: &Device| open(process, setup);
+            let _ = serve(&line, beat, Opener { device: &device, model: &model }); // it ends with the line
         })?;
-        let hello =
-            Hello { version: String::new(), host: format!("host{}", process % 2), device: "cpu".into() };
+        let hello = Hello { version: String::new(), host: format!("host{}", process % 2) };
         all.push(Follower::new(hello, Line { own: 0, to: process, send: out, incoming: answers, life }));
         cuts.push(cut);
     }
-    Ok(InProcess { followers: Followers::new("host0".to_string(), all), cut: cuts, told })
+    Ok(InProcess { followers: Followers::new("host0".to_string(), 0, all), cut: cuts, told })
 }
 
 fn spawn(work: impl FnOnce() + Send + 'static) -> Result<()> {

@@ -37,10 +37,10 @@ pub(crate) use balance::placed;
 pub use faults::before_each_pack;
 pub use follower::{Opened, open_model};
 pub use followers::{Claim, Followers};
-pub(crate) use followers::{Claimed, claim};
+pub(crate) use followers::{Claimed, agree_on, claim, devices_here};
 pub use group::DeviceGroup;
 #[doc(hidden)]
-pub use in_process::{InProcess, in_process};
+pub use in_process::{InProcess, in_process, in_process_on};
 pub use launch::Launch;
 #[cfg(feature = "mpi")]
 pub use processes::Processes;

@@ -31,15 +31,19 @@ const UNTIL_IDLE: Duration = Duration::from_millis(20);
 /// A longer time between two looks was spent asleep, by the whole machine or by this process alone: it says nothing of
 /// the others.
 const ASLEEP: Duration = Duration::from_millis(100);
-/// How long the others have to say goodbye.
+/// How long the others have to say goodbye, without time asleep.
 const GOODBYE: Duration = Duration::from_secs(10);
 
 /// How it ends.
 pub(super) enum Ending {
     /// Say goodbye to all, and tell those that do not answer.
     Leave(Sender<Vec<usize>>),
+    /// Tell those that are left to end by themselves, as another one is lost; answers when they have been told.
+    Abandon(Sender<()>),
     /// End all processes at once, with this code.
     Abort(i32),
+    /// Call MPI no more: this process ends without the others.
+    Stop,
 }
 
 /// Another process.
@@ -62,19 +66,26 @@ enum Outgoing {
     /// The pieces of a message from this one on.
     Frame(Frame, usize),
     Alive(u64),
-    Bye,
+    Bye(Why),
+}
+
+/// Why goodbye is said. MPI ends with all processes or not at all: where one is lost, the others do not wait for it.
+#[derive(Clone, Copy)]
+enum Why {
+    Done,
+    OneIsLost,
 }
 
 /// What MPI is sending. The data stay where they are until it is done.
 struct Sending {
     request: Transfer,
-    _data: Data,
+    _data: Sent,
 }
 
-/// What MPI is receiving.
+/// What MPI is receiving, and where it writes.
 struct Receiving {
     request: Transfer,
-    data: Data,
+    place: Place,
     tag: Tag,
 }
 
@@ -83,9 +94,22 @@ enum Transfer {
     Numbers(Request<'static, [f32], StaticScope>),
 }
 
-/// Memory that MPI reads or writes, which nothing moves or frees meanwhile.
-enum Data {
-    Frame(#[allow(dead_code, reason = "it is kept, not read")] Frame),
+/// Memory that MPI reads. It is shared, so that nothing moves or changes it.
+#[derive(Clone)]
+enum Sent {
+    Frame(Frame, usize),
+    Bytes(Arc<[u8]>),
+}
+
+/// Memory that MPI writes. A pointer, as nothing else may refer to it meanwhile; it is never freed where the transfer
+/// does not end.
+enum Place {
+    Bytes(*mut [u8]),
+    Numbers(*mut [f32]),
+}
+
+/// What has come.
+enum Received {
     Bytes(Box<[u8]>),
     Numbers(Box<[f32]>),
 }
@@ -109,6 +133,31 @@ impl Transfer {
     }
 }
 
+impl Sent {
+    fn piece(&self) -> Option<Piece<'_>> {
+        match self {
+            Self::Frame(frame, at) => frame.pieces().nth(*at),
+            Self::Bytes(bytes) => Some(Piece::Text(bytes)),
+        }
+    }
+}
+
+impl Place {
+    /// What has been written there.
+    ///
+    /// # Safety
+    /// The transfer has ended, and this is called once.
+    unsafe fn received(self) -> Received {
+        // SAFETY: the pointers come from boxes, which nothing has freed.
+        unsafe {
+            match self {
+                Self::Bytes(bytes) => Received::Bytes(Box::from_raw(bytes)),
+                Self::Numbers(numbers) => Received::Numbers(Box::from_raw(numbers)),
+            }
+        }
+    }
+}
+
 impl Peer {
     pub fn new(process: usize, life: Arc<Life>, deliver: Sender<Frame>) -> Self {
         Self {
@@ -125,10 +174,10 @@ impl Peer {
     }
 
     /// Nothing more is sent to it but goodbye.
-    fn say_goodbye(&mut self) {
+    fn say_goodbye(&mut self, why: Why) {
         if !std::mem::replace(&mut self.said, true) {
             self.waiting.clear();
-            self.waiting.push_back(Outgoing::Bye);
+            self.waiting.push_back(Outgoing::Bye(why));
         }
     }
 
@@ -149,27 +198,23 @@ impl Peer {
             && let Some(next) = self.waiting.pop_front()
         {
             moved = true;
-            let (data, tag, rest) = match next {
-                Outgoing::Alive(count) => (Data::Bytes(Box::new(count.to_le_bytes())), ALIVE, None),
-                Outgoing::Bye => (Data::Bytes(Box::new([])), BYE, None),
+            let (data, tag) = match next {
+                Outgoing::Alive(count) => (Sent::Bytes(Arc::from(count.to_le_bytes())), ALIVE),
+                Outgoing::Bye(Why::Done) => (Sent::Bytes(Arc::from([])), BYE),
+                Outgoing::Bye(Why::OneIsLost) => (Sent::Bytes(Arc::from([1])), BYE),
                 Outgoing::Frame(frame, at) => {
                     let tag = match frame.pieces().nth(at) {
                         Some(Piece::Text(_)) => TEXT,
                         Some(Piece::Numbers(_)) => NUMBERS,
                         None => continue,
                     };
-                    (Data::Frame(frame.clone()), tag, Some((frame, at)))
+                    self.waiting.push_front(Outgoing::Frame(frame.clone(), at + 1));
+                    (Sent::Frame(frame, at), tag)
                 }
             };
             let to = world.process_at_rank(self.process);
-            let piece = match (&data, &rest) {
-                (Data::Bytes(bytes), _) => Some(Piece::Text(bytes)),
-                (Data::Numbers(numbers), _) => Some(Piece::Numbers(numbers)),
-                (Data::Frame(frame), Some((_, at))) => frame.pieces().nth(*at),
-                (Data::Frame(_), None) => None,
-            };
-            let request = match piece {
-                // SAFETY: `data` owns what is read and is kept beside the request until that is complete.
+            let request = match data.piece() {
+                // SAFETY: `data` is kept beside the request until that is complete.
                 Some(Piece::Text(bytes)) => {
                     Transfer::Bytes(to.immediate_send_with_tag(StaticScope, unsafe { kept(bytes) }, tag))
                 }
@@ -180,9 +225,6 @@ impl Peer {
                 None => continue,
             };
             self.sending.push_back(Sending { request, _data: data });
-            if let Some((frame, at)) = rest {
-                self.waiting.push_front(Outgoing::Frame(frame, at + 1));
-            }
         }
         moved
     }
@@ -190,15 +232,17 @@ impl Peer {
     /// Takes what has come; whether there was something.
     fn receive(&mut self, world: &SimpleCommunicator) -> Result<bool> {
         let mut moved = false;
-        if let Some(Receiving { request, data, tag }) = self.receiving.take() {
+        if let Some(Receiving { request, place, tag }) = self.receiving.take() {
             match request.test() {
                 Err(request) => {
-                    self.receiving = Some(Receiving { request, data, tag });
+                    self.receiving = Some(Receiving { request, place, tag });
                     return Ok(false);
                 }
                 Ok(()) => {
                     moved = true;
-                    self.take(tag, &data)?;
+                    // SAFETY: the transfer has ended.
+                    let received = unsafe { place.received() };
+                    self.take(tag, &received)?;
                 }
             }
         }
@@ -221,21 +265,25 @@ impl Peer {
         Ok(moved)
     }
 
-    fn take(&mut self, tag: Tag, data: &Data) -> Result<()> {
+    fn take(&mut self, tag: Tag, received: &Received) -> Result<()> {
         self.life.heard();
-        let piece = match (tag, data) {
-            (ALIVE, Data::Bytes(bytes)) => {
+        let piece = match (tag, received) {
+            (ALIVE, Received::Bytes(bytes)) => {
                 if let Ok(count) = <[u8; 8]>::try_from(&bytes[..]) {
                     self.life.counted(u64::from_le_bytes(count));
                 }
                 return Ok(());
             }
-            (BYE, _) => {
+            (BYE, goodbye) => {
+                if matches!(goodbye, Received::Bytes(why) if !why.is_empty()) {
+                    let error = format!("process {} has lost another process and ends all", self.process);
+                    self.life.fail(Error::compute(error));
+                }
                 (self.heard, self.deliver) = (true, None);
                 return Ok(());
             }
-            (TEXT, Data::Bytes(bytes)) => Piece::Text(bytes),
-            (NUMBERS, Data::Numbers(numbers)) => Piece::Numbers(numbers),
+            (TEXT, Received::Bytes(bytes)) => Piece::Text(bytes),
+            (NUMBERS, Received::Numbers(numbers)) => Piece::Numbers(numbers),
             _ => {
                 return Err(Error::format(format!(
                     "a message of kind {tag} came from process {}",
@@ -243,7 +291,9 @@ impl Peer {
                 )));
             }
         };
-        if let (Some(frame), Some(deliver)) = (self.assembly.add(piece)?, &self.deliver) {
+        // Nothing is put together any more after a failure.
+        let Some(deliver) = &self.deliver else { return Ok(()) };
+        if let Some(frame) = self.assembly.add(piece)? {
             let _ = deliver.send(frame); // nobody listens any more where the work has ended
         }
         Ok(())
@@ -253,17 +303,15 @@ impl Peer {
 /// Begins to receive a message.
 fn receive(message: Message, tag: Tag, bytes: usize) -> Receiving {
     if tag == NUMBERS {
-        let mut numbers = vec![0f32; bytes / size_of::<f32>()].into_boxed_slice();
-        // SAFETY: `data` owns what is written and is kept beside the request until that is complete.
-        let place = unsafe { kept_mut(&mut numbers) };
-        let request = Transfer::Numbers(message.immediate_matched_receive_into(StaticScope, place));
-        return Receiving { request, data: Data::Numbers(numbers), tag };
+        let place = Box::into_raw(vec![0f32; bytes / size_of::<f32>()].into_boxed_slice());
+        // SAFETY: nothing else refers to this memory until the transfer has ended.
+        let request = message.immediate_matched_receive_into(StaticScope, unsafe { &mut *place });
+        return Receiving { request: Transfer::Numbers(request), place: Place::Numbers(place), tag };
     }
-    let mut text = vec![0u8; bytes].into_boxed_slice();
+    let place = Box::into_raw(vec![0u8; bytes].into_boxed_slice());
     // SAFETY: as above.
-    let place = unsafe { kept_mut(&mut text) };
-    let request = Transfer::Bytes(message.immediate_matched_receive_into(StaticScope, place));
-    Receiving { request, data: Data::Bytes(text), tag }
+    let request = message.immediate_matched_receive_into(StaticScope, unsafe { &mut *place });
+    Receiving { request: Transfer::Bytes(request), place: Place::Bytes(place), tag }
 }
 
 /// The same memory without the limit of a borrow.
@@ -275,25 +323,18 @@ unsafe fn kept<T>(memory: &[T]) -> &'static [T] {
     unsafe { std::slice::from_raw_parts(memory.as_ptr(), memory.len()) }
 }
 
-/// The same memory without the limit of a borrow.
-///
-/// # Safety
-/// The caller keeps it, unmoved and untouched, for as long as what is returned is used.
-unsafe fn kept_mut<T>(memory: &mut [T]) -> &'static mut [T] {
-    // SAFETY: pointer and length are those of a slice.
-    unsafe { std::slice::from_raw_parts_mut(memory.as_mut_ptr(), memory.len()) }
-}
-
 impl Pump {
-    /// Carries messages until goodbye is said.
-    pub fn run(mut self) {
+    /// Carries messages until goodbye is said; `false` where it was stopped before.
+    pub fn run(mut self) -> bool {
         let (mut looked, mut moved, mut lived) = (Instant::now(), Instant::now(), Instant::now());
         let mut silent = Duration::ZERO;
-        let mut leaving: Option<(Sender<Vec<usize>>, Instant)> = None;
+        let mut leaving: Option<(Sender<Vec<usize>>, Duration)> = None;
+        let mut abandoning: Option<Sender<()>> = None;
         loop {
             let now = Instant::now();
-            silent += now.duration_since(looked).min(ASLEEP);
+            let awake = now.duration_since(looked).min(ASLEEP);
             looked = now;
+            silent += awake;
             if silent > ASLEEP {
                 self.peers.iter().for_each(|peer| peer.life.waited(silent));
                 silent = Duration::ZERO;
@@ -307,22 +348,37 @@ impl Pump {
             }
             match self.control.try_recv() {
                 Ok(Ending::Abort(code)) => self.world.abort(code),
+                Ok(Ending::Stop) => {
+                    // What is on its way is MPI's for as long as the process lives.
+                    std::mem::forget(self);
+                    return false;
+                }
+                Ok(Ending::Abandon(answer)) => {
+                    self.peers.iter_mut().for_each(|peer| peer.say_goodbye(Why::OneIsLost));
+                    abandoning = Some(answer);
+                }
                 Ok(Ending::Leave(answer)) => {
-                    self.peers.iter_mut().for_each(Peer::say_goodbye);
-                    leaving = Some((answer, now + GOODBYE));
+                    self.peers.iter_mut().for_each(|peer| peer.say_goodbye(Why::Done));
+                    leaving = Some((answer, Duration::ZERO));
                 }
                 Err(_) => {}
             }
             if self.turn() {
                 moved = now;
             }
+            if let Some(answer) = abandoning.take_if(|_| self.told_those_left()) {
+                let _ = answer.send(()); // whoever asked may be gone
+            }
             if self.is_over() {
                 if let Some((answer, _)) = leaving {
                     let _ = answer.send(Vec::new()); // whoever asked may be gone
                 }
-                return;
+                return true;
             }
-            if let Some((answer, _)) = leaving.take_if(|(_, until)| now > *until) {
+            if let Some((_, waited)) = &mut leaving {
+                *waited += awake;
+            }
+            if let Some((answer, _)) = leaving.take_if(|(_, waited)| *waited > GOODBYE) {
                 let silent = self.peers.iter().filter(|peer| !peer.heard);
                 let _ = answer.send(silent.map(|peer| peer.process as usize).collect());
             }
@@ -359,10 +415,16 @@ impl Pump {
                 }
             }
             if peer.heard && !self.leads {
-                peer.say_goodbye();
+                peer.say_goodbye(Why::Done);
             }
         }
         moved
+    }
+
+    /// Whether all that was to be said to the processes that are not lost has been sent.
+    fn told_those_left(&self) -> bool {
+        let mut left = self.peers.iter().filter(|peer| peer.life.silent() < LOST);
+        left.all(|peer| peer.waiting.is_empty() && peer.sending.is_empty())
     }
 
     /// Whether goodbye was said on all sides.

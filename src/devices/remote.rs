@@ -1,7 +1,7 @@
 //! The thread that speaks with another process: a whole model there takes packs like a device here.
 
 use super::beat::Beat;
-use super::followers::{Follower, LOST};
+use super::followers::Follower;
 use super::frames::Frame;
 use super::messages::{Event, Pass, PassKind, SUMS, What, Work};
 use super::wire::{FromFollower, Setup, ToFollower, frame, parts, pass_frames, read};
@@ -79,11 +79,7 @@ impl RemoteThread {
             let heard = match incoming.recv_timeout(LOOK) {
                 Ok(frame) => self.hear(&mut known, &frame),
                 Err(RecvTimeoutError::Timeout) => self.look(&mut known),
-                Err(RecvTimeoutError::Disconnected) => {
-                    self.follower.lose();
-                    let why = self.follower.life.take_failure();
-                    Err(why.unwrap_or_else(|| Error::compute("the connection has ended")))
-                }
+                Err(RecvTimeoutError::Disconnected) => Err(self.follower.cut()),
             };
             if let (Err(error), Some(pass)) = (heard, &known.pass) {
                 let pack = known.waits.first().copied().unwrap_or_default();
@@ -190,7 +186,7 @@ impl RemoteThread {
                     return Err(error.error());
                 }
             }
-            FromFollower::Ready { .. } | FromFollower::Hello(_) => {}
+            FromFollower::Ready { .. } | FromFollower::Device { .. } | FromFollower::Hello(_) => {}
         }
         Ok(())
     }
@@ -225,14 +221,8 @@ impl RemoteThread {
 
     /// Counts its signs of life, and fails where there are none.
     fn look(&self, known: &mut Known) -> Result<()> {
-        let life = &self.follower.life;
-        let silent = life.silent();
-        if silent > LOST {
-            self.follower.lose();
-            return Err(Error::compute(format!("nothing was heard of it for {:.0} s", silent.as_secs_f64()))
-                .help("the process or its machine has ended, or the network between them; --resume goes on with those that are left"));
-        }
-        let count = life.count();
+        self.follower.check_life()?;
+        let count = self.follower.life.count();
         // While it reads a model there is nothing to count.
         if count != known.count || !known.ready {
             known.count = count;

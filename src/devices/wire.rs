@@ -8,7 +8,7 @@ use crate::lora::{Adapters, Gradients};
 use crate::model::{Recompute, WeightDtype};
 use crate::ops::Precision;
 use crate::text::Pack;
-use crate::train::Batch;
+use crate::train::{Batch, DeviceKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -19,6 +19,8 @@ use std::sync::PoisonError;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(super) enum ToFollower {
+    /// Compute on this kind of device. The number counts what was asked for.
+    Device { number: u64, kind: DeviceKind },
     /// Open this model. The number counts what was asked for; so many processes share the machine.
     Setup { number: u64, setup: Setup, together: usize },
     /// What the adapters of the passes that follow are. Numbers: those of the pairs that are subtracted.
@@ -39,6 +41,8 @@ pub(super) enum ToFollower {
 pub(super) enum FromFollower {
     /// It is there.
     Hello(Hello),
+    /// Which device it computes on (`cpu`, `cuda:1`), or why on none.
+    Device { number: u64, device: Result<String, ErrorText> },
     /// The model is open, or could not be opened. The nanoseconds that it has worked so far.
     Ready { number: u64, worked: u64 },
     /// What came of a pack, and the nanoseconds so far. Numbers: the losses of its trained tokens, then the gradients.
@@ -73,8 +77,6 @@ pub(super) struct Hello {
     pub version: String,
     /// The name of its machine.
     pub host: String,
-    /// `cpu`, `cuda:1`.
-    pub device: String,
 }
 
 /// A pack without what follows from the rest.
@@ -191,6 +193,12 @@ impl ErrorText {
     pub fn of(error: &Error) -> Self {
         let (layer, help) = (error.layer_name(), error.help_text());
         Self { message: error.message_at(), layer: layer.map(str::to_string), help: help.map(str::to_string) }
+    }
+
+    /// What this process says.
+    pub fn error_of(self, process: &str) -> Error {
+        let message = format!("{process}: {}", self.message);
+        Self { message, ..self }.error()
     }
 
     pub fn error(self) -> Error {

@@ -2,7 +2,7 @@
 
 use super::handle::Run;
 use super::worker::thread::Request;
-use crate::devices::placed;
+use crate::devices::{devices_here, placed};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::train::{Devices, Placement, RunConfig};
@@ -25,7 +25,7 @@ impl Run {
 
 /// The model of a run on the devices that its config names: GPUs take it, the processor has it.
 pub(super) fn on_its_devices(model: &Model, config: &RunConfig) -> Result<Model> {
-    let devices = config.devices.all()?;
+    let devices = devices_here(&config.devices)?;
     if devices.iter().all(|device| device.is_cpu()) {
         if !(devices.is_empty() || model.decoder().device().is_cpu()) {
             return Err(Error::input(format!("devices {} for a model on a GPU", config.devices))

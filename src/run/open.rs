@@ -11,7 +11,7 @@ use super::registry;
 use super::segments::{self, Segments};
 use super::worker::thread::{Begin, Worker};
 use crate::dataset::Dataset;
-use crate::devices::pool::pool;
+use crate::devices::{agree_on, pool::pool};
 use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::image;
@@ -79,6 +79,10 @@ impl Run {
         let mut identity = Folder::identity(&path)?;
         let folder = Folder::hold(&path)?;
         let mut notes = Vec::new();
+        if options.model.is_none() {
+            let devices = options.devices.as_ref().map_or(&identity.config.devices, |(devices, _)| devices);
+            agree_on(devices)?;
+        }
         let model = model_of(&mut identity, options, &mut notes)?;
         let time = identity.time.or_else(|| Folder::time_of_making(&path));
         let model = render_time::fixed(&model, time)?;

@@ -3,6 +3,7 @@
 use super::disk::folder::Folder;
 use super::handle::Run;
 use crate::dataset::{Dataset, Recipe};
+use crate::devices::agree_on;
 use crate::display::Text;
 use crate::error::{Error, Result};
 use crate::files::{Existing, write_whole};
@@ -303,6 +304,7 @@ impl RunFile {
                     .help("say eval = \"PATH\" and eval_every = 20"));
             }
         }
+        agree_on(&config.devices)?;
         let options = OpenOptions { weights: self.weights, ..OpenOptions::default() };
         let data = data.open_with(self.config.faults, self.list.as_ref())?;
         Run::new(name, &Model::open_with(model, &options)?, &data, config)

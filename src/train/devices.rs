@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ops;
-use candle_core::Device;
+use candle_core::{Device, DeviceLocation};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -38,6 +38,43 @@ enum Kind {
     /// GPUs by their numbers. A number that occurs twice is two ranks on one GPU.
     Cuda(Vec<usize>),
 }
+
+/// What the processes that train one run compute on: all of them the processor, or a GPU each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    /// The processor.
+    Processor,
+    /// An NVIDIA GPU.
+    Gpu,
+}
+
+impl DeviceKind {
+    /// The kind of a device.
+    ///
+    /// # Errors
+    /// When it is neither the processor nor an NVIDIA GPU.
+    pub fn of(device: &Device) -> Result<Self> {
+        match device.location() {
+            DeviceLocation::Cpu => Ok(Self::Processor),
+            DeviceLocation::Cuda { .. } => Ok(Self::Gpu),
+            DeviceLocation::Metal { .. } => Err(Error::input("several processes cannot train on Metal")
+                .help("they compute on the processor or on NVIDIA GPUs")),
+        }
+    }
+}
+
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Processor => "the processor",
+            Self::Gpu => "a GPU",
+        })
+    }
+}
+
+const SAME_KIND: &str =
+    "numbers would depend on which process computes: give all of them devices cpu:1, or auto";
 
 /// How the model lies on the devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -153,28 +190,44 @@ impl Devices {
     /// # Errors
     /// When there are fewer GPUs than processes.
     pub fn of_process(&self, local: usize) -> Result<Self> {
-        match self.0 {
-            Kind::Auto if !candle_core::utils::cuda_is_available() => Ok(Self::default()),
-            Kind::Auto => match (gpu(local), gpu(0)) {
-                (Ok(_), _) => Ok(Self::cuda([local])),
-                (Err(_), Err(_)) => Ok(Self::default()),
-                (Err(error), Ok(_)) => Err(error.help("start as many processes on a machine as it has GPUs")),
-            },
-            _ => Ok(self.clone()),
+        if self.0 != Kind::Auto || !candle_core::utils::cuda_is_available() {
+            return Ok(if self.0 == Kind::Auto { Self::default() } else { self.clone() });
+        }
+        match gpu(local) {
+            Ok(_) => Ok(Self::cuda([local])),
+            Err(_) if local == 0 || gpu(0).is_err() => Ok(Self::default()),
+            Err(error) => Err(error.help("start as many processes on a machine as it has GPUs")),
         }
     }
 
-    /// The one device of a process that computes for another one: the GPU of its number on this machine, of those
-    /// that are named.
+    /// The one device of a process that computes for another one, of the kind that this one computes on: the
+    /// processor, or the GPU of its number on this machine, of those that are named.
     ///
     /// # Errors
-    /// As [`of_process`](Self::of_process), and when the GPU is not there.
-    pub fn of_follower(&self, local: usize) -> Result<Device> {
-        match self.of_process(local)?.0 {
-            Kind::Cuda(numbers) if numbers.len() > 1 => gpu(numbers[local % numbers.len()]),
-            Kind::Cuda(numbers) => gpu(numbers.first().copied().unwrap_or(local)),
-            Kind::Model | Kind::Auto | Kind::Cpu(_) => Ok(Device::Cpu),
+    /// When a device of the other kind was named here, or the GPU is not there.
+    ///
+    /// # Examples
+    /// ```
+    /// use lorascope::train::{DeviceKind, Devices};
+    ///
+    /// assert!(Devices::auto().of_follower(DeviceKind::Processor, 1)?.is_cpu());
+    /// let error = Devices::cuda([0]).of_follower(DeviceKind::Processor, 1).unwrap_err().to_string();
+    /// assert!(error.starts_with("it was started with devices cuda:0, and process 0 computes on the processor"));
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn of_follower(&self, kind: DeviceKind, local: usize) -> Result<Device> {
+        match (kind, &self.0) {
+            (DeviceKind::Processor, Kind::Model | Kind::Auto | Kind::Cpu(_)) => Ok(Device::Cpu),
+            (DeviceKind::Gpu, Kind::Model | Kind::Auto) => gpu(local),
+            (DeviceKind::Gpu, Kind::Cuda(numbers)) => match numbers.len() {
+                0 => gpu(local),
+                count => gpu(numbers[local % count]),
+            },
+            (DeviceKind::Processor, Kind::Cuda(_)) | (DeviceKind::Gpu, Kind::Cpu(_)) => Err(Error::input(
+                format!("it was started with devices {self}, and process 0 computes on {kind}"),
+            )),
         }
+        .map_err(|error| error.help(SAME_KIND))
     }
 
     /// Whether it is the device that the model was opened on.

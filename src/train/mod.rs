@@ -25,7 +25,7 @@ pub(crate) mod step_report;
 
 pub use batches::{Batch, CONTEXT, Filling};
 pub use config::{Adaptation, RunConfig, Snapshots};
-pub use devices::{Devices, Placement, Reduction};
+pub use devices::{DeviceKind, Devices, Placement, Reduction};
 pub use evaluation::Evaluation;
 pub use finding::{Finding, Severity};
 pub use goal::{Goal, Until};

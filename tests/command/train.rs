@@ -181,6 +181,57 @@ fn a_second_signal_ends_at_once() {
     assert!((1..=steps + 1).contains(&place.steps("twice")), "{} after {steps}", place.steps("twice"));
 }
 
+/// Processes that cannot compute together would each make a run of their own, in one folder.
+#[test]
+fn processes_that_cannot_work_together_are_refused() {
+    let place = Place::new();
+    place.settings("run.toml", "none", 1);
+    let way_out = if cfg!(feature = "mpi") { "mpirun -n 2" } else { "the feature mpi" };
+    for variables in [
+        [("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0")],
+        [("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")],
+        [("SLURM_PROCID", "1"), ("SLURM_NTASKS", "2"), ("SLURM_LOCALID", "1")],
+    ] {
+        let mut command = place.train(&["run.toml", "--devices", "auto"]);
+        let (code, out, err) = read(command.envs(variables).output().unwrap());
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+        assert!(err.contains("of 2 (") && err.contains(way_out), "{err}");
+        assert!(!place.path("runs/none").exists());
+    }
+    // What says that there is one process changes nothing.
+    let mut alone = place.train(&["run.toml", "--devices", "auto"]);
+    let (code, out, err) = read(alone.envs([("RANK", "0"), ("WORLD_SIZE", "1")]).output().unwrap());
+    assert_eq!(code, Some(0), "{out}{err}");
+    let written = fs::read_to_string(place.path("runs/none/run.json")).unwrap();
+    let written: serde_json::Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(written["config"]["devices"], "auto");
+}
+
+/// A command other than train does not share its work, and the first process says so.
+#[test]
+fn a_command_that_each_process_does_anew_says_so() {
+    let place = Place::new();
+    let report = |variables: [(&str, &str); 2]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lorascope"));
+        command.args(["data", "report", "rows.jsonl"]).current_dir(place.0.path()).envs(variables);
+        let (code, out, err) = read(command.output().unwrap());
+        assert_eq!(code, Some(0), "{out}{err}");
+        err
+    };
+    let first = report([("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "2")]);
+    let said = "this is process 0 of 2 (OMPI_COMM_WORLD_SIZE), and each of them does all of this command";
+    assert!(first.contains(said), "{first}");
+    for quiet in [
+        [("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "2")],
+        [("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "1")],
+        // A script that torchrun started may call it once.
+        [("RANK", "0"), ("WORLD_SIZE", "2")],
+    ] {
+        let err = report(quiet);
+        assert!(!err.contains("process 0"), "{err}");
+    }
+}
+
 #[test]
 fn files_that_are_wrong_say_where() {
     let place = Place::new();

@@ -3,12 +3,14 @@
 use crate::common::runs::{Bench, bits as bits_of, config, losses};
 use crate::device_families::{FAMILIES, batch, bits, file, kinds, moved};
 use lorascope::candle_core::Device;
-use lorascope::devices::{DeviceGroup, Followers, InProcess, Opened, Setup, in_process, open_model};
+use lorascope::devices::{
+    DeviceGroup, Followers, InProcess, Opened, Setup, in_process, in_process_on, open_model,
+};
 use lorascope::error::{Error, Result};
 use lorascope::lora::{Adapter, Adapters, LoraConfig};
 use lorascope::model::{Decoder, Recompute, WeightDtype};
 use lorascope::ops::Precision;
-use lorascope::run::{Run, State};
+use lorascope::run::{OpenRun, RowsFrom, Run, RunFile, State};
 use lorascope::train::step::{Accumulated, Learned, evaluate, forward_backward};
 use lorascope::train::{Devices, Placement, RunConfig};
 use std::sync::Arc;
@@ -169,6 +171,52 @@ fn device_followers_with_another_model_are_refused() -> Result<()> {
     Ok(())
 }
 
+/// The first process tells which kind of device to compute on; whoever cannot is named before any model is opened,
+/// there or here.
+#[test]
+fn device_kinds_that_differ_are_refused_before_a_model_is_opened() -> Result<()> {
+    static OPENED: AtomicUsize = AtomicUsize::new(0);
+    let bench = Bench::new()?;
+    let run = bench.run("before", small())?;
+    run.steps(1)?;
+    let folder = run.folder().to_path_buf();
+    run.close()?;
+    let others = in_process_on(
+        3,
+        |process| if process == 2 { Devices::cuda([0]) } else { Devices::auto() },
+        |_, setup| {
+            OPENED.fetch_add(1, Ordering::SeqCst);
+            open_model(setup, None, &Device::Cpu)
+        },
+    )?;
+    let mixed = "process 2 on host0: it was started with devices cuda:0, and process 0 computes on the processor; \
+                 numbers would depend on which process computes: give all of them devices cpu:1, or auto";
+    // Twice: a refusal leaves nothing behind.
+    for _ in 0..2 {
+        let model = Decoder::open(file("tiny"), &Device::Cpu)?;
+        let error = group(&model, 1, Placement::Replicate, &others).err().map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some(mixed));
+    }
+    Followers::set(Some(others.followers.clone()));
+    let file = RunFile {
+        name: Some("mixed".to_string()),
+        model: Some("missing.gguf".into()),
+        data: Some(RowsFrom::Path("rows.jsonl".into())),
+        ..RunFile::default()
+    };
+    let new = file.new_run().err().map(|error| error.to_string());
+    let opened = Run::open(&folder).err().map(|error| error.to_string());
+    let moved = OpenRun { devices: Some((Devices::cpu(2), Placement::Replicate)), ..OpenRun::default() };
+    let moved = Run::open_with(&folder, &moved).err().map(|error| error.to_string());
+    Followers::set(None);
+    assert_eq!([new, opened, moved].map(Option::unwrap_or_default), [mixed; 3]);
+    assert!(!bench.folder().join("runs/mixed").exists());
+    assert_eq!(OPENED.load(Ordering::SeqCst), 0);
+    let run = Run::open(&folder)?;
+    assert_eq!(run.status().step, 1);
+    run.close()
+}
+
 /// A short run beside one that is alone.
 fn small() -> RunConfig {
     config().batch(5).micro_batch(40)
@@ -272,7 +320,7 @@ fn device_followers_that_fail_end_the_step_and_no_more() -> Result<()> {
         (1, "CUDA_ERROR_LAUNCH_FAILED"),
         (2, "panic: an index out of bounds"),
         (3, "its thread has ended"),
-        (LOSE, "nothing was heard of it for 3"),
+        (LOSE, "nothing was heard of it for "),
     ] {
         let others = Others::new(3)?;
         let lose = Arc::new(AtomicUsize::new(0));

@@ -14,6 +14,18 @@ pub fn train(arguments: &Arguments) -> Result<()> {
     }
 }
 
+/// Says once of a command other than train that each process does all of it.
+pub fn note_alone() {
+    if let Ok(Some(launch)) = Launch::from_environment()
+        && launch.connected
+        && launch.process == 0
+    {
+        crate::complain(format_args!(
+            "this is {launch}, and each of them does all of this command: only train shares its work"
+        ));
+    }
+}
+
 /// Without MPI the check before has failed.
 #[cfg(not(feature = "mpi"))]
 fn together(_: &Launch, _: &Arguments) -> Result<()> {
@@ -23,31 +35,21 @@ fn together(_: &Launch, _: &Arguments) -> Result<()> {
 /// The first process has the run; the others compute for it.
 #[cfg(feature = "mpi")]
 fn together(launch: &Launch, arguments: &Arguments) -> Result<()> {
-    use lorascope::candle_core::Device;
     use lorascope::devices::{Processes, open_model};
     use lorascope::error::Error;
 
-    let file = train::read(arguments).and_then(|mut file| {
-        file.config.devices = file.config.devices.of_process(launch.local)?;
-        Ok(file)
-    });
-    let device = match (&file, launch.process) {
-        (Ok(file), 0) => file.config.devices.all().map(|all| all.into_iter().next().unwrap_or(Device::Cpu)),
-        (Ok(file), _) => file.config.devices.of_follower(launch.local),
-        (Err(_), _) => Ok(Device::Cpu),
-    };
-    let processes = Processes::join(launch, device.as_ref().unwrap_or(&Device::Cpu))?;
+    let file = train::read(arguments);
+    let processes = Processes::join(launch)?;
     if !processes.leads() {
         // Both wait for the goodbye of the first process, which pauses its run.
         train::until_asked()?;
-        return processes.serve(&|setup| {
-            // What went wrong here is for the first process to tell.
-            let (device, file) = match (&device, &file) {
-                (Ok(device), Ok(file)) => (device, file),
-                (Err(error), _) | (_, Err(error)) => return Err(Error::state(error)),
-            };
-            open_model(setup, file.model.as_deref(), device)
-        });
+        // What is wrong with the settings here is for the first process to tell.
+        let file = file.map_err(|error| error.to_string());
+        let file = || file.as_ref().map_err(Error::state);
+        return processes
+            .serve(&|kind| file()?.config.devices.of_follower(kind, launch.local), &|setup, device| {
+                open_model(setup, file()?.model.as_deref(), device)
+            });
     }
     processes.notes().iter().for_each(crate::complain);
     let done = file.and_then(|file| train::run(&file, arguments));
@@ -58,8 +60,7 @@ fn together(launch: &Launch, arguments: &Arguments) -> Result<()> {
                 crate::complain(format_args!("lorascope: {error}"));
             }
             crate::complain(format_args!("lorascope: {left}"));
-            processes.abort(2);
-            done
+            processes.abort(2)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The devices that a worker trains on.
 
 use super::thread::{GoOn, Worker};
-use crate::devices::{Claimed, DeviceGroup, Setup, claim};
+use crate::devices::{Claimed, DeviceGroup, Setup, claim, devices_here};
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
 use crate::run::disk::folder::Folder;
@@ -76,7 +76,7 @@ impl Worker {
 
     /// Threads for these devices and for the other processes, if there is more than one device in all.
     fn new_group(&self, devices: &Devices, placement: Placement) -> Result<Option<DeviceGroup>> {
-        let mut all = devices.all()?;
+        let mut all = devices_here(devices)?;
         let claimed = claim();
         if matches!(claimed, Claimed::ByAnother) {
             let known = self.shared.read().notes.iter().any(|note| note == OTHERS_TAKEN);
@@ -105,7 +105,7 @@ impl Worker {
 
     /// Goes on with other devices.
     pub(super) fn set_devices(&mut self, devices: Devices, placement: Placement) -> Result<()> {
-        let all = devices.all()?;
+        let all = devices_here(&devices)?;
         let here = self.decoder.device().is_cpu();
         if all.iter().map(Device::is_cpu).any(|cpu| cpu != here) || (!here && placement != self.placement) {
             return Err(Error::state(format!("devices {devices}{placement}: the model would have to move")).help(
