@@ -91,10 +91,10 @@ check-cuda: $(CACHE)/cuda/installed
 .PHONY: cuda-kit
 cuda-kit: model $(CACHE)/kit/link/made
 	@test -d $(KIT) || { mkdir -p $(KIT) && cp -al $(CARGO_TARGET_DIR)/. $(KIT) 2>/dev/null; find $(KIT) \( -name '*lorascope*' -o -name .cargo-lock \) -prune -exec rm -rf {} +; }
-	env $(CUDA_ENV) RUSTC_WRAPPER=$(CURDIR)/kit/rustc.sh KIT_LINK=$(CACHE)/kit/link CARGO_TARGET_DIR=$(KIT) CARGO_BUILD_BUILD_DIR=$(KIT) \
+	env $(CUDA_ENV) RUSTC_WRAPPER=$(CURDIR)/benches/kit/rustc.sh KIT_LINK=$(CACHE)/kit/link CARGO_TARGET_DIR=$(KIT) CARGO_BUILD_BUILD_DIR=$(KIT) \
 	$(CARGO) test --locked --features cuda,nccl,cli --test devices --no-run
-	sh kit/pack.sh $(KIT)/$$(rustc --print host-tuple)/debug $(MODEL) out/cuda-kit
-	sh kit/check.sh out/cuda-kit
+	sh benches/kit/pack.sh $(KIT)/$$(rustc --print host-tuple)/debug $(MODEL) out/cuda-kit
+	sh benches/kit/check.sh out/cuda-kit
 
 ## bench           our speed and memory beside that of the peers (PyTorch, PEFT, Python)
 .PHONY: bench
@@ -252,10 +252,10 @@ $(CACHE)/cuda/installed: | tools
 	touch $@
 
 # Where a program links against these, CUDA's libraries are loaded when it first calls them.
-$(CACHE)/kit/link/made: kit/stubs.py kit/stub.c Cargo.lock | $(CACHE)/cuda/installed
+$(CACHE)/kit/link/made: benches/kit/stubs.py benches/kit/stub.c Cargo.lock | $(CACHE)/cuda/installed
 	rm -rf $(KIT)/*/debug/deps/*lorascope* $(KIT)/*/debug/deps/devices-*
-	env $(CUDA_ENV) $(PYTHON) kit/stubs.py $(@D)
-	sh kit/check_stubs.sh $(@D)
+	env $(CUDA_ENV) $(PYTHON) benches/kit/stubs.py $(@D)
+	sh benches/kit/check_stubs.sh $(@D)
 	touch $@
 
 $(CACHE)/golden-venv/installed: tests/golden/requirements.txt | tools

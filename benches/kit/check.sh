@@ -31,6 +31,6 @@ fi
 cat table
 [ "$(grep -c '^smollm2 .* lorascope' table)" = 2 ] || fail "not two rows in the table"
 if grep -q ' - ' table; then fail "a row without numbers"; fi
-size=$(wc -c < "$kit.tar.gz")
-echo "$kit.tar.gz: $((size / 1000000)) MB"
+size=$(wc -c < "$kit.tar.xz")
+echo "$kit.tar.xz: $((size / 1000000)) MB"
 [ "$size" -lt 60000000 ] || fail "more than 60 MB"
