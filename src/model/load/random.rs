@@ -27,7 +27,8 @@ impl Decoder {
     /// use lorascope::model::{Decoder, DecoderConfig, OpenOptions};
     ///
     /// let llama = r#"{"model_type": "llama", "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2,
-    ///     "num_attention_heads": 2, "intermediate_size": 24, "rms_norm_eps": 1e-5, "tie_word_embeddings": true}"#;
+    ///     "num_attention_heads": 2, "intermediate_size": 24, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+    ///     "tie_word_embeddings": true}"#;
     /// let model = Decoder::random(DecoderConfig::from_json(llama)?, &OpenOptions::default())?;
     /// // A table of 40 · 16 and 2 blocks of 4 · 16 · 16 + 3 · 24 · 16 numbers of 2 bytes.
     /// assert_eq!(model.bytes(), 2 * (640 + 2 * 2176));
