@@ -68,15 +68,8 @@ impl DeviceGroup {
     /// device has no room for its part of the model.
     pub fn new(decoder: &Decoder, devices: &[Device], placement: Placement, tokens: usize) -> Result<Self> {
         let stages = placement.stages();
-        if stages == 0 || devices.is_empty() || !devices.len().is_multiple_of(stages) {
-            return Err(Error::input(format!("{} devices in groups of {stages}", devices.len()))
-                .help("the number of devices is a multiple of the number of stages"));
-        }
         let blocks = decoder.config().layers;
-        if stages > blocks {
-            return Err(Error::input(format!("{stages} stages for a model of {blocks} blocks"))
-                .help(format!("split it into at most {blocks}")));
-        }
+        placement.check(devices.len(), blocks)?;
         let ranges = balanced(decoder, stages, tokens);
         let threads = (cores(together()) / devices.len()).max(1);
         let (events_in, events) = channel();

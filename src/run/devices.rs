@@ -26,6 +26,8 @@ impl Run {
 /// The model of a run on the devices that its config names: GPUs take it, the processor has it.
 pub(super) fn on_its_devices(model: &Model, config: &RunConfig) -> Result<Model> {
     let devices = devices_here(&config.devices)?;
+    let count = if devices.is_empty() { config.placement.stages() } else { devices.len() };
+    config.placement.check(count, model.config().layers)?;
     if devices.iter().all(|device| device.is_cpu()) {
         if !(devices.is_empty() || model.decoder().device().is_cpu()) {
             return Err(Error::input(format!("devices {} for a model on a GPU", config.devices))

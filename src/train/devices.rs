@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
+/// Ranks on the processor that a process has threads for.
+const MOST_RANKS: usize = 256;
+
 /// The devices that a run trains on. The numbers of a run do not depend on how many there are.
 ///
 /// A file writes them as text: `model`, `auto`, `cpu:4`, `cuda:0,1`.
@@ -114,6 +117,7 @@ pub enum Reduction {
     #[default]
     Ordered,
     /// On each rank for its own micro-batches, then once a step over the ranks: less to move between many devices.
+    #[serde(alias = "on-devices")]
     OnDevices,
 }
 
@@ -139,7 +143,7 @@ impl FromStr for Reduction {
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "ordered" => Ok(Self::Ordered),
-            "on-devices" => Ok(Self::OnDevices),
+            "on-devices" | "on_devices" => Ok(Self::OnDevices),
             _ => Err(Error::input(format!("reduction {text:?}")).help("write ordered or on-devices")),
         }
     }
@@ -149,6 +153,26 @@ impl Placement {
     /// Whether each device has the whole model.
     pub fn is_replicate(&self) -> bool {
         *self == Self::Replicate
+    }
+
+    /// Checks that so many devices can have a model of so many blocks so.
+    ///
+    /// # Errors
+    /// When the devices cannot be divided into groups that each have the whole model, or there are fewer blocks than
+    /// devices in a group.
+    pub(crate) fn check(self, devices: usize, blocks: usize) -> Result<()> {
+        let stages = self.stages();
+        if stages == 0 || devices == 0 || !devices.is_multiple_of(stages) {
+            let devices = if devices == 1 { "1 device".to_string() } else { format!("{devices} devices") };
+            return Err(Error::input(format!("{devices} for a model split over {stages}")).help(format!(
+                "take {stages} devices or a multiple of that, or split it over another number"
+            )));
+        }
+        if stages > blocks {
+            return Err(Error::input(format!("a model of {blocks} blocks split over {stages} devices"))
+                .help(format!("split it over at most {blocks}")));
+        }
+        Ok(())
     }
 
     /// Devices that have the whole model together.
@@ -252,6 +276,10 @@ impl Devices {
             Kind::Model => Ok(Vec::new()),
             Kind::Auto => Ok(gpus()),
             Kind::Cpu(0) => Err(Error::input("0 devices").help("take at least one")),
+            Kind::Cpu(ranks) if *ranks > MOST_RANKS => {
+                Err(Error::input(format!("{ranks} ranks on the processor"))
+                    .help(format!("each is a thread of its own: take at most {MOST_RANKS}")))
+            }
             Kind::Cpu(ranks) => Ok(vec![Device::Cpu; *ranks]),
             Kind::Cuda(numbers) if numbers.is_empty() => {
                 Err(Error::input("no GPU is named").help("cuda:0 is the first"))

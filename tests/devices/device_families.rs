@@ -190,9 +190,12 @@ fn device_arrangements_that_do_not_fit_are_refused() -> Result<()> {
     };
     assert_eq!(
         refused(3, Placement::Split(2)),
-        "3 devices in groups of 2; the number of devices is a multiple of the number of stages"
+        "3 devices for a model split over 2; take 2 devices or a multiple of that, or split it over another number"
     );
-    assert_eq!(refused(3, Placement::Split(3)), "3 stages for a model of 2 blocks; split it into at most 2");
-    assert!(refused(0, Placement::Replicate).starts_with("0 devices in groups of 1"));
+    assert_eq!(
+        refused(3, Placement::Split(3)),
+        "a model of 2 blocks split over 3 devices; split it over at most 2"
+    );
+    assert!(refused(0, Placement::Replicate).starts_with("0 devices for a model split over 1"));
     Ok(())
 }

@@ -146,10 +146,19 @@ fn device_choices_that_cannot_be_are_errors() -> Result<()> {
         error(small().placement(Placement::Split(0))),
         "a model split over 0 devices; split it over at least 2"
     );
+    // Before anything is written, so that nothing is replaced by a run that cannot begin.
+    assert_eq!(
+        error(small().devices(devices(3)).placement(Placement::Split(2))),
+        "3 devices for a model split over 2; take 2 devices or a multiple of that, or split it over another number"
+    );
+    let blocks = error(small().devices(Devices::cpu(9)).placement(Placement::Split(9)));
+    assert_eq!(blocks, "a model of 8 blocks split over 9 devices; split it over at most 8");
+    let many = error(small().devices(Devices::cpu(100_000)));
+    assert_eq!(many, "100000 ranks on the processor; each is a thread of its own: take at most 256");
     assert!(!bench.folder().join("runs/none").exists());
     let run = bench.run("one", small())?;
     let refused = run.set_devices(devices(3), Placement::Split(2)).unwrap_err().to_string();
-    let why = if on_gpu() { "the model would have to move" } else { "3 devices in groups of 2" };
+    let why = if on_gpu() { "the model would have to move" } else { "3 devices for a model split over 2" };
     assert!(refused.contains(why), "{refused}");
     // It goes on as it was.
     run.step()?;

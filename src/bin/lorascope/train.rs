@@ -39,7 +39,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
     /// Resume the existing run; model, data and settings come from its folder
-    #[arg(long, conflicts_with_all = ["model", "data", "list", "eval", "eval_list", "map", "from", "rank", "batch", "context", "precision", "seed", "trained", "strict"])]
+    #[arg(long, conflicts_with_all = ["model", "data", "list", "eval", "eval_list", "map", "from", "rank", "batch", "context", "precision", "reduction", "seed", "trained", "strict"])]
     resume: bool,
     /// Continue even if the model or the rows are not those that the run was trained with
     #[arg(long, requires = "resume")]
