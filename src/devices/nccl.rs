@@ -11,6 +11,7 @@ use cudarc::driver::{CudaSlice, DriverError};
 use cudarc::nccl::{Comm, ReduceOp, group_end, group_start, result::NcclError};
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A GPU that has not finished a reduction after so long has failed.
@@ -19,6 +20,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_micros(100);
 /// Time between two looks at the stop button.
 const TICK: Duration = Duration::from_millis(20);
+
+/// Two runs that begin on the same GPUs at the same time would each wait for the other where their parts are in
+/// different orders.
+static LAUNCH: Mutex<()> = Mutex::new(());
 
 /// The GPUs of one process.
 pub(super) struct Nccl {
@@ -132,6 +137,7 @@ impl Ring {
         if self.communicators.is_empty() {
             let streams = self.devices.iter().map(|device| Ok(device.as_cuda_device()?.cuda_stream()));
             let streams = streams.collect::<Result<Vec<_>>>()?;
+            let _alone = LAUNCH.lock().unwrap_or_else(PoisonError::into_inner);
             self.communicators = Comm::from_devices(streams).map_err(|e| self.failed(&e))?;
         }
         let count = first.numbers();
@@ -155,9 +161,13 @@ impl Ring {
         let on = |rank: usize| move |e: DriverError| Error::compute(e).on_device(&self.names[rank]);
         let root = self.communicators[0].stream();
         let mut sum = root.alloc_zeros::<f32>(count).map_err(on(0))?;
-        group_start().map_err(|e| self.failed(&e))?;
-        let begun = self.begin(flats, &mut sum);
-        group_end().map_err(|e| self.failed(&e))?;
+        let begun = {
+            let _alone = LAUNCH.lock().unwrap_or_else(PoisonError::into_inner);
+            group_start().map_err(|e| self.failed(&e))?;
+            let begun = self.begin(flats, &mut sum);
+            group_end().map_err(|e| self.failed(&e))?;
+            begun
+        };
         begun?;
         let done = self.communicators.iter().enumerate();
         let done = done.map(|(rank, comm)| comm.stream().record_event(None).map_err(on(rank)));

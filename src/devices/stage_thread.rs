@@ -63,7 +63,10 @@ impl StageThread {
             let Some(pass) = work.pass().cloned() else { return };
             let pack = work.pack();
             if !pass.goes_on() {
-                local = None;
+                // What comes late of a pass that was given up leaves the one after it alone.
+                if local.as_ref().is_some_and(|local| local.pass.number <= pass.number) {
+                    local = None;
+                }
                 continue;
             }
             let done = self.seat.beat.work(|| {

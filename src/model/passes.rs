@@ -263,7 +263,7 @@ impl Decoder {
             }
         }
         if entry {
-            let dx = dx.to_device(&self.device)?;
+            let dx = ops::moved(dx.clone(), &self.device)?;
             if let Some(table) = table {
                 let gradient = table.backward(&dx, &positions, self.kernels)?;
                 gradients.add_tensor(table.name().to_string(), gradient)?;

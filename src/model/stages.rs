@@ -235,7 +235,7 @@ impl Stage {
         wanted: bool,
         go_on: &dyn Fn() -> bool,
     ) -> Result<Option<Tensor>> {
-        let dy = dy.to_device(self.device())?;
+        let dy = ops::moved(dy, self.device())?;
         self.decoder.backward_from(saved, dy, borders, adapters, gradients, (self.ends, wanted), go_on)
     }
 

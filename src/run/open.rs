@@ -224,7 +224,7 @@ fn choose_devices(
         return on_its_devices(model, config);
     }
     match on_its_devices(model, config) {
-        Err(error) if error.is_not_found() => {
+        Err(error) if error.is_not_found() || error.is_input() => {
             notes.push(format!("trains on the device of the model: {error}"));
             (config.devices, config.placement) = (Devices::default(), Placement::default());
             Ok(model.clone())

@@ -145,6 +145,9 @@ impl Step {
 
     fn measure(&self) -> Result<Measured> {
         let placement = self.split.map_or(Placement::Replicate, Placement::Split);
+        if placement.stages() == 0 {
+            return Err(Error::input("a model split over 0 devices").help("split it over at least 2"));
+        }
         let mut devices = match &self.devices {
             Some(devices) => devices.all()?,
             None => Vec::new(),
@@ -152,7 +155,7 @@ impl Step {
         if devices.is_empty() {
             devices = vec![Device::Cpu; placement.stages()];
         }
-        let alone = devices.len() == 1;
+        let alone = devices.len() == 1 && placement.stages() == 1;
         // Several devices get their parts of a model in memory: it need not fit on one of them.
         let model = self.model(if alone { &devices[0] } else { &Device::Cpu })?;
         self.precision.check_on(&devices[0])?;
