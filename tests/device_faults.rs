@@ -110,14 +110,17 @@ fn device_that_fails_ends_the_step_and_no_more() -> Result<()> {
     Ok(())
 }
 
+/// What one pass of a run works with.
+fn one_pass(bench: &Bench) -> Result<(Learned, Batch)> {
+    let run = bench.run("hangs", small())?;
+    Ok((Learned::new(run.adapters(), 7), run.next_batch()?))
+}
+
 /// A thread that hangs in the middle of its work is given up after the limit.
 #[test]
 fn device_that_hangs_is_given_up() -> Result<()> {
     let bench = Bench::new()?;
-    let run = bench.run("hangs", small())?;
-    let batch: Batch = run.next_batch()?;
-    let model = bench.model.decoder();
-    let learned = Learned::new(run.adapters(), 7);
+    let (model, (learned, batch)) = (bench.model.decoder(), one_pass(&bench)?);
     for placement in [Placement::Replicate, Placement::Split(2)] {
         let devices = vec![model.device().clone(); 2];
         let group = DeviceGroup::new(model, &devices, placement, 40)?;
@@ -235,10 +238,7 @@ fn device_of_a_follower_that_fails_with_its_sums_ends_the_step_and_no_more() -> 
 #[test]
 fn device_that_hangs_with_its_sums_is_given_up() -> Result<()> {
     let bench = Bench::new()?;
-    let run = bench.run("hangs", small())?;
-    let batch: Batch = run.next_batch()?;
-    let model = bench.model.decoder();
-    let learned = Learned::new(run.adapters(), 7);
+    let (model, (learned, batch)) = (bench.model.decoder(), one_pass(&bench)?);
     for placement in [Placement::Replicate, Placement::Split(2)] {
         let group = || {
             let group = DeviceGroup::new(model, &[Device::Cpu, Device::Cpu], placement, 40)?;

@@ -24,12 +24,10 @@ pub(super) fn balanced(decoder: &Decoder, stages: usize, tokens: usize) -> Vec<R
 
 /// A model on the devices of its first group of stages, where it computes what one device does: samples, evaluations
 /// of the handle, passes by hand.
-pub(crate) fn placed(
-    decoder: &Decoder,
-    devices: &[Device],
-    placement: Placement,
-    tokens: usize,
-) -> Result<Decoder> {
+///
+/// # Errors
+/// When a device has no room.
+pub fn placed(decoder: &Decoder, devices: &[Device], placement: Placement, tokens: usize) -> Result<Decoder> {
     let stages = placement.stages().clamp(1, decoder.config().layers);
     let ranges = balanced(decoder, stages, tokens);
     let of_blocks: Vec<Device> =

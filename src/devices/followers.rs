@@ -160,9 +160,8 @@ impl Follower {
     }
 
     /// Waits for that answer.
-    fn hear_device(&self, asked: u64, kind: DeviceKind) -> Result<()> {
+    fn hear_device(&self, asked: u64, kind: DeviceKind, begun: Instant) -> Result<()> {
         let incoming = self.incoming();
-        let begun = Instant::now();
         let of_it = |error: Error| ErrorText::of(&error).error_of(&self.name());
         loop {
             match incoming.recv_timeout(LOOK) {
@@ -278,9 +277,10 @@ impl Claim {
                 asked.push((follower.clone(), number));
             }
         }
-        // Each answer is heard, so that none is left for what is asked next.
+        // All open theirs at the same time. Each answer is heard, so that none is left for what is asked next.
+        let begun = Instant::now();
         let heard: Vec<Result<()>> =
-            asked.iter().map(|(follower, number)| follower.hear_device(*number, kind)).collect();
+            asked.iter().map(|(follower, number)| follower.hear_device(*number, kind, begun)).collect();
         heard.into_iter().collect()
     }
 

@@ -169,7 +169,7 @@ impl DeviceGroup {
     }
 
     /// Why the sums of several GPUs are added in the memory of the host, if they are.
-    pub(crate) fn note(&self) -> Option<&'static str> {
+    pub fn note(&self) -> Option<&'static str> {
         self.adder.note()
     }
 

@@ -32,7 +32,8 @@ mod status;
 mod sums;
 mod wire;
 
-pub(crate) use balance::placed;
+#[doc(hidden)]
+pub use balance::placed;
 #[doc(hidden)]
 pub use faults::before_each_pack;
 pub use follower::{Opened, open_model};

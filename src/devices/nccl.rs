@@ -10,8 +10,8 @@ use candle_core::{DType, Device, Storage, Tensor};
 use cudarc::driver::{CudaSlice, DriverError};
 use cudarc::nccl::{Comm, ReduceOp, group_end, group_start, result::NcclError};
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A GPU that has not finished a reduction after so long has failed.
@@ -30,6 +30,8 @@ pub(super) struct Nccl {
     jobs: Sender<Job>,
     /// Those of other processes have higher numbers.
     ranks: usize,
+    /// Why the thread has ended, where nobody waited for its answer.
+    why: Arc<Mutex<Option<Error>>>,
 }
 
 struct Job {
@@ -49,10 +51,11 @@ impl Nccl {
     /// Starts the thread, for the names and devices of the stages of each rank.
     pub fn start(ranks: Vec<Vec<(String, Device)>>) -> Option<Self> {
         let (jobs, requests) = channel();
-        let count = ranks.len();
+        let (count, why) = (ranks.len(), Arc::new(Mutex::new(None)));
+        let untold = why.clone();
         let thread = std::thread::Builder::new().name("nccl".to_string());
-        thread.spawn(move || serve(&ranks, &requests)).ok()?;
-        Some(Self { jobs, ranks: count })
+        thread.spawn(move || serve(&ranks, &requests, &untold)).ok()?;
+        Some(Self { jobs, ranks: count, why })
     }
 
     /// The sum over the ranks here of each stage, in memory, and what came from other processes.
@@ -65,7 +68,10 @@ impl Nccl {
             return Ok(others);
         }
         let (answer, answers) = channel();
-        let ended = || Error::compute("the thread of NCCL has ended");
+        let ended = || {
+            let why = self.why.lock().unwrap_or_else(PoisonError::into_inner).take();
+            why.unwrap_or_else(|| Error::compute("the thread of NCCL has ended"))
+        };
         self.jobs.send(Job { found, answer }).map_err(|_| ended())?;
         let begun = Instant::now();
         loop {
@@ -90,7 +96,7 @@ impl Nccl {
 
 /// Adds until nobody asks any more, or something fails. Communicators are aborted in the end, and with them what a
 /// GPU has not finished.
-fn serve(ranks: &[Vec<(String, Device)>], jobs: &Receiver<Job>) {
+fn serve(ranks: &[Vec<(String, Device)>], jobs: &Receiver<Job>, untold: &Mutex<Option<Error>>) {
     let stages = ranks.first().map_or(0, Vec::len);
     let ring = |stage: usize| {
         let seats: Vec<(String, Device)> = ranks.iter().map(|rank| rank[stage].clone()).collect();
@@ -101,7 +107,10 @@ fn serve(ranks: &[Vec<(String, Device)>], jobs: &Receiver<Job>) {
     for Job { found, answer } in jobs.iter() {
         let sums = guarded(|| all(&mut rings, found));
         let failed = sums.is_err();
-        let _ = answer.send(sums); // whoever asked may be gone
+        // Whoever asked may be gone.
+        if let Err(SendError(Err(error))) = answer.send(sums) {
+            *untold.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
         if failed {
             break;
         }

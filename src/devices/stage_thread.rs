@@ -253,3 +253,58 @@ pub(crate) fn guarded<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
         Err(Error::compute(format!("panic: {what}")).help("this is a defect of lorascope: please report it"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lora::LoraConfig;
+    use crate::model::Decoder;
+    use crate::train::{Batch, Reduction};
+    use candle_core::Device;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn late_work_of_a_pass_that_was_given_up_leaves_the_next_one_alone() -> Result<()> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/tiny");
+        let model = Decoder::open(folder, &Device::Cpu)?;
+        let adapters = model.new_adapters(&LoraConfig { rank: 2, ..LoraConfig::default() }, 0)?;
+        let pack = Pack {
+            ids: vec![1, 2, 3],
+            positions: vec![0, 1, 2],
+            targets: vec![Some(2), Some(3), None],
+            borders: vec![0, 3],
+            examples: vec![0],
+        };
+        let kind = PassKind::Train { seed: 0, step: 1, first_pack: 0, reduction: Reduction::Ordered };
+        let pass = |number| Pass::new(adapters.clone(), Batch::of(vec![pack.clone()]), kind, number);
+        let (given_up, pass) = (pass(1), pass(2));
+        let [(inbox, receiver), (to_next, next)] = [channel(), channel()];
+        let (events, found) = channel();
+        let thread = StageThread {
+            seat: Seat { pipeline: 0, stage: 0, name: "cpu".to_string(), beat: Arc::default() },
+            stage: model.stages(&[0..1, 1..2])?.remove(0),
+            before: Vec::new(),
+            inbox: receiver,
+            to_previous: None,
+            to_next: Some(to_next),
+            events,
+        };
+        let thread = std::thread::spawn(move || thread.serve());
+        let send = |work| inbox.send(work).unwrap();
+        send(Work::Forward { pass: pass.clone(), pack: 0, input: None });
+        let Ok(Work::Forward { input: Some(hidden), .. }) = next.recv() else { panic!("nothing came") };
+        // The stage after it was in its last block when the pass was given up.
+        given_up.cancel();
+        let dy = hidden.zeros_like()?;
+        send(Work::Backward { pass: given_up, pack: 0, dy: dy.clone() });
+        send(Work::Backward { pass, pack: 0, dy });
+        let event = found.recv().unwrap();
+        assert_eq!((event.pass, event.pack), (2, 0));
+        if let What::Failed(error) = event.what {
+            panic!("{error}");
+        }
+        drop(inbox);
+        thread.join().unwrap();
+        Ok(())
+    }
+}

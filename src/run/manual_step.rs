@@ -36,7 +36,8 @@ impl Run {
 
     /// Makes the forward and the backward pass of a batch. Gradients add up over several calls until
     /// [`optimizer_step`](Self::optimizer_step); [`gradients`](Self::gradients) shows them in between.
-    /// With [`next_batch`](Self::next_batch) the two are the same as [`step`](Self::step), to the bit.
+    /// With [`next_batch`](Self::next_batch) the two are the same as [`step`](Self::step), to the bit; with
+    /// [`Reduction::OnDevices`](crate::train::Reduction::OnDevices) on several ranks but for the last bits.
     ///
     /// # Errors
     /// When the run is training, or as [`step::forward_backward`]; what was gathered before is

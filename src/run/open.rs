@@ -31,8 +31,10 @@ pub struct OpenRun {
     pub data: Option<Dataset>,
     /// The rows that it is evaluated on.
     pub eval: Option<Dataset>,
-    /// The devices to train on, and how the model lies on them, where they are not those of its last step.
-    pub devices: Option<(Devices, Placement)>,
+    /// The devices to train on, where they are not those of its last step.
+    pub devices: Option<Devices>,
+    /// How the model lies on them, where it is not as in its last step.
+    pub placement: Option<Placement>,
     /// What to do where these are not those that the run was trained with.
     pub changed: Changed,
 }
@@ -80,8 +82,13 @@ impl Run {
         let folder = Folder::hold(&path)?;
         let mut notes = Vec::new();
         if options.model.is_none() {
-            let devices = options.devices.as_ref().map_or(&identity.config.devices, |(devices, _)| devices);
-            agree_on(devices)?;
+            match agree_on(options.devices.as_ref().unwrap_or(&identity.config.devices)) {
+                // As where it is opened alone: it then trains on the device of the model.
+                Err(error) if options.devices.is_none() && error.is_not_found() => {
+                    agree_on(&Devices::default())?;
+                }
+                agreed => agreed?,
+            }
         }
         let model = model_of(&mut identity, options, &mut notes)?;
         let time = identity.time.or_else(|| Folder::time_of_making(&path));
@@ -219,8 +226,9 @@ fn choose_devices(
     options: &OpenRun,
     notes: &mut Vec<String>,
 ) -> Result<Model> {
-    if let Some((devices, placement)) = &options.devices {
-        (config.devices, config.placement) = (devices.clone(), *placement);
+    if options.devices.is_some() || options.placement.is_some() {
+        config.devices = options.devices.clone().unwrap_or_else(|| config.devices.clone());
+        config.placement = options.placement.unwrap_or(config.placement);
         return on_its_devices(model, config);
     }
     match on_its_devices(model, config) {

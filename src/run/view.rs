@@ -115,6 +115,7 @@ impl Show for Run {
             Adaptation::Lora => table.row(["target modules".to_string(), c.lora.targeted()]),
             Adaptation::Full => {}
         }
+        c.device_facts().into_iter().for_each(|fact| table.row(fact));
         let settings = self.settings();
         if let Ok(segment) = &current {
             let rows = display::thousands(segment.batches.rows() as u64);

@@ -160,7 +160,7 @@ impl Placement {
     /// # Errors
     /// When the devices cannot be divided into groups that each have the whole model, or there are fewer blocks than
     /// devices in a group.
-    pub(crate) fn check(self, devices: usize, blocks: usize) -> Result<()> {
+    pub fn check(self, devices: usize, blocks: usize) -> Result<()> {
         let stages = self.stages();
         if stages == 0 || devices == 0 || !devices.is_multiple_of(stages) {
             let devices = if devices == 1 { "1 device".to_string() } else { format!("{devices} devices") };
@@ -217,10 +217,10 @@ impl Devices {
         if self.0 != Kind::Auto || !candle_core::utils::cuda_is_available() {
             return Ok(if self.0 == Kind::Auto { Self::default() } else { self.clone() });
         }
-        match gpu(local) {
+        match gpu_of_process(local) {
             Ok(_) => Ok(Self::cuda([local])),
-            Err(_) if local == 0 || gpu(0).is_err() => Ok(Self::default()),
-            Err(error) => Err(error.help("start as many processes on a machine as it has GPUs")),
+            Err(_) if gpu(0).is_err() => Ok(Self::default()),
+            Err(error) => Err(error),
         }
     }
 
@@ -242,7 +242,7 @@ impl Devices {
     pub fn of_follower(&self, kind: DeviceKind, local: usize) -> Result<Device> {
         match (kind, &self.0) {
             (DeviceKind::Processor, Kind::Model | Kind::Auto | Kind::Cpu(_)) => Ok(Device::Cpu),
-            (DeviceKind::Gpu, Kind::Model | Kind::Auto) => gpu(local),
+            (DeviceKind::Gpu, Kind::Model | Kind::Auto) => gpu_of_process(local),
             (DeviceKind::Gpu, Kind::Cuda(numbers)) => match numbers.len() {
                 0 => gpu(local),
                 count => gpu(numbers[local % count]),
@@ -310,6 +310,17 @@ fn gpu(number: usize) -> Result<Device> {
             },
         )
     })
+}
+
+/// Opens the GPU of one of several processes on this machine.
+fn gpu_of_process(local: usize) -> Result<Device> {
+    match gpu(local) {
+        Err(_) if local > 0 && gpu(0).is_ok() => {
+            Err(Error::not_found(format!("there is no GPU {local} for process {local} of this machine"))
+                .help("start as many processes on a machine as it has GPUs"))
+        }
+        opened => opened,
+    }
 }
 
 /// All GPUs that can be opened.

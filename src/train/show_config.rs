@@ -26,12 +26,7 @@ impl RunConfig {
         if !self.precision.is_f32() {
             facts.push(fact("precision", format!("products in {}, the rest in f32", self.precision)));
         }
-        if !self.devices.is_model() {
-            facts.push(fact("devices", format!("{}{}", self.devices, self.placement)));
-        }
-        if !self.reduction.is_ordered() {
-            facts.push(fact("gradients", "added on the devices, then over them once a step".to_string()));
-        }
+        facts.extend(self.device_facts());
         facts.push(fact("seed", self.seed.to_string()));
         let rows = if self.eval.is_some() { "" } else { "; no rows to evaluate on: eval(&test)" };
         facts.push(fact("evaluated", format!("{}{rows}", evaluated(self.eval_every))));
@@ -39,6 +34,21 @@ impl RunConfig {
         also(self.patience.map(|n| format!("after {} no better", counted(n, "evaluation"))), "stops early");
         also(self.spike.map(|factor| format!("after a loss {factor} times the usual")), "pauses");
         also(self.init_from.as_ref().map(|path| path.display().to_string()), "begins from");
+        facts
+    }
+}
+
+impl RunConfig {
+    /// The devices, and where gradients are added, where these are not the usual ones.
+    pub(crate) fn device_facts(&self) -> Vec<[String; 2]> {
+        let mut facts = Vec::new();
+        if !self.devices.is_model() || !self.placement.is_replicate() {
+            facts.push(["devices".to_string(), format!("{}{}", self.devices, self.placement)]);
+        }
+        if !self.reduction.is_ordered() {
+            let added = "added on the devices, then over them once a step";
+            facts.push(["gradients".to_string(), added.to_string()]);
+        }
         facts
     }
 }

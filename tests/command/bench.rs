@@ -25,7 +25,7 @@ fn bench_times_a_model_of_given_sizes() {
         (&["--batch", "2", "--tokens", "24"][..], "bf16"),
         (&["--batch", "2", "--tokens", "24", "--devices", "cpu:1"], "bf16"),
         (&["--batch", "1", "--tokens", "24", "--weights", "q4k", "--precision", "f16"], "Q4K"),
-        (&["--batch", "3", "--tokens", "24", "--devices", "cpu:2"], "bf16"),
+        (&["--batch", "2", "--tokens", "24", "--devices", "cpu:2"], "bf16"),
     ] {
         let found = measured(&folder, options);
         assert_eq!(found["weights"], weights, "{found}");
@@ -45,6 +45,21 @@ fn bench_times_a_model_of_given_sizes() {
         losses.push(number(&found, "loss"));
     }
     assert_eq!(losses[0], losses[1], "the device of one rank is the processor");
+    // A micro-batch for each row has the same rows.
+    assert!((losses[0] - losses[3]).abs() < 2e-4, "{losses:?}");
+    let split = ["--devices", "cpu:2", "--split", "2", "--reduction", "on-devices"];
+    let on = "cpu:2, the model split over 2, gradients added on the devices";
+    assert_eq!(measured(&folder, &[&["--batch", "2", "--tokens", "24"], &split[..]].concat())["devices"], on);
+    for (arguments, error) in [
+        (["cpu:1", "2"], "1 device for a model split over 2"),
+        (["auto", "0"], "a model split over 0 devices"),
+        (["cpu:3", "3"], "a model of 2 blocks split over 3 devices"),
+    ] {
+        let [devices, split] = arguments;
+        let step = ["bench", "step", "--shapes", "sizes.json", "--devices", devices, "--split", split];
+        let output = command(&folder, &step).output().unwrap();
+        assert!(err(&output).contains(error), "{}", err(&output));
+    }
     let output = command(&folder, &["bench", "step"]).output().unwrap();
     assert!(err(&output).contains("<--model <MODEL>|--shapes <FILE>>"), "{}", err(&output));
 }

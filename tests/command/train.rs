@@ -2,6 +2,7 @@
 
 use crate::common;
 use crate::common::clock;
+use crate::common::runs::Bench;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -205,6 +206,43 @@ fn processes_that_cannot_work_together_are_refused() {
     let written = fs::read_to_string(place.path("runs/none/run.json")).unwrap();
     let written: serde_json::Value = serde_json::from_str(&written).unwrap();
     assert_eq!(written["config"]["devices"], "auto");
+}
+
+/// What is not said anew of devices and split is as in the run, and all of it is shown.
+#[test]
+fn devices_of_a_run_are_shown_and_kept() -> Result<()> {
+    let bench = Bench::new()?;
+    let settings =
+        "name = \"two\"\nmodel = \"small.gguf\"\ndata = \"rows.jsonl\"\nbatch = 5\nmicro_batch = 40\n";
+    fs::write(bench.folder().join("run.toml"), settings).unwrap();
+    let train = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lorascope"));
+        let command = command.args(["train", "run.toml", "--steps", "1"]).args(arguments);
+        read(command.current_dir(bench.folder()).output().unwrap())
+    };
+    let devices = |out: &str| out.lines().filter(|line| line.starts_with("cpu, rank ")).count();
+    let (code, out, err) = train(&["--devices", "cpu:2", "--split", "2", "--reduction", "on-devices"]);
+    assert_eq!((code, devices(&out)), (Some(0), 2), "{out}{err}");
+    assert!(out.contains("cpu:2, the model split over 2") && out.contains("added on the devices"), "{out}");
+    for (arguments, count) in [
+        (&["--devices", "cpu:4"][..], 4),
+        (&["--devices", "cpu:3", "--split", "1"], 3),
+        (&["--split", "4", "--devices", "cpu:4"], 4),
+        (&[], 2),
+    ] {
+        let (code, out, err) = train(&[&["--resume"], arguments].concat());
+        assert_eq!((code, devices(&out)), (Some(0), count), "{arguments:?}: {out}{err}");
+        assert!(err.contains("the run keeps its own") && err.contains("reduction"), "{err}");
+    }
+    for (arguments, error) in [
+        (["--devices", "cpu:3"], "3 devices for a model split over 2"),
+        (["--reduction", "ordered"], "cannot be used with"),
+    ] {
+        let (code, out, err) = train(&[&["--resume"], &arguments[..]].concat());
+        assert_eq!(code, Some(2), "{out}{err}");
+        assert!(err.contains(error), "{err}");
+    }
+    Ok(())
 }
 
 /// A command other than train does not share its work, and the first process says so.

@@ -26,11 +26,11 @@ struct Golden {
 
 /// Of AdamW, for all runs.
 #[derive(serde::Deserialize)]
-struct Constants {
-    lr: f64,
-    beta1: f64,
-    beta2: f64,
-    eps: f64,
+pub struct Constants {
+    pub lr: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub eps: f64,
 }
 
 #[derive(serde::Deserialize)]

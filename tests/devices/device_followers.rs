@@ -206,7 +206,7 @@ fn device_kinds_that_differ_are_refused_before_a_model_is_opened() -> Result<()>
     };
     let new = file.new_run().err().map(|error| error.to_string());
     let opened = Run::open(&folder).err().map(|error| error.to_string());
-    let moved = OpenRun { devices: Some((Devices::cpu(2), Placement::Replicate)), ..OpenRun::default() };
+    let moved = OpenRun { devices: Some(Devices::cpu(2)), ..OpenRun::default() };
     let moved = Run::open_with(&folder, &moved).err().map(|error| error.to_string());
     Followers::set(None);
     assert_eq!([new, opened, moved].map(Option::unwrap_or_default), [mixed; 3]);

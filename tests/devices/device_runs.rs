@@ -91,8 +91,11 @@ fn device_numbers_may_change_in_a_run() -> Result<()> {
     run.steps(3)?;
     let folder = run.folder().to_path_buf();
     run.close()?;
-    let on =
-        |devices: Devices, placement| OpenRun { devices: Some((devices, placement)), ..OpenRun::default() };
+    let on = |devices: Devices, placement| OpenRun {
+        devices: Some(devices),
+        placement: Some(placement),
+        ..OpenRun::default()
+    };
     let run = Run::open_with(&folder, &on(devices(1), Placement::Replicate))?;
     assert_eq!(run.status().devices, []);
     run.steps(3)?;

@@ -3,6 +3,7 @@
 //! precision). On a GPU the steps are those of bf16, as autocast made them.
 
 use crate::common::devices::{first, half};
+use crate::common::golden::Constants;
 use crate::common::reference::{file, json};
 use lorascope::candle_core::quantized::QTensor;
 use lorascope::candle_core::{DType, Device, Tensor};
@@ -28,14 +29,6 @@ struct Golden {
 struct Row {
     ids: Vec<u32>,
     trained: Vec<bool>,
-}
-
-#[derive(serde::Deserialize)]
-struct Constants {
-    lr: f64,
-    beta1: f64,
-    beta2: f64,
-    eps: f64,
 }
 
 /// What PyTorch's autocast made of a model.

@@ -54,7 +54,7 @@ fn merged(args: &Merged) -> Result<String> {
     let config = LoraConfig { rank: args.rank, ..Default::default() };
     let adapters = model.new_adapters(&config, 0)?;
     let (merged, none) = (model.merged(&adapters)?, Adapters::default());
-    let pack = random_pack(1, args.tokens, model.config().vocabulary);
+    let pack = random_pack(0..1, args.tokens, model.config().vocabulary);
     let tokens = Tokens { ids: &pack.ids, borders: &pack.borders };
     let contestants = [("plain", &model, &none), ("merged", &merged, &none), ("unmerged", &model, &adapters)];
     let mut seconds = [const { Vec::new() }; 3];

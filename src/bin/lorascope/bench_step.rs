@@ -3,7 +3,7 @@
 use clap::Args;
 use lorascope::analysis::Plan;
 use lorascope::candle_core::{DType, Device, Tensor};
-use lorascope::devices::DeviceGroup;
+use lorascope::devices::{DeviceGroup, placed};
 use lorascope::error::{Error, Result};
 use lorascope::lora::LoraConfig;
 use lorascope::model::{Decoder, DecoderConfig, OpenOptions, Recompute, WeightDtype};
@@ -15,6 +15,7 @@ use lorascope::train::step::{Accumulated, Learned, forward_backward, update};
 use lorascope::train::{
     Batch, Devices, OptimizerConfig, Placement, Reduction, RunConfig, SgdConfig, StepMemory,
 };
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -90,6 +91,8 @@ struct Measured {
     possible: f64,
     /// The dtypes of the weights.
     weights: String,
+    /// The devices, how the model lies on them, and where gradients are added.
+    on: String,
 }
 
 pub fn measured(args: &Step) -> Result<String> {
@@ -107,17 +110,19 @@ pub fn measured(args: &Step) -> Result<String> {
     let peak = found.peak_mb.map_or("null".to_string(), |mb| mb.to_string());
     Ok(if args.json {
         format!(
-            "{{\"tool\": \"lorascope\", \"dtype\": \"{dtype}\", \"weights\": \"{}\", \"tokens_per_second\": {tokens_per_second:.1}, \"step_seconds\": {seconds:.3}, \"peak_mb\": {peak}, \"computed_mb\": {computed_mb}, \"loss\": {loss:.4}, \"gflops\": {:.1}, \"product_gflops\": {:.1}, \"share\": {share:.3}}}",
+            "{{\"tool\": \"lorascope\", \"dtype\": \"{dtype}\", \"weights\": \"{}\", \"devices\": \"{}\", \"tokens_per_second\": {tokens_per_second:.1}, \"step_seconds\": {seconds:.3}, \"peak_mb\": {peak}, \"computed_mb\": {computed_mb}, \"loss\": {loss:.4}, \"gflops\": {:.1}, \"product_gflops\": {:.1}, \"share\": {share:.3}}}",
             found.weights,
+            found.on,
             operations / 1e9,
             possible / 1e9,
         )
     } else {
         format!(
-            "{tokens_per_second:.1} tokens/s, {seconds:.3} s a step (median of {}), peak {peak} MB ({computed_mb} MB computed), {:.0} GFLOP/s ({:.0} % of one large product's), loss {loss:.4}",
+            "{tokens_per_second:.1} tokens/s, {seconds:.3} s a step (median of {}), peak {peak} MB ({computed_mb} MB computed), {:.0} GFLOP/s ({:.0} % of one large product's), loss {loss:.4}, on {}",
             args.steps,
             operations / 1e9,
             100.0 * share,
+            found.on,
         )
     })
 }
@@ -156,8 +161,12 @@ impl Step {
             devices = vec![Device::Cpu; placement.stages()];
         }
         let alone = devices.len() == 1 && placement.stages() == 1;
-        // Several devices get their parts of a model in memory: it need not fit on one of them.
-        let model = self.model(if alone { &devices[0] } else { &Device::Cpu })?;
+        // Several GPUs get their parts of a model in memory, as those of a run do: it need not fit on one of them.
+        let mut model = self.model(if alone { &devices[0] } else { &Device::Cpu })?;
+        placement.check(devices.len(), model.config().layers)?;
+        if !alone && !devices[0].is_cpu() {
+            model = placed(&model, &devices, placement, self.tokens)?;
+        }
         self.precision.check_on(&devices[0])?;
         let config = LoraConfig { rank: self.rank, alpha: 2.0 * self.rank as f64, ..Default::default() };
         let (adapters, optimizer) = match self.full {
@@ -168,13 +177,16 @@ impl Step {
         let mut learned = Learned::new(adapters, 0).on(&model)?;
         let vocabulary = model.config().vocabulary;
         let batch = Batch::of(match alone {
-            true => vec![random_pack(self.batch, self.tokens, vocabulary)],
-            false => vec![random_pack(1, self.tokens, vocabulary); self.batch],
+            true => vec![random_pack(0..self.batch, self.tokens, vocabulary)],
+            false => (0..self.batch).map(|n| random_pack(n..n + 1, self.tokens, vocabulary)).collect(),
         });
         let mut group = match alone {
             true => None,
             false => {
-                Some(DeviceGroup::new(&model, &devices, placement, self.tokens)?.reduction(self.reduction))
+                let group =
+                    DeviceGroup::new(&model, &devices, placement, self.tokens)?.reduction(self.reduction);
+                group.note().into_iter().for_each(crate::complain);
+                Some(group)
             }
         };
         let (mut seconds, mut loss) = (Vec::new(), 0.0);
@@ -209,7 +221,15 @@ impl Step {
             possible: product_speed(&devices[0], self.precision.dtype())?
                 * if devices[0].is_cpu() { 1.0 } else { gpus(&devices) as f64 },
             weights,
+            on: self.on(placement),
         })
+    }
+
+    /// The devices in words.
+    fn on(&self, placement: Placement) -> String {
+        let devices = self.devices.as_ref().map_or("cpu".to_string(), Devices::to_string);
+        let reduction = if self.reduction.is_ordered() { "" } else { ", gradients added on the devices" };
+        format!("{devices}{placement}{reduction}")
     }
 
     /// The operations of one step, as `lorascope plan` counts them.
@@ -253,11 +273,11 @@ fn product_speed(device: &Device, dtype: DType) -> Result<f64> {
     Ok(2.0 * (side as f64).powi(3) / seconds[seconds.len() / 2])
 }
 
-/// Rows of random tokens, all of them trained on.
-pub fn random_pack(rows: usize, tokens: usize, vocabulary: usize) -> Pack {
-    let mut random = Random::at(0, Stream::Order, 0, 0);
+/// Rows of random tokens by their numbers, all of them trained on.
+pub fn random_pack(rows: Range<usize>, tokens: usize, vocabulary: usize) -> Pack {
     let mut pack = Pack { borders: vec![0], ..Default::default() };
-    for row in 0..rows {
+    for row in rows {
+        let mut random = Random::at(0, Stream::Order, 0, row as u64);
         let ids: Vec<u32> = (0..tokens).map(|_| random.below(vocabulary as u64) as u32).collect();
         pack.positions.extend(0..tokens as u32);
         pack.targets.extend(ids[1..].iter().map(|id| Some(*id)).chain([None]));

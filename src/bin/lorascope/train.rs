@@ -15,6 +15,7 @@ use lorascope::run::{Ending, OpenRun, RowsFrom, Run, RunFile, State};
 use lorascope::text::Trained;
 use lorascope::train::{Devices, Placement, Reduction, RunConfig, Schedule, Until};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,10 +94,12 @@ pub struct Arguments {
     /// Precision of the matrix products: f32 by default, bf16 for GPUs, or f16
     #[arg(long, value_name = "TYPE")]
     precision: Option<Precision>,
-    /// Devices to train on: auto (all GPUs), cpu:RANKS or cuda:0,1; the numbers of a run do not depend on how many
+    /// Devices to train on: auto (all GPUs, the processor where there is none), cpu:RANKS, cuda:0,1, or model (the one
+    /// that the model lies on), as without this option; with --resume for this time, the run keeps its own. Numbers do
+    /// not depend on how many there are, but for --reduction on-devices
     #[arg(long, value_name = "DEVICES")]
     devices: Option<Devices>,
-    /// Split the model's blocks over this many devices, if it does not fit on one
+    /// Split the model's blocks over this many of the devices, if it does not fit on one; 1 does not split it
     #[arg(long, value_name = "N")]
     split: Option<usize>,
     /// Where gradients are added: ordered (on the host, the numbers of one device) by default, or on-devices (on each
@@ -185,7 +188,11 @@ pub fn read(arguments: &Arguments) -> Result<RunFile> {
     let config = &mut file.config;
     config.precision = arguments.precision.unwrap_or(config.precision);
     config.devices = arguments.devices.clone().unwrap_or(config.devices.clone());
-    config.placement = arguments.split.map_or(config.placement, Placement::Split);
+    config.placement = match arguments.split {
+        None => config.placement,
+        Some(1) => Placement::Replicate,
+        Some(stages) => Placement::Split(stages),
+    };
     config.reduction = arguments.reduction.unwrap_or(config.reduction);
     config.lr = arguments.lr.unwrap_or(config.lr);
     config.batch = arguments.batch.unwrap_or(config.batch);
@@ -257,9 +264,12 @@ fn new(file: &RunFile) -> Result<Run> {
 fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
     let name = file.name.as_deref().unwrap_or_default();
     let RunConfig { devices, placement, .. } = &file.config;
-    let moved = !devices.is_model() || !placement.is_replicate();
+    // What is not said of the two is as in the run.
+    let split = arguments.split.is_some() || !placement.is_replicate();
+    let moved = split || !devices.is_model();
     let how = OpenRun {
-        devices: moved.then(|| (devices.clone(), *placement)),
+        devices: (!devices.is_model()).then(|| devices.clone()),
+        placement: split.then_some(*placement),
         ..if arguments.accept { OpenRun::accept() } else { OpenRun::default() }
     };
     let run = match (arguments.accept || moved) && Run::exists(name)? {
@@ -269,8 +279,10 @@ fn resume(file: &RunFile, arguments: &Arguments) -> Result<Run> {
     };
     let settings = |config: &RunConfig| serde_json::to_value(config).map_err(Error::compute);
     let (said, holds) = (settings(&file.config)?, settings(run.config())?);
-    let other = said.as_object().into_iter().flatten().filter(|(name, value)| holds.get(name) != Some(value));
-    let other: Vec<&str> = other.map(|(name, _)| name.as_str()).collect();
+    // A setting with its usual value may be left out on either side.
+    let names = [&said, &holds].into_iter().filter_map(|settings| settings.as_object());
+    let names: BTreeSet<&str> = names.flat_map(|settings| settings.keys().map(String::as_str)).collect();
+    let other: Vec<&str> = names.into_iter().filter(|name| said.get(name) != holds.get(name)).collect();
     if is_file(&arguments.run) && !other.is_empty() {
         let other: Vec<&str> = other
             .into_iter()
@@ -369,6 +381,10 @@ fn train(run: &Run, file: &RunFile, arguments: &Arguments, asked: &AtomicBool) -
     written?;
     if ended {
         crate::print(run.history().show().text);
+        run.status()
+            .devices
+            .iter()
+            .for_each(|device| crate::print(format_args!("{}: {device}", device.name)));
     }
     Ok(ended)
 }
