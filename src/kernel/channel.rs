@@ -1,0 +1,137 @@
+//! The socket between the kernel and the process of the cells: outputs while a cell runs and after it, and the stop
+//! button. Each message is a line of JSON; src/display has the other end.
+
+use crossbeam_channel::Sender;
+use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What the process of the cells tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Told {
+    Display {
+        id: String,
+        data: Value,
+    },
+    Update {
+        id: String,
+        data: Value,
+    },
+    Stream(String),
+    /// The value of a cell is an error.
+    Failed(String),
+    /// A run that is open, and the code that opens it again; or that it is closed.
+    Run {
+        name: String,
+        open: Option<String>,
+    },
+    Synced(u64),
+    Gone,
+}
+
+/// The kernel's end.
+#[derive(Debug, Clone)]
+pub struct Channel(Arc<Mutex<Option<UnixStream>>>);
+
+impl Channel {
+    /// Listens; what is told goes to `told`.
+    pub fn listen(socket: &Path, told: Sender<Told>) -> Result<Self, String> {
+        let listener =
+            UnixListener::bind(socket).map_err(|error| format!("{}: {error}", socket.display()))?;
+        let channel = Self(Arc::default());
+        let ours = channel.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().filter_map(Result::ok) {
+                let (channel, told) = (ours.clone(), told.clone());
+                std::thread::spawn(move || channel.read(stream, &told));
+            }
+        });
+        Ok(channel)
+    }
+
+    fn read(&self, stream: UnixStream, told: &Sender<Told>) {
+        let Ok(writer) = stream.try_clone() else { return };
+        *self.writer() = Some(writer);
+        for line in BufReader::new(&stream).lines() {
+            let Ok(line) = line else { break };
+            if let Some(message) = serde_json::from_str(&line).ok().and_then(|value: Value| read(&value)) {
+                let _ = told.send(message);
+            }
+        }
+        let _ = told.send(Told::Gone);
+    }
+
+    fn writer(&self) -> std::sync::MutexGuard<'_, Option<UnixStream>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a line; returns false where nobody is there.
+    fn say(&self, message: &Value) -> bool {
+        let mut writer = self.writer();
+        let sent =
+            writer.as_mut().is_some_and(|stream| stream.write_all(format!("{message}\n").as_bytes()).is_ok());
+        if !sent {
+            *writer = None;
+        }
+        sent
+    }
+
+    pub fn begin(&self, cell: u64) {
+        self.say(&json!({ "cell": cell }));
+    }
+
+    pub fn interrupt(&self, cell: u64) -> bool {
+        self.say(&json!({ "interrupt": cell }))
+    }
+
+    pub fn sync(&self, cell: u64) -> bool {
+        self.say(&json!({ "sync": cell }))
+    }
+}
+
+fn read(message: &Value) -> Option<Told> {
+    let text = |value: &Value| value.as_str().map(String::from);
+    if let Some(display) = message.get("display") {
+        return Some(Told::Display { id: text(&display["id"])?, data: display["data"].clone() });
+    }
+    if let Some(update) = message.get("update") {
+        return Some(Told::Update { id: text(&update["id"])?, data: update["data"].clone() });
+    }
+    if let Some(stream) = message.get("stream") {
+        return Some(Told::Stream(text(&stream["text"])?));
+    }
+    if let Some(failed) = message.get("failed") {
+        return Some(Told::Failed(text(&failed["text"])?));
+    }
+    if let Some(run) = message.get("run") {
+        return Some(Told::Run { name: text(&run["name"])?, open: text(&run["open"]) });
+    }
+    message.get("synced").and_then(Value::as_u64).map(Told::Synced)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn lines_go_both_ways_and_nonsense_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let (sender, told) = crossbeam_channel::unbounded();
+        let channel = Channel::listen(&socket, sender).unwrap();
+        assert!(!channel.sync(1), "nobody is there");
+        let mut child = UnixStream::connect(&socket).unwrap();
+        writeln!(child, "{{\"hello\": 7}}\nno JSON\n{{\"stream\": {{\"text\": \"3 <\"}}}}").unwrap();
+        let wait = Duration::from_secs(20);
+        assert_eq!(told.recv_timeout(wait).unwrap(), Told::Stream("3 <".into()));
+        assert!(channel.sync(5));
+        let mut line = String::new();
+        BufReader::new(child.try_clone().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "{\"sync\":5}\n");
+        drop(child);
+        assert_eq!(told.recv_timeout(wait).unwrap(), Told::Gone);
+    }
+}

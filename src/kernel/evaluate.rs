@@ -1,0 +1,323 @@
+//! The thread that evaluates cells: one after the other, with evcxr.
+
+use crate::base::{self, BuildProgress, Clone as Folder};
+use crate::channel::{Channel, Told};
+use crate::code;
+use crate::lost;
+use crate::messages::{Iopub, Problem, escaped};
+use crate::outputs::{Ended, Outputs};
+use crate::paths::{Places, Tools};
+use crate::problems;
+use crossbeam_channel::Receiver;
+use evcxr::{CommandContext, EvalCallbacks, EvalOutputs};
+use jupyter_protocol::JupyterMessage;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::process::Child;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Asks the person for a line: prompt and whether it is a secret.
+pub type Ask = dyn Fn(&JupyterMessage, &str, bool) -> String + Send + Sync;
+
+/// How far the kernel is with what must be done before its first cell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stage {
+    /// lorascope is being built.
+    Building(Option<BuildProgress>),
+    /// evcxr starts.
+    Starting,
+    Ready,
+    Failed(String),
+}
+
+/// What the other threads see of the evaluation.
+#[derive(Debug)]
+pub struct Shared {
+    pub stage: Mutex<(Stage, Instant)>,
+    pub running: Mutex<Option<Running>>,
+    pub process: Mutex<Option<Arc<Mutex<Child>>>>,
+}
+
+/// A cell that is being evaluated.
+#[derive(Debug, Clone)]
+pub struct Running {
+    pub cell: u64,
+    pub parent: JupyterMessage,
+    /// When the person pressed stop first.
+    pub stopped: Option<Instant>,
+    /// Whether the stop button ended the process.
+    pub ended: bool,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let stage = Mutex::new((Stage::Starting, Instant::now()));
+        Self { stage, running: Mutex::default(), process: Mutex::default() }
+    }
+}
+
+impl Shared {
+    pub fn stage(&self) -> (Stage, Duration) {
+        let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        (stage.0.clone(), stage.1.elapsed())
+    }
+
+    fn enter(&self, next: Stage) {
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let begins = std::mem::discriminant(&stage.0) != std::mem::discriminant(&next);
+        stage.0 = next;
+        if begins {
+            stage.1 = Instant::now();
+        }
+    }
+
+    pub fn running(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a cell ended.
+pub enum Outcome {
+    /// What is shown of its last expression.
+    Done(Map<String, Value>),
+    Failed(Problem),
+}
+
+/// The evaluation of cells in one process.
+pub struct Evaluator {
+    context: CommandContext,
+    outputs: Outputs,
+    shared: Arc<Shared>,
+    places: Places,
+    cells: u64,
+}
+
+/// The imports of all cells. evcxr learns from the first `?` that cells may have one; where that stood in a cell's
+/// last expression, the value would be shown as Debug text.
+const PRELUDE: &str = "use lorascope::prelude::*;\nOk::<(), std::fmt::Error>(())?;";
+
+impl Evaluator {
+    /// Prepares the first cell: builds lorascope if that was not done, and starts evcxr.
+    pub fn start(
+        places: &Places,
+        tools: &Tools,
+        folder: &Folder,
+        shared: &Arc<Shared>,
+        iopub: &Iopub,
+        (channel, told): (Channel, Receiver<Told>),
+        token: &str,
+    ) -> Result<Self, String> {
+        if !base::is_ready(places, tools) {
+            shared.enter(Stage::Building(None));
+            base::build(places, tools, &mut |progress| shared.enter(Stage::Building(Some(progress))))
+                .map_err(|error| format!("lorascope could not be built:\n{error}"))?;
+        }
+        shared.enter(Stage::Starting);
+        base::link_base(places, tools, folder)?;
+        let (context, lines) = CommandContext::new().map_err(|error| error.to_string())?;
+        *shared.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.process_handle());
+        let outputs = Outputs::start(iopub.clone(), channel, told, lines, token);
+        let mut evaluator =
+            Self { context, outputs, shared: shared.clone(), places: places.clone(), cells: 0 };
+        evaluator.load()?;
+        shared.enter(Stage::Ready);
+        Ok(evaluator)
+    }
+
+    /// Loads lorascope into the process of the cells.
+    fn load(&mut self) -> Result<(), String> {
+        let path = self.places.source.display().to_string();
+        let prelude = format!(":dep lorascope = {{ path = {path:?} }}\n{PRELUDE}");
+        match self.context.execute(&prelude) {
+            Ok(_) => Ok(()),
+            Err(evcxr::Error::CompilationErrors(errors)) => {
+                Err(errors.iter().map(|error| error.rendered()).collect::<Vec<_>>().join("\n"))
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Evaluates a cell; its outputs are published by then.
+    pub fn execute(&mut self, source: &str, count: usize, request: &JupyterMessage, ask: &Ask) -> Outcome {
+        let code = match self.prepared(source) {
+            Ok(code) => code,
+            Err(problem) => return Outcome::Failed(problem),
+        };
+        if code.trim() == ":vars" {
+            return Outcome::Done(self.variables_table());
+        }
+        self.cells += 1;
+        let cell = self.cells;
+        let before = self.variables();
+        *self.shared.running() = Some(Running { cell, parent: request.clone(), stopped: None, ended: false });
+        self.outputs.begin(cell, request);
+        let mut callbacks =
+            EvalCallbacks { input_reader: &|asked| ask(request, &asked.prompt, asked.is_password) };
+        let result = self.context.execute_with_callbacks(&code, &mut callbacks);
+        let ended = self.outputs.end(cell);
+        let running = self.shared.running().take();
+        let outcome = self.outcome(
+            result,
+            &ended,
+            source,
+            count,
+            &before,
+            running.is_some_and(|running| running.ended),
+        );
+        if !ended.kept.is_empty() {
+            self.restore(&ended, &before);
+        }
+        outcome
+    }
+
+    fn outcome(
+        &mut self,
+        result: Result<EvalOutputs, evcxr::Error>,
+        ended: &Ended,
+        source: &str,
+        count: usize,
+        before: &BTreeMap<String, String>,
+        stopped: bool,
+    ) -> Outcome {
+        let mut problem = match result {
+            Ok(outputs) => match (&ended.panic, &ended.error) {
+                (Some(message), _) => problems::panicked(message),
+                (None, Some(error)) => problems::cell_error(error),
+                (None, None) => return Outcome::Done(bundle(outputs)),
+            },
+            Err(evcxr::Error::CompilationErrors(errors)) => problems::compile_errors(&errors, source, count),
+            Err(evcxr::Error::SubprocessTerminated(said)) => {
+                let names: Vec<String> = before.keys().cloned().collect();
+                let runs =
+                    std::mem::take(&mut *self.outputs.runs.lock().unwrap_or_else(PoisonError::into_inner));
+                let problem = lost::process_ended(&said, count, &names, &runs, stopped);
+                if let Err(error) = self.load() {
+                    return Outcome::Failed(Problem::new(
+                        "process ended",
+                        format!("{}\n{error}", problem.value),
+                    ));
+                }
+                problem
+            }
+            Err(error) => problems::cell_error(&error.to_string()),
+        };
+        let lost: Vec<&String> = ended.lost.iter().filter(|name| before.contains_key(*name)).collect();
+        if !lost.is_empty() {
+            let names = lost.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+            problem.shown.push(format!("the cell had moved {names}, which cannot be copied: make it again"));
+        }
+        Outcome::Failed(problem)
+    }
+
+    /// Declares the variables again whose old values a failed cell put back into evcxr's store.
+    fn restore(&mut self, ended: &Ended, before: &BTreeMap<String, String>) {
+        let now = self.variables();
+        let lost = ended.kept.iter().filter(|(name, _)| !now.contains_key(name));
+        let declared =
+            lost.filter_map(|(name, mutable)| Some(code::declared(name, before.get(name)?, *mutable)));
+        let code: String = declared.collect();
+        if !code.is_empty() {
+            self.cells += 1;
+            // The error of the cell says what went wrong; where this fails too, the variables are gone as in evcxr.
+            let _ = self.context.execute(&code);
+        }
+    }
+
+    /// A cell without what the kernel does itself: the line that brings lorascope, which is there.
+    fn prepared(&self, source: &str) -> Result<String, Problem> {
+        let mut code = String::new();
+        for line in source.lines() {
+            match line.trim_start().strip_prefix(":dep lorascope") {
+                Some(rest) if rest.trim_start().starts_with(['=', '{']) || rest.trim().is_empty() => {
+                    let asked = features(rest);
+                    let missing: Vec<&String> =
+                        asked.iter().filter(|feature| !self.places.features.contains(feature)).collect();
+                    if let Some(feature) = missing.first() {
+                        return Err(Problem::new(
+                            "missing feature",
+                            format!(
+                                "this kernel has lorascope without the feature {feature}: install one that has it with \
+                                 `lorascope-kernel install --features {}`",
+                                asked.join(",")
+                            ),
+                        ));
+                    }
+                }
+                _ => code += line,
+            }
+            code.push('\n');
+        }
+        Ok(code)
+    }
+
+    fn variables(&self) -> BTreeMap<String, String> {
+        self.context.variables_and_types().map(|(name, kind)| (name.to_string(), kind.to_string())).collect()
+    }
+
+    fn variables_table(&self) -> Map<String, Value> {
+        let variables = self.variables();
+        let width = variables.keys().map(|name| name.chars().count()).max().unwrap_or(0);
+        let text: Vec<String> =
+            variables.iter().map(|(name, kind)| format!("{name:width$}  {kind}")).collect();
+        let rows: String = variables
+            .iter()
+            .map(|(name, kind)| {
+                format!("<tr><td>{}</td><td><code>{}</code></td></tr>", escaped(name), escaped(kind))
+            })
+            .collect();
+        let html = format!(
+            "<table><thead><tr><th>variable</th><th>type</th></tr></thead><tbody>{rows}</tbody></table>"
+        );
+        let text = if text.is_empty() { "no variables".to_string() } else { text.join("\n") };
+        [("text/html".to_string(), json!(html)), ("text/plain".to_string(), json!(text))]
+            .into_iter()
+            .collect()
+    }
+
+    /// The words that may stand at a place, and the bytes that they replace.
+    pub fn completions(&mut self, source: &str, position: usize) -> Option<(Vec<String>, usize, usize)> {
+        let found = self.context.completions(source, position).ok()?;
+        let matches = found.completions.into_iter().map(|completion| completion.code).collect();
+        Some((matches, found.start_offset, found.end_offset))
+    }
+
+    /// The documentation of what stands at a place.
+    pub fn documentation(&mut self, source: &str, position: usize) -> Option<Map<String, Value>> {
+        let (text, html) = self.context.hover_at(source, position).ok()?;
+        let found = text != "No documentation found";
+        let data = [("text/plain".to_string(), json!(text)), ("text/html".to_string(), json!(html))];
+        found.then(|| data.into_iter().collect())
+    }
+}
+
+fn bundle(outputs: EvalOutputs) -> Map<String, Value> {
+    let sorted: HashMap<String, String> = outputs.content_by_mime_type;
+    let value = |mime: &str, text: String| match mime.ends_with("json") {
+        true => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        false => Value::String(text),
+    };
+    sorted.into_iter().map(|(mime, text)| (mime.clone(), value(&mime, text))).collect()
+}
+
+/// The names in `features = ["cuda", "nccl"]`.
+fn features(dependency: &str) -> Vec<String> {
+    let list =
+        dependency.split_once("features").and_then(|(_, rest)| rest.split_once('[')).map(|(_, rest)| rest);
+    let list = list.and_then(|rest| rest.split_once(']')).map_or("", |(list, _)| list);
+    list.split(',')
+        .map(|name| name.trim().trim_matches('"').to_string())
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_of_a_dependency_are_read() {
+        assert_eq!(features(" = { path = \"..\", features = [\"cuda\", \"nccl\"] }"), ["cuda", "nccl"]);
+        assert!(features(" = \"0.1\"").is_empty());
+    }
+}

@@ -1,0 +1,193 @@
+//! What rust-analyzer is told of the packages: only those whose types a cell can name. With all 430 it takes 2 GB.
+
+use crate::paths::{Places, Tools};
+use serde_json::{Map, Value, json};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::process::Command;
+
+/// The packages that rust-analyzer reads beside lorascope and what a `:dep` line names.
+const READ: &[&str] = &[
+    "ctx",
+    "lorascope",
+    "candle-core",
+    "candle-nn",
+    "half",
+    "polars",
+    "polars-core",
+    "polars-error",
+    "polars-expr",
+    "polars-lazy",
+    "polars-plan",
+    "polars-utils",
+    "polars-schema",
+    "serde_json",
+];
+
+/// Writes what cargo says of the base, reduced, for all kernels.
+pub fn write_metadata(places: &Places, tools: &Tools) -> Result<(), String> {
+    let output = Command::new(&tools.cargo)
+        .args(["metadata", "--format-version=1", "--filter-platform", &tools.host])
+        .current_dir(places.base_crate())
+        .output()
+        .map_err(|error| format!("cargo metadata: {error}"))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    let mut metadata: Value =
+        serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: {error}"))?;
+    reduce(&mut metadata, &[]);
+    let file = places.base_metadata();
+    std::fs::write(&file, metadata.to_string()).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// Leaves the packages that a cell can name; `more` are those of `:dep` lines, with all that they stand on.
+pub fn reduce(metadata: &mut Value, more: &[&str]) {
+    let name_of = |id: &Value, packages: &[Value]| {
+        let package = packages.iter().find(|package| package["id"] == *id);
+        package.and_then(|package| package["name"].as_str().map(String::from))
+    };
+    let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
+    let nodes = metadata["resolve"]["nodes"].as_array().cloned().unwrap_or_default();
+    let mut kept: HashSet<String> = READ.iter().map(ToString::to_string).collect();
+    let mut open: Vec<String> =
+        more.iter().map(ToString::to_string).filter(|name| name != "lorascope").collect();
+    while let Some(name) = open.pop() {
+        if !kept.insert(name.clone()) {
+            continue;
+        }
+        let of_name = nodes.iter().filter(|node| name_of(&node["id"], &packages).as_ref() == Some(&name));
+        let needed = of_name.flat_map(|node| node["dependencies"].as_array().cloned().unwrap_or_default());
+        open.extend(needed.filter_map(|id| name_of(&id, &packages)));
+    }
+    keep(metadata, &kept);
+}
+
+/// Leaves the packages with these names.
+pub fn keep(metadata: &mut Value, names: &HashSet<String>) {
+    let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
+    let name_of: HashMap<&str, &str> = packages
+        .iter()
+        .filter_map(|package| Some((package["id"].as_str()?, package["name"].as_str()?)))
+        .collect();
+    let is_kept =
+        |id: &Value| id.as_str().and_then(|id| name_of.get(id)).is_some_and(|name| names.contains(*name));
+    if let Some(list) = metadata["packages"].as_array_mut() {
+        list.retain(|package| is_kept(&package["id"]));
+    }
+    if let Some(list) = metadata["resolve"]["nodes"].as_array_mut() {
+        list.retain(|node| is_kept(&node["id"]));
+        for node in list.iter_mut() {
+            if let Some(ids) = node["dependencies"].as_array_mut() {
+                ids.retain(&is_kept);
+            }
+            if let Some(deps) = node["deps"].as_array_mut() {
+                deps.retain(|dep| is_kept(&dep["pkg"]));
+            }
+        }
+    }
+}
+
+/// What cargo would say of a kernel's crate with lorascope: that of the base, with other paths.
+pub fn of_base(base: &Path, clone: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(base.join("metadata.json")).ok()?;
+    let (from, to) = (base.join("ctx"), clone.join("ctx"));
+    let mut metadata: Value = serde_json::from_str(&text).ok()?;
+    rename(&mut metadata, &from.display().to_string(), &to.display().to_string());
+    metadata["workspace_root"] = json!(to.display().to_string());
+    Some(metadata.to_string())
+}
+
+fn rename(value: &mut Value, from: &str, to: &str) {
+    match value {
+        Value::String(text) => *text = text.replace(from, to),
+        Value::Array(list) => list.iter_mut().for_each(|value| rename(value, from, to)),
+        Value::Object(map) => map.values_mut().for_each(|value| rename(value, from, to)),
+        _ => {}
+    }
+}
+
+/// What cargo would say of a crate without dependencies.
+pub fn alone(krate: &Path) -> String {
+    let (id, path) = (format!("path+file://{}#ctx@1.0.0", krate.display()), krate.display().to_string());
+    let none = || Value::Array(Vec::new());
+    json!({
+        "packages": [{
+            "name": "ctx", "version": "1.0.0", "id": id, "license": null, "license_file": null, "description": null,
+            "source": null, "dependencies": [], "features": {}, "manifest_path": format!("{path}/Cargo.toml"),
+            "metadata": null, "publish": null, "authors": [], "categories": [], "keywords": [], "readme": null,
+            "repository": null, "homepage": null, "documentation": null, "edition": "2024", "links": null,
+            "default_run": null, "rust_version": null,
+            "targets": [{
+                "kind": ["cdylib"], "crate_types": ["cdylib"], "name": "ctx", "src_path": format!("{path}/src/lib.rs"),
+                "edition": "2024", "doc": true, "doctest": false, "test": true,
+            }],
+        }],
+        "workspace_members": [id], "workspace_default_members": [id],
+        "resolve": {"nodes": [{"id": id, "dependencies": none(), "deps": none(), "features": none()}], "root": id},
+        "target_directory": format!("{path}/target"), "version": 1, "workspace_root": path,
+        "metadata": Value::Object(Map::new()),
+    })
+    .to_string()
+}
+
+/// Says what to use in place of a dependency that lorascope brings: a second copy would have other types.
+pub fn re_exported(dependency: &str) -> Option<String> {
+    let name = dependency.split(" = ").next()?;
+    let path = match name {
+        "candle-core" | "candle_core" | "candle" => "lorascope::candle_core",
+        "polars" => "lorascope::polars",
+        "plotters" => "lorascope::plotters",
+        _ => return None,
+    };
+    Some(format!(
+        "lorascope brings {name} already, and a second copy would have other types: leave the line away and write \
+         `use {path};` or `{path}::…`"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_that_no_cell_names_are_left_out() {
+        let package = |name: &str| json!({"name": name, "id": format!("{name} 1")});
+        let node = |name: &str, needs: &[&str]| {
+            let ids: Vec<String> = needs.iter().map(|name| format!("{name} 1")).collect();
+            let deps: Vec<Value> = ids.iter().map(|id| json!({"pkg": id})).collect();
+            json!({"id": format!("{name} 1"), "dependencies": ids, "deps": deps})
+        };
+        let mut metadata = json!({
+            "packages": ["ctx", "lorascope", "polars", "hyper", "rand", "rand-core"].map(package),
+            "resolve": {"nodes": [
+                node("ctx", &["lorascope", "rand"]), node("lorascope", &["polars", "hyper"]), node("polars", &[]),
+                node("hyper", &[]), node("rand", &["rand-core"]), node("rand-core", &[]),
+            ]},
+        });
+        let mut without = metadata.clone();
+        reduce(&mut without, &[]);
+        let names = |metadata: &Value| -> Vec<String> {
+            metadata["packages"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|p| p["name"].as_str().unwrap().into())
+                .collect()
+        };
+        assert_eq!(names(&without), ["ctx", "lorascope", "polars"]);
+        assert_eq!(without["resolve"]["nodes"][1]["dependencies"], json!(["polars 1"]));
+        reduce(&mut metadata, &["rand", "lorascope"]);
+        assert_eq!(names(&metadata), ["ctx", "lorascope", "polars", "rand", "rand-core"]);
+        assert_eq!(
+            metadata["resolve"]["nodes"][0]["deps"],
+            json!([{"pkg": "lorascope 1"}, {"pkg": "rand 1"}])
+        );
+    }
+
+    #[test]
+    fn a_second_candle_is_answered_with_the_first() {
+        assert!(re_exported("candle-core = \"0.9\"").unwrap().contains("use lorascope::candle_core;"));
+        assert!(re_exported("rand = \"0.9\"").is_none());
+    }
+}
