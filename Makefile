@@ -7,7 +7,6 @@ $(error "$(CACHE)" has a space in it, which make cannot handle: say make CACHE=F
 endif
 VENV := $(CACHE)/venv
 PYTHON ?= python3
-EVCXR := 0.22.0
 FEATURES := --features cli,tensorboard
 # Features of the lorascope that cells use: `cuda`.
 KERNEL_FEATURES ?=
@@ -22,6 +21,13 @@ export LORASCOPE_VENV := $(VENV)
 export LORASCOPE_TEMPLATES := $(CACHE)/templates
 CARGO := $(if $(shell command -v mold),mold -run )cargo
 NEXTEST := $(shell command -v cargo-nextest)
+
+# The notebook kernel (src/kernel), and what it is told of the cells.
+KERNEL := $(CACHE)/kernel/lorascope-kernel
+KERNEL_TARGET := $(CACHE)/target-kernel
+KERNEL_PLACES = --source $(CURDIR) --cache $(CACHE) --features=$(KERNEL_FEATURES)
+KERNEL_CARGO = env CARGO_ENCODED_RUSTFLAGS= CARGO_TARGET_DIR=$(KERNEL_TARGET) CARGO_BUILD_BUILD_DIR=$(KERNEL_TARGET) $(CARGO)
+KERNEL_BUILD = --locked --release --manifest-path src/kernel/Cargo.toml --target $$(rustc --print host-tuple)
 
 # The compute capability that candle's kernels are compiled for: 90 is that of an H100, and runs on no other kind.
 CUDA_ARCH ?= 90
@@ -68,13 +74,16 @@ else
 	$(CARGO) test --locked $(FEATURES) --lib --bins --tests --no-fail-fast
 endif
 	$(CARGO) test --locked $(FEATURES) --doc
+	$(KERNEL_CARGO) test $(KERNEL_BUILD)
 
 ## check           formatting, clippy and the documentation, without a warning
 .PHONY: check
 check: tools
 	cargo fmt --check
+	cargo fmt --check --manifest-path src/kernel/Cargo.toml
 	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml > /dev/null
 	cargo clippy --locked --all-targets $(FEATURES) -- -D warnings
+	$(KERNEL_CARGO) clippy $(KERNEL_BUILD) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps $(FEATURES)
 
 ## layers          draw the picture of the layers in docs/architecture.md again, from the imports
@@ -206,11 +215,13 @@ templates: venv
 
 ## kernel          build the notebook kernel; once, half an hour on 2 cores
 .PHONY: kernel
-kernel: tools venv $(CACHE)/evcxr/bin/evcxr_jupyter
+kernel: tools venv $(KERNEL)
 	@echo "building lorascope for the tests and the command line"
 	@$(CARGO) build --locked $(FEATURES)
 	@echo "building lorascope for notebooks"
-	@$(VENV)/bin/python src/kernel/base.py . $(CACHE) $(VENV) --features=$(KERNEL_FEATURES)
+	@$(KERNEL) build $(KERNEL_PLACES)
+	@$(KERNEL) install --prefix $(VENV) $(KERNEL_PLACES)
+	@$(KERNEL) install --stock --prefix $(VENV) $(KERNEL_PLACES)
 
 ## venv            install the Python environment of the notebooks
 .PHONY: venv
@@ -219,7 +230,7 @@ venv: $(VENV)/requirements.txt
 ## clean           remove what was built and executed; keeps what was downloaded
 .PHONY: clean
 clean:
-	rm -rf out target $(addprefix $(CACHE)/,base kernels target target-cuda target-fuzz target-kit)
+	rm -rf out target $(addprefix $(CACHE)/,base kernel kernels target target-cuda target-fuzz target-kernel target-kit)
 
 # --- what the targets above stand on ---
 
@@ -237,10 +248,11 @@ $(VENV)/requirements.txt: src/kernel/requirements.txt src/kernel/constraints.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $< -c src/kernel/constraints.txt
 	cp $< $@
 
-# --locked: without it today's versions of the dependencies do not compile together.
-$(CACHE)/evcxr/bin/evcxr_jupyter: | tools
-	env -u RUSTFLAGS CARGO_TARGET_DIR=$(CACHE)/evcxr-build CARGO_BUILD_BUILD_DIR=$(CACHE)/evcxr-build cargo install --locked --root $(CACHE)/evcxr evcxr_jupyter@$(EVCXR)
-	-rm -rf $(CACHE)/evcxr-build
+# A package of its own, with Rust's library in it: it starts without the folders of a build.
+$(KERNEL): $(wildcard src/kernel/*.rs) src/kernel/Cargo.toml src/kernel/Cargo.lock src/kernel/logo.svg | tools
+	@echo "building the kernel"
+	$(KERNEL_CARGO) build $(KERNEL_BUILD)
+	@mkdir -p $(@D) && cp $(KERNEL_TARGET)/$$(rustc --print host-tuple)/release/lorascope-kernel $@.new && mv $@.new $@
 
 # nvcc as Python packages: compiles for any GPU, needs none.
 CUDA := $(CACHE)/cuda/lib/python3*/site-packages/nvidia/cu13

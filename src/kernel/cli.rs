@@ -2,7 +2,7 @@
 
 use crate::base;
 use crate::paths::{Places, Tools};
-use crate::server;
+use crate::{server, stock};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ Usage: lorascope-kernel install   [--user | --sys-prefix | --prefix DIR] [PLACES
        lorascope-kernel build     [PLACES]
        lorascope-kernel run       --connection-file FILE [PLACES]     (Jupyter does this)
 
+  --stock         evcxr's own kernel, on the same build, under the name Rust (evcxr)
   --user          for this user: ~/.local/share/jupyter (default)
   --sys-prefix    in the Python environment that is active (VIRTUAL_ENV or CONDA_PREFIX)
   --prefix DIR    in DIR/share/jupyter
@@ -32,6 +33,7 @@ struct Options {
     features: Vec<String>,
     connection: Option<PathBuf>,
     prefix: Option<PathBuf>,
+    stock: bool,
 }
 
 pub fn main(arguments: &[String]) -> ExitCode {
@@ -79,6 +81,7 @@ fn options(arguments: &[String]) -> Result<Options, String> {
             }
             "--connection-file" | "-f" => options.connection = Some(value()?.into()),
             "--prefix" => options.prefix = Some(PathBuf::from(value()?).join("share/jupyter")),
+            "--stock" => options.stock = true,
             "--sys-prefix" => options.prefix = Some(active_environment()?.join("share/jupyter")),
             "--user" => options.prefix = Some(user_folder()?),
             _ => return Err(format!("unknown option {name}\n\n{HELP}")),
@@ -108,9 +111,14 @@ impl Options {
         Places::new(self.source.clone(), self.cache.clone(), self.features.clone())
     }
 
+    /// The name of the kernel, and the one that people read.
+    fn name(&self) -> (&'static str, &'static str) {
+        if self.stock { ("lorascope-stock", "Rust (evcxr)") } else { ("lorascope", "lorascope (Rust)") }
+    }
+
     fn spec(&self) -> Result<PathBuf, String> {
         let data = self.prefix.clone().map_or_else(user_folder, Ok)?;
-        Ok(data.join("kernels/lorascope"))
+        Ok(data.join("kernels").join(self.name().0))
     }
 }
 
@@ -145,12 +153,13 @@ fn install(options: &Options) -> Result<(), String> {
     let mut argv =
         vec![text(&program), "run".into(), "--source".into(), text(&places.source), "--cache".into()];
     argv.push(text(&places.cache));
+    argv.extend(options.stock.then(|| "--stock".to_string()));
     if !places.features.is_empty() {
         argv.extend(["--features".to_string(), places.features.join(",")]);
     }
     argv.extend(["--connection-file".to_string(), "{connection_file}".to_string()]);
     let spec = json!({
-        "argv": argv, "display_name": "lorascope (Rust)", "language": "rust", "interrupt_mode": "message",
+        "argv": argv, "display_name": options.name().1, "language": "rust", "interrupt_mode": "message",
         "metadata": {"debugger": false},
     });
     let at = |error: std::io::Error| format!("{}: {error}", folder.display());
@@ -158,7 +167,7 @@ fn install(options: &Options) -> Result<(), String> {
     let json = serde_json::to_string_pretty(&spec).map_err(|error| error.to_string())?;
     std::fs::write(folder.join("kernel.json"), json + "\n").map_err(at)?;
     std::fs::write(folder.join("logo-svg.svg"), include_bytes!("logo.svg")).map_err(at)?;
-    println!("installed the kernel \"lorascope (Rust)\" in {}", folder.display());
+    println!("installed the kernel \"{}\" in {}", options.name().1, folder.display());
     Ok(())
 }
 
@@ -175,16 +184,23 @@ fn run(options: Options) -> Result<(), String> {
     let connection = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
     let (places, tools) = (options.places(), Tools::find()?);
     let folder = base::new_clone(&places)?;
-    let token = uuid::Uuid::new_v4().simple().to_string();
-    for (name, value) in server::environment(&places, &tools, &folder, &token) {
-        // SAFETY: no other thread has begun.
-        unsafe { std::env::set_var(name, value) };
-    }
     // The stop button is a message. A Ctrl-C in the terminal of `jupyter console` reaches all its processes.
     // SAFETY: ignoring a signal has no handler that could do harm.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
     end_with_jupyter(folder.folder.clone());
     let clone = folder.folder.clone();
+    if options.stock {
+        let ended = stock::run(&places, &tools, file, &folder);
+        if let Err(message) = &ended {
+            eprintln!("error: {message}");
+        }
+        leave(&clone, !ended.unwrap_or(false));
+    }
+    let token = uuid::Uuid::new_v4().simple().to_string();
+    for (name, value) in server::environment(&places, &tools, &folder, &token) {
+        // SAFETY: the only other thread asks for its parent's number.
+        unsafe { std::env::set_var(name, value) };
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let served = runtime.block_on(server::serve(&connection, places, tools, folder, token));

@@ -23,6 +23,7 @@ mod paths;
 mod problems;
 mod server;
 mod stand_in;
+mod stock;
 mod waiting;
 mod workspace;
 

@@ -1,15 +1,18 @@
 """Executes a notebook in our kernel, writes it as .ipynb and .html, and rejects what went wrong.
 
-evcxr answers "ok" to a cell that ended at a `?` or in a panic, and says so on stderr alone. So a
-cell passes only when its stderr holds nothing but the progress of a build; one with Jupyter's tag
-`raises-exception` passes only when it fails, and the notebook goes on. A cell whose last value shows as Rust's Debug text is rejected as well: what
-lorascope shows has HTML. Messages are read here and not through nbclient, which drops the output that
-arrives after the cell's end.
+The stock kernel of evcxr answers "ok" to a cell that ended at a `?` or in a panic, and says so on
+stderr alone. So a cell passes only when its stderr holds nothing but the progress of a build; one
+with Jupyter's tag `raises-exception` passes only when it fails, and the notebook goes on. A cell
+whose last value shows as Rust's Debug text is rejected as well: what lorascope shows has HTML.
+Messages are read here and not through nbclient, which drops the output that arrives after the end
+of a cell of the stock kernel.
 
 With --fresh the kernel works in an empty folder beside that of the notebook, which is removed at the end: runs of
 earlier executions are not seen, and none is left behind.
 
-    run_notebook.py NOTEBOOK OUT.ipynb [--short] [--fresh] [--timeout SECONDS]
+The notebook that is written is signed: JupyterLab shows its outputs as it shows those that a person made.
+
+    run_notebook.py NOTEBOOK OUT.ipynb [--short] [--fresh] [--timeout SECONDS] [--kernel NAME]
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import nbformat.sign
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from nbconvert import HTMLExporter
@@ -59,12 +63,14 @@ class Rejected(Exception):
 class Session:
     """One kernel, and the cells that it was given."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.manager = KernelManager(kernel_name=KERNEL)
+    def __init__(self, kernel: str, folder: Path, environment: dict[str, str]) -> None:
+        self.manager = KernelManager(kernel_name=kernel)
         self.manager.start_kernel(cwd=str(folder), env=environment)
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
         self.cells: dict[str, NotebookNode] = {}
+        # Outputs that the kernel may change later, wherever they are shown.
+        self.displays: dict[str, list[NotebookNode]] = {}
 
     def ready(self) -> None:
         try:
@@ -89,7 +95,7 @@ class Session:
                 raise Rejected("the kernel died")
             if time.monotonic() > end:
                 raise Rejected(f"no answer after {timeout:.0f} s")
-        late = time.monotonic() + LATE
+        late = time.monotonic() + (LATE if self.manager.kernel_name != KERNEL else 0)
         while (left := late - time.monotonic()) > 0:
             self.listen(identity, wait=left)
 
@@ -101,10 +107,20 @@ class Session:
             return False
         parent = message["parent_header"].get("msg_id")
         kind, content = message["msg_type"], message["content"]
+        cell = self.cells.get(parent, self.cells[identity])
         if kind == "status":
             return bool(parent == identity and content["execution_state"] == "idle")
         if kind in ("stream", "display_data", "execute_result", "error"):
-            collect(self.cells.get(parent, self.cells[identity]), message)
+            collect(cell, message)
+            if name := content.get("transient", {}).get("display_id"):
+                self.displays.setdefault(name, []).append(cell.outputs[-1])
+        elif kind == "update_display_data":
+            for output in self.displays.get(content["transient"]["display_id"], []):
+                output.data, output.metadata = content["data"], content["metadata"]
+        elif kind == "clear_output":
+            cell.outputs.clear()
+        elif kind == "execute_input":
+            cell.execution_count = content["execution_count"]
         return False
 
     def replied(self, identity: str) -> bool:
@@ -156,13 +172,12 @@ def check(number: int, cell: NotebookNode) -> None:
         raise Rejected(f"cell {number}: {wrong}")
 
 
-def run(notebook: NotebookNode, folder: Path, environment: dict[str, str], timeout: float) -> None:
+def run(notebook: NotebookNode, session: Session, timeout: float) -> None:
     """Executes all cells in order and stops at the first that is rejected."""
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     for cell in code:
         cell.outputs, cell.execution_count = [], None
     begun = time.monotonic()
-    session = Session(folder, environment)
     try:
         session.ready()
         print(f"kernel ready after {time.monotonic() - begun:.1f} s", flush=True)
@@ -173,7 +188,6 @@ def run(notebook: NotebookNode, folder: Path, environment: dict[str, str], timeo
                 session.execute(cell, timeout)
             except Rejected as why:
                 raise Rejected(f"cell {number}: {why}\n{fault(cell) or ''}") from None
-            cell.execution_count = number
             print(f"{title:<70} {time.monotonic() - start:6.1f} s", flush=True)
             check(number, cell)
         for number, cell in enumerate(code, 1):  # what came after the cell's end
@@ -212,6 +226,7 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="the executed .ipynb; the .html lies beside it")
     parser.add_argument("--short", action="store_true", help="set LORASCOPE_SHORT=1")
     parser.add_argument("--fresh", action="store_true", help="work in an empty folder")
+    parser.add_argument("--kernel", default=KERNEL, help="the kernel's name")
     parser.add_argument("--timeout", type=float, default=900, help="seconds for one cell")
     options = parser.parse_args()
     environment = dict(os.environ) | ({"LORASCOPE_SHORT": "1"} if options.short else {})
@@ -219,11 +234,12 @@ def main() -> int:
     status = 0
     try:
         with working_folder(options.notebook, fresh=options.fresh) as folder:
-            run(notebook, folder, environment, options.timeout)
+            run(notebook, Session(options.kernel, folder, environment), options.timeout)
     except Rejected as why:
         print(f"{options.notebook}, {why}", file=sys.stderr)
         status = 1
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.sign.NotebookNotary().sign(notebook)
     nbformat.write(notebook, options.out)
     options.out.with_suffix(".html").write_text(html(notebook, options.notebook.stem))
     return status
