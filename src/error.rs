@@ -93,7 +93,12 @@ impl Error {
 
     /// Work was broken off because somebody asked for it.
     pub fn interrupted() -> Self {
-        Self::new(Kind::Interrupted, "interrupted")
+        Self::interrupted_at("interrupted")
+    }
+
+    /// The same, and how far the work had come.
+    pub(crate) fn interrupted_at(message: impl fmt::Display) -> Self {
+        Self::new(Kind::Interrupted, message)
     }
 
     /// The operating system refused to read or write `path`; where that is empty, whoever knows it says it.

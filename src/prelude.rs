@@ -2,9 +2,9 @@
 //!
 //! No name of it stands for a `Result`, an `Error` or a schema, so polars' prelude fits beside it.
 
-pub use crate::analysis::{Plan, Preflight, Within, compare_runs, spread_ranks};
+pub use crate::analysis::{LivePanel, Plan, Preflight, Within, compare_runs, spread_ranks};
 pub use crate::dataset::{Dataset, Order};
-pub use crate::display::{EvcxrDisplay, Table, Text, dashboard};
+pub use crate::display::{EvcxrDisplay, Table, Text, dashboard, show};
 pub use crate::format::{
     Extra, Fix, Join, Layout, Map, Misfits, OnFault, ReadOptions, RowSchema, WriteOptions,
 };

@@ -1,6 +1,6 @@
 //! A learning rate range test.
 
-use crate::display::{Bundle, Progress, Show, Text};
+use crate::display::{Bundle, Progress, Show, Text, stop_requested};
 use crate::error::{Error, Result};
 use crate::plot::{Figure, Scale, Series, lines};
 use crate::run::{Run, State};
@@ -49,14 +49,15 @@ impl Run {
             let batch =
                 segment.batches.at(position, settings.batch, settings.micro_batch, self.0.config.seed)?;
             let mut accumulated = Accumulated::default();
-            let passed = step::forward_backward(model, &learned, &batch, &mut accumulated, &|| true);
+            let passed =
+                step::forward_backward(model, &learned, &batch, &mut accumulated, &|| !stop_requested());
             match passed {
                 Err(error) if error.is_compute() && !points.is_empty() => break, // it has run away
                 passed => passed?,
             }
             let loss = accumulated.loss();
             points.push((lr, loss));
-            progress.advance(1, &format!("lr {lr:.1e}, loss {loss:.3}"));
+            progress.try_advance(1, &format!("lr {lr:.1e}, loss {loss:.3}"))?;
             least = least.min(loss);
             if loss > FAR * least {
                 break;

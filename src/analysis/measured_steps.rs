@@ -1,7 +1,7 @@
 //! The preflight of a run: the checks of its rows, and two measured steps on a copy.
 
 use super::preflight::Preflight;
-use crate::display::{bytes, duration};
+use crate::display::{bytes, duration, stop_requested};
 use crate::error::{Error, Result};
 use crate::run::worker::process::memory;
 use crate::run::{Run, State};
@@ -43,7 +43,7 @@ impl Run {
         for _ in 0..2 {
             let begun = Instant::now();
             let mut accumulated = Accumulated::default();
-            step::forward_backward(model, &learned, &batch, &mut accumulated, &|| true)?;
+            step::forward_backward(model, &learned, &batch, &mut accumulated, &|| !stop_requested())?;
             for (name, gradient) in accumulated.gradients.tensors() {
                 if gradient.abs()?.sum_all()?.to_scalar::<f32>()? > 0.0 {
                     without.remove(name);

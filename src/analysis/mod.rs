@@ -8,6 +8,7 @@
 //! | `rank_curve.rs` | `Run::rank_curve` |
 //! | `rank_budget.rs` | [`spread_ranks`] |
 //! | `comparison.rs` | [`compare_runs`] |
+//! | `live_panel.rs` | `Run::live` |
 //! | `spectra.rs`, `spectra_history.rs` | `Run::spectra`, `truncate`, `activations`, `spectra_history`, `dashboard` |
 //! | `inspect.rs` | `Run::inspect`, `gradients` |
 //! | `hardest_rows.rs` | `Run::worst`, `example_losses`, `loss_by_source`, `loss_by_length` |
@@ -16,6 +17,7 @@ mod comparison;
 mod find_lr;
 mod hardest_rows;
 mod inspect;
+mod live_panel;
 mod measured_steps;
 mod plan;
 mod preflight;
@@ -28,6 +30,7 @@ pub use comparison::{RunComparison, compare_runs};
 pub use find_lr::LrCurve;
 pub use hardest_rows::{HardRow, HardestRows};
 pub use inspect::{Gradient, GradientTable, Inspected, Inspection};
+pub use live_panel::LivePanel;
 pub use plan::Plan;
 pub use preflight::Preflight;
 pub use rank_budget::{BudgetPoint, SpreadRanks, spread_ranks};

@@ -1,7 +1,7 @@
 //! The loss on held-out rows over the rank of truncated adapters.
 
 use crate::dataset::Dataset;
-use crate::display::{Align, Bundle, Progress, Show, Table, Text, thousands};
+use crate::display::{Align, Bundle, Progress, Show, Table, Text, stop_requested, thousands};
 use crate::error::{Error, Result};
 use crate::lora::Truncation;
 use crate::ops::random::{Random, Stream};
@@ -87,8 +87,8 @@ impl Run {
                 true => adapters.clone(),
                 false => adapters.truncate_weighted(&Truncation::Rank(rank), seen)?,
             };
-            let losses = step::evaluate(decoder, &cut, &rows.all()?, &|| true)?;
-            progress.advance(1, &format!("rank {rank}, loss {:.4}", step::mean(&losses).0));
+            let losses = step::evaluate(decoder, &cut, &rows.all()?, &|| !stop_requested())?;
+            progress.try_advance(1, &format!("rank {rank}, loss {:.4}", step::mean(&losses).0))?;
             evaluated.push((rank, cut.parameters(), losses));
         }
         let whole = evaluated.last().map(|(.., losses)| losses.clone()).unwrap_or_default();

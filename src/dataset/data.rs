@@ -10,6 +10,7 @@ use super::recipe::{Origin, Step};
 use super::source::Source;
 use super::store::Store;
 use super::table::Rows;
+use crate::display::StopButton;
 use crate::error::{Error, Result};
 use crate::format::container::hex;
 
@@ -115,7 +116,8 @@ impl Dataset {
     ) -> Result<Vec<T>> {
         let store = self.store()?;
         let pieces = store.cut(self.0.rows.as_deref());
-        pieces.par_iter().map(|piece| store.on(piece, &work)).collect()
+        let stop = StopButton::here();
+        pieces.par_iter().map(|piece| stop.check().and_then(|()| store.on(piece, &work))).collect()
     }
 
     /// Like [`pieces`](Self::pieces), but hands each result on, in the order of the rows: only a few
@@ -129,7 +131,9 @@ impl Dataset {
         let pieces = store.cut(self.0.rows.as_deref());
         let mut done = Vec::new();
         let mut batches = pieces.chunks(4 * rayon::current_num_threads());
+        let stop = StopButton::here();
         loop {
+            stop.check()?;
             let batch = batches.next();
             let finished = std::mem::take(&mut done);
             let take = &mut take;

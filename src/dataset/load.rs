@@ -52,7 +52,7 @@ pub(crate) fn read(
     let mut progress = Progress::new(label, blocks.progress().1);
     let mut all = Collector { entry, ..Collector::new(options) };
     let take = |parsed: Parsed, read: u64| {
-        progress.advance(read.saturating_sub(progress.done()), "bytes");
+        progress.try_advance(read.saturating_sub(progress.done()), "bytes")?;
         all.take(parsed)
     };
     if let Err(error) = each_block(&mut blocks, |block| parse(&block, options), take) {

@@ -1,5 +1,6 @@
 //! The threads that compute.
 
+use crate::display::work_in_background;
 use crate::error::{Error, Result};
 
 /// The cores that one of so many processes on this machine may use: those that it is bound to, or its share of all.
@@ -27,12 +28,16 @@ fn all_cores() -> Option<usize> {
 }
 
 /// Threads at a lower priority than the notebook's, so that cells stay responsive; 0 are as many as there are cores.
+/// What they do belongs to no cell.
 pub(crate) fn pool(name: &str, threads: usize) -> Result<rayon::ThreadPool> {
     let name = name.to_string();
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(move |i| format!("{name}-{i}"))
-        .start_handler(|_| lower_priority())
+        .start_handler(|_| {
+            work_in_background();
+            lower_priority();
+        })
         .build()
         .map_err(|e| Error::compute(format!("cannot start threads: {e}")))
 }

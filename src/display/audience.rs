@@ -20,13 +20,18 @@ pub fn speak_to(audience: Audience) {
     AT_COMMAND_LINE.store(audience == Audience::CommandLine, Ordering::Relaxed);
 }
 
+/// Whether a person at the command line reads them.
+pub(super) fn at_command_line() -> bool {
+    AT_COMMAND_LINE.load(Ordering::Relaxed)
+}
+
 /// Whether tables show all of each cell: at the command line, where the answer goes into a file or to another
 /// program, which have no width.
 pub(super) fn shows_all() -> bool {
-    AT_COMMAND_LINE.load(Ordering::Relaxed) && !std::io::stdout().is_terminal()
+    at_command_line() && !std::io::stdout().is_terminal()
 }
 
 /// Chooses the wording for the current audience.
 pub(crate) fn advice<T>(code: T, command: T) -> T {
-    if AT_COMMAND_LINE.load(Ordering::Relaxed) { command } else { code }
+    if at_command_line() { command } else { code }
 }

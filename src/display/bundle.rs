@@ -3,6 +3,7 @@
 use super::escaping::{cut, neutral};
 use super::untrusted;
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 const BEGIN: &str = "EVCXR_BEGIN_CONTENT";
 const END: &str = "EVCXR_END_CONTENT";
@@ -48,6 +49,13 @@ impl Bundle {
             let _ = write!(out, "{BEGIN} {mime}\n{}\n{END}\n", neutral(body));
         }
         out
+    }
+
+    /// Prints these lines.
+    pub(super) fn print(&self) {
+        let mut stdout = std::io::stdout().lock();
+        // A notebook that went away is no reason to fail a computation.
+        let _ = stdout.write_all(self.printed().as_bytes()).and_then(|()| stdout.flush());
     }
 }
 

@@ -1,5 +1,6 @@
 //! Text that is shown while it is made.
 
+use super::channel::kernel;
 use super::{neutral, width};
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -8,8 +9,8 @@ use std::time::{Duration, Instant};
 const WIDTH: usize = 100;
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Shows a text while it is made: in a terminal at once, elsewhere in whole lines, at most once a
-/// second (the stock kernel passes whole lines only). A long line is broken at a space.
+/// Shows a text while it is made: in the lorascope kernel and in a terminal at once, elsewhere in whole lines, at most
+/// once a second (the stock kernel passes whole lines only). A long line is broken at a space.
 ///
 /// # Examples
 /// ```
@@ -22,8 +23,19 @@ const EVERY: Duration = Duration::from_secs(1);
 pub struct Live {
     lines: Lines,
     last: Instant,
-    terminal: bool,
+    place: Place,
+    /// Whether something stands in a line that has not ended.
     begun: bool,
+}
+
+/// Where a text is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the cell that runs.
+    Cell,
+    Terminal,
+    /// Where only whole lines arrive.
+    Lines,
 }
 
 impl Default for Live {
@@ -35,44 +47,51 @@ impl Default for Live {
 impl Live {
     /// Nothing yet.
     pub fn new() -> Self {
-        Self {
-            lines: Lines::default(),
-            last: Instant::now(),
-            terminal: std::io::stdout().is_terminal(),
-            begun: false,
-        }
+        let place = match kernel() {
+            Some(_) => Place::Cell,
+            None if std::io::stdout().is_terminal() => Place::Terminal,
+            None => Place::Lines,
+        };
+        Self { lines: Lines::default(), last: Instant::now(), place, begun: false }
     }
 
     /// Goes on with a piece of text.
     pub fn push(&mut self, piece: &str) {
-        if self.terminal {
-            self.begun |= !piece.is_empty();
-            write(&visible(piece));
-            return;
+        if self.place != Place::Lines {
+            if let Some(last) = piece.chars().last() {
+                self.begun = last != '\n';
+            }
+            return self.place.write(&visible(piece));
         }
         self.lines.push(piece);
         if self.last.elapsed() >= EVERY {
             self.last = Instant::now();
-            write(&self.lines.take_whole());
+            self.place.write(&self.lines.take_whole());
         }
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        match self.terminal {
-            true if self.begun => write("\n"),
-            true => {}
-            false => write(&self.lines.take_all()),
+        match self.place {
+            Place::Lines => self.place.write(&self.lines.take_all()),
+            _ if self.begun => self.place.write("\n"),
+            _ => {}
         }
     }
 }
 
-fn write(text: &str) {
-    if !text.is_empty() {
-        let mut stdout = std::io::stdout().lock();
-        // A notebook that went away is no reason to fail a computation.
-        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+impl Place {
+    fn write(self, text: &str) {
+        match kernel().filter(|_| self == Self::Cell) {
+            Some(kernel) => kernel.stream(text),
+            None if text.is_empty() => {}
+            None => {
+                let mut stdout = std::io::stdout().lock();
+                // A notebook that went away is no reason to fail a computation.
+                let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+            }
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Progress of long work.
 
-use super::{cut, duration, neutral, thousands};
+use super::outbox::EVERY;
+use super::stop::in_background;
+use super::{Bundle, Displayed, StopButton, cut, duration, escape, in_kernel, neutral, thousands};
+use crate::error::Result;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,8 +26,9 @@ pub fn progress_on(stream: OutputStream) {
     ON_ERROR.store(stream == OutputStream::Error, Ordering::Relaxed);
 }
 
-/// Progress of long work: a bar in a terminal; elsewhere a line every few seconds (the stock kernel passes whole
-/// lines only), after the first minute less and less often. Shows nothing for work that ends within a second.
+/// Progress of long work: one bar that moves in the lorascope kernel and in a terminal; elsewhere a line every few
+/// seconds (the stock kernel passes whole lines only), after the first minute less and less often. Shows nothing for
+/// work that ends within a second.
 ///
 /// # Examples
 /// ```
@@ -43,8 +47,41 @@ pub struct Progress {
     done: u64,
     begun: Instant,
     last: Instant,
-    terminal: bool,
+    place: Place,
     shown: Option<u64>,
+    note: String,
+    stop: StopButton,
+}
+
+/// Where progress is shown.
+#[derive(Debug)]
+enum Place {
+    Terminal,
+    Lines,
+    /// In the cell that runs, from the moment that there is something to show.
+    Cell(Option<Displayed>),
+    /// Work that no cell waits for, in a notebook that could not tell.
+    Nowhere,
+}
+
+impl Place {
+    fn now() -> Self {
+        match in_kernel() {
+            true if in_background() => Self::Nowhere,
+            true => Self::Cell(None),
+            false if std::io::stderr().is_terminal() => Self::Terminal,
+            false => Self::Lines,
+        }
+    }
+
+    /// Time between two reports, of work that goes on for so long.
+    fn every(&self, spent: Duration) -> Duration {
+        match self {
+            Self::Terminal => Duration::from_millis(100),
+            Self::Cell(_) => EVERY,
+            Self::Lines | Self::Nowhere => between(spent),
+        }
+    }
 }
 
 /// Time between two lines at first.
@@ -57,17 +94,12 @@ const PART: u32 = 10;
 impl Progress {
     /// Begins work of `total` units; 0 is a number that nobody knows.
     pub fn new(label: impl Into<String>, total: u64) -> Self {
-        let now = Instant::now();
-        Self {
-            label: label.into(),
-            total,
-            from: 0,
-            done: 0,
-            begun: now,
-            last: now,
-            terminal: std::io::stderr().is_terminal(),
-            shown: None,
-        }
+        Self::at(label.into(), total, Place::now(), Instant::now())
+    }
+
+    fn at(label: String, total: u64, place: Place, now: Instant) -> Self {
+        let (note, stop) = (String::new(), StopButton::here());
+        Self { label, total, from: 0, done: 0, begun: now, last: now, place, shown: None, note, stop }
     }
 
     /// The same where `done` units were done before: the count goes on from there, and the time that is left
@@ -97,41 +129,100 @@ impl Progress {
 
     /// Reports `units` more as done, with a word on the latest.
     pub fn advance(&mut self, units: u64, note: &str) {
+        self.advance_at(units, note, Instant::now());
+    }
+
+    /// Reports `units` more as done, as [`advance`](Self::advance) does, and fails once a person has pressed stop in
+    /// the cell that waits for this work.
+    ///
+    /// # Errors
+    /// An interrupted error then.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut progress = lorascope::display::Progress::new("reading", 2);
+    /// progress.try_advance(1, "row 1")?; // nobody pressed stop
+    /// # Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn try_advance(&mut self, units: u64, note: &str) -> Result<()> {
+        self.advance(units, note);
+        self.stop.check()
+    }
+
+    fn advance_at(&mut self, units: u64, note: &str, now: Instant) {
         self.done += units;
-        let every = if self.terminal { Duration::from_millis(100) } else { between(self.begun.elapsed()) };
-        let news = self.terminal || self.shown != Some(self.done);
-        if news && self.begun.elapsed() > Duration::from_secs(1) && self.last.elapsed() >= every {
-            self.print(note);
+        self.note.clear();
+        self.note.push_str(note);
+        let (spent, since) = (now.duration_since(self.begun), now.duration_since(self.last));
+        let news = matches!(self.place, Place::Terminal) || self.shown != Some(self.done);
+        if news && spent > Duration::from_secs(1) && since >= self.place.every(spent) {
+            (self.last, self.shown) = (now, Some(self.done));
+            self.report(spent);
         }
     }
 
-    fn print(&mut self, note: &str) {
-        self.last = Instant::now();
-        self.shown = Some(self.done);
-        let line = self.line(self.begun.elapsed(), note);
-        if self.terminal {
-            const WIDTH: usize = 24;
-            let filled =
-                (WIDTH as u64 * self.done).checked_div(self.total).unwrap_or(0).min(WIDTH as u64) as usize;
-            let bar = format!("{}{}", "█".repeat(filled), "░".repeat(WIDTH - filled));
-            let _ = write!(std::io::stderr().lock(), "\r\x1b[2K{bar} {line}");
-        } else if ON_ERROR.load(Ordering::Relaxed) {
-            let _ = writeln!(std::io::stderr().lock(), "{line}");
-        } else {
-            let _ = writeln!(std::io::stdout().lock(), "{line}");
+    fn report(&mut self, spent: Duration) {
+        let line = self.line(spent, &self.note);
+        match &self.place {
+            Place::Terminal => {
+                const WIDTH: usize = 24;
+                let filled = (WIDTH as u64 * self.done).checked_div(self.total).unwrap_or(0).min(WIDTH as u64)
+                    as usize;
+                let bar = format!("{}{}", "█".repeat(filled), "░".repeat(WIDTH - filled));
+                let _ = write!(std::io::stderr().lock(), "\r\x1b[2K{bar} {line}");
+            }
+            Place::Lines if ON_ERROR.load(Ordering::Relaxed) => {
+                let _ = writeln!(std::io::stderr().lock(), "{line}");
+            }
+            Place::Lines => {
+                let _ = writeln!(std::io::stdout().lock(), "{line}");
+            }
+            Place::Cell(Some(shown)) => shown.replace(&self.bar(&line)),
+            Place::Cell(None) => self.place = Place::Cell(Some(Displayed::new("progress", &self.bar(&line)))),
+            Place::Nowhere => {}
         }
+    }
+
+    /// A line above a bar, where it is known how much there is to do.
+    fn bar(&self, line: &str) -> Bundle {
+        let mut html = format!("<div style=\"overflow-wrap:anywhere\">{}</div>", escape(line));
+        if self.total > 0 {
+            let percent = 100.0 * self.done.min(self.total) as f64 / self.total as f64;
+            html += &format!(
+                "<div style=\"height:6px;margin-top:3px;border-radius:3px;background-color:rgba(128,128,128,0.3)\">\
+                 <div style=\"width:{percent:.1}%;height:6px;border-radius:3px;background-color:#0072b2\"></div></div>"
+            );
+        }
+        let html = format!("<div style=\"max-width:40em;margin:0.2em 0\">{html}</div>");
+        Bundle { html, text: line.to_string() }
+    }
+
+    /// The bar of work that is over: in which time it was done, or that it ended before.
+    fn end(&self, spent: Duration) -> Bundle {
+        let how = match self.total {
+            0 => "",
+            total if self.done >= total => "done in ",
+            _ => "ended after ",
+        };
+        let said = self.said(&self.note);
+        self.bar(&format!("{said}, {how}{}", duration(spent)))
     }
 
     /// What is said after some time: `reading 3/10 row 3, 14.0 s left`.
     fn line(&self, spent: Duration, note: &str) -> String {
+        let left = self.left(spent).map_or_else(String::new, |left| format!(", {} left", duration(left)));
+        self.said(note) + &left
+    }
+
+    /// What was done, with the latest note.
+    fn said(&self, note: &str) -> String {
         let count = match self.total {
             0 => thousands(self.done),
             total => format!("{}/{}", thousands(self.done), thousands(total)),
         };
         let note = cut(&note.replace(['\n', '\r'], " "), 80);
         let note = if note.is_empty() { note } else { format!(" {note}") };
-        let left = self.left(spent).map_or_else(String::new, |left| format!(", {} left", duration(left)));
-        neutral(&format!("{} {count}{note}{left}", self.label.replace(['\n', '\r'], " ")))
+        neutral(&format!("{} {count}{note}", self.label.replace(['\n', '\r'], " ")))
     }
 
     /// The time that is left at the pace so far, in whole seconds; none where nothing tells, and where it is less
@@ -151,8 +242,12 @@ fn between(spent: Duration) -> Duration {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.terminal && self.shown.is_some() {
-            let _ = write!(std::io::stderr().lock(), "\r\x1b[2K");
+        match &self.place {
+            Place::Terminal if self.shown.is_some() => {
+                let _ = write!(std::io::stderr().lock(), "\r\x1b[2K");
+            }
+            Place::Cell(Some(shown)) => shown.finish(&self.end(self.begun.elapsed())),
+            _ => {}
         }
     }
 }
@@ -194,5 +289,47 @@ mod tests {
         assert_eq!(said(&progress, 40), "run 30 loss 1.234", "nobody knows how many");
         progress.set_total(20);
         assert_eq!(said(&progress, 40), "run 30/20 loss 1.234");
+    }
+
+    #[test]
+    fn a_bar_says_how_far_it_is_and_how_it_ended() {
+        let begin = Instant::now();
+        let mut progress = Progress::at("reading <rows>".into(), 8, Place::Nowhere, begin);
+        progress.advance_at(2, "a note", begin + Duration::from_millis(900));
+        assert_eq!(progress.shown, None, "nothing is shown within the first second");
+        progress.advance_at(0, "line 2", begin + Duration::from_secs(10));
+        let bundle = progress.bar(&progress.line(Duration::from_secs(10), &progress.note));
+        assert_eq!(bundle.text, "reading <rows> 2/8 line 2, 30.0 s left");
+        assert!(
+            bundle.html.contains("width:25.0%") && bundle.html.contains("&lt;rows&gt;"),
+            "{}",
+            bundle.html
+        );
+        assert_eq!(
+            progress.end(Duration::from_secs(12)).text,
+            "reading <rows> 2/8 line 2, ended after 12.0 s"
+        );
+        progress.advance_at(6, "line 8", begin + Duration::from_millis(10_100));
+        let end = progress.end(Duration::from_secs(12));
+        assert_eq!(end.text, "reading <rows> 8/8 line 8, done in 12.0 s");
+        assert!(end.html.contains("width:100.0%"));
+        progress.set_total(0);
+        let end = progress.end(Duration::from_secs(12));
+        assert!(end.text == "reading <rows> 8 line 8, 12.0 s" && !end.html.contains("width:"), "{end:?}");
+    }
+
+    #[test]
+    fn in_a_cell_a_bar_moves_twice_a_second_at_most() {
+        let begin = Instant::now();
+        let mut progress = Progress::at("reading".into(), 10_000, Place::Cell(None), begin);
+        let mut shown = Vec::new();
+        for millisecond in 1..=10_000 {
+            progress.advance_at(1, "", begin + Duration::from_millis(millisecond));
+            if progress.shown != shown.last().copied() {
+                shown.extend(progress.shown);
+            }
+        }
+        assert_eq!(shown.len(), 18, "one after the first second, and one each half second: {shown:?}");
+        assert!(shown.windows(2).all(|two| two[1] - two[0] >= 500), "{shown:?}");
     }
 }

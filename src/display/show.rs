@@ -4,7 +4,6 @@ use super::bundle::Bundle;
 use super::escaping::{escape, neutral};
 use super::number_format::thousands;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 /// Pixels that a figure has at least beside others, where the page has them: 720 are what it is drawn in, and
 /// with fewer than these its small text, of 11, would be hard to read.
@@ -38,11 +37,7 @@ pub trait EvcxrDisplay {
 
 impl<T: Show + ?Sized> EvcxrDisplay for T {
     fn evcxr_display(&self) {
-        // Shown first: what is worked out for it may print as well.
-        let printed = self.show().printed();
-        let mut stdout = std::io::stdout().lock();
-        // A notebook that went away is no reason to fail a computation.
-        let _ = stdout.write_all(printed.as_bytes()).and_then(|()| stdout.flush());
+        self.show().print();
     }
 }
 

@@ -232,7 +232,7 @@ impl Conversion<'_> {
             Ok((Done::of(&block, first, &encoder, reading, between, spare)?, block))
         };
         let take = |(mut done, block): (Done, Block), read: u64| -> Result<()> {
-            progress.advance(read.saturating_sub(progress.done()), "bytes");
+            progress.try_advance(read.saturating_sub(progress.done()), "bytes")?;
             if done.first != self.tally.rows {
                 // An earlier record was rejected after this block had begun.
                 spare.give(done.batch.text);

@@ -1,16 +1,19 @@
 //! HTTP requests: redirects are followed by hand, so that no credentials leak and no connection is downgraded.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::Agent;
 use ureq::http::{HeaderMap, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::options::RemoteOptions;
+use crate::display::stop_requested;
 use crate::error::{Error, Result};
 
 const REDIRECTS: usize = 10;
+/// Time between two looks at the stop button.
+const LOOK: Duration = Duration::from_millis(50);
 
 pub(super) struct Client {
     agent: Agent,
@@ -73,11 +76,18 @@ impl Client {
         Ok(Self { agent: config.build().new_agent(), retries: options.retries, pause: options.pause })
     }
 
-    /// Seconds to wait before asking for the `n`th time again, counted from 1.
+    /// Waits before asking for the `n`th time again, counted from 1.
     pub fn wait(&self, n: u32, answer: Option<&str>) {
         let own = self.pause * 2f64.powi(n.saturating_sub(1).min(16) as i32);
         let asked = answer.and_then(|text| text.trim().parse().ok()).unwrap_or(0.0);
-        std::thread::sleep(Duration::from_secs_f64(own.max(asked).clamp(0.0, 60.0)));
+        let until = Instant::now() + Duration::from_secs_f64(own.max(asked).clamp(0.0, 60.0));
+        while !stop_requested() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(LOOK));
+        }
     }
 
     pub fn retries(&self) -> u32 {

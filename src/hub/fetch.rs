@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::client::{Answer, Client, Failure, Follow, broken, parse, passing};
 use super::names::of_url;
 use super::options::{RemoteOptions, Reuse, environment};
-use crate::display::{Progress, bytes};
+use crate::display::{Progress, bytes, check_stop};
 use crate::error::{Error, Result};
 use crate::files::{Existing, write_whole};
 
@@ -134,6 +134,7 @@ pub(super) fn fetch(
     fetching.resume()?;
     let mut tries = 0;
     loop {
+        check_stop()?;
         let before = fetching.have;
         let asked = fetching.ask();
         let (failure, after) = match asked {
@@ -308,7 +309,7 @@ impl Fetching<'_> {
             self.hash.update(&buffer[..read]);
             let done = (self.have + read as u64) / 1000 - self.have / 1000;
             self.have += read as u64;
-            progress.advance(done, "");
+            progress.try_advance(done, "").map_err(lasting)?;
             if let Some(e) = failed {
                 return Err((Failure { error: broken(url, &e), passing: true }, None));
             }

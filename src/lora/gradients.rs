@@ -76,6 +76,16 @@ impl Gradients {
         Ok(())
     }
 
+    /// A copy that the next call of [`add`](Self::add) leaves as it is.
+    ///
+    /// # Errors
+    /// When a device has no room.
+    pub(crate) fn copied(&self) -> Result<Self> {
+        let tensors = self.tensors.iter().map(|(name, tensor)| Ok((name.clone(), tensor.copy()?)));
+        let seen = self.seen.iter().map(|(path, (sum, tokens))| Ok((path.clone(), (sum.copy()?, *tokens))));
+        Ok(Self { tensors: tensors.collect::<Result<_>>()?, seen: seen.collect::<Result<_>>()? })
+    }
+
     /// The same in memory: one copy for all that lies on another device.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use super::layers::linear::Wanted;
 use super::layers::{Embedding, LearnedPositions, Linear, loss};
 use super::trainable_norm::TrainableNorm;
 use super::weight::Weight;
+use crate::display::check_stop;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients, Target};
 use crate::ops::{self, Kernels, Precision};
@@ -247,7 +248,8 @@ impl Decoder {
     /// Feeds tokens that follow those in the cache and returns the hidden state of the last one, `[1, D]`.
     ///
     /// # Errors
-    /// When the context is full, or a token is outside the vocabulary.
+    /// When the context is full, or a token is outside the vocabulary; an interrupted error when a person pressed
+    /// stop.
     pub fn extend(&self, ids: &[u32], cache: &mut Cache, adapters: &Adapters) -> Result<Tensor> {
         let total = cache.tokens + ids.len();
         if total > self.config.context || ids.is_empty() {
@@ -264,6 +266,7 @@ impl Decoder {
             let turned = rotary.as_ref().map(|rotary| rotary.to_device(device)).transpose()?;
             let pass = self.pass(device, turned.as_ref(), &[], adapters)?;
             for (block, cached) in blocks.iter().zip(&mut caches) {
+                check_stop()?;
                 x = block.extend(x, cached, &pass)?;
             }
         }

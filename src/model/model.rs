@@ -263,11 +263,11 @@ impl Model {
         messages: &[Message],
         config: &GenerateConfig,
     ) -> Result<Text> {
-        Ok(Text::new(self.chat_each(adapters, messages, config, &mut |_| true)?.text))
+        Ok(Text::new(self.chat_each(adapters, messages, config, &mut |_| true)?.whole()?.text))
     }
 
     /// Like [`chat_with`](Self::chat_with), but passes each piece of the answer to `on_text` as soon as
-    /// its characters are whole; `on_text` returns false to stop.
+    /// its characters are whole; `on_text` returns false to stop, and so does the notebook's stop button.
     ///
     /// # Errors
     /// As [`chat`](Self::chat).
@@ -283,8 +283,8 @@ impl Model {
         generate_with(self.decoder(), adapters, self.tokenizer(), &ids, config, on_text)
     }
 
-    /// Like [`chat_with`](Self::chat_with), but shows the answer while it is generated: in a notebook
-    /// whole lines, about once a second.
+    /// Like [`chat_with`](Self::chat_with), but shows the answer while it is generated: in the lorascope kernel
+    /// token by token, in the stock kernel whole lines, about once a second.
     ///
     /// # Errors
     /// As [`chat`](Self::chat).
@@ -295,10 +295,11 @@ impl Model {
         config: &GenerateConfig,
     ) -> Result<Generated> {
         let mut live = Live::new();
-        self.chat_each(adapters, messages, config, &mut |piece| {
+        let made = self.chat_each(adapters, messages, config, &mut |piece| {
             live.push(piece);
             true
-        })
+        })?;
+        made.whole()
     }
 
     /// Continues a text without a chat template.
@@ -318,7 +319,7 @@ impl Model {
         let tokenizer = self.tokenizer();
         let ids = tokenizer.encode(text)?;
         let made = generate_with(self.decoder(), adapters, tokenizer, &ids, config, &mut |_| true)?;
-        Ok(Text::new(made.text))
+        Ok(Text::new(made.whole()?.text))
     }
 }
 

@@ -2,9 +2,13 @@
 
 use super::decoder::Decoder;
 use super::generate::{GenerateConfig, generate_each};
-use crate::error::Result;
+use crate::display::{counted, cut, stop_requested};
+use crate::error::{Error, Result};
 use crate::lora::Adapters;
 use crate::text::Tokenizer;
+
+/// Characters of a text that was stopped which its error shows.
+const SHOWN: usize = 200;
 
 /// Decodes tokens one at a time and never splits a character: a Chinese character often takes several tokens.
 /// The pieces together are the text of all tokens.
@@ -87,7 +91,7 @@ pub enum Finish {
     StopText,
     /// [`GenerateConfig::max_tokens`] or the context of the model was reached.
     Length,
-    /// The callback returned false.
+    /// The callback returned false, or a person pressed stop.
     Interrupted,
 }
 
@@ -100,6 +104,22 @@ pub struct Generated {
     pub tokens: Vec<u32>,
     /// Why generation ended.
     pub finish: Finish,
+}
+
+impl Generated {
+    /// The same, for a caller that asked for all of it.
+    ///
+    /// # Errors
+    /// An interrupted error where a person pressed stop.
+    pub(super) fn whole(self) -> Result<Self> {
+        match self.finish {
+            Finish::Interrupted => {
+                let tokens = counted(self.tokens.len() as u64, "token");
+                Err(Error::interrupted_at(format!("stopped after {tokens}: {:?}", cut(&self.text, SHOWN))))
+            }
+            _ => Ok(self),
+        }
+    }
 }
 
 /// Generates the text that follows `ids` and passes each piece to `on_text` as soon as its characters are whole.
@@ -125,7 +145,7 @@ pub fn generate_with(
     generate_each(model, adapters, ids, tokenizer.stop_ids(), config, &mut |token| {
         tokens.push(token);
         let (piece, stopped) = stops.push(&stream.push(token)?);
-        let go_on = show(&piece, &mut text);
+        let go_on = show(&piece, &mut text) && !stop_requested();
         ended = match (stopped, go_on) {
             (true, _) => Some(Finish::StopText),
             (_, false) => Some(Finish::Interrupted),

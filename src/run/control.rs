@@ -5,21 +5,21 @@ use super::history::History;
 use super::state::shared::RunState;
 use super::state::status::{Ending, State, Status};
 use super::worker::thread::Request;
-use crate::display::{Progress, advice};
+use crate::display::{Progress, advice, stop_requested};
 use crate::error::{Error, Result};
 use crate::train::{Goal, StepReport, Until};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
-/// Time between two looks at the progress.
-const LOOK: Duration = Duration::from_millis(500);
+/// Time between two looks at the progress and at the stop button.
+const LOOK: Duration = Duration::from_millis(50);
 
 impl Run {
     /// Trains one step and waits for it.
     ///
     /// # Errors
-    /// When the run is training already or finished, or the step fails.
+    /// When the run is training already or finished, or the step fails; and an interrupted error as [`wait`](Self::wait).
     pub fn step(&self) -> Result<StepReport> {
         let steps = self.steps(1)?;
         steps.steps().last().cloned().ok_or_else(|| {
@@ -30,7 +30,7 @@ impl Run {
     /// Trains some steps and waits for them, with progress.
     ///
     /// # Errors
-    /// When the run is training already or finished, or a step fails.
+    /// When the run is training already or finished, or a step fails; and an interrupted error as [`wait`](Self::wait).
     pub fn steps(&self, steps: u64) -> Result<History> {
         let before = self.0.shared.read().place.step;
         self.start(steps)?;
@@ -221,7 +221,8 @@ impl Run {
         }
     }
 
-    /// Waits for the worker's answer, and shows the steps that it makes meanwhile.
+    /// Waits for the worker's answer, and shows the steps that it makes meanwhile. The stop button ends the waiting, not
+    /// the steps: a run that is between two places is of no use.
     pub(crate) fn await_answer<T>(&self, answered: &Receiver<Result<T>>, label: &str, to: u64) -> Result<T> {
         let mut progress: Option<Progress> = None;
         loop {
@@ -230,8 +231,14 @@ impl Run {
                 Err(TryRecvError::Disconnected) => return Err(self.ended()),
                 Err(TryRecvError::Empty) => {}
             }
-            self.0.shared.wait(Duration::from_millis(20));
             let step = self.0.shared.read().place.step;
+            if stop_requested() {
+                return Err(Error::interrupted_at(format!(
+                    "{label}: the run is at step {step} of {to}, and goes on to it"
+                ))
+                .help("run.status() shows how far it is"));
+            }
+            self.0.shared.wait(Duration::from_millis(20));
             if step <= to {
                 let progress = progress.get_or_insert_with(|| Progress::new(label, to).after(step));
                 progress.advance(step.saturating_sub(progress.done()), "");
@@ -239,16 +246,25 @@ impl Run {
         }
     }
 
-    /// Waits until the run is no longer training, with progress.
+    /// Waits until the run is no longer training, with progress. The stop button of the notebook pauses it, as
+    /// [`pause`](Self::pause) does.
     ///
     /// # Errors
-    /// When a step fails, or the run ends.
+    /// When a step fails, or the run ends; an interrupted error when the stop button has paused it.
     pub fn wait(&self) -> Result<Status> {
         let mut progress = Progress::new(self.0.name.clone(), 0).after(self.status().step);
         loop {
             let status = self.status();
             status.report(&mut progress);
             match &status.state {
+                State::Running if stop_requested() => {
+                    let status = self.pause()?;
+                    status.report(&mut progress);
+                    if status.state == State::Paused {
+                        return Err(Error::interrupted_at(format!("paused at step {}", status.progress()))
+                            .help("run.resume()? goes on, run.status() shows it"));
+                    }
+                }
                 State::Running => self.0.shared.wait(LOOK),
                 State::Idle | State::Paused | State::Finished => return Ok(status),
                 State::Failed(why) => return Err(Error::compute(why)),

@@ -3,6 +3,7 @@
 use super::handle::Run;
 use super::state::diverged::Update;
 use crate::dataset::Dataset;
+use crate::display::stop_requested;
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
 use crate::train::batches::Batches;
@@ -38,8 +39,10 @@ impl Run {
 
     fn loss_on(&self, rows: &Batches, adapters: &Adapters, step: u64) -> Result<Evaluation> {
         let losses =
-            step::evaluate(&self.0.config.decoder_of(&self.0.model), adapters, &rows.all()?, &|| true)
-                .map_err(|e| e.step(step))?;
+            step::evaluate(&self.0.config.decoder_of(&self.0.model), adapters, &rows.all()?, &|| {
+                !stop_requested()
+            })
+            .map_err(|e| e.step(step))?;
         let (loss, tokens) = step::mean(&losses);
         Ok(Evaluation { step, loss, rows: rows.rows(), tokens, left_out: rows.counts() })
     }

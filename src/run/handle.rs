@@ -5,6 +5,7 @@ use super::segments::Segments;
 use super::state::shared::Shared;
 use super::state::status::State;
 use super::worker::thread::Request;
+use crate::display::Displayed;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::train::RunConfig;
@@ -30,6 +31,8 @@ pub(crate) struct RunInner {
     pub eval: Option<Arc<Batches>>,
     pub shared: Arc<Shared>,
     pub requests: Mutex<Sender<Request>>,
+    /// The panels that follow it, in the cells of a notebook.
+    pub panels: Mutex<Vec<Displayed>>,
 }
 
 impl RunInner {

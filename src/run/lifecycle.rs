@@ -24,6 +24,7 @@ impl Run {
             eval: worker.eval.clone(),
             shared: worker.shared.clone(),
             requests: Mutex::new(sender),
+            panels: Mutex::default(),
         });
         std::thread::Builder::new()
             .name(format!("run {}", inner.name))

@@ -5,6 +5,7 @@ use super::state::shared::Partial;
 use super::state::status::State;
 use super::worker::thread::Request;
 use crate::dataset::Dataset;
+use crate::display::{in_kernel, stop_requested};
 use crate::error::{Error, Result};
 use crate::train::batches::Batches;
 use crate::train::step::{self, Accumulated, StepNumbers};
@@ -41,18 +42,28 @@ impl Run {
     ///
     /// # Errors
     /// When the run is training, or as [`step::forward_backward`]; what was gathered before is
-    /// forgotten in that case.
+    /// forgotten in that case. The stop button of the notebook ends it with an interrupted error, and what was gathered
+    /// before stays.
     pub fn forward_backward(&self, batch: &Batch) -> Result<StepNumbers> {
         let (partial, learned) = self.0.shared.update(|current| match current.state {
             State::Running => Err(Error::state("this run is training").help("run.pause()? first")),
             State::Closed => Err(self.ended()),
             _ => Ok((current.partial.take(), current.learned.clone())),
         })?;
+        // Gradients are added in place: without a copy there is no way back for who presses stop.
+        let before = match &partial {
+            Some(partial) if in_kernel() => Some(partial.copied()?),
+            _ => None,
+        };
         let mut partial =
             partial.unwrap_or_else(|| Partial { accumulated: Accumulated::default(), batches: Vec::new() });
         let model = &self.0.config.decoder_of(&self.0.model);
-        step::forward_backward(model, &learned, batch, &mut partial.accumulated, &|| true)
-            .map_err(|e| self.advised(e))?;
+        let go_on = || !stop_requested();
+        let passed = step::forward_backward(model, &learned, batch, &mut partial.accumulated, &go_on);
+        if passed.as_ref().is_err_and(Error::is_interrupted) {
+            self.0.shared.update(|current| current.partial = before);
+        }
+        passed.map_err(|e| self.advised(e))?;
         partial.batches.push(batch.clone());
         let a = &partial.accumulated;
         let numbers = StepNumbers {

@@ -37,7 +37,7 @@ pub(crate) mod disk;
 mod evaluate;
 mod existing;
 mod fork;
-mod handle;
+pub(crate) mod handle;
 pub(crate) mod history;
 pub(crate) mod journal;
 mod lifecycle;

@@ -2,14 +2,15 @@
 
 use super::handle::Run;
 use super::state::status::State;
+use crate::display::stop_requested;
 use crate::train::StepReport;
 use std::time::Duration;
 
-/// Time between two looks for a new report.
-const LOOK: Duration = Duration::from_millis(500);
+/// Time between two looks for a new report and at the stop button.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The reports of a run's steps, one after the other: [`next`](Iterator::next) waits for a step that is being
-/// done, and there is no next one when the run rests.
+/// done, and there is no next one when the run rests. The stop button of the notebook pauses the run.
 #[derive(Debug, Clone)]
 pub struct Reports {
     run: Run,
@@ -49,6 +50,12 @@ impl Iterator for Reports {
                 if current.state != State::Running {
                     return None;
                 }
+            }
+            if stop_requested() {
+                if let Err(error) = self.run.pause() {
+                    shared.note(format!("not paused: {error}"));
+                }
+                return None;
             }
             shared.wait(LOOK);
         }

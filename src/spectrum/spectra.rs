@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::Spectrum;
 use super::layer_place::{LayerPlace, called, contains, order};
-use crate::display::{Align, Bundle, Show, Table, brief, thousands};
+use crate::display::{Align, Bundle, Show, StopButton, Table, brief, thousands};
 use crate::error::{Error, Result};
 
 /// The spectra of many adapters, in the order in which they came. Cheap to clone.
@@ -69,8 +69,11 @@ impl Spectra {
         adapters: impl IntoIterator<Item = (&'a str, &'a Tensor, &'a Tensor, f64)>,
     ) -> Result<Self> {
         let adapters: Vec<_> = adapters.into_iter().collect();
-        let computed: Vec<Result<Spectrum>> =
-            adapters.into_par_iter().map(|(name, a, b, scale)| Spectrum::of(name, a, b, scale)).collect();
+        let stop = StopButton::here();
+        let computed: Vec<Result<Spectrum>> = adapters
+            .into_par_iter()
+            .map(|(name, a, b, scale)| stop.check().and_then(|()| Spectrum::of(name, a, b, scale)))
+            .collect();
         Ok(Self::from(computed.into_iter().collect::<Result<Vec<_>>>()?))
     }
 
@@ -100,11 +103,12 @@ impl Spectra {
         adapters: impl IntoIterator<Item = (&'a str, &'a Tensor, &'a Tensor, f64, Option<&'a Tensor>)>,
     ) -> Result<Self> {
         let adapters: Vec<_> = adapters.into_iter().collect();
+        let stop = StopButton::here();
         let computed: Vec<Result<(Spectrum, Option<Spectrum>)>> = adapters
             .into_par_iter()
-            .map(|(name, a, b, scale, c)| match c {
-                None => Ok((Spectrum::of(name, a, b, scale)?, None)),
-                Some(c) => Spectrum::both(name, a, b, scale, c).map(|(plain, own)| (plain, Some(own))),
+            .map(|(name, a, b, scale, c)| match (stop.check()?, c) {
+                ((), None) => Ok((Spectrum::of(name, a, b, scale)?, None)),
+                ((), Some(c)) => Spectrum::both(name, a, b, scale, c).map(|(plain, own)| (plain, Some(own))),
             })
             .collect();
         let (plain, weighted): (Vec<_>, Vec<_>) =

@@ -116,6 +116,16 @@ impl Accumulated {
         self.packs
     }
 
+    /// The same, with gradients that more passes leave as they are.
+    pub(crate) fn copied(&self) -> Result<Self> {
+        Ok(Self {
+            gradients: self.gradients.copied()?,
+            rows: self.rows.clone(),
+            ids: self.ids.clone(),
+            ..*self
+        })
+    }
+
     /// Counts micro-batches.
     pub(crate) fn count(&mut self, packs: usize) {
         self.packs += packs as u64;

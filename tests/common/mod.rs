@@ -8,6 +8,7 @@ pub mod clock;
 pub mod command;
 pub mod devices;
 pub mod drawn;
+pub mod fake_kernel;
 pub mod files;
 pub mod found;
 #[path = "../../src/bin/lorascope/generate/mod.rs"]

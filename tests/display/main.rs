@@ -5,5 +5,7 @@ mod common;
 
 mod awkward;
 mod frames;
+mod kernel;
+mod stop_button;
 mod untrusted;
 mod values;

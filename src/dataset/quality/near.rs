@@ -28,7 +28,7 @@ use rayon::prelude::*;
 
 use super::near_candidates::{Bands, Pair};
 use super::near_signature::{Signature, Signed, Signer, jaccard};
-use crate::display::Progress;
+use crate::display::{Progress, check_stop};
 use crate::error::{Error, Result};
 use crate::ops::union_find::UnionFind;
 
@@ -144,7 +144,7 @@ impl Signatures {
                 pairs.dedup();
                 self.join(&std::mem::take(&mut pairs), threshold, texts, &mut joined, &mut refused)?;
             }
-            progress.advance(1, "");
+            progress.try_advance(1, "")?;
         }
         let mut groups: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for (row, number) in self.of.iter().enumerate() {
@@ -202,6 +202,7 @@ impl Signatures {
         let pairs = Bands::new(threshold).between(&self.signatures, &others.signatures);
         let mut best: Vec<Option<(u32, f64)>> = vec![None; others.signatures.len()];
         for pairs in pairs.chunks(AT_ONCE) {
+            check_stop()?;
             let here = Sets::of(pairs.iter().map(|pair| self.first[pair.0 as usize]), texts)?;
             let there = Sets::of(pairs.iter().map(|pair| others.first[pair.1 as usize]), other_texts)?;
             let similarity = |&(a, b): &Pair| {

@@ -1,6 +1,7 @@
 //! Opens a model's files and loads its weights, block by block.
 
 use super::source::{Source, Stored, Tensors};
+use crate::display::check_stop;
 use crate::error::{Error, Result};
 use crate::model::block::{Activation, Block, QkvLayers};
 use crate::model::config::{DecoderConfig, FeedForward, NormKind, Positions, Projections};
@@ -77,6 +78,7 @@ impl Decoder {
             |part, rows| source.weight(&name(part), [rows, config.width], Stored::default(), device);
         let mut blocks = Vec::new(); // no room in advance: the file may lie about its layers
         for layer in 0..config.layers {
+            check_stop()?;
             blocks.push(loader.block(layer)?);
         }
         let norm = loader.norm(ModelPart::Norm, None)?;

@@ -2,6 +2,7 @@
 
 use super::status::State;
 use crate::devices::DeviceStatus;
+use crate::error::Result;
 use crate::lora::Gradients;
 use crate::run::answers::Answer;
 use crate::run::disk::snapshot::RunProgress;
@@ -74,6 +75,13 @@ pub(crate) struct Held {
 pub(crate) struct Partial {
     pub accumulated: Accumulated,
     pub batches: Vec<Batch>,
+}
+
+impl Partial {
+    /// The same, which more gradients leave as it is.
+    pub fn copied(&self) -> Result<Self> {
+        Ok(Self { accumulated: self.accumulated.copied()?, batches: self.batches.clone() })
+    }
 }
 
 impl Shared {

@@ -1,0 +1,163 @@
+//! A panel that shows a run while it trains in the background.
+
+use crate::display::{Bundle, Displayed, Show, before_sync, brief, dashboard, in_kernel, work_in_background};
+use crate::plot::Figure;
+use crate::run::{Run, State, Status};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// Time between two looks at a run.
+const LOOK: Duration = Duration::from_millis(500);
+/// Drawing takes this part of the time at most: the rest belongs to the training.
+const SHARE: u32 = 10;
+/// Panels of a run that are updated: a cell that is executed again leaves one behind that nobody sees.
+const PANELS: usize = 16;
+
+/// What [`Run::live`] gives: in the lorascope kernel nothing, as the panel is in the cell already; elsewhere the panel as
+/// it was when it was made.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LivePanel(Bundle);
+
+brief!(LivePanel);
+
+impl Show for LivePanel {
+    fn show(&self) -> Bundle {
+        self.0.clone()
+    }
+}
+
+impl Run {
+    /// Puts a panel into the cell that goes on following the run while it trains in the background and other cells are
+    /// executed, at most twice a second: state, step, loss, learning rate, speed, memory of each device, time left,
+    /// curves, effective ranks and singular values. It rests with the run, moves on with it, and ends with its last
+    /// figures.
+    ///
+    /// This needs the lorascope kernel. In the stock kernel it is the same panel once, as of now.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # let run = lorascope::run::Run::get("school-math")?;
+    /// run.start(200)?;
+    /// run.live() // the cell has ended, and its panel goes on
+    /// # ; Ok::<(), lorascope::error::Error>(())
+    /// ```
+    pub fn live(&self) -> LivePanel {
+        let panel = panel(self);
+        if !in_kernel() {
+            return LivePanel(panel);
+        }
+        let first = {
+            let mut panels = panels(self);
+            let first = panels.is_empty();
+            panels.push(Displayed::new("run-live", &panel));
+            let more = panels.len().saturating_sub(PANELS);
+            panels.drain(..more);
+            first
+        };
+        if first {
+            watch(self);
+        }
+        LivePanel(().show())
+    }
+}
+
+fn panels(run: &Run) -> MutexGuard<'_, Vec<Displayed>> {
+    run.0.panels.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The run as it is now: its status, and the figures that there are.
+fn panel(run: &Run) -> Bundle {
+    // The notes on the rows stay in a panel, and are told elsewhere as if there were none.
+    let status = Status { told: Arc::default(), ..run.status() };
+    let spectra = run.spectra().ok().filter(|spectra| !spectra.is_empty());
+    // Before the first step there is no loss, and all singular values are zero.
+    let history = run.history();
+    let figures = [
+        history.curves().ok(),
+        spectra.as_ref().and_then(|spectra| spectra.heat_map().ok()),
+        spectra.as_ref().and_then(|spectra| spectra.plot().ok()),
+    ];
+    let figures: Vec<Figure> = figures.into_iter().flatten().filter(|_| !history.is_empty()).collect();
+    let parts = std::iter::once(&status as &dyn Show).chain(figures.iter().map(|figure| figure as &dyn Show));
+    dashboard(run.footer(), &parts.collect::<Vec<_>>()).show()
+}
+
+/// Follows a run for its panels until it is closed. It does not keep the run alive.
+struct Watch {
+    run: Weak<crate::run::handle::RunInner>,
+    shown: Option<Mark>,
+}
+
+/// What tells whether there is something new to show.
+#[derive(Debug, Clone, PartialEq)]
+struct Mark {
+    state: State,
+    step: u64,
+    seconds: f64,
+    goal: Option<u64>,
+    notes: Vec<String>,
+    snapshot: Option<u64>,
+}
+
+impl Mark {
+    fn of(status: Status) -> Self {
+        let seconds = status.last.as_ref().map_or(0.0, |last| last.seconds);
+        let Status { state, step, goal, notes, snapshot, .. } = status;
+        Self { state, step, seconds, goal: goal.step, notes, snapshot }
+    }
+}
+
+/// Which runs are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    /// Those that do not train: nothing more comes of them, and a notebook that ends with this cell keeps it.
+    Resting,
+}
+
+impl Watch {
+    /// Updates the panels where there is something new; returns false once nothing more comes.
+    fn look(&mut self, which: Which) -> bool {
+        let Some(inner) = self.run.upgrade().filter(|_| in_kernel()) else { return false };
+        let run = Run(inner);
+        let mark = Mark::of(run.status());
+        let trains = mark.state == State::Running;
+        if trains && which == Which::Resting {
+            return true;
+        }
+        let over = mark.state == State::Closed;
+        if self.shown.as_ref() != Some(&mark) {
+            let bundle = panel(&run);
+            for shown in panels(&run).iter() {
+                match trains {
+                    true => shown.replace(&bundle),
+                    false => shown.finish(&bundle),
+                }
+            }
+            self.shown = Some(mark);
+        }
+        !over
+    }
+}
+
+/// Starts the thread that follows a run.
+fn watch(run: &Run) {
+    let watch = Arc::new(Mutex::new(Watch { run: Arc::downgrade(&run.0), shown: None }));
+    let look = |watch: &Mutex<Watch>, which| watch.lock().unwrap_or_else(PoisonError::into_inner).look(which);
+    let followed = Arc::downgrade(&watch);
+    before_sync(move || followed.upgrade().is_some_and(|watch| look(&watch, Which::Resting)));
+    let thread = std::thread::Builder::new().name(format!("panel of {}", run.name()));
+    let begun = thread.spawn(move || {
+        work_in_background();
+        loop {
+            let begun = Instant::now();
+            if !look(&watch, Which::All) {
+                return;
+            }
+            std::thread::sleep(LOOK.max(begun.elapsed() * SHARE));
+        }
+    });
+    if let Err(error) = begun {
+        run.0.shared.note(format!("the panel does not move: {error}"));
+    }
+}
