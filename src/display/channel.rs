@@ -71,6 +71,21 @@ pub(crate) fn before_sync(hook: impl Fn() -> bool + Send + 'static) {
     lock(&BEFORE_SYNC).push(Box::new(hook));
 }
 
+/// Tells the kernel that the value of a cell is an error, so that the cell fails; returns false where no kernel listens.
+pub(super) fn fail(error: &str) -> bool {
+    let Some(kernel) = kernel() else { return false };
+    kernel.send(&json!({"failed": {"text": error}}));
+    true
+}
+
+/// Tells the kernel which code opens a run again, or with none that the run is closed: what it shows when this process
+/// ends.
+pub(crate) fn tell_of_run(name: &str, open: Option<&str>) {
+    if let Some(kernel) = kernel() {
+        kernel.send(&json!({"run": {"name": name, "open": open}}));
+    }
+}
+
 pub(super) struct Channel {
     writer: Mutex<Writer>,
     /// A state waits that did not wait before.
@@ -309,6 +324,12 @@ mod tests {
                 json!({"update": {"id": "a-1", "data": {"text/plain": "end"}}}),
             ]
         );
+    }
+
+    #[test]
+    fn without_a_kernel_nothing_is_told() {
+        assert!(!fail("an error"));
+        tell_of_run("a", None);
     }
 
     #[test]

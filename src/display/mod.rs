@@ -29,7 +29,7 @@ pub(crate) use audience::advice;
 pub use audience::{Audience, speak_to};
 pub use bundle::Bundle;
 pub use channel::{attach_kernel, attach_kernel_at};
-pub(crate) use channel::{before_sync, in_kernel};
+pub(crate) use channel::{before_sync, in_kernel, tell_of_run};
 pub use dashboard::{Dashboard, dashboard};
 pub use displayed::{Displayed, show};
 pub use escaping::{attribute, cut, escape, neutral};

@@ -53,6 +53,10 @@ impl<T: Show, E: Display> Show for Result<T, E> {
             Err(error) => failed(error, ADD),
         }
     }
+
+    fn error(&self) -> Option<String> {
+        self.as_ref().err().map(ToString::to_string)
+    }
 }
 
 /// The value, or the word none.

@@ -1,6 +1,7 @@
 //! The `Show` trait: values alone, in tuples and in lists; the `Text` type.
 
 use super::bundle::Bundle;
+use super::channel;
 use super::escaping::{escape, neutral};
 use super::number_format::thousands;
 use std::fmt::Write as _;
@@ -13,6 +14,12 @@ pub(super) const FIGURE: u32 = 620;
 pub trait Show {
     /// HTML and text of this value.
     fn show(&self) -> Bundle;
+
+    /// The error that this value is: the lorascope kernel fails a cell whose last expression has one. The stock kernel
+    /// shows it.
+    fn error(&self) -> Option<String> {
+        None
+    }
 
     /// HTML and text of a list of such values: beside each other, of many the first.
     fn show_all(values: &[Self]) -> Bundle
@@ -37,6 +44,9 @@ pub trait EvcxrDisplay {
 
 impl<T: Show + ?Sized> EvcxrDisplay for T {
     fn evcxr_display(&self) {
+        if self.error().is_some_and(|error| channel::fail(&error)) {
+            return;
+        }
         self.show().print();
     }
 }

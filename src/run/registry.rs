@@ -2,6 +2,7 @@
 //! in a cell that failed, loses nothing.
 
 use super::handle::RunInner;
+use crate::display::tell_of_run;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ pub(crate) fn get(folder: &Path) -> Option<Arc<RunInner>> {
 }
 
 pub(crate) fn insert(run: Arc<RunInner>) {
+    tell_of_run(&run.folder.display().to_string(), Some(&reopening(&run.folder)));
     runs().insert(run.folder.clone(), run);
 }
 
@@ -26,7 +28,13 @@ pub(crate) fn remove(run: &Arc<RunInner>) {
     let mut runs = runs();
     if runs.get(&run.folder).is_some_and(|there| Arc::ptr_eq(there, run)) {
         runs.remove(&run.folder);
+        tell_of_run(&run.folder.display().to_string(), None);
     }
+}
+
+/// The code that goes on with a run after the process has ended.
+fn reopening(folder: &Path) -> String {
+    format!("let run = Run::open({:?})?; run.resume()?", folder.display().to_string())
 }
 
 pub(crate) fn all() -> Vec<Arc<RunInner>> {
