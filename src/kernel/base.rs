@@ -27,8 +27,9 @@ pub struct BuildProgress {
 /// Whether cells can be compiled at once: lorascope is built, by this toolchain, from the sources as they are.
 pub fn is_ready(places: &Places, tools: &Tools) -> bool {
     let key = fs::read_to_string(places.base().join("key")).unwrap_or_default();
+    let files = [places.base_call(), places.base_features(), places.base_metadata()];
     key == self::key(places, tools)
-        && places.base_call().is_file()
+        && files.iter().all(|file| file.is_file())
         && built(places, tools) >= newest_source(places)
 }
 

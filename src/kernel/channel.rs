@@ -51,16 +51,22 @@ impl Channel {
         Ok(channel)
     }
 
+    /// Reads what one process says. That of the cells begins with its number; builds say how far they are.
     fn read(&self, stream: UnixStream, told: &Sender<Told>) {
-        let Ok(writer) = stream.try_clone() else { return };
-        *self.writer() = Some(writer);
+        let mut of_cells = false;
         for line in BufReader::new(&stream).lines() {
             let Ok(line) = line else { break };
-            if let Some(message) = serde_json::from_str(&line).ok().and_then(|value: Value| read(&value)) {
+            let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
+            if message.get("hello").is_some() {
+                of_cells = true;
+                *self.writer() = stream.try_clone().ok();
+            } else if let Some(message) = read(&message) {
                 let _ = told.send(message);
             }
         }
-        let _ = told.send(Told::Gone);
+        if of_cells {
+            let _ = told.send(Told::Gone);
+        }
     }
 
     fn writer(&self) -> std::sync::MutexGuard<'_, Option<UnixStream>> {
@@ -123,6 +129,7 @@ mod tests {
         let (sender, told) = crossbeam_channel::unbounded();
         let channel = Channel::listen(&socket, sender).unwrap();
         assert!(!channel.sync(1), "nobody is there");
+        drop(UnixStream::connect(&socket).unwrap()); // a build
         let mut child = UnixStream::connect(&socket).unwrap();
         writeln!(child, "{{\"hello\": 7}}\nno JSON\n{{\"stream\": {{\"text\": \"3 <\"}}}}").unwrap();
         let wait = Duration::from_secs(20);

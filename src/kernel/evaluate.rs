@@ -72,6 +72,12 @@ impl Shared {
         }
     }
 
+    /// The number of the process of the cells.
+    pub fn process_number(&self) -> Option<u32> {
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        process.as_ref().map(|process| process.lock().unwrap_or_else(PoisonError::into_inner).id())
+    }
+
     pub fn running(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -200,7 +206,7 @@ impl Evaluator {
                 }
                 problem
             }
-            Err(error) => problems::cell_error(&error.to_string()),
+            Err(error) => problems::cell_error(without_wrapping(&error.to_string())),
         };
         let lost: Vec<&String> = ended.lost.iter().filter(|name| before.contains_key(*name)).collect();
         if !lost.is_empty() {
@@ -300,6 +306,13 @@ fn bundle(outputs: EvalOutputs) -> Map<String, Value> {
     sorted.into_iter().map(|(mime, text)| (mime.clone(), value(&mime, text))).collect()
 }
 
+/// What cargo said, without evcxr's words around it.
+fn without_wrapping(message: &str) -> &str {
+    let inner = message.strip_prefix("Compilation failed, but no parsable errors were found. STDERR:\n");
+    let inner = inner.and_then(|rest| rest.rsplit_once("\nSTDOUT:")).map_or(message, |(stderr, _)| stderr);
+    inner.trim().trim_start_matches("error: ")
+}
+
 /// The names in `features = ["cuda", "nccl"]`.
 fn features(dependency: &str) -> Vec<String> {
     let list =
@@ -314,6 +327,13 @@ fn features(dependency: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_cargo_said_is_shown() {
+        let said = "Compilation failed, but no parsable errors were found. STDERR:\nerror: no such crate\n\nSTDOUT:\n";
+        assert_eq!(without_wrapping(said), "no such crate");
+        assert_eq!(without_wrapping("plain"), "plain");
+    }
 
     #[test]
     fn features_of_a_dependency_are_read() {

@@ -39,6 +39,11 @@ impl Places {
         self.base().join("rustc.json")
     }
 
+    /// The features of all packages of the base.
+    pub fn base_features(&self) -> PathBuf {
+        self.base().join("features.json")
+    }
+
     pub fn base_metadata(&self) -> PathBuf {
         self.base().join("metadata.json")
     }

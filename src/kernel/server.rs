@@ -15,7 +15,7 @@ use jupyter_protocol::{
 };
 use jupyter_zmq_client as zmq;
 use serde_json::{Map, Value};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// How long a cell may go on after the stop button, before the next press ends its process.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// For how long requests that come after a failed cell still belong to the same `Run All`.
+/// For how long requests that come after a failed cell still belong to the same `Run All`: they were sent together.
 const SAME_RUN: Duration = Duration::from_millis(60);
 
 /// Requests that wait for the thread of the cells.
@@ -232,21 +232,19 @@ impl Kernel {
         let mut count = 0;
         while let Some(request) = self.queue.next(None) {
             self.iopub.state(ExecutionState::Busy, Some(&request));
-            let failed = self.answer(&mut evaluator, &request, &mut count);
+            let behind = self.answer(&mut evaluator, &request, &mut count);
             self.iopub.state(ExecutionState::Idle, Some(&request));
-            if failed {
-                self.abort_the_rest();
-            }
+            self.abort(&behind);
         }
     }
 
-    /// Answers a request; true where a cell failed and those behind it must not run.
+    /// Answers a request. Returns the cells behind one that failed, which must not run.
     fn answer(
         &self,
         evaluator: &mut Result<Evaluator, String>,
         request: &JupyterMessage,
         count: &mut usize,
-    ) -> bool {
+    ) -> Vec<JupyterMessage> {
         match &request.content {
             JupyterMessageContent::ExecuteRequest(cell) => self.execute(evaluator, request, cell, count),
             JupyterMessageContent::CompleteRequest(asked) => {
@@ -263,7 +261,7 @@ impl Kernel {
                     ..CompleteReply::default()
                 };
                 self.reply(reply, request);
-                false
+                Vec::new()
             }
             JupyterMessageContent::InspectRequest(asked) => {
                 let at = byte_of(&asked.code, asked.cursor_pos);
@@ -275,15 +273,15 @@ impl Kernel {
                     ..InspectReply::default()
                 };
                 self.reply(reply, request);
-                false
+                Vec::new()
             }
             JupyterMessageContent::CommOpen(opened) => {
                 // No widget of ours has a counterpart in the kernel.
                 let close = CommClose { comm_id: opened.comm_id.clone(), data: Map::new() };
                 self.iopub.send(close, Some(request));
-                false
+                Vec::new()
             }
-            _ => false,
+            _ => Vec::new(),
         }
     }
 
@@ -293,7 +291,7 @@ impl Kernel {
         request: &JupyterMessage,
         cell: &ExecuteRequest,
         count: &mut usize,
-    ) -> bool {
+    ) -> Vec<JupyterMessage> {
         if !cell.silent {
             *count += 1;
             if cell.store_history {
@@ -317,34 +315,36 @@ impl Kernel {
                 }
                 let expressions = cell.user_expressions.as_ref().map(|_| Default::default());
                 self.reply(ExecuteReply { user_expressions: expressions, ..reply }, request);
-                false
+                Vec::new()
             }
             Outcome::Failed(problem) => {
                 if !cell.silent {
                     self.iopub.error(&problem, request);
                 }
-                let error =
-                    ReplyError { ename: problem.name, evalue: problem.value, traceback: problem.shown };
-                self.reply(
-                    ExecuteReply { status: ReplyStatus::Error, error: Some(Box::new(error)), ..reply },
-                    request,
-                );
-                cell.stop_on_error
+                // Those that had come by now do not run; one that is sent after the reply does.
+                let behind = if cell.stop_on_error { self.cells_behind() } else { Vec::new() };
+                let error = ReplyError { ename: problem.name, evalue: problem.value, traceback: problem.shown };
+                self.reply(ExecuteReply { status: ReplyStatus::Error, error: Some(Box::new(error)), ..reply }, request);
+                behind
             }
         }
     }
 
-    /// Tells the cells that wait behind a failed one that they do not run.
-    fn abort_the_rest(&self) {
-        let begun = Instant::now();
-        while let Some(request) = self.queue.next(Some(SAME_RUN.saturating_sub(begun.elapsed()))) {
-            if !is_execution(&request) {
-                self.answer(&mut Err(String::new()), &request, &mut 0);
-                continue;
-            }
-            self.iopub.state(ExecutionState::Busy, Some(&request));
-            self.reply(ExecuteReply { status: ReplyStatus::Aborted, ..ExecuteReply::default() }, &request);
-            self.iopub.state(ExecutionState::Idle, Some(&request));
+    /// The cells that wait, or are on their way with those that do.
+    fn cells_behind(&self) -> Vec<JupyterMessage> {
+        std::thread::sleep(SAME_RUN);
+        let mut waiting = self.queue.lock();
+        let (cells, others) = waiting.drain(..).partition(is_execution);
+        *waiting = others;
+        cells.into_iter().collect()
+    }
+
+    /// Tells cells that they do not run.
+    fn abort(&self, cells: &[JupyterMessage]) {
+        for request in cells {
+            self.iopub.state(ExecutionState::Busy, Some(request));
+            self.reply(ExecuteReply { status: ReplyStatus::Aborted, ..ExecuteReply::default() }, request);
+            self.iopub.state(ExecutionState::Idle, Some(request));
         }
     }
 
@@ -368,6 +368,7 @@ impl Kernel {
         let word = match cell.stopped {
             None => {
                 cell.stopped = Some(Instant::now());
+                end_compilation(self.shared.process_number());
                 if !self.channel.interrupt(cell.cell) {
                     cell.stopped = Instant::now().checked_sub(PATIENCE);
                 }
@@ -395,6 +396,31 @@ impl Kernel {
     fn end_process(&self) {
         if let Some(process) = &*self.shared.process.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = process.lock().unwrap_or_else(PoisonError::into_inner).kill();
+        }
+    }
+}
+
+/// Ends cargo and rustc where a cell is being compiled: all processes that this one started, but that of the cells.
+fn end_compilation(cells: Option<u32>) {
+    let parents: HashMap<u32, u32> = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let process: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let status = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+            // The name of a program may hold brackets and blanks.
+            let parent = status.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+            Some((process, parent))
+        })
+        .collect();
+    let ours = std::process::id();
+    for process in parents.keys() {
+        let line = std::iter::successors(Some(*process), |process| parents.get(process).copied());
+        let line: Vec<u32> = line.take_while(|process| *process != ours && *process > 1).collect();
+        let top = line.last().copied();
+        if top.is_some_and(|top| parents.get(&top) == Some(&ours)) && top != cells {
+            // SAFETY: a plain call; a process that is gone by now is no matter.
+            unsafe { libc::kill(*process as libc::pid_t, libc::SIGTERM) };
         }
     }
 }

@@ -4,15 +4,18 @@
 //! cargo does is to look at 430 packages for changes, half a second a cell. So this calls rustc as cargo did then.
 //! Everything else is passed on to the real cargo.
 
+use crate::base::{self, BuildProgress};
 use crate::code::{self, Variant};
 use crate::files::{link_target, locked, replace};
-use crate::paths::{on_path, variable, variables};
+use crate::paths::{Tools, variable, variables};
 use crate::workspace;
 use serde_json::{Value, json};
 use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 
 /// Answers `rustup which cargo` with the stand-in; evcxr asks so for the cargo that it calls.
 pub fn rustup(arguments: &[String]) -> ExitCode {
@@ -155,11 +158,8 @@ impl Cargo {
         let call = match self.call(manifest) {
             Some(call) => call,
             None => {
-                let code = self.build_dependencies(manifest)?;
-                match self.call(manifest) {
-                    Some(call) if code == ExitCode::SUCCESS => call,
-                    _ => return Ok(code),
-                }
+                self.build_dependencies(manifest)?;
+                self.call(manifest).ok_or("the call of rustc was not recorded")?
             }
         };
         let source = self.krate().join("src/lib.rs");
@@ -239,45 +239,54 @@ impl Cargo {
     }
 
     /// Builds what `:dep` lines ask for, by the real cargo.
-    fn build_dependencies(&self, manifest: &str) -> Result<ExitCode, String> {
+    fn build_dependencies(&self, manifest: &str) -> Result<(), String> {
         let at = |error: std::io::Error| format!("{}: {error}", self.clone.display());
         {
             let _lock = locked(&self.base.with_extension("lock"), false).map_err(at)?;
             link_target(&self.base.join("ctx/target"), &self.krate().join("target"), true).map_err(at)?;
             std::fs::copy(self.base.join("Cargo.lock"), self.clone.join("Cargo.lock")).map_err(at)?;
         }
-        let mut command = match on_path("mold") {
-            Some(mold) => {
-                let mut command = Command::new(mold);
-                command.arg("-run").arg(&self.real);
-                command
-            }
-            None => Command::new(&self.real),
-        };
-        with_home(&mut command);
+        let tools = self.tools();
         let record = self.record(&dependencies(manifest));
-        let before = built(&self.krate(), &self.host);
-        command
-            .args(["build", "--target", &self.host, "--message-format=json"])
-            .env("RUSTFLAGS", "-Cprefer-dynamic")
+        self.refuse_other_features()?;
+        let mut bar = BuildBar::new();
+        let mut command = base::cargo(&self.krate(), &tools);
+        with_home(&mut command)
+            .args(["build", "--target", &self.host])
             .env("RUSTC_WRAPPER", self.clone.join("bin/record-rustc"))
             .env(variables::RECORD, &record);
-        let output = command.output().map_err(|error| format!("cargo: {error}"))?;
-        if built(&self.krate(), &self.host) != before {
-            let _ = std::fs::remove_file(record);
-            return Err("these dependencies would build lorascope anew, with other features of a crate that it stands on. \
-                        A running notebook cannot change it: leave the features away, or use what lorascope re-exports \
-                        (lorascope::polars, lorascope::candle_core, lorascope::plotters)"
-                .to_string());
-        }
+        let done = base::run(&mut command, &mut |progress| bar.show(progress));
+        bar.end();
         // The cell itself may have errors; what it stands on is built where rustc was called for it.
-        if record.is_file() {
-            return Ok(ExitCode::SUCCESS);
+        if record.is_file() { Ok(()) } else { Err(done.err().unwrap_or_else(|| "cargo did not call rustc".to_string())) }
+    }
+
+    /// Fails where a dependency would build lorascope anew.
+    fn refuse_other_features(&self) -> Result<(), String> {
+        let arguments = ["metadata", "--format-version=1", "--filter-platform", &self.host];
+        let output = self.real().args(arguments).output().map_err(|error| format!("cargo metadata: {error}"))?;
+        let metadata: Value = serde_json::from_slice(&output.stdout)
+            .map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        let file = self.base.join("features.json");
+        let before = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        match workspace::changed(&metadata, &before) {
+            Some(package) => Err(format!(
+                "this would build {package}, and lorascope anew, which a running notebook cannot load: leave the \
+                 features away, or use what lorascope re-exports (lorascope::polars, candle_core, plotters, tokenizers)"
+            )),
+            None => Ok(()),
         }
-        let mut stdout = std::io::stdout().lock();
-        let _ = stdout.write_all(&output.stdout);
-        let _ = std::io::stderr().write_all(&output.stderr);
-        Ok(ExitCode::FAILURE)
+    }
+
+    fn tools(&self) -> Tools {
+        Tools {
+            cargo: self.real.clone().into(),
+            rustup: None,
+            cargo_home: PathBuf::new(),
+            host: self.host.clone(),
+            libraries: PathBuf::new(),
+            version: String::new(),
+        }
     }
 
     /// Answers whether a dependency exists. Of lorascope that is known.
@@ -323,9 +332,41 @@ impl Cargo {
     }
 }
 
-fn built(krate: &Path, host: &str) -> Option<std::time::SystemTime> {
-    let library = krate.join("target").join(host).join("debug/deps/liblorascope.so");
-    std::fs::metadata(library).and_then(|file| file.modified()).ok()
+/// The progress of a build as a display of the cell that asked for it.
+struct BuildBar {
+    kernel: Option<UnixStream>,
+    id: String,
+    shown: Option<Instant>,
+}
+
+impl BuildBar {
+    fn new() -> Self {
+        let kernel = std::env::var_os(variables::SOCKET).and_then(|socket| UnixStream::connect(socket).ok());
+        Self { kernel, id: format!("build-{}", std::process::id()), shown: None }
+    }
+
+    fn show(&mut self, progress: BuildProgress) {
+        let due = self.shown.is_none_or(|last| last.elapsed() > Duration::from_millis(500));
+        if due && progress.done < progress.total {
+            let text = format!("building dependencies: crate {} of {}", progress.done, progress.total);
+            self.say(json!({"text/plain": text}));
+        }
+    }
+
+    fn end(&mut self) {
+        if self.shown.is_some() {
+            self.say(json!({"text/plain": "dependencies are built"}));
+        }
+    }
+
+    fn say(&mut self, data: Value) {
+        let what = if self.shown.is_some() { "update" } else { "display" };
+        self.shown = Some(Instant::now());
+        if let Some(kernel) = &mut self.kernel {
+            // A kernel that went away needs no bar.
+            let _ = writeln!(kernel, "{}", json!({what: {"id": self.id, "data": data}}));
+        }
+    }
 }
 
 /// The lines of [dependencies], in an order of their own: evcxr writes them in any.

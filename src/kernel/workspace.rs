@@ -2,8 +2,8 @@
 
 use crate::paths::{Places, Tools};
 use serde_json::{Map, Value, json};
-use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The packages that rust-analyzer reads beside lorascope and what a `:dep` line names.
@@ -36,9 +36,38 @@ pub fn write_metadata(places: &Places, tools: &Tools) -> Result<(), String> {
     }
     let mut metadata: Value =
         serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: {error}"))?;
+    let write = |file: PathBuf, value: &Value| {
+        std::fs::write(&file, value.to_string()).map_err(|error| format!("{}: {error}", file.display()))
+    };
+    write(places.base_features(), &json!(features(&metadata)))?;
     reduce(&mut metadata, &[]);
-    let file = places.base_metadata();
-    std::fs::write(&file, metadata.to_string()).map_err(|error| format!("{}: {error}", file.display()))
+    write(places.base_metadata(), &metadata)
+}
+
+/// The features with which each package is built.
+fn features(metadata: &Value) -> BTreeMap<String, Vec<String>> {
+    let nodes = metadata["resolve"]["nodes"].as_array().into_iter().flatten();
+    let of_node = |node: &Value| {
+        let names = node["features"].as_array().into_iter().flatten().filter_map(|name| name.as_str());
+        Some((node["id"].as_str()?.to_string(), names.map(String::from).collect()))
+    };
+    nodes.filter_map(of_node).collect()
+}
+
+/// The package that would be built with other features than those that lorascope is built with, and these. Then
+/// lorascope would be built anew, which takes minutes and which a running process cannot load.
+pub fn changed(metadata: &Value, base_features: &str) -> Option<String> {
+    let before: BTreeMap<String, Vec<String>> = serde_json::from_str(base_features).ok()?;
+    let now = features(metadata);
+    let changed = |id: &&String| now.get(*id).is_some_and(|features| *features != before[*id]);
+    let id = before.keys().filter(|id| !id.contains("#ctx@")).find(changed)?;
+    let more: Vec<&str> =
+        now[id].iter().filter(|name| !before[id].contains(name)).map(String::as_str).collect();
+    let name = id.rsplit(['#', '/']).next().unwrap_or(id).replace('@', " ");
+    Some(match more.is_empty() {
+        true => name,
+        false => format!("{name} with the features {}", more.join(", ")),
+    })
 }
 
 /// Leaves the packages that a cell can name; `more` are those of `:dep` lines, with all that they stand on.
@@ -183,6 +212,17 @@ mod tests {
             metadata["resolve"]["nodes"][0]["deps"],
             json!([{"pkg": "lorascope 1"}, {"pkg": "rand 1"}])
         );
+    }
+
+    #[test]
+    fn a_feature_that_lorascope_was_not_built_with_is_found() {
+        let node = |name: &str, features: &[&str]| json!({"id": format!("registry#{name}@1.2.0"), "features": features});
+        let metadata = |nodes: Vec<Value>| json!({"resolve": {"nodes": nodes}});
+        let before = json!(features(&metadata(vec![node("ctx", &[]), node("indexmap", &["std"])]))).to_string();
+        let more = metadata(vec![node("ctx", &["x"]), node("indexmap", &["std"]), node("rand", &["std"])]);
+        assert_eq!(changed(&more, &before), None);
+        let other = metadata(vec![node("indexmap", &["rayon", "std"])]);
+        assert_eq!(changed(&other, &before).unwrap(), "indexmap 1.2.0 with the features rayon");
     }
 
     #[test]
