@@ -42,19 +42,19 @@ impl Run {
     /// # ; Ok::<(), lorascope::error::Error>(())
     /// ```
     pub fn live(&self) -> LivePanel {
-        let panel = panel(self);
         if !in_kernel() {
-            return LivePanel(panel);
+            return LivePanel(panel(self));
         }
         let first = {
             let mut panels = panels(self);
             let first = panels.is_empty();
-            panels.push(Displayed::new("run-live", &panel));
+            panels.push(Displayed::new("run-live", &panel(self)));
             let more = panels.len().saturating_sub(PANELS);
             panels.drain(..more);
             first
         };
         if first {
+            let _ = self.0.show_end.set(finish); // unless another cell was as fast
             watch(self);
         }
         LivePanel(().show())
@@ -80,6 +80,13 @@ fn panel(run: &Run) -> Bundle {
     let figures: Vec<Figure> = figures.into_iter().flatten().filter(|_| !history.is_empty()).collect();
     let parts = std::iter::once(&status as &dyn Show).chain(figures.iter().map(|figure| figure as &dyn Show));
     dashboard(run.footer(), &parts.collect::<Vec<_>>()).show()
+}
+
+/// Shows in all panels of a run what it is now, at once.
+fn finish(run: &Run) {
+    let panels = panels(run); // first: of two that draw, the later one has the later state
+    let bundle = panel(run);
+    panels.iter().for_each(|shown| shown.finish(&bundle));
 }
 
 /// Follows a run for its panels until it is closed. It does not keep the run alive.
@@ -127,12 +134,13 @@ impl Watch {
         }
         let over = mark.state == State::Closed;
         if self.shown.as_ref() != Some(&mark) {
-            let bundle = panel(&run);
-            for shown in panels(&run).iter() {
-                match trains {
-                    true => shown.replace(&bundle),
-                    false => shown.finish(&bundle),
+            match trains {
+                true => {
+                    let panels = panels(&run);
+                    let bundle = panel(&run);
+                    panels.iter().for_each(|shown| shown.replace(&bundle));
                 }
+                false => finish(&run),
             }
             self.shown = Some(mark);
         }
