@@ -46,6 +46,10 @@
 //! candle and polars as `lorascope::candle_core` and `lorascope::polars`: a `:dep` of your own would
 //! be a second copy, whose tensors ours cannot tell apart ([`image`] says more).
 //!
+//! In the lorascope kernel [`display::show`] puts values into a cell while it runs, and [`run::Run::live`] a panel that
+//! follows a run from cell to cell; the stop button pauses the run that a cell waits for. In the stock kernel, which shows
+//! what a cell prints when it has ended, both show what there is then.
+//!
 //! A plot of your own needs no `:dep` either: [`plot::lines`] and [`plot::bars`] draw numbers as the figures
 //! here are drawn, and `lorascope::plotters` has all its series and elements:
 //!

@@ -7,7 +7,7 @@ use super::frozen::Frozen;
 use super::model::Model;
 use super::rounding::{ExportType, Kept, kept, note};
 use super::weight::Weight;
-use crate::display::{self, Align, Bundle, Show, Table, advice};
+use crate::display::{self, Align, Bundle, Show, Table, advice, check_stop};
 use crate::error::{Error, Result};
 use crate::files::folder_beside;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
@@ -325,6 +325,7 @@ fn write_shard(path: &Path, shard: &[(String, Frozen)], dtype: ExportType) -> Re
     file.write_all(&(header.len() as u64).to_le_bytes()).map_err(io)?;
     file.write_all(&header).map_err(io)?;
     for (name, part) in shard {
+        check_stop()?;
         match part {
             Frozen::Vector(vector) => write_numbers(&mut file, vector, dtype),
             Frozen::Matrix(weight) => write_matrix(&mut file, weight, dtype),

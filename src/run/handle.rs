@@ -12,7 +12,7 @@ use crate::train::RunConfig;
 use crate::train::batches::Batches;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A training run: it trains in a thread of its own and saves itself; this is the handle to it.
 ///
@@ -33,6 +33,8 @@ pub(crate) struct RunInner {
     pub requests: Mutex<Sender<Request>>,
     /// The panels that follow it, in the cells of a notebook.
     pub panels: Mutex<Vec<Displayed>>,
+    /// Shows the last state in these panels, where there are some.
+    pub show_end: OnceLock<fn(&Run)>,
 }
 
 impl RunInner {

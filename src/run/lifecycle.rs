@@ -9,7 +9,7 @@ use super::worker::thread::{Request, Worker};
 use crate::error::{Error, Result};
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 impl Run {
     /// Starts the thread of a run.
@@ -25,6 +25,7 @@ impl Run {
             shared: worker.shared.clone(),
             requests: Mutex::new(sender),
             panels: Mutex::default(),
+            show_end: OnceLock::new(),
         });
         std::thread::Builder::new()
             .name(format!("run {}", inner.name))
@@ -55,6 +56,10 @@ impl Run {
             let _ = answered.recv();
         }
         registry::remove(&self.0);
+        // The thread of the panels does not keep the run alive, and may come too late.
+        if let Some(show) = self.0.show_end.get() {
+            show(self);
+        }
         process::give_back();
     }
 }

@@ -1,6 +1,7 @@
 //! Fetching from a server that behaves, and from one that does not.
 #![cfg(feature = "hub")]
 
+use crate::common::fake_kernel::FakeKernel;
 use crate::common::server;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -47,6 +48,19 @@ fn names(folder: &Path) -> Vec<String> {
 /// The message of the error, without the server's address.
 fn error(found: lorascope::error::Result<PathBuf>, server: &Server) -> String {
     found.unwrap_err().to_string().replace(&server.url, "URL")
+}
+
+#[test]
+fn stop_ends_a_download_and_the_next_cell_makes_it() {
+    let kernel = FakeKernel::attach();
+    let cache = tempfile::tempdir().unwrap();
+    let options = options(&cache);
+    let server = Server::new(move |request, _| Reply::file(&rows(100), TAG, request));
+    kernel.press_stop(1);
+    assert!(fetch_url(&server.at("/rows.jsonl"), &options).unwrap_err().is_interrupted());
+    kernel.sync(1);
+    let path = fetch_url(&server.at("/rows.jsonl"), &options).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), rows(100));
 }
 
 #[test]

@@ -90,7 +90,8 @@ fn a_run_in_the_background_does_not_stop_with_a_cell() -> Result<()> {
     kernel.sync(1);
     run.stop()?;
     assert!(run.status().notes.is_empty(), "{:?}", run.status().notes);
-    assert!(run.answers().0.len() >= 5, "they are answered in the background, too");
+    let (answers, steps) = (run.answers().0.len() as u64, run.status().step);
+    assert!(answers + 1 >= steps, "{answers} answers in {steps} steps: they are made in the background, too");
     Ok(())
 }
 
@@ -118,7 +119,7 @@ fn reading_and_writing_of_files_end_and_leave_nothing_behind() -> Result<()> {
     stopped("reading", Dataset::open(&path).err());
     stopped("a report", data.report().err());
     stopped("near-duplicates", data.near_duplicates(0.8).err());
-    stopped("tokens", data.for_model(&model).columns(&["tokens"]).err());
+    stopped("tokens", data.for_model(&model).columns().err());
     stopped("writing", data.write("written.jsonl", RowSchema::ShareGpt).err());
     let (reading, writing) = (ReadOptions::default(), WriteOptions::default());
     stopped(
