@@ -1,0 +1,120 @@
+"""Outputs appear while a cell runs, and go on changing after it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cells import LIVE, MODEL, RUN, Gate
+from session import Cell, Kernel, Message, display_id
+
+
+def plain(message: Message) -> str:
+    return str(message["content"]["data"].get("text/plain", ""))
+
+
+def live_displays(cell: Cell) -> list[str]:
+    """The ids of a cell's displays that can be updated."""
+    found = [display_id(m) for m in cell.of("display_data", "execute_result")]
+    return [identity for identity in found if identity]
+
+
+def test_a_printed_line_arrives_while_the_cell_runs(kernel: Kernel, folder: Path) -> None:
+    gate = Gate(folder)
+    cell = kernel.send(f'println!("before the gate");\n{gate.wait}\nprintln!("behind it");')
+    kernel.until("the line", lambda: cell.stdout == "before the gate\n")
+    assert cell.reply is None
+    gate.open()
+    assert kernel.finish(cell).stdout == "before the gate\nbehind it\n"
+
+
+def test_a_display_arrives_while_the_cell_runs(kernel: Kernel, folder: Path) -> None:
+    gate = Gate(folder)
+    cell = kernel.send(f'show(&Text::new("in between"));\n{gate.wait}\n"the value"')
+    kernel.until("the display", lambda: cell.of("display_data"))
+    assert cell.reply is None
+    assert "in between" in cell.shown("text/html")[0]
+    gate.open()
+    kernel.finish(cell)
+    assert len(cell.of("display_data")) == 1 and len(cell.of("execute_result")) == 1, cell.text()
+
+
+def test_displays_and_lines_keep_their_order(kernel: Kernel) -> None:
+    code = "\n".join(f'println!("line {n}"); show(&Text::new("display {n}"));' for n in range(5))
+    cell = kernel.ok(code)
+    said = [
+        m["content"]["text"].strip() if m["msg_type"] == "stream" else plain(m)
+        for m in cell.of("stream", "display_data")
+    ]
+    words = re.findall(r"(?:line|display) \d", "\n".join(said))
+    assert words == [f"{kind} {n}" for n in range(5) for kind in ("line", "display")], said
+
+
+def test_a_display_is_updated_while_another_cell_runs(fresh: Kernel, tmp_path: Path) -> None:
+    fresh.ok(MODEL)
+    fresh.ok(RUN)
+    panel = fresh.ok(f"run.start(500)?;\n{LIVE}")
+    assert live_displays(panel), f"nothing that can be updated:\n{panel.text()}"
+    identity = live_displays(panel)[0]
+    gate = Gate(tmp_path)
+    other = fresh.send(f'println!("another cell");\n{gate.wait}')
+    fresh.until("the other cell runs", lambda: other.stdout)
+    seen = len(fresh.updates(identity))
+    fresh.until("three updates", lambda: len(fresh.updates(identity)) >= seen + 3)
+    assert other.reply is None
+    gate.open()
+    fresh.finish(other)
+    assert other.stdout == "another cell\n" and not other.shown(), f"a stranger's output:\n{other.text()}"
+    html = [m["content"]["data"]["text/html"] for m in fresh.updates(identity)]
+    assert len(set(html)) > 2, "the updates do not differ"
+    taken = [m["taken"] for m in fresh.updates(identity)]
+    assert len(taken) <= 2 * (taken[-1] - taken[0]) + 2, f"{len(taken)} updates in {taken[-1] - taken[0]:.1f} s"
+    fresh.ok("run.pause()?")
+    count = len(fresh.updates(identity))
+    assert "paused" in plain(fresh.updates(identity)[-1]), plain(fresh.updates(identity)[-1])
+    fresh.ok("std::thread::sleep(std::time::Duration::from_secs(2));")
+    assert len(fresh.updates(identity)) == count, "a run that is paused goes on drawing"
+
+
+def test_a_panel_ends_with_the_final_figures(fresh: Kernel) -> None:
+    fresh.ok(MODEL)
+    fresh.ok(RUN)
+    panel = fresh.ok(f"run.start(12)?;\n{LIVE}")
+    fresh.ok("run.wait()?;")
+    fresh.ok("();")
+    last = plain(fresh.updates(live_displays(panel)[0])[-1])
+    assert re.search(r"\b12\b", last), last
+    for word in ("loss", "lr", "tokens/s", "rank"):
+        assert word in last.lower() or word == "lr" and "learning rate" in last.lower(), f"no {word}:\n{last}"
+
+
+def test_progress_is_one_display_that_moves(fresh: Kernel) -> None:
+    fresh.ok(MODEL)
+    fresh.ok(RUN)
+    cell = fresh.ok("run.steps(60)?;")
+    assert cell.stdout == "" and cell.stream("stderr") == "", f"lines of progress:\n{cell.text()}"
+    bars = live_displays(cell)
+    assert len(bars) == 1, f"{len(bars)} displays"
+    assert len(fresh.updates(bars[0])) >= 2, "it did not move"
+
+
+def test_a_thread_prints_into_no_other_cell(kernel: Kernel, folder: Path) -> None:
+    gate = Gate(folder)
+    kernel.ok(
+        f'let thread = std::thread::spawn(|| {{ {gate.wait}\nfor n in 0..50 {{ println!("thread {{n}}"); }} }});'
+    )
+    cells = [kernel.ok(f'println!("cell {n}");') for n in range(3)]
+    gate.open()
+    cells += [kernel.ok(f'println!("cell {n}");') for n in range(3, 6)]
+    assert [cell.stdout for cell in cells] == [f"cell {n}\n" for n in range(6)]
+
+
+def test_generated_text_streams(kernel: Kernel) -> None:
+    """A text appears in pieces, before the cell's end, and stands there whole in the end."""
+    kernel.ok(MODEL)
+    config = "GenerateConfig { max_tokens: 300, ..GenerateConfig::default() }"
+    cell = kernel.ok(f'let text = model.complete("The farmer", &{config})?;')
+    pieces = cell.of("stream")
+    for identity in live_displays(cell):
+        pieces += kernel.updates(identity)
+    assert len(pieces) >= 2, f"{len(pieces)} pieces:\n{cell.text()}"
