@@ -15,6 +15,8 @@ mod events;
 mod generate;
 #[path = "lorascope/handle.rs"]
 mod handle;
+#[path = "lorascope/kernel.rs"]
+mod kernel;
 #[path = "lorascope/model.rs"]
 mod model;
 #[path = "lorascope/plan.rs"]
@@ -65,6 +67,8 @@ enum Command {
     Export(model::Export),
     /// Show the singular values of an adapter's B·A, and truncate it to smaller ranks
     Spectrum(spectrum::Arguments),
+    /// Install, run or remove the kernel for Jupyter: passed on to lorascope-kernel
+    Kernel(kernel::Arguments),
     /// Measure speed and memory, for comparison with other tools
     #[command(subcommand)]
     Bench(bench::Command),
@@ -123,6 +127,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Merge(arguments) => model::merge(&arguments)?,
         Command::Export(arguments) => model::export(&arguments)?,
         Command::Spectrum(arguments) => spectrum::run(&arguments)?,
+        Command::Kernel(arguments) => return kernel::run(&arguments),
         Command::Bench(command) => bench::run(command)?,
     }
     Ok(ExitCode::SUCCESS)

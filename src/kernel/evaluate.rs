@@ -101,7 +101,8 @@ pub struct Evaluator {
 
 /// The imports of all cells. evcxr learns from the first `?` that cells may have one; where that stood in a cell's
 /// last expression, the value would be shown as Debug text.
-const PRELUDE: &str = "use lorascope::prelude::*;\nlorascope::display::attach_kernel();\nOk::<(), std::fmt::Error>(())?;";
+const PRELUDE: &str =
+    "use lorascope::prelude::*;\nlorascope::display::attach_kernel();\nOk::<(), std::fmt::Error>(())?;";
 
 impl Evaluator {
     /// Prepares the first cell: builds lorascope if that was not done, and starts evcxr.

@@ -21,6 +21,7 @@ mod messages;
 mod outputs;
 mod paths;
 mod problems;
+mod queue;
 mod server;
 mod stand_in;
 mod stock;

@@ -6,6 +6,7 @@ use crate::complete::completeness;
 use crate::evaluate::{Evaluator, Outcome, Running, Shared, Stage};
 use crate::messages::{Iopub, Problem, media};
 use crate::paths::{Places, Tools, variables};
+use crate::queue::Queue;
 use crate::waiting;
 use jupyter_protocol::{
     CommClose, CommInfoReply, CompleteReply, ConnectionInfo, ExecuteReply, ExecuteRequest, ExecutionCount,
@@ -15,9 +16,8 @@ use jupyter_protocol::{
 };
 use jupyter_zmq_client as zmq;
 use serde_json::{Map, Value};
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -25,45 +25,6 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// For how long requests that come after a failed cell still belong to the same `Run All`: they were sent together.
 const SAME_RUN: Duration = Duration::from_millis(60);
-
-/// Requests that wait for the thread of the cells.
-#[derive(Default)]
-struct Queue {
-    waiting: Mutex<VecDeque<JupyterMessage>>,
-    more: Condvar,
-    closed: AtomicBool,
-}
-
-impl Queue {
-    fn push(&self, request: JupyterMessage) {
-        self.lock().push_back(request);
-        self.more.notify_one();
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<JupyterMessage>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn next(&self, wait: Option<Duration>) -> Option<JupyterMessage> {
-        let (begun, mut waiting) = (Instant::now(), self.lock());
-        loop {
-            if let Some(request) = waiting.pop_front() {
-                return Some(request);
-            }
-            let left = wait.map(|wait| wait.saturating_sub(begun.elapsed()));
-            if self.closed.load(Ordering::Relaxed) || left.is_some_and(|left| left.is_zero()) {
-                return None;
-            }
-            let left = left.unwrap_or(Duration::from_secs(3600));
-            waiting = self.more.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
-        self.more.notify_all();
-    }
-}
 
 /// A question to the person: the request, and where the answer goes.
 type Question = (JupyterMessage, crossbeam_channel::Sender<String>);
@@ -323,8 +284,12 @@ impl Kernel {
                 }
                 // Those that had come by now do not run; one that is sent after the reply does.
                 let behind = if cell.stop_on_error { self.cells_behind() } else { Vec::new() };
-                let error = ReplyError { ename: problem.name, evalue: problem.value, traceback: problem.shown };
-                self.reply(ExecuteReply { status: ReplyStatus::Error, error: Some(Box::new(error)), ..reply }, request);
+                let error =
+                    ReplyError { ename: problem.name, evalue: problem.value, traceback: problem.shown };
+                self.reply(
+                    ExecuteReply { status: ReplyStatus::Error, error: Some(Box::new(error)), ..reply },
+                    request,
+                );
                 behind
             }
         }
@@ -509,11 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_queue_ends_and_a_wait_has_an_end() {
-        let queue = Queue::default();
-        assert!(queue.next(Some(Duration::from_millis(1))).is_none());
-        queue.close();
-        assert!(queue.next(None).is_none());
+    fn what_the_kernel_says_of_itself_is_whole() {
         let info = serde_json::json!(kernel_info());
         assert_eq!(info["language_info"]["file_extension"], ".rs");
     }

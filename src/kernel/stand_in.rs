@@ -258,17 +258,23 @@ impl Cargo {
         let done = base::run(&mut command, &mut |progress| bar.show(progress));
         bar.end();
         // The cell itself may have errors; what it stands on is built where rustc was called for it.
-        if record.is_file() { Ok(()) } else { Err(done.err().unwrap_or_else(|| "cargo did not call rustc".to_string())) }
+        if record.is_file() {
+            Ok(())
+        } else {
+            Err(done.err().unwrap_or_else(|| "cargo did not call rustc".to_string()))
+        }
     }
 
     /// Fails where a dependency would build lorascope anew.
     fn refuse_other_features(&self) -> Result<(), String> {
         let arguments = ["metadata", "--format-version=1", "--filter-platform", &self.host];
-        let output = self.real().args(arguments).output().map_err(|error| format!("cargo metadata: {error}"))?;
+        let output =
+            self.real().args(arguments).output().map_err(|error| format!("cargo metadata: {error}"))?;
         let metadata: Value = serde_json::from_slice(&output.stdout)
             .map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?;
         let file = self.base.join("features.json");
-        let before = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let before =
+            std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
         match workspace::changed(&metadata, &before) {
             Some(package) => Err(format!(
                 "this would build {package}, and lorascope anew, which a running notebook cannot load: leave the \

@@ -218,7 +218,8 @@ mod tests {
     fn a_feature_that_lorascope_was_not_built_with_is_found() {
         let node = |name: &str, features: &[&str]| json!({"id": format!("registry#{name}@1.2.0"), "features": features});
         let metadata = |nodes: Vec<Value>| json!({"resolve": {"nodes": nodes}});
-        let before = json!(features(&metadata(vec![node("ctx", &[]), node("indexmap", &["std"])]))).to_string();
+        let before =
+            json!(features(&metadata(vec![node("ctx", &[]), node("indexmap", &["std"])]))).to_string();
         let more = metadata(vec![node("ctx", &["x"]), node("indexmap", &["std"]), node("rand", &["std"])]);
         assert_eq!(changed(&more, &before), None);
         let other = metadata(vec![node("indexmap", &["rayon", "std"])]);

@@ -115,7 +115,7 @@ impl Library {
 fn collect(folder: &Path, src: &Path, sources: &mut Vec<(String, String)>) {
     for path in folder.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
         let name = path.strip_prefix(src).unwrap().to_string_lossy().to_string();
-        if path.is_dir() && name != "bin" {
+        if path.is_dir() && !["bin", "kernel"].contains(&name.as_str()) {
             collect(&path, src, sources);
         } else if name.ends_with(".rs") {
             sources.push((name, std::fs::read_to_string(&path).unwrap()));
