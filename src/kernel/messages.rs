@@ -53,8 +53,12 @@ impl Iopub {
 
     pub fn result(&self, data: Value, count: usize, parent: &JupyterMessage) {
         let execution_count = ExecutionCount::new(count);
-        let result =
-            ExecuteResult { execution_count, data: media(data), metadata: Map::new(), transient: None };
+        let result = ExecuteResult {
+            execution_count,
+            data: media(data),
+            metadata: Map::new(),
+            transient: Some(Transient { display_id: None }),
+        };
         self.send(result, Some(parent));
     }
 

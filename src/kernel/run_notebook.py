@@ -112,7 +112,7 @@ class Session:
             return bool(parent == identity and content["execution_state"] == "idle")
         if kind in ("stream", "display_data", "execute_result", "error"):
             collect(cell, message)
-            if name := content.get("transient", {}).get("display_id"):
+            if name := (content.get("transient") or {}).get("display_id"):
                 self.displays.setdefault(name, []).append(cell.outputs[-1])
         elif kind == "update_display_data":
             for output in self.displays.get(content["transient"]["display_id"], []):
