@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,7 +83,8 @@ class Wrong(Exception):
     """What the page did not show."""
 
 
-def await_that(what: str, holds: Callable[[], object], page: Page, seconds: float = HANG) -> None:
+def await_that(what: str, holds: Callable[[], object], page: Page, seconds: float = 0) -> None:
+    seconds = seconds or HANG
     end = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > end:
@@ -170,6 +172,15 @@ def told(page: Page, notebook: Notebook, pictures: Path) -> dict[str, str]:
     return {name: notebook.output(name) for name in notebook.at}
 
 
+def is_idle(page: Page, address: str) -> bool:
+    """Whether the page has a kernel that waits for cells."""
+    server, token = address.split("/lab/")[0], f"token={TOKEN}"
+    with urllib.request.urlopen(f"{server}/api/kernels?{token}", timeout=10) as answer:
+        kernels = json.load(answer)
+    shown = page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').count()
+    return bool(shown and kernels and kernels[0]["connections"] and kernels[0]["execution_state"] == "idle")
+
+
 def errors(notebook: Notebook) -> bool:
     if found := notebook.errors():
         raise Wrong("\n".join(found))
@@ -215,7 +226,7 @@ def write(options: argparse.Namespace) -> int:
         for n, source in enumerate([*before, *story])
     ]
     kernel = "python3" if options.python else options.kernel
-    metadata = {"kernelspec": {"name": kernel, "display_name": kernel, "language": ""}}
+    metadata = {"kernelspec": {"name": kernel, "display_name": kernel, "language": "python" if options.python else "rust"}}
     NOTEBOOK.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": made}))
     return len(before)
 
@@ -252,7 +263,7 @@ def lab(python: str) -> Iterator[str]:
     )
     try:
         await_server(server, port)
-        yield f"http://127.0.0.1:{port}/lab/tree/{FOLDER.name}/{NOTEBOOK.name}?token={TOKEN}&reset"
+        yield f"http://127.0.0.1:{port}/lab/tree/{FOLDER.name}/{NOTEBOOK.name}?token={TOKEN}"
     finally:
         server.terminate()
         server.wait()
@@ -267,7 +278,7 @@ def story(options: argparse.Namespace, chromium: str) -> None:
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         page.goto(address)
         page.wait_for_selector(".jp-CodeCell", timeout=120_000)
-        await_that("the kernel is idle", lambda: page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').count(), page)
+        await_that("the kernel is idle", lambda: is_idle(page, address), page)
         page.keyboard.press("Control+b")
         notebook = Notebook(page, list(STORY), before)
         try:
