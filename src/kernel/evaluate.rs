@@ -291,7 +291,10 @@ impl Evaluator {
 
     /// The documentation of what stands at a place.
     pub fn documentation(&mut self, source: &str, position: usize) -> Option<Map<String, Value>> {
-        let (text, html) = self.context.hover_at(source, position).ok()?;
+        // evcxr looks at the word that ends there.
+        let rest = &source[position..];
+        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let (text, html) = self.context.hover_at(source, position + word).ok()?;
         let found = text != "No documentation found";
         let data = [("text/plain".to_string(), json!(text)), ("text/html".to_string(), json!(html))];
         found.then(|| data.into_iter().collect())

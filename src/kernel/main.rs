@@ -16,6 +16,7 @@ mod code;
 mod complete;
 mod evaluate;
 mod files;
+mod history;
 mod lost;
 mod messages;
 mod outputs;

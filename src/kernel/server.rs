@@ -4,15 +4,16 @@ use crate::base::Clone as Folder;
 use crate::channel::Channel;
 use crate::complete::completeness;
 use crate::evaluate::{Evaluator, Outcome, Running, Shared, Stage};
+use crate::history;
 use crate::messages::{Iopub, Problem, media};
 use crate::paths::{Places, Tools, variables};
 use crate::queue::Queue;
 use crate::waiting;
 use jupyter_protocol::{
     CommClose, CommInfoReply, CompleteReply, ConnectionInfo, ExecuteReply, ExecuteRequest, ExecutionCount,
-    ExecutionState, HelpLink, HistoryEntry, HistoryReply, InputRequest, InspectReply, InterruptReply,
-    IsCompleteReply, IsCompleteReplyStatus, JupyterMessage, JupyterMessageContent, KernelInfoReply,
-    LanguageInfo, ReplyError, ReplyStatus, ShutdownReply, Stdio,
+    ExecutionState, HelpLink, HistoryReply, InputRequest, InspectReply, InterruptReply, IsCompleteReply,
+    IsCompleteReplyStatus, JupyterMessage, JupyterMessageContent, KernelInfoReply, LanguageInfo, ReplyError,
+    ReplyStatus, ShutdownReply, Stdio,
 };
 use jupyter_zmq_client as zmq;
 use serde_json::{Map, Value};
@@ -170,7 +171,10 @@ impl Kernel {
                 let indent = if status == IsCompleteReplyStatus::Incomplete { "    " } else { "" };
                 IsCompleteReply { status, indent: indent.to_string() }.into()
             }
-            JupyterMessageContent::HistoryRequest(_) => self.history().into(),
+            JupyterMessageContent::HistoryRequest(asked) => {
+                let lines = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+                HistoryReply { history: history::asked(&lines, asked), ..HistoryReply::default() }.into()
+            }
             _ => return self.queue.push(request),
         };
         self.iopub.state(ExecutionState::Busy, Some(&request));
@@ -180,12 +184,6 @@ impl Kernel {
         if let Some(running) = &*self.shared.running() {
             self.iopub.state(ExecutionState::Busy, Some(&running.parent));
         }
-    }
-
-    fn history(&self) -> HistoryReply {
-        let lines = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = |(at, code): (usize, &String)| HistoryEntry::Input(0, at + 1, code.clone());
-        HistoryReply { history: lines.iter().enumerate().map(entry).collect(), ..HistoryReply::default() }
     }
 
     /// The thread of the cells.

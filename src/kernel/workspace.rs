@@ -165,6 +165,8 @@ pub fn re_exported(dependency: &str) -> Option<String> {
     let name = dependency.split(" = ").next()?;
     let path = match name {
         "candle-core" | "candle_core" | "candle" => "lorascope::candle_core",
+        "candle-nn" | "candle_nn" => "lorascope::candle_nn",
+        "tokenizers" => "lorascope::tokenizers",
         "polars" => "lorascope::polars",
         "plotters" => "lorascope::plotters",
         _ => return None,
@@ -229,6 +231,7 @@ mod tests {
     #[test]
     fn a_second_candle_is_answered_with_the_first() {
         assert!(re_exported("candle-core = \"0.9\"").unwrap().contains("use lorascope::candle_core;"));
+        assert!(re_exported("candle-nn = \"0.9\"").unwrap().contains("lorascope::candle_nn"));
         assert!(re_exported("rand = \"0.9\"").is_none());
     }
 }
