@@ -315,7 +315,7 @@ mod tests {
         assert!(end.html.contains("width:100.0%"));
         progress.set_total(0);
         let end = progress.end(Duration::from_secs(12));
-        assert!(end.text == "reading <rows> 8 line 8, 12.0 s" && !end.html.contains("width:"), "{end:?}");
+        assert!(end.text == "reading <rows> 8 line 8, 12.0 s" && !end.html.contains("height:6px"), "{end:?}");
     }
 
     #[test]
