@@ -194,13 +194,20 @@ mpi-tools:
 	    | grep -q libclang || { echo "clang and libclang are missing: apt-get install clang libclang-dev"; exit 1; }
 	@command -v ip >/dev/null || { echo "ip is missing: apt-get install iproute2"; exit 1; }
 
-## test-lab        what a notebook shows, in a real JupyterLab in Chromium; LAB names notebooks to look at as well
+## test-kernel     the notebook kernel from outside: protocol, errors, stop, death, clients; SLOW=1 adds what takes minutes
+.PHONY: test-kernel
+test-kernel: kernel $(CACHE)/kernel-venv/installed
+	JUPYTER_PATH=$(VENV)/share/jupyter $(CACHE)/kernel-venv/bin/python -B -m pytest tests/kernel $(if $(SLOW),-s,-m "not slow")
+
+## test-lab        what a notebook shows, and a run in it, in a real JupyterLab in Chromium; LAB names notebooks to look at as well, SLOW=1 adds the tour
 .PHONY: test-lab
-test-lab: kernel $(CACHE)/lab-venv/installed
+test-lab: kernel $(if $(SLOW),model) $(CACHE)/lab-venv/installed
 	@command -v chromium >/dev/null || { echo "chromium is missing: apt-get install chromium"; exit 1; }
 	mkdir -p out/lab
 	LORASCOPE_PAGES=$(CURDIR)/out/lab $(CARGO) nextest run --locked $(FEATURES) --test display awkward::
 	$(CACHE)/lab-venv/bin/python -B tests/lab/check.py $(VENV)/bin/python out/lab out/lab/awkward_*.json $(LAB)
+	$(CACHE)/lab-venv/bin/python -B tests/lab/live.py $(VENV)/bin/python out/lab
+	$(if $(SLOW),$(CACHE)/lab-venv/bin/python -B tests/lab/live.py $(VENV)/bin/python out/lab --quickstart)
 
 ## model           fetch SmolLM2-135M-Instruct (98 MB) and check its hash
 .PHONY: model
@@ -271,6 +278,11 @@ $(CACHE)/kit/link/made: benches/kit/stubs.py benches/kit/stub.c Cargo.lock | $(C
 	touch $@
 
 $(CACHE)/golden-venv/installed: tests/golden/requirements.txt | tools
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+$(CACHE)/kernel-venv/installed: tests/kernel/requirements.txt | tools
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@

@@ -19,7 +19,7 @@ SOURCES = [
     "let list = vec![1, 2, 3];",
     'println!("{} numbers", list.len());',
     "list.iter().sum::<i32>() * 7",
-    'Table::new(&["rank", "loss"])',
+    'lorascope::polars::df!("rank" => [4, 8])?',
 ]
 FAILING = 'Err::<(), _>(std::io::Error::other("no such luck"))?;'
 
@@ -104,7 +104,7 @@ def test_the_console_executes_lines(folder: Path) -> None:
             console.expect(rf"In \[{number}\]:")
             said = ANSI.sub("", str(console.before))
             assert re.search(answer, said.split(line)[-1]), f"{answer!r} is not in:\n{said}"
-        console.sendline("exit()" if False else "quit")
+        console.sendline("quit")
         console.expect([pexpect.EOF, r"y/\[n\]"], timeout=60)
     finally:
         console.close(force=True)
