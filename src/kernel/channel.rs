@@ -57,8 +57,12 @@ impl Channel {
         for line in BufReader::new(&stream).lines() {
             let Ok(line) = line else { break };
             let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
-            if message.get("hello").is_some() {
-                of_cells = true;
+            if let Some(process) = message.get("hello") {
+                // A program that a cell started has the variable as well.
+                of_cells = process.as_u64().is_some_and(is_child);
+                if !of_cells {
+                    return;
+                }
                 *self.writer() = stream.try_clone().ok();
             } else if let Some(message) = read(&message) {
                 let _ = told.send(message);
@@ -97,6 +101,13 @@ impl Channel {
     }
 }
 
+/// Whether this process started another one itself.
+fn is_child(process: u64) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let parent = status.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+    parent == Some(std::process::id().to_string().as_str())
+}
+
 fn read(message: &Value) -> Option<Told> {
     let text = |value: &Value| value.as_str().map(String::from);
     if let Some(display) = message.get("display") {
@@ -130,8 +141,12 @@ mod tests {
         let channel = Channel::listen(&socket, sender).unwrap();
         assert!(!channel.sync(1), "nobody is there");
         drop(UnixStream::connect(&socket).unwrap()); // a build
+        let mut stranger = UnixStream::connect(&socket).unwrap();
+        writeln!(stranger, "{{\"hello\": 1}}\n{{\"stream\": {{\"text\": \"strange\"}}}}").unwrap();
+        let mut process = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let mut child = UnixStream::connect(&socket).unwrap();
-        writeln!(child, "{{\"hello\": 7}}\nno JSON\n{{\"stream\": {{\"text\": \"3 <\"}}}}").unwrap();
+        let hello = process.id();
+        writeln!(child, "{{\"hello\": {hello}}}\nno JSON\n{{\"stream\": {{\"text\": \"3 <\"}}}}").unwrap();
         let wait = Duration::from_secs(20);
         assert_eq!(told.recv_timeout(wait).unwrap(), Told::Stream("3 <".into()));
         assert!(channel.sync(5));
@@ -140,5 +155,7 @@ mod tests {
         assert_eq!(line, "{\"sync\":5}\n");
         drop(child);
         assert_eq!(told.recv_timeout(wait).unwrap(), Told::Gone);
+        process.kill().unwrap();
+        process.wait().unwrap();
     }
 }
