@@ -237,7 +237,7 @@ venv: $(VENV)/requirements.txt
 ## clean           remove what was built and executed; keeps what was downloaded
 .PHONY: clean
 clean:
-	rm -rf out target $(addprefix $(CACHE)/,base kernel kernels target target-cuda target-fuzz target-kernel target-kit)
+	rm -rf out target $(addprefix $(CACHE)/,base cells kernel kernels target target-cuda target-fuzz target-kernel target-kit)
 
 # --- what the targets above stand on ---
 

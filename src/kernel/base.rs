@@ -62,7 +62,7 @@ fn key(places: &Places, tools: &Tools) -> String {
 /// Builds lorascope as the cells will use it; `progress` hears how far it is.
 pub fn build(places: &Places, tools: &Tools, progress: &mut dyn FnMut(BuildProgress)) -> Result<(), String> {
     let at = |error: std::io::Error| format!("{}: {error}", places.base().display());
-    let _lock = locked(&places.cache.join("base.lock"), true).map_err(at)?;
+    let _lock = locked(&places.cache.join("cells.lock"), true).map_err(at)?;
     if is_ready(places, tools) {
         return Ok(()); // by another kernel, while this one waited
     }
@@ -236,7 +236,7 @@ pub fn new_clone(places: &Places) -> Result<Clone, String> {
 /// Links a kernel to the base, which is built by now.
 pub fn link_base(places: &Places, tools: &Tools, clone: &Clone) -> Result<(), String> {
     let at = |error: std::io::Error| format!("{}: {error}", clone.folder.display());
-    let _lock = locked(&places.cache.join("base.lock"), false).map_err(at)?;
+    let _lock = locked(&places.cache.join("cells.lock"), false).map_err(at)?;
     for name in ["Cargo.toml", "Cargo.lock"] {
         fs::copy(places.base().join(name), clone.folder.join(name)).map_err(at)?;
     }

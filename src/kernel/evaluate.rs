@@ -164,14 +164,24 @@ impl Evaluator {
         let result = self.context.execute_with_callbacks(&code, &mut callbacks);
         let ended = self.outputs.end(cell);
         let running = self.shared.running().take();
-        let outcome = self.outcome(
-            result,
-            &ended,
-            source,
-            count,
-            &before,
-            running.is_some_and(|running| running.ended),
-        );
+        let stopped = running.as_ref().is_some_and(|running| running.stopped.is_some());
+        let outcome = match &result {
+            // cargo or rustc was ended.
+            Err(evcxr::Error::Message(_)) if stopped => Outcome::Failed(problems::cell_error(
+                "stopped while the cell was being compiled; nothing of it was run",
+            )),
+            _ => {
+                let by_button = running.is_some_and(|running| running.ended);
+                self.outcome(result, &ended, source, count, &before, by_button)
+            }
+        };
+        let outcome = match outcome {
+            // What ended early may have done so without an error; the cells behind it are not to run.
+            Outcome::Done(_) if stopped => {
+                Outcome::Failed(problems::cell_error("stopped; what the cell did until then stays"))
+            }
+            outcome => outcome,
+        };
         if !ended.kept.is_empty() {
             self.restore(&ended, &before);
         }

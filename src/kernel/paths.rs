@@ -22,7 +22,7 @@ impl Places {
     }
 
     pub fn base(&self) -> PathBuf {
-        self.cache.join("base")
+        self.cache.join("cells")
     }
 
     /// The folder in which cargo builds a crate called `ctx`, as evcxr does.
