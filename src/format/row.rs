@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::problems::{Noted, ProblemKind};
 use super::record::{Content, Node, one_line};
 use super::row_schema::RowSchema;
-use super::write::json::string;
+use super::write::json::{key, string};
 
 /// The speaker of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,31 +121,36 @@ impl<'a> Turn<'a> {
         if self.content.trim().is_empty() && !other && !self.extra.as_deref().is_some_and(says) {
             return (self.content.into_text(), None);
         }
-        let mut out = Vec::new();
-        let mut add = |key: &str, json: &mut dyn FnMut(&mut Vec<u8>)| {
-            out.push(if out.is_empty() { b'{' } else { b',' });
-            string(&mut out, key);
-            out.push(b':');
-            json(&mut out);
-        };
-        for (key, text) in [("name", &self.name), ("tool_call_id", &self.tool_call_id)] {
+        let mut out = b"{".to_vec();
+        for (name, text) in [("name", &self.name), ("tool_call_id", &self.tool_call_id)] {
             if let Some(text) = text {
-                add(key, &mut |out| string(out, text));
+                key(&mut out, name);
+                string(&mut out, text);
             }
         }
         if let Some(calls) = &self.tool_calls {
-            add("tool_calls", &mut |out| out.extend_from_slice(one_line(calls).as_bytes()));
+            key(&mut out, "tool_calls");
+            out.extend_from_slice(one_line(calls).as_bytes());
         }
         if let Some(weight) = self.weight {
-            add("weight", &mut |out| out.extend_from_slice(weight.to_string().as_bytes()));
+            key(&mut out, "weight");
+            out.extend_from_slice(weight.to_string().as_bytes());
         }
-        if out.is_empty() {
+        if out == b"{" {
             return (self.content.into_text(), self.extra);
         }
         let others = self.extra.as_deref().and_then(|extra| extra.strip_prefix('{')).unwrap_or("}");
         out.extend_from_slice(if others == "}" { b"" } else { b"," });
         out.extend_from_slice(others.as_bytes());
         (self.content.into_text(), Some(String::from_utf8_lossy(&out).into_owned().into()))
+    }
+
+    /// Whether another turn says the same, whatever else is noted beside.
+    pub fn says_the_same_as(&self, other: &Turn<'_>) -> bool {
+        self.role == other.role
+            && self.content == other.content
+            && self.tool_calls == other.tool_calls
+            && self.tool_call_id == other.tool_call_id
     }
 
     /// Whether it has only a text.

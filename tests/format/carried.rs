@@ -166,6 +166,32 @@ fn what_stands_beside_the_turns_is_not_overwritten() {
     assert!(data.losses(RowSchema::OpenAi).unwrap().is_empty());
 }
 
+/// What a key `lorascope` holds may be anything: a layout that is none is left alone.
+#[test]
+fn a_layout_that_is_none_is_left_alone() {
+    let turns = r#"[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]"#;
+    let pair = r#""instruction":"q","input":"","output":"a""#;
+    let beside = r#"["x",{"=":1}]"#;
+    for keys in ["[[]]", r#"[["chat"]]"#, r#"[["id"],[1,2],["id","id","id"]]"#, "[{}]"] {
+        let keys = format!("{},{beside}]", &keys[..keys.len() - 1]);
+        for (row, schema) in
+            [(format!(r#""messages":{turns}"#), RowSchema::OpenAi), (pair.to_string(), RowSchema::Alpaca)]
+        {
+            let extra = format!(r#"{{"lorascope":{{"keys":{keys}}}}}"#);
+            let carried = format!(r#"{{"source":"{}","extra":{extra}}}"#, schema.name());
+            let files = Files::new();
+            let path = files.put("row.jsonl", format!("{{{row},\"lorascope\":{carried}}}"));
+            let data = Dataset::open(path).unwrap();
+            for layout in [Layout::Schema, Layout::Keep] {
+                let options = WriteOptions { layout, existing: Existing::Replace, ..Default::default() };
+                data.write_with(files.path("out.jsonl"), schema, &options).unwrap();
+                let again = Dataset::open(files.path("out.jsonl")).unwrap();
+                assert_eq!(again.conversation(0).unwrap(), data.conversation(0).unwrap(), "{keys}");
+            }
+        }
+    }
+}
+
 /// Twice the keys take twice the time.
 #[test]
 fn many_unknown_keys_are_counted_at_once() {

@@ -7,7 +7,7 @@ use crate::format::problems::{Noted, Outcome, ProblemKind};
 use crate::format::record::{Keys, Node, Value, one_line};
 use crate::format::row::Fault;
 use crate::format::schema::{flag_weight, lesser, mark, means_more};
-use crate::format::write::json::{list, string};
+use crate::format::write::json::{key, list};
 
 pub(super) fn wrong<T>(what: String) -> Result<T, Fault> {
     Err((ProblemKind::WrongType, what.into()))
@@ -160,26 +160,21 @@ impl<'a> Record<'a> {
 
     /// What was not taken.
     pub fn rest(&self) -> Option<String> {
-        let mut out = Vec::new();
-        for (key, node) in self.node.object()? {
-            let touched = self.touched.iter().any(|touched| touched == key);
+        let mut out = b"{".to_vec();
+        for (name, node) in self.node.object()? {
+            let touched = self.touched.iter().any(|touched| touched == name);
             if touched && is_empty(node) {
                 continue;
             }
-            out.push(if out.is_empty() { b'{' } else { b',' });
-            string(&mut out, key);
-            out.push(b':');
+            key(&mut out, name);
             if touched {
                 write(node, &mut out);
             } else {
                 out.extend_from_slice(one_line(node.raw).as_bytes());
             }
         }
-        if out.is_empty() {
-            return None;
-        }
         out.push(b'}');
-        String::from_utf8(out).ok()
+        String::from_utf8(out).ok().filter(|out| out != "{}")
     }
 }
 
@@ -198,12 +193,8 @@ fn write(node: &Node<'_>, out: &mut Vec<u8>) {
         Value::Array(values) => list(out, values, |out, value| write(value, out)),
         Value::Object(keys) => {
             out.push(b'{');
-            for (n, (key, value)) in keys.iter().enumerate() {
-                if n > 0 {
-                    out.push(b',');
-                }
-                string(out, key);
-                out.push(b':');
+            for (name, value) in keys {
+                key(out, name);
                 write(value, out);
             }
             out.push(b'}');

@@ -19,7 +19,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::format::record::CARRY;
-use crate::format::write::json::{list, string};
+use crate::format::write::json::{key, list, string};
 
 /// One of the lists of turns of a canonical row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,19 +199,19 @@ impl fmt::Display for Hole {
 impl Hole {
     /// Reads what Display writes.
     pub fn parse(text: &str) -> Option<Self> {
-        let simple = [
-            Self::Id,
-            Self::IdNumber,
-            Self::Tools,
-            Self::ToolsJson,
-            Self::Text,
-            Self::Label,
-            Self::History,
-            Self::Pairs,
-        ];
-        let names = ["id", "id#", "tools", "tools{}", "text", "label", "history", "pairs"];
-        if let Some(i) = names.iter().position(|name| *name == text) {
-            return Some(simple[i]);
+        let simple = match text {
+            "id" => Some(Self::Id),
+            "id#" => Some(Self::IdNumber),
+            "tools" => Some(Self::Tools),
+            "tools{}" => Some(Self::ToolsJson),
+            "text" => Some(Self::Text),
+            "label" => Some(Self::Label),
+            "history" => Some(Self::History),
+            "pairs" => Some(Self::Pairs),
+            _ => None,
+        };
+        if simple.is_some() {
+            return simple;
         }
         if let Some((turns, style)) = text.split_once('@') {
             let style = Style::ALL.into_iter().find(|known| known.name() == style)?;
@@ -308,12 +308,8 @@ impl Shape<'_> {
             Self::Array(values) => list(out, values, |out, value| value.write(out)),
             Self::Object(keys) => {
                 out.push(b'{');
-                for (n, (key, value)) in keys.iter().enumerate() {
-                    if n > 0 {
-                        out.push(b',');
-                    }
-                    string(out, key);
-                    out.push(b':');
+                for (name, value) in keys {
+                    key(out, name);
                     value.write(out);
                 }
                 out.push(b'}');
@@ -338,42 +334,37 @@ pub(super) fn extra(
     input: Option<Input>,
     turns: [usize; 3],
 ) -> Option<String> {
-    let mut out = Vec::new();
-    let open = |out: &mut Vec<u8>, key: &str| {
-        out.push(if out.is_empty() { b'{' } else { b',' });
-        string(out, key);
-        out.push(b':');
-    };
-    for (key, value) in keys {
+    let mut out = b"{".to_vec();
+    for (name, value) in keys {
         if let Key::Unknown(json) = value {
-            open(&mut out, key);
+            key(&mut out, name);
             out.extend_from_slice(json.as_bytes());
         }
     }
     if !default || input.is_some() {
-        open(&mut out, CARRY);
+        key(&mut out, CARRY);
         out.push(b'{');
         if let Some(Input { instruction, start, whole }) = input {
-            out.extend_from_slice(format!("\"input\":[{instruction},{start},{whole}]").as_bytes());
+            key(&mut out, "input");
+            out.extend_from_slice(format!("[{instruction},{start},{whole}]").as_bytes());
         }
         if !default {
-            if input.is_some() {
-                out.push(b',');
-            }
             let counts = |(_, key): &(_, Key<'_>)| matches!(key, Key::Known(Some(shape)) if shape.counts());
             if keys.iter().any(counts) {
                 let [m, c, r] = turns;
-                out.extend_from_slice(format!("\"turns\":[{m},{c},{r}],").as_bytes());
+                key(&mut out, "turns");
+                out.extend_from_slice(format!("[{m},{c},{r}]").as_bytes());
             }
             if bare {
-                out.extend_from_slice(b"\"bare\":true,");
+                key(&mut out, "bare");
+                out.extend_from_slice(b"true");
             }
-            out.extend_from_slice(b"\"keys\":");
-            list(&mut out, keys, |out, (key, value)| match value {
-                Key::Unknown(_) | Key::Known(None) => string(out, key),
+            key(&mut out, "keys");
+            list(&mut out, keys, |out, (name, value)| match value {
+                Key::Unknown(_) | Key::Known(None) => string(out, name),
                 Key::Known(Some(shape)) => {
                     out.push(b'[');
-                    string(out, key);
+                    string(out, name);
                     out.push(b',');
                     shape.write(out);
                     out.push(b']');
@@ -382,11 +373,8 @@ pub(super) fn extra(
         }
         out.push(b'}');
     }
-    if out.is_empty() {
-        return None;
-    }
     out.push(b'}');
-    String::from_utf8(out).ok()
+    String::from_utf8(out).ok().filter(|out| out != "{}")
 }
 
 #[cfg(test)]

@@ -207,22 +207,18 @@ impl<'a> Reader<'a> {
         }
         let bare = self.lead(answers[0].turns(), answers[1].turns(), false);
         let bare = Lead { from: self.history as usize, ..bare };
-        let same = |a: &Turn<'_>, b: &Turn<'_>| {
-            (a.role, &a.content, &a.tool_calls, &a.tool_call_id)
-                == (b.role, &b.content, &b.tool_calls, &b.tool_call_id)
-        };
         for lead in [bare, Lead::default()] {
             let prompt = answers[0].turns().get(usize::from(lead.system)..lead.turns).unwrap_or_default();
             for (answer, list) in answers.iter().zip([List::Messages, List::Rejected]) {
                 let said = answer.said(lead.turns);
                 let rest = count.saturating_sub(said.len());
                 let (before, after) = self.row.turns.split_at(rest);
-                let alike = |(a, b): (&Turn<'_>, &Turn<'_>)| same(a, b);
+                let alike = |(a, b): (&Turn<'_>, &Turn<'_>)| a.says_the_same_as(b);
                 let repeats = match lead.turns {
                     0 => before.last().is_some_and(|turn| turn.role != Role::Assistant),
                     _ => before.get(lead.from..).is_some_and(|before| {
                         before.len() == prompt.len()
-                            && prompt.iter().zip(before).all(|(h, t)| same(&h.turn, t))
+                            && prompt.iter().zip(before).all(|(h, t)| h.turn.says_the_same_as(t))
                     }),
                 };
                 if said.is_empty() || !repeats || !after.iter().zip(&said).all(alike) {
@@ -320,8 +316,12 @@ impl<'a> Reader<'a> {
     /// the system's.
     fn lead(&self, chosen: &[Heard<'a>], rejected: &[Heard<'a>], asked: bool) -> Lead {
         let most = chosen.len().min(rejected.len()).saturating_sub(1);
-        let same =
-            chosen.iter().zip(rejected).take(most).take_while(|(a, b)| a.says_the_same_as(&b.turn)).count();
+        let same = chosen
+            .iter()
+            .zip(rejected)
+            .take(most)
+            .take_while(|(a, b)| a.turn.says_the_same_as(&b.turn))
+            .count();
         let own = |heard: &Heard<'a>| {
             let is = |system: &str| *heard.turn.content == *system;
             heard.is_system() && self.row.system.as_deref().is_none_or(is)
@@ -335,7 +335,7 @@ impl<'a> Reader<'a> {
             let repeated = |from: &usize| {
                 let prompt = &self.row.turns[*from..];
                 let said = chosen.iter().skip(first).zip(prompt);
-                first + prompt.len() <= same && said.into_iter().all(|(a, b)| a.says_the_same_as(b))
+                first + prompt.len() <= same && said.into_iter().all(|(a, b)| a.turn.says_the_same_as(b))
             };
             let from = [0, self.history as usize].into_iter().find(repeated);
             return from.map_or_else(Lead::default, |from| {

@@ -16,10 +16,10 @@ use crate::format::problems::{Outcome, ProblemKind};
 use crate::format::record::{CARRY, Node, Value, one_line};
 use crate::format::row::{MAPPED, Row, Turn, is_blank, is_no_tools};
 use crate::format::row_schema::RowSchema;
-use crate::format::write::json::string;
+use crate::format::write::json::key;
 
 /// What was carried.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Carry<'a> {
     source: Option<RowSchema>,
     extra: Option<Cow<'a, str>>,
@@ -35,7 +35,7 @@ pub(super) struct Carry<'a> {
 }
 
 /// What was left out of one turn.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Patch<'a> {
     turn: usize,
     seal: Option<Cow<'a, str>>,
@@ -56,19 +56,7 @@ impl<'a> Carry<'a> {
             MAPPED => None,
             name => Some(name.parse().ok()?),
         };
-        let mut carry = Self {
-            source,
-            extra: None,
-            label: None,
-            chosen: None,
-            rejected: None,
-            system: None,
-            system_extra: None,
-            system_seal: None,
-            tools: None,
-            count: None,
-            turns: Vec::new(),
-        };
+        let mut carry = Self { source, ..Self::default() };
         for (key, node) in node.object()? {
             match (&**key, &node.value) {
                 ("source", _) => {}
@@ -152,36 +140,32 @@ impl<'a> Carry<'a> {
         let known = row.extra.as_deref().and_then(|extra| Node::parse_own(extra).ok());
         let known = known.as_ref().and_then(Node::object).into_iter().flatten();
         let known: HashSet<&str> = known.map(|(key, _)| &**key).collect();
-        let mut added = Vec::new();
-        for (key, json) in unknown.iter().filter(|(key, _)| !known.contains(key)) {
-            added.push(b',');
-            string(&mut added, key);
-            added.push(b':');
-            added.extend_from_slice(one_line(json).as_bytes());
-        }
-        let Ok(added) = String::from_utf8(added) else { return };
+        let added: Vec<_> = unknown.iter().filter(|(name, _)| !known.contains(name)).collect();
         if added.is_empty() {
             return;
         }
         let extra = row.extra.take().unwrap_or(Cow::Borrowed("{}"));
         let inside = extra.trim_ascii_end().strip_suffix('}').unwrap_or("{").trim_ascii_end();
-        let added = if inside.ends_with('{') { &added[1..] } else { &added };
-        row.extra = Some(Cow::Owned(format!("{inside}{added}}}")));
+        let mut out = inside.as_bytes().to_vec();
+        for (name, json) in added {
+            key(&mut out, name);
+            out.extend_from_slice(one_line(json).as_bytes());
+        }
+        out.push(b'}');
+        row.extra = String::from_utf8(out).ok().map(Cow::Owned);
     }
 }
 
 /// The keys of a column `extra` that no schema knows.
 fn without_layout(extra: &str) -> Option<String> {
     let node = Node::parse_own(extra).ok()?;
-    let mut out = Vec::new();
-    for (key, node) in node.object()?.iter().filter(|(key, _)| key != CARRY) {
-        out.push(if out.is_empty() { b'{' } else { b',' });
-        string(&mut out, key);
-        out.push(b':');
+    let mut out = b"{".to_vec();
+    for (name, node) in node.object()?.iter().filter(|(name, _)| name != CARRY) {
+        key(&mut out, name);
         out.extend_from_slice(one_line(node.raw).as_bytes());
     }
     out.push(b'}');
-    String::from_utf8(out).ok().filter(|out| out.len() > 1)
+    String::from_utf8(out).ok().filter(|out| out != "{}")
 }
 
 /// Whether tools that were carried are those that the row has now, which may stand in their usual form there.
@@ -214,16 +198,7 @@ impl<'a> Patch<'a> {
     }
 
     fn of(turn: &str, node: &Node<'a>) -> Option<Self> {
-        let mut patch = Self {
-            turn: turn.parse().ok()?,
-            seal: None,
-            content: None,
-            name: None,
-            tool_calls: None,
-            tool_call_id: None,
-            weight: None,
-            extra: None,
-        };
+        let mut patch = Self { turn: turn.parse().ok()?, ..Self::default() };
         for (key, node) in node.object()? {
             match (&**key, &node.value) {
                 ("seal", Value::String(seal)) => patch.seal = Some(seal.clone()),

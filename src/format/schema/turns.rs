@@ -71,14 +71,7 @@ pub(super) fn hear<'a>(node: Node<'a>, place: &dyn Fn() -> String) -> Result<Hea
     if let Some(key) = doubled(&keys) {
         return Err(wrong(format!("{} has the key {key:?} twice", place())));
     }
-    let mut heard = Heard {
-        turn: Turn::new(Role::Assistant, Cow::Borrowed("")),
-        keys: Keys::new(),
-        styles: 0b1111,
-        is_call: false,
-        parts: Vec::new(),
-        weights: Vec::new(),
-    };
+    let mut heard = Heard { styles: 0b1111, ..Heard::of(Turn::new(Role::Assistant, Cow::Borrowed(""))) };
     let openai = bit(Style::OpenAi);
     let (mut word, mut content, mut last) = (None, None, 0);
     for (key, node) in &mut keys {
@@ -182,8 +175,7 @@ pub(crate) fn with_keys<'a>(
     mut keys: Keys<'a>,
     place: &dyn Fn() -> String,
 ) -> Result<Turn<'a>, Fault> {
-    let mut heard =
-        Heard { turn, keys: Keys::new(), styles: 0, is_call: false, parts: Vec::new(), weights: Vec::new() };
+    let mut heard = Heard::of(turn);
     for (key, node) in &mut keys {
         heard.beside(key, node, &|| format!("`{key}` of {}", place()))?;
     }
@@ -191,6 +183,11 @@ pub(crate) fn with_keys<'a>(
 }
 
 impl<'a> Heard<'a> {
+    /// A turn of which nothing was read.
+    fn of(turn: Turn<'a>) -> Self {
+        Self { turn, keys: Keys::new(), styles: 0, is_call: false, parts: Vec::new(), weights: Vec::new() }
+    }
+
     /// Reads what stands beside who speaks and what is said.
     fn beside(&mut self, key: &str, node: &mut Node<'a>, here: &dyn Fn() -> String) -> Result<(), Fault> {
         let name = lower(key);
@@ -363,15 +360,6 @@ impl<'a> Heard<'a> {
 }
 
 impl<'a> Heard<'a> {
-    /// Whether another turn says the same, whatever else is noted beside.
-    pub fn says_the_same_as(&self, other: &Turn<'_>) -> bool {
-        let turn = &self.turn;
-        turn.role == other.role
-            && turn.content == other.content
-            && turn.tool_calls == other.tool_calls
-            && turn.tool_call_id == other.tool_call_id
-    }
-
     /// The turn is no longer written as one of the row, which has other things noted beside it.
     pub fn differs(&mut self) {
         self.styles = 0;

@@ -107,7 +107,7 @@ impl Encoder {
         }
         let carries = if own { lost.is_said() } else { !lost.is_empty() };
         if self.extra == Extra::Keep && carries {
-            text.carry(&lost, start);
+            text.carry(&lost, &extras, start);
             lost = Lost::default();
         }
         text.raw("}");

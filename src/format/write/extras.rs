@@ -51,30 +51,26 @@ impl Extras<'_> {
         self.turns.is_none_or(|counts| counts == row.counts())
     }
 
+    /// The keys whose values are not laid out by default, and how these are.
+    pub fn shapes(&self) -> impl Iterator<Item = (&str, &Node<'_>)> {
+        self.keys.iter().flatten().filter_map(|key| match key.array()? {
+            [name, shape] => Some((name.str()?, shape)),
+            _ => None,
+        })
+    }
+
     /// Whether the turns stand as MOSS has them, which is no layout of the schema that they are read as.
     pub fn is_moss(&self) -> bool {
-        let is_chat = |key: &Node<'_>| {
-            key.array().is_some_and(|pair| {
-                pair[0].str() == Some("chat") && pair.get(1).is_some_and(|s| s.object().is_some())
-            })
-        };
-        self.keys.as_ref().is_some_and(|keys| keys.iter().any(is_chat))
+        self.shapes().any(|(name, shape)| name == "chat" && shape.object().is_some())
     }
 
     /// Whether the file gave the id as a number.
     pub fn is_number(&self) -> bool {
-        let is_id = |node: &Node<'_>| {
-            node.array().is_some_and(|pair| pair.len() == 2 && pair[1].str() == Some("id#"))
-        };
-        self.keys.as_ref().is_some_and(|keys| keys.iter().any(is_id))
+        self.shapes().any(|(_, shape)| shape.str() == Some("id#"))
     }
 
     /// Whether the layout says that the row has its id, though it reads as one that is made up.
     pub fn says_id(&self) -> bool {
-        let is_id = |node: &Node<'_>| {
-            node.array()
-                .is_some_and(|pair| pair.len() == 2 && pair.iter().all(|part| part.str() == Some("id")))
-        };
-        self.keys.as_ref().is_some_and(|keys| keys.iter().any(is_id))
+        self.shapes().any(|(name, shape)| name == "id" && shape.str() == Some("id"))
     }
 }

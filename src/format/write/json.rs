@@ -38,6 +38,16 @@ pub(crate) fn inside(out: &mut Vec<u8>, text: &(impl AsRef<[u8]> + ?Sized)) {
     }
 }
 
+/// Appends a key of an object that begins in `out`, and its colon.
+#[inline]
+pub(crate) fn key(out: &mut Vec<u8>, key: &str) {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    string(out, key);
+    out.push(b':');
+}
+
 /// Appends a list of what `write` appends of each value.
 pub(crate) fn list<T>(out: &mut Vec<u8>, values: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
     out.push(b'[');

@@ -11,7 +11,7 @@ use crate::format::schema::{Seals, seals};
 impl Text<'_, '_> {
     /// The key that carries what was lost of the row that begins at `start`, and how to tell whether the rest was
     /// edited since.
-    pub fn carry(&mut self, lost: &Lost, start: usize) {
+    pub fn carry(&mut self, lost: &Lost, extras: &Extras<'_>, start: usize) {
         let row = self.row;
         let seals = seals_of(&self.out[start..]);
         self.key(CARRY);
@@ -34,7 +34,7 @@ impl Text<'_, '_> {
             }
         }
         // A layout may have what turns had beside their texts.
-        let of_turns = lost.has(Lost::OF_TURNS) || Extras::of(row.extra()).keys.is_some();
+        let of_turns = lost.has(Lost::OF_TURNS) || extras.keys.is_some();
         if let Some(seals) = seals.as_ref().filter(|_| of_turns || lost.has(Lost::REJECTED)) {
             self.raw(&format!(",\"count\":{}", seals.turns.len()));
         }

@@ -32,11 +32,8 @@ pub(crate) fn prompt_turns(row: &RowView<'_>) -> usize {
     // Where turns were taken out since, the last answer is what is left to go by.
     let fits = extras.fits(row);
     let shape = |names: &[&str]| {
-        let keys = extras.keys.iter().flatten().filter_map(|key| key.array());
-        let named = |pair: &&[Node<'_>]| {
-            pair.first().and_then(Node::str).is_some_and(|key| names.contains(&&*key.to_ascii_lowercase()))
-        };
-        keys.into_iter().find(named).and_then(|pair| Some(span(pair.get(1)?)))
+        let named = |(name, _): &(&str, &Node<'_>)| names.contains(&&*name.to_ascii_lowercase());
+        extras.shapes().find(named).map(|(_, shape)| span(shape))
     };
     let end = if labelled {
         shape(&COMPLETIONS).map(|span| span.filter(|_| fits).map_or(messages - 1, |(start, _)| start))

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::call_ids::CallIds;
 use super::extras::Extras;
-use super::json::{inside, string};
+use super::json::{self, inside, string};
 use crate::format::record::{Node, Value, one_line};
 use crate::format::row::{MadeUp, Spoken};
 use crate::format::row_schema::RowSchema;
@@ -91,10 +91,7 @@ impl<'w, 'r> Text<'w, 'r> {
     }
 
     pub(super) fn key(&mut self, key: &str) {
-        let first = self.out.last() == Some(&b'{');
-        self.raw(if first { "\"" } else { ",\"" });
-        inside(self.out, key);
-        self.raw("\":");
+        json::key(self.out, key);
     }
 
     /// The row as its schema lays it out, but for the closing brace; `None` where a turn is missing.
