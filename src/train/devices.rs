@@ -305,7 +305,7 @@ fn gpu(number: usize) -> Result<Device> {
     ops::gpu(number).map_err(|error| {
         Error::not_found(format!("there is no GPU {number} for this program: {}", error.message())).help(
             match candle_core::utils::cuda_is_available() {
-                true => "nvidia-smi -L lists those of this machine",
+                true => "nvidia-smi -L lists those of this machine, cpu:1 trains on the processor",
                 false => "build with the feature cuda, or train on the processor: cpu:1",
             },
         )
