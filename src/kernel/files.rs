@@ -37,8 +37,9 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(new, path)
 }
 
-/// Brings what cargo has built in `from` to `to`; `ours`: lorascope itself as well. Libraries are hard links;
-/// fingerprints are copies, because cargo writes them in place.
+/// Brings what cargo has built in `from` to `to`; `ours`: lorascope itself as well. Libraries and programs are hard
+/// links. Fingerprints and what build scripts wrote are copies, because they are written in place: a link would give
+/// all other folders a new time of writing, after which cargo builds everything in them anew.
 pub fn link_target(from: &Path, to: &Path, ours: bool) -> io::Result<()> {
     for debug in debug_folders(from) {
         for part in ["deps", "build", ".fingerprint"] {
@@ -47,7 +48,7 @@ pub fn link_target(from: &Path, to: &Path, ours: bool) -> io::Result<()> {
                 let entry = entry?;
                 let file = entry.file_name().to_string_lossy().into_owned();
                 if wanted(&file, part == "deps", ours) {
-                    bring(&entry.path(), &to.join(&debug).join(part).join(file), part == ".fingerprint")?;
+                    bring(&entry.path(), &to.join(&debug).join(part).join(file), part != "deps")?;
                 }
             }
         }
@@ -91,7 +92,8 @@ fn bring(from: &Path, to: &Path, copy: bool) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     // Another file system, or one without hard links: a copy.
-    if copy || fs::hard_link(from, to).is_err() {
+    let program = from.file_name().is_some_and(|name| name.to_string_lossy().starts_with("build-script-"));
+    if (copy && !program) || fs::hard_link(from, to).is_err() {
         fs::copy(from, to)?;
         File::options().write(true).open(to)?.set_modified(made)?;
     }
@@ -111,6 +113,7 @@ pub fn newest(folder: &Path) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt as _;
 
     #[test]
     fn libraries_are_linked_and_cells_and_tests_are_not() {
@@ -121,8 +124,16 @@ mod tests {
         for file in ["libpolars-1.rlib", "liblorascope.so", "libctx.so", "libcode_3.so", "sums-12"] {
             fs::write(deps.join(file), file).unwrap();
         }
-        fs::create_dir_all(from.join("x/debug/.fingerprint/polars-1")).unwrap();
-        fs::write(from.join("x/debug/.fingerprint/polars-1/lib"), "hash").unwrap();
+        let others = [
+            "build/ring-2/output",
+            "build/ring-2/out/libring.a",
+            "build/ring-3/build-script-build",
+            ".fingerprint/polars-1/lib",
+        ];
+        for file in others.map(|file| from.join("x/debug").join(file)) {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "hash").unwrap();
+        }
         let there = |to: &Path| {
             let mut names: Vec<_> =
                 to.join("x/debug/deps").read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -132,6 +143,12 @@ mod tests {
         link_target(&from, &to, false).unwrap();
         assert_eq!(there(&to), ["libpolars-1.rlib"]);
         assert_eq!(fs::read_to_string(to.join("x/debug/.fingerprint/polars-1/lib")).unwrap(), "hash");
+        let linked = |file: &str| {
+            let number = |folder: &Path| fs::metadata(folder.join("x/debug").join(file)).unwrap().ino();
+            number(&from) == number(&to)
+        };
+        assert_eq!(others.map(linked), [false, false, true, false]);
+        assert!(linked("deps/libpolars-1.rlib"));
         link_target(&from, &to, true).unwrap();
         assert_eq!(there(&to), ["liblorascope.so", "libpolars-1.rlib"]);
     }
