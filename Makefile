@@ -39,6 +39,13 @@ FUZZ := $(CACHE)/target-fuzz
 FUZZ_BIN = env LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(FUZZ)/$$(rustc --print host-tuple)/debug \
     LORASCOPE_CACHE=$(CURDIR)/out/fuzz/cache $(FUZZ)/$$(rustc --print host-tuple)/debug
 
+# A folder of hard links to what is built, without lorascope itself. Fingerprints and what build scripts wrote are
+# copies: cargo writes them in place, and a link would make everything stale in all folders.
+link_target = mkdir -p $(1) && cp -al $(CARGO_TARGET_DIR)/. $(1) 2>/dev/null; \
+    find $(1) \( -name '*lorascope*' -o -name .cargo-lock \) -prune -exec rm -rf {} +; \
+    find $(1) -mindepth 2 -maxdepth 3 \( -name .fingerprint -o -name build \) -prune \
+        -exec sh -c 'cp -a "$$1" "$$1.own" && rm -rf "$$1" && mv "$$1.own" "$$1"' sh {} \;
+
 MODEL := models/smollm2-135m.gguf
 GOLDEN := $(CACHE)/golden-venv/bin
 RUN_NOTEBOOK := $(VENV)/bin/python src/kernel/run_notebook.py
@@ -99,7 +106,7 @@ check-cuda: $(CACHE)/cuda/installed
 ## cuda-kit        out/cuda-kit and an archive of it: the command, the device tests and a script for a GPU machine that has nothing
 .PHONY: cuda-kit
 cuda-kit: model $(CACHE)/kit/link/made
-	@test -d $(KIT) || { mkdir -p $(KIT) && cp -al $(CARGO_TARGET_DIR)/. $(KIT) 2>/dev/null; find $(KIT) \( -name '*lorascope*' -o -name .cargo-lock \) -prune -exec rm -rf {} +; }
+	@test -d $(KIT) || { $(call link_target,$(KIT)); }
 	env $(CUDA_ENV) RUSTC_WRAPPER=$(CURDIR)/benches/kit/rustc.sh KIT_LINK=$(CACHE)/kit/link CARGO_TARGET_DIR=$(KIT) CARGO_BUILD_BUILD_DIR=$(KIT) \
 	$(CARGO) test --locked --features cuda,nccl,cli --test devices --no-run
 	sh benches/kit/pack.sh $(KIT)/$$(rustc --print host-tuple)/debug $(MODEL) out/cuda-kit
@@ -144,7 +151,7 @@ $(CACHE)/models/smollm2-hf/config.json: $(CACHE)/golden-venv/installed | model
 ## fuzz            damage files at random, FUZZ_SECONDS (600) for each of three targets
 .PHONY: fuzz
 fuzz: tools
-	@test -d $(FUZZ) || { mkdir -p $(FUZZ) && cp -al $(CARGO_TARGET_DIR)/. $(FUZZ) 2>/dev/null; find $(FUZZ) \( -name '*lorascope*' -o -name .cargo-lock \) -prune -exec rm -rf {} +; }
+	@test -d $(FUZZ) || { $(call link_target,$(FUZZ)); }
 	RUSTC_WRAPPER=$(CURDIR)/fuzz/rustc.sh CARGO_TARGET_DIR=$(FUZZ) CARGO_BUILD_BUILD_DIR=$(FUZZ) \
 	$(CARGO) build --locked --manifest-path fuzz/Cargo.toml
 	@for target in container record parquet; do \
