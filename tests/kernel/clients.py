@@ -104,7 +104,7 @@ def test_the_console_executes_lines(folder: Path) -> None:
             console.expect(rf"In \[{number}\]:")
             said = ANSI.sub("", str(console.before))
             assert re.search(answer, said.split(line)[-1]), f"{answer!r} is not in:\n{said}"
-        console.sendline("quit")
-        console.expect([pexpect.EOF, r"y/\[n\]"], timeout=60)
+        console.sendeof()
+        console.expect(pexpect.EOF, timeout=60)
     finally:
         console.close(force=True)

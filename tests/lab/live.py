@@ -175,8 +175,11 @@ def told(page: Page, notebook: Notebook, pictures: Path) -> dict[str, str]:
 def is_idle(page: Page, address: str) -> bool:
     """Whether the page has a kernel that waits for cells."""
     server, token = address.split("/lab/")[0], f"token={TOKEN}"
-    with urllib.request.urlopen(f"{server}/api/kernels?{token}", timeout=10) as answer:
-        kernels = json.load(answer)
+    try:
+        with urllib.request.urlopen(f"{server}/api/kernels?{token}", timeout=10) as answer:
+            kernels = json.load(answer)
+    except OSError:
+        return False  # it has not begun
     shown = page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').count()
     return bool(shown and kernels and kernels[0]["connections"] and kernels[0]["execution_state"] == "idle")
 
