@@ -142,6 +142,7 @@ pub async fn serve(
                 let reply = ShutdownReply { restart: shutdown.restart, ..ShutdownReply::default() };
                 let _ = control.send(JupyterMessage::new(reply, Some(&request))).await;
                 kernel.queue.close();
+                kernel.let_it_pause().await;
                 kernel.end_process();
                 return Ok(());
             }
@@ -353,6 +354,21 @@ impl Kernel {
         self.iopub.stream(Stdio::Stderr, word, Some(&parent));
         if ends {
             self.end_process();
+        }
+    }
+
+    /// Before the end: a call that trains pauses, with a snapshot. Jupyter waits for five seconds.
+    async fn let_it_pause(&self) {
+        const LOOKS: u32 = 30;
+        let cell = self.shared.running().as_ref().map(|running| running.cell);
+        if !cell.is_some_and(|cell| self.channel.interrupt(cell)) {
+            return;
+        }
+        for _ in 0..LOOKS {
+            if self.shared.running().is_none() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
