@@ -295,7 +295,11 @@ impl Evaluator {
     /// The words that may stand at a place, and the bytes that they replace.
     pub fn completions(&mut self, source: &str, position: usize) -> Option<(Vec<String>, usize, usize)> {
         let found = self.context.completions(source, position).ok()?;
-        let matches = found.completions.into_iter().map(|completion| completion.code).collect();
+        // Of `open(path)` the name: people type the arguments.
+        let name = |code: String| code.split('(').next().map(String::from).unwrap_or(code);
+        let mut matches: Vec<String> =
+            found.completions.into_iter().map(|completion| name(completion.code)).collect();
+        matches.dedup();
         Some((matches, found.start_offset, found.end_offset))
     }
 

@@ -189,8 +189,9 @@ mod tests {
             let deps: Vec<Value> = ids.iter().map(|id| json!({"pkg": id})).collect();
             json!({"id": format!("{name} 1"), "dependencies": ids, "deps": deps})
         };
+        let packages = ["ctx", "lorascope", "polars", "hyper", "rand", "rand-core"].map(package);
         let mut metadata = json!({
-            "packages": ["ctx", "lorascope", "polars", "hyper", "rand", "rand-core"].map(package),
+            "packages": packages,
             "resolve": {"nodes": [
                 node("ctx", &["lorascope", "rand"]), node("lorascope", &["polars", "hyper"]), node("polars", &[]),
                 node("hyper", &[]), node("rand", &["rand-core"]), node("rand-core", &[]),
