@@ -243,27 +243,16 @@ impl Evaluator {
 
     /// A cell without what the kernel does itself: the line that brings lorascope, which is there.
     fn prepared(&self, source: &str) -> Result<String, Problem> {
-        let mut code = String::new();
-        for line in source.lines() {
-            match line.trim_start().strip_prefix(":dep lorascope") {
-                Some(rest) if rest.trim_start().starts_with(['=', '{']) || rest.trim().is_empty() => {
-                    let asked = features(rest);
-                    let missing: Vec<&String> =
-                        asked.iter().filter(|feature| !self.places.features.contains(feature)).collect();
-                    if let Some(feature) = missing.first() {
-                        return Err(Problem::new(
-                            "missing feature",
-                            format!(
-                                "this kernel has lorascope without the feature {feature}: install one that has it with \
-                                 `lorascope-kernel install --features {}`",
-                                asked.join(",")
-                            ),
-                        ));
-                    }
-                }
-                _ => code += line,
-            }
-            code.push('\n');
+        let (code, asked) = without_lorascope(source);
+        if let Some(missing) = asked.iter().find(|feature| !self.places.features.contains(feature)) {
+            return Err(Problem::new(
+                "missing feature",
+                format!(
+                    "this kernel has lorascope without the feature {missing}: install one that has it with \
+                     `lorascope-kernel install --features {}`",
+                    asked.join(",")
+                ),
+            ));
         }
         Ok(code)
     }
@@ -331,6 +320,24 @@ fn without_wrapping(message: &str) -> &str {
     inner.trim().trim_start_matches("error: ")
 }
 
+/// A cell without the line that brings lorascope, and the features that this asks for. Commands stand before the code:
+/// what looks like one in a text stays.
+fn without_lorascope(source: &str) -> (String, Vec<String>) {
+    let (mut code, mut asked, mut commands) = (String::new(), Vec::new(), true);
+    for line in source.lines() {
+        let words = line.trim_start();
+        commands &= words.is_empty() || words.starts_with(':') || words.starts_with("//");
+        match words.strip_prefix(":dep lorascope").map(str::trim_start) {
+            Some(rest) if commands && (rest.is_empty() || rest.starts_with('=')) => {
+                asked.extend(features(rest))
+            }
+            _ => code += line,
+        }
+        code.push('\n');
+    }
+    (code, asked)
+}
+
 /// The names in `features = ["cuda", "nccl"]`.
 fn features(dependency: &str) -> Vec<String> {
     let list =
@@ -351,6 +358,16 @@ mod tests {
         let said = "Compilation failed, but no parsable errors were found. STDERR:\nerror: no such crate\n\nSTDOUT:\n";
         assert_eq!(without_wrapping(said), "no such crate");
         assert_eq!(without_wrapping("plain"), "plain");
+    }
+
+    #[test]
+    fn the_line_of_lorascope_is_left_out_and_a_text_is_not() {
+        let (code, asked) =
+            without_lorascope("// x\n:dep lorascope = { path = \"..\", features = [\"cuda\"] }\nlet a = 1;");
+        assert_eq!((code.as_str(), asked), ("// x\n\nlet a = 1;\n", vec!["cuda".to_string()]));
+        let text = "let a = \"\n:dep lorascope = 1\n\";\n";
+        assert_eq!(without_lorascope(text).0, text);
+        assert_eq!(without_lorascope(":dep lorascope-x = \"1\"").0, ":dep lorascope-x = \"1\"\n");
     }
 
     #[test]
