@@ -19,6 +19,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+from appearance import theme
 from playwright.sync_api import sync_playwright
 
 WIDTH, TALL = 1200, 12_000
@@ -98,16 +99,8 @@ def main() -> None:
         trusted = [str(path) for path in (folder / "trusted").iterdir()]
         subprocess.run([python, "-m", "jupyter", "trust", *trusted], env=environment, check=True, stdout=subprocess.DEVNULL)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for theme in ["light", "dark"]:
-            settings = {
-                "notebook-extension/tracker": {"windowingMode": "none"},
-                "apputils-extension/themes": {"theme": f"JupyterLab {theme.capitalize()}"},
-                "apputils-extension/notification": {"fetchNews": "false"},
-            }
-            for file, content in settings.items():
-                path = folder / "settings/@jupyterlab" / f"{file}.jupyterlab-settings"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(content))
+        for name in ["light", "dark"]:
+            theme(folder / "settings", name.capitalize())
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
@@ -121,10 +114,10 @@ def main() -> None:
                 for kind in ["trusted", "untrusted"]:
                     for page in map(Path, pages):
                         found = look(browser, f"http://127.0.0.1:{port}/lab/tree/{kind}/{page.stem}.ipynb?token={TOKEN}&reset",
-                                     out / f"{page.stem}-{kind}-{theme}")
+                                     out / f"{page.stem}-{kind}-{name}")
                         faults = judge(found, kind)
-                        wrong += [f"{page.stem}, {kind}, {theme}: {fault}" for fault in faults]
-                        print(f"{page.stem}, {kind}, {theme}: {found['outputs']} outputs, {found['drawings']} drawings, "
+                        wrong += [f"{page.stem}, {kind}, {name}: {fault}" for fault in faults]
+                        print(f"{page.stem}, {kind}, {name}: {found['outputs']} outputs, {found['drawings']} drawings, "
                               f"{found['images']} images, {len(faults)} faults", flush=True)
             finally:
                 server.terminate()

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from check import TOKEN, await_server
+from appearance import theme
 from playwright.sync_api import Locator, Page, sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -232,19 +233,6 @@ def write(options: argparse.Namespace) -> int:
     metadata = {"kernelspec": {"name": kernel, "display_name": kernel, "language": "python" if options.python else "rust"}}
     NOTEBOOK.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": made}))
     return len(before)
-
-
-def theme(settings: Path, name: str) -> None:
-    """What the next page that is loaded looks like."""
-    files = {
-        "notebook-extension/tracker": {"windowingMode": "none"},
-        "apputils-extension/themes": {"theme": f"JupyterLab {name}"},
-        "apputils-extension/notification": {"fetchNews": "false"},
-    }
-    for file, content in files.items():
-        path = settings / "@jupyterlab" / f"{file}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content))
 
 
 @contextlib.contextmanager
