@@ -26,7 +26,8 @@ NEXTEST := $(shell command -v cargo-nextest)
 KERNEL := $(CACHE)/kernel/lorascope-kernel
 KERNEL_TARGET := $(CACHE)/target-kernel
 KERNEL_PLACES = --source $(CURDIR) --cache $(CACHE) --features=$(KERNEL_FEATURES)
-KERNEL_CARGO = env CARGO_ENCODED_RUSTFLAGS= CARGO_TARGET_DIR=$(KERNEL_TARGET) CARGO_BUILD_BUILD_DIR=$(KERNEL_TARGET) $(CARGO)
+# A crate of it (ra_ap_stdx) is built anew when CI is set or unset, and minutes of crates behind it.
+KERNEL_CARGO = env -u CI CARGO_ENCODED_RUSTFLAGS= CARGO_TARGET_DIR=$(KERNEL_TARGET) CARGO_BUILD_BUILD_DIR=$(KERNEL_TARGET) $(CARGO)
 KERNEL_BUILD = --locked --release --manifest-path src/kernel/Cargo.toml --target $$(rustc --print host-tuple)
 
 # The compute capability that candle's kernels are compiled for: 90 is that of an H100, and runs on no other kind.

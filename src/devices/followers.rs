@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// A process of which nothing is heard for so long has ended, or cannot be reached. Each says something every half
 /// second, whatever it computes, from a thread that does nothing else: one that is stopped for some seconds, or shares
 /// its cores with many others, is not taken for lost.
-pub(super) const LOST: Duration = Duration::from_secs(8);
+pub(super) const LOST: Duration = Duration::from_millis(6500);
 /// How long a process may take to open its device.
 const OPENING: Duration = Duration::from_secs(120);
 /// Time between two looks at the signs of life of one that opens its device.

@@ -10,10 +10,13 @@ use serde_json::{Value, json};
 use std::io::{BufRead, Read as _, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 /// The path of the kernel's socket.
 const SOCKET: &str = "LORASCOPE_KERNEL_SOCKET";
+/// What lines of the standard output begin with that are meant for the kernel.
+const TOKEN: &str = "LORASCOPE_KERNEL_TOKEN";
 /// A kernel that takes nothing for so long has gone.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes of a line of the kernel at most: its messages are short.
@@ -22,6 +25,9 @@ const LINE: u64 = 1 << 16;
 static KERNEL: OnceLock<Option<Channel>> = OnceLock::new();
 static NUMBER: AtomicU64 = AtomicU64::new(1);
 static BEFORE_SYNC: Mutex<Vec<Hook>> = Mutex::new(Vec::new());
+static BEFORE_END: Mutex<Vec<Hook>> = Mutex::new(Vec::new());
+/// The thread that runs the cells.
+static CELLS: OnceLock<ThreadId> = OnceLock::new();
 
 /// Sends what is to be seen when a cell ends; returns false when it is no longer needed.
 type Hook = Box<dyn Fn() -> bool + Send>;
@@ -35,7 +41,13 @@ type Hook = Box<dyn Fn() -> bool + Send>;
 /// lorascope::display::attach_kernel();
 /// ```
 pub fn attach_kernel() {
+    CELLS.get_or_init(|| std::thread::current().id());
     kernel();
+}
+
+/// Whether this is the thread that runs the cells.
+pub(super) fn on_the_thread_of_cells() -> bool {
+    CELLS.get() == Some(&std::thread::current().id())
 }
 
 /// Connects to a kernel that listens at this path, unless one was found before; says whether there is one.
@@ -71,6 +83,11 @@ pub(crate) fn before_sync(hook: impl Fn() -> bool + Send + 'static) {
     lock(&BEFORE_SYNC).push(Box::new(hook));
 }
 
+/// Calls a function before the kernel ends this process, until it returns false.
+pub(crate) fn before_end(hook: impl Fn() -> bool + Send + 'static) {
+    lock(&BEFORE_END).push(Box::new(hook));
+}
+
 /// Tells the kernel that the value of a cell is an error, so that the cell fails; returns false where no kernel listens.
 pub(super) fn fail(error: &str) -> bool {
     let Some(kernel) = kernel() else { return false };
@@ -98,6 +115,32 @@ pub(super) struct Channel {
 struct Writer {
     stream: Option<Box<dyn Write + Send>>,
     outbox: Outbox,
+    /// Outputs that were sent.
+    outputs: u64,
+    /// Those of them that the standard output says to stand before what is printed next.
+    marked: u64,
+    /// Whether the thread of the cells printed since.
+    printed: bool,
+    /// The cell that runs.
+    running: Option<u64>,
+    /// What begins a line of the standard output for the kernel; without it outputs and lines have no order.
+    token: Option<String>,
+}
+
+impl Writer {
+    fn new(stream: Box<dyn Write + Send>, token: Option<String>) -> Self {
+        let outbox = Outbox::default();
+        Self { stream: Some(stream), outbox, outputs: 0, marked: 0, printed: false, running: None, token }
+    }
+
+    /// Says in the standard output that all outputs so far stand before what is printed next.
+    fn mark(&mut self) {
+        if let Some(token) = self.token.as_ref().filter(|_| self.marked < self.outputs) {
+            (self.marked, self.printed) = (self.outputs, false);
+            // A kernel that went away is no reason to fail a computation.
+            let _ = std::io::stdout().write_all(format!("{token} order {}\n", self.marked).as_bytes());
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -110,7 +153,7 @@ fn connect(path: &std::path::Path) -> Option<Channel> {
     let stream = UnixStream::connect(path).ok()?;
     stream.set_write_timeout(Some(PATIENCE)).ok()?;
     let reader = std::io::BufReader::new(stream.try_clone().ok()?);
-    let channel = Channel::new(Box::new(stream), Box::new(reader));
+    let channel = Channel::new(Box::new(stream), Box::new(reader), std::env::var(TOKEN).ok());
     channel.send(&json!({"hello": std::process::id()}));
     Some(channel)
 }
@@ -144,20 +187,20 @@ pub(super) fn data(bundle: &Bundle) -> Value {
 }
 
 impl Channel {
-    fn new(stream: Box<dyn Write + Send>, reader: Box<dyn BufRead + Send>) -> Self {
+    fn new(stream: Box<dyn Write + Send>, reader: Box<dyn BufRead + Send>, token: Option<String>) -> Self {
         Self {
-            writer: Mutex::new(Writer { stream: Some(stream), outbox: Outbox::default() }),
+            writer: Mutex::new(Writer::new(stream, token)),
             waits: Condvar::new(),
             open: AtomicBool::new(true),
             reader: Mutex::new(Some(reader)),
         }
     }
 
-    /// Shows something new in the cell that runs.
-    pub fn display(&self, id: &str, data: Value) {
+    /// Shows something new: in this cell, or without a number in the one that runs.
+    pub fn display(&self, id: &str, data: Value, cell: Option<u64>) {
         let writer = &mut lock(&self.writer);
         writer.outbox.sent(id, Instant::now());
-        self.write(writer, &json!({"display": {"id": id, "data": data}}));
+        self.output(writer, json!({"display": {"id": id, "data": data}}), cell);
     }
 
     /// Replaces what a display shows: now, or in half a second where it was replaced just before.
@@ -176,11 +219,35 @@ impl Channel {
         self.write(writer, &update(id, data));
     }
 
-    /// Adds text to the output of the cell that runs.
-    pub fn stream(&self, text: &str) {
+    /// Adds text to `stdout` or `stderr` of this cell, or without a number of the one that runs.
+    pub fn stream(&self, name: &str, text: &str, cell: Option<u64>) {
         if !text.is_empty() {
-            self.send(&json!({"stream": {"text": text}}));
+            let message = json!({"stream": {"name": name, "text": text}});
+            self.output(&mut lock(&self.writer), message, cell);
         }
+    }
+
+    /// Is called before the thread of the cells prints: what was shown by now stands before it.
+    pub fn before_print(&self) {
+        let writer = &mut lock(&self.writer);
+        writer.mark();
+        writer.printed = true;
+    }
+
+    /// Sends an output. One of the running cell waits in the kernel for the mark in the standard output, and so stands
+    /// behind what the cell printed before. Of other threads only the first one behind a line has a mark: where no
+    /// cell runs nobody reads the pipe, which many would fill.
+    fn output(&self, writer: &mut Writer, mut message: Value, cell: Option<u64>) {
+        writer.outputs += 1;
+        message["order"] = writer.outputs.into();
+        message["cell"] = cell.into();
+        let of_running = cell.is_some() && cell == writer.running && writer.printed;
+        let waits = (on_the_thread_of_cells() || of_running) && writer.token.is_some();
+        message["waits"] = waits.into();
+        if waits {
+            writer.mark();
+        }
+        self.write(writer, &message);
     }
 
     fn send(&self, message: &Value) {
@@ -232,8 +299,9 @@ impl Channel {
             }
             let Ok(message) = serde_json::from_slice::<Value>(&line) else { continue };
             let number = |name: &str| message.get(name).and_then(Value::as_u64);
-            if number("cell").is_some() {
+            if let Some(cell) = number("cell") {
                 stop::request_stop(false);
+                lock(&self.writer).running = Some(cell);
             } else if let Some(cell) = number("interrupt") {
                 // It may come late, when its cell is over.
                 if cell > over {
@@ -243,22 +311,19 @@ impl Channel {
                 over = over.max(cell);
                 stop::request_stop(false);
                 self.sync(cell);
+            } else if message.get("end").is_some() {
+                call(&BEFORE_END);
+                self.send(&json!({"ready_to_end": true}));
             }
         }
     }
 
     /// Says that the output of a cell is complete, when it is.
     fn sync(&self, cell: u64) {
-        // Taken out: a hook may end up where another one is added.
-        let hooks = std::mem::take(&mut *lock(&BEFORE_SYNC));
-        let kept = hooks.into_iter().filter(|hook| {
-            // What is drawn for a panel is no reason to keep the cell from ending.
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(hook)).unwrap_or(false)
-        });
-        let kept: Vec<Hook> = kept.collect();
-        lock(&BEFORE_SYNC).extend(kept);
+        call(&BEFORE_SYNC);
         {
             let writer = &mut lock(&self.writer);
+            writer.running = None;
             for (id, data) in writer.outbox.all(Instant::now()) {
                 self.write(writer, &update(&id, &data));
             }
@@ -269,6 +334,18 @@ impl Channel {
         let _ = std::io::stderr().lock().write_all(said.as_bytes());
         self.send(&json!({"synced": cell}));
     }
+}
+
+/// Calls the hooks, and keeps those that are needed on.
+fn call(hooks: &Mutex<Vec<Hook>>) {
+    // Taken out: a hook may end up where another one is added.
+    let taken = std::mem::take(&mut *lock(hooks));
+    let kept = taken.into_iter().filter(|hook| {
+        // What is drawn for a panel is no reason to keep the cell from ending.
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(hook)).unwrap_or(false)
+    });
+    let kept: Vec<Hook> = kept.collect();
+    lock(hooks).extend(kept);
 }
 
 fn update(id: &str, data: &Value) -> Value {
@@ -300,7 +377,15 @@ mod tests {
     fn channel(writes: usize) -> (Channel, Arc<Mutex<Vec<u8>>>) {
         let written = Arc::default();
         let stream = Box::new(Written(Arc::clone(&written), writes));
-        (Channel::new(stream, Box::new(Cursor::new(Vec::new()))), written)
+        (Channel::new(stream, Box::new(Cursor::new(Vec::new())), None), written)
+    }
+
+    /// A message of a thread that does not run cells.
+    fn output(order: u64, cell: Option<u64>, mut message: Value) -> Value {
+        message["order"] = order.into();
+        message["cell"] = cell.into();
+        message["waits"] = false.into();
+        message
     }
 
     fn lines(written: &Mutex<Vec<u8>>) -> Vec<Value> {
@@ -312,15 +397,15 @@ mod tests {
     fn each_message_is_a_line_whatever_it_holds() {
         let (channel, written) = channel(usize::MAX);
         let text = "a\nb\u{2028}\"}\n{\"synced\": 7}\u{0}";
-        channel.stream(text);
-        channel.stream("");
-        channel.display("a-1", json!({"text/plain": text}));
+        channel.stream("stdout", text, None);
+        channel.stream("stderr", "", None);
+        channel.display("a-1", json!({"text/plain": text}), Some(3));
         channel.finish("a-1", &json!({"text/plain": "end"}));
         assert_eq!(
             lines(&written),
             [
-                json!({"stream": {"text": text}}),
-                json!({"display": {"id": "a-1", "data": {"text/plain": text}}}),
+                output(1, None, json!({"stream": {"name": "stdout", "text": text}})),
+                output(2, Some(3), json!({"display": {"id": "a-1", "data": {"text/plain": text}}})),
                 json!({"update": {"id": "a-1", "data": {"text/plain": "end"}}}),
             ]
         );
@@ -335,12 +420,12 @@ mod tests {
     #[test]
     fn what_waits_is_sent_before_the_answer_to_a_sync() {
         let (channel, written) = channel(usize::MAX);
-        channel.display("a", 1.into());
+        channel.display("a", 1.into(), None);
         (2..9).for_each(|state| channel.update("a", state.into()));
         let said = b"{\"sync\": 4}\n\xff\xfe\n[]\nnull\n{\"sync\": -1}\n{\"sync\": \"x\"}\n{\"cell\": 5}\n{\"sync\": 5}\n";
         channel.listen(Box::new(Cursor::new(said.to_vec())));
         let seen = lines(&written);
-        assert_eq!(seen[0], json!({"display": {"id": "a", "data": 1}}));
+        assert_eq!(seen[0], output(1, None, json!({"display": {"id": "a", "data": 1}})));
         assert_eq!(
             seen[seen.len() - 3..],
             [update("a", &8.into()), json!({"synced": 4}), json!({"synced": 5})]
@@ -351,12 +436,12 @@ mod tests {
     #[test]
     fn a_kernel_that_went_away_closes_the_channel_and_fails_nothing() {
         let (channel, written) = channel(1);
-        channel.stream("one");
-        channel.stream("two");
+        channel.stream("stdout", "one", None);
+        channel.stream("stdout", "two", None);
         channel.update("a", 1.into());
-        channel.stream("three");
+        channel.stream("stdout", "three", None);
         channel.send_what_waits(); // it returns
-        assert_eq!(lines(&written), [json!({"stream": {"text": "one"}})]);
+        assert_eq!(lines(&written), [output(1, None, json!({"stream": {"name": "stdout", "text": "one"}}))]);
         assert!(!channel.open.load(Ordering::Relaxed));
     }
 

@@ -1,9 +1,12 @@
 //! Something that stands in a cell and can be replaced there.
 
 use super::channel::{data, kernel, new_id};
+use super::printing::cell_of;
 use super::{Bundle, Show};
+use std::panic::Location;
 
-/// Shows a value in the cell that runs, at once and any number of times per cell; what is returned replaces it later.
+/// Shows a value in its cell, at once and any number of times per cell; what is returned replaces it later. What a
+/// thread shows that goes on behind its cell appears in that cell.
 ///
 /// This needs the lorascope kernel. The stock kernel shows rich output only when the cell has ended, and of several the
 /// last one.
@@ -15,6 +18,7 @@ use super::{Bundle, Show};
 /// let panel = show(&Text::new("step 1"));
 /// panel.update(&Text::new("step 2")); // in its place, from any cell
 /// ```
+#[track_caller]
 pub fn show<T: Show + ?Sized>(value: &T) -> Displayed {
     Displayed::new("show", &value.show())
 }
@@ -26,11 +30,12 @@ pub struct Displayed {
 }
 
 impl Displayed {
-    /// Shows something new; the kind is the beginning of its id.
+    /// Shows something new in the cell that calls this, or in the one that runs; the kind is the beginning of its id.
+    #[track_caller]
     pub(crate) fn new(kind: &str, bundle: &Bundle) -> Self {
         let id = new_id(kind);
         match kernel() {
-            Some(kernel) => kernel.display(&id, data(bundle)),
+            Some(kernel) => kernel.display(&id, data(bundle), cell_of(Location::caller().file())),
             None => bundle.print(),
         }
         Self { id }

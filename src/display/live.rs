@@ -84,7 +84,7 @@ impl Drop for Live {
 impl Place {
     fn write(self, text: &str) {
         match kernel().filter(|_| self == Self::Cell) {
-            Some(kernel) => kernel.stream(text),
+            Some(kernel) => kernel.stream("stdout", text, None),
             None if text.is_empty() => {}
             None => {
                 let mut stdout = std::io::stdout().lock();

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the process of the cells tells.
@@ -14,12 +15,18 @@ pub enum Told {
     Display {
         id: String,
         data: Value,
+        place: Place,
     },
     Update {
         id: String,
         data: Value,
     },
-    Stream(String),
+    Stream {
+        /// Whether it goes to the standard error.
+        errors: bool,
+        text: String,
+        place: Place,
+    },
     /// The value of a cell is an error.
     Failed(String),
     /// A run that is open, and the code that opens it again; or that it is closed.
@@ -31,16 +38,30 @@ pub enum Told {
     Gone,
 }
 
+/// Where an output belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// Its number among the outputs of the channel, from 1.
+    pub order: u64,
+    /// Whether a mark in the standard output says what stands before it.
+    pub waits: bool,
+    /// Its cell; none is the one that runs.
+    pub cell: Option<u64>,
+}
+
 /// The kernel's end.
-#[derive(Debug, Clone)]
-pub struct Channel(Arc<Mutex<Option<UnixStream>>>);
+#[derive(Debug, Clone, Default)]
+pub struct Channel {
+    writer: Arc<Mutex<Option<UnixStream>>>,
+    ready_to_end: Arc<AtomicBool>,
+}
 
 impl Channel {
     /// Listens; what is told goes to `told`.
     pub fn listen(socket: &Path, told: Sender<Told>) -> Result<Self, String> {
         let listener =
             UnixListener::bind(socket).map_err(|error| format!("{}: {error}", socket.display()))?;
-        let channel = Self(Arc::default());
+        let channel = Self::default();
         let ours = channel.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().filter_map(Result::ok) {
@@ -64,6 +85,8 @@ impl Channel {
                     return;
                 }
                 *self.writer() = stream.try_clone().ok();
+            } else if message.get("ready_to_end").is_some() {
+                self.ready_to_end.store(true, Ordering::Relaxed);
             } else if let Some(message) = read(&message) {
                 let _ = told.send(message);
             }
@@ -74,7 +97,7 @@ impl Channel {
     }
 
     fn writer(&self) -> std::sync::MutexGuard<'_, Option<UnixStream>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a line; returns false where nobody is there.
@@ -99,6 +122,17 @@ impl Channel {
     pub fn sync(&self, cell: u64) -> bool {
         self.say(&json!({ "sync": cell }))
     }
+
+    /// Asks the process to save what it has before it is ended.
+    pub fn prepare_end(&self) -> bool {
+        self.ready_to_end.store(false, Ordering::Relaxed);
+        self.say(&json!({ "end": true }))
+    }
+
+    /// Whether it has.
+    pub fn is_ready_to_end(&self) -> bool {
+        self.ready_to_end.load(Ordering::Relaxed)
+    }
 }
 
 /// Whether this process started another one itself.
@@ -110,14 +144,24 @@ fn is_child(process: u64) -> bool {
 
 fn read(message: &Value) -> Option<Told> {
     let text = |value: &Value| value.as_str().map(String::from);
+    let place = || Place {
+        order: message["order"].as_u64().unwrap_or(0),
+        waits: message["waits"].as_bool().unwrap_or(false),
+        cell: message["cell"].as_u64(),
+    };
     if let Some(display) = message.get("display") {
-        return Some(Told::Display { id: text(&display["id"])?, data: display["data"].clone() });
+        return Some(Told::Display {
+            id: text(&display["id"])?,
+            data: display["data"].clone(),
+            place: place(),
+        });
     }
     if let Some(update) = message.get("update") {
         return Some(Told::Update { id: text(&update["id"])?, data: update["data"].clone() });
     }
     if let Some(stream) = message.get("stream") {
-        return Some(Told::Stream(text(&stream["text"])?));
+        let errors = stream["name"] == "stderr";
+        return Some(Told::Stream { errors, text: text(&stream["text"])?, place: place() });
     }
     if let Some(failed) = message.get("failed") {
         return Some(Told::Failed(text(&failed["text"])?));
@@ -148,7 +192,8 @@ mod tests {
         let hello = process.id();
         writeln!(child, "{{\"hello\": {hello}}}\nno JSON\n{{\"stream\": {{\"text\": \"3 <\"}}}}").unwrap();
         let wait = Duration::from_secs(20);
-        assert_eq!(told.recv_timeout(wait).unwrap(), Told::Stream("3 <".into()));
+        let stream = Told::Stream { errors: false, text: "3 <".into(), place: Place::default() };
+        assert_eq!(told.recv_timeout(wait).unwrap(), stream);
         assert!(channel.sync(5));
         let mut line = String::new();
         BufReader::new(child.try_clone().unwrap()).read_line(&mut line).unwrap();

@@ -6,13 +6,14 @@ use crate::code;
 use crate::lost;
 use crate::messages::{Iopub, Problem, escaped};
 use crate::outputs::{Ended, Outputs};
-use crate::paths::{Places, Tools};
+use crate::paths::{CELL_NUMBER, Places, Tools};
 use crate::problems;
 use crossbeam_channel::Receiver;
 use evcxr::{CommandContext, EvalCallbacks, EvalOutputs};
 use jupyter_protocol::JupyterMessage;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -96,13 +97,15 @@ pub struct Evaluator {
     outputs: Outputs,
     shared: Arc<Shared>,
     places: Places,
+    /// Where the stand-in for cargo reads the number of the cell that it compiles.
+    number: PathBuf,
     cells: u64,
 }
 
-/// The imports of all cells. evcxr learns from the first `?` that cells may have one; where that stood in a cell's
+/// The imports of all cells; what they print is told apart by their numbers. evcxr learns from the first `?` that cells may have one; where that stood in a cell's
 /// last expression, the value would be shown as Debug text.
-const PRELUDE: &str =
-    "use lorascope::prelude::*;\nlorascope::display::attach_kernel();\nOk::<(), std::fmt::Error>(())?;";
+const PRELUDE: &str = "use lorascope::prelude::*;\nuse lorascope::{cell_print as print, cell_println as println};\n\
+     use lorascope::{cell_eprint as eprint, cell_eprintln as eprintln};\nlorascope::display::attach_kernel();\nOk::<(), std::fmt::Error>(())?;";
 
 impl Evaluator {
     /// Prepares the first cell: builds lorascope if that was not done, and starts evcxr.
@@ -125,10 +128,11 @@ impl Evaluator {
         let (context, lines) = CommandContext::new().map_err(|error| error.to_string())?;
         *shared.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.process_handle());
         let outputs = Outputs::start(iopub.clone(), channel, told, lines, token);
-        let mut evaluator =
-            Self { context, outputs, shared: shared.clone(), places: places.clone(), cells: 0 };
+        let number = folder.folder.join(CELL_NUMBER);
+        let (shared, places) = (shared.clone(), places.clone());
+        let mut evaluator = Self { context, outputs, shared, places, number, cells: 0 };
         evaluator.load()?;
-        shared.enter(Stage::Ready);
+        evaluator.shared.enter(Stage::Ready);
         Ok(evaluator)
     }
 
@@ -154,8 +158,7 @@ impl Evaluator {
         if code.trim() == ":vars" {
             return Outcome::Done(self.variables_table());
         }
-        self.cells += 1;
-        let cell = self.cells;
+        let cell = self.next_number();
         let before = self.variables();
         *self.shared.running() = Some(Running { cell, parent: request.clone(), stopped: None, ended: false });
         self.outputs.begin(cell, request);
@@ -235,10 +238,18 @@ impl Evaluator {
             lost.filter_map(|(name, mutable)| Some(code::declared(name, before.get(name)?, *mutable)));
         let code: String = declared.collect();
         if !code.is_empty() {
-            self.cells += 1;
+            self.next_number();
             // The error of the cell says what went wrong; where this fails too, the variables are gone as in evcxr.
             let _ = self.context.execute(&code);
         }
+    }
+
+    /// The number of the next cell that is compiled.
+    fn next_number(&mut self) -> u64 {
+        self.cells += 1;
+        // Without it, what its threads print later appears in the cell that runs then.
+        let _ = std::fs::write(&self.number, self.cells.to_string());
+        self.cells
     }
 
     /// A cell without what the kernel does itself: the line that brings lorascope, which is there.

@@ -1,11 +1,12 @@
 //! Brings what a cell prints, shows and tells to the notebook, in order, before the cell is over.
 
-use crate::channel::{Channel, Told};
+use crate::channel::{Channel, Place, Told};
 use crate::messages::Iopub;
+use crate::problems::from_debug;
 use crossbeam_channel::{Receiver, Sender, after, never, select};
 use evcxr::EvalContextOutputs;
-use jupyter_protocol::{JupyterMessage, Stdio};
-use std::collections::BTreeMap;
+use jupyter_protocol::{JupyterMessage, JupyterMessageContent, Status, Stdio};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,10 @@ use std::time::{Duration, Instant};
 const LAST_LINES: Duration = Duration::from_secs(3);
 /// How long errors are waited for where the process of the cells has no channel.
 const QUIET: Duration = Duration::from_millis(30);
+/// How long an output is waited for that stands before a line.
+const OUTPUT: Duration = Duration::from_secs(2);
+/// Cells whose threads are given a place to print in: the last ones.
+const CELLS: usize = 2000;
 
 /// How a cell ended, as its process told.
 #[derive(Debug, Clone, Default)]
@@ -52,20 +57,8 @@ impl Outputs {
     ) -> Self {
         let (sender, orders) = crossbeam_channel::unbounded();
         let runs = Runs::default();
-        let mut publisher = Publisher {
-            iopub,
-            channel,
-            runs: runs.clone(),
-            token: format!("{token} "),
-            parent: None,
-            cell: 0,
-            ended: Ended::default(),
-            panicked: false,
-            panic: None,
-            synced: false,
-            errors_synced: false,
-        };
-        std::thread::spawn(move || publisher.publish(&orders, &told, &lines));
+        let mut publisher = Publisher::new(iopub, channel, told, runs.clone(), token);
+        std::thread::spawn(move || publisher.publish(&orders, &lines));
         Self { orders: sender, runs }
     }
 
@@ -85,10 +78,23 @@ impl Outputs {
 struct Publisher {
     iopub: Iopub,
     channel: Channel,
+    told: Receiver<Told>,
     runs: Runs,
     token: String,
+    /// The requests of the last cells.
+    parents: BTreeMap<u64, JupyterMessage>,
     parent: Option<JupyterMessage>,
     cell: u64,
+    /// Whether that cell runs: where none does, no mark comes.
+    running: bool,
+    /// Outputs of the channel that wait for their mark in the standard output, and those behind them.
+    waiting: VecDeque<Told>,
+    /// The last mark.
+    marked: u64,
+    /// The last output of the channel that was published.
+    published: u64,
+    /// Whether the process has ended.
+    gone: bool,
     ended: Ended,
     panicked: bool,
     /// The lines of a panic's message, while they come.
@@ -98,14 +104,38 @@ struct Publisher {
 }
 
 impl Publisher {
-    fn publish(&mut self, orders: &Receiver<Order>, told: &Receiver<Told>, lines: &EvalContextOutputs) {
+    fn new(iopub: Iopub, channel: Channel, told: Receiver<Told>, runs: Runs, token: &str) -> Self {
+        Self {
+            iopub,
+            channel,
+            told,
+            runs,
+            token: format!("{token} "),
+            parents: BTreeMap::new(),
+            parent: None,
+            cell: 0,
+            running: false,
+            waiting: VecDeque::new(),
+            marked: 0,
+            published: 0,
+            gone: false,
+            ended: Ended::default(),
+            panicked: false,
+            panic: None,
+            synced: false,
+            errors_synced: false,
+        }
+    }
+
+    fn publish(&mut self, orders: &Receiver<Order>, lines: &EvalContextOutputs) {
         let (mut stdout, mut stderr) = (lines.stdout.clone(), lines.stderr.clone());
+        let told = self.told.clone();
         loop {
             select! {
                 recv(orders) -> order => match order {
                     Ok(Order::Begin { cell, parent }) => self.begin(cell, *parent),
                     Ok(Order::End { cell, ended }) => {
-                        self.finish(cell, told, lines);
+                        self.finish(cell, lines);
                         let _ = ended.send(std::mem::take(&mut self.ended));
                     }
                     Err(_) => return,
@@ -124,18 +154,27 @@ impl Publisher {
     }
 
     fn begin(&mut self, cell: u64, parent: JupyterMessage) {
+        // Of a request the header is needed.
+        let mut header = parent.clone();
+        (header.content, header.buffers) = (JupyterMessageContent::from(Status::idle()), Vec::new());
+        self.parents.insert(cell, header);
+        while self.parents.len() > CELLS {
+            self.parents.pop_first();
+        }
         (self.cell, self.parent) = (cell, Some(parent));
         self.ended = Ended::default();
+        (self.gone, self.running) = (false, true);
         (self.panicked, self.panic) = (false, None);
         self.channel.begin(cell);
     }
 
     /// Publishes all that is still on its way.
-    fn finish(&mut self, cell: u64, told: &Receiver<Told>, lines: &EvalContextOutputs) {
+    fn finish(&mut self, cell: u64, lines: &EvalContextOutputs) {
         (self.synced, self.errors_synced) = (false, false);
         let by_channel = self.channel.sync(cell);
         let deadline = Instant::now() + LAST_LINES;
-        while !(self.synced && self.errors_synced) {
+        let told = self.told.clone();
+        while !(self.synced && self.errors_synced || self.gone) {
             let left = if by_channel { deadline.saturating_duration_since(Instant::now()) } else { QUIET };
             if left.is_zero() {
                 break;
@@ -150,8 +189,8 @@ impl Publisher {
                     Err(_) => break,
                 },
                 recv(told) -> message => match message {
-                    Ok(Told::Gone) | Err(_) => break,
                     Ok(message) => self.told(message),
+                    Err(_) => break,
                 },
                 recv(after(left)) -> _ => break,
             }
@@ -162,6 +201,8 @@ impl Publisher {
         while let Ok(line) = lines.stderr.try_recv() {
             self.error_line(&line);
         }
+        self.running = false;
+        self.release();
         self.end_of_panic();
     }
 
@@ -177,7 +218,13 @@ impl Publisher {
                 // A line that had not ended is before it.
                 Some((before, note)) => {
                     text += before;
-                    self.noted(note);
+                    if let Some(order) = note.strip_prefix("order ") {
+                        let text = std::mem::take(&mut text);
+                        self.iopub.stream(Stdio::Stdout, text, self.parent.as_ref());
+                        self.marked(order.parse().unwrap_or(0));
+                    } else {
+                        self.noted(note);
+                    }
                 }
                 None => {
                     text += &next;
@@ -232,11 +279,41 @@ impl Publisher {
         }
     }
 
+    /// Publishes the outputs up to a mark; what is printed next stands behind them.
+    fn marked(&mut self, order: u64) {
+        self.marked = self.marked.max(order);
+        self.release();
+        let deadline = Instant::now() + OUTPUT;
+        while self.published < order && !self.gone {
+            match self.told.recv_deadline(deadline) {
+                Ok(message) => self.told(message),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Publishes what waits no more.
+    fn release(&mut self) {
+        while let Some(message) = self.waiting.pop_front() {
+            if self.waits(&message) {
+                return self.waiting.push_front(message);
+            }
+            self.show(message);
+        }
+    }
+
+    /// Whether an output stands behind lines that have not come yet.
+    fn waits(&self, output: &Told) -> bool {
+        match output {
+            Told::Display { place, .. } | Told::Stream { place, .. } => {
+                self.running && place.waits && place.order > self.marked
+            }
+            _ => false,
+        }
+    }
+
     fn told(&mut self, message: Told) {
         match message {
-            Told::Display { id, data } => self.iopub.display(data, &id, self.parent.as_ref()),
-            Told::Update { id, data } => self.iopub.update(data, &id, self.parent.as_ref()),
-            Told::Stream(text) => self.iopub.stream(Stdio::Stdout, text, self.parent.as_ref()),
             Told::Failed(text) => self.ended.error = Some(text),
             Told::Run { name, open } => {
                 let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -246,46 +323,163 @@ impl Publisher {
                 }
             }
             Told::Synced(cell) => self.synced |= cell == self.cell,
-            Told::Gone => {}
-        }
-    }
-}
-
-/// Reads what `{:?}` made of a text.
-fn from_debug(text: &str) -> String {
-    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    let mut out = String::new();
-    let mut rest = inner.chars();
-    while let Some(c) = rest.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match rest.next() {
-            Some('n') => out.push('\n'),
-            Some('t') => out.push('\t'),
-            Some('r') => out.push('\r'),
-            Some('0') => out.push('\0'),
-            Some('u') => {
-                let digits: String = rest.by_ref().skip(1).take_while(|c| *c != '}').collect();
-                let code = u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32);
-                out.push(code.unwrap_or(char::REPLACEMENT_CHARACTER));
+            Told::Gone => {
+                self.running = false;
+                self.release();
+                (self.gone, self.marked, self.published) = (true, 0, 0);
             }
-            Some(c) => out.push(c),
-            None => {}
+            output if self.waiting.is_empty() && !self.waits(&output) => self.show(output),
+            output => self.waiting.push_back(output),
         }
     }
-    out
+
+    fn show(&mut self, output: Told) {
+        let parent =
+            |place: Place| place.cell.and_then(|cell| self.parents.get(&cell)).or(self.parent.as_ref());
+        match output {
+            Told::Display { id, data, place } => {
+                self.iopub.display(data, &id, parent(place));
+                self.published = self.published.max(place.order);
+            }
+            Told::Stream { errors, text, place } => {
+                let name = if errors { Stdio::Stderr } else { Stdio::Stdout };
+                self.iopub.stream(name, text, parent(place));
+                self.published = self.published.max(place.order);
+            }
+            Told::Update { id, data } => self.iopub.update(data, &id, self.parent.as_ref()),
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jupyter_protocol::ExecuteRequest;
+    use serde_json::json;
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+    struct Notebook {
+        publisher: Publisher,
+        lines: (Sender<String>, Receiver<String>),
+        told: Sender<Told>,
+        seen: UnboundedReceiver<JupyterMessage>,
+        cells: Vec<JupyterMessage>,
+    }
+
+    impl Notebook {
+        /// A notebook whose last cell runs.
+        fn new(cells: u64) -> Self {
+            let (iopub, seen) = unbounded_channel();
+            let (sender, told) = crossbeam_channel::unbounded();
+            let publisher = Publisher::new(Iopub(iopub), Channel::default(), told, Runs::default(), "TOKEN");
+            let lines = crossbeam_channel::unbounded();
+            let mut notebook = Self { publisher, lines, told: sender, seen, cells: Vec::new() };
+            for cell in 1..=cells {
+                let request = JupyterMessage::new(request(), None);
+                notebook.publisher.begin(cell, request.clone());
+                notebook.cells.push(request);
+            }
+            notebook
+        }
+
+        fn print(&mut self, lines: &[&str]) {
+            for line in lines {
+                self.lines.0.send((*line).to_string()).unwrap();
+            }
+            let line = self.lines.1.recv().unwrap();
+            self.publisher.printed(line, &self.lines.1);
+        }
+
+        /// What was published since: cell and text.
+        fn seen(&mut self) -> Vec<(usize, String)> {
+            let mut out = Vec::new();
+            while let Ok(message) = self.seen.try_recv() {
+                let parent = message.parent_header.unwrap().msg_id;
+                let cell = self.cells.iter().position(|cell| cell.header.msg_id == parent).unwrap() + 1;
+                out.push((cell, text(&message)));
+            }
+            out
+        }
+    }
+
+    fn request() -> ExecuteRequest {
+        serde_json::from_value(json!({"code": "", "silent": false, "store_history": true, "user_expressions": {}, "allow_stdin": false, "stop_on_error": true})).unwrap()
+    }
+
+    fn text(message: &JupyterMessage) -> String {
+        match &message.content {
+            JupyterMessageContent::StreamContent(stream) => stream.text.clone(),
+            JupyterMessageContent::DisplayData(display) => {
+                json!(display.data)["text/plain"].as_str().unwrap().to_string()
+            }
+            JupyterMessageContent::UpdateDisplayData(update) => {
+                format!("update {}", json!(update.data)["text/plain"].as_str().unwrap())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn display(order: u64, waits: bool, cell: Option<u64>) -> Told {
+        let data = json!({"text/plain": format!("display {order}")});
+        Told::Display { id: order.to_string(), data, place: Place { order, waits, cell } }
+    }
+
+    fn update() -> Told {
+        Told::Update { id: "1".into(), data: json!({"text/plain": "1"}) }
+    }
 
     #[test]
-    fn texts_come_back_from_debug() {
-        for text in ["", "plain", "two\nlines", "\"quoted\" \\ back", "tab\t\u{1b}[1m 字 \u{7f}", "\0end"] {
-            assert_eq!(from_debug(&format!("{text:?}")), text);
-        }
+    fn a_display_that_comes_before_the_line_in_front_of_it_waits() {
+        let mut notebook = Notebook::new(1);
+        notebook.publisher.told(display(1, true, None));
+        notebook.publisher.told(update());
+        assert!(notebook.seen().is_empty());
+        notebook.print(&["first", "begunTOKEN order 1", "last"]);
+        let seen: Vec<String> = notebook.seen().into_iter().map(|(_, text)| text).collect();
+        assert_eq!(seen, ["first\nbegun", "display 1", "update 1", "last\n"]);
+    }
+
+    #[test]
+    fn a_line_waits_for_the_display_in_front_of_it() {
+        let mut notebook = Notebook::new(1);
+        let told = notebook.told.clone();
+        let later = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            told.send(display(1, true, None)).unwrap();
+            told.send(display(2, false, None)).unwrap();
+        });
+        notebook.print(&["first", "TOKEN order 2", "last"]);
+        later.join().unwrap();
+        let seen: Vec<String> = notebook.seen().into_iter().map(|(_, text)| text).collect();
+        assert_eq!(seen, ["first\n", "display 1", "display 2", "last\n"]);
+    }
+
+    #[test]
+    fn outputs_of_a_thread_appear_in_its_cell_at_once() {
+        let mut notebook = Notebook::new(3);
+        notebook.publisher.told(display(1, false, Some(1)));
+        let place = Place { order: 2, waits: false, cell: Some(2) };
+        notebook.publisher.told(Told::Stream { errors: false, text: "of the second".into(), place });
+        notebook.publisher.told(display(3, false, Some(99)));
+        let expected = [(1, "display 1"), (2, "of the second"), (3, "display 3")];
+        assert_eq!(notebook.seen(), expected.map(|(cell, text)| (cell, text.to_string())));
+    }
+
+    #[test]
+    fn a_process_that_ends_leaves_no_output_behind_and_the_next_counts_anew() {
+        let mut notebook = Notebook::new(1);
+        notebook.publisher.told(display(7, true, None));
+        notebook.publisher.told(Told::Gone);
+        assert_eq!(notebook.seen(), [(1, "display 7".to_string())]);
+        let began = Instant::now();
+        notebook.print(&["TOKEN order 9"]);
+        assert!(began.elapsed() < OUTPUT, "it waits for a process that has ended");
+        notebook.publisher.begin(2, notebook.cells[0].clone());
+        notebook.publisher.told(display(1, true, None));
+        assert!(notebook.seen().is_empty());
+        notebook.publisher.running = false;
+        notebook.publisher.release();
+        assert_eq!(notebook.seen().len(), 1);
     }
 }

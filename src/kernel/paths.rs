@@ -55,6 +55,9 @@ fn user_cache() -> PathBuf {
     cache.unwrap_or_else(home).join("lorascope")
 }
 
+/// The file in a kernel's folder that has the number of the cell that is compiled.
+pub const CELL_NUMBER: &str = "cell-number";
+
 /// Variables by which a kernel tells its stand-ins where they are.
 pub mod variables {
     /// The folder of this kernel.

@@ -71,3 +71,42 @@ pub fn panicked(message: &str) -> Problem {
     }
     problem
 }
+
+/// Reads what `{:?}` made of a text.
+pub fn from_debug(text: &str) -> String {
+    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let mut out = String::new();
+    let mut rest = inner.chars();
+    while let Some(c) = rest.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        match rest.next() {
+            Some('n') => out.push('\n'),
+            Some('t') => out.push('\t'),
+            Some('r') => out.push('\r'),
+            Some('0') => out.push('\0'),
+            Some('u') => {
+                let digits: String = rest.by_ref().skip(1).take_while(|c| *c != '}').collect();
+                let code = u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32);
+                out.push(code.unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            Some(c) => out.push(c),
+            None => {}
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_come_back_from_debug() {
+        for text in ["", "plain", "two\nlines", "\"quoted\" \\ back", "tab\t\u{1b}[1m 字 \u{7f}", "\0end"] {
+            assert_eq!(from_debug(&format!("{text:?}")), text);
+        }
+    }
+}

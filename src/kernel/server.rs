@@ -357,15 +357,18 @@ impl Kernel {
         }
     }
 
-    /// Before the end: a call that trains pauses, with a snapshot. Jupyter waits for five seconds.
+    /// Before the end: the running call stops, and all runs pause, each with a snapshot. Jupyter waits for five seconds.
     async fn let_it_pause(&self) {
-        const LOOKS: u32 = 30;
+        const LOOKS: u32 = 40;
         let cell = self.shared.running().as_ref().map(|running| running.cell);
-        if !cell.is_some_and(|cell| self.channel.interrupt(cell)) {
+        if let Some(cell) = cell {
+            self.channel.interrupt(cell);
+        }
+        if !self.channel.prepare_end() {
             return;
         }
         for _ in 0..LOOKS {
-            if self.shared.running().is_none() {
+            if self.channel.is_ready_to_end() && self.shared.running().is_none() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -7,7 +7,7 @@
 use crate::base::{self, BuildProgress};
 use crate::code::{self, Variant};
 use crate::files::{link_target, locked, replace};
-use crate::paths::{Tools, variable, variables};
+use crate::paths::{CELL_NUMBER, Tools, variable, variables};
 use crate::workspace;
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -169,12 +169,17 @@ impl Cargo {
             return self.rustc(&call, &source, true).map(|compiled| compiled.reported());
         }
         let token = variable(variables::TOKEN)?;
+        // `file!()` in a cell's code has its number (src/display/printing.rs).
+        let number = std::fs::read_to_string(self.clone.join(CELL_NUMBER)).unwrap_or_default();
+        let number: u64 = number.trim().parse().unwrap_or(0);
+        let cells = self.clone.join("cell");
+        let _ = std::fs::remove_dir_all(&cells);
+        let cell = cells.join(number.to_string()).join("lib.rs");
         // Old values that a cell declares anew come back by a move, which a cell may have made itself; then by a copy.
         let mut last = None;
         for variant in [Variant::Moves, Variant::Copies] {
             let edited = code::edited(&text, &token, variant);
-            let cell = self.clone.join("cell/lib.rs");
-            std::fs::create_dir_all(self.clone.join("cell"))
+            std::fs::create_dir_all(cell.with_file_name(""))
                 .and_then(|()| std::fs::write(&cell, &edited.text))
                 .map_err(|error| format!("{}: {error}", cell.display()))?;
             let compiled = self.rustc(&call, &cell, false)?;

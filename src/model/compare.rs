@@ -2,7 +2,7 @@
 
 use super::generate::GenerateConfig;
 use super::model::Model;
-use crate::display::{Bundle, Show, brief, escape, in_line, neutral};
+use crate::display::{Bundle, Progress, Show, brief, escape, in_line, neutral};
 use crate::error::Result;
 use crate::format::Role;
 use crate::lora::Adapters;
@@ -64,11 +64,14 @@ impl Model {
         conversations: &[Vec<Message>],
         config: &GenerateConfig,
     ) -> Result<Comparison> {
-        let answer = |adapters: &Adapters, messages: &[Message]| -> Result<String> {
-            Ok(self.chat_with(adapters, messages, config)?.as_str().to_string())
+        let mut progress = Progress::new("answering", 2 * conversations.len() as u64);
+        let mut answer = |adapters: &Adapters, messages: &[Message]| -> Result<String> {
+            let made = self.chat_each(adapters, messages, config, &mut |_| true)?.whole()?;
+            progress.advance(1, "");
+            Ok(made.text)
         };
         let none = Adapters::default();
-        let compared = |messages: &Vec<Message>| -> Result<Compared> {
+        let mut compared = |messages: &Vec<Message>| -> Result<Compared> {
             let asked = messages.iter().rev().find(|m| m.role == Role::User).or(messages.last());
             Ok(Compared {
                 question: asked.map(|m| m.text().to_string()).unwrap_or_default(),
@@ -76,7 +79,7 @@ impl Model {
                 adapted: answer(adapters, messages)?,
             })
         };
-        Ok(Comparison { rows: conversations.iter().map(compared).collect::<Result<_>>()? })
+        Ok(Comparison { rows: conversations.iter().map(&mut compared).collect::<Result<_>>()? })
     }
 }
 

@@ -1,11 +1,11 @@
 //! The runs of this process, by their folders. A run lives here, so dropping a handle, or losing one
 //! in a cell that failed, loses nothing.
 
-use super::handle::RunInner;
-use crate::display::tell_of_run;
+use super::handle::{Run, RunInner};
+use crate::display::{before_end, tell_of_run};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 static RUNS: Mutex<BTreeMap<PathBuf, Arc<RunInner>>> = Mutex::new(BTreeMap::new());
 
@@ -19,6 +19,8 @@ pub(crate) fn get(folder: &Path) -> Option<Arc<RunInner>> {
 }
 
 pub(crate) fn insert(run: Arc<RunInner>) {
+    static LISTENS: Once = Once::new();
+    LISTENS.call_once(|| before_end(pause_all));
     tell_of_run(&run.folder.display().to_string(), Some(&reopening(&run.folder)));
     runs().insert(run.folder.clone(), run);
 }
@@ -30,6 +32,17 @@ pub(crate) fn remove(run: &Arc<RunInner>) {
         runs.remove(&run.folder);
         tell_of_run(&run.folder.display().to_string(), None);
     }
+}
+
+/// Pauses each run that trains, all at once, each with a snapshot: the notebook is being closed.
+fn pause_all() -> bool {
+    std::thread::scope(|scope| {
+        for run in all() {
+            // What a run could not save it has said itself.
+            scope.spawn(move || Run(run).pause());
+        }
+    });
+    true
 }
 
 /// The code that goes on with a run after the process has ended.

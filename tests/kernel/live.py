@@ -110,12 +110,57 @@ def test_a_thread_prints_into_no_other_cell(kernel: Kernel, folder: Path) -> Non
     assert [cell.stdout for cell in cells] == [f"cell {n}\n" for n in range(6)]
 
 
+def test_a_thread_prints_and_shows_in_its_own_cell_while_another_runs(kernel: Kernel, folder: Path) -> None:
+    first, second = Gate(folder), Gate(folder)
+    said = 'println!("thread {}", 1); eprintln!("warned"); show(&Text::new("its picture"));'
+    spawning = kernel.ok(f"let thread = std::thread::spawn(|| {{ {first.wait}\n{said} }});")
+    stranger = kernel.send(f'println!("stranger");\n{second.wait}\nprintln!("end");')
+    kernel.until("the other cell runs", lambda: stranger.stdout)
+    first.open()
+    kernel.until("the thread's picture", lambda: spawning.of("display_data"))
+    second.open()
+    kernel.finish(stranger)
+    assert (spawning.stdout, spawning.stream("stderr")) == ("thread 1\n", "warned\n"), spawning.text()
+    assert stranger.stdout == "stranger\nend\n" and not stranger.of("display_data"), stranger.text()
+    assert stranger.stream("stderr") == "", stranger.text()
+
+
+def test_a_function_of_an_earlier_cell_prints_where_it_is_called(kernel: Kernel) -> None:
+    kernel.ok('fn greet() { println!("hello"); }')
+    cell = kernel.ok("greet();\nstd::thread::spawn(greet).join().unwrap();")
+    assert cell.stdout == "hello\nhello\n", cell.text()
+
+
+def test_threads_that_a_cell_waits_for_print_in_order(kernel: Kernel) -> None:
+    spawned = "std::thread::scope(|scope| { scope.spawn(|| println!(\"thread {n}\")); });"
+    code = "\n".join(f'println!("before {n}"); {spawned.replace("{n}", str(n))}' for n in range(20))
+    said = kernel.ok(code + '\nprintln!("end");').stdout
+    assert said == "".join(f"before {n}\nthread {n}\n" for n in range(20)) + "end\n"
+
+
+def test_a_display_stands_within_a_line(kernel: Kernel) -> None:
+    cell = kernel.ok('print!("begun, "); show(&Text::new("in between")); println!("ended");')
+    kinds = [(m["msg_type"], m["content"].get("text", "")) for m in cell.of("stream", "display_data")]
+    assert kinds == [("stream", "begun, "), ("display_data", ""), ("stream", "ended\n")]
+
+
 def test_generated_text_streams(kernel: Kernel) -> None:
     """A text appears in pieces, before the cell's end, and stands there whole in the end."""
     kernel.ok(MODEL)
     config = "GenerateConfig { max_tokens: 300, ..GenerateConfig::default() }"
-    cell = kernel.ok(f'let text = model.complete("The farmer", &{config})?;')
-    pieces = cell.of("stream")
-    for identity in live_displays(cell):
-        pieces += kernel.updates(identity)
-    assert len(pieces) >= 2, f"{len(pieces)} pieces:\n{cell.text()}"
+    ask = f'model.chat_live(&Adapters::default(), &[Message::user("How many geese?")], &{config})?'
+    cell = kernel.ok(f"let made = {ask};")
+    assert len(cell.of("stream")) >= 2, f"{len(cell.of('stream'))} pieces:\n{cell.text()}"
+    # What commands a terminal is shown as a sign.
+    whole = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", kernel.prints('print!("{}", made.text)').replace("\r", ""))
+    assert cell.stdout.rstrip("\n") == whole.rstrip("\n")
+
+
+def test_generation_is_one_bar(kernel: Kernel) -> None:
+    kernel.ok(MODEL)
+    config = "GenerateConfig { max_tokens: 400, ..GenerateConfig::default() }"
+    questions = ", ".join(['"How many geese?"'] * 30)
+    cell = kernel.ok(f"let compared = model.compare(&Adapters::default(), &[{questions}], &{config})?;")
+    bars = live_displays(cell)
+    assert len(bars) == 1, f"{len(bars)} displays:\n{cell.text()}"
+    assert "answering 60/60, done in" in plain(kernel.updates(bars[0])[-1])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cells import SLEEP
+from cells import MODEL, RUN, SLEEP
 from session import Kernel, marked
 
 # How evcxr's own crate `evcxr_input` asks for a line.
@@ -58,6 +58,19 @@ def test_shutdown_in_the_middle_of_a_cell_leaves_no_process(tmp_path: Path) -> N
     kernel.until("it has begun", lambda: cell.stdout)
     kernel.close()
     none_left(kernel.mark)
+
+
+@pytest.mark.parametrize("end", ["shutdown", "restart"])
+def test_the_end_of_a_kernel_pauses_runs_in_the_background(fresh: Kernel, end: str) -> None:
+    fresh.ok(MODEL)
+    fresh.ok(RUN)
+    fresh.ok("run.start(5000)?;")
+    folder = fresh.folder / "runs/tiny"
+    history = folder / "history.jsonl"
+    fresh.until("some steps", lambda: history.exists() and len(history.read_text().splitlines()) >= 5)
+    fresh.close() if end == "shutdown" else fresh.restart()
+    steps = len(history.read_text().splitlines())
+    assert (folder / f"step-{steps:06}").is_dir(), f"{steps} steps, {sorted(p.name for p in folder.iterdir())}"
 
 
 def test_a_killed_kernel_leaves_no_process(tmp_path: Path) -> None:
