@@ -163,6 +163,10 @@ impl Publisher {
         }
         (self.cell, self.parent) = (cell, Some(parent));
         self.ended = Ended::default();
+        if self.gone {
+            // A new process counts anew.
+            (self.marked, self.published) = (0, 0);
+        }
         (self.gone, self.running) = (false, true);
         (self.panicked, self.panic) = (false, None);
         self.channel.begin(cell);
@@ -326,7 +330,7 @@ impl Publisher {
             Told::Gone => {
                 self.running = false;
                 self.release();
-                (self.gone, self.marked, self.published) = (true, 0, 0);
+                self.gone = true;
             }
             output if self.waiting.is_empty() && !self.waits(&output) => self.show(output),
             output => self.waiting.push_back(output),
@@ -395,7 +399,7 @@ mod tests {
         fn seen(&mut self) -> Vec<(usize, String)> {
             let mut out = Vec::new();
             while let Ok(message) = self.seen.try_recv() {
-                let parent = message.parent_header.unwrap().msg_id;
+                let parent = message.parent_header.as_ref().unwrap().msg_id.clone();
                 let cell = self.cells.iter().position(|cell| cell.header.msg_id == parent).unwrap() + 1;
                 out.push((cell, text(&message)));
             }
