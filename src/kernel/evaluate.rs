@@ -3,9 +3,10 @@
 use crate::base::{self, BuildProgress, Clone as Folder};
 use crate::channel::{Channel, Told};
 use crate::code;
+use crate::ending::Ended;
 use crate::lost;
 use crate::messages::{Iopub, Problem, escaped};
-use crate::outputs::{Ended, Outputs};
+use crate::outputs::Outputs;
 use crate::paths::{CELL_NUMBER, Places, Tools};
 use crate::problems;
 use crossbeam_channel::Receiver;
@@ -211,7 +212,8 @@ impl Evaluator {
                 let names: Vec<String> = before.keys().cloned().collect();
                 let runs =
                     std::mem::take(&mut *self.outputs.runs.lock().unwrap_or_else(PoisonError::into_inner));
-                let problem = lost::process_ended(&said, count, &names, &runs, stopped);
+                let problem =
+                    lost::process_ended(&said, ended.crash.as_deref(), count, &names, &runs, stopped);
                 if let Err(error) = self.load() {
                     return Outcome::Failed(Problem::new(
                         "process ended",

@@ -14,6 +14,7 @@ mod channel;
 mod cli;
 mod code;
 mod complete;
+mod ending;
 mod evaluate;
 mod files;
 mod history;

@@ -1,8 +1,8 @@
 //! Brings what a cell prints, shows and tells to the notebook, in order, before the cell is over.
 
 use crate::channel::{Channel, Place, Told};
+use crate::ending::{Ended, Ending};
 use crate::messages::Iopub;
-use crate::problems::from_debug;
 use crossbeam_channel::{Receiver, Sender, after, never, select};
 use evcxr::EvalContextOutputs;
 use jupyter_protocol::{JupyterMessage, JupyterMessageContent, Status, Stdio};
@@ -18,19 +18,6 @@ const QUIET: Duration = Duration::from_millis(30);
 const OUTPUT: Duration = Duration::from_secs(2);
 /// Cells whose threads are given a place to print in: the last ones.
 const CELLS: usize = 2000;
-
-/// How a cell ended, as its process told.
-#[derive(Debug, Clone, Default)]
-pub struct Ended {
-    /// The error of a `?`, or that of a last expression.
-    pub error: Option<String>,
-    /// The message of a panic.
-    pub panic: Option<String>,
-    /// Variables whose old values were put back, and whether they are mutable.
-    pub kept: Vec<(String, bool)>,
-    /// Variables that have no old value any more.
-    pub lost: Vec<String>,
-}
 
 enum Order {
     Begin { cell: u64, parent: Box<JupyterMessage> },
@@ -95,10 +82,7 @@ struct Publisher {
     published: u64,
     /// Whether the process has ended.
     gone: bool,
-    ended: Ended,
-    panicked: bool,
-    /// The lines of a panic's message, while they come.
-    panic: Option<Vec<String>>,
+    ending: Ending,
     synced: bool,
     errors_synced: bool,
 }
@@ -119,9 +103,7 @@ impl Publisher {
             marked: 0,
             published: 0,
             gone: false,
-            ended: Ended::default(),
-            panicked: false,
-            panic: None,
+            ending: Ending::default(),
             synced: false,
             errors_synced: false,
         }
@@ -136,7 +118,7 @@ impl Publisher {
                     Ok(Order::Begin { cell, parent }) => self.begin(cell, *parent),
                     Ok(Order::End { cell, ended }) => {
                         self.finish(cell, lines);
-                        let _ = ended.send(std::mem::take(&mut self.ended));
+                        let _ = ended.send(std::mem::take(&mut self.ending).ended);
                     }
                     Err(_) => return,
                 },
@@ -162,13 +144,12 @@ impl Publisher {
             self.parents.pop_first();
         }
         (self.cell, self.parent) = (cell, Some(parent));
-        self.ended = Ended::default();
+        self.ending = Ending::default();
         if self.gone {
             // A new process counts anew.
             (self.marked, self.published) = (0, 0);
         }
         (self.gone, self.running) = (false, true);
-        (self.panicked, self.panic) = (false, None);
         self.channel.begin(cell);
     }
 
@@ -207,7 +188,8 @@ impl Publisher {
         }
         self.running = false;
         self.release();
-        self.end_of_panic();
+        let rest = self.ending.finish(self.gone);
+        self.iopub.stream(Stdio::Stderr, rest, self.parent.as_ref());
     }
 
     /// A line of the standard output, with those that are there already.
@@ -227,7 +209,7 @@ impl Publisher {
                         self.iopub.stream(Stdio::Stdout, text, self.parent.as_ref());
                         self.marked(order.parse().unwrap_or(0));
                     } else {
-                        self.noted(note);
+                        self.ending.note(note);
                     }
                 }
                 None => {
@@ -239,47 +221,11 @@ impl Publisher {
         self.iopub.stream(Stdio::Stdout, text, self.parent.as_ref());
     }
 
-    /// What the code that was added to a cell says (code.rs).
-    fn noted(&mut self, note: &str) {
-        match note.split_once(' ').unwrap_or((note, "")) {
-            ("error", text) => self.ended.error = Some(from_debug(text)),
-            ("panic", _) => self.panicked = true,
-            ("kept", variable) => {
-                if let Some((how, name)) = variable.split_once(' ') {
-                    self.ended.kept.push((name.to_string(), how == "mut"));
-                }
-            }
-            ("lost", name) => self.ended.lost.push(name.to_string()),
-            _ => {}
-        }
-    }
-
     fn error_line(&mut self, line: &str) {
         if let Some(cell) = line.strip_prefix("LORASCOPE_SYNC ") {
             self.errors_synced |= cell.trim() == self.cell.to_string();
-            return;
-        }
-        if let Some(panic) = &mut self.panic {
-            if line.starts_with("note: run with `RUST_BACKTRACE=") {
-                return;
-            }
-            panic.push(line.to_string());
-        } else if line.starts_with("thread '") && line.contains(" panicked at ") {
-            self.panic = Some(vec![line.to_string()]);
-        } else if !line.is_empty() {
-            self.iopub.stream(Stdio::Stderr, format!("{line}\n"), self.parent.as_ref());
-        }
-    }
-
-    /// The message of a panic is the cell's error, or text where the cell caught it.
-    fn end_of_panic(&mut self) {
-        let lines = self.panic.take();
-        if self.panicked {
-            // The first line names a place in the generated code.
-            let text = lines.map_or_else(String::new, |lines| lines[1..].join("\n"));
-            self.ended.panic = Some(text.trim_end().to_string());
-        } else if let Some(lines) = lines {
-            self.iopub.stream(Stdio::Stderr, lines.join("\n") + "\n", self.parent.as_ref());
+        } else if let Some(text) = self.ending.error_line(line) {
+            self.iopub.stream(Stdio::Stderr, text, self.parent.as_ref());
         }
     }
 
@@ -318,7 +264,7 @@ impl Publisher {
 
     fn told(&mut self, message: Told) {
         match message {
-            Told::Failed(text) => self.ended.error = Some(text),
+            Told::Failed(text) => self.ending.ended.error = Some(text),
             Told::Run { name, open } => {
                 let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
                 match open {

@@ -4,7 +4,6 @@ use jupyter_protocol::JupyterMessage;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 /// Requests that wait for the thread of the cells.
 #[derive(Default)]
@@ -24,36 +23,21 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn next(&self, wait: Option<Duration>) -> Option<JupyterMessage> {
-        let (begun, mut waiting) = (Instant::now(), self.lock());
+    /// Waits for the next request; once the queue is closed there is none, and the thread waits for the process's end.
+    pub fn next(&self) -> JupyterMessage {
+        let mut waiting = self.lock();
         loop {
-            if let Some(request) = waiting.pop_front() {
-                return Some(request);
+            if !self.closed.load(Ordering::Relaxed)
+                && let Some(request) = waiting.pop_front()
+            {
+                return request;
             }
-            let left = wait.map(|wait| wait.saturating_sub(begun.elapsed()));
-            if self.closed.load(Ordering::Relaxed) || left.is_some_and(|left| left.is_zero()) {
-                return None;
-            }
-            let left = left.unwrap_or(Duration::from_secs(3600));
-            waiting = self.more.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+            waiting = self.more.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
+    /// Lets no further request begin.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
-        self.more.notify_all();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_closed_queue_ends_and_a_wait_has_an_end() {
-        let queue = Queue::default();
-        assert!(queue.next(Some(Duration::from_millis(1))).is_none());
-        queue.close();
-        assert!(queue.next(None).is_none());
     }
 }

@@ -114,8 +114,9 @@ pub async fn serve(
             stage.0 = Stage::Failed(error.clone());
         }
         let _ = waits.join();
-        cells.work(started);
-        drop(folder);
+        // Until the process ends: the folder is in use, and the evaluator would end the process of the cells.
+        let _folder = folder;
+        cells.work(started)
     });
     let reader = kernel.clone();
     tokio::spawn(async move {
@@ -188,9 +189,10 @@ impl Kernel {
     }
 
     /// The thread of the cells.
-    fn work(&self, mut evaluator: Result<Evaluator, String>) {
+    fn work(&self, mut evaluator: Result<Evaluator, String>) -> ! {
         let mut count = 0;
-        while let Some(request) = self.queue.next(None) {
+        loop {
+            let request = self.queue.next();
             self.iopub.state(ExecutionState::Busy, Some(&request));
             let behind = self.answer(&mut evaluator, &request, &mut count);
             self.iopub.state(ExecutionState::Idle, Some(&request));
