@@ -24,6 +24,7 @@ mod outputs;
 mod paths;
 mod problems;
 mod queue;
+mod requests;
 mod server;
 mod stand_in;
 mod stock;

@@ -8,6 +8,7 @@ use crate::history;
 use crate::messages::{Iopub, Problem, media};
 use crate::paths::{Places, Tools, variables};
 use crate::queue::Queue;
+use crate::requests;
 use crate::waiting;
 use jupyter_protocol::{
     CommClose, CommInfoReply, CompleteReply, ConnectionInfo, ExecuteReply, ExecuteRequest, ExecutionCount,
@@ -66,7 +67,8 @@ pub async fn serve(
             let _ = iopub_socket.send(message).await;
         }
     });
-    let (mut shell_out, mut shell_in) = shell.split();
+    let (mut shell_out, shell_in) = shell.split();
+    let mut shell_in = requests::whole(shell_in);
     let (replies, mut replied) = unbounded_channel();
     tokio::spawn(async move {
         while let Some(message) = replied.recv().await {

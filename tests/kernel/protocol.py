@@ -26,7 +26,7 @@ class Protocol(KernelTests):
     code_stderr = 'eprintln!("a word to the standard error")'
 
     completion_samples = [
-        {"text": 'let text = String::from("a"); text.to_asci', "matches": ["to_ascii_lowercase()", "to_ascii_uppercase()"]},
+        {"text": 'let text = String::from("a"); text.to_asci', "matches": ["to_ascii_lowercase", "to_ascii_uppercase"]},
         {"text": "Dataset::op"},
         {"text": "zzzz_no_such", "matches": []},
     ]
