@@ -5,7 +5,7 @@ use crate::channel::Channel;
 use crate::complete::completeness;
 use crate::evaluate::{Evaluator, Outcome, Running, Shared, Stage};
 use crate::history;
-use crate::messages::{Iopub, Problem, media};
+use crate::messages::{Iopub, Problem, media, publish};
 use crate::paths::{Places, Tools, variables};
 use crate::queue::Queue;
 use crate::requests;
@@ -53,20 +53,16 @@ pub async fn serve(
 ) -> Result<(), String> {
     let failed = |error: zmq::RuntimeError| format!("the kernel's sockets: {error}");
     let session = uuid::Uuid::new_v4().to_string();
-    let mut iopub_socket = zmq::create_kernel_iopub_connection(connection, &session).await.map_err(failed)?;
+    let iopub_socket =
+        zmq::create_kernel_iopub_xpub_connection(connection, &session).await.map_err(failed)?;
     let shell = zmq::create_kernel_shell_connection(connection, &session).await.map_err(failed)?;
     let mut control = zmq::create_kernel_control_connection(connection, &session).await.map_err(failed)?;
     let mut stdin = zmq::create_kernel_stdin_connection(connection, &session).await.map_err(failed)?;
     let mut heartbeat = zmq::create_kernel_heartbeat_connection(connection).await.map_err(failed)?;
     tokio::spawn(async move { while heartbeat.single_heartbeat().await.is_ok() {} });
 
-    let (iopub, mut published) = unbounded_channel();
-    tokio::spawn(async move {
-        while let Some(message) = published.recv().await {
-            // A page that went away is no reason to end.
-            let _ = iopub_socket.send(message).await;
-        }
-    });
+    let (iopub, published) = unbounded_channel();
+    tokio::spawn(publish(iopub_socket, published));
     let (mut shell_out, shell_in) = shell.split();
     let mut shell_in = requests::whole(shell_in);
     let (replies, mut replied) = unbounded_channel();

@@ -3,7 +3,6 @@
 What is off, and why:
 - code_page_something: a payload `page` is an answer to IPython's `name?`; `:doc` shows its text in the cell.
 - code_clear_output: nothing of ours clears an output; what changes is updated (update_display_data).
-- support_iopub_welcome: it needs an XPUB socket, which jupyter-zmq-client does not have.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ HELLO = 'println!("hello, world")'
 class Protocol(KernelTests):
     kernel_name = NAME
     language_name = "rust"
+    support_iopub_welcome = True
     file_extension = ".rs"
 
     code_hello_world = HELLO
