@@ -51,8 +51,16 @@ macro_rules! cell_print {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! cell_println {
-    () => { $crate::cell_print!("\n") };
-    ($($text:tt)*) => { $crate::cell_print!("{}\n", format_args!($($text)*)) };
+    () => {
+        $crate::display::print_in_cell(file!(), $crate::display::Printed::Output, format_args!("\n"))
+    };
+    ($($text:tt)*) => {
+        $crate::display::print_in_cell(
+            file!(),
+            $crate::display::Printed::Output,
+            format_args!("{}\n", format_args!($($text)*)),
+        )
+    };
 }
 
 #[doc(hidden)]
@@ -66,8 +74,16 @@ macro_rules! cell_eprint {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! cell_eprintln {
-    () => { $crate::cell_eprint!("\n") };
-    ($($text:tt)*) => { $crate::cell_eprint!("{}\n", format_args!($($text)*)) };
+    () => {
+        $crate::display::print_in_cell(file!(), $crate::display::Printed::Errors, format_args!("\n"))
+    };
+    ($($text:tt)*) => {
+        $crate::display::print_in_cell(
+            file!(),
+            $crate::display::Printed::Errors,
+            format_args!("{}\n", format_args!($($text)*)),
+        )
+    };
 }
 
 #[cfg(test)]
@@ -93,10 +109,10 @@ mod tests {
     #[test]
     fn the_macros_take_what_those_of_the_standard_library_take() {
         let value = 3;
-        crate::cell_print!("{value} {:>4}", "a");
-        crate::cell_println!();
-        crate::cell_println!("{value:?} {}", value + 1,);
-        crate::cell_eprint!("");
-        crate::cell_eprintln!("{named}", named = 5);
+        cell_print!("{value} {:>4}", "a");
+        cell_println!();
+        cell_println!("{value:?} {}", value + 1,);
+        cell_eprint!("");
+        cell_eprintln!("{named}", named = 5);
     }
 }
