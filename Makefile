@@ -84,16 +84,16 @@ endif
 	$(CARGO) test --locked $(FEATURES) --doc
 	$(KERNEL_CARGO) test $(KERNEL_BUILD)
 
-## check           formatting, clippy and the documentation, without a warning
+## check           formatting, clippy (of the kernel too) and the documentation, without a warning
 .PHONY: check
-check: tools
+check: tools check-kernel
 	cargo fmt --check
 	cargo fmt --check --manifest-path src/kernel/Cargo.toml
 	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml > /dev/null
 	cargo clippy --locked --all-targets $(FEATURES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps $(FEATURES)
 
-## check-kernel    clippy of the kernel's package: it checks all that evcxr stands on, which takes minutes
+## check-kernel    clippy of the kernel's package alone
 .PHONY: check-kernel
 check-kernel: tools
 	$(KERNEL_CARGO) clippy $(KERNEL_BUILD) --all-targets -- -D warnings

@@ -91,7 +91,7 @@ pub fn build(places: &Places, tools: &Tools, progress: &mut dyn FnMut(BuildProgr
     run(
         cargo(&krate, tools).args(["build", "--target", &tools.host]).envs([
             ("RUSTC_WRAPPER", wrapper.as_os_str()),
-            (variables::RECORD.as_ref(), places.base_call().as_os_str()),
+            (variables::RECORD, places.base_call().as_os_str()),
         ]),
         progress,
     )?;
