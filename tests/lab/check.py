@@ -99,8 +99,8 @@ def main() -> None:
         trusted = [str(path) for path in (folder / "trusted").iterdir()]
         subprocess.run([python, "-m", "jupyter", "trust", *trusted], env=environment, check=True, stdout=subprocess.DEVNULL)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for look in ["light", "dark"]:
-            theme(folder / "settings", look.capitalize())
+        for shade in ["light", "dark"]:
+            theme(folder / "settings", shade.capitalize())
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
@@ -114,10 +114,10 @@ def main() -> None:
                 for kind in ["trusted", "untrusted"]:
                     for page in map(Path, pages):
                         found = look(browser, f"http://127.0.0.1:{port}/lab/tree/{kind}/{page.stem}.ipynb?token={TOKEN}&reset",
-                                     out / f"{page.stem}-{kind}-{look}")
+                                     out / f"{page.stem}-{kind}-{shade}")
                         faults = judge(found, kind)
-                        wrong += [f"{page.stem}, {kind}, {look}: {fault}" for fault in faults]
-                        print(f"{page.stem}, {kind}, {look}: {found['outputs']} outputs, {found['drawings']} drawings, "
+                        wrong += [f"{page.stem}, {kind}, {shade}: {fault}" for fault in faults]
+                        print(f"{page.stem}, {kind}, {shade}: {found['outputs']} outputs, {found['drawings']} drawings, "
                               f"{found['images']} images, {len(faults)} faults", flush=True)
             finally:
                 server.terminate()
