@@ -196,7 +196,7 @@ def kept(page: Page, notebook: Notebook, shown: dict[str, str]) -> None:
     page.keyboard.press("Control+s")
     await_that("the notebook is saved", lambda: "went on by" in NOTEBOOK.read_text(), page, 30)
     page.reload()
-    page.wait_for_selector(".jp-CodeCell .jp-OutputArea-output", timeout=120_000)
+    page.locator(".jp-CodeCell .jp-OutputArea-output").last.wait_for(timeout=120_000)
     await_that("all outputs are there again", lambda: notebook.output("resume") == shown["resume"], page, 60)
     for name, before in shown.items():
         if notebook.output(name) != before:
@@ -277,10 +277,10 @@ def story(options: argparse.Namespace, chromium: str) -> None:
             page.screenshot(path=options.out / "live-kept-light.png")
             theme(settings, "Dark")
             page.reload()
-            page.wait_for_selector(".jp-CodeCell .jp-OutputArea-output", timeout=120_000)
+            page.locator(".jp-CodeCell .jp-OutputArea-output").last.wait_for(timeout=120_000)
             page.wait_for_timeout(3000)
             page.screenshot(path=options.out / "live-kept-dark.png")
-        except Wrong:
+        except Exception:
             page.screenshot(path=options.out / "live-wrong.png")
             raise
         finally:
