@@ -7,7 +7,7 @@
 use super::outbox::Outbox;
 use super::{Bundle, stop};
 use serde_json::{Value, json};
-use std::io::{BufRead, Read as _, Write};
+use std::io::{BufRead, Read as _, StdoutLock, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
@@ -133,12 +133,13 @@ impl Writer {
         Self { stream: Some(stream), outbox, outputs: 0, marked: 0, printed: false, running: None, token }
     }
 
-    /// Says in the standard output that all outputs so far stand before what is printed next.
-    fn mark(&mut self) {
+    /// Says in the standard output that all outputs so far stand before what is printed next. Who locks both locks the
+    /// standard output first.
+    fn mark(&mut self, out: &mut StdoutLock<'_>) {
         if let Some(token) = self.token.as_ref().filter(|_| self.marked < self.outputs) {
             (self.marked, self.printed) = (self.outputs, false);
             // A kernel that went away is no reason to fail a computation.
-            let _ = std::io::stdout().write_all(format!("{token} order {}\n", self.marked).as_bytes());
+            let _ = out.write_all(format!("{token} order {}\n", self.marked).as_bytes());
         }
     }
 }
@@ -198,9 +199,8 @@ impl Channel {
 
     /// Shows something new: in this cell, or without a number in the one that runs.
     pub fn display(&self, id: &str, data: Value, cell: Option<u64>) {
-        let writer = &mut lock(&self.writer);
-        writer.outbox.sent(id, Instant::now());
-        self.output(writer, json!({"display": {"id": id, "data": data}}), cell);
+        lock(&self.writer).outbox.sent(id, Instant::now());
+        self.output(json!({"display": {"id": id, "data": data}}), cell);
     }
 
     /// Replaces what a display shows: now, or in half a second where it was replaced just before.
@@ -222,30 +222,31 @@ impl Channel {
     /// Adds text to `stdout` or `stderr` of this cell, or without a number of the one that runs.
     pub fn stream(&self, name: &str, text: &str, cell: Option<u64>) {
         if !text.is_empty() {
-            let message = json!({"stream": {"name": name, "text": text}});
-            self.output(&mut lock(&self.writer), message, cell);
+            self.output(json!({"stream": {"name": name, "text": text}}), cell);
         }
     }
 
     /// Is called before the thread of the cells prints: what was shown by now stands before it.
-    pub fn before_print(&self) {
+    pub fn before_print(&self, out: &mut StdoutLock<'_>) {
         let writer = &mut lock(&self.writer);
-        writer.mark();
+        writer.mark(out);
         writer.printed = true;
     }
 
     /// Sends an output. One of the running cell waits in the kernel for the mark in the standard output, and so stands
     /// behind what the cell printed before. Of other threads only the first one behind a line has a mark: where no
     /// cell runs nobody reads the pipe, which many would fill.
-    fn output(&self, writer: &mut Writer, mut message: Value, cell: Option<u64>) {
+    fn output(&self, mut message: Value, cell: Option<u64>) {
+        let mut out = std::io::stdout().lock();
+        let writer = &mut lock(&self.writer);
         writer.outputs += 1;
         message["order"] = writer.outputs.into();
         message["cell"] = cell.into();
-        let of_running = cell.is_some() && cell == writer.running && writer.printed;
-        let waits = (on_the_thread_of_cells() || of_running) && writer.token.is_some();
+        let of_running = writer.running.is_some() && (cell.is_none() || cell == writer.running);
+        let waits = writer.token.is_some() && (on_the_thread_of_cells() || of_running && writer.printed);
         message["waits"] = waits.into();
         if waits {
-            writer.mark();
+            writer.mark(&mut out);
         }
         self.write(writer, &message);
     }
@@ -312,6 +313,7 @@ impl Channel {
                 stop::request_stop(false);
                 self.sync(cell);
             } else if message.get("end").is_some() {
+                outlive_termination();
                 call(&BEFORE_END);
                 self.send(&json!({"ready_to_end": true}));
             }
@@ -333,6 +335,16 @@ impl Channel {
         let said = format!("LORASCOPE_SYNC {cell}\n");
         let _ = std::io::stderr().lock().write_all(said.as_bytes());
         self.send(&json!({"synced": cell}));
+    }
+}
+
+/// Jupyter ends a kernel and all that it started by SIGTERM, two seconds and a half after it asked for the end, and for
+/// good as long after that: the time in between is for what is being saved.
+fn outlive_termination() {
+    #[cfg(unix)]
+    // SAFETY: a plain call, which leaves no handler behind.
+    unsafe {
+        libc::signal(libc::SIGTERM, libc::SIG_IGN);
     }
 }
 

@@ -1,10 +1,12 @@
-//! What cells print, in the lorascope kernel: in order with what they show, and in the cell whose code it is.
+//! What cells print, in the lorascope kernel: their standard output in order with what they show, and that of a thread in
+//! the cell whose code it is.
 //!
 //! The kernel imports the macros below as `print!`, `println!`, `eprint!` and `eprintln!` of the cells. It compiles each
 //! cell from a file in a folder with the cell's number, so `file!()` says to which cell a thread belongs.
 
 use super::channel::{kernel, on_the_thread_of_cells};
 use std::fmt::Arguments;
+use std::io::Write as _;
 
 /// Where a line is printed to.
 #[doc(hidden)]
@@ -24,11 +26,14 @@ pub fn print_in_cell(file: &str, to: Printed, text: Arguments<'_>) {
             kernel.stream(name, &text.to_string(), cell_of(file));
         }
         _ if to == Printed::Errors => eprint!("{text}"),
-        kernel => {
-            if let Some(kernel) = kernel {
-                kernel.before_print();
-            }
-            print!("{text}");
+        None => print!("{text}"),
+        Some(kernel) => {
+            // Before the lock: a value may show something while it is written.
+            let text = text.to_string();
+            let mut out = std::io::stdout().lock();
+            kernel.before_print(&mut out);
+            // A kernel that went away is no reason to fail a computation.
+            let _ = out.write_all(text.as_bytes());
         }
     }
 }

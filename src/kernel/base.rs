@@ -12,6 +12,7 @@
 use crate::files::{link_target, locked, newest, write_if_new};
 use crate::paths::{Places, Tools, on_path, variables};
 use crate::workspace;
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -248,6 +249,31 @@ pub fn link_base(places: &Places, tools: &Tools, clone: &Clone) -> Result<(), St
         }
     }
     Ok(())
+}
+
+/// Ends cargo and rustc where a cell is being compiled: all processes that this one started, but that of the cells.
+pub fn end_compilation(cells: Option<u32>) {
+    let parents: HashMap<u32, u32> = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let process: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let status = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+            // The name of a program may hold brackets and blanks.
+            let parent = status.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+            Some((process, parent))
+        })
+        .collect();
+    let ours = std::process::id();
+    for process in parents.keys() {
+        let line = std::iter::successors(Some(*process), |process| parents.get(process).copied());
+        let line: Vec<u32> = line.take_while(|process| *process != ours && *process > 1).collect();
+        let top = line.last().copied();
+        if top.is_some_and(|top| parents.get(&top) == Some(&ours)) && top != cells {
+            // SAFETY: a plain call; a process that is gone by now is no matter.
+            unsafe { libc::kill(*process as libc::pid_t, libc::SIGTERM) };
+        }
+    }
 }
 
 /// Removes the folders whose kernel is gone: nobody holds the lock on their `in-use` file.

@@ -53,6 +53,7 @@ pub struct Place {
 #[derive(Debug, Clone, Default)]
 pub struct Channel {
     writer: Arc<Mutex<Option<UnixStream>>>,
+    asked_to_end: Arc<AtomicBool>,
     ready_to_end: Arc<AtomicBool>,
 }
 
@@ -123,10 +124,9 @@ impl Channel {
         self.say(&json!({ "sync": cell }))
     }
 
-    /// Asks the process to save what it has before it is ended.
+    /// Asks the process once to save what it has before it is ended; returns false where there is none.
     pub fn prepare_end(&self) -> bool {
-        self.ready_to_end.store(false, Ordering::Relaxed);
-        self.say(&json!({ "end": true }))
+        self.asked_to_end.swap(true, Ordering::Relaxed) || self.say(&json!({ "end": true }))
     }
 
     /// Whether it has.

@@ -249,8 +249,10 @@ impl Evaluator {
     /// The number of the next cell that is compiled.
     fn next_number(&mut self) -> u64 {
         self.cells += 1;
-        // Without it, what its threads print later appears in the cell that runs then.
-        let _ = std::fs::write(&self.number, self.cells.to_string());
+        // Without the file, what threads of the cell print later appears in the cell that runs then.
+        if std::fs::write(&self.number, self.cells.to_string()).is_err() {
+            let _ = std::fs::remove_file(&self.number);
+        }
         self.cells
     }
 

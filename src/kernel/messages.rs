@@ -1,12 +1,11 @@
 //! What the kernel says to all who look at the notebook: outputs, states, errors.
 
 use jupyter_protocol::{
-    DisplayData, ErrorOutput, ExecuteInput, ExecuteResult, ExecutionCount, ExecutionState, IoPubWelcome,
-    JupyterMessage, JupyterMessageContent, Media, Status, Stdio, StreamContent, Transient, UpdateDisplayData,
+    DisplayData, ErrorOutput, ExecuteInput, ExecuteResult, ExecutionCount, ExecutionState, JupyterMessage,
+    JupyterMessageContent, Media, Status, Stdio, StreamContent, Transient, UpdateDisplayData,
 };
-use jupyter_zmq_client as zmq;
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::UnboundedSender;
 
 /// A message of a cell that failed.
 #[derive(Debug, Clone, Default)]
@@ -76,29 +75,6 @@ impl Iopub {
     pub fn error(&self, problem: &Problem, parent: &JupyterMessage) {
         let (ename, evalue) = (problem.name.clone(), problem.value.clone());
         self.send(ErrorOutput { ename, evalue, traceback: problem.shown.clone() }, Some(parent));
-    }
-}
-
-/// Sends what is published, and a welcome to each that begins to listen.
-pub async fn publish(
-    mut socket: zmq::KernelIoPubXPubConnection,
-    mut published: UnboundedReceiver<JupyterMessage>,
-) {
-    loop {
-        let message = tokio::select! {
-            message = published.recv() => match message {
-                Some(message) => message,
-                None => return,
-            },
-            heard = socket.recv_subscription() => match heard {
-                Ok(zmq::SubscriptionEvent::Subscribe(topic)) => {
-                    JupyterMessage::new(IoPubWelcome::new(topic), None).with_zmq_identities(Vec::new())
-                }
-                _ => continue,
-            },
-        };
-        // A page that went away is no reason to end.
-        let _ = socket.send(message).await;
     }
 }
 

@@ -1,9 +1,9 @@
 //! Brings what a cell prints, shows and tells to the notebook, in order, before the cell is over.
 
-use crate::channel::{Channel, Place, Told};
+use crate::channel::{Channel, Told};
 use crate::ending::{Ended, Ending};
 use crate::messages::Iopub;
-use crossbeam_channel::{Receiver, Sender, after, never, select};
+use crossbeam_channel::{Receiver, Sender, after, at, never, select};
 use evcxr::EvalContextOutputs;
 use jupyter_protocol::{JupyterMessage, JupyterMessageContent, Status, Stdio};
 use std::collections::{BTreeMap, VecDeque};
@@ -76,6 +76,10 @@ struct Publisher {
     running: bool,
     /// Outputs of the channel that wait for their mark in the standard output, and those behind them.
     waiting: VecDeque<Told>,
+    /// When they are published without it: a cell may print elsewhere, or ask for input.
+    overdue: Option<Instant>,
+    /// Text of the channel that is published in one message: whether it goes to the standard error, its cell.
+    pieces: Option<(bool, Option<u64>, String)>,
     /// The last mark.
     marked: u64,
     /// The last output of the channel that was published.
@@ -100,6 +104,8 @@ impl Publisher {
             cell: 0,
             running: false,
             waiting: VecDeque::new(),
+            overdue: None,
+            pieces: None,
             marked: 0,
             published: 0,
             gone: false,
@@ -131,11 +137,21 @@ impl Publisher {
                     Err(_) => stderr = never(),
                 },
                 recv(told) -> message => if let Ok(message) = message { self.told(message) },
+                recv(self.overdue.map_or_else(never, at)) -> _ => {
+                    let order = self.waiting.iter().filter_map(order).max();
+                    self.marked = self.marked.max(order.unwrap_or(0));
+                    self.release();
+                }
             }
         }
     }
 
     fn begin(&mut self, cell: u64, parent: JupyterMessage) {
+        // What came since the last cell is that one's, but how the process ended is told in this one.
+        let rest = self.ending.finish(self.gone);
+        self.iopub.stream(Stdio::Stderr, rest, self.parent.as_ref());
+        let crash = std::mem::take(&mut self.ending).ended.crash;
+        self.ending.ended.crash = crash;
         // Of a request the header is needed.
         let mut header = parent.clone();
         (header.content, header.buffers) = (JupyterMessageContent::from(Status::idle()), Vec::new());
@@ -144,7 +160,6 @@ impl Publisher {
             self.parents.pop_first();
         }
         (self.cell, self.parent) = (cell, Some(parent));
-        self.ending = Ending::default();
         if self.gone {
             // A new process counts anew.
             (self.marked, self.published) = (0, 0);
@@ -237,7 +252,8 @@ impl Publisher {
         while self.published < order && !self.gone {
             match self.told.recv_deadline(deadline) {
                 Ok(message) => self.told(message),
-                Err(_) => return,
+                // It was no output that can be read.
+                Err(_) => self.published = order,
             }
         }
     }
@@ -246,10 +262,13 @@ impl Publisher {
     fn release(&mut self) {
         while let Some(message) = self.waiting.pop_front() {
             if self.waits(&message) {
-                return self.waiting.push_front(message);
+                self.waiting.push_front(message);
+                return self.flush();
             }
             self.show(message);
         }
+        self.overdue = None;
+        self.flush();
     }
 
     /// Whether an output stands behind lines that have not come yet.
@@ -262,7 +281,18 @@ impl Publisher {
         }
     }
 
+    /// Takes what the channel tells, with what is there already: pieces of text go into one message.
     fn told(&mut self, message: Told) {
+        const TOGETHER: usize = 1000;
+        self.take(message);
+        for _ in 0..TOGETHER {
+            let Ok(message) = self.told.try_recv() else { break };
+            self.take(message);
+        }
+        self.flush();
+    }
+
+    fn take(&mut self, message: Told) {
         match message {
             Told::Failed(text) => self.ending.ended.error = Some(text),
             Told::Run { name, open } => {
@@ -279,32 +309,60 @@ impl Publisher {
                 self.gone = true;
             }
             output if self.waiting.is_empty() && !self.waits(&output) => self.show(output),
-            output => self.waiting.push_back(output),
+            output => {
+                self.overdue.get_or_insert_with(|| Instant::now() + OUTPUT);
+                self.waiting.push_back(output);
+            }
         }
     }
 
     fn show(&mut self, output: Told) {
-        let parent =
-            |place: Place| place.cell.and_then(|cell| self.parents.get(&cell)).or(self.parent.as_ref());
         match output {
             Told::Display { id, data, place } => {
-                self.iopub.display(data, &id, parent(place));
+                self.flush();
+                self.iopub.display(data, &id, self.parent_of(place.cell));
                 self.published = self.published.max(place.order);
             }
             Told::Stream { errors, text, place } => {
-                let name = if errors { Stdio::Stderr } else { Stdio::Stdout };
-                self.iopub.stream(name, text, parent(place));
+                if self.pieces.as_ref().is_some_and(|(to, cell, _)| (*to, *cell) != (errors, place.cell)) {
+                    self.flush();
+                }
+                self.pieces.get_or_insert_with(|| (errors, place.cell, String::new())).2 += &text;
                 self.published = self.published.max(place.order);
             }
-            Told::Update { id, data } => self.iopub.update(data, &id, self.parent.as_ref()),
+            Told::Update { id, data } => {
+                self.flush();
+                self.iopub.update(data, &id, self.parent.as_ref());
+            }
             _ => {}
         }
+    }
+
+    /// Publishes the pieces of text that were gathered.
+    fn flush(&mut self) {
+        if let Some((errors, cell, text)) = self.pieces.take() {
+            let name = if errors { Stdio::Stderr } else { Stdio::Stdout };
+            self.iopub.stream(name, text, self.parent_of(cell));
+        }
+    }
+
+    fn parent_of(&self, cell: Option<u64>) -> Option<&JupyterMessage> {
+        cell.and_then(|cell| self.parents.get(&cell)).or(self.parent.as_ref())
+    }
+}
+
+/// The number of an output.
+fn order(output: &Told) -> Option<u64> {
+    match output {
+        Told::Display { place, .. } | Told::Stream { place, .. } => Some(place.order),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::Place;
     use jupyter_protocol::ExecuteRequest;
     use serde_json::json;
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};

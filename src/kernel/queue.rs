@@ -38,6 +38,36 @@ impl Queue {
 
     /// Lets no further request begin.
     pub fn close(&self) {
+        let _waiting = self.lock();
         self.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jupyter_protocol::KernelInfoRequest;
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+
+    #[test]
+    fn requests_come_in_their_order_and_none_behind_the_end() {
+        let (queue, (sender, taken)) = (Arc::new(Queue::default()), mpsc::channel());
+        let requests: Vec<_> = (0..3).map(|_| JupyterMessage::new(KernelInfoRequest {}, None)).collect();
+        queue.push(requests[0].clone());
+        queue.push(requests[1].clone());
+        let theirs = queue.clone();
+        std::thread::spawn(move || {
+            loop {
+                sender.send(theirs.next().header.msg_id).unwrap();
+            }
+        });
+        let wait = Duration::from_secs(20);
+        for request in &requests[..2] {
+            assert_eq!(taken.recv_timeout(wait).unwrap(), request.header.msg_id);
+        }
+        queue.close();
+        queue.push(requests[2].clone());
+        assert!(taken.recv_timeout(Duration::from_millis(50)).is_err());
     }
 }

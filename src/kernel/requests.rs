@@ -68,7 +68,9 @@ fn fill(kind: &str, content: &mut Map<String, Value>) {
         _ => return,
     };
     for (name, value) in usual.as_object().into_iter().flatten() {
-        content.entry(name.clone()).or_insert_with(|| value.clone());
+        if content.get(name).is_none_or(Value::is_null) {
+            content.insert(name.clone(), value.clone());
+        }
     }
 }
 
@@ -88,7 +90,7 @@ mod tests {
         read("history_request", json!({"hist_access_type": "search", "pattern": "a*"}));
         read("history_request", json!({"hist_access_type": "range", "start": 1}));
         read("history_request", json!({}));
-        read("inspect_request", json!({"code": "abc"}));
+        read("inspect_request", json!({"code": "abc", "cursor_pos": null}));
         read("execute_request", json!({"code": "1", "silent": true}));
         read("kernel_info_request", json!({}));
         match read("complete_request", json!({"code": "\u{5b57}b"})) {

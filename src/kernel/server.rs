@@ -1,11 +1,11 @@
 //! The sockets: requests come in, replies go out.
 
-use crate::base::Clone as Folder;
+use crate::base::{self, Clone as Folder};
 use crate::channel::Channel;
 use crate::complete::completeness;
 use crate::evaluate::{Evaluator, Outcome, Running, Shared, Stage};
 use crate::history;
-use crate::messages::{Iopub, Problem, media, publish};
+use crate::messages::{Iopub, Problem, media};
 use crate::paths::{Places, Tools, variables};
 use crate::queue::Queue;
 use crate::requests;
@@ -18,7 +18,6 @@ use jupyter_protocol::{
 };
 use jupyter_zmq_client as zmq;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -53,16 +52,20 @@ pub async fn serve(
 ) -> Result<(), String> {
     let failed = |error: zmq::RuntimeError| format!("the kernel's sockets: {error}");
     let session = uuid::Uuid::new_v4().to_string();
-    let iopub_socket =
-        zmq::create_kernel_iopub_xpub_connection(connection, &session).await.map_err(failed)?;
+    let mut iopub_socket = zmq::create_kernel_iopub_connection(connection, &session).await.map_err(failed)?;
     let shell = zmq::create_kernel_shell_connection(connection, &session).await.map_err(failed)?;
     let mut control = zmq::create_kernel_control_connection(connection, &session).await.map_err(failed)?;
     let mut stdin = zmq::create_kernel_stdin_connection(connection, &session).await.map_err(failed)?;
     let mut heartbeat = zmq::create_kernel_heartbeat_connection(connection).await.map_err(failed)?;
     tokio::spawn(async move { while heartbeat.single_heartbeat().await.is_ok() {} });
 
-    let (iopub, published) = unbounded_channel();
-    tokio::spawn(publish(iopub_socket, published));
+    let (iopub, mut published) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(message) = published.recv().await {
+            // A page that went away is no reason to end.
+            let _ = iopub_socket.send(message).await;
+        }
+    });
     let (mut shell_out, shell_in) = shell.split();
     let mut shell_in = requests::whole(shell_in);
     let (replies, mut replied) = unbounded_channel();
@@ -140,7 +143,6 @@ pub async fn serve(
             JupyterMessageContent::ShutdownRequest(shutdown) => {
                 let reply = ShutdownReply { restart: shutdown.restart, ..ShutdownReply::default() };
                 let _ = control.send(JupyterMessage::new(reply, Some(&request))).await;
-                kernel.queue.close();
                 kernel.let_it_pause().await;
                 kernel.end_process();
                 return Ok(());
@@ -332,7 +334,7 @@ impl Kernel {
         let word = match cell.stopped {
             None => {
                 cell.stopped = Some(Instant::now());
-                end_compilation(self.shared.process_number());
+                base::end_compilation(self.shared.process_number());
                 if !self.channel.interrupt(cell.cell) {
                     cell.stopped = Instant::now().checked_sub(PATIENCE);
                 }
@@ -357,18 +359,23 @@ impl Kernel {
         }
     }
 
-    /// Before the end: the running call stops, and all runs pause, each with a snapshot. Jupyter waits for five seconds.
+    /// Before the end: the running call stops, and all runs pause, each with a snapshot. Jupyter waits for five seconds,
+    /// after half of which it asks once more, by a signal.
     async fn let_it_pause(&self) {
-        const LOOKS: u32 = 40;
-        let cell = self.shared.running().as_ref().map(|running| running.cell);
-        if let Some(cell) = cell {
-            self.channel.interrupt(cell);
-        }
-        if !self.channel.prepare_end() {
-            return;
-        }
+        const LOOKS: u32 = 42;
+        // SAFETY: a plain call, which leaves no handler behind.
+        unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+        self.queue.close();
+        base::end_compilation(self.shared.process_number());
+        let mut asked = None;
         for _ in 0..LOOKS {
-            if self.channel.is_ready_to_end() && self.shared.running().is_none() {
+            let cell = self.shared.running().as_ref().map(|running| running.cell);
+            if let Some(cell) = cell.filter(|cell| asked != Some(*cell)) {
+                self.channel.interrupt(cell);
+                asked = Some(cell);
+            }
+            // Once, behind the button: what waits for a run then fails, and does not go on.
+            if !self.channel.prepare_end() || self.channel.is_ready_to_end() && cell.is_none() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -378,31 +385,6 @@ impl Kernel {
     fn end_process(&self) {
         if let Some(process) = &*self.shared.process.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = process.lock().unwrap_or_else(PoisonError::into_inner).kill();
-        }
-    }
-}
-
-/// Ends cargo and rustc where a cell is being compiled: all processes that this one started, but that of the cells.
-fn end_compilation(cells: Option<u32>) {
-    let parents: HashMap<u32, u32> = std::fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            let process: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let status = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-            // The name of a program may hold brackets and blanks.
-            let parent = status.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-            Some((process, parent))
-        })
-        .collect();
-    let ours = std::process::id();
-    for process in parents.keys() {
-        let line = std::iter::successors(Some(*process), |process| parents.get(process).copied());
-        let line: Vec<u32> = line.take_while(|process| *process != ours && *process > 1).collect();
-        let top = line.last().copied();
-        if top.is_some_and(|top| parents.get(&top) == Some(&ours)) && top != cells {
-            // SAFETY: a plain call; a process that is gone by now is no matter.
-            unsafe { libc::kill(*process as libc::pid_t, libc::SIGTERM) };
         }
     }
 }

@@ -7,7 +7,7 @@ use super::load::{OpenOptions, Source};
 use super::streaming::{Generated, generate_with};
 use super::weight_dtype::WeightDtype;
 use crate::dataset::Dataset;
-use crate::display::{self, Align, Bundle, Live, Progress, Show, Table, Text};
+use crate::display::{self, Align, Bundle, Live, Progress, Show, Table, Text, in_kernel};
 use crate::error::{Error, Result};
 use crate::image;
 use crate::lora::Adapters;
@@ -263,7 +263,7 @@ impl Model {
         messages: &[Message],
         config: &GenerateConfig,
     ) -> Result<Text> {
-        with_progress(config, |on_text| self.chat_each(adapters, messages, config, on_text))
+        with_progress(|on_text| self.chat_each(adapters, messages, config, on_text))
     }
 
     /// Like [`chat_with`](Self::chat_with), but passes each piece of the answer to `on_text` as soon as
@@ -318,30 +318,25 @@ impl Model {
         self.decoder().check(adapters)?;
         let tokenizer = self.tokenizer();
         let ids = tokenizer.encode(text)?;
-        with_progress(config, |on_text| {
-            generate_with(self.decoder(), adapters, tokenizer, &ids, config, on_text)
-        })
+        with_progress(|on_text| generate_with(self.decoder(), adapters, tokenizer, &ids, config, on_text))
     }
 }
 
-/// Generates beneath a bar that has the end of the text so far.
-fn with_progress(
-    config: &GenerateConfig,
-    generate: impl FnOnce(&mut dyn FnMut(&str) -> bool) -> Result<Generated>,
-) -> Result<Text> {
+/// Generates; in the lorascope kernel beneath a line with the end of the text so far.
+fn with_progress(generate: impl FnOnce(&mut dyn FnMut(&str) -> bool) -> Result<Generated>) -> Result<Text> {
     const SHOWN: usize = 60;
-    let mut progress = Progress::new("generating", config.max_tokens as u64);
+    // Nobody knows how many pieces there will be.
+    let mut progress = in_kernel().then(|| Progress::new("generating: pieces", 0));
     let mut text = String::new();
     let made = generate(&mut |piece| {
-        text.push_str(piece);
-        let from = text.char_indices().nth_back(SHOWN).map_or(0, |(at, _)| at);
-        progress.advance(1, &text[from..]);
+        if let Some(progress) = &mut progress {
+            text.push_str(piece);
+            let from = text.char_indices().nth_back(SHOWN).map_or(0, |(at, _)| at);
+            progress.advance(1, &text[from..]);
+        }
         true
     })?;
-    let made = made.whole()?;
-    // An end token comes before that number.
-    progress.set_total(progress.done());
-    Ok(Text::new(made.text))
+    Ok(Text::new(made.whole()?.text))
 }
 
 impl Dataset {

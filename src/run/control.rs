@@ -257,13 +257,11 @@ impl Run {
             let status = self.status();
             status.report(&mut progress);
             match &status.state {
-                State::Running if stop_requested() => {
-                    let status = self.pause()?;
-                    status.report(&mut progress);
-                    if status.state == State::Paused {
-                        return Err(Error::interrupted_at(format!("paused at step {}", status.progress()))
-                            .help("run.resume()? goes on, run.status() shows it"));
-                    }
+                State::Running if stop_requested() => self.pause()?.report(&mut progress),
+                // By the button, or because the kernel is asked to end: what stands behind is not to be done.
+                State::Paused if stop_requested() => {
+                    return Err(Error::interrupted_at(format!("paused at step {}", status.progress()))
+                        .help("run.resume()? goes on, run.status() shows it"));
                 }
                 State::Running => self.0.shared.wait(LOOK),
                 State::Idle | State::Paused | State::Finished => return Ok(status),

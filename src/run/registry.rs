@@ -2,6 +2,7 @@
 //! in a cell that failed, loses nothing.
 
 use super::handle::{Run, RunInner};
+use super::state::status::State;
 use crate::display::{before_end, tell_of_run};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,14 +35,18 @@ pub(crate) fn remove(run: &Arc<RunInner>) {
     }
 }
 
-/// Pauses each run that trains, all at once, each with a snapshot: the notebook is being closed.
+/// Pauses the runs, all at once, each with a snapshot, first those that train: the kernel is asked to end.
 fn pause_all() -> bool {
-    std::thread::scope(|scope| {
-        for run in all() {
-            // What a run could not save it has said itself.
-            scope.spawn(move || Run(run).pause());
-        }
-    });
+    let (training, resting): (Vec<_>, Vec<_>) =
+        all().into_iter().partition(|run| run.shared.read().state == State::Running);
+    for runs in [training, resting] {
+        std::thread::scope(|scope| {
+            for run in runs {
+                // What a run could not save it has said itself.
+                scope.spawn(move || Run(run).pause());
+            }
+        });
+    }
     true
 }
 
