@@ -1,5 +1,4 @@
-//! What cells print, in the lorascope kernel: their standard output in order with what they show, and that of a thread in
-//! the cell whose code it is.
+//! What cells print, in the lorascope kernel: in order with what they show, and in the cell whose code it is.
 //!
 //! The kernel imports the macros below as `print!`, `println!`, `eprint!` and `eprintln!` of the cells. It compiles each
 //! cell from a file in a folder with the cell's number, so `file!()` says to which cell a thread belongs.
@@ -19,22 +18,24 @@ pub enum Printed {
 /// Prints for the code of a cell, which was compiled from this file.
 #[doc(hidden)]
 pub fn print_in_cell(file: &str, to: Printed, text: Arguments<'_>) {
-    match kernel() {
+    let Some(kernel) = kernel() else {
+        return match to {
+            Printed::Output => print!("{text}"),
+            Printed::Errors => eprint!("{text}"),
+        };
+    };
+    // Before a lock: a value may show something while it is written.
+    let text = text.to_string();
+    match to {
         // The pipe of the standard output is the running cell's; what another thread prints may be of an earlier one.
-        Some(kernel) if !on_the_thread_of_cells() => {
-            let name = if to == Printed::Output { "stdout" } else { "stderr" };
-            kernel.stream(name, &text.to_string(), cell_of(file));
-        }
-        _ if to == Printed::Errors => eprint!("{text}"),
-        None => print!("{text}"),
-        Some(kernel) => {
-            // Before the lock: a value may show something while it is written.
-            let text = text.to_string();
+        Printed::Output if on_the_thread_of_cells() => {
             let mut out = std::io::stdout().lock();
             kernel.before_print(&mut out);
             // A kernel that went away is no reason to fail a computation.
             let _ = out.write_all(text.as_bytes());
         }
+        Printed::Output => kernel.stream("stdout", &text, cell_of(file)),
+        Printed::Errors => kernel.stream("stderr", &text, cell_of(file)),
     }
 }
 

@@ -283,7 +283,7 @@ impl Cargo {
         match workspace::changed(&metadata, &before) {
             Some(package) => Err(format!(
                 "this would build {package}, and lorascope anew, which a running notebook cannot load: leave the \
-                 features away, or use what lorascope re-exports (lorascope::polars, candle_core, plotters, tokenizers)"
+                 features out, or use what lorascope re-exports (lorascope::polars, candle_core, plotters, tokenizers)"
             )),
             None => Ok(()),
         }

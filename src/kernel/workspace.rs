@@ -172,7 +172,7 @@ pub fn re_exported(dependency: &str) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "lorascope brings {name} already, and a second copy would have other types: leave the line away and write \
+        "lorascope brings {name} already, and a second copy would have other types: leave the line out and write \
          `use {path};` or `{path}::…`"
     ))
 }

@@ -68,17 +68,20 @@ def test_a_kill_from_outside_is_told(fresh: Kernel, tmp_path: os.PathLike[str]) 
     told(fresh, cell, "SIGKILL")
 
 
-def test_a_death_between_two_cells_is_told(fresh: Kernel) -> None:
+@pytest.mark.parametrize(
+    ("code", "word"), [("std::process::abort()", "SIGABRT"), (SEGFAULT, "SIGSEGV")], ids=["abort", "segfault"]
+)
+def test_a_death_between_two_cells_is_told(fresh: Kernel, code: str, word: str) -> None:
     fresh.ok("let my_list = vec![1, 2, 3];")
     gate = Gate(fresh.folder)
-    fresh.ok(f"std::thread::spawn(|| {{ {gate.wait}\nstd::process::abort() }});")
+    fresh.ok(f"std::thread::spawn(|| {{ {gate.wait}\n{code} }});")
     process = child(fresh)
     gate.open()
     ended = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     fresh.until("its end", lambda: not process.is_running() or process.status() in ended)
     cell = fresh.run('println!("{:?}", my_list)')
     assert cell.status == "error", cell.text()
-    assert "SIGABRT" in cell.error, cell.error
+    assert word in cell.error, cell.error
     assert fresh.ok("1 + 1").shown() == ["2"]
 
 

@@ -40,14 +40,16 @@ def test_a_display_arrives_while_the_cell_runs(kernel: Kernel, folder: Path) -> 
 
 
 def test_displays_and_lines_keep_their_order(kernel: Kernel) -> None:
-    code = "\n".join(f'println!("line {n}"); show(&Text::new("display {n}"));' for n in range(5))
+    code = "\n".join(
+        f'println!("line {n}"); show(&Text::new("display {n}")); eprintln!("warning {n}");' for n in range(5)
+    )
     cell = kernel.ok(code)
     said = [
         m["content"]["text"].strip() if m["msg_type"] == "stream" else plain(m)
         for m in cell.of("stream", "display_data")
     ]
-    words = re.findall(r"(?:line|display) \d", "\n".join(said))
-    assert words == [f"{kind} {n}" for n in range(5) for kind in ("line", "display")], said
+    words = re.findall(r"(?:line|display|warning) \d", "\n".join(said))
+    assert words == [f"{kind} {n}" for n in range(5) for kind in ("line", "display", "warning")], said
 
 
 def test_a_display_is_updated_while_another_cell_runs(fresh: Kernel, tmp_path: Path) -> None:
@@ -136,6 +138,33 @@ def test_threads_that_a_cell_waits_for_print_in_order(kernel: Kernel) -> None:
     code = "\n".join(f'println!("before {n}"); {spawned.replace("{n}", str(n))}' for n in range(20))
     said = kernel.ok(code + '\nprintln!("end");').stdout
     assert said == "".join(f"before {n}\nthread {n}\n" for n in range(20)) + "end\n"
+
+
+def test_whoever_holds_the_standard_output_hangs_nobody(kernel: Kernel) -> None:
+    """Two locks are taken in one order: that of the standard output, and that of the channel."""
+    code = """use std::io::Write as _;
+let thread;
+{
+    let mut out = std::io::stdout().lock();
+    println!("first");
+    thread = std::thread::spawn(|| { for n in 0..50 { println!("thread {n}"); } });
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    writeln!(out, "held")?;
+    println!("last");
+}
+thread.join().unwrap();"""
+    cell = kernel.finish(kernel.send(code), 30)
+    assert cell.status == "ok", cell.text()
+    lines = cell.stdout.splitlines()
+    assert [line for line in lines if not line.startswith("thread")] == ["first", "held", "last"], lines
+    assert [line for line in lines if line.startswith("thread")] == [f"thread {n}" for n in range(50)]
+
+
+def test_many_pieces_of_a_thread_are_few_messages(kernel: Kernel) -> None:
+    said = "for n in 0..20_000 { println!(\"piece {n}\"); }"
+    cell = kernel.ok(f"std::thread::spawn(|| {{ {said} }}).join().unwrap();")
+    assert cell.stdout == "".join(f"piece {n}\n" for n in range(20_000))
+    assert len(cell.of("stream")) < 5_000, len(cell.of("stream"))
 
 
 def test_a_display_stands_within_a_line(kernel: Kernel) -> None:
