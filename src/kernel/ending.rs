@@ -47,11 +47,6 @@ impl Ending {
 
     /// Takes a line of the standard error. Returns what is shown at once.
     pub fn error_line(&mut self, line: &str) -> Option<String> {
-        // The lines of a backtrace are indented; what a cell prints behind such a line shows that it goes on.
-        if let Some(mut lines) = self.crash.take_if(|_| !line.starts_with(' ')) {
-            lines.push(line.to_string());
-            return Some(lines.join("\n") + "\n");
-        }
         if let Some(crash) = &mut self.crash {
             crash.push(line.to_string());
         } else if lost::signal_of(line).is_some() {
@@ -120,9 +115,7 @@ mod tests {
         let lines = ["warned", "Segmentation fault.", "   0: evcxr::runtime::segfault_handler", "   1: main"];
         let (ended, shown) = after(&lines, false, true);
         assert_eq!((ended.crash.as_deref(), shown.as_str()), (Some("signal: 11 "), "warned\n"));
-        // A cell may print such a line itself, and go on.
-        let (_, shown) = after(&["Bus error.", "next"], false, false);
-        assert_eq!(shown, "Bus error.\nnext\n");
+        // A cell may print such a line itself, and go on: all is shown at its end.
         let (ended, shown) = after(&lines, false, false);
         assert_eq!((ended.crash, shown), (None, lines.join("\n") + "\n"));
     }
