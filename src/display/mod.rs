@@ -9,6 +9,7 @@
 
 mod audience;
 mod bundle;
+mod cell_store;
 mod channel;
 mod dashboard;
 mod data_frames;
@@ -29,6 +30,8 @@ mod untrusted;
 pub(crate) use audience::advice;
 pub use audience::{Audience, speak_to};
 pub use bundle::Bundle;
+#[doc(hidden)]
+pub use cell_store::{VariableStore, create_variable_store, tell_error};
 pub use channel::{attach_kernel, attach_kernel_at};
 pub(crate) use channel::{before_end, before_sync, in_kernel, tell_of_run};
 pub use dashboard::{Dashboard, dashboard};

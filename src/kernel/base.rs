@@ -203,6 +203,11 @@ impl Clone {
     pub fn libraries(&self) -> PathBuf {
         self.folder.join("lib")
     }
+
+    /// What rust-analyzer reads of Rust's own library.
+    pub fn rust_source(&self) -> PathBuf {
+        self.folder.join("rust/library")
+    }
 }
 
 impl Drop for Clone {
@@ -214,7 +219,7 @@ impl Drop for Clone {
 const IN_USE: &str = "in-use";
 
 /// Makes the folder of a kernel, without what is still to be built.
-pub fn new_clone(places: &Places) -> Result<Clone, String> {
+pub fn new_clone(places: &Places, tools: &Tools) -> Result<Clone, String> {
     let kernels = places.kernels();
     let at = |error: std::io::Error| format!("{}: {error}", kernels.display());
     fs::create_dir_all(&kernels).map_err(at)?;
@@ -223,15 +228,29 @@ pub fn new_clone(places: &Places) -> Result<Clone, String> {
     let folder = tempfile::Builder::new().prefix(&format!("{}-", std::process::id())).tempdir_in(&kernels);
     let folder = folder.map_err(at)?.keep();
     let in_use = locked(&folder.join(IN_USE), true).map_err(at)?;
-    for part in ["bin", "ctx", "lib", "config", "home"] {
-        fs::create_dir(folder.join(part)).map_err(at)?;
+    for part in ["bin", "ctx", "lib", "config", "home", "rust/library"] {
+        fs::create_dir_all(folder.join(part)).map_err(at)?;
     }
     for name in ["cargo", "rustup", "record-rustc"] {
         link_program(&folder.join("bin").join(name))?;
     }
     // rust-analyzer calls the cargo that lies in CARGO_HOME.
     std::os::unix::fs::symlink("../bin", folder.join("home/bin")).map_err(at)?;
-    Ok(Clone { folder, _in_use: in_use })
+    let clone = Clone { folder, _in_use: in_use };
+    link_rust(tools, &clone).map_err(at)?;
+    Ok(clone)
+}
+
+/// Links to what rust-analyzer reads of Rust's own library. The intrinsics of all processors (`stdarch`) are half of
+/// its text, and no cell has a variable of their types.
+fn link_rust(tools: &Tools, clone: &Clone) -> std::io::Result<()> {
+    let library = tools.rust_source();
+    for part in workspace::RUST_PACKAGES.iter().copied().chain(["Cargo.toml", "Cargo.lock"]) {
+        if library.join(part).exists() {
+            std::os::unix::fs::symlink(library.join(part), clone.rust_source().join(part))?;
+        }
+    }
+    Ok(())
 }
 
 /// Links a kernel to the base, which is built by now.
@@ -315,12 +334,14 @@ mod tests {
     fn each_kernel_has_a_folder_and_those_of_killed_ones_go() {
         let cache = tempfile::tempdir().unwrap();
         let places = Places::new(None, Some(cache.path().to_path_buf()), Vec::new());
+        let tools = Tools::find().unwrap();
         let stale = places.kernels().join("1-stale");
         fs::create_dir_all(&stale).unwrap();
         fs::write(stale.join(IN_USE), "").unwrap();
-        let first = new_clone(&places).unwrap();
+        let first = new_clone(&places, &tools).unwrap();
         assert!(!stale.exists() && first.folder.join("bin/cargo").is_symlink());
-        let second = new_clone(&places).unwrap();
+        assert_eq!(first.rust_source().join("core").exists(), tools.rust_source().join("core").exists());
+        let second = new_clone(&places, &tools).unwrap();
         assert!(first.folder.exists() && first.folder != second.folder, "the first one is in use");
         let folder = second.folder.clone();
         drop(second);

@@ -86,6 +86,9 @@ impl Channel {
                     return;
                 }
                 *self.writer() = stream.try_clone().ok();
+                // What the process before it was asked.
+                self.asked_to_end.store(false, Ordering::Relaxed);
+                self.ready_to_end.store(false, Ordering::Relaxed);
             } else if message.get("ready_to_end").is_some() {
                 self.ready_to_end.store(true, Ordering::Relaxed);
             } else if let Some(message) = read(&message) {

@@ -183,7 +183,7 @@ fn run(options: Options) -> Result<(), String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let connection = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
     let (places, tools) = (options.places(), Tools::find()?);
-    let folder = base::new_clone(&places)?;
+    let folder = base::new_clone(&places, &tools)?;
     // The stop button is a message. A Ctrl-C in the terminal of `jupyter console` reaches all its processes.
     // SAFETY: ignoring a signal has no handler that could do harm.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };

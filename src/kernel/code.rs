@@ -5,6 +5,9 @@
 //! A variable that the cell declares anew or moves is not stored again; when the cell ends at a `?` or panics, its
 //! old value is lost. So the generated lines are changed: none is added or removed, because evcxr finds the user's
 //! lines by their numbers.
+//!
+//! evcxr also writes the store of the variables into each cell, the code of a hash map, which takes rustc longer than
+//! what people write. Where a cell has lorascope, the one in lorascope is named instead.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -34,6 +37,9 @@ const PANICKED: &str = "println!(\"EVCXR_PANIC_NOTIFICATION\");";
 /// How an error of a `?` is printed: `eprintln!("{}", error);`, or as `:efmt` says.
 const ERROR: (&str, &str) = ("eprintln!(\"{", "}\", error);");
 const END: &str = "evcxr_variable_store";
+/// The module with the store of the variables, and the begin of its last function.
+const STORE: &str = "mod evcxr_internal_runtime {";
+const STORE_LAST: &str = "pub fn create_variable_store() -> *mut VariableStore {";
 const TAKE: &str = " = evcxr_variable_store.take_variable::<";
 const PUT: &str = "evcxr_variable_store.put_variable::<";
 
@@ -46,8 +52,9 @@ struct Loaded<'a> {
     mutable: bool,
 }
 
-/// Adds to a cell's code what the kernel needs; `token` begins the lines that it prints for the kernel.
-pub fn edited(code: &str, token: &str, variant: Variant) -> Edited {
+/// Adds to a cell's code what the kernel needs; `token` begins the lines that it prints for the kernel. With
+/// `with_lorascope` the cell is linked with lorascope.
+pub fn edited(code: &str, token: &str, variant: Variant, with_lorascope: bool) -> Edited {
     let mut lines: Vec<String> = code.lines().map(String::from).collect();
     let trimmed: Vec<&str> = code.lines().map(str::trim).collect();
     let catch = trimmed.iter().position(|line| *line == CATCH);
@@ -62,8 +69,18 @@ pub fn edited(code: &str, token: &str, variant: Variant) -> Edited {
             *line = format!("{failed} {ERROR_TYPE}");
             declared = true;
         } else if let Some(form) = text.strip_prefix(ERROR.0).and_then(|rest| rest.strip_suffix(ERROR.1)) {
-            *line = format!("println!(\"{token} error {{:?}}\", format!(\"{{{form}}}\", error)); {fail}");
+            *line = match with_lorascope {
+                true => format!(
+                    "::lorascope::display::tell_error(file!(), \"{token}\", format_args!(\"{{{form}}}\", error)); {fail}"
+                ),
+                false => {
+                    format!("println!(\"{token} error {{:?}}\", format!(\"{{{form}}}\", error)); {fail}")
+                }
+            };
         }
+    }
+    if with_lorascope {
+        name_store(&mut lines, &trimmed);
     }
     let (Some(catch), Some(end)) = (catch, end) else {
         return Edited { text: lines.join("\n"), last_line: 0, moves: false };
@@ -106,6 +123,20 @@ pub fn edited(code: &str, token: &str, variant: Variant) -> Edited {
         lines[end]
     );
     Edited { text: lines.join("\n"), last_line: end + 1, moves }
+}
+
+/// Names the store of lorascope in place of the one that evcxr wrote, if it is as we know it. Its constants stay.
+fn name_store(lines: &mut [String], trimmed: &[&str]) {
+    let Some(first) = trimmed.iter().position(|line| *line == STORE) else { return };
+    let Some(last) = trimmed[first..].iter().position(|line| *line == STORE_LAST) else { return };
+    let closed = trimmed[first + last..].windows(2).position(|pair| pair == ["}", "}"]);
+    let Some(end) = closed.map(|closed| first + last + closed + 1) else { return };
+    for (line, text) in lines[first + 1..end].iter_mut().zip(&trimmed[first + 1..end]) {
+        if !text.starts_with("pub const ") {
+            line.clear();
+        }
+    }
+    lines[first] += " pub use ::lorascope::display::{VariableStore, create_variable_store};";
 }
 
 /// Code that declares a variable again, whose value lies in evcxr's store.
@@ -173,7 +204,7 @@ evcxr_variable_store
     #[test]
     fn no_line_is_added_and_the_users_stays() {
         for variant in [Variant::Moves, Variant::Copies] {
-            let edited = edited(CELL, "T", variant);
+            let edited = edited(CELL, "T", variant, false);
             assert_eq!(edited.text.lines().count(), CELL.lines().count());
             assert_eq!(edited.text.lines().nth(10), Some("let a = parse(b)?;"));
         }
@@ -181,13 +212,13 @@ evcxr_variable_store
 
     #[test]
     fn what_is_declared_anew_is_moved_back_and_what_is_moved_is_copied() {
-        let moves = edited(CELL, "T", Variant::Moves);
+        let moves = edited(CELL, "T", Variant::Moves, false);
         assert!(moves.moves && moves.last_line == 20);
         let line = |edited: &Edited, at: usize| edited.text.lines().nth(at).unwrap_or_default().to_string();
         assert!(!line(&moves, 4).contains("evcxr_kept_a") && line(&moves, 5).contains("evcxr_kept_b"));
         assert!(line(&moves, 19).contains("Some(a)") && line(&moves, 19).contains("T kept mut a"));
         assert!(!line(&moves, 6).contains("kept") && !line(&moves, 19).contains(" c"), "c is stored anyway");
-        let copies = edited(CELL, "T", Variant::Copies);
+        let copies = edited(CELL, "T", Variant::Copies, false);
         assert!(!copies.moves && line(&copies, 4).contains("evcxr_kept_a"));
         assert!(line(&copies, 0).starts_with("static EVCXR_FAILED"));
         assert!(line(&copies, 16).contains("T panic") && line(&copies, 1).contains("T error"));
@@ -196,6 +227,33 @@ evcxr_variable_store
     #[test]
     fn code_without_a_cell_stays_as_it_is() {
         let code = "pub extern \"C\" fn run_user_code_0(\nmut x: *mut u8) -> *mut u8 {x}";
-        assert_eq!(edited(code, "T", Variant::Moves).text, code);
+        assert_eq!(edited(code, "T", Variant::Moves, true).text, code);
+    }
+
+    #[test]
+    fn the_store_is_that_of_lorascope() {
+        const STORE: &str = r#"struct EvcxrUserCodeError {}
+            eprintln!("{}", error);
+mod evcxr_internal_runtime {
+pub const USER_ERROR_OCCURRED: &str = "EVCXR_ERROR_OCCURRED";
+pub struct VariableStore {
+    variables: std::collections::HashMap<String, Box<dyn std::any::Any + 'static>>,
+}
+
+pub fn create_variable_store() -> *mut VariableStore {
+    Box::into_raw(Box::new(VariableStore::new()))
+}
+}
+let mine = "mod evcxr_internal_runtime {";"#;
+        let code = format!("{STORE}\n{CELL}");
+        let with = edited(&code, "T", Variant::Moves, true).text;
+        assert!(
+            !with.contains("HashMap") && with.contains("{ pub use ::lorascope::display::{VariableStore,")
+        );
+        assert!(with.contains("pub const USER_ERROR_OCCURRED") && with.contains("let mine = \"mod evcxr_"));
+        assert!(with.contains("tell_error(file!(), \"T\", format_args!(\"{}\", error));"));
+        assert_eq!(with.lines().count(), code.lines().count());
+        assert_eq!(with.matches(['{', '}']).count() % 2, 0);
+        assert!(edited(&code, "T", Variant::Moves, false).text.contains("HashMap"));
     }
 }

@@ -96,6 +96,7 @@ pub enum Outcome {
 pub struct Evaluator {
     context: CommandContext,
     outputs: Outputs,
+    channel: Channel,
     shared: Arc<Shared>,
     places: Places,
     /// Where the stand-in for cargo reads the number of the cell that it compiles.
@@ -128,10 +129,10 @@ impl Evaluator {
         base::link_base(places, tools, folder)?;
         let (context, lines) = CommandContext::new().map_err(|error| error.to_string())?;
         *shared.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.process_handle());
-        let outputs = Outputs::start(iopub.clone(), channel, told, lines, token);
+        let outputs = Outputs::start(iopub.clone(), channel.clone(), told, lines, token);
         let number = folder.folder.join(CELL_NUMBER);
         let (shared, places) = (shared.clone(), places.clone());
-        let mut evaluator = Self { context, outputs, shared, places, number, cells: 0 };
+        let mut evaluator = Self { context, outputs, channel, shared, places, number, cells: 0 };
         evaluator.load()?;
         evaluator.shared.enter(Stage::Ready);
         Ok(evaluator)
@@ -150,6 +151,30 @@ impl Evaluator {
         }
     }
 
+    /// Lets rust-analyzer read what it needs for the types of variables while the person reads: the first cell with a
+    /// variable would wait for that, three seconds.
+    pub fn warm_up(&mut self) {
+        let code = "let rows = Dataset::open(\"rows.jsonl\")?;\nrows.";
+        let _ = self.context.completions(code, code.len());
+    }
+
+    /// Ends the process of the cells with all variables and begins a new one; runs are paused before.
+    fn clear(&mut self) -> Result<Map<String, Value>, String> {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let begun = Instant::now();
+        while self.channel.prepare_end() && !self.channel.is_ready_to_end() && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let runs = std::mem::take(&mut *self.outputs.runs.lock().unwrap_or_else(PoisonError::into_inner));
+        self.context.execute(":clear").map_err(|error| error.to_string())?;
+        self.load()?;
+        let mut text = "cleared: no variables are left".to_string();
+        if !runs.is_empty() {
+            text += &format!("\n{}", lost::go_on(&runs));
+        }
+        Ok([("text/plain".to_string(), json!(text.trim_end()))].into_iter().collect())
+    }
+
     /// Evaluates a cell; its outputs are published by then.
     pub fn execute(&mut self, source: &str, count: usize, request: &JupyterMessage, ask: &Ask) -> Outcome {
         let code = match self.prepared(source) {
@@ -158,6 +183,14 @@ impl Evaluator {
         };
         if code.trim() == ":vars" {
             return Outcome::Done(self.variables_table());
+        }
+        let (code, clears) = without_command(&code, |line| line.trim() == ":clear");
+        if clears {
+            match self.clear() {
+                Ok(said) if code.trim().is_empty() => return Outcome::Done(said),
+                Ok(_) => {}
+                Err(error) => return Outcome::Failed(problems::cell_error(&error)),
+            }
         }
         let cell = self.next_number();
         let before = self.variables();
@@ -335,22 +368,33 @@ fn without_wrapping(message: &str) -> &str {
     inner.trim().trim_start_matches("error: ")
 }
 
-/// A cell without the line that brings lorascope, and the features that this asks for. Commands stand before the code:
-/// what looks like one in a text stays.
+/// A cell without the line that brings lorascope, and the features that this asks for.
 fn without_lorascope(source: &str) -> (String, Vec<String>) {
-    let (mut code, mut asked, mut commands) = (String::new(), Vec::new(), true);
+    let mut asked = Vec::new();
+    let (code, _) = without_command(source, |line| {
+        let rest = line.trim_start().strip_prefix(":dep lorascope").map(str::trim_start);
+        let rest = rest.filter(|rest| rest.is_empty() || rest.starts_with('='));
+        asked.extend(rest.into_iter().flat_map(features));
+        rest.is_some()
+    });
+    (code, asked)
+}
+
+/// A cell without the commands that `is_wanted` finds, and whether there were any; their lines stay, empty. Commands
+/// stand before the code: what looks like one in a text is none.
+fn without_command(source: &str, mut is_wanted: impl FnMut(&str) -> bool) -> (String, bool) {
+    let (mut code, mut commands, mut found) = (String::new(), true, false);
     for line in source.lines() {
         let words = line.trim_start();
         commands &= words.is_empty() || words.starts_with(':') || words.starts_with("//");
-        match words.strip_prefix(":dep lorascope").map(str::trim_start) {
-            Some(rest) if commands && (rest.is_empty() || rest.starts_with('=')) => {
-                asked.extend(features(rest))
-            }
-            _ => code += line,
+        if commands && is_wanted(line) {
+            found = true;
+        } else {
+            code += line;
         }
         code.push('\n');
     }
-    (code, asked)
+    (code, found)
 }
 
 /// The names in `features = ["cuda", "nccl"]`.

@@ -36,18 +36,23 @@ pub fn process_ended(
         [] => "no variables were lost\n".to_string(),
         names => format!("lost are the variables {}\n", names.join(", ")),
     };
-    if !runs.is_empty() {
-        text += "what runs trained is on disk; each goes on from its last snapshot:\n";
-        for open in runs.values() {
-            text += &format!("    {open}\n");
-        }
-    }
+    text += &go_on(runs);
     text += "the next cell begins in a new process; run the cells that the rest needs again";
     let mut problem = Problem::new("process ended", text);
     if let Some(first) = problem.shown.first_mut() {
         *first = format!("\u{1b}[1;31merror\u{1b}[0m\u{1b}[1m: {first}\u{1b}[0m");
     }
     problem
+}
+
+/// The lines of code with which runs go on.
+pub fn go_on(runs: &BTreeMap<String, String>) -> String {
+    if runs.is_empty() {
+        return String::new();
+    }
+    let lines = runs.values().map(|open| format!("    {open}\n"));
+    "what runs trained is on disk; each goes on from its last snapshot:\n".to_string()
+        + &lines.collect::<String>()
 }
 
 /// What a signal usually means.

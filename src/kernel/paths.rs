@@ -69,6 +69,8 @@ pub mod variables {
     pub const RUSTUP: &str = "LORASCOPE_KERNEL_RUSTUP";
     /// Where the real cargo has what it downloaded.
     pub const CARGO_HOME: &str = "LORASCOPE_KERNEL_CARGO_HOME";
+    /// The source of Rust's own library.
+    pub const RUST_SOURCE: &str = "LORASCOPE_KERNEL_RUST_SOURCE";
     /// The target of the host.
     pub const HOST: &str = "LORASCOPE_KERNEL_HOST";
     /// The socket between the kernel and the process of the cells.
@@ -101,6 +103,13 @@ pub struct Tools {
 }
 
 impl Tools {
+    /// The source of Rust's own library, where it is installed.
+    pub fn rust_source(&self) -> PathBuf {
+        // …/lib/rustlib/HOST/lib
+        let rustlib = self.libraries.ancestors().nth(2).unwrap_or(&self.libraries);
+        rustlib.join("src/rust/library")
+    }
+
     pub fn find() -> Result<Self, String> {
         let rustup = on_path("rustup");
         let tool = |name: &str| {

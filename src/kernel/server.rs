@@ -191,6 +191,9 @@ impl Kernel {
     /// The thread of the cells.
     fn work(&self, mut evaluator: Result<Evaluator, String>) -> ! {
         let mut count = 0;
+        if let (Ok(evaluator), true) = (&mut evaluator, self.queue.lock().is_empty()) {
+            evaluator.warm_up();
+        }
         loop {
             let request = self.queue.next();
             self.iopub.state(ExecutionState::Busy, Some(&request));
@@ -458,6 +461,11 @@ pub fn environment(
     ];
     if let Some(rustup) = &tools.rustup {
         environment.push((variables::RUSTUP, path(rustup)));
+    }
+    if folder.rust_source().join("core").exists() {
+        // rust-analyzer reads this.
+        environment.push(("RUST_SRC_PATH", path(&folder.rust_source())));
+        environment.push((variables::RUST_SOURCE, path(&tools.rust_source())));
     }
     environment
 }

