@@ -39,23 +39,46 @@ fn timed(work: impl Fn() -> Result<()>) -> Result<f64> {
 const SMALL: [(usize, usize); 7] =
     [(576, 576), (576, 576), (192, 576), (192, 576), (1536, 576), (1536, 576), (576, 1536)];
 
-/// How long `Adapters::spectra_weighted()` takes for 30 blocks of SmolLM2-135M, seconds of each turn; the
-/// columns of B fall in equal steps to `last` of the first. `seen`: C of 1,000 inputs is given.
-fn small(rank: usize, last: f64, seen: bool) -> Result<Vec<f64>> {
+/// What is the same in all of B's components and what is not.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Nothing falls.
+    Even,
+    /// The components fall in equal steps to 1e-6 of the first.
+    Components,
+    /// Directions fall to 1e-4 of the first, and each component has a part of all: so are adapters that have been
+    /// trained.
+    Directions,
+    /// As even, and C of 1,000 inputs is given.
+    Seen,
+}
+
+/// How long `Adapters::spectra_weighted()` takes for 30 blocks of SmolLM2-135M, seconds of each turn.
+fn small(rank: usize, kind: Kind) -> Result<Vec<f64>> {
     let normal = |rows, columns| Tensor::randn(0f32, 0.02, (rows, columns), &Device::Cpu);
+    let last: f64 = match kind {
+        Kind::Even | Kind::Seen => 1.0,
+        Kind::Components => 1e-6,
+        Kind::Directions => 1e-4,
+    };
     let falls: Vec<f32> = (0..rank).map(|k| last.powf(k as f64 / (rank - 1) as f64) as f32).collect();
     let falls = Tensor::new(falls, &Device::Cpu)?;
+    let turned = Tensor::randn(0f32, 1.0 / (rank as f32).sqrt(), (rank, rank), &Device::Cpu)?;
     let (mut pairs, mut seen_by) = (BTreeMap::new(), BTreeMap::new());
     for (module, (out, input)) in (0..30).flat_map(|_| SMALL).enumerate() {
         let a = normal(rank, input)?;
         let path = format!("layers.{}.{}", module / 7, module % 7);
-        if seen {
+        if kind == Kind::Seen {
             // A few of a model's activations are far larger than the rest.
             let sizes = Tensor::randn(0f32, 3.0, (input, 1), &Device::Cpu)?.exp()?;
             let ax = a.matmul(&normal(input, 1000)?.broadcast_mul(&sizes)?)?;
             seen_by.insert(path.clone(), (ax.matmul(&ax.t()?)? / 1000.0)?);
         }
-        pairs.insert(path, Adapter::new(a, normal(out, rank)?.broadcast_mul(&falls)?, 2.0)?);
+        let mut b = normal(out, rank)?.broadcast_mul(&falls)?;
+        if kind == Kind::Directions {
+            b = b.matmul(&turned)?;
+        }
+        pairs.insert(path, Adapter::new(a, b, 2.0)?);
     }
     let adapters = Adapters::from_pairs(LoraConfig { rank, ..Default::default() }, pairs);
     let mut seconds = (0..TURNS)
@@ -76,13 +99,14 @@ struct Layer {
 fn main() -> Result<()> {
     large()?;
     println!("SmolLM2-135M, 210 adapters, median of {TURNS}");
-    for rank in [8, 16, 64] {
+    for rank in [8, 16, 64, 256] {
         for (what, seconds) in [
-            ("even", small(rank, 1.0, false)?),
-            ("B falling to 1e-6", small(rank, 1e-6, false)?),
-            ("with C", small(rank, 1.0, true)?),
+            ("even", small(rank, Kind::Even)?),
+            ("B's components falling to 1e-6", small(rank, Kind::Components)?),
+            ("its directions to 1e-4", small(rank, Kind::Directions)?),
+            ("with C", small(rank, Kind::Seen)?),
         ] {
-            println!("rank {rank:<3} {what:<18} {:.5} s, best {:.5} s", seconds[TURNS / 2], seconds[0]);
+            println!("rank {rank:<3} {what:<30} {:.5} s, best {:.5} s", seconds[TURNS / 2], seconds[0]);
         }
     }
     Ok(())

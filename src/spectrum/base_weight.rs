@@ -223,12 +223,10 @@ fn lanczos(operator: &impl Operator, k: usize) -> Result<Top> {
         images = beside(&images, &operator.times(block.as_ref()));
         basis = beside(&basis, &block);
         // Rayleigh–Ritz on the space so far: W·V = Q·R, R = P·Σ·Zᵀ.
-        let qr = Qr::new(rows, columns_of(&images));
+        let qr = Qr::new(images.clone());
         let small = qr.triangle().thin_svd().map_err(failed)?;
         let sigma: Vec<f64> = small.S().column_vector().iter().copied().collect();
-        let rotated = small.U().get(.., ..width).to_owned();
-        let packed = qr.times(&rotated);
-        let u = Mat::from_fn(rows, width, |i, n| packed[n * rows + i]);
+        let u = qr.times(small.U().get(.., ..width));
         let v = &basis * small.V().get(.., ..width);
         let back = operator.transposed_times(u.as_ref());
         let residual = Mat::from_fn(columns, width, |i, n| back[(i, n)] - sigma[n] * v[(i, n)]);
@@ -253,13 +251,8 @@ fn lanczos(operator: &impl Operator, k: usize) -> Result<Top> {
 
 /// An orthonormal basis of the columns.
 pub(super) fn orthonormal(matrix: Mat<f64>) -> Mat<f64> {
-    let (rows, columns) = (matrix.nrows(), matrix.ncols());
-    let packed = Qr::new(rows, columns_of(&matrix)).times(&Mat::identity(columns, columns));
-    Mat::from_fn(rows, columns, |i, k| packed[k * rows + i])
-}
-
-fn columns_of(matrix: &Mat<f64>) -> Vec<f64> {
-    (0..matrix.ncols()).flat_map(|k| matrix.col(k).iter().copied().collect::<Vec<_>>()).collect()
+    let columns = matrix.ncols();
+    Qr::new(matrix).times(Mat::<f64>::identity(columns, columns).as_ref())
 }
 
 fn beside(left: &Mat<f64>, right: &Mat<f64>) -> Mat<f64> {

@@ -1,10 +1,16 @@
 //! One factor of an adapter as a tall matrix: a column for each of the r components.
 
-use super::householder::Qr;
+use super::householder::{Qr, numbers_mut};
 use crate::error::{Error, Result};
+use crate::ops::vector::simd;
 use crate::ops::{Values, values};
 use candle_core::{DType, Device, Tensor};
-use faer::Mat;
+use faer::reborrow::ReborrowMut as _;
+use faer::{Mat, MatMut};
+
+/// Rows and columns that are turned at a time.
+const TILE: usize = 64;
+const NARROW: usize = 8;
 
 /// The numbers of a factor in memory.
 pub(super) enum HostNumbers<'a> {
@@ -69,30 +75,46 @@ pub(super) struct Triangle {
 }
 
 impl FactorMatrix<'_> {
-    /// Writes `count` rows from `first` on, column by column, in f64.
-    #[inline(always)]
-    pub(super) fn fill(&self, first: usize, count: usize, out: &mut [f64]) {
-        match self.numbers {
-            FactorNumbers::Single(values) => self.fill_from(values, first, count, out),
-            FactorNumbers::Double(values) => self.fill_from(values, first, count, out),
-        }
+    /// Writes the rows from `first` on to `out` in f64, as many as it has.
+    pub(super) fn fill(&self, first: usize, out: MatMut<f64>) {
+        simd(
+            #[inline(always)]
+            || match self.numbers {
+                FactorNumbers::Single(values) => self.fill_from(values, first, out),
+                FactorNumbers::Double(values) => self.fill_from(values, first, out),
+            },
+        )
     }
 
     #[inline(always)]
-    fn fill_from<T: Copy + Into<f64>>(&self, values: &[T], first: usize, count: usize, out: &mut [f64]) {
+    fn fill_from<T: Copy + Into<f64>>(&self, values: &[T], first: usize, mut out: MatMut<f64>) {
+        let count = out.nrows();
         match self.order {
             FactorOrder::Components => {
-                for (source, out) in values.chunks_exact(self.rows).zip(out.chunks_exact_mut(count)) {
-                    for (out, value) in out.iter_mut().zip(&source[first..first + count]) {
+                for (source, out) in values.chunks_exact(self.rows).zip(out.col_iter_mut()) {
+                    for (out, value) in numbers_mut(out).iter_mut().zip(&source[first..first + count]) {
                         *out = (*value).into();
                     }
                 }
             }
             FactorOrder::Rows => {
                 let source = &values[first * self.columns..(first + count) * self.columns];
-                for (k, out) in out.chunks_exact_mut(count).take(self.columns).enumerate() {
-                    for (out, row) in out.iter_mut().zip(source.chunks_exact(self.columns)) {
-                        *out = row[k].into();
+                // Tiles, so that a line of memory is read once.
+                for (at, rows) in source.chunks(TILE * self.columns).enumerate() {
+                    for column in (0..self.columns).step_by(NARROW) {
+                        let width = NARROW.min(self.columns - column);
+                        let mut tile = [[0.0; TILE]; NARROW];
+                        for (i, row) in rows.chunks_exact(self.columns).enumerate() {
+                            for (out, value) in tile.iter_mut().zip(&row[column..column + width]) {
+                                out[i] = (*value).into();
+                            }
+                        }
+                        for (k, tile) in tile[..width].iter().enumerate() {
+                            let out = numbers_mut(out.rb_mut().col_mut(column + k));
+                            for (out, value) in out[at * TILE..].iter_mut().zip(tile) {
+                                *out = *value;
+                            }
+                        }
                     }
                 }
             }
@@ -104,10 +126,20 @@ impl FactorMatrix<'_> {
     /// # Errors
     /// When a number is NaN or infinite; the error says which.
     pub(super) fn householder(&self) -> Result<(Qr, Vec<i32>)> {
-        let mut packed = vec![0.0; self.rows * self.columns];
-        self.fill(0, self.rows, &mut packed);
+        let (matrix, exponents) = self.scaled()?;
+        Ok((Qr::new(matrix), exponents))
+    }
+
+    /// X·diag(2^-exponents), whose columns have numbers of about 1.
+    ///
+    /// # Errors
+    /// As [`FactorMatrix::householder`].
+    pub(super) fn scaled(&self) -> Result<(Mat<f64>, Vec<i32>)> {
+        let mut matrix = Mat::zeros(self.rows, self.columns);
+        self.fill(0, matrix.as_mut());
         let mut exponents = Vec::with_capacity(self.columns);
-        for (k, column) in packed.chunks_exact_mut(self.rows).enumerate() {
+        for k in 0..self.columns {
+            let column = matrix.col_as_slice_mut(k);
             if let Some(i) = column.iter().position(|value| !value.is_finite()) {
                 let place = match self.order {
                     FactorOrder::Components => format!("A[{k}, {i}]"),
@@ -124,7 +156,7 @@ impl FactorMatrix<'_> {
             column.iter_mut().for_each(|value| *value *= by);
             exponents.push(exponent);
         }
-        Ok((Qr::new(self.rows, packed), exponents))
+        Ok((matrix, exponents))
     }
 }
 

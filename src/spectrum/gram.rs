@@ -7,8 +7,12 @@
 
 use super::factor_matrix::{FactorMatrix, Triangle, exponent, power};
 use super::householder::dot;
-use crate::ops::vector::simd;
-use faer::Mat;
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
+use faer::linalg::triangular_inverse::invert_lower_triangular;
+use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
+use faer::reborrow::ReborrowMut as _;
+use faer::{Mat, Par};
 
 /// Rows that are brought to f64 and worked on at a time: with 16 components they fit the first-level
 /// cache. No multiple of 64, so that the columns do not compete for the same lines of it.
@@ -20,6 +24,8 @@ const LANES: usize = 8;
 /// ‖R⁻¹‖²_F / r up to which one pass is exact to 1e-14, and up to which a second one helps.
 const ONE_PASS: f64 = 4.0;
 const TWO_PASSES: f64 = 1e9;
+/// Columns up to which two passes take less time than blocked reflections.
+const NARROW: usize = 32;
 
 /// R, or None where it would not be exact.
 pub(super) fn triangle(x: &FactorMatrix) -> Option<Triangle> {
@@ -27,87 +33,75 @@ pub(super) fn triangle(x: &FactorMatrix) -> Option<Triangle> {
     if x.rows < r {
         return None;
     }
-    let Triangle { r: first, exponents } = root(&gram(x, None))?;
+    let (first, exponents) = scaled_root(gram(x, None))?;
     let growth = inverse_square(&first) / r as f64;
     if growth <= ONE_PASS {
-        return Some(Triangle { r: first, exponents });
+        return Some(Triangle { r: turned(&first), exponents });
     }
-    if growth > TWO_PASSES {
+    if growth > TWO_PASSES || r > NARROW {
         return None;
     }
-    let again = self::gram(x, Some((&first, &exponents)));
-    let second = cholesky(&again)?;
+    let second = cholesky(gram(x, Some((&first, &exponents))))?;
     if inverse_square(&second) / r as f64 > 2.0 {
         return None;
     }
-    Some(Triangle { r: second * first, exponents })
+    Some(Triangle { r: turned(&second) * turned(&first), exponents })
 }
 
 /// R with RᵀR = C; None where C is not positive to working precision.
-pub(super) fn root(c: &Mat<f64>) -> Option<Triangle> {
-    let r = c.nrows();
-    let size = |k: usize| c[(k, k)];
-    // Not so where a component is zero, so small or large that squares fail, or not finite.
-    if !(0..r).all(|k| size(k) > 1e-200 && size(k) < 1e200) {
-        return None;
-    }
-    let exponents: Vec<i32> = (0..r).map(|k| exponent(size(k).sqrt())).collect();
-    let by: Vec<f64> = exponents.iter().map(|e| power(-e)).collect();
-    let scaled = Mat::from_fn(r, r, |i, j| c[(i, j)] * by[i] * by[j]);
-    Some(Triangle { r: cholesky(&scaled)?, exponents })
+pub(super) fn root(c: Mat<f64>) -> Option<Triangle> {
+    let (lower, exponents) = scaled_root(c)?;
+    Some(Triangle { r: turned(&lower), exponents })
 }
 
-/// XᵀX, or that of X·diag(2^-e)·R⁻¹.
+/// L and e with diag(2^e)·L·Lᵀ·diag(2^e) = C, of which the lower triangle is read.
+fn scaled_root(mut c: Mat<f64>) -> Option<(Mat<f64>, Vec<i32>)> {
+    let r = c.nrows();
+    // Not so where a component is zero, so small or large that squares fail, or not finite.
+    if !(0..r).all(|k| c[(k, k)] > 1e-200 && c[(k, k)] < 1e200) {
+        return None;
+    }
+    let exponents: Vec<i32> = (0..r).map(|k| exponent(c[(k, k)].sqrt())).collect();
+    let by: Vec<f64> = exponents.iter().map(|e| power(-e)).collect();
+    for j in 0..r {
+        for (value, own) in c.col_as_slice_mut(j).iter_mut().zip(&by) {
+            *value *= own * by[j];
+        }
+    }
+    Some((cholesky(c)?, exponents))
+}
+
+/// The lower triangle of XᵀX, or of that of X·diag(2^-e)·L⁻ᵀ.
 fn gram(x: &FactorMatrix, divide: Option<(&Mat<f64>, &[i32])>) -> Mat<f64> {
     let r = x.columns;
     let width = r.next_multiple_of(BLOCK);
-    let mut sums = vec![0.0; width * width];
-    let mut panel = vec![0.0; PANEL * width];
-    let factors = divide.map(|(r, exponents)| {
-        let scales: Vec<f64> = exponents.iter().map(|e| power(-e)).collect();
-        let columns: Vec<f64> =
-            (0..r.ncols()).flat_map(|j| (0..r.nrows()).map(move |i| (i, j))).map(|at| r[at]).collect();
-        (columns, scales)
-    });
+    let mut sums = Mat::zeros(width, width);
+    let mut panel = Mat::zeros(PANEL, width);
     let arch = pulp::Arch::new();
     for first in (0..x.rows).step_by(PANEL) {
         let count = PANEL.min(x.rows - first);
         let padded = count.next_multiple_of(LANES);
-        simd(
-            #[inline(always)]
-            || {
-                x.fill(first, count, &mut panel[..count * r]);
-                spread(&mut panel, count, padded, r);
-                if let Some((columns, scales)) = &factors {
-                    solve(&mut panel[..padded * r], padded, columns, scales);
-                }
-            },
-        );
-        panel[padded * r..padded * width].fill(0.0);
-        arch.dispatch(Add { panel: &panel[..padded * width], count: padded, width, sums: &mut sums });
+        panel.get_mut(count..padded, ..).fill(0.0);
+        let mut rows = panel.get_mut(..count, ..r);
+        x.fill(first, rows.rb_mut());
+        if let Some((lower, exponents)) = divide {
+            for (mut column, exponent) in rows.rb_mut().col_iter_mut().zip(exponents) {
+                column *= faer::Scale(power(-exponent));
+            }
+            solve_lower_triangular_in_place(lower.as_ref(), rows.transpose_mut(), Par::Seq);
+        }
+        arch.dispatch(Add { panel: &panel, count: padded, sums: &mut sums });
     }
-    Mat::from_fn(r, r, |i, j| sums[i.min(j) * width + i.max(j)])
+    sums.truncate(r, r);
+    sums
 }
 
-/// Makes room for zeros below each of `columns` columns of `count` rows.
-#[inline(always)]
-fn spread(panel: &mut [f64], count: usize, padded: usize, columns: usize) {
-    if count == padded {
-        return;
-    }
-    for k in (0..columns).rev() {
-        panel.copy_within(k * count..(k + 1) * count, k * padded);
-        panel[k * padded + count..(k + 1) * padded].fill(0.0);
-    }
-}
-
-/// Adds the upper triangle of PᵀP to `sums`, `[width, width]`. With vector types of the processor's
+/// Adds the lower triangle of PᵀP to `sums`. With vector types of the processor's
 /// own width: sums in arrays of lanes did not stay in registers.
 struct Add<'a> {
-    panel: &'a [f64],
+    panel: &'a Mat<f64>,
     count: usize,
-    width: usize,
-    sums: &'a mut [f64],
+    sums: &'a mut Mat<f64>,
 }
 
 impl pulp::WithSimd for Add<'_> {
@@ -115,10 +109,10 @@ impl pulp::WithSimd for Add<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, simd: S) {
-        let Self { panel, count, width, sums } = self;
-        let column = |k: usize| S::as_simd_f64s(&panel[k * count..(k + 1) * count]).0;
+        let Self { panel, count, sums } = self;
+        let column = |k: usize| S::as_simd_f64s(&panel.col_as_slice(k)[..count]).0;
         let length = column(0).len();
-        for j in (0..width).step_by(BLOCK) {
+        for j in (0..sums.ncols()).step_by(BLOCK) {
             let right: [&[S::f64s]; BLOCK] = std::array::from_fn(|k| &column(j + k)[..length]);
             for i in (0..=j).step_by(BLOCK) {
                 let left: [&[S::f64s]; BLOCK] = std::array::from_fn(|k| &column(i + k)[..length]);
@@ -134,7 +128,7 @@ impl pulp::WithSimd for Add<'_> {
                 }
                 for (m, lanes) in lanes.iter().enumerate() {
                     for (n, lanes) in lanes.iter().enumerate() {
-                        sums[(i + m) * width + j + n] += simd.reduce_sum_f64s(*lanes);
+                        sums[(j + n, i + m)] += simd.reduce_sum_f64s(*lanes);
                     }
                 }
             }
@@ -142,84 +136,90 @@ impl pulp::WithSimd for Add<'_> {
     }
 }
 
-/// P ← P·diag(scales)·R⁻¹ by substitution; R in columns.
-#[inline(always)]
-fn solve(panel: &mut [f64], count: usize, r: &[f64], scales: &[f64]) {
-    const STRIP: usize = 4 * LANES;
-    let columns = scales.len();
-    for at in (0..count).step_by(STRIP) {
-        let strip = STRIP.min(count - at);
-        for (j, scale) in scales.iter().enumerate() {
-            let mut sums = [0.0; STRIP];
-            let coefficients = &r[j * columns..=j * columns + j];
-            for (sum, value) in sums.iter_mut().zip(&panel[j * count + at..][..strip]) {
-                *sum = value * scale;
-            }
-            for (i, coefficient) in coefficients[..j].iter().enumerate() {
-                for (sum, value) in sums.iter_mut().zip(&panel[i * count + at..][..strip]) {
-                    *sum = value.mul_add(-coefficient, *sum);
-                }
-            }
-            for (value, sum) in panel[j * count + at..][..strip].iter_mut().zip(&sums) {
-                *value = sum / coefficients[j];
-            }
-        }
-    }
-}
-
-/// The upper R of G = RᵀR; None where G is not positive to working precision.
-fn cholesky(gram: &Mat<f64>) -> Option<Mat<f64>> {
-    simd(
-        #[inline(always)]
-        || factor(gram),
-    )
-}
-
-#[inline(always)]
-fn factor(gram: &Mat<f64>) -> Option<Mat<f64>> {
+/// The lower L of G = L·Lᵀ; None where G is not positive to working precision. Above the diagonal of both is anything.
+fn cholesky(mut gram: Mat<f64>) -> Option<Mat<f64>> {
     let size = gram.nrows();
-    // By columns, which are what the inner products run along.
-    let mut r = vec![0.0; size * size];
-    for j in 0..size {
-        let (done, own) = r.split_at_mut(j * size);
-        for i in 0..=j {
-            let known = if i < j { &done[i * size..i * size + i] } else { &own[..i] };
-            let rest = gram[(i, j)] - dot(known, &own[..i]);
-            if i < j {
-                own[i] = rest / done[i * size + i];
-            } else if rest > 1e-14 * gram[(j, j)] {
-                own[j] = rest.sqrt();
-            } else {
-                return None;
+    let least: Vec<f64> = (0..size).map(|k| 1e-14 * gram[(k, k)]).collect();
+    let mut buffer = MemBuffer::new(cholesky_in_place_scratch::<f64>(size, Par::Seq, Default::default()));
+    let stack = MemStack::new(&mut buffer);
+    cholesky_in_place(gram.as_mut(), Default::default(), Par::Seq, stack, Default::default()).ok()?;
+    least.iter().enumerate().all(|(k, least)| gram[(k, k)].powi(2) > *least).then_some(gram)
+}
+
+/// R = Lᵀ.
+fn turned(lower: &Mat<f64>) -> Mat<f64> {
+    Mat::from_fn(lower.nrows(), lower.ncols(), |i, j| if i <= j { lower[(j, i)] } else { 0.0 })
+}
+
+/// ‖L⁻¹‖²_F of L with rows of length 1; those here are up to twice as long.
+fn inverse_square(lower: &Mat<f64>) -> f64 {
+    let size = lower.nrows();
+    let mut inverse = Mat::zeros(size, size);
+    invert_lower_triangular(inverse.as_mut(), lower.as_ref(), Par::Seq);
+    let mut rows = vec![0.0; size];
+    for k in 0..size {
+        for (sum, x) in rows[k..].iter_mut().zip(&lower.col_as_slice(k)[k..]) {
+            *sum += x * x;
+        }
+    }
+    (0..size).map(|k| dot(inverse.col_as_slice(k), inverse.col_as_slice(k)) * rows[k]).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::factor_matrix::{FactorNumbers, FactorOrder};
+    use super::*;
+    use crate::ops::random::{Random, Stream};
+
+    /// XᵀX from R, and from X itself.
+    fn check(x: &FactorMatrix) {
+        let Triangle { r, exponents } = triangle(x).expect("a matrix of independent columns");
+        let (scaled, own) = x.scaled().unwrap();
+        let by = |k: usize| power(exponents[k] - own[k]);
+        let r = Mat::from_fn(r.nrows(), r.ncols(), |i, k| r[(i, k)] * by(k));
+        let (found, known) = (r.transpose() * &r, scaled.transpose() * &scaled);
+        for (i, j) in (0..x.columns).flat_map(|i| (0..x.columns).map(move |j| (i, j))) {
+            let size = (known[(i, i)] * known[(j, j)]).sqrt();
+            assert!((found[(i, j)] - known[(i, j)]).abs() < 1e-14 * size, "{} rows, [{i}, {j}]", x.rows);
+        }
+    }
+
+    #[test]
+    fn r_of_any_shape_and_order() {
+        let mut random = Random::at(1, Stream::Control, 0, 0);
+        // Less than a panel, a panel, one and a bit; columns that are no multiple of a block.
+        for (rows, columns) in [(40, 5), (240, 4), (247, 33), (481, 70), (12, 1), (1000, 129)] {
+            let numbers: Vec<f64> =
+                (0..rows * columns).map(|at| random.normal() * 2f64.powi(-((at % columns) as i32))).collect();
+            let single: Vec<f32> = numbers.iter().map(|x| *x as f32).collect();
+            for order in [FactorOrder::Rows, FactorOrder::Components] {
+                check(&FactorMatrix { numbers: FactorNumbers::Double(&numbers), order, rows, columns });
+                check(&FactorMatrix { numbers: FactorNumbers::Single(&single), order, rows, columns });
             }
         }
     }
-    Some(Mat::from_fn(size, size, |i, j| r[j * size + i]))
-}
 
-/// ‖R⁻¹‖²_F of R with columns of length 1; those here are up to twice as long.
-fn inverse_square(r: &Mat<f64>) -> f64 {
-    simd(
-        #[inline(always)]
-        || inverse(r),
-    )
-}
-
-#[inline(always)]
-fn inverse(r: &Mat<f64>) -> f64 {
-    let size = r.nrows();
-    let columns: Vec<Vec<f64>> = (0..size).map(|k| (0..=k).map(|i| r[(i, k)]).collect()).collect();
-    let lengths: Vec<f64> = columns.iter().map(|column| dot(column, column)).collect();
-    let mut sum = 0.0;
-    for j in 0..size {
-        let mut solution = vec![0.0; j + 1];
-        solution[j] = 1.0;
-        for k in (0..=j).rev() {
-            let value = solution[k] / columns[k][k];
-            solution[k] = value;
-            solution[..k].iter_mut().zip(&columns[k]).for_each(|(x, r)| *x -= value * r);
-        }
-        sum += solution.iter().zip(&lengths).map(|(x, length)| x * x * length).sum::<f64>();
+    #[test]
+    fn columns_that_are_nearly_one_take_two_passes() {
+        let mut random = Random::at(2, Stream::Control, 0, 0);
+        let common: Vec<f64> = (0..500).map(|_| random.normal()).collect();
+        let numbers: Vec<f64> = (0..500 * 9).map(|at| common[at % 500] + 1e-3 * random.normal()).collect();
+        let of = |numbers| FactorMatrix { numbers, order: FactorOrder::Components, rows: 500, columns: 9 };
+        check(&of(FactorNumbers::Double(&numbers)));
     }
-    sum
+
+    #[test]
+    fn what_would_not_be_exact_is_left_to_reflections() {
+        let of = |numbers: &[f64], rows, columns| {
+            let numbers = FactorNumbers::Double(numbers);
+            triangle(&FactorMatrix { numbers, order: FactorOrder::Components, rows, columns }).is_some()
+        };
+        assert!(of(&[1.0, 0.0, 0.0, 0.0, 2.0, 0.0], 3, 2));
+        assert!(!of(&[1.0, 0.0, 0.0, 0.0, 0.0, 0.0], 3, 2), "a column of zeros");
+        assert!(!of(&[1.0, 2.0, 3.0, 1.0, 2.0, 3.0], 3, 2), "one column twice");
+        assert!(!of(&[1.0, 2.0, 3.0, 1.0, f64::NAN, 3.0], 3, 2));
+        assert!(!of(&[1.0, 2.0, 3.0, 1.0, f64::INFINITY, 3.0], 3, 2));
+        assert!(!of(&[1.0, 0.0, 1.0, 1e-120, 0.0, 0.0], 3, 2), "squares that are too small");
+        assert!(!of(&[1.0; 6], 2, 3), "fewer rows than columns");
+    }
 }

@@ -9,6 +9,7 @@
 mod adapter_spectrum;
 mod advice;
 mod base_weight;
+mod bidiagonal;
 mod captions;
 mod charts;
 mod factor_matrix;

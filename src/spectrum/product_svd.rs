@@ -2,16 +2,21 @@
 //!
 //! Every singular value is exact to a few ε of itself, also where the components of B and A differ by
 //! many orders of magnitude: B = X·D_B and Aᵀ = Y·D_A with columns of about length 1 give
-//! B·A = X·(D_B·D_A)·Yᵀ, which is decomposed as Demmel et al. 1999, algorithm 3.1, have it: QR of X·D with
-//! pivoting, then one-sided Jacobi.
+//! B·A = X·(D_B·D_A)·Yᵀ, which is decomposed as Demmel et al. 1999, algorithm 3.1, have it, by QR of X·D and
+//! what [`decompose`] does. They pivot; here the columns are brought in descending order before, so
+//! that the QR is blocked: then R = D·(D⁻¹·R_X·D), where no entry in brackets is larger than in R_X or, of
+//! the inverse, than in R_X⁻¹.
 
 use super::factor_matrix::{FactorMatrix, FactorNumbers, FactorOrder, Triangle, power};
 use super::gram;
-use super::householder::{Pivoted, Qr};
-use super::jacobi::{Small, Want, decompose};
+use super::householder::Qr;
+use super::jacobi::{Small, Want, decompose, descending, in_order, lengths, plain};
 use crate::error::{Error, Result};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
+
+/// A component may be so many times as large as another where all count as even.
+const EVEN: f64 = 64.0;
 
 /// A thin singular value decomposition; `u` and `v` are column-major.
 pub(super) struct Svd {
@@ -105,18 +110,43 @@ impl<'a> ProductFactors<'a> {
         Ok(Svd {
             // From the same arithmetic as without vectors, so that the two agree to the bit.
             singular_values: self.singular_values()?,
-            u: qr_b.times(&core.left),
-            v: qr_a.times(&core.right),
+            u: columns(&qr_b.times(core.left.as_ref())),
+            v: columns(&qr_a.times(core.right.as_ref())),
         })
     }
 }
 
 fn triangle(x: &FactorMatrix) -> Result<Triangle> {
+    if x.rows <= x.columns {
+        // No smaller than the matrix itself.
+        let (r, exponents) = x.scaled()?;
+        return Ok(Triangle { r, exponents });
+    }
     if let Some(triangle) = gram::triangle(x) {
         return Ok(triangle);
     }
     let (qr, exponents) = x.householder()?;
     Ok(Triangle { r: qr.triangle(), exponents })
+}
+
+/// Whether no component is much larger than another, by the lengths of their columns in the two factors.
+///
+/// QR has rounded each column by ε of its length. Where all are about as long that is ε·‖B‖, as much as
+/// bidiagonalisation of the whole rounds: values far below σ₁ are no more exact by another way.
+fn even(b: &[f64], a: &[f64]) -> bool {
+    let sizes = || b.iter().zip(a).map(|(b, a)| b * a).filter(|size| *size > 0.0);
+    sizes().fold(0.0, f64::max) <= EVEN * sizes().fold(f64::INFINITY, f64::min)
+}
+
+fn times_transposed(x: &Mat<f64>, y: &Mat<f64>) -> Mat<f64> {
+    let mut product = Mat::zeros(x.nrows(), y.nrows());
+    matmul(&mut product, Accum::Replace, x, y.transpose(), 1.0, Par::Seq);
+    product
+}
+
+/// Column by column.
+fn columns(matrix: &Mat<f64>) -> Vec<f64> {
+    (0..matrix.ncols()).flat_map(|k| matrix.col_as_slice(k)).copied().collect()
 }
 
 /// R_B·R_Aᵀ = left·diag(σ)·rightᵀ·2^exponent.
@@ -129,38 +159,33 @@ struct Core {
 
 impl Core {
     fn of(b: &Triangle, a: &Triangle, want: Want) -> Result<Self> {
-        // The side with fewer rows is the one that is pivoted, so that no σ is there in excess.
+        // The side with fewer rows is the one that is decomposed first, so that no σ is there in excess.
         if b.r.nrows() > a.r.nrows() {
             let Self { sigma, exponent, left, right } = Self::of(a, b, want)?;
             return Ok(Self { sigma, exponent, left: right, right: left });
         }
-        let columns = b.r.ncols();
-        let zero = |r: &Mat<f64>, k: usize| (0..r.nrows()).all(|i| r[(i, k)] == 0.0);
-        let exponents: Vec<Option<i32>> = (0..columns)
-            .map(|k| {
-                let none = zero(&b.r, k) || zero(&a.r, k);
-                (!none).then(|| b.exponents[k] + a.exponents[k])
-            })
+        let (b_lengths, a_lengths) = (lengths(&b.r), lengths(&a.r));
+        let exponents: Vec<Option<i32>> = (0..b.r.ncols())
+            .map(|k| (b_lengths[k] * a_lengths[k] > 0.0).then(|| b.exponents[k] + a.exponents[k]))
             .collect();
         let exponent = exponents.iter().flatten().max().copied().unwrap_or(0);
         let by: Vec<f64> = exponents.iter().map(|own| own.map_or(0.0, |own| power(own - exponent))).collect();
-        let graded = Mat::from_fn(b.r.nrows(), columns, |i, k| b.r[(i, k)] * by[k]);
-        let pivoted = Pivoted::new(&graded);
-        let r = pivoted.qr.triangle();
+        let mut graded = b.r.clone();
+        for (k, by) in by.iter().enumerate() {
+            graded.col_as_slice_mut(k).iter_mut().for_each(|x| *x *= by);
+        }
+        let sizes: Vec<f64> = b_lengths.iter().zip(&by).map(|(length, by)| length * by).collect();
+        if even(&sizes, &a_lengths) {
+            let Small { sigma, v, j } = plain(times_transposed(&a.r, &graded), want)?;
+            return Ok(Self { sigma, exponent, left: j, right: v });
+        }
+        let order = descending(&sizes);
+        let qr = Qr::new(in_order(&graded, &order));
         // Wᵀ of W = R·Pᵀ·R_Aᵀ: its columns are graded as the rows of R are.
-        let turned = Mat::from_fn(a.r.nrows(), columns, |j, k| a.r[(j, pivoted.order[k])]);
-        let mut g = Mat::zeros(a.r.nrows(), r.nrows());
-        matmul(&mut g, Accum::Replace, &turned, r.transpose(), 1.0, Par::Seq);
-        let Small { sigma, v, j } = decompose(&g, want)?;
-        let (left, right) = match want {
-            Want::Values => (Mat::new(), Mat::new()),
-            Want::Vectors => {
-                let left = pivoted.qr.times(&j);
-                let rows = graded.nrows();
-                (Mat::from_fn(rows, j.ncols(), |i, k| left[k * rows + i]), v)
-            }
-        };
-        Ok(Self { sigma, exponent, left, right })
+        let turned = in_order(&a.r, &order);
+        let Small { sigma, v, j } = decompose(&times_transposed(&turned, &qr.triangle()), want)?;
+        let left = if want == Want::Vectors { qr.times(j.as_ref()) } else { Mat::new() };
+        Ok(Self { sigma, exponent, left, right: v })
     }
 
     /// |scale|·σ·2^exponent.

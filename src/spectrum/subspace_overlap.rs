@@ -2,7 +2,6 @@
 
 use super::Vectors;
 use super::factor_matrix::{FactorNumbers, HostNumbers};
-use super::householder::Qr;
 use super::jacobi::{Want, decompose};
 use crate::display::{Align, Table};
 use crate::error::{Error, Result};
@@ -180,11 +179,7 @@ pub fn principal_angles(
     let inner = x.transpose() * y; // [larger, smaller]
     let cosines = decompose(&inner, Want::Values)?.sigma;
     let apart = y - x * &inner;
-    let packed: Vec<f64> = (0..apart.ncols())
-        .flat_map(|k| (0..apart.nrows()).map(move |n| (n, k)))
-        .map(|at| apart[at])
-        .collect();
-    let sines = decompose(&Qr::new(apart.nrows(), packed).triangle(), Want::Values)?.sigma;
+    let sines = decompose(&apart, Want::Values)?.sigma;
     let angle = |(cosine, sine): (&f64, &f64)| {
         if *cosine > 0.7 { sine.min(1.0).asin() } else { cosine.min(1.0).acos() }
     };

@@ -107,7 +107,7 @@ impl Vectors {
 fn root(c: &Tensor, rank: usize) -> Result<Triangle> {
     let c = symmetric(c, rank)?;
     // Quicker than the eigenvalues, and as exact, where C has none of 0.
-    if let Some(triangle) = gram::root(&c) {
+    if let Some(triangle) = gram::root(c.clone()) {
         return Ok(triangle);
     }
     let (mut lambda, mut vectors) = (Diag::zeros(rank), Mat::zeros(rank, rank));
@@ -143,18 +143,17 @@ fn symmetric(c: &Tensor, rank: usize) -> Result<Mat<f64>> {
             .help("pass E[(A x)(A x)ᵀ], [r, r], of the same adapter"));
     }
     let host = HostNumbers::of(c)?;
-    let mut values = vec![0.0; rank * rank];
-    FactorMatrix { numbers: host.numbers(), order: FactorOrder::Components, rows: rank, columns: rank }.fill(
-        0,
-        rank,
-        &mut values,
-    );
-    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-        return Err(Error::compute(format!("C[{}, {}] is {}", at / rank, at % rank, values[at]))
+    let mut turned = Mat::zeros(rank, rank); // Cᵀ
+    let c =
+        FactorMatrix { numbers: host.numbers(), order: FactorOrder::Components, rows: rank, columns: rank };
+    c.fill(0, turned.as_mut());
+    let at = |i: usize, j: usize| turned[(j, i)];
+    let mut all = (0..rank).flat_map(|i| (0..rank).map(move |j| (i, j)));
+    if let Some((i, j)) = all.find(|(i, j)| !at(*i, *j).is_finite()) {
+        return Err(Error::compute(format!("C[{i}, {j}] is {}", at(i, j)))
             .help("an input of the layer is not finite: look at the data and at the learning rate"));
     }
-    let peak = values.iter().fold(0.0_f64, |peak, value| peak.max(value.abs()));
-    let at = |i: usize, j: usize| values[i * rank + j];
+    let peak = turned.norm_max();
     for (i, j) in (0..rank).flat_map(|i| (0..i).map(move |j| (i, j))) {
         if (at(i, j) - at(j, i)).abs() > ROUNDING * peak {
             return Err(Error::input(format!("C[{i}, {j}] is {} and C[{j}, {i}] is {}", at(i, j), at(j, i)))

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod large_ranks;
 mod measures;
 mod plots;
 mod subspace;
