@@ -2,10 +2,10 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
-    _mm_add_ps, _mm_add_ss, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtsi64_si128, _mm_cvtss_f32,
-    _mm_movehdup_ps, _mm_movehl_ps, _mm_storeu_ps, _mm256_add_ps, _mm256_castps256_ps128, _mm256_cvtepi32_ps,
-    _mm256_cvtepu8_epi32, _mm256_extractf128_ps, _mm256_loadu_ps, _mm256_mul_ps, _mm256_set1_ps,
-    _mm256_storeu_ps, _mm256_sub_ps,
+    _MM_HINT_T0, _mm_add_ps, _mm_add_ss, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtsi64_si128, _mm_cvtss_f32,
+    _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch, _mm_storeu_ps, _mm256_add_ps, _mm256_castps256_ps128,
+    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_extractf128_ps, _mm256_loadu_ps, _mm256_mul_ps,
+    _mm256_set1_ps, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
 /// Values that are computed at once, and partial sums of a dot product.
@@ -25,6 +25,10 @@ pub(super) trait Instructions {
 
     /// Σ lanes: the upper half is added to the lower one until one is left.
     fn sum(lanes: Lanes) -> f32;
+
+    /// Asks for the bytes that lie as far behind these as takes a fetch from memory: the processor's own guess is late at
+    /// the pace of a product (measured: a fifth of its time). They need not exist.
+    fn fetch_ahead(bytes: &[u8]);
 }
 
 /// The same on every processor.
@@ -64,7 +68,14 @@ impl Instructions for Portable {
         }
         lanes[0]
     }
+
+    #[inline(always)]
+    fn fetch_ahead(_: &[u8]) {}
 }
+
+/// Bytes between what is computed and what is fetched.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 2048;
 
 /// AVX2 with FMA and F16C, and what has more.
 #[cfg(target_arch = "x86_64")]
@@ -116,6 +127,14 @@ impl Instructions for Avx2 {
             let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+
+    #[inline(always)]
+    fn fetch_ahead(bytes: &[u8]) {
+        for at in (0..bytes.len()).step_by(64) {
+            // SAFETY: a hint, which fails nowhere.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(AHEAD + at).cast()) };
         }
     }
 }

@@ -129,6 +129,7 @@ fn dot_of<F: Format, I: Instructions>(row: &[u8], x: &[f32]) -> f32 {
     let (blocks, inputs) = (row.chunks_exact(F::BYTES), x.chunks_exact(F::VALUES));
     let (rest, rest_of_x) = (blocks.remainder(), inputs.remainder());
     for (block, x) in blocks.zip(inputs) {
+        I::fetch_ahead(block);
         F::unpack::<I>(
             block,
             #[inline(always)]
