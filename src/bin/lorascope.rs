@@ -2,6 +2,8 @@
 
 #[path = "lorascope/bench.rs"]
 mod bench;
+#[path = "lorascope/bench_generate.rs"]
+mod bench_generate;
 #[path = "lorascope/bench_step.rs"]
 mod bench_step;
 #[path = "lorascope/clean.rs"]

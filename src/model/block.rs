@@ -4,7 +4,7 @@
 use super::layers::attention::{self, AttentionSaved};
 use super::layers::blocked_attention::{self, Blocks};
 use super::layers::linear::Wanted;
-use super::layers::{Gelu, Linear, Rotary, fused, rotary, swiglu};
+use super::layers::{Gelu, KeyValues, Linear, Rotary, fused, rotary, swiglu};
 use super::trainable_norm::TrainableNorm;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients};
@@ -69,9 +69,6 @@ pub(crate) struct BlockSaved {
     gate: Option<Tensor>,      // [T, F] in P
     up: Tensor,                // [T, F] in P
 }
-
-/// Keys and values of a block in a cache, `[G, T, W]` each.
-pub(crate) type Cached = Option<(Tensor, Tensor)>;
 
 impl BlockPass<'_> {
     /// The norm of x as the products of the block read it, in P.
@@ -238,10 +235,11 @@ impl Block {
 
     /// Projects `[T, D]` to q `[T, H·W]`, k and v `[T, G·W]`.
     fn project(&self, normed: &Tensor, pass: &BlockPass) -> Result<[Tensor; 3]> {
-        let of = |linear: &Linear| linear.forward(normed, pass.adapters);
         match &self.projections {
-            QkvLayers::Separate { q, k, v } => Ok([of(q)?, of(k)?, of(v)?]),
-            QkvLayers::Fused(qkv) => fused::split(&of(qkv)?, self.widths, pass.kernels),
+            QkvLayers::Separate { q, k, v } => all_of([q, k, v], normed, pass),
+            QkvLayers::Fused(qkv) => {
+                fused::split(&qkv.forward(normed, pass.adapters)?, self.widths, pass.kernels)
+            }
         }
     }
 
@@ -263,11 +261,13 @@ impl Block {
     /// Computes the inputs of the feed-forward activation from the output of attention.
     fn gate_and_up(&self, middle: &Tensor, pass: &BlockPass) -> Result<(Option<Tensor>, Tensor)> {
         let normed = pass.normed(&self.mlp_norm, middle)?;
-        let gate = match &self.activation {
-            Activation::SwiGlu(gate) => Some(gate.forward(&normed, pass.adapters)?),
-            Activation::Gelu(_) => None,
-        };
-        Ok((gate, self.up.forward(&normed, pass.adapters)?))
+        match &self.activation {
+            Activation::SwiGlu(gate) => {
+                let [gate, up] = all_of([gate, &self.up], &normed, pass)?;
+                Ok((Some(gate), up))
+            }
+            Activation::Gelu(_) => Ok((None, self.up.forward(&normed, pass.adapters)?)),
+        }
     }
 
     /// Computes the output of the block: the last product of the feed-forward layer plus the residual.
@@ -438,18 +438,19 @@ impl Block {
     }
 
     /// Computes the output for tokens that follow those in the cache; `borders` is not used.
-    pub(crate) fn extend(&self, x: Tensor, cached: &mut Cached, pass: &BlockPass) -> Result<Tensor> {
-        let kernels = pass.kernels;
+    pub(crate) fn extend(&self, x: Tensor, cached: &mut KeyValues, pass: &BlockPass) -> Result<Tensor> {
         let normed = pass.normed(&self.attention_norm, &x)?;
-        let (_, [q, mut k, mut v]) = self.heads_of(&normed, pass)?;
-        if let Some((before_k, before_v)) = cached.take() {
-            k = Tensor::cat(&[before_k, k], 1)?;
-            v = Tensor::cat(&[before_v, v], 1)?;
-        }
-        let merged = rotary::merge_heads(&attention::decode(&q, &k, &v)?, kernels)?;
-        *cached = Some((k, v));
+        let (_, [q, k, v]) = self.heads_of(&normed, pass)?;
+        let attended = cached.attend(&q, &k, &v, pass.kernels)?;
+        let merged = rotary::merge_heads(&attended, pass.kernels)?;
         let middle = ops::add(self.o.forward(&merged, pass.adapters)?, &x)?;
         let (gate, up) = self.gate_and_up(&middle, pass)?;
         self.leave(&middle, gate.as_ref(), &up, pass)
     }
+}
+
+/// The outputs of layers that read the same x.
+fn all_of<const N: usize>(layers: [&Linear; N], x: &Tensor, pass: &BlockPass) -> Result<[Tensor; N]> {
+    let outputs = Linear::forward_all(&layers, x, pass.adapters)?;
+    outputs.try_into().map_err(|_| Error::compute("a layer gave no output"))
 }

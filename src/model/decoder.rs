@@ -1,17 +1,18 @@
 //! A decoder of any family: forward and backward through all blocks, loss, generation.
 
-use super::block::{Block, Cached};
+use super::block::Block;
 use super::config::DecoderConfig;
 use super::layers::linear::Wanted;
-use super::layers::{Embedding, LearnedPositions, Linear, loss};
+use super::layers::{Embedding, KeyValues, LearnedPositions, Linear, loss};
 use super::trainable_norm::TrainableNorm;
 use super::weight::Weight;
-use crate::display::check_stop;
+use crate::display::StopButton;
 use crate::error::{Error, Result};
 use crate::lora::{Adapters, Gradients, Target};
 use crate::ops::{self, Kernels, Precision};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// A frozen decoder: embedding, blocks of attention and a feed-forward layer with a norm before each, a last norm,
 /// the head. Its [config](DecoderConfig) says which kind each of these is.
@@ -212,15 +213,16 @@ impl Decoder {
     }
 
     /// The adapters with a trained embedding on the device of the head that it is tied to.
-    fn beside_head(&self, adapters: &Adapters) -> Result<Adapters> {
+    fn beside_head<'a>(&self, adapters: &'a Adapters) -> Result<Cow<'a, Adapters>> {
         let shared = self.tied_copy && adapters.config().ties();
-        match shared && adapters.whole(self.embedding.name()).is_some() {
-            true => adapters.map(|name, tensor| match name == self.embedding.name() {
-                true => Ok(tensor.to_device(self.head_device())?),
-                false => Ok(tensor.clone()),
-            }),
-            false => Ok(adapters.clone()),
+        if !shared || adapters.whole(self.embedding.name()).is_none() {
+            return Ok(Cow::Borrowed(adapters));
         }
+        let beside = adapters.map(|name, tensor| match name == self.embedding.name() {
+            true => Ok(tensor.to_device(self.head_device())?),
+            false => Ok(tensor.clone()),
+        })?;
+        Ok(Cow::Owned(beside))
     }
 
     /// The matrix of the head with its trained values.
@@ -256,22 +258,40 @@ impl Decoder {
             return Err(Error::input(format!("{total} tokens, {} of them new", ids.len()))
                 .help(format!("the model takes at least one and at most {}", self.config.context)));
         }
+        // On a thread of the pool: from another one, each of its products would wait for a thread to wake up.
+        let button = StopButton::here();
+        let last = match self.device.is_cpu() {
+            true => rayon::scope(|_| self.extend_blocks(ids, cache, adapters, button)),
+            false => self.extend_blocks(ids, cache, adapters, button),
+        }?;
+        self.normed(&last, adapters)
+    }
+
+    /// The output of the last block for the last token, `[1, D]`.
+    fn extend_blocks(
+        &self,
+        ids: &[u32],
+        cache: &mut Cache,
+        adapters: &Adapters,
+        button: StopButton,
+    ) -> Result<Tensor> {
+        let total = cache.tokens + ids.len();
         let positions: Vec<u32> = (cache.tokens as u32..total as u32).collect();
         let mut x = self.enter(ids, &positions, adapters)?;
         let rotary = self.rotary(&positions)?;
-        cache.layers.resize(self.blocks.len(), None);
+        cache.layers.resize_with(self.blocks.len(), KeyValues::default);
         let mut caches = cache.layers.iter_mut();
         for (device, blocks) in self.neighbours() {
             x = ops::moved(x, device)?;
             let turned = rotary.as_ref().map(|rotary| rotary.to_device(device)).transpose()?;
             let pass = self.pass(device, turned.as_ref(), &[], adapters)?;
             for (block, cached) in blocks.iter().zip(&mut caches) {
-                check_stop()?;
+                button.check()?;
                 x = block.extend(x, cached, &pass)?;
             }
         }
         cache.tokens = total;
-        self.normed(&x.narrow(0, ids.len() - 1, 1)?.contiguous()?, adapters)
+        Ok(x.narrow(0, ids.len() - 1, 1)?.contiguous()?)
     }
 }
 
@@ -279,7 +299,7 @@ impl Decoder {
 #[derive(Debug, Clone, Default)]
 pub struct Cache {
     tokens: usize,
-    layers: Vec<Cached>,
+    layers: Vec<KeyValues>,
 }
 
 impl Cache {

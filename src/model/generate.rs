@@ -5,6 +5,7 @@ use crate::display::advice;
 use crate::error::{Error, Result};
 use crate::lora::Adapters;
 use crate::ops::random::{Random, Stream};
+use crate::ops::vector;
 use serde::{Deserialize, Serialize};
 
 /// Sampling settings and stop conditions.
@@ -159,18 +160,18 @@ fn penalise(logits: &mut [f32], seen: &[u32], penalty: f64) {
 }
 
 fn choose(logits: &[f32], config: &GenerateConfig, index: u64) -> Result<u32> {
-    if logits.iter().any(|l| l.is_nan()) {
+    let (best, largest) = most_likely(logits);
+    if largest.is_nan() {
         return Err(Error::not_finite("the model's logits are not numbers")
             .help(advice(
                 "the adapter has diverged: run.rewind(step)?; run.set_lr(lr)?; run.resume()? goes back and continues at a lower learning rate",
                 "the adapter has diverged: lorascope train RUN --resume --rewind STEP --lr RATE goes back and continues at a lower learning rate",
             )));
     }
-    let best = (0u32..).zip(logits).max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(token, _)| token);
     if config.temperature == 0.0 {
         return Ok(best);
     }
-    let (weights, kept) = candidates(logits, config, f64::from(logits[best as usize]));
+    let (weights, kept) = candidates(logits, config, f64::from(largest));
     let mut draw = Random::at(config.seed, Stream::Sampling, 0, index).unit() * kept;
     for (token, weight) in &weights {
         draw -= weight;
@@ -179,6 +180,16 @@ fn choose(logits: &[f32], config: &GenerateConfig, index: u64) -> Result<u32> {
         }
     }
     Ok(best)
+}
+
+/// The last of the tokens with the largest score, and that score; NaN if any score is.
+fn most_likely(logits: &[f32]) -> (u32, f32) {
+    let largest = vector::simd(
+        #[inline(always)]
+        || vector::max(logits),
+    );
+    let best = logits.iter().rposition(|logit| *logit == largest);
+    (best.map_or(0, |best| best as u32), largest)
 }
 
 /// The tokens that may be drawn, the most likely first, with weights in proportion to their

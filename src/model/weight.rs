@@ -2,18 +2,18 @@
 
 use crate::error::{Error, Result};
 use crate::ops::matmul::{Form, matmul};
-use crate::ops::{self, Kernels, vector};
-use candle_core::quantized::k_quants::{self, GgmlType};
+use crate::ops::{self, Kernels, Stored, StoredMatrix};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
-use candle_core::{D, DType, Device, Tensor};
-use half::{bf16, f16};
+use candle_core::{CpuStorage, D, DType, Device, StorageRef, Tensor};
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A frozen `[out, in]` matrix: dense in f32, f16 or bf16, or in GGUF's quantised blocks.
 ///
 /// Each product expands it into f32 and drops the result at once: for a thousand tokens this costs a few percent
-/// of the time of the product, and a 4-bit model takes the memory of its file size. A product in a half type
+/// of the time of the product, and a 4-bit model takes the memory of its file size. A product of a few tokens reads the
+/// weight as it is stored. A product in a half type
 /// ([`Precision`](crate::ops::Precision)) uses a weight of that type as it is, and expands others into it.
 #[derive(Clone)]
 pub struct Weight {
@@ -141,10 +141,11 @@ impl Weight {
             _ => {
                 let mut all = vec![0f32; self.out * self.inner];
                 let source = self.source()?;
+                let (stored, bytes) = source.bytes()?;
                 let rows = (16 * 1024 / self.inner.max(1)).max(1);
                 all.par_chunks_mut(rows * self.inner)
-                    .enumerate()
-                    .for_each(|(i, out)| source.decode(i * rows * self.inner, out));
+                    .zip(bytes.par_chunks(rows * stored.bytes(self.inner)))
+                    .for_each(|(out, bytes)| ops::expand(stored, bytes, out));
                 Ok(Tensor::from_vec(all, (self.out, self.inner), &Device::Cpu)?)
             }
         }
@@ -179,10 +180,10 @@ impl Weight {
         if rows == 0 {
             return Ok(Tensor::zeros((0, self.out), x.dtype(), x.device())?);
         }
-        if rows <= FEW_ROWS && Kernels::of(x) == Kernels::Fused {
-            return self.forward_few(&x.contiguous()?, rows);
+        match Self::forward_few(&[self], x)?.map(|mut products| products.pop()) {
+            Some(Some(y)) => Ok(y),
+            _ => matmul(x, &self.expand_as(x.dtype())?, Form::RightTransposed),
         }
-        matmul(x, &self.expand_as(x.dtype())?, Form::RightTransposed)
     }
 
     /// dy W in the type of dy: `[T, out]` to `[T, in]`.
@@ -193,30 +194,27 @@ impl Weight {
         matmul(dy, &self.expand_as(dy.dtype())?, Form::Plain)
     }
 
-    /// The product for one or two tokens, as in generation: each thread decodes a few rows of W into its cache and
-    /// multiplies them there, so that the expanded matrix never goes through memory.
-    fn forward_few(&self, x: &Tensor, rows: usize) -> Result<Tensor> {
-        const PIECE: usize = 32;
-        let values = ops::values(x)?;
-        let (x, inner): (&[f32], usize) = (&values, self.inner);
-        let source = self.source()?;
-        let mut columns = vec![0f32; self.out * rows]; // [out, T]
-        columns.par_chunks_mut(PIECE * rows).enumerate().for_each(|(i, y)| {
-            let count = y.len() / rows;
-            let mut piece = vec![0f32; count * inner];
-            source.decode(i * PIECE * inner, &mut piece);
-            vector::simd(
-                #[inline(always)]
-                || {
-                    for (y, w) in y.chunks_exact_mut(rows).zip(piece.chunks_exact(inner)) {
-                        for (y, x) in y.iter_mut().zip(x.chunks_exact(inner)) {
-                            *y = vector::dot(w, x);
-                        }
-                    }
-                },
-            );
-        });
-        Ok(Tensor::from_vec(columns, (self.out, rows), &Device::Cpu)?.t()?.contiguous()?)
+    /// x Wᵀ for each of several W and a few tokens, as in generation, straight from how each W is stored; `None` where
+    /// there are more tokens, another type than f32, or a GPU.
+    ///
+    /// # Errors
+    /// When x has another width.
+    pub(crate) fn forward_few(weights: &[&Self], x: &Tensor) -> Result<Option<Vec<Tensor>>> {
+        let (rows, width) = x.dims2()?;
+        let fits = |w: &&Self| w.inner == width && w.device().is_cpu();
+        if !(1..=FEW_ROWS).contains(&rows) || Kernels::of(x) != Kernels::Fused || !weights.iter().all(fits) {
+            return Ok(None);
+        }
+        let sources = weights.iter().map(|w| w.source()).collect::<Result<Vec<_>>>()?;
+        let matrices = weights.iter().zip(&sources).map(|(w, source)| w.matrix(source));
+        let matrices = matrices.collect::<Result<Vec<_>>>()?;
+        let x = x.contiguous()?;
+        let products = ops::few_rows(&ops::values(&x)?, rows, &matrices); // [out, T] each
+        let turned = |(y, w): (Vec<f32>, &&Self)| match rows {
+            1 => Ok(Tensor::from_vec(y, (1, w.out), &Device::Cpu)?),
+            _ => Ok(Tensor::from_vec(y, (w.out, rows), &Device::Cpu)?.t()?.contiguous()?),
+        };
+        products.into_iter().zip(weights).map(turned).collect::<Result<Vec<_>>>().map(Some)
     }
 
     /// The rows with these numbers in f32: `[ids, in]`.
@@ -234,9 +232,11 @@ impl Weight {
             }
             Storage::Quantized(q) if q.device().is_cpu() => {
                 let source = self.source()?;
+                let (stored, bytes) = source.bytes()?;
+                let row_bytes = stored.bytes(self.inner);
                 let mut all = vec![0f32; ids.len() * self.inner];
                 for (id, row) in ids.iter().zip(all.chunks_exact_mut(self.inner)) {
-                    source.decode(*id as usize * self.inner, row);
+                    ops::expand(stored, &bytes[*id as usize * row_bytes..][..row_bytes], row);
                 }
                 Ok(Tensor::from_vec(all, (ids.len(), self.inner), &Device::Cpu)?)
             }
@@ -265,6 +265,11 @@ impl Weight {
         Ok(self.expand()?.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-12)?)
     }
 
+    fn matrix<'a>(&self, source: &'a Source) -> Result<StoredMatrix<'a>> {
+        let (stored, bytes) = source.bytes()?;
+        Ok(StoredMatrix { stored, bytes, out: self.out, inner: self.inner })
+    }
+
     fn source(&self) -> Result<Source<'_>> {
         Source::of(&self.storage)
     }
@@ -283,125 +288,60 @@ fn matrix(dims: &[usize]) -> Result<(usize, usize)> {
     }
 }
 
-/// Where elements are decoded from on the CPU.
+/// A weight's numbers in the memory of the CPU.
 enum Source<'a> {
-    Halves(Tensor),
-    Blocks(std::borrow::Cow<'a, [u8]>, GgmlDType),
+    /// The tensor's whole storage, and where the weight's elements lie in it.
+    Dense(StorageRef<'a>, std::ops::Range<usize>),
+    Blocks(Cow<'a, [u8]>, Stored),
 }
 
 impl<'a> Source<'a> {
     fn of(storage: &'a Storage) -> Result<Self> {
         match storage {
-            Storage::Dense(t) => Ok(Self::Halves(t.clone())),
-            Storage::Quantized(q) => {
-                let data = q.data()?;
-                // Blocks hold 16-bit scales or f32 numbers; allocations are aligned far beyond that.
-                if data.as_ptr().align_offset(std::mem::align_of::<f32>()) != 0 {
-                    return Err(Error::compute("quantised weights are not aligned in memory"));
-                }
-                Ok(Self::Blocks(data, q.dtype()))
+            Storage::Dense(t) => {
+                let (storage, layout) = t.storage_and_layout();
+                let start = layout.start_offset();
+                Ok(Self::Dense(storage, start..start + layout.shape().elem_count()))
             }
+            Storage::Quantized(q) => Ok(Self::Blocks(q.data()?, stored(q.dtype()))),
         }
     }
 
-    /// Decodes elements from number `start` on until `out` is full. Both are multiples of a block.
-    fn decode(&self, start: usize, out: &mut [f32]) {
-        match self {
-            Self::Halves(tensor) => halves(tensor, start, out),
-            Self::Blocks(data, dtype) => {
-                let (block, size) = (dtype.block_size(), dtype.type_size());
-                let bytes = &data[start / block * size..(start + out.len()) / block * size];
-                match dtype {
-                    GgmlDType::Q4_1 => q4_1(bytes, out),
-                    GgmlDType::Q8_0 => q8_0(bytes, out),
-                    GgmlDType::F32 => to_float::<f32>(bytes, out),
-                    GgmlDType::F16 => to_float::<f16>(bytes, out),
-                    GgmlDType::BF16 => to_float::<bf16>(bytes, out),
-                    GgmlDType::Q4_0 => to_float::<k_quants::BlockQ4_0>(bytes, out),
-                    GgmlDType::Q5_0 => to_float::<k_quants::BlockQ5_0>(bytes, out),
-                    GgmlDType::Q5_1 => to_float::<k_quants::BlockQ5_1>(bytes, out),
-                    GgmlDType::Q8_1 => to_float::<k_quants::BlockQ8_1>(bytes, out),
-                    GgmlDType::Q2K => to_float::<k_quants::BlockQ2K>(bytes, out),
-                    GgmlDType::Q3K => to_float::<k_quants::BlockQ3K>(bytes, out),
-                    GgmlDType::Q4K => to_float::<k_quants::BlockQ4K>(bytes, out),
-                    GgmlDType::Q5K => to_float::<k_quants::BlockQ5K>(bytes, out),
-                    GgmlDType::Q6K => to_float::<k_quants::BlockQ6K>(bytes, out),
-                    GgmlDType::Q8K => to_float::<k_quants::BlockQ8K>(bytes, out),
-                }
+    fn bytes(&self) -> Result<(Stored, &[u8])> {
+        let (storage, range) = match self {
+            Self::Blocks(data, stored) => return Ok((*stored, data)),
+            Self::Dense(storage, range) => (storage, range.clone()),
+        };
+        match &**storage {
+            candle_core::Storage::Cpu(CpuStorage::F32(all)) => Ok((Stored::F32, ops::bytes_of(&all[range]))),
+            candle_core::Storage::Cpu(CpuStorage::F16(all)) => Ok((Stored::F16, ops::bytes_of(&all[range]))),
+            candle_core::Storage::Cpu(CpuStorage::BF16(all)) => {
+                Ok((Stored::Bf16, ops::bytes_of(&all[range])))
             }
+            _ => Err(Error::compute("expected a weight in f32, f16 or bf16 on the CPU")),
         }
     }
 }
 
-fn halves(tensor: &Tensor, start: usize, out: &mut [f32]) {
-    use candle_core::CpuStorage as S;
-    let (storage, layout) = tensor.storage_and_layout();
-    let from = layout.start_offset() + start;
-    let candle_core::Storage::Cpu(storage) = &*storage else { return };
-    vector::simd(
-        #[inline(always)]
-        || match storage {
-            S::F32(all) => out.copy_from_slice(&all[from..from + out.len()]),
-            S::BF16(all) => {
-                for (out, x) in out.iter_mut().zip(&all[from..]) {
-                    *out = f32::from_bits((x.to_bits() as u32) << 16);
-                }
-            }
-            S::F16(all) => {
-                for (out, x) in out.iter_mut().zip(&all[from..]) {
-                    *out = x.to_f32();
-                }
-            }
-            _ => {}
-        },
-    );
-}
-
-/// candle's decoder for blocks of type `B`.
-fn to_float<B: GgmlType>(bytes: &[u8], out: &mut [f32]) {
-    let count = bytes.len() / size_of::<B>();
-    // SAFETY: the block types are plain `repr(C)` numbers for which every bit pattern is a value,
-    // `Source::of` checked the alignment of the first block and sizes are multiples of it, and
-    // `count` blocks lie within `bytes`.
-    let blocks = unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<B>(), count) };
-    B::to_float(blocks, out);
-}
-
-fn half_at(bytes: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
-}
-
-/// GGUF `Q4_1`: 32 values in 20 bytes, scale d and minimum m in f16, then a nibble each: d·q + m;
-/// the low nibbles are the first 16 values.
-fn q4_1(bytes: &[u8], out: &mut [f32]) {
-    vector::simd(
-        #[inline(always)]
-        || {
-            for (block, out) in bytes.chunks_exact(20).zip(out.chunks_exact_mut(32)) {
-                let (d, m) = (half_at(block, 0), half_at(block, 2));
-                let (low, high) = out.split_at_mut(16);
-                for ((low, high), q) in low.iter_mut().zip(high).zip(&block[4..20]) {
-                    *low = (q & 15) as f32 * d + m;
-                    *high = (q >> 4) as f32 * d + m;
-                }
-            }
-        },
-    );
-}
-
-/// GGUF `Q8_0`: 32 values in 34 bytes, scale d in f16, then a signed byte each: d·q.
-fn q8_0(bytes: &[u8], out: &mut [f32]) {
-    vector::simd(
-        #[inline(always)]
-        || {
-            for (block, out) in bytes.chunks_exact(34).zip(out.chunks_exact_mut(32)) {
-                let d = half_at(block, 0);
-                for (out, q) in out.iter_mut().zip(&block[2..34]) {
-                    *out = *q as i8 as f32 * d;
-                }
-            }
-        },
-    );
+/// GGUF's type as our loops call it.
+fn stored(dtype: GgmlDType) -> Stored {
+    match dtype {
+        GgmlDType::F32 => Stored::F32,
+        GgmlDType::F16 => Stored::F16,
+        GgmlDType::BF16 => Stored::Bf16,
+        GgmlDType::Q4_0 => Stored::Q4_0,
+        GgmlDType::Q4_1 => Stored::Q4_1,
+        GgmlDType::Q5_0 => Stored::Q5_0,
+        GgmlDType::Q5_1 => Stored::Q5_1,
+        GgmlDType::Q8_0 => Stored::Q8_0,
+        GgmlDType::Q8_1 => Stored::Q8_1,
+        GgmlDType::Q2K => Stored::Q2K,
+        GgmlDType::Q3K => Stored::Q3K,
+        GgmlDType::Q4K => Stored::Q4K,
+        GgmlDType::Q5K => Stored::Q5K,
+        GgmlDType::Q6K => Stored::Q6K,
+        GgmlDType::Q8K => Stored::Q8K,
+    }
 }
 
 #[cfg(test)]
@@ -444,6 +384,28 @@ mod tests {
         let few = weight.forward(&x.narrow(0, 2, 3).unwrap()).unwrap().to_vec2::<f32>().unwrap();
         for (few, many) in few.iter().flatten().zip(many[2..5].iter().flatten()) {
             assert!((few - many).abs() < 1e-4, "{few} {many}");
+        }
+    }
+
+    #[test]
+    fn dense_weights_are_read_as_they_are_stored() {
+        let values: Vec<f32> = (0..10 * 45).map(|i| (i as f32 * 0.37).cos()).collect();
+        let x: Vec<f32> = (0..2 * 45).map(|i| (i as f32 * 0.11).sin()).collect();
+        let x = Tensor::from_vec(x, (2, 45), &Device::Cpu).unwrap();
+        let all = Tensor::from_vec(values, (10, 45), &Device::Cpu).unwrap();
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            // Its rows begin within the tensor that they are a part of.
+            let part = all.to_dtype(dtype).unwrap().narrow(0, 3, 7).unwrap();
+            let weight = Weight::dense(part.clone()).unwrap();
+            assert_eq!(weight.expand().unwrap().to_vec2::<f32>().unwrap(), {
+                part.to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap()
+            });
+            let truth = x.matmul(&weight.expand().unwrap().t().unwrap()).unwrap();
+            for rows in [1, 2] {
+                let y = weight.forward(&x.narrow(0, 0, rows).unwrap()).unwrap();
+                let off = (y - truth.narrow(0, 0, rows).unwrap()).unwrap().abs().unwrap();
+                assert!(off.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-5, "{dtype:?}");
+            }
         }
     }
 }

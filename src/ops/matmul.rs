@@ -4,6 +4,7 @@
 //! bit-identical over repeats and numbers of threads. On other devices, and in half types, these are
 //! candle's `matmul`: operands and result in their type, sums in f32.
 
+use super::few_rows::add_product;
 use super::tensors::{slice, slice_mut};
 use super::{Kernels, values};
 use crate::error::Result;
@@ -142,6 +143,12 @@ pub(crate) fn product(
     scale: f32,
     par: Par,
 ) {
+    if form == Form::RightTransposed && a_rows == 1 {
+        if matches!(accum, Accum::Replace) {
+            c.fill(0.0);
+        }
+        return add_product(c, b, a, scale);
+    }
     let a = MatRef::from_row_major_slice(a, a_rows, a_columns);
     let b = MatRef::from_row_major_slice(b, b_rows, b_columns);
     let (a, b) = match form {

@@ -1,4 +1,4 @@
-//! `lorascope bench step` with a model of given sizes and random weights.
+//! `lorascope bench step` with a model of given sizes and random weights, and `bench generate`.
 #![cfg(feature = "cli")]
 
 use crate::common::command::{command, err, out};
@@ -62,4 +62,30 @@ fn bench_times_a_model_of_given_sizes() {
     }
     let output = command(&folder, &["bench", "step"]).output().unwrap();
     assert!(err(&output).contains("<--model <MODEL>|--shapes <FILE>>"), "{}", err(&output));
+}
+
+#[test]
+fn bench_times_generation() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = format!("{}/tests/golden/tiny", env!("CARGO_MANIFEST_DIR"));
+    let of = |options: &[&str]| {
+        let generate = ["bench", "generate", "--model", &model, "--turns", "1", "--json"];
+        command(&folder, &[&generate, options].concat()).output().unwrap()
+    };
+    for rank in [0, 3] {
+        let output = of(&["--tokens", "20", "--prompt", "4", "--rank", &rank.to_string()]);
+        assert!(output.status.success(), "{}", err(&output));
+        let found: Value = serde_json::from_str(&out(&output)).unwrap();
+        assert_eq!(found["rank"], rank);
+        for name in ["tokens_per_second", "first_token_seconds", "peak_mb"] {
+            assert!(found[name].as_f64().unwrap() > 0.0, "{name} in {found}");
+        }
+    }
+    for (options, error) in [
+        (["--tokens", "1", "--prompt", "4"], "tokens at least 2"),
+        (["--tokens", "61", "--prompt", "4"], "together at most 64"),
+    ] {
+        let output = of(&options);
+        assert!(!output.status.success() && err(&output).contains(error), "{}", err(&output));
+    }
 }

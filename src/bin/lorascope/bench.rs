@@ -1,5 +1,6 @@
 //! `lorascope bench`: measurements for comparison with other tools.
 
+use crate::bench_generate;
 use crate::bench_step::{self, random_pack};
 use crate::handle;
 use clap::{Args, Subcommand};
@@ -14,6 +15,8 @@ use std::time::Instant;
 pub enum Command {
     /// Time one training step on random tokens: LoRA on all linear layers, or full fine-tuning
     Step(bench_step::Step),
+    /// Time greedy generation of tokens with the keys and values of those before kept
+    Generate(bench_generate::Generate),
     /// Time how soon a run responds while it trains, and how long a snapshot and the spectra of a step take
     Handle(handle::Arguments),
     /// Time the forward pass of a model with merged and with unmerged adapters, compared with the model alone
@@ -39,6 +42,7 @@ pub struct Merged {
 pub fn run(command: Command) -> Result<()> {
     match command {
         Command::Step(args) => crate::print(bench_step::measured(&args)?),
+        Command::Generate(args) => crate::print(bench_generate::measured(&args)?),
         Command::Handle(args) => crate::print(handle::measured(&args)?),
         Command::Merged(args) => crate::print(merged(&args)?),
     }

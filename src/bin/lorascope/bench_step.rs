@@ -289,7 +289,7 @@ pub fn random_pack(rows: Range<usize>, tokens: usize, vocabulary: usize) -> Pack
 }
 
 /// The largest resident memory of this process so far, in MiB as getrusage counts it.
-fn peak_mb() -> Option<u64> {
+pub fn peak_mb() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)

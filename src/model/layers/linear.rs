@@ -140,15 +140,41 @@ impl Linear {
     /// # Errors
     /// When x has another width; the error names the layer.
     pub fn forward(&self, x: &Tensor, adapters: &Adapters) -> Result<Tensor> {
-        self.try_forward(x, adapters).map_err(|e| e.layer(&self.names.path))
+        self.named(self.try_forward(x, adapters))
+    }
+
+    /// The outputs of layers that read the same x, such as the projections to queries, keys and values.
+    ///
+    /// # Errors
+    /// When x has another width; the error names the layer.
+    pub(crate) fn forward_all(layers: &[&Self], x: &Tensor, adapters: &Adapters) -> Result<Vec<Tensor>> {
+        let whole = |layer: &&Self| adapters.whole(&layer.names.weight).is_some();
+        let weights: Vec<&Weight> = layers.iter().map(|layer| &layer.weight).collect();
+        let products = if layers.iter().any(whole) { None } else { Weight::forward_few(&weights, x)? };
+        match products {
+            Some(products) => {
+                layers.iter().zip(products).map(|(l, y)| l.named(l.adapted(y, x, adapters))).collect()
+            }
+            None => layers.iter().map(|layer| layer.forward(x, adapters)).collect(),
+        }
+    }
+
+    /// An error of this layer with its path.
+    fn named<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|e| e.layer(&self.names.path))
     }
 
     fn try_forward(&self, x: &Tensor, adapters: &Adapters) -> Result<Tensor> {
-        let Names { weight, bias, path } = &*self.names;
-        let mut y = match adapters.whole(weight) {
+        let y = match adapters.whole(&self.names.weight) {
             Some(weight) => matmul(x, &self.used(weight)?.0.to_dtype(x.dtype())?, Form::RightTransposed)?,
             None => self.weight.forward(x)?,
         };
+        self.adapted(y, x, adapters)
+    }
+
+    /// y = W x with the output of the adapter and the bias.
+    fn adapted(&self, mut y: Tensor, x: &Tensor, adapters: &Adapters) -> Result<Tensor> {
+        let Names { bias, path, .. } = &*self.names;
         if let Some(adapter) = adapters.get(path) {
             y = adapter.forward_dropped(y, x, self.dropout(adapters))?;
             if let Some(magnitude) = adapter.magnitude() {
@@ -177,7 +203,7 @@ impl Linear {
         gradients: &mut Gradients,
         wanted: Wanted,
     ) -> Result<Option<Tensor>> {
-        self.try_backward(x, dy, adapters, gradients, wanted).map_err(|e| e.layer(&self.names.path))
+        self.named(self.try_backward(x, dy, adapters, gradients, wanted))
     }
 
     fn try_backward(
@@ -247,7 +273,7 @@ impl Linear {
         if !self.is_trained(adapters) {
             return Ok(self.clone());
         }
-        self.try_merged(adapters).map_err(|e| e.layer(&self.names.path))
+        self.named(self.try_merged(adapters))
     }
 
     fn try_merged(&self, adapters: &Adapters) -> Result<Self> {

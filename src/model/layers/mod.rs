@@ -16,6 +16,7 @@ pub mod frequencies;
 pub mod fused;
 pub mod gelu;
 mod head_shapes;
+mod key_values;
 pub mod layer_norm;
 pub mod linear;
 pub mod loss;
@@ -26,6 +27,7 @@ pub mod swiglu;
 
 pub use embedding::Embedding;
 pub use gelu::Gelu;
+pub(crate) use key_values::KeyValues;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use positions::LearnedPositions;
