@@ -191,7 +191,8 @@ impl Kernel {
     /// The thread of the cells.
     fn work(&self, mut evaluator: Result<Evaluator, String>) -> ! {
         let mut count = 0;
-        if let (Ok(evaluator), true) = (&mut evaluator, self.queue.lock().is_empty()) {
+        let idle = self.queue.lock().is_empty();
+        if let (Ok(evaluator), true) = (&mut evaluator, idle) {
             evaluator.warm_up();
         }
         loop {
