@@ -1,10 +1,11 @@
 //! The variables of a notebook between its cells, in the lorascope kernel.
 //!
-//! evcxr writes this store into each cell as source code, and rustc then compiles its hash map with each cell: half of
-//! the code of a small cell. The kernel's stand-in for cargo (src/kernel/code.rs) names this one in its place, which is
+//! evcxr writes this store into each cell as source code, and rustc then compiles its hash map with each cell: two
+//! thirds of the code of a small cell. The kernel's stand-in for cargo (src/kernel/code.rs) names this one in its place, which is
 //! compiled once. A process uses one of the two for all its cells.
 
 use super::printing::{Printed, print_in_cell};
+use std::alloc::Layout;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt::Arguments;
@@ -25,9 +26,10 @@ impl VariableStore {
         self.put(name, Box::new(value));
     }
 
-    /// Whether the variable can be taken: false, and said, if its type was declared anew since.
+    /// Whether the variable can be taken: false, and said, if its type was declared anew since. rustc gives a type that
+    /// is declared with other types in its fields the same identity, so the size is compared as well.
     pub fn check_variable<T: 'static>(&mut self, name: &str) -> bool {
-        self.check(name, TypeId::of::<T>())
+        self.check(name, TypeId::of::<T>(), Layout::new::<T>())
     }
 
     /// Takes a variable, which [`check_variable`](Self::check_variable) found.
@@ -51,8 +53,9 @@ impl VariableStore {
         self.variables.insert(name.to_owned(), value);
     }
 
-    fn check(&self, name: &str, wanted: TypeId) -> bool {
-        let same = self.variables.get(name).is_none_or(|value| value.as_ref().type_id() == wanted);
+    fn check(&self, name: &str, wanted: TypeId, layout: Layout) -> bool {
+        let is_wanted = |value: &dyn Any| value.type_id() == wanted && Layout::for_value(value) == layout;
+        let same = self.variables.get(name).is_none_or(|value| is_wanted(value.as_ref()));
         if !same {
             eprintln!("The type of the variable {name} was redefined, so was lost.");
             println!("{CHANGED_TYPE}{name}");
@@ -98,6 +101,14 @@ mod tests {
         assert_eq!(store.take_variable::<String>("a"), "b");
         let first = store.lazy_arc("runtime", || 7);
         assert_eq!((*first, *store.lazy_arc("runtime", || 8)), (7, 7));
+    }
+
+    #[test]
+    fn a_type_of_another_size_is_another_type() {
+        let mut store = VariableStore::default();
+        store.put_variable("a", 5_u64);
+        assert!(store.check("a", TypeId::of::<u64>(), Layout::new::<u64>()));
+        assert!(!store.check("a", TypeId::of::<u64>(), Layout::new::<String>()));
     }
 
     #[test]

@@ -97,6 +97,10 @@ pub fn build(places: &Places, tools: &Tools, progress: &mut dyn FnMut(BuildProgr
         progress,
     )?;
     workspace::write_metadata(places, tools)?;
+    if fs::read_to_string(places.base().join("key")).unwrap_or_default() != key(places, tools) {
+        // Of another toolchain, which may lie in the same folder.
+        workspace::forget_rust(&places.base());
+    }
     fs::write(places.base().join("key"), key(places, tools)).map_err(at)
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the process of the cells tells.
@@ -55,6 +55,8 @@ pub struct Channel {
     writer: Arc<Mutex<Option<UnixStream>>>,
     asked_to_end: Arc<AtomicBool>,
     ready_to_end: Arc<AtomicBool>,
+    /// How many processes have said hello.
+    processes: Arc<AtomicU64>,
 }
 
 impl Channel {
@@ -75,7 +77,7 @@ impl Channel {
 
     /// Reads what one process says. That of the cells begins with its number; builds say how far they are.
     fn read(&self, stream: UnixStream, told: &Sender<Told>) {
-        let mut of_cells = false;
+        let (mut of_cells, mut number) = (false, 0);
         for line in BufReader::new(&stream).lines() {
             let Ok(line) = line else { break };
             let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
@@ -85,7 +87,9 @@ impl Channel {
                 if !of_cells {
                     return;
                 }
-                *self.writer() = stream.try_clone().ok();
+                let mut writer = self.writer();
+                *writer = stream.try_clone().ok();
+                number = self.processes.fetch_add(1, Ordering::Relaxed) + 1;
                 // What the process before it was asked.
                 self.asked_to_end.store(false, Ordering::Relaxed);
                 self.ready_to_end.store(false, Ordering::Relaxed);
@@ -96,6 +100,11 @@ impl Channel {
             }
         }
         if of_cells {
+            let mut writer = self.writer();
+            // The next process may be there already.
+            if self.processes() == number {
+                *writer = None;
+            }
             let _ = told.send(Told::Gone);
         }
     }
@@ -129,7 +138,15 @@ impl Channel {
 
     /// Asks the process once to save what it has before it is ended; returns false where there is none.
     pub fn prepare_end(&self) -> bool {
-        self.asked_to_end.swap(true, Ordering::Relaxed) || self.say(&json!({ "end": true }))
+        match self.asked_to_end.swap(true, Ordering::Relaxed) {
+            true => self.writer().is_some(),
+            false => self.say(&json!({ "end": true })),
+        }
+    }
+
+    /// How many processes of cells there have been.
+    pub fn processes(&self) -> u64 {
+        self.processes.load(Ordering::Relaxed)
     }
 
     /// Whether it has.

@@ -63,12 +63,15 @@ pub fn edited(code: &str, token: &str, variant: Variant, with_lorascope: bool) -
     let failed =
         "static EVCXR_FAILED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);";
     let fail = "EVCXR_FAILED.store(true, std::sync::atomic::Ordering::Relaxed);";
-    let mut declared = false;
+    let (mut declared, mut told) = (false, false);
     for (line, text) in lines.iter_mut().zip(&trimmed) {
         if *text == ERROR_TYPE && !declared {
             *line = format!("{failed} {ERROR_TYPE}");
             declared = true;
-        } else if let Some(form) = text.strip_prefix(ERROR.0).and_then(|rest| rest.strip_suffix(ERROR.1)) {
+        } else if declared
+            && !told
+            && let Some(form) = text.strip_prefix(ERROR.0).and_then(|rest| rest.strip_suffix(ERROR.1))
+        {
             *line = match with_lorascope {
                 true => format!(
                     "::lorascope::display::tell_error(file!(), \"{token}\", format_args!(\"{{{form}}}\", error)); {fail}"
@@ -77,6 +80,8 @@ pub fn edited(code: &str, token: &str, variant: Variant, with_lorascope: bool) -
                     format!("println!(\"{token} error {{:?}}\", format!(\"{{{form}}}\", error)); {fail}")
                 }
             };
+            // People write such lines as well.
+            told = true;
         }
     }
     if with_lorascope {
@@ -129,8 +134,11 @@ pub fn edited(code: &str, token: &str, variant: Variant, with_lorascope: bool) -
 fn name_store(lines: &mut [String], trimmed: &[&str]) {
     let Some(first) = trimmed.iter().position(|line| *line == STORE) else { return };
     let Some(last) = trimmed[first..].iter().position(|line| *line == STORE_LAST) else { return };
-    let closed = trimmed[first + last..].windows(2).position(|pair| pair == ["}", "}"]);
-    let Some(end) = closed.map(|closed| first + last + closed + 1) else { return };
+    // Its body, and two brackets.
+    let end = first + last + 3;
+    if trimmed.get(end - 1..=end) != Some(&["}", "}"]) {
+        return;
+    }
     for (line, text) in lines[first + 1..end].iter_mut().zip(&trimmed[first + 1..end]) {
         if !text.starts_with("pub const ") {
             line.clear();
@@ -244,7 +252,8 @@ pub fn create_variable_store() -> *mut VariableStore {
     Box::into_raw(Box::new(VariableStore::new()))
 }
 }
-let mine = "mod evcxr_internal_runtime {";"#;
+let mine = "mod evcxr_internal_runtime {";
+eprintln!("{}", error);"#;
         let code = format!("{STORE}\n{CELL}");
         let with = edited(&code, "T", Variant::Moves, true).text;
         assert!(
@@ -252,6 +261,7 @@ let mine = "mod evcxr_internal_runtime {";"#;
         );
         assert!(with.contains("pub const USER_ERROR_OCCURRED") && with.contains("let mine = \"mod evcxr_"));
         assert!(with.contains("tell_error(file!(), \"T\", format_args!(\"{}\", error));"));
+        assert!(with.contains("\neprintln!(\"{}\", error);"), "a line of the person");
         assert_eq!(with.lines().count(), code.lines().count());
         assert_eq!(with.matches(['{', '}']).count() % 2, 0);
         assert!(edited(&code, "T", Variant::Moves, false).text.contains("HashMap"));

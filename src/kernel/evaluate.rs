@@ -3,6 +3,7 @@
 use crate::base::{self, BuildProgress, Clone as Folder};
 use crate::channel::{Channel, Told};
 use crate::code;
+use crate::commands;
 use crate::ending::Ended;
 use crate::lost;
 use crate::messages::{Iopub, Problem, escaped};
@@ -11,9 +12,10 @@ use crate::paths::{CELL_NUMBER, Places, Tools};
 use crate::problems;
 use crossbeam_channel::Receiver;
 use evcxr::{CommandContext, EvalCallbacks, EvalOutputs};
-use jupyter_protocol::JupyterMessage;
+use jupyter_protocol::{JupyterMessage, Stdio};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,7 +67,7 @@ impl Shared {
         (stage.0.clone(), stage.1.elapsed())
     }
 
-    fn enter(&self, next: Stage) {
+    pub fn enter(&self, next: Stage) {
         let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         let begins = std::mem::discriminant(&stage.0) != std::mem::discriminant(&next);
         stage.0 = next;
@@ -97,8 +99,11 @@ pub struct Evaluator {
     context: CommandContext,
     outputs: Outputs,
     channel: Channel,
+    iopub: Iopub,
     shared: Arc<Shared>,
     places: Places,
+    /// Whether lorascope is in the process of the cells.
+    loaded: bool,
     /// Where the stand-in for cargo reads the number of the cell that it compiles.
     number: PathBuf,
     cells: u64,
@@ -131,19 +136,30 @@ impl Evaluator {
         *shared.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.process_handle());
         let outputs = Outputs::start(iopub.clone(), channel.clone(), told, lines, token);
         let number = folder.folder.join(CELL_NUMBER);
-        let (shared, places) = (shared.clone(), places.clone());
-        let mut evaluator = Self { context, outputs, channel, shared, places, number, cells: 0 };
+        let (shared, places, iopub) = (shared.clone(), places.clone(), iopub.clone());
+        let mut evaluator =
+            Self { context, outputs, channel, iopub, shared, places, loaded: false, number, cells: 0 };
         evaluator.load()?;
-        evaluator.shared.enter(Stage::Ready);
         Ok(evaluator)
     }
 
-    /// Loads lorascope into the process of the cells.
+    /// Loads lorascope into the process of the cells; a cell tries it again where it fails.
     fn load(&mut self) -> Result<(), String> {
+        const LONGEST: Duration = Duration::from_secs(2);
+        self.loaded = false;
         let path = self.places.source.display().to_string();
         let prelude = format!(":dep lorascope = {{ path = {path:?} }}\n{PRELUDE}");
+        let processes = self.channel.processes();
         match self.context.execute(&prelude) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.loaded = true;
+                // It has said hello, but another thread reads that.
+                let begun = Instant::now();
+                while self.channel.processes() == processes && begun.elapsed() < LONGEST {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok(())
+            }
             Err(evcxr::Error::CompilationErrors(errors)) => {
                 Err(errors.iter().map(|error| error.rendered()).collect::<Vec<_>>().join("\n"))
             }
@@ -155,24 +171,37 @@ impl Evaluator {
     /// variable would wait for that, three seconds.
     pub fn warm_up(&mut self) {
         let code = "let rows = Dataset::open(\"rows.jsonl\")?;\nrows.";
-        let _ = self.context.completions(code, code.len());
+        // rust-analyzer may panic; the cell that needs it says more.
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| self.context.completions(code, code.len())));
     }
 
-    /// Ends the process of the cells with all variables and begins a new one; runs are paused before.
-    fn clear(&mut self) -> Result<Map<String, Value>, String> {
-        const PATIENCE: Duration = Duration::from_secs(5);
+    /// Ends the process of the cells and begins a new one, in which nothing of the cells is left. Runs are paused before.
+    /// Returns what to tell the person.
+    fn clear(&mut self) -> Result<String, String> {
+        // A snapshot of a large run takes a while.
+        const LONGEST: Duration = Duration::from_secs(60);
         let begun = Instant::now();
-        while self.channel.prepare_end() && !self.channel.is_ready_to_end() && begun.elapsed() < PATIENCE {
+        while self.channel.prepare_end() && !self.channel.is_ready_to_end() && begun.elapsed() < LONGEST {
             std::thread::sleep(Duration::from_millis(20));
         }
         let runs = std::mem::take(&mut *self.outputs.runs.lock().unwrap_or_else(PoisonError::into_inner));
         self.context.execute(":clear").map_err(|error| error.to_string())?;
         self.load()?;
-        let mut text = "cleared: no variables are left".to_string();
-        if !runs.is_empty() {
-            text += &format!("\n{}", lost::go_on(&runs));
+        let text =
+            "cleared: the variables, functions, types, imports and `:dep` crates of all cells are gone\n";
+        Ok(text.to_string() + &lost::go_on(&runs))
+    }
+
+    /// Does what a cell's `:clear` and `:restart` ask for, and what an earlier cell could not; returns the rest of it.
+    fn cleared(&mut self, source: &str, request: &JupyterMessage) -> Result<String, String> {
+        let (code, clears) = commands::without_clear(source);
+        if clears {
+            let said = self.clear()?;
+            self.iopub.stream(Stdio::Stdout, said, Some(request));
+        } else if !self.loaded {
+            self.load()?;
         }
-        Ok([("text/plain".to_string(), json!(text.trim_end()))].into_iter().collect())
+        Ok(code)
     }
 
     /// Evaluates a cell; its outputs are published by then.
@@ -184,17 +213,16 @@ impl Evaluator {
         if code.trim() == ":vars" {
             return Outcome::Done(self.variables_table());
         }
-        let (code, clears) = without_command(&code, |line| line.trim() == ":clear");
-        if clears {
-            match self.clear() {
-                Ok(said) if code.trim().is_empty() => return Outcome::Done(said),
-                Ok(_) => {}
-                Err(error) => return Outcome::Failed(problems::cell_error(&error)),
-            }
-        }
         let cell = self.next_number();
-        let before = self.variables();
         *self.shared.running() = Some(Running { cell, parent: request.clone(), stopped: None, ended: false });
+        let code = match self.cleared(&code, request) {
+            Ok(code) => code,
+            Err(error) => {
+                self.shared.running().take();
+                return Outcome::Failed(problems::cell_error(&error));
+            }
+        };
+        let before = self.variables();
         self.outputs.begin(cell, request);
         let mut callbacks =
             EvalCallbacks { input_reader: &|asked| ask(request, &asked.prompt, asked.is_password) };
@@ -291,7 +319,7 @@ impl Evaluator {
 
     /// A cell without what the kernel does itself: the line that brings lorascope, which is there.
     fn prepared(&self, source: &str) -> Result<String, Problem> {
-        let (code, asked) = without_lorascope(source);
+        let (code, asked) = commands::without_lorascope(source);
         if let Some(missing) = asked.iter().find(|feature| !self.places.features.contains(feature)) {
             return Err(Problem::new(
                 "missing feature",
@@ -331,7 +359,8 @@ impl Evaluator {
 
     /// The words that may stand at a place, and the bytes that they replace.
     pub fn completions(&mut self, source: &str, position: usize) -> Option<(Vec<String>, usize, usize)> {
-        let found = self.context.completions(source, position).ok()?;
+        let source = commands::for_analysis(source);
+        let found = self.context.completions(&source, position).ok()?;
         // Of `open(path)` the name: people type the arguments.
         let name = |code: String| code.split('(').next().map(String::from).unwrap_or(code);
         let mut matches: Vec<String> =
@@ -345,7 +374,8 @@ impl Evaluator {
         // evcxr looks at the word that ends there.
         let rest = &source[position..];
         let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-        let (text, html) = self.context.hover_at(source, position + word).ok()?;
+        let source = commands::for_analysis(source);
+        let (text, html) = self.context.hover_at(&source, position + word).ok()?;
         let found = text != "No documentation found";
         let data = [("text/plain".to_string(), json!(text)), ("text/html".to_string(), json!(html))];
         found.then(|| data.into_iter().collect())
@@ -368,46 +398,6 @@ fn without_wrapping(message: &str) -> &str {
     inner.trim().trim_start_matches("error: ")
 }
 
-/// A cell without the line that brings lorascope, and the features that this asks for.
-fn without_lorascope(source: &str) -> (String, Vec<String>) {
-    let mut asked = Vec::new();
-    let (code, _) = without_command(source, |line| {
-        let rest = line.trim_start().strip_prefix(":dep lorascope").map(str::trim_start);
-        let rest = rest.filter(|rest| rest.is_empty() || rest.starts_with('='));
-        asked.extend(rest.into_iter().flat_map(features));
-        rest.is_some()
-    });
-    (code, asked)
-}
-
-/// A cell without the commands that `is_wanted` finds, and whether there were any; their lines stay, empty. Commands
-/// stand before the code: what looks like one in a text is none.
-fn without_command(source: &str, mut is_wanted: impl FnMut(&str) -> bool) -> (String, bool) {
-    let (mut code, mut commands, mut found) = (String::new(), true, false);
-    for line in source.lines() {
-        let words = line.trim_start();
-        commands &= words.is_empty() || words.starts_with(':') || words.starts_with("//");
-        if commands && is_wanted(line) {
-            found = true;
-        } else {
-            code += line;
-        }
-        code.push('\n');
-    }
-    (code, found)
-}
-
-/// The names in `features = ["cuda", "nccl"]`.
-fn features(dependency: &str) -> Vec<String> {
-    let list =
-        dependency.split_once("features").and_then(|(_, rest)| rest.split_once('[')).map(|(_, rest)| rest);
-    let list = list.and_then(|rest| rest.split_once(']')).map_or("", |(list, _)| list);
-    list.split(',')
-        .map(|name| name.trim().trim_matches('"').to_string())
-        .filter(|name| !name.is_empty())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -417,21 +407,5 @@ mod tests {
         let said = "Compilation failed, but no parsable errors were found. STDERR:\nerror: no such crate\n\nSTDOUT:\n";
         assert_eq!(without_wrapping(said), "no such crate");
         assert_eq!(without_wrapping("plain"), "plain");
-    }
-
-    #[test]
-    fn the_line_of_lorascope_is_left_out_and_a_text_is_not() {
-        let (code, asked) =
-            without_lorascope("// x\n:dep lorascope = { path = \"..\", features = [\"cuda\"] }\nlet a = 1;");
-        assert_eq!((code.as_str(), asked), ("// x\n\nlet a = 1;\n", vec!["cuda".to_string()]));
-        let text = "let a = \"\n:dep lorascope = 1\n\";\n";
-        assert_eq!(without_lorascope(text).0, text);
-        assert_eq!(without_lorascope(":dep lorascope-x = \"1\"").0, ":dep lorascope-x = \"1\"\n");
-    }
-
-    #[test]
-    fn features_of_a_dependency_are_read() {
-        assert_eq!(features(" = { path = \"..\", features = [\"cuda\", \"nccl\"] }"), ["cuda", "nccl"]);
-        assert!(features(" = \"0.1\"").is_empty());
     }
 }

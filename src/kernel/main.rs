@@ -13,6 +13,7 @@ mod base;
 mod channel;
 mod cli;
 mod code;
+mod commands;
 mod complete;
 mod ending;
 mod evaluate;

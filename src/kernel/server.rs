@@ -108,12 +108,17 @@ pub async fn serve(
             let queue = cells.queue.clone();
             move || queue.lock().iter().find(|request| is_execution(request)).cloned()
         });
-        let started =
+        let mut started =
             Evaluator::start(&places, &tools, &folder, &cells.shared, &cells.iopub, (channel, told), &token);
-        if let Err(error) = &started {
-            let mut stage = cells.shared.stage.lock().unwrap_or_else(PoisonError::into_inner);
-            stage.0 = Stage::Failed(error.clone());
+        let idle = cells.queue.lock().is_empty();
+        match &mut started {
+            Ok(evaluator) if idle => evaluator.warm_up(),
+            _ => {}
         }
+        cells.shared.enter(match &started {
+            Ok(_) => Stage::Ready,
+            Err(error) => Stage::Failed(error.clone()),
+        });
         let _ = waits.join();
         // Until the process ends: the folder is in use, and the evaluator would end the process of the cells.
         let _folder = folder;
@@ -191,9 +196,6 @@ impl Kernel {
     /// The thread of the cells.
     fn work(&self, mut evaluator: Result<Evaluator, String>) -> ! {
         let mut count = 0;
-        if let (Ok(evaluator), true) = (&mut evaluator, self.queue.lock().is_empty()) {
-            evaluator.warm_up();
-        }
         loop {
             let request = self.queue.next();
             self.iopub.state(ExecutionState::Busy, Some(&request));

@@ -125,7 +125,7 @@ impl Cargo {
         let real = std::env::var(variables::RUST_SOURCE).unwrap_or_else(|_| ours.clone());
         let arguments: Vec<String> =
             arguments.iter().map(|argument| argument.replace(&ours, &real)).collect();
-        let file = self.base.join(format!("rust-{:016x}.json", hash(&arguments.join(" "))));
+        let file = workspace::rust_metadata(&self.base, hash(&arguments.join(" ")));
         let mut metadata = match std::fs::read_to_string(&file).map(|known| serde_json::from_str(&known)) {
             Ok(Ok(known)) => known,
             _ => {

@@ -9,6 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const LOOK: Duration = Duration::from_millis(250);
+/// How long the start takes on two cores.
+const USUAL: Duration = Duration::from_secs(8);
 const EVERY: Duration = Duration::from_millis(1000);
 
 /// Shows in the first cell that waits how far the preparation is, and takes that away at its end; the thread ends
@@ -67,8 +69,18 @@ fn bundle(stage: &Stage, since: Duration) -> Value {
                 part,
             )
         }
-        // The usual time on two cores.
-        _ => (format!("preparing: {} of about 6 s", duration(since)), since.as_secs_f64() / 6.0),
+        _ if since <= USUAL => (
+            format!("preparing: {} of about {}", duration(since), duration(USUAL)),
+            since.div_duration_f64(USUAL),
+        ),
+        _ => (
+            format!(
+                "preparing: {} so far, usually {}: the machine is busy",
+                duration(since),
+                duration(USUAL)
+            ),
+            1.0,
+        ),
     };
     let bar = format!(
         "<div style=\"width:24em;height:4px;background:rgba(128,128,128,.3)\"><div style=\"width:{:.1}%;height:4px;\
@@ -99,7 +111,10 @@ mod tests {
         assert!(shown["text/html"].as_str().unwrap().contains("width:25.0%"));
         assert_eq!(
             bundle(&Stage::Starting, Duration::from_secs(3))["text/plain"],
-            "preparing: 3 s of about 6 s"
+            "preparing: 3 s of about 8 s"
         );
+        let late = bundle(&Stage::Starting, Duration::from_secs(33));
+        assert_eq!(late["text/plain"], "preparing: 33 s so far, usually 8 s: the machine is busy");
+        assert!(late["text/html"].as_str().unwrap().contains("width:100.0%"));
     }
 }

@@ -27,6 +27,23 @@ const READ: &[&str] = &[
 /// The packages of Rust's own library that programs name.
 pub const RUST_PACKAGES: [&str; 4] = ["core", "alloc", "std", "proc_macro"];
 
+/// The file with what cargo says of Rust's own library.
+pub fn rust_metadata(base: &Path, question: u64) -> PathBuf {
+    base.join(format!("rust-{question:016x}.json"))
+}
+
+/// Removes what was noted of Rust's own library.
+pub fn forget_rust(base: &Path) {
+    for entry in base.read_dir().into_iter().flatten().filter_map(Result::ok) {
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with("rust-")
+            && Path::new(&name).extension().is_some_and(|e| e == "json")
+        {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Writes what cargo says of the base, reduced, for all kernels.
 pub fn write_metadata(places: &Places, tools: &Tools) -> Result<(), String> {
     let output = Command::new(&tools.cargo)
@@ -130,6 +147,7 @@ pub fn of_base(base: &Path, clone: &Path) -> Option<String> {
     Some(metadata.to_string())
 }
 
+/// Replaces a part of all texts.
 pub fn rename(value: &mut Value, from: &str, to: &str) {
     match value {
         Value::String(text) => *text = text.replace(from, to),

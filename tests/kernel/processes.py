@@ -110,17 +110,26 @@ def test_clear_pauses_runs_and_begins_anew(fresh: Kernel) -> None:
     # lorascope and the order of the outputs are there as before.
     fresh.ok(MODEL)
     assert fresh.prints('println!("a");\nshow(&Text::new("b"));\nprintln!("c")') == "a\nc"
-    assert "no runs" not in fresh.ok(':clear\nlet left = 1;\nprintln!("{left}")').text()
+    fresh.ok(RUN.replace('"tiny"', '"again"'))
+    fresh.ok("run.start(5000)?;")
+    both = fresh.ok(':restart // now\nlet left = 1;\nprintln!("{left}")').stdout
+    assert "Run::open" in both and both.endswith("1\n"), both
     fresh.fails("model")
 
 
-def test_a_variable_whose_type_is_declared_anew_is_said_to_be_lost(kernel: Kernel) -> None:
+def test_a_line_of_a_cell_that_prints_an_error_is_the_cells(kernel: Kernel) -> None:
+    kernel.ok("let told = 1;")
+    code = 'let told = 2;\nif let Err(error) = std::fs::read("nowhere") {\neprintln!("{}", error);\n}'
+    assert "No such file" in kernel.ok(code).stream("stderr")
+    assert kernel.prints('println!("{told}")') == "2"
+
+
+@pytest.mark.parametrize("new", ["Pair(u32)", "Pair(u32, String)"])
+def test_a_variable_whose_type_is_declared_anew_is_said_to_be_lost(kernel: Kernel, new: str) -> None:
     kernel.ok("struct Pair(u32, u32);\nlet pair = Pair(1, 2);\nlet beside = 3;")
-    cell = kernel.run("struct Pair(u32);\nlet new = Pair(7);")
+    cell = kernel.run(f"struct {new};\nlet length = 1;")
     assert "pair was redefined, so was lost" in cell.text(), cell.text()
     assert kernel.prints('println!("{beside}")') == "3"
-    kernel.ok("let new = Pair(7);")
-    assert kernel.prints('println!("{}", new.0)') == "7"
 
 
 def test_a_cell_asks_for_a_line(kernel: Kernel) -> None:
