@@ -124,6 +124,11 @@ impl Decoder {
         self.matrices().map(Weight::bytes).sum()
     }
 
+    /// Bytes of the matrices that generation reads for each token: all but the tables, of which it reads a row.
+    pub fn bytes_per_token(&self) -> usize {
+        self.linears().map(Linear::weight).chain([self.head.weight()]).map(Weight::bytes).sum()
+    }
+
     /// The number of frozen parameters in the matrices. [`DecoderConfig::parameters`] counts norms and biases too.
     pub fn parameters(&self) -> usize {
         self.matrices().map(|weight| weight.shape().iter().product::<usize>()).sum()
@@ -250,8 +255,8 @@ impl Decoder {
     /// Feeds tokens that follow those in the cache and returns the hidden state of the last one, `[1, D]`.
     ///
     /// # Errors
-    /// When the context is full, or a token is outside the vocabulary; an interrupted error when a person pressed
-    /// stop.
+    /// When the context is full, a token is outside the vocabulary, or the cache is another model's; an interrupted
+    /// error when a person pressed stop. The cache then has the tokens that it had before.
     pub fn extend(&self, ids: &[u32], cache: &mut Cache, adapters: &Adapters) -> Result<Tensor> {
         let total = cache.tokens + ids.len();
         if total > self.config.context || ids.is_empty() {
@@ -260,6 +265,7 @@ impl Decoder {
         }
         // On a thread of the pool: from another one, each of its products would wait for a thread to wake up.
         let button = StopButton::here();
+        button.check()?;
         let last = match self.device.is_cpu() {
             true => rayon::scope(|_| self.extend_blocks(ids, cache, adapters, button)),
             false => self.extend_blocks(ids, cache, adapters, button),
@@ -280,6 +286,9 @@ impl Decoder {
         let mut x = self.enter(ids, &positions, adapters)?;
         let rotary = self.rotary(&positions)?;
         cache.layers.resize_with(self.blocks.len(), KeyValues::default);
+        for layer in &mut cache.layers {
+            layer.keep(cache.tokens)?;
+        }
         let mut caches = cache.layers.iter_mut();
         for (device, blocks) in self.neighbours() {
             x = ops::moved(x, device)?;

@@ -49,7 +49,7 @@ fn plain(dtype: GgmlDType) -> Option<DType> {
     }
 }
 
-/// With fewer rows of x than this, a product decodes the weight row by row instead of expanding it whole.
+/// With no more rows of x than this, a product decodes the weight row by row instead of expanding it whole.
 const FEW_ROWS: usize = 8;
 
 impl Weight {
@@ -69,9 +69,16 @@ impl Weight {
     /// A matrix in blocks that run along `in`.
     ///
     /// # Errors
-    /// When it is not a matrix, or an empty one.
+    /// When it is not a matrix, an empty one, or its bytes are not those of the shape.
     pub fn quantized(tensor: QTensor) -> Result<Self> {
         let (out, inner) = matrix(tensor.shape().dims())?;
+        let (bytes, wanted) = (tensor.storage_size_in_bytes(), out * stored(tensor.dtype()).bytes(inner));
+        if bytes != wanted {
+            return Err(Error::format(format!(
+                "a weight [{out}, {inner}] in {:?} with {bytes} bytes, which are {wanted}",
+                tensor.dtype()
+            )));
+        }
         Ok(Self { storage: Storage::of(tensor)?, out, inner })
     }
 
@@ -195,10 +202,10 @@ impl Weight {
     }
 
     /// x Wᵀ for each of several W and a few tokens, as in generation, straight from how each W is stored; `None` where
-    /// there are more tokens, another type than f32, or a GPU.
+    /// there are more tokens, another type than f32, x of another width, or a GPU.
     ///
     /// # Errors
-    /// When x has another width.
+    /// When x is not a matrix.
     pub(crate) fn forward_few(weights: &[&Self], x: &Tensor) -> Result<Option<Vec<Tensor>>> {
         let (rows, width) = x.dims2()?;
         let fits = |w: &&Self| w.inner == width && w.device().is_cpu();

@@ -1,6 +1,7 @@
 //! Products of a few rows with stored weights, as generation needs them for each token.
 
 use super::stored::{Stored, dots, expand};
+use faer::Par;
 use rayon::prelude::*;
 
 /// A stored matrix W `[out, in]`.
@@ -57,7 +58,7 @@ pub(crate) fn few_rows(x: &[f32], rows_of_x: usize, matrices: &[StoredMatrix]) -
 }
 
 /// y + scale·W x in place, for W `[out, in]` in f32: the two thin products of an adapter.
-pub(crate) fn add_product(y: &mut [f32], w: &[f32], x: &[f32], scale: f32) {
+pub(crate) fn add_product(y: &mut [f32], w: &[f32], x: &[f32], scale: f32, par: Par) {
     const ROWS: usize = 64;
     if x.is_empty() {
         return;
@@ -80,9 +81,9 @@ pub(crate) fn add_product(y: &mut [f32], w: &[f32], x: &[f32], scale: f32) {
             }
         }
     };
-    match w.len() <= 2 * TASK {
-        true => piece(y, w),
-        false => {
+    match par {
+        Par::Seq => piece(y, w),
+        Par::Rayon(_) => {
             let rows = (TASK / x.len()).max(1);
             y.par_chunks_mut(rows).zip(w.par_chunks(rows * x.len())).for_each(|(y, w)| piece(y, w));
         }
@@ -169,8 +170,10 @@ mod tests {
         for inner in [0, 1, 7, 8, 19, 31, 32, 64, 600] {
             for out in [0, 1, 65, 300] {
                 let (x, w, y) = (wave(inner, 0.3), wave(out * inner, 0.7), wave(out, 0.2));
-                let mut found = y.clone();
-                add_product(&mut found, &w, &x, -0.5);
+                let (mut found, mut shared) = (y.clone(), y.clone());
+                add_product(&mut found, &w, &x, -0.5, Par::Seq);
+                add_product(&mut shared, &w, &x, -0.5, Par::rayon(0));
+                assert_eq!(found, shared);
                 for (i, found) in found.iter().enumerate() {
                     let sum = truth(&x, 1, &w[i * inner..][..inner], inner.max(1)).iter().sum::<f64>();
                     assert!(

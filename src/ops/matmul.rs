@@ -147,7 +147,7 @@ pub(crate) fn product(
         if matches!(accum, Accum::Replace) {
             c.fill(0.0);
         }
-        return add_product(c, b, a, scale);
+        return add_product(c, b, a, scale, par);
     }
     let a = MatRef::from_row_major_slice(a, a_rows, a_columns);
     let b = MatRef::from_row_major_slice(b, b_rows, b_columns);

@@ -229,14 +229,24 @@ mod tests {
         }
     }
 
-    /// Bytes that look random; no 16 or 32 bits of them are an infinity or NaN.
-    fn bytes(count: usize, seed: u32) -> Vec<u8> {
+    /// `count` values whose bytes look random. Where a scale has 16 bits they have all bits, and blocks that are not
+    /// finite are drawn again; numbers of a wide range are kept so small that sums of their products are finite.
+    fn bytes(stored: Stored, count: usize, seed: u32) -> Vec<u8> {
+        let is_wide = matches!(stored, Stored::F32 | Stored::Bf16 | Stored::Q8K);
+        let mask = if is_wide { !0x44 } else { !0 };
         let mut state = seed;
         let mut next = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8 & !0x44
+            (state >> 24) as u8 & mask
         };
-        (0..count).map(|_| next()).collect()
+        let size = (1..=256).map(|values| stored.bytes(values)).find(|bytes| *bytes > 0).unwrap();
+        let mut block = || loop {
+            let drawn: Vec<u8> = (0..size).map(|_| next()).collect();
+            if by_candle(stored, &drawn).iter().all(|value| value.is_finite()) {
+                return drawn;
+            }
+        };
+        (0..stored.bytes(count) / size).flat_map(|_| block()).collect()
     }
 
     fn wave(count: usize) -> Vec<f32> {
@@ -246,7 +256,7 @@ mod tests {
     #[test]
     fn values_are_those_of_candle() {
         for stored in ALL {
-            let bytes = bytes(stored.bytes(6 * 256), 7);
+            let bytes = bytes(stored, 6 * 256, 7);
             let mut values = vec![0f32; 6 * 256];
             expand(stored, &bytes, &mut values);
             assert_eq!(values, by_candle(stored, &bytes), "{stored:?}");
@@ -258,7 +268,7 @@ mod tests {
     fn products_are_those_of_the_expanded_weight() {
         for stored in ALL {
             for (rows, width) in [(1, 256), (3, 768), (5, 1536)] {
-                let (bytes, x) = (bytes(stored.bytes(rows * width), 3), wave(width));
+                let (bytes, x) = (bytes(stored, rows * width, 3), wave(width));
                 let (mut values, mut y) = (vec![0f32; rows * width], vec![0f32; rows]);
                 expand(stored, &bytes, &mut values);
                 dots(stored, &bytes, &x, &mut y);
@@ -279,14 +289,31 @@ mod tests {
             dots_of::<F, Portable>(bytes, x, y);
             expand_of::<F, Portable>(bytes, values);
         }
+        // Where there is AVX-512 too, the other functions take that.
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn avx2<F: Format>(bytes: &[u8], x: &[f32], y: &mut [f32], values: &mut [f32]) {
+            dots_of::<F, Avx2>(bytes, x, y);
+            expand_of::<F, Avx2>(bytes, values);
+        }
         for stored in ALL {
-            let (bytes, x) = (bytes(stored.bytes(4 * 256), 11), wave(256));
+            let (bytes, x) = (bytes(stored, 4 * 256, 11), wave(256));
             let (mut y, mut values) = ([[0f32; 4]; 2], [vec![0f32; 4 * 256], vec![0f32; 4 * 256]]);
             dots(stored, &bytes, &x, &mut y[0]);
             expand(stored, &bytes, &mut values[0]);
             with_format!(stored, portable(&bytes, &x, &mut y[1], &mut values[1]));
             assert_eq!(y[0], y[1], "{stored:?}");
             assert_eq!(values[0], values[1], "{stored:?}");
+            #[cfg(target_arch = "x86_64")]
+            if is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c")
+            {
+                // SAFETY: the processor has what the function is compiled for.
+                unsafe { with_format!(stored, avx2(&bytes, &x, &mut y[1], &mut values[1])) };
+                assert_eq!(y[0], y[1], "{stored:?}");
+                assert_eq!(values[0], values[1], "{stored:?}");
+            }
         }
     }
 
@@ -294,7 +321,7 @@ mod tests {
     fn rows_of_plain_numbers_may_end_anywhere() {
         for stored in [Stored::F32, Stored::F16, Stored::Bf16] {
             for width in [0, 1, 8, 31, 32, 33, 100] {
-                let (bytes, x) = (bytes(stored.bytes(2 * width), 5), wave(width));
+                let (bytes, x) = (bytes(stored, 2 * width, 5), wave(width));
                 let (mut values, mut y) = (vec![0f32; 2 * width], [f32::NAN; 2]);
                 expand(stored, &bytes, &mut values);
                 assert_eq!(values, by_candle(stored, &bytes), "{stored:?} {width}");

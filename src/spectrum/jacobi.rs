@@ -41,7 +41,7 @@ pub(super) enum Want {
 ///
 /// With the columns in descending order G·P = Q·R, and the rows of R are graded as the columns of G are. Values
 /// alone are those of R by bidiagonalisation, as long as that rounds each row by a few ε of its own length, which
-/// is seen from its reflectors. Else, and for vectors, one-sided Jacobi, after a second QR of Rᵀ, since it
+/// is seen from its reflectors, and no value is too small to be counted. Else, and for vectors, one-sided Jacobi, after a second QR of Rᵀ, since it
 /// needs fewer rounds the closer to a diagonal its matrix is (Drmač & Veselić 2008, *New fast and accurate Jacobi
 /// SVD algorithm*).
 pub(super) fn decompose(g: &Mat<f64>, want: Want) -> Result<Small> {
@@ -50,11 +50,14 @@ pub(super) fn decompose(g: &Mat<f64>, want: Want) -> Result<Small> {
     let r = first.triangle();
     let turned = r.transpose().to_owned();
     if want == Want::Values {
-        let bidiagonal = Bidiagonal::new(r);
-        let sigma = bidiagonal.singular_values()?;
-        let even = sigma.last() >= sigma.first().map(|first| EVEN * first).as_ref();
-        if even || bidiagonal.growth(&lengths(&turned)) <= GROWTH {
-            return Ok(Small { sigma, v: Mat::new(), j: Mat::new() });
+        let (bidiagonal, rows) = (Bidiagonal::new(r), lengths(&turned));
+        if let Some(sigma) = bidiagonal.singular_values() {
+            let even = sigma.last() >= sigma.first().map(|first| EVEN * first).as_ref();
+            let counted = |list: &[f64]| list.iter().filter(|x| **x > 0.0).count();
+            let exact = bidiagonal.growth(&rows) <= GROWTH && counted(&sigma) == counted(&rows);
+            if even || exact {
+                return Ok(Small { sigma, v: Mat::new(), j: Mat::new() });
+            }
         }
     }
     let second = Qr::new(turned);
@@ -73,7 +76,9 @@ pub(super) fn decompose(g: &Mat<f64>, want: Want) -> Result<Small> {
 /// The decomposition by bidiagonalisation, whose error is ε·σ₁.
 pub(super) fn plain(g: Mat<f64>, want: Want) -> Result<Small> {
     if want == Want::Values {
-        return Ok(Small { sigma: Bidiagonal::new(g).singular_values()?, v: Mat::new(), j: Mat::new() });
+        let sigma = Bidiagonal::new(g).singular_values();
+        let sigma = sigma.ok_or_else(|| Error::compute("the singular values did not converge"))?;
+        return Ok(Small { sigma, v: Mat::new(), j: Mat::new() });
     }
     let (rows, columns) = (g.nrows(), g.ncols());
     let (mut s, mut v, mut j) =
@@ -248,6 +253,18 @@ mod tests {
     fn graded(random: &mut Random, rows: usize, sizes: &[f64]) -> Mat<f64> {
         let even = Mat::from_fn(rows, sizes.len(), |_, _| random.normal());
         Mat::from_fn(rows, sizes.len(), |i, k| even[(i, k)] * sizes[k])
+    }
+
+    #[test]
+    fn values_that_are_too_small_to_be_counted_are_there() {
+        let of = |sizes: &[f64]| {
+            let g = Mat::from_fn(sizes.len(), sizes.len(), |i, k| if i == k { sizes[k] } else { 0.0 });
+            decompose(&g, Want::Values).unwrap().sigma
+        };
+        assert_eq!(of(&[1.0, 1e-145]), [1.0, 1e-145]);
+        assert_eq!(of(&[2.0, 0.0, 1e-150]), [2.0, 1e-150, 0.0]);
+        // What is left of the row below cannot be inverted.
+        assert_eq!(of(&[1.0, 1e-310]).len(), 2);
     }
 
     #[test]

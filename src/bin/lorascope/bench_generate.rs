@@ -67,7 +67,7 @@ pub fn measured(args: &Generate) -> Result<String> {
         seconds[seconds.len() / 2]
     };
     let (each, first) = (median(each), median(first));
-    let gigabytes = model.bytes() as f64 / each / 1e9;
+    let gigabytes = model.bytes_per_token() as f64 / each / 1e9;
     let (speed, weights, peak) = (1.0 / each, model.weight_types(), peak_mb());
     let peak = peak.map_or("null".to_string(), |mb| mb.to_string());
     Ok(if args.json {

@@ -19,7 +19,7 @@ pub(crate) enum KeyValues {
 
 /// `[G, C, W]` each with room for C tokens, of which the first T are there: a token is added without a copy of the
 /// others.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Slices {
     groups: usize,
     room: usize,
@@ -31,8 +31,16 @@ pub(crate) struct Slices {
 
 /// New tokens that attend one by one; more of them, as in a prompt, are a product of matrices.
 const FEW: usize = 8;
+/// New tokens behind others whose scores are computed at a time: `[H, 64, T]`.
+const AT_ONCE: usize = 64;
 /// Multiplications from which on the heads are shared among the threads.
 const SHARED: usize = 1 << 15;
+
+impl std::fmt::Debug for Slices {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{}, {}, {}] with room for {}", self.groups, self.tokens, self.width, self.room)
+    }
+}
 
 impl KeyValues {
     /// Adds the keys and values of new tokens, and gives their attention to these and all before them, as
@@ -45,15 +53,42 @@ impl KeyValues {
     /// When the shapes do not fit each other or those before.
     pub(crate) fn attend(&mut self, q: &Tensor, k: &Tensor, v: &Tensor, kernels: Kernels) -> Result<Tensor> {
         let on_slices = kernels == Kernels::Fused && [q, k, v].map(Kernels::of) == [Kernels::Fused; 3];
-        match std::mem::take(self) {
-            Self::Slices(slices) => self.attend_to(slices, q, k, v),
-            Self::Empty if on_slices => self.attend_to(Slices::new(k)?, q, k, v),
+        if on_slices && matches!(self, Self::Empty) {
+            *self = Self::Slices(Slices::new(k)?);
+        }
+        match self {
+            Self::Slices(slices) => slices.attend(q, k, v),
             Self::Empty => self.attend_in_candle(q, k.clone(), v.clone()),
             Self::Tensors(before_k, before_v) => {
-                let (k, v) = (Tensor::cat(&[&before_k, k], 1)?, Tensor::cat(&[&before_v, v], 1)?);
+                let (k, v) = (Tensor::cat(&[&*before_k, k], 1)?, Tensor::cat(&[&*before_v, v], 1)?);
                 self.attend_in_candle(q, k, v)
             }
         }
+    }
+
+    /// Keeps the first `count` tokens: those behind them are of a call that failed.
+    ///
+    /// # Errors
+    /// When there are fewer.
+    pub(crate) fn keep(&mut self, count: usize) -> Result<()> {
+        let there = match self {
+            Self::Empty => 0,
+            Self::Tensors(k, _) => k.dim(1)?,
+            Self::Slices(slices) => slices.tokens,
+        };
+        match self {
+            _ if there < count => {
+                return Err(Error::input(format!("a cache of {count} tokens, of which a block has {there}"))
+                    .help("use a cache with one model only"));
+            }
+            _ if count == 0 => *self = Self::Empty,
+            Self::Tensors(k, v) if there > count => {
+                (*k, *v) = (k.narrow(1, 0, count)?.contiguous()?, v.narrow(1, 0, count)?.contiguous()?);
+            }
+            Self::Slices(slices) => slices.tokens = count,
+            Self::Tensors(..) | Self::Empty => {}
+        }
+        Ok(())
     }
 
     fn attend_in_candle(&mut self, q: &Tensor, k: Tensor, v: Tensor) -> Result<Tensor> {
@@ -61,28 +96,33 @@ impl KeyValues {
         *self = Self::Tensors(k, v);
         Ok(y)
     }
-
-    fn attend_to(&mut self, mut slices: Slices, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-        let (heads, new, width) = q.dims3()?;
-        groups(q, k)?;
-        expect("v", v, k.dims())?;
-        expect("k", k, &[slices.groups, new, slices.width])?;
-        let before = slices.tokens;
-        slices.add(&values(&k.contiguous()?)?, &values(&v.contiguous()?)?, new);
-        let y = if new <= FEW {
-            let y = slices.attention(&values(&q.contiguous()?)?, heads, new);
-            Tensor::from_vec(y, (heads, new, width), &Device::Cpu)?
-        } else if before == 0 {
-            attention::forward(q, k, v, &[0, new], Kernels::Fused)?.0
-        } else {
-            attention::decode(q, &slices.tensor(&slices.k)?, &slices.tensor(&slices.v)?)?
-        };
-        *self = Self::Slices(slices);
-        Ok(y)
-    }
 }
 
 impl Slices {
+    fn attend(&mut self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+        let (heads, new, width) = q.dims3()?;
+        groups(q, k)?;
+        expect("v", v, k.dims())?;
+        expect("k", k, &[self.groups, new, self.width])?;
+        let (before, q, k, v) = (self.tokens, q.contiguous()?, k.contiguous()?, v.contiguous()?);
+        self.add(&values(&k)?, &values(&v)?, new);
+        if new <= FEW {
+            let y = self.attention(&values(&q)?, heads, new);
+            return Ok(Tensor::from_vec(y, (heads, new, width), &Device::Cpu)?);
+        }
+        if before == 0 {
+            return Ok(attention::forward(&q, &k, &v, &[0, new], Kernels::Fused)?.0);
+        }
+        let (k, v) = (self.tensor(&self.k)?, self.tensor(&self.v)?);
+        let piece = |first: usize| -> Result<Tensor> {
+            let (count, seen) = (AT_ONCE.min(new - first), before + (first + AT_ONCE).min(new));
+            let of = |all: &Tensor| all.narrow(1, 0, seen)?.contiguous();
+            attention::decode(&q.narrow(1, first, count)?.contiguous()?, &of(&k)?, &of(&v)?)
+        };
+        let pieces = (0..new).step_by(AT_ONCE).map(piece).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&pieces, 1)?)
+    }
+
     /// For keys like these, with none yet.
     fn new(k: &Tensor) -> Result<Self> {
         let (groups, _, width) = k.dims3()?;
@@ -223,6 +263,27 @@ mod tests {
         let (KeyValues::Slices(one), KeyValues::Slices(other)) = (one, other) else { panic!() };
         assert_eq!(one.k[..8], other.k[..8]);
         assert_ne!(one.k[8..16], other.k[8..16]);
+    }
+
+    #[test]
+    fn what_a_failed_call_added_goes() {
+        let at = |step| wave((2, 1, 8), step);
+        for kernels in [Kernels::Fused, Kernels::Candle] {
+            let (mut one, mut other) = (KeyValues::default(), KeyValues::default());
+            for cache in [&mut one, &mut other] {
+                cache.attend(&at(0.1), &at(0.2), &at(0.3), kernels).unwrap();
+            }
+            one.attend(&at(0.4), &at(0.5), &at(0.6), kernels).unwrap();
+            one.keep(1).unwrap();
+            let next = |cache: &mut KeyValues| cache.attend(&at(0.7), &at(0.8), &at(0.9), kernels).unwrap();
+            assert!(apart(&next(&mut one), &next(&mut other)) < 1e-7);
+            assert!(one.keep(3).unwrap_err().to_string().contains("of which a block has 2"));
+            one.keep(0).unwrap();
+            assert!(matches!(one, KeyValues::Empty));
+        }
+        let mut shown = KeyValues::default();
+        shown.attend(&at(0.1), &at(0.2), &at(0.3), Kernels::Fused).unwrap();
+        assert_eq!(format!("{shown:?}"), "Slices([2, 1, 8] with room for 64)");
     }
 
     #[test]
