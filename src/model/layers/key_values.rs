@@ -291,7 +291,7 @@ mod tests {
         let mut cache = KeyValues::default();
         let q = wave((4, 1, 8), 0.1);
         cache.attend(&q, &wave((2, 1, 8), 0.2), &wave((2, 1, 8), 0.3), Kernels::Fused).unwrap();
-        let mut refuses =
+        let refuses =
             |k, v| cache.clone().attend(&q, &wave(k, 0.2), &wave(v, 0.3), Kernels::Fused).is_err();
         assert!(refuses((4, 1, 8), (4, 1, 8)));
         assert!(refuses((2, 1, 8), (2, 2, 8)));
