@@ -142,6 +142,18 @@ bench-handle: model
 bench-spectra: tools $(CACHE)/golden-venv/installed
 	LORASCOPE_PEER=$(GOLDEN)/python $(CARGO) bench --locked $(FEATURES) --profile dev --bench spectra
 
+## bench-generate  128 tokens beside transformers and llama.cpp, in turns
+.PHONY: bench-generate
+bench-generate: model $(CACHE)/models/smollm2-hf/config.json $(CACHE)/golden-venv/peers
+	$(CARGO) build --locked $(FEATURES)
+	LD_LIBRARY_PATH=$$(rustc --print target-libdir):$(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug \
+	$(GOLDEN)/python benches/generate.py $(CARGO_TARGET_DIR)/$$(rustc --print host-tuple)/debug/lorascope \
+	    $(MODEL) $(CACHE)/models/smollm2-hf
+
+$(CACHE)/golden-venv/peers: benches/peers/requirements.txt $(CACHE)/golden-venv/installed
+	$(GOLDEN)/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
 ## bench-convert   rewriting 250,000 rows beside polars in Python and a Python script
 .PHONY: bench-convert
 bench-convert: tools venv
