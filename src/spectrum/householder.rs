@@ -207,7 +207,7 @@ mod tests {
             assert!(off < 2e-15 * (steps as f64).sqrt(), "{rows}×{columns}: QᵀQ is off by {off:e}");
             for (found, known) in [&q * &r, qr.times(r.as_ref())].iter().map(|found| (found, &matrix)) {
                 for (found, known) in found.col_iter().zip(known.col_iter()) {
-                    let off = (&found - &known).norm_l2();
+                    let off = (found - known).norm_l2();
                     assert!(off <= 5e-15 * known.norm_l2(), "{rows}×{columns}: a column is off by {off:e}");
                 }
             }

@@ -245,7 +245,7 @@ mod tests {
         let back = Mat::from_fn(g.nrows(), size, |i, k| v[(i, k)] * sigma[k]) * j.transpose();
         for k in 0..size {
             let length = if plain { sigma[0] } else { g.col(k).norm_l2() };
-            let off = (&back.col(k) - &g.col(k)).norm_l2();
+            let off = (back.col(k) - g.col(k)).norm_l2();
             assert!(off <= 1e-13 * length, "column {k} is off by {:e}", off / length);
         }
     }
