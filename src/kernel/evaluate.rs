@@ -187,8 +187,8 @@ impl Evaluator {
         let runs = std::mem::take(&mut *self.outputs.runs.lock().unwrap_or_else(PoisonError::into_inner));
         self.context.execute(":clear").map_err(|error| error.to_string())?;
         self.load()?;
-        let text =
-            "cleared: the variables, functions, types, imports and `:dep` crates of all cells are gone\n";
+        let text = "cleared: the variables, functions, types, imports and `:dep` crates of all cells are gone; \
+                    lorascope and its prelude are there\n";
         Ok(text.to_string() + &lost::go_on(&runs))
     }
 
