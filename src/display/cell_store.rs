@@ -1,8 +1,8 @@
 //! The variables of a notebook between its cells, in the lorascope kernel.
 //!
 //! evcxr writes this store into each cell as source code, and rustc then compiles its hash map with each cell: two
-//! thirds of the code of a small cell. The kernel's stand-in for cargo (src/kernel/code.rs) names this one in its place, which is
-//! compiled once. A process uses one of the two for all its cells.
+//! thirds of the code of a small cell. The kernel's stand-in for cargo (src/kernel/code.rs) names this one in its place,
+//! which is compiled once. A process uses one of the two for all its cells.
 
 use super::printing::{Printed, print_in_cell};
 use std::alloc::Layout;

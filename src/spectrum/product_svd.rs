@@ -1,11 +1,11 @@
 //! The singular values of B·A from its factors: R of each side, and the decomposition of one r×r core.
 //!
 //! Where the components of B, and those of A, are independent, every singular value is exact to a few ε of itself (to
-//! 1e-11 where all are within 1e-4 of the largest), also where the components differ by many orders of magnitude: B = X·D_B and Aᵀ = Y·D_A with columns of about length 1 give
-//! B·A = X·(D_B·D_A)·Yᵀ, which is decomposed as Demmel et al. 1999, algorithm 3.1, have it, by QR of X·D and
-//! what [`decompose`] does. They pivot; here the columns are brought in descending order before, so
-//! that the QR is blocked: then R = D·(D⁻¹·R_X·D), where no entry in brackets is larger than in R_X or, of
-//! the inverse, than in R_X⁻¹.
+//! 1e-11 where all are within 1e-4 of the largest), also where the components differ by many orders of magnitude:
+//! B = X·D_B and Aᵀ = Y·D_A with columns of about length 1 give B·A = X·(D_B·D_A)·Yᵀ, which is decomposed as Demmel et
+//! al. 1999, algorithm 3.1, have it, by QR of X·D and what [`decompose`] does. They pivot; here the columns are brought
+//! in descending order before, so that the QR is blocked: then R = D·(D⁻¹·R_X·D), where no entry in brackets is larger
+//! than in R_X or, of the inverse, than in R_X⁻¹.
 
 use super::factor_matrix::{FactorMatrix, FactorNumbers, FactorOrder, Triangle, power};
 use super::gram;

@@ -80,10 +80,11 @@ def test_small_cells_the_first_table_and_memory(tmp_path: Path) -> None:
     ours = figures[NAME]
     limits = {
         "median seconds of 30 small cells": 0.5,
-        # The same work takes rust-analyzer between 5.6 and 7.8 s of processor time on one rented machine.
-        "seconds to the first table": 12,
         "seconds of a typo in a let": 3,
         "MB of the kernel": 700,
     }
+    # Seconds of rust-analyzer, which differ by a half on one machine: held against those of the stock kernel.
+    if stock:
+        limits["seconds to the first table"] = 0.33 * figures[stock]["seconds to the first table"]
     over = {label: (ours[label], limit) for label, limit in limits.items() if ours[label] > limit}
     assert not over, f"above its limit (measured, limit): {over}"
